@@ -1,0 +1,212 @@
+"""Every setting of a training and of a sampling, as frozen dataclasses.
+
+The same dataclasses serve the Python API, the command line, the YAML file in a run's folder and the model card.
+
+* No torch here: ``undiffuse --help`` must answer at once.
+* Field names are unique over all sections of `TrainConfig`, so that ``--lr 1e-4`` on the command line,
+  ``undiffuse.train(..., lr=1e-4)`` in Python and ``optimizer: {lr: 1e-4}`` in YAML name the same thing.
+* The comment string below a field is its help text on the command line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+CONFIG_VERSION = 1
+"""Version of the file format; a newer one is refused with a sentence, an older one is read."""
+
+ScheduleName = Literal["linear", "scaled-linear", "quadratic", "cosine", "sigmoid", "vp"]
+ParameterizationName = Literal["epsilon", "x0", "v", "flow", "score", "edm"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What to learn from, and how its files become arrays of one shape."""
+
+    source: str = "digits"
+    """A folder, .zip, .tar, .npz, .npy or idx(.gz) file, or the built-in name 'digits'."""
+    size: int | tuple[int, int] | None = None
+    """Resize to this side, or to HEIGHT WIDTH; without it nothing is resized and all files must have one shape."""
+    crop: Literal["none", "center"] = "none"
+    """With --size: 'center' scales the short side and cuts the middle; 'none' requires the aspect ratio to fit."""
+    channels: Literal["keep", "grey", "rgb", "rgba"] = "keep"
+    """'keep' takes the channels the files have (they must agree); the others convert, alpha onto white."""
+    flip: bool = False
+    """Mirror images left to right at random while training; only for data in which left and right are alike."""
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """The U-Net of Ho et al. 2020 (https://arxiv.org/abs/2006.11239, appendix B) with the options of
+    ADM (Dhariwal & Nichol 2021, https://arxiv.org/abs/2105.05233)."""
+
+    base: int = 128
+    """Channels at full resolution."""
+    multipliers: tuple[int, ...] = (1, 2, 2, 2)
+    """Channels of each level, in units of --base; every level after the first halves the resolution."""
+    blocks: int = 2
+    """Residual blocks per level on the way down (one more on the way up)."""
+    attention_levels: tuple[int, ...] = (1,)
+    """Levels with self-attention; level k has 1/2^k of the resolution (Ho's '16 x 16' is level 1 of 32 x 32)."""
+    middle_attention: bool = True
+    """Self-attention between the two middle blocks."""
+    heads: int = 1
+    """Attention heads; ignored where --head-width is given."""
+    head_width: int | None = None
+    """Channels per attention head (ADM uses 64)."""
+    dropout: float = 0.0
+    """Probability of dropping an activation inside a residual block while training."""
+    scale_shift: bool = False
+    """Let the time embedding scale and shift the normalised activation (ADM) instead of being added to it."""
+    resample: Literal["conv", "residual"] = "conv"
+    """Down- and up-sampling by a strided convolution (Ho) or inside residual blocks (ADM)."""
+    embedding: Literal["ho", "adm"] = "ho"
+    """Sinusoids as [sin, cos] over d/2 - 1 (Ho, diffusers' google/ddpm-*) or [cos, sin] over d/2 (OpenAI)."""
+    patch: int = 1
+    """Fold patches of this side into channels before the first convolution, and unfold them at the end."""
+    checkpoint_blocks: bool = False
+    """Recompute residual blocks in the backward pass: less memory, about a third more time."""
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """The process and what the network predicts of it."""
+
+    schedule: ScheduleName = "linear"
+    """The curve t -> (alpha, sigma)."""
+    timesteps: int = 1000
+    """Length T of the discrete chain."""
+    zero_terminal_snr: bool = False
+    """Rescale the chain so that x_T is pure noise (Lin et al. 2023); not with 'epsilon' or 'score'."""
+    parameterization: ParameterizationName = "epsilon"
+    """What the network predicts."""
+    time_input: Literal["index", "log-snr"] = "index"
+    """What the time embedding sees: the chain's index t - 1 (Ho), or 250 (atan(exp(-log_snr/2)) 2/pi) scaled log-SNR."""
+    sigma_data: float = 0.5
+    """Standard deviation of the data in [-1, 1]; used by the 'edm' parameterization alone."""
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """The loss (Ho et al. 2020, eq. 14, and what came after it)."""
+
+    weighting: Literal["uniform", "min-snr", "p2", "vlb"] = "uniform"
+    """Weight of each t: 1; min(SNR, gamma); P2; or the weight that the variational bound gives."""
+    gamma: float = 5.0
+    """gamma of min-SNR (Hang et al. 2023, gamma = 5) or exponent of P2 (Choi et al. 2022, gamma = 1)."""
+    distance: Literal["l2", "l1", "huber"] = "l2"
+    """Distance between the network's output and its target."""
+    time_law: Literal["uniform", "stratified", "logit-normal"] = "uniform"
+    """How t is drawn: independently, spread evenly over the batch, or logit-normal (Esser et al. 2024)."""
+    logit_mean: float = 0.0
+    """Mean of the logit-normal law."""
+    logit_std: float = 1.0
+    """Standard deviation of the logit-normal law."""
+    offset_noise: float = 0.0
+    """Standard deviation of a per-channel constant added to the noise; 0.1 lets a model learn dark and bright images."""
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimiser and its learning rate over time."""
+
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """Adam, or AdamW with decoupled weight decay."""
+    lr: float = 2e-4
+    """Learning rate after the warm-up."""
+    beta1: float = 0.9
+    """Decay of the gradient's running mean."""
+    beta2: float = 0.999
+    """Decay of the squared gradient's running mean."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay of AdamW."""
+    warmup: int = 0
+    """Steps over which the learning rate rises linearly from 0."""
+    decay: Literal["constant", "cosine", "linear", "inverse-sqrt"] = "constant"
+    """Learning rate after the warm-up: constant, down to 0 at the last step, or as 1/sqrt(step)."""
+    clip: float | None = 1.0
+    """Largest global norm of the gradient."""
+    accumulate: int = 1
+    """Micro-batches per step: the batch is split in this many parts, so memory falls and the result stays."""
+
+
+@dataclass(frozen=True)
+class EMAConfig:
+    """Exponential moving averages of the weights."""
+
+    ema: tuple[float, ...] = (0.9999,)
+    """Decay rates; one average is kept for each, the first is the one that samples are drawn with."""
+    ema_warmup: bool = True
+    """Use min(rate, (1 + step) / (10 + step)), so that a short run's average forgets its random start."""
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long, on what, and how often to look."""
+
+    batch: int = 128
+    """Images per step."""
+    steps: int | None = None
+    """Budget in optimiser steps; give exactly one of --steps, --images and --minutes."""
+    images: int | None = None
+    """Budget in images seen."""
+    minutes: float | None = None
+    """Budget in minutes: the speed is measured first, then the number of steps is fixed."""
+    seed: int = 0
+    """Seed of the weights, the data's order and every random stream."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps; 'auto' takes the best one present."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the forward pass: bfloat16 autocast, or float32; 'auto' takes bfloat16 where CUDA has it."""
+    compile: bool = False
+    """torch.compile the network: a minute at the start, faster steps afterwards."""
+    channels_last: bool = True
+    """Store activations with channels last (2-D and 3-D data)."""
+    log_every: int = 50
+    """Steps between lines in metrics.jsonl."""
+    sample_every: int = 5000
+    """Steps between grids of samples from fixed noise; 0 for none."""
+    sample_count: int = 64
+    """Images in such a grid."""
+    checkpoint_every: int = 5000
+    """Steps between checkpoints (one is always written at the end)."""
+    keep: int = 3
+    """Checkpoints kept; older ones are deleted; 0 keeps all."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that a training depends on. A recipe returns one; a run's config.yaml holds one."""
+
+    recipe: str = "small"
+    """Name of the recipe that these settings started from."""
+    data: DataConfig = field(default_factory=DataConfig)
+    network: UNetConfig = field(default_factory=UNetConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    ema: EMAConfig = field(default_factory=EMAConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Everything that a set of samples depends on, beside the model."""
+
+    sampler: str = "ddim"
+    """Rule for one step; `undiffuse samplers` lists them."""
+    steps: int = 50
+    """Steps of the sampler."""
+    spacing: Literal["leading", "trailing", "linspace", "quadratic", "log-snr", "karras"] = "trailing"
+    """How the steps are spread over the chain."""
+    eta: float = 0.0
+    """DDIM only: 0 is deterministic, 1 is as noisy as DDPM."""
+    variance: Literal["small", "large"] = "small"
+    """DDPM only: beta-tilde or beta."""
+    threshold: Literal["none", "clip", "dynamic"] = "clip"
+    """What happens to a predicted x0 outside [-1, 1]: nothing, clipped, or dynamically thresholded."""
+    weights: str = "ema"
+    """'ema' (the first average), 'raw', or a rate such as '0.999'."""
+    micro_batch: int = 16
+    """Images per evaluation of the network; part of what fixes an image to the last bit on one machine."""

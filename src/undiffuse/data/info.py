@@ -1,0 +1,53 @@
+"""What is known of a prepared data set: it travels with the data, the run and the model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """Shape, range and statistics of a data set.
+
+    Model space is float32 in [-1, 1]: ``low`` maps to -1 and ``high`` to +1, so a model knows how to give back values of the
+    data's own type and range.
+    """
+
+    name: str
+    """What the user called it: a folder's or file's name, or a built-in name."""
+    fingerprint: str
+    """sha256 of the contents and of the settings that they were prepared with."""
+    count: int
+    """Number of samples."""
+    shape: tuple[int, ...]
+    """(channels, *spatial)."""
+    dtype: str
+    """'uint8', 'uint16' or 'float32'."""
+    low: float
+    """The value that maps to -1: 0 for integers, the smallest value for floats."""
+    high: float
+    """The value that maps to +1: 255, 65535, or the largest value for floats."""
+    mean: tuple[float, ...]
+    """Mean of each channel, in model space."""
+    std: tuple[float, ...]
+    """Standard deviation of each channel, in model space."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes in the order of their labels; empty without labels."""
+    refused: int = 0
+    """Files that were found but could not be used."""
+
+    @property
+    def channels(self) -> int:
+        return self.shape[0]
+
+    @property
+    def spatial(self) -> tuple[int, ...]:
+        return self.shape[1:]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> DataInfo:
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
