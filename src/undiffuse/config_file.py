@@ -6,7 +6,7 @@ A file that is silently half-read is worse than one that is refused, so here
 * a value of the wrong type is one sentence that names the key,
 * a file of a newer version is refused, and a key that is left out keeps its default.
 
-PyYAML follows YAML 1.1, in which ``1e-4`` is a string, ``no`` is false and ``12:30`` is 750. The loader and dumper below
+PyYAML follows YAML 1.1, in which ``1e-4`` is a string, ``no`` is false and ``12:30`` is 750. The loader and dumper here
 know only the scalars of YAML 1.2's core schema, and both know the same ones, so what is written is what is read.
 """
 
@@ -156,8 +156,8 @@ def flatten(config: TrainConfig) -> dict[str, Any]:
 def override(config: TrainConfig, **flat: Any) -> TrainConfig:
     """``config`` with settings changed by their flat names: ``override(config, lr=1e-4, base=64)``.
 
-    Lists serve as tuples and whole numbers as floats. A budget given here (one of steps, images, minutes) takes the place
-    of the budget that ``config`` has.
+    Lists serve as tuples and whole numbers as floats. A budget given here (steps, images or minutes) takes the place of
+    the budget that ``config`` has.
 
     Raises:
         UndiffuseError: unknown name (with a suggestion), or a value of the wrong type.

@@ -1,1 +1,22 @@
-"""See the modules."""
+"""What training minimises: a time law, a weighting and a distance."""
+
+from undiffuse.objectives.simple import Objective, draw_noise, make_objective
+from undiffuse.objectives.time_law import LogitNormal, Stratified, TimeLaw, Uniform, make_time_law
+from undiffuse.objectives.weighting import P2, VLB, MinSNR, UniformWeight, Weighting, make_weighting
+
+__all__ = [
+    "P2",
+    "VLB",
+    "LogitNormal",
+    "MinSNR",
+    "Objective",
+    "Stratified",
+    "TimeLaw",
+    "Uniform",
+    "UniformWeight",
+    "Weighting",
+    "draw_noise",
+    "make_objective",
+    "make_time_law",
+    "make_weighting",
+]

@@ -1,0 +1,118 @@
+"""Denoisers: the one contract that samplers, guidance, evaluation and distillation see.
+
+A denoiser looks at x_t and t and says what data and what noise it sees in it. Whatever a network predicts, however its time
+embedding is indexed and its input scaled, ends here. Guidance, thresholding and edits are denoisers around denoisers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from undiffuse.errors import UndiffuseError
+from undiffuse.gaussian import Marginal, expand
+from undiffuse.parameterize import Parameterization
+from undiffuse.schedule import DiscreteSchedule, Schedule
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a denoiser sees in x_t = alpha x0 + sigma eps.
+
+    Args:
+        x0, eps: the predicted data and noise, consistent with each other and x_t.
+        variance_fraction: in [0, 1] per element where the network learned its variance: 0 is beta-tilde, 1 is beta.
+    """
+
+    x0: Float[Tensor, "batch *shape"]
+    eps: Float[Tensor, "batch *shape"]
+    variance_fraction: Float[Tensor, "batch *shape"] | None = None
+
+    def with_x0(
+        self, x0: Float[Tensor, "batch *shape"], x_t: Float[Tensor, "batch *shape"], q_t: Marginal
+    ) -> Prediction:
+        """The same with another x0 and the eps that goes with it: eps = (x_t - alpha x0) / sigma.
+
+        Without re-deriving eps after clipping x0, DDIM with eta = 1 is no longer DDPM.
+        """
+        eps = (x_t - expand(q_t.alpha, x_t) * x0) / expand(q_t.sigma, x_t)
+        return Prediction(x0, eps, self.variance_fraction)
+
+
+class Denoiser(Protocol):
+    """``(x_t, t, **conditions) -> Prediction``, at t in (0, t_max] of its schedule, t of shape () or (batch,)."""
+
+    @property
+    def schedule(self) -> Schedule: ...
+
+    def __call__(
+        self, x_t: Float[Tensor, "batch *shape"], t: Float[Tensor, "*batch"], **conditions: Tensor
+    ) -> Prediction: ...
+
+
+TimeInput = Callable[[Schedule, Float[Tensor, "*batch"]], Float[Tensor, "*batch"]]
+
+
+def chain_index(schedule: Schedule, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """t - 1, the index 0..T-1 that Ho et al. embed; 999 t / t_max on a continuous schedule (Song et al. 2021)."""
+    return t - 1 if isinstance(schedule, DiscreteSchedule) else 999 * t / schedule.t_max
+
+
+def noise_angle(schedule: Schedule, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """1000 (2 / pi) atan(sigma / alpha): the noise level itself, in [0, 1000], the same for every schedule."""
+    q_t = schedule(t)
+    return torch.atan2(q_t.sigma, q_t.alpha) * (2000 / math.pi)
+
+
+TIME_INPUTS: dict[str, TimeInput] = {"index": chain_index, "log-snr": noise_angle}
+
+
+class NetworkDenoiser:
+    """A network as a denoiser.
+
+    Args:
+        network: ``network(x, time, **conditions) -> F``, with time float32 of shape (batch,); F has x's channels, or twice as
+            many where it also learned a variance.
+        schedule: the process it was trained on.
+        parameterization: what F means.
+        time_input: what its time embedding sees, 'index' or 'log-snr'.
+
+    Raises:
+        UndiffuseError: if the parameterization is singular on the schedule.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: Schedule,
+        parameterization: Parameterization,
+        time_input: Literal["index", "log-snr"] = "index",
+    ) -> None:
+        parameterization.check(schedule)
+        self.network = network
+        self.schedule = schedule
+        self.parameterization = parameterization
+        self.time_input = TIME_INPUTS[time_input]
+
+    def __call__(
+        self, x_t: Float[Tensor, "batch *shape"], t: Float[Tensor, "*batch"], **conditions: Tensor
+    ) -> Prediction:
+        q_t = self.schedule(t)
+        time = self.time_input(self.schedule, t).float().to(x_t.device).expand(len(x_t))
+        output = self.network(expand(self.parameterization.input_scale(q_t), x_t) * x_t, time, **conditions)
+        output = output.to(x_t.dtype)  # the state stays in float32 around a bfloat16 network
+        if output.shape[1] == x_t.shape[1]:
+            return Prediction(*self.parameterization.solve(output, x_t, q_t))
+        if output.shape[1] != 2 * x_t.shape[1]:
+            raise UndiffuseError(
+                f"A network must return as many channels as it gets, or twice as many with a learned variance; "
+                f"it got {x_t.shape[1]} and returned {output.shape[1]}"
+            )
+        output, fraction = output.chunk(2, dim=1)
+        return Prediction(*self.parameterization.solve(output, x_t, q_t), variance_fraction=(fraction + 1) / 2)

@@ -1,0 +1,77 @@
+"""The simple objective: how far is the network's output from what it should have said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from undiffuse.config import ObjectiveConfig
+from undiffuse.denoiser import Denoiser
+from undiffuse.gaussian import q_sample
+from undiffuse.objectives.weighting import Weighting, make_weighting
+from undiffuse.parameterize import Parameterization
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+
+DISTANCES: dict[str, Distance] = {
+    "l2": lambda a, b: F.mse_loss(a, b, reduction="none"),
+    "l1": lambda a, b: F.l1_loss(a, b, reduction="none"),
+    "huber": lambda a, b: F.huber_loss(a, b, reduction="none"),
+}
+"""Element-wise distances; 'huber' is quadratic up to an error of 1."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """loss_i = weight(t_i) mean over elements of distance(F(x_t, t), p x0 + q eps)   (Ho et al. 2020, eq. 14).
+
+    With the row EPSILON, uniform weight and L2 this is L_simple. It sees the denoiser's x0 and eps, not the network, so that
+    any denoiser can be trained in any space; for the network's own space, F is recovered exactly.
+
+    Args:
+        space: the row in which the error is measured, usually the network's own.
+        weighting: of the noise levels.
+        distance: element-wise.
+    """
+
+    space: Parameterization
+    weighting: Weighting
+    distance: Distance = DISTANCES["l2"]
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        x0: Float[Tensor, "batch *shape"],
+        t: Float[Tensor, "batch"],
+        eps: Float[Tensor, "batch *shape"],
+        conditions: Mapping[str, Tensor] | None = None,
+    ) -> Float[Tensor, "batch"]:
+        q_t = denoiser.schedule(t)
+        prediction = denoiser(q_sample(x0, eps, q_t), t, **(conditions or {}))
+        output = self.space.mix(prediction.x0, prediction.eps, q_t)
+        error = self.distance(output, self.space.mix(x0, eps, q_t)).flatten(1).mean(1)
+        weight = self.weighting.weight(denoiser.schedule, t, self.space)
+        return weight.to(error.dtype).to(error.device) * error
+
+
+def make_objective(config: ObjectiveConfig, space: Parameterization) -> Objective:
+    """The objective that a configuration names, in the network's own space."""
+    return Objective(space, make_weighting(config), DISTANCES[config.distance])
+
+
+def draw_noise(
+    shape: tuple[int, ...], generator: torch.Generator, offset: float = 0.0
+) -> Float[Tensor, "batch channels *spatial"]:
+    """The eps of a training batch: N(0, I), plus a constant per sample and channel of standard deviation ``offset``.
+
+    Offset noise (Guttenberg 2023) teaches a model whose schedule never reaches zero SNR to change an image's mean brightness.
+    """
+    eps = torch.randn(shape, generator=generator)
+    if offset:
+        eps = eps + offset * torch.randn(*shape[:2], *[1] * (len(shape) - 2), generator=generator)
+    return eps
