@@ -1,1 +1,1 @@
-"""See the modules."""
+"""Networks: functions of (x, time, conditions). They know nothing of diffusion."""

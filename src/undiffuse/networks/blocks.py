@@ -1,0 +1,114 @@
+"""The residual block of the U-Net, and the two ways of changing resolution."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from undiffuse.networks.layers import CONVOLUTIONS, POOLINGS, conv, group_norm, initialise, linear
+
+Features = Float[Tensor, "batch _ ..."]  # channels and sizes change from layer to layer
+Embedding = Float[Tensor, "batch embedding"]
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(dropout(SiLU(norm(conv(SiLU(norm(x))) + linear(embedding))))), the block of Ho et al. 2020.
+
+    The options are those of ADM (Dhariwal & Nichol 2021, https://arxiv.org/abs/2105.05233, section 3):
+
+    * ``scale_shift``: norm(h) (1 + scale) + shift, with (scale, shift) = linear(embedding), in place of the sum.
+    * ``resample``: halve (mean of neighbours) or double (nearest) the resolution of both branches before the first
+      convolution.
+
+    Args:
+        dims: spatial dimensions, 1, 2 or 3.
+        inputs: channels of x; where they differ from ``outputs`` the shortcut is a 1x1 convolution.
+        outputs: channels of the result.
+        embedding: width of the embedding, which comes with its SiLU already applied.
+        dropout: probability of dropping an activation before the last convolution.
+        recompute: keep only the inputs for the backward pass and compute the block again there.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        inputs: int,
+        outputs: int,
+        *,
+        embedding: int,
+        dropout: float = 0.0,
+        scale_shift: bool = False,
+        resample: Literal["none", "down", "up"] = "none",
+        recompute: bool = False,
+    ) -> None:
+        super().__init__()
+        self.scale_shift = scale_shift
+        self.recompute = recompute
+        self.norm1 = group_norm(inputs)
+        self.resample = {
+            "none": nn.Identity(),
+            "down": POOLINGS[dims](2),
+            "up": nn.Upsample(scale_factor=2, mode="nearest"),
+        }[resample]
+        self.conv1 = conv(dims, inputs, outputs)
+        self.embed = linear(embedding, 2 * outputs if scale_shift else outputs)
+        self.norm2 = group_norm(outputs)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = conv(dims, outputs, outputs, zero=True)
+        self.shortcut = nn.Identity() if inputs == outputs else conv(dims, inputs, outputs, kernel=1)
+
+    def forward(self, x: Features, embedding: Embedding) -> Features:
+        if self.recompute and torch.is_grad_enabled():
+            h: Tensor = checkpoint(self.compute, x, embedding, use_reentrant=False)
+            return h
+        return self.compute(x, embedding)
+
+    def compute(self, x: Features, embedding: Embedding) -> Features:
+        h = self.conv1(self.resample(F.silu(self.norm1(x))))
+        e = self.embed(embedding)
+        e = e.reshape(*e.shape, *[1] * (x.dim() - 2))  # one number a channel, the same at every position
+        if self.scale_shift:
+            scale, shift = e.chunk(2, dim=1)
+            h = self.norm2(h) * (1 + scale) + shift
+        else:
+            h = self.norm2(h + e)
+        h = self.conv2(self.dropout(F.silu(h)))
+        y: Tensor = self.shortcut(self.resample(x)) + h
+        return y
+
+
+class Downsample(nn.Module):
+    """Half the resolution by a strided convolution, padded after the end alone.
+
+    That is what TensorFlow's "SAME" does at stride 2 and even sizes, so Ho's weights (the google/ddpm-* ones) need it.
+    OpenAI's networks pad both sides: the same parameters, one pixel apart.
+
+    Takes the embedding, and ignores it, to be interchangeable with a resampling `ResidualBlock`.
+    """
+
+    def __init__(self, dims: int, channels: int) -> None:
+        super().__init__()
+        self.after = (0, 1) * dims
+        self.conv = CONVOLUTIONS[dims](channels, channels, 3, stride=2)
+        initialise(self.conv)
+
+    def forward(self, x: Features, embedding: Embedding) -> Features:
+        h: Tensor = self.conv(F.pad(x, self.after))
+        return h
+
+
+class Upsample(nn.Module):
+    """Twice the resolution: every value repeated, then a convolution. Ignores the embedding, as `Downsample` does."""
+
+    def __init__(self, dims: int, channels: int) -> None:
+        super().__init__()
+        self.conv = conv(dims, channels, channels)
+
+    def forward(self, x: Features, embedding: Embedding) -> Features:
+        h: Tensor = self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+        return h

@@ -1,0 +1,240 @@
+"""The U-Net of Ho et al. 2020 with the options of ADM, for 1-D, 2-D and 3-D data.
+
+    x --stem--> [down 0] -> [down 1] -> ... -> [middle] -> ... -> [up 1] -> [up 0] --norm, SiLU, conv--> out
+                    \\___________\\______ skips ______/____________/
+
+Notable choices:
+
+* To the parameter: 35,746,307 with Ho's settings for CIFAR-10, 113,673,219 with those for 256 x 256 pixels, 52,546,438
+  with those of Improved DDPM (Nichol & Dhariwal 2021) for CIFAR-10; the tests build all three.
+* Every activation that the way down produces, the stem's and the resampled ones included, is a skip; every block of the
+  way up takes one. Hence one block more per level on the way up.
+* ``down[0]`` is the finest level, ``up[0]`` the coarsest: both lists are in the order of computation.
+* Time reaches the blocks as one vector, ``embedding`` in `UNet.forward`.
+* Sizes that the levels do not divide are padded with zeros and cropped back, see `pad`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from undiffuse.config import UNetConfig
+from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.networks.attention import SelfAttention
+from undiffuse.networks.blocks import Downsample, Embedding, Features, ResidualBlock, Upsample
+from undiffuse.networks.embedding import TimeEmbedding
+from undiffuse.networks.layers import conv, group_norm
+from undiffuse.networks.shapes import depth_to_space, pad, space_to_depth
+
+
+class DownLevel(nn.Module):
+    """Residual blocks, each with its attention, at one resolution; then the way to half of it."""
+
+    def __init__(
+        self, blocks: Sequence[nn.Module], attentions: Sequence[nn.Module], resample: nn.Module | None
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.attentions = nn.ModuleList(attentions)
+        self.resample = resample
+
+    def forward(self, h: Features, embedding: Embedding, skips: list[Tensor]) -> Features:
+        """Append every activation to ``skips`` and return the last."""
+        for block, attention in zip(self.blocks, self.attentions, strict=True):
+            h = attention(block(h, embedding))
+            skips.append(h)
+        if self.resample is not None:
+            h = self.resample(h, embedding)
+            skips.append(h)
+        return h
+
+
+class Middle(nn.Module):
+    """Two residual blocks around an attention, at the lowest resolution."""
+
+    def __init__(self, block1: nn.Module, attention: nn.Module, block2: nn.Module) -> None:
+        super().__init__()
+        self.block1 = block1
+        self.attention = attention
+        self.block2 = block2
+
+    def forward(self, h: Features, embedding: Embedding) -> Features:
+        h = self.attention(self.block1(h, embedding))
+        y: Tensor = self.block2(h, embedding)
+        return y
+
+
+class UpLevel(nn.Module):
+    """Residual blocks over (activation, skip), each with its attention; then the way to twice the resolution."""
+
+    def __init__(
+        self, blocks: Sequence[nn.Module], attentions: Sequence[nn.Module], resample: nn.Module | None
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.attentions = nn.ModuleList(attentions)
+        self.resample = resample
+
+    def forward(self, h: Features, embedding: Embedding, skips: list[Tensor]) -> Features:
+        """Take one of ``skips``, the last first, for every block."""
+        for block, attention in zip(self.blocks, self.attentions, strict=True):
+            h = attention(block(torch.cat([h, skips.pop()], dim=1), embedding))
+        return h if self.resample is None else self.resample(h, embedding)
+
+
+def heads(width: int, config: UNetConfig) -> int:
+    """Attention heads over ``width`` channels: as many as asked for, or of the width asked for."""
+    if config.head_width is None:
+        return config.heads
+    if config.head_width < 1 or width % config.head_width:
+        raise UndiffuseError(
+            f"{width} channels are no multiple of the head width {config.head_width}; change --head-width or --base."
+        )
+    return width // config.head_width
+
+
+def check_settings(channels: int, out_channels: int, dims: int, config: UNetConfig) -> None:
+    """Raise UndiffuseError for settings that describe no network."""
+    if dims not in (1, 2, 3):
+        raise UndiffuseError(f"A U-Net works on 1, 2 or 3 spatial dimensions, not on {dims}.")
+    levels = len(config.multipliers)
+    counts = {
+        "channels": channels,
+        "out_channels": out_channels,
+        "--base": config.base,
+        "--blocks": config.blocks,
+        "--heads": config.heads,
+        "--patch": config.patch,
+    }
+    for name, count in counts.items():
+        if count < 1:
+            raise UndiffuseError(f"{name} must be at least 1, not {count}.")
+    if not levels or min(config.multipliers) < 1:
+        raise UndiffuseError(
+            f"--multipliers must be positive whole numbers, one a level, such as 1 2 2 2, not {config.multipliers}."
+        )
+    if not set(config.attention_levels) <= set(range(levels)):
+        raise UndiffuseError(
+            f"--attention-levels must be among 0 .. {levels - 1}, the {levels} levels of --multipliers, "
+            f"not {config.attention_levels}."
+        )
+    if not 0 <= config.dropout < 1:
+        raise UndiffuseError(f"--dropout is a probability below 1, not {config.dropout}.")
+    for name, value, choices in (
+        ("--resample", config.resample, ("conv", "residual")),
+        ("--embedding", config.embedding, ("ho", "adm")),
+    ):
+        if value not in choices:
+            raise UndiffuseError(f"{name} cannot be '{value}'{perhaps(value, choices)}.")
+
+
+class UNet(nn.Module):
+    """A function of (x, time) with outputs of x's size; see the head of this file.
+
+    Ho et al. 2020, https://arxiv.org/abs/2006.11239, appendix B; Dhariwal & Nichol 2021,
+    https://arxiv.org/abs/2105.05233, section 3 and appendix B.
+
+    Args:
+        channels: channels of x.
+        out_channels: channels of the result; twice as many where a variance is learned with the mean.
+        dims: spatial dimensions of x: 1, 2 or 3.
+        config: the settings.
+
+    Raises:
+        UndiffuseError: for settings that describe no network, and for inputs of another shape.
+    """
+
+    def __init__(self, channels: int, out_channels: int, dims: int, config: UNetConfig) -> None:
+        super().__init__()
+        check_settings(channels, out_channels, dims, config)
+        self.channels = channels
+        self.dims = dims
+        self.patch = config.patch
+        self.multiple = config.patch * 2 ** (len(config.multipliers) - 1)  # sizes divisible by this need no padding
+
+        base = config.base
+        block = partial(
+            ResidualBlock,
+            dims,
+            embedding=4 * base,
+            dropout=config.dropout,
+            scale_shift=config.scale_shift,
+            recompute=config.checkpoint_blocks,
+        )
+        residual = config.resample == "residual"
+
+        def attention(width: int, wanted: bool) -> nn.Module:
+            return SelfAttention(width, heads(width, config)) if wanted else nn.Identity()
+
+        def halve(width: int) -> nn.Module:
+            return block(width, width, resample="down") if residual else Downsample(dims, width)
+
+        def double(width: int) -> nn.Module:
+            return block(width, width, resample="up") if residual else Upsample(dims, width)
+
+        self.time = TimeEmbedding(base, 4 * base, config.embedding)
+        self.stem = conv(dims, channels * config.patch**dims, base)
+
+        levels = [(base * m, k in config.attention_levels) for k, m in enumerate(config.multipliers)]
+        skips = [base]
+        width = base
+        self.down = nn.ModuleList()
+        for k, (out, attends) in enumerate(levels):
+            last = k == len(levels) - 1
+            blocks = [block(width if i == 0 else out, out) for i in range(config.blocks)]
+            attentions = [attention(out, attends) for _ in blocks]
+            self.down.append(DownLevel(blocks, attentions, None if last else halve(out)))
+            skips += [out] * (config.blocks if last else config.blocks + 1)
+            width = out
+
+        self.middle = Middle(block(width, width), attention(width, config.middle_attention), block(width, width))
+
+        self.up = nn.ModuleList()
+        for k, (out, attends) in reversed(list(enumerate(levels))):
+            blocks = []
+            for _ in range(config.blocks + 1):
+                blocks.append(block(width + skips.pop(), out))
+                width = out
+            attentions = [attention(out, attends) for _ in blocks]
+            self.up.append(UpLevel(blocks, attentions, None if k == 0 else double(out)))
+
+        self.norm = group_norm(width)
+        self.out = conv(dims, width, out_channels * config.patch**dims, zero=True)
+
+    def forward(
+        self, x: Float[Tensor, "batch channels *spatial"], time: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch out_channels *spatial"]:
+        """The network's output for ``x`` at ``time``, one number for each member of the batch."""
+        self.check(x, time)
+        # Every block would take SiLU(embedding) first: once does for all.
+        embedding = F.silu(self.time(time))
+        padded, crop = pad(x, self.multiple)
+
+        h = self.stem(space_to_depth(padded, self.patch))
+        skips = [h]
+        for down in self.down:
+            h = down(h, embedding, skips)
+        h = self.middle(h, embedding)
+        for up in self.up:
+            h = up(h, embedding, skips)
+        h = self.out(F.silu(self.norm(h)))
+        return depth_to_space(h, self.patch)[crop]
+
+    def check(self, x: Tensor, time: Tensor) -> None:
+        """Raise UndiffuseError unless x and time have the shapes that the network was built for."""
+        if x.dim() != self.dims + 2:
+            raise UndiffuseError(
+                f"This network takes batch, channels and {self.dims} spatial dimensions, not shape {tuple(x.shape)}."
+            )
+        if x.shape[1] != self.channels:
+            raise UndiffuseError(f"This network takes {self.channels} channels, not {x.shape[1]}.")
+        if time.shape != x.shape[:1]:
+            raise UndiffuseError(
+                f"time must hold one number for each of the batch's {len(x)} samples, not shape {tuple(time.shape)}."
+            )
