@@ -82,7 +82,7 @@ class DiffusionConfig:
     parameterization: ParameterizationName = "epsilon"
     """What the network predicts."""
     time_input: Literal["index", "log-snr"] = "index"
-    """What the time embedding sees: the chain's index t - 1 (Ho), or 250 (atan(exp(-log_snr/2)) 2/pi) scaled log-SNR."""
+    """What the time embedding sees: the chain's index t - 1 (Ho), or 1000 (2/pi) atan(sigma/alpha), the noise level."""
     sigma_data: float = 0.5
     """Standard deviation of the data in [-1, 1]; used by the 'edm' parameterization alone."""
 
@@ -104,7 +104,7 @@ class ObjectiveConfig:
     logit_std: float = 1.0
     """Standard deviation of the logit-normal law."""
     offset_noise: float = 0.0
-    """Standard deviation of a per-channel constant added to the noise; 0.1 lets a model learn dark and bright images."""
+    """Standard deviation of a per-channel constant added to the noise; 0.1 frees an image's mean brightness."""
 
 
 @dataclass(frozen=True)

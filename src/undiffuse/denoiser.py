@@ -1,7 +1,8 @@
 """Denoisers: the one contract that samplers, guidance, evaluation and distillation see.
 
-A denoiser looks at x_t and t and says what data and what noise it sees in it. Whatever a network predicts, however its time
-embedding is indexed and its input scaled, ends here. Guidance, thresholding and edits are denoisers around denoisers.
+A denoiser looks at x_t and t and says what data and what noise it sees in it. Whatever a network predicts, however its
+time embedding is indexed and its input scaled, ends here. Guidance, thresholding and edits are denoisers around
+denoisers.
 """
 
 from __future__ import annotations
@@ -77,8 +78,8 @@ class NetworkDenoiser:
     """A network as a denoiser.
 
     Args:
-        network: ``network(x, time, **conditions) -> F``, with time float32 of shape (batch,); F has x's channels, or twice as
-            many where it also learned a variance.
+        network: ``network(x, time, **conditions) -> F``, with time float32 of shape (batch,); F has x's channels, or
+            twice as many where it also learned a variance.
         schedule: the process it was trained on.
         parameterization: what F means.
         time_input: what its time embedding sees, 'index' or 'log-snr'.

@@ -4,21 +4,22 @@ Everything a diffusion model computes follows from one line. Noise is mixed into
 
     q(x_t | x0) = N(alpha_t x0, sigma_t^2 I),
 
-and because each x_t is Gaussian given x0, so is every step between two times s < t, forwards and backwards. The functions
-below are those Gaussians; they know two marginals ``(alpha, sigma)`` and nothing of schedules, networks or data.
+and because each x_t is Gaussian given x0, so is every step between two times s < t, forwards and backwards. The
+functions below are those Gaussians; they know two marginals ``(alpha, sigma)`` and nothing of schedules, networks or
+data.
 
 Notation (the field's worst trap):
 
-| here              | means                                              | Ho et al. 2020                          | Karras et al. 2022 |
-|-------------------|----------------------------------------------------|-----------------------------------------|--------------------|
-| `x0`, `x_t`, `x_s`| data, noisy data at t, at an earlier s < t         | x_0, x_t, x_{t-1}                       | y, x               |
-| `eps`             | the standard normal noise in x_t                   | epsilon                                 | n / sigma          |
-| `alpha`, `sigma`  | x_t = alpha x0 + sigma eps                         | sqrt(alpha-bar_t), sqrt(1 - alpha-bar_t)| s(t), s(t) sigma(t)|
-| `beta`            | variance of one forward step of the discrete chain | beta_t                                  |                    |
-| `log_snr`         | log(alpha^2 / sigma^2)                             |                                         | -2 log sigma       |
-| schedule          | the curve t -> (alpha, sigma)                      |                                         |                    |
-| timesteps         | the grid a sampler walks, t_N > ... > 0            |                                         |                    |
-| sampler           | the rule for one step t -> s                       | "sampling algorithm"                    | "solver"           |
+| here               | means                                   | Ho et al. 2020                 | Karras et al. 2022  |
+|--------------------|-----------------------------------------|--------------------------------|---------------------|
+| `x0`, `x_t`, `x_s` | data, noisy data at t, at an earlier s  | x_0, x_t, x_{t-1}              | y, x                |
+| `eps`              | the standard normal noise in x_t        | epsilon                        | n / sigma           |
+| `alpha`, `sigma`   | x_t = alpha x0 + sigma eps              | sqrt(abar_t), sqrt(1 - abar_t) | s(t), s(t) sigma(t) |
+| `beta`             | variance of one step of a discrete chain| beta_t                         |                     |
+| `log_snr`          | log(alpha^2 / sigma^2)                  |                                | -2 log sigma        |
+| schedule           | the curve t -> (alpha, sigma)           |                                |                     |
+| timesteps          | the grid of a sampler, t_N > ... > 0    |                                |                     |
+| sampler            | the rule for one step t -> s            | "sampling algorithm"           | "solver"            |
 
 t = 0 is data. Coefficients are float64 on the CPU, of shape () or (batch,); they meet the data last, in `expand`.
 
@@ -88,7 +89,8 @@ def transition(q_s: Marginal, q_t: Marginal) -> Marginal:
     For neighbours of the discrete chain these are sqrt(1 - beta_t) and beta_t (Ho et al. 2020, eq. 2). Draw with
     ``q_sample(x_s, noise, transition(q_s, q_t))``.
     """
-    # sigma_ts^2 = sigma_t^2 (1 - SNR_t / SNR_s): expm1 keeps the digits that the difference of squares loses when s is near t.
+    # sigma_ts^2 = sigma_t^2 (1 - SNR_t / SNR_s): expm1 keeps the digits that the difference of squares loses when s is
+    # near t.
     variance = -(q_t.sigma**2) * torch.expm1(q_t.log_snr - q_s.log_snr)
     return Marginal(q_t.alpha / q_s.alpha, variance.sqrt())
 
@@ -130,7 +132,8 @@ def discretised_log_likelihood(x: Tensor, mean: Tensor, log_std: Tensor, levels:
     where the outermost bins reach to infinity, so that the ``levels`` probabilities sum to one.
 
     Args:
-        x: data on the grid -1, -1 + 2d, ..., 1 (8-bit values v are 2 v / 255 - 1); other values are undefined behaviour.
+        x: data on the grid -1, -1 + 2d, ..., 1 (8-bit values v are 2 v / 255 - 1); other values are undefined
+        behaviour.
         mean, log_std: of the Gaussian; they broadcast against x.
         levels: number of grid values, 256 for 8-bit data.
     """
@@ -145,4 +148,5 @@ def discretised_log_likelihood(x: Tensor, mean: Tensor, log_std: Tensor, levels:
     upper, lower = torch.where(right, -lower, upper), torch.where(right, -upper, lower)
     log_upper = torch.special.log_ndtr(upper)
     log_lower = torch.special.log_ndtr(lower)
-    return log_upper + torch.log(-torch.expm1(log_lower - log_upper))
+    log_probability: Tensor = log_upper + torch.log(-torch.expm1(log_lower - log_upper))
+    return log_probability

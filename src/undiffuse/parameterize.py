@@ -1,7 +1,7 @@
 """What a network can predict, one row each.
 
-A network predicts a mix of data and noise, F = p x0 + q eps. With x_t = alpha x0 + sigma eps these are two equations in two
-unknowns, so every parameterization gives x0 and eps by the same two lines:
+A network predicts a mix of data and noise, F = p x0 + q eps. With x_t = alpha x0 + sigma eps these are two equations in
+two unknowns, so every parameterization gives x0 and eps by the same two lines:
 
     x0  = (q x_t - sigma F) / (alpha q - sigma p)
     eps = (alpha F - p x_t) / (alpha q - sigma p)

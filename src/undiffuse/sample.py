@@ -1,7 +1,7 @@
 """The sampling loop that everything else consumes: the command line, the animations, the tests and the browser.
 
-A sampler knows one step. The loop has no progress bar, no device code and no pictures in it: it is a generator, and whoever
-iterates over it adds those.
+A sampler knows one step. The loop has no progress bar, no device code and no pictures in it: it is a generator, and
+whoever iterates over it adds those.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ State = TypeVar("State")
 class Noise:
     """Standard normal noise with one stream per sample.
 
-    Sample i of seed s gets the same noise whatever is drawn beside it, on whatever device: the streams are CPU generators.
+    Sample i of seed s gets the same noise whatever is drawn beside it, on whatever device: the streams are CPU
+    generators.
 
     Args:
         seed: the user's seed.
@@ -47,8 +48,8 @@ class Noise:
 class Sampler(Protocol[State]):
     """The rule for one step t -> s.
 
-    A sampler is frozen: what it must remember from step to step is the state that it returns, so that one sampler serves many
-    trajectories at once.
+    A sampler is frozen: what it must remember from step to step is the state that it returns, so that one sampler
+    serves many trajectories at once.
     """
 
     @property
@@ -103,12 +104,13 @@ def sample(
     seed: int = 0,
     micro_batch: int = 16,
     device: torch.device | str = "cpu",
-    on_step: Callable[[], None] = lambda: None,
+    on_step: Callable[[], object] = lambda: None,
 ) -> Float[Tensor, "count *shape"]:
     """Samples ``indices`` of a seed, in model space, on the CPU.
 
-    Sample i is always computed in slot i mod micro_batch, beside the same neighbours, because a convolution's rounding may depend
-    on the batch and the position in it. So its bits depend on (seed, i, micro_batch), not on how many samples were asked for.
+    Sample i is always computed in slot i mod micro_batch, beside the same neighbours, because a convolution's rounding
+    may depend on the batch and the position in it. So its bits depend on (seed, i, micro_batch), not on how many
+    samples were asked for.
 
     Args:
         denoiser, sampler, times: as for `trajectory`.
@@ -118,12 +120,13 @@ def sample(
         on_step: called after every step of every micro-batch, for a progress bar.
     """
     blocks = sorted({index // micro_batch for index in indices})
-    made = {}
+    made: dict[int, Tensor] = {}
     for block in blocks:
         members = range(block * micro_batch, (block + 1) * micro_batch)
         noise = Noise(seed, members, device)
         x = start(denoiser, shape, noise)
-        for x in trajectory(denoiser, sampler, times, x, noise):
+        for x_s in trajectory(denoiser, sampler, times, x, noise):
+            x = x_s
             on_step()
         made.update(zip(members, x.cpu(), strict=True))
     return torch.stack([made[index] for index in indices]) if indices else torch.empty(0, *shape)

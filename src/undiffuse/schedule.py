@@ -1,11 +1,11 @@
 """Schedules: the curve t -> (alpha, sigma) of the forward process, and its inverse through the log-SNR.
 
-A schedule answers for the process alone. Which t a sampler visits is `timesteps`; what the network's embedding sees of t is
-`denoiser`; how t is drawn in training is `objectives`.
+A schedule answers for the process alone. Which t a sampler visits is `timesteps`; what the network's embedding sees of
+t is `denoiser`; how t is drawn in training is `objectives`.
 
 * Everything is float64 on the CPU: a float32 cumulative product is off by 1.7e-4 relative at t = 1.
-* A discrete chain gathers its table exactly at integer t and interpolates between them, so that one trained model serves
-  discrete samplers and ODE/SDE solvers alike.
+* A discrete chain gathers its table exactly at integer t and interpolates between them, so that one trained model
+  serves discrete samplers and ODE/SDE solvers alike.
 * t = 0 is data: alpha = 1, sigma = 0, log-SNR = +inf.
 """
 
@@ -59,8 +59,8 @@ class DiscreteSchedule(Schedule):
 
     alpha_t = sqrt(alpha-bar_t),   sigma_t = sqrt(1 - alpha-bar_t)
 
-    Between integers the log-SNR is interpolated linearly; in a cell where it is infinite at one end (the first, and the last
-    of a chain with zero terminal SNR) alpha-bar is.
+    Between integers the log-SNR is interpolated linearly; in a cell where it is infinite at one end (the first, and the
+    last of a chain with zero terminal SNR) alpha-bar is.
 
     Args:
         alpha_bar: T + 1 values, strictly decreasing from 1.
@@ -152,7 +152,8 @@ class VP(Schedule):
 
     def inverse_log_snr(self, log_snr: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         log_snr = torch.as_tensor(log_snr, dtype=torch.float64)
-        # log alpha = 1/2 log sigmoid(log_snr); then the positive root of the quadratic above, in the form without cancellation.
+        # log alpha = 1/2 log sigmoid(log_snr); then the positive root of the quadratic above, in the form without
+        # cancellation.
         minus_4_log_alpha = -2 * torch.nn.functional.logsigmoid(log_snr)
         spread = self.beta_max - self.beta_min
         root = (self.beta_min**2 + spread * minus_4_log_alpha).sqrt()
@@ -160,7 +161,7 @@ class VP(Schedule):
 
 
 class VE(Schedule):
-    """The variance-exploding process in Karras et al.'s form: alpha = 1, sigma = t, t in [0, sigma_max] (2022, table 1)."""
+    """The variance-exploding process in Karras et al.'s form: alpha = 1, sigma = t <= sigma_max (2022, table 1)."""
 
     def __init__(self, sigma_min: float = 0.002, sigma_max: float = 80.0) -> None:
         if not 0 < sigma_min < sigma_max:
@@ -180,7 +181,7 @@ class VE(Schedule):
 
 
 class RectifiedFlow(Schedule):
-    """The straight line from data to noise: alpha = 1 - t, sigma = t, t in [0, 1] (Liu et al. 2022; Lipman et al. 2023)."""
+    """The straight line from data to noise: alpha = 1 - t, sigma = t <= 1 (Liu et al. 2022; Lipman et al. 2023)."""
 
     t_max = 1.0
 
@@ -200,7 +201,7 @@ def _from_reference_betas(betas: Tensor) -> DiscreteSchedule:
 
 
 def linear(T: int = 1000, start: float = 1e-4, end: float = 0.02) -> DiscreteSchedule:
-    """beta_t linear in t (Ho et al. 2020, section 4); start and end are those of T = 1000, kept in shape for other T."""
+    """beta_t linear in t (Ho et al. 2020, section 4); start and end are those of T = 1000, reshaped for other T."""
     return _from_reference_betas(torch.linspace(start, end, T, dtype=torch.float64))
 
 

@@ -1,7 +1,7 @@
 """Random streams as pure functions of (seed, path).
 
-No stream has a position that would have to be saved: the noise of step 700 is ``generator(seed, "noise", 700)``, whatever
-ran before. That makes resuming exact by construction, and image i of a seed the same in any batch.
+No stream has a position that would have to be saved: the noise of step 700 is ``generator(seed, "noise", 700)``,
+whatever ran before. That makes resuming exact by construction, and image i of a seed the same in any batch.
 """
 
 from __future__ import annotations

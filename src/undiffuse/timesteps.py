@@ -1,13 +1,14 @@
 """Timesteps: the decreasing grid t_N > ... > t_1 > 0 that a sampler walks, ending in data.
 
-On a discrete chain the first four are the grids of the field, for *any* number of steps up to T (integer strides exist for a few
-dozen of the 1000 choices only). The last two are continuous: they are even in a quantity of the process, not in t.
+On a discrete chain the first four are the grids of the field, for *any* number of steps up to T (integer strides exist
+for a few dozen of the 1000 choices only). The last two are continuous: they are even in a quantity of the process, not
+in t.
 
 For T = 1000 and 10 steps, as chain indices t - 1:
 
     leading    900, 800, ..., 0         Song et al. 2021 (DDIM); never sees the noisiest t
-    trailing   999, 899, ..., 99        Lin et al. 2023: starts where sampling starts, and the best of the four for few steps
-    linspace   999, 888, ..., 0         Nichol & Dhariwal 2021
+    trailing   999, 899, ..., 99        Lin et al. 2023: starts where sampling starts, and the best of the four for few
+    steps linspace   999, 888, ..., 0         Nichol & Dhariwal 2021
     quadratic  800, 632, ..., 9, 0      DDIM's for CIFAR-10
 """
 
@@ -47,7 +48,8 @@ def make_timesteps(schedule: Schedule, steps: int, spacing: Spacing = "trailing"
     elif isinstance(schedule, DiscreteSchedule):
         if steps > schedule.T:
             raise UndiffuseError(
-                f"The chain has {schedule.T} timesteps and --steps asks for {steps}: use at most {schedule.T}, or --spacing log-snr"
+                f"The chain has {schedule.T} timesteps and --steps asks for {steps}: "
+                f"use at most {schedule.T}, or --spacing log-snr"
             )
         times = _chain_index(schedule.T, steps, spacing).astype(np.float64) + 1
     else:
@@ -65,7 +67,8 @@ def _chain_index(T: int, steps: int, spacing: Spacing) -> np.ndarray:
     if spacing == "linspace":
         return np.rint(k * (T - 1) / (steps - 1)).astype(np.int64) if steps > 1 else np.array([T - 1])
     index = (np.linspace(0, math.sqrt(0.8 * T), steps) ** 2).astype(np.int64)
-    # Squares crowd near 0: push equal ones apart upwards, and back down from the end of the chain where they overrun it.
+    # Squares crowd near 0: push equal ones apart upwards, and back down from the end of the chain where they overrun
+    # it.
     index = np.maximum.accumulate(index - k) + k
     return np.minimum(index, T - steps + k)
 

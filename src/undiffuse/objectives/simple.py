@@ -30,8 +30,8 @@ DISTANCES: dict[str, Distance] = {
 class Objective:
     """loss_i = weight(t_i) mean over elements of distance(F(x_t, t), p x0 + q eps)   (Ho et al. 2020, eq. 14).
 
-    With the row EPSILON, uniform weight and L2 this is L_simple. It sees the denoiser's x0 and eps, not the network, so that
-    any denoiser can be trained in any space; for the network's own space, F is recovered exactly.
+    With the row EPSILON, uniform weight and L2 this is L_simple. It sees the denoiser's x0 and eps, not the network, so
+    that any denoiser can be trained in any space; for the network's own space, F is recovered exactly.
 
     Args:
         space: the row in which the error is measured, usually the network's own.
@@ -69,7 +69,8 @@ def draw_noise(
 ) -> Float[Tensor, "batch channels *spatial"]:
     """The eps of a training batch: N(0, I), plus a constant per sample and channel of standard deviation ``offset``.
 
-    Offset noise (Guttenberg 2023) teaches a model whose schedule never reaches zero SNR to change an image's mean brightness.
+    Offset noise (Guttenberg 2023) teaches a model whose schedule never reaches zero SNR to change an image's mean
+    brightness.
     """
     eps = torch.randn(shape, generator=generator)
     if offset:

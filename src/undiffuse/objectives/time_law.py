@@ -29,7 +29,8 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Stratified:
-    """Every t equally often, spread evenly over the batch: less variance in the loss for nothing (Kingma et al. 2021, I.1).
+    """Every t equally often, spread evenly over the batch: less variance in the loss for nothing
+    (Kingma et al. 2021, appendix I.1).
 
     u_i = (i + u) / batch,   u ~ U[0, 1)
     """
@@ -43,7 +44,8 @@ class Stratified:
 
 @dataclass(frozen=True)
 class LogitNormal:
-    """t / t_max = sigmoid(mean + std n), n ~ N(0, 1): the middle more often than the ends (Esser et al. 2024, eq. 19)."""
+    """t / t_max = sigmoid(mean + std n), n ~ N(0, 1): the middle more often than the ends
+    (Esser et al. 2024, eq. 19)."""
 
     mean: float = 0.0
     std: float = 1.0

@@ -1,8 +1,8 @@
 """How much each noise level counts in the loss.
 
-The papers state their weights for different losses. All losses here are of one family: an error e in x0 is an error e alpha/sigma
-in eps, and an error (p - q alpha/sigma) e in the row's F = p x0 + q eps. So a weight stated for the squared error of x0
-becomes one of F when divided by (p - q alpha/sigma)^2, which is SNR for eps and SNR + 1 for v.
+The papers state their weights for different losses. All losses here are of one family: an error e in x0 is an error e
+alpha/sigma in eps, and an error (p - q alpha/sigma) e in the row's F = p x0 + q eps. So a weight stated for the squared
+error of x0 becomes one of F when divided by (p - q alpha/sigma)^2, which is SNR for eps and SNR + 1 for v.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class MinSNR:
 
 @dataclass(frozen=True)
 class P2:
-    """1 / (k + SNR)^gamma for the squared error of eps (Choi et al. 2022, eq. 8, https://arxiv.org/abs/2204.00227), k = 1."""
+    """1 / (k + SNR)^gamma for the squared error of eps (Choi et al. 2022, eq. 8, https://arxiv.org/abs/2204.00227)."""
 
     gamma: float = 1.0
     k: float = 1.0
@@ -65,10 +65,10 @@ class P2:
 
 @dataclass(frozen=True)
 class VLB:
-    """The weight of the variational bound with the large variance beta (Ho et al. 2020, eq. 8 and 12), nats per dimension.
+    """The weight of the variational bound with the large variance beta (Ho et al. 2020, eq. 8, 12), nats per dimension.
 
-    KL_t = c^2 / (2 beta) (x0 - predicted x0)^2, with c the weight of x0 in the posterior mean. The small variance would make the
-    term at t = 1 infinite. In units of eps's error it is beta / (2 (1 - beta) (1 - alpha-bar)).
+    KL_t = c^2 / (2 beta) (x0 - predicted x0)^2, with c the weight of x0 in the posterior mean. The small variance would
+    make the term at t = 1 infinite. In units of eps's error it is beta / (2 (1 - beta) (1 - alpha-bar)).
     """
 
     def weight(self, schedule: Schedule, t: Float[Tensor, "batch"], space: Parameterization) -> Float[Tensor, "batch"]:

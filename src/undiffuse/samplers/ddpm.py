@@ -20,13 +20,13 @@ class DDPM:
 
     x_s = mean of q(x_s | x_t, predicted x0) + std z,   z ~ N(0, I)
 
-    In the paper's terms the mean is (x_t - beta_t / sqrt(1 - alpha-bar_t) eps) / sqrt(1 - beta_t). The last step, to data, adds no
-    noise.
+    In the paper's terms the mean is (x_t - beta_t / sqrt(1 - alpha-bar_t) eps) / sqrt(1 - beta_t). The last step, to
+    data, adds no noise.
 
     Args:
-        variance: 'small' is beta-tilde, right where the data is one point; 'large' is beta, right where the data is N(0, I)
-            (Ho et al. 2020, section 3.2; their CIFAR-10 samples use 'large', CelebA-HQ and LSUN 'small'); 'learned' is what the
-            network says between the two (Nichol & Dhariwal 2021, eq. 15):
+        variance: 'small' is beta-tilde, right where the data is one point; 'large' is beta, right where the data is
+            N(0, I) (Ho et al. 2020, section 3.2; their CIFAR-10 samples use 'large', CelebA-HQ and LSUN 'small');
+            'learned' is what the network says between the two (Nichol & Dhariwal 2021, eq. 15):
             log variance = fraction log beta + (1 - fraction) log beta-tilde.
     """
 

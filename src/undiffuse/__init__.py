@@ -1,0 +1,31 @@
+"""undiffuse: denoising diffusion probabilistic models, trained, sampled, measured and understood.
+
+Importing this package is instant: torch is loaded when the first name that needs it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from undiffuse.errors import UndiffuseError
+    from undiffuse.model import Model, load
+    from undiffuse.train.api import train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "UndiffuseError": "undiffuse.errors",
+    "Model": "undiffuse.model",
+    "load": "undiffuse.model",
+    "train": "undiffuse.train.api",
+}
+
+__all__ = ["Model", "UndiffuseError", "__version__", "load", "train"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'undiffuse' has no attribute '{name}'")

@@ -1,0 +1,193 @@
+"""A trained model: what a user holds, samples from and hands on.
+
+A `Model` is a network with everything that gives its numbers a meaning: the process it was trained on, what it
+predicts, and the shape and range of its data. It knows nothing of how it was trained.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from undiffuse.config import SampleConfig, TrainConfig
+from undiffuse.data.info import DataInfo
+from undiffuse.data.values import decode
+from undiffuse.denoiser import Denoiser, NetworkDenoiser
+from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.guidance import Clip, DynamicThreshold
+from undiffuse.networks.unet import UNet
+from undiffuse.parameterize import make_parameterization
+from undiffuse.sample import Sampler, sample
+from undiffuse.samplers import make_sampler
+from undiffuse.schedule import Schedule, make_schedule
+from undiffuse.seeds import stream_seed
+from undiffuse.timesteps import make_timesteps
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a model drew: values of the data's own type, and how they were made.
+
+    Args:
+        array: (n, channels, *spatial) in the data's dtype and range.
+        info: of the data that the model learned.
+        seed, indices: sample k is number ``indices[k]`` of the seed.
+        settings: the sampler and its settings.
+        provenance: the model's.
+    """
+
+    array: np.ndarray
+    info: DataInfo
+    seed: int
+    indices: tuple[int, ...]
+    settings: SampleConfig
+    provenance: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+
+@dataclass
+class Model:
+    """A network and what it means.
+
+    Args:
+        network: on its device, in evaluation mode unless it is being trained.
+        schedule: the process it was trained on.
+        config: the settings it was made with.
+        info: shape, range and statistics of its data.
+        provenance: where it came from (run, step, weights and their sha256); empty for a new one.
+    """
+
+    network: nn.Module
+    schedule: Schedule
+    config: TrainConfig
+    info: DataInfo
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @property
+    def denoiser(self) -> NetworkDenoiser:
+        """The network as a denoiser; wrap it in guidance, hand it to samplers."""
+        diffusion = self.config.diffusion
+        row = make_parameterization(diffusion.parameterization, diffusion.sigma_data)
+        return NetworkDenoiser(self.network, self.schedule, row, diffusion.time_input)
+
+    def to(self, device: torch.device | str) -> Model:
+        """Move the network to a device, in place."""
+        self.network.to(device)
+        return self
+
+    def walk(self, settings: SampleConfig) -> tuple[Denoiser, Sampler[Any], torch.Tensor]:
+        """The denoiser with its threshold, the sampler and the timesteps that the settings ask for."""
+        denoiser: Denoiser = self.denoiser
+        if settings.threshold == "clip":
+            denoiser = Clip(denoiser)
+        elif settings.threshold == "dynamic":
+            denoiser = DynamicThreshold(denoiser)
+        return denoiser, make_sampler(settings), make_timesteps(self.schedule, settings.steps, settings.spacing)
+
+    def sample(
+        self,
+        n: int,
+        seed: int = 0,
+        *,
+        first: int = 0,
+        settings: SampleConfig | None = None,
+        progress: bool = False,
+        **overrides: Any,
+    ) -> Samples:
+        """Draw samples ``first`` .. ``first + n - 1`` of a seed.
+
+        Sample i of a seed is the same, to the last bit on one machine, whatever n and first are.
+
+        Args:
+            n: how many, at least 1.
+            seed: of the noise, not negative.
+            first: number of the first one.
+            settings: a `SampleConfig`; ``**overrides`` changes single fields of it: ``model.sample(16, steps=20)``.
+            progress: show a progress bar.
+
+        Raises:
+            UndiffuseError: for an unknown setting, or one out of range.
+        """
+        settings = override_settings(settings or SampleConfig(), overrides)
+        if n < 1 or seed < 0 or first < 0 or settings.micro_batch < 1:
+            raise UndiffuseError(
+                "Sampling needs n and micro_batch of at least 1, and seed and first of at least 0; it got "
+                f"n={n}, micro_batch={settings.micro_batch}, seed={seed}, first={first}"
+            )
+        indices = range(first, first + n)
+        denoiser, sampler, times = self.walk(settings)
+        blocks = len({index // settings.micro_batch for index in indices})
+        training = self.network.training
+        self.network.eval()
+        try:
+            with tqdm(total=blocks * (len(times) - 1), desc="sampling", unit="step", disable=not progress) as bar:
+                x = sample(
+                    denoiser,
+                    sampler,
+                    times,
+                    self.info.shape,
+                    indices,
+                    seed=seed,
+                    micro_batch=settings.micro_batch,
+                    device=self.device,
+                    on_step=bar.update,
+                )
+        finally:
+            self.network.train(training)
+        return Samples(decode(x, self.info), self.info, seed, tuple(indices), settings, self.provenance)
+
+
+def override_settings(settings: SampleConfig, overrides: dict[str, Any]) -> SampleConfig:
+    """The settings with single fields replaced; unknown names get a suggestion."""
+    for name in overrides:
+        if name not in SampleConfig.__dataclass_fields__:
+            raise UndiffuseError(f"Sampling has no setting '{name}'{perhaps(name, SampleConfig.__dataclass_fields__)}")
+    return replace(settings, **overrides)
+
+
+def build_network(config: TrainConfig, info: DataInfo) -> UNet:
+    """The network for data of this shape, its weights drawn from the settings' seed."""
+    with torch.random.fork_rng(devices=[]):  # layers initialise themselves from torch's global stream
+        torch.manual_seed(stream_seed(config.loop.seed, "weights"))
+        network = UNet(info.channels, info.channels, len(info.spatial), config.network)
+    return _arranged(network, config, info)
+
+
+def _arranged(network: UNet, config: TrainConfig, info: DataInfo) -> UNet:
+    formats = {2: torch.channels_last, 3: torch.channels_last_3d}
+    if config.loop.channels_last and len(info.spatial) in formats:
+        network = network.to(memory_format=formats[len(info.spatial)])  # type: ignore[call-overload]
+    return network
+
+
+def build_model(config: TrainConfig, info: DataInfo) -> Model:
+    """A new, untrained model for data of this shape, on the CPU."""
+    return Model(build_network(config, info), make_schedule(config.diffusion), config, info)
+
+
+def load(path: str | Path, weights: str = "ema", device: str = "cpu") -> Model:
+    """A trained model from a run's folder (its newest whole checkpoint) or from one checkpoint's folder.
+
+    Args:
+        path: ``runs/NAME`` or ``runs/NAME/checkpoints/step-...``.
+        weights: 'ema' for the first average, 'raw' for the weights themselves, or a rate such as '0.999'.
+        device: where the network goes.
+
+    Raises:
+        UndiffuseError: if there is no whole checkpoint, or no such weights in it.
+    """
+    from undiffuse.train.checkpoint import load_weights
+
+    return load_weights(Path(path), weights).to(device)
