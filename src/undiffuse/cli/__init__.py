@@ -1,0 +1,102 @@
+"""The command line: ``undiffuse COMMAND ...``.
+
+* A command is a module of this package with two functions, ``configure(parser)`` and ``run(typed)``, and one row in
+  `COMMANDS`. It calls the same functions as a Python user and adds nothing but words.
+* Only the command that was named is imported, and torch only where it is used: ``--help`` answers at once.
+* A mistake of the user is one sentence on standard error and exit status 2. A traceback is a bug of ours.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from undiffuse import __version__
+from undiffuse.cli.options import Parser
+from undiffuse.errors import UndiffuseError, perhaps
+
+COMMANDS = {
+    "train": "learn from a data set: undiffuse train photos/ --size 64",
+    "sample": "draw pictures from a run, or one picture again: undiffuse sample runs/NAME -n 64",
+    "report": "write runs/NAME/report.html: samples, curves, settings in one file",
+    "info": "what a picture, a run or a checkpoint says of itself",
+    "data": "look at a data set before training: counts, shapes, refused files, a contact sheet",
+    "animate forward": "a picture dissolving into noise",
+    "animate reverse": "pictures coming out of noise, as a run's model sees them",
+    "animate brownian": "ink in water becoming a Gaussian cloud",
+    "recipes": "the recipes of undiffuse train, what they need and what they reached",
+    "samplers": "the samplers of undiffuse sample",
+    "doctor": "versions, device, memory, optional parts: what to send with a question",
+}
+
+USAGE = """undiffuse: denoising diffusion models, from a data set to new pictures.
+
+usage: undiffuse COMMAND [OPTIONS]
+
+{commands}
+
+  undiffuse COMMAND --help    the options of a command
+  undiffuse --version         the version
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status: 0, 2 for a mistake, 130 for Ctrl-C."""
+    try:
+        _dispatch(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except UndiffuseError as error:
+        print(f"undiffuse: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nundiffuse: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # `undiffuse ... | head` has read enough. What is left in the buffer goes nowhere, so that the interpreter does
+        # not complain when it flushes it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _dispatch(argv: list[str]) -> None:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+    elif argv[0] in ("--version", "-V"):
+        print(f"undiffuse {__version__}")
+    else:
+        name, rest = _command(argv)
+        module = import_module(f"undiffuse.cli.{name.replace(' ', '_')}")
+        parser = Parser(f"undiffuse {name}", module.__doc__ or "")
+        module.configure(parser)
+        if "-h" in rest or "--help" in rest:
+            print(parser.format_help(), end="")
+        else:
+            module.run(parser.parse(rest))
+
+
+def usage() -> str:
+    """The page of ``undiffuse --help``."""
+    rows = "\n".join(f"  {name:<18}{summary}" for name, summary in COMMANDS.items())
+    return USAGE.format(commands=rows)
+
+
+def _command(argv: list[str]) -> tuple[str, list[str]]:
+    """The command, of one word or two, and its arguments.
+
+    Raises:
+        UndiffuseError: there is no such command.
+    """
+    first, rest = argv[0], argv[1:]
+    if first in COMMANDS:
+        return first, rest
+    seconds = [name.split()[1] for name in COMMANDS if name.startswith(f"{first} ")]
+    if seconds:
+        second = rest[0] if rest else ""
+        if second in seconds:
+            return f"{first} {second}", rest[1:]
+        if second in ("", "-h", "--help"):
+            raise UndiffuseError(f"undiffuse {first} needs one of {', '.join(seconds)}: undiffuse {first} {seconds[0]}")
+        raise UndiffuseError(f"There is no command '{first} {second}'{perhaps(second, seconds)}")
+    raise UndiffuseError(f"There is no command '{first}'{perhaps(first, {name.split()[0] for name in COMMANDS})}")

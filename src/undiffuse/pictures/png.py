@@ -1,0 +1,218 @@
+"""How a picture was made, kept inside its PNG file.
+
+Two text chunks: ``parameters``, the line that other tools show ("Steps: 50, Sampler: ddim, Seed: 0, ..."), and
+``undiffuse``, JSON with everything that is needed to make the picture again. A PNG file comes from anywhere, so
+reading never decodes pixels, never inflates a chunk beyond `MAX_TEXT` bytes, and checks every field.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, get_args, get_origin, get_type_hints
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from undiffuse.config import SampleConfig
+from undiffuse.errors import UndiffuseError
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MAX_TEXT = 1 << 16
+"""Bytes of one text chunk, packed or unpacked."""
+MAX_CHUNKS = 4096
+FORMAT = 1
+LABELS = {"parameters", "undiffuse"}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Everything that a sample depends on; ``undiffuse sample --from`` makes the picture again from it."""
+
+    run: str
+    """The run's or checkpoint's folder, as it was typed."""
+    step: int
+    """Training step of the weights."""
+    weights_sha256: str
+    """sha256 of the weights' file, so that other weights in the same folder are noticed."""
+    seed: int
+    index: int
+    """Number of the picture among those of the seed; the first one for a grid."""
+    count: int
+    """1, or the number of pictures in a grid."""
+    shape: tuple[int, ...]
+    """(channels, *spatial) of one sample."""
+    sample: SampleConfig
+    version: str
+    """Version of undiffuse."""
+    device: str
+    """Where it was computed: bits are promised for one kind of device only."""
+
+    def parameters(self) -> str:
+        """The line that other tools read."""
+        size = "x".join(str(side) for side in reversed(self.shape[1:]))
+        pairs = {
+            "Steps": self.sample.steps,
+            "Sampler": self.sample.sampler,
+            "Seed": self.seed,
+            "Index": self.index,
+            "Size": size,
+            "Model": Path(self.run).name,
+            "Model hash": self.weights_sha256[:10],
+            "Training steps": self.step,
+            "Spacing": self.sample.spacing,
+            "Eta": self.sample.eta,
+            "Version": f"undiffuse {self.version}",
+        }
+        return ", ".join(f"{name}: {value}" for name, value in pairs.items())
+
+    def to_json(self) -> dict[str, Any]:
+        return {"format": FORMAT, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, found: object) -> Origin:
+        """Check every field.
+
+        Raises:
+            UndiffuseError: a newer format, a missing or unknown field, or a value of the wrong type.
+        """
+        if not isinstance(found, dict):
+            raise UndiffuseError("The picture's 'undiffuse' chunk should hold a JSON object")
+        if found.get("format") != FORMAT:
+            raise UndiffuseError(
+                f"The picture's 'undiffuse' chunk has format {found.get('format')!r} where this version reads "
+                f"{FORMAT}; upgrade undiffuse to read it"
+            )
+        values = _checked(cls, {name: value for name, value in found.items() if name != "format"})
+        if values["index"] < 0 or values["count"] < 1 or values["seed"] < 0 or values["step"] < 0:
+            raise UndiffuseError("The picture's 'undiffuse' chunk holds a negative number where none can be")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a PNG file says about its making."""
+
+    parameters: str | None = None
+    origin: Origin | None = None
+
+
+def write_png(path: Path, image: Image.Image, origin: Origin | None = None, overwrite: bool = False) -> None:
+    """Write the picture, with its origin in text chunks.
+
+    Raises:
+        UndiffuseError: the file is there already and ``overwrite`` is off.
+    """
+    chunks = PngInfo()
+    if origin is not None:
+        chunks.add_text("parameters", origin.parameters())
+        chunks.add_text("undiffuse", json.dumps(origin.to_json(), sort_keys=True))
+    packed = io.BytesIO()
+    image.save(packed, "PNG", pnginfo=chunks)
+    write_file(path, packed.getvalue(), overwrite)
+
+
+def write_file(path: Path, content: bytes, overwrite: bool = False) -> None:
+    """Write a file that is wholly there or not at all, and never in the place of another one unless told so."""
+    check_free(path, overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def check_free(path: Path, overwrite: bool = False) -> None:
+    """Refuse a path at which there is a file already, unless it may be replaced."""
+    if path.exists() and not overwrite:
+        raise UndiffuseError(f"{path} exists already; give another place with --out, or replace it with --overwrite")
+
+
+def read_metadata(path: Path) -> Metadata:
+    """What the file's text chunks say; empty for a PNG without them.
+
+    Raises:
+        UndiffuseError: no PNG file, a damaged one, or an ``undiffuse`` chunk that is not as it should be.
+    """
+    try:
+        with path.open("rb") as file:
+            texts = dict(_texts(file, path))
+    except OSError as error:
+        raise UndiffuseError(f"Cannot read {path}: {error.strerror or error}") from None
+    if "undiffuse" not in texts:
+        return Metadata(texts.get("parameters"))
+    try:
+        found = json.loads(texts["undiffuse"])
+    except (ValueError, RecursionError):
+        raise UndiffuseError(f"The 'undiffuse' chunk of {path} should hold JSON, but cannot be parsed") from None
+    return Metadata(texts.get("parameters"), Origin.from_json(found))
+
+
+def _texts(file: BinaryIO, path: Path) -> Iterator[tuple[str, str]]:
+    """(keyword, text) of the chunks that we know; the others, pixels among them, are skipped unread."""
+    if file.read(8) != SIGNATURE:
+        raise UndiffuseError(f"{path} is no PNG file; only those carry how they were made")
+    for _ in range(MAX_CHUNKS):
+        head = file.read(8)
+        if len(head) < 8:
+            raise UndiffuseError(f"{path} is cut off: its last PNG chunk is missing")
+        length, kind = struct.unpack(">I4s", head)
+        if kind == b"IEND":
+            return
+        if kind not in (b"tEXt", b"zTXt", b"iTXt") or length > MAX_TEXT:
+            file.seek(length + 4, os.SEEK_CUR)
+            continue
+        body, checksum = file.read(length), file.read(4)
+        if checksum != struct.pack(">I", zlib.crc32(kind + body)):
+            raise UndiffuseError(f"{path} is damaged: the checksum of a text chunk does not fit")
+        keyword, _, rest = body.partition(b"\0")
+        if (name := keyword.decode("latin-1")) in LABELS:
+            yield name, _text(kind, rest, path)
+    raise UndiffuseError(f"{path} has more than {MAX_CHUNKS} PNG chunks; no picture made here has")
+
+
+def _text(kind: bytes, rest: bytes, path: Path) -> str:
+    """The text of a chunk after its keyword, as the PNG specification (section 11.3.3) lays it out."""
+    encoding, packed = "latin-1", kind == b"zTXt"
+    if kind == b"zTXt":
+        rest = rest[1:]
+    if kind == b"iTXt":
+        encoding, packed = "utf-8", rest[:1] == b"\1"
+        rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
+    try:
+        if packed:
+            inflater = zlib.decompressobj()
+            rest = inflater.decompress(rest, MAX_TEXT)
+            if inflater.unconsumed_tail:
+                raise UndiffuseError(f"A text chunk of {path} unpacks to more than {MAX_TEXT} bytes; refused")
+        return rest.decode(encoding)
+    except (zlib.error, UnicodeDecodeError):
+        raise UndiffuseError(f"{path} is damaged: a text chunk cannot be unpacked") from None
+
+
+def _checked(cls: type, found: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a dataclass out of JSON, each of its declared type; neither more nor fewer."""
+    hints = get_type_hints(cls)
+    names = [field.name for field in fields(cls)]
+    if odd := sorted(set(found) ^ set(names)):
+        raise UndiffuseError(f"The picture's 'undiffuse' chunk should hold {', '.join(names)}; '{odd[0]}' does not fit")
+    return {name: _value(name, found[name], hints[name]) for name in names}
+
+
+def _value(name: str, value: Any, hint: Any) -> Any:
+    if hint is SampleConfig and isinstance(value, dict):
+        return SampleConfig(**_checked(SampleConfig, value))
+    if get_origin(hint) is tuple and isinstance(value, list) and all(type(side) is int and side > 0 for side in value):
+        return tuple(value)
+    if get_origin(hint) is Literal and isinstance(value, str) and value in get_args(hint):
+        return value
+    if hint is float and type(value) in (int, float):
+        return float(value)
+    if hint in (int, str) and type(value) is hint:
+        return value
+    raise UndiffuseError(f"The picture's 'undiffuse' chunk holds {str(value)[:40]!r} as '{name}', which cannot be")
