@@ -1,1 +1,26 @@
-"""See the modules."""
+"""Ready-made settings. A new recipe is one function in one file and one row here."""
+
+from __future__ import annotations
+
+from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.recipes.digits import DIGITS
+from undiffuse.recipes.ho2020 import HO2020_CELEBAHQ256, HO2020_CIFAR10
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.small import SMALL
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (DIGITS, SMALL, HO2020_CIFAR10, HO2020_CELEBAHQ256)}
+"""Every recipe by its name."""
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe called ``name``.
+
+    Raises:
+        UndiffuseError: where there is none, with the nearest name.
+    """
+    if name not in RECIPES:
+        raise UndiffuseError(f"There is no recipe '{name}'{perhaps(name, RECIPES)}.")
+    return RECIPES[name]
+
+
+__all__ = ["RECIPES", "Recipe", "get_recipe"]

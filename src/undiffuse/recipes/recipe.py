@@ -1,0 +1,25 @@
+"""What a recipe is: a function from what is known of the data to every setting of a training, and what it promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from undiffuse.config import TrainConfig
+from undiffuse.data.info import DataInfo
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named set of settings, with what it costs and what it gave; ``undiffuse recipes`` lists these lines."""
+
+    name: str
+    """What ``--recipe`` takes."""
+    description: str
+    """What it is for, in one line."""
+    needs: str
+    """Data, time and hardware; a figure says who measured it."""
+    reached: str
+    """Quality, with everything that a figure needs beside it; a figure says who measured it."""
+    build: Callable[[DataInfo], TrainConfig]
+    """The settings for a data set; raises UndiffuseError for data that the recipe is not for."""
