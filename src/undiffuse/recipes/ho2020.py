@@ -85,7 +85,7 @@ HO2020_CIFAR10 = Recipe(
 
 HO2020_CELEBAHQ256 = Recipe(
     name="ho2020-celebahq256",
-    description="CelebA-HQ 256 x 256 as in Ho et al. 2020 (114 M); sample by --sampler ddpm --steps 1000 --variance small.",
+    description="CelebA-HQ 256 as in Ho et al. 2020 (114 M); sample by --sampler ddpm --steps 1000 --variance small.",
     needs="The paper states 2.2 steps a second on a TPU v3-8, so 63 hours for its 500,000 steps; not measured here.",
     reached="The paper states no FID for it; not measured here.",
     build=ho2020_celebahq256,
