@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 import types
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -55,7 +55,7 @@ def from_dict(tree: Any, where: str = "the settings") -> TrainConfig:
             f"{where} has format version {version}, this undiffuse reads up to {CONFIG_VERSION}; "
             "upgrade with: pip install --upgrade undiffuse"
         )
-    return _dataclass_from(TrainConfig, tree, "", where)
+    return from_plain(TrainConfig, tree, where)
 
 
 def _plain(value: Any) -> Any:
@@ -64,13 +64,22 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _dataclass_from(cls: type[T], tree: Any, prefix: str, where: str) -> T:
+def from_plain(cls: type[T], tree: Any, where: str, prefix: str = "") -> T:
+    """A dataclass from a dictionary of plain values, its names and types checked; ``where`` names the file.
+
+    Raises:
+        UndiffuseError: unknown or missing key, or a value of the wrong type.
+    """
     if not isinstance(tree, dict):
-        raise UndiffuseError(f"'{prefix.rstrip('.')}' in {where} must be a section of settings, got {_show(tree)}")
+        part = f" in its section '{prefix.rstrip('.')}'" if prefix else ""
+        raise UndiffuseError(f"{where} must hold 'key: value' settings{part}, got {_show(tree)}")
     hints = get_type_hints(cls)
     for key in tree:
         if key not in hints:
             raise UndiffuseError(f"unknown setting '{prefix}{key}' in {where}{perhaps(str(key), hints)}")
+    for field in fields(cls):  # type: ignore[arg-type]
+        if field.name not in tree and field.default is MISSING and field.default_factory is MISSING:
+            raise UndiffuseError(f"'{prefix}{field.name}' is missing in {where}")
     return cls(**{key: _value(tree[key], hints[key], f"{prefix}{key}", where) for key in tree})
 
 
@@ -80,7 +89,7 @@ def _dataclass_from(cls: type[T], tree: Any, prefix: str, where: str) -> T:
 def _value(value: Any, hint: Any, name: str, where: str) -> Any:
     """``value`` as the annotation ``hint`` wants it, or one sentence."""
     if is_dataclass(hint) and isinstance(hint, type):
-        return _dataclass_from(hint, value, f"{name}.", where)
+        return from_plain(hint, value, where, f"{name}.")
     try:
         return _fit(value, hint)
     except TypeError:

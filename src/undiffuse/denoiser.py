@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -46,6 +46,7 @@ class Prediction:
         return Prediction(x0, eps, self.variance_fraction)
 
 
+@runtime_checkable
 class Denoiser(Protocol):
     """``(x_t, t, **conditions) -> Prediction``, at t in (0, t_max] of its schedule, t of shape () or (batch,)."""
 

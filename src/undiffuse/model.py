@@ -6,6 +6,8 @@ predicts, and the shape and range of its data. It knows nothing of how it was tr
 
 from __future__ import annotations
 
+import hashlib
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -188,6 +190,44 @@ def load(path: str | Path, weights: str = "ema", device: str = "cpu") -> Model:
     Raises:
         UndiffuseError: if there is no whole checkpoint, or no such weights in it.
     """
-    from undiffuse.train.checkpoint import load_weights
+    from undiffuse.train import checkpoint as files
 
-    return load_weights(Path(path), weights).to(device)
+    folder = _checkpoint_folder(Path(path))
+    saved = files.load(folder)
+    averages = {str(rate): tensors for rate, tensors in saved.averages.items()}
+    choices = {"raw": saved.weights, **averages}
+    if weights == "ema" and averages:
+        weights = next(iter(averages))
+    if weights not in choices:
+        raise UndiffuseError(f"{folder} holds no weights '{weights}'{perhaps(weights, choices)}")
+    model = build_model(saved.config, saved.info)
+    files.check_tensors(choices[weights], model.network.state_dict(), f"{folder} ({weights})")
+    model.network.load_state_dict(choices[weights])
+    model.network.eval()
+    file = "model.safetensors" if weights == "raw" else files.ema_file(float(weights))
+    model.provenance = {
+        "checkpoint": str(folder),
+        "step": saved.state.step,
+        "weights": weights,
+        "sha256": hashlib.sha256((folder / file).read_bytes()).hexdigest(),
+    }
+    return model.to(device)
+
+
+def _checkpoint_folder(path: Path) -> Path:
+    from undiffuse.train import checkpoint as files
+
+    if (path / "manifest.json").exists():
+        return path
+    if not (path / "checkpoints").is_dir():
+        raise UndiffuseError(
+            f"A model is loaded from a run's folder or a checkpoint's; {path} is "
+            + ("neither" if path.exists() else "not there")
+            + ": see what is in runs/"
+        )
+    folder, torn = files.latest(path / "checkpoints")
+    for message in torn:
+        warnings.warn(f"{message}; an earlier checkpoint is used", stacklevel=3)
+    if folder is None:
+        raise UndiffuseError(f"{path} holds no whole checkpoint yet: train on with undiffuse train --resume {path}")
+    return folder

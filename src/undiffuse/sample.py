@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -45,6 +45,7 @@ class Noise:
         return self.normal(x.shape[1:]).to(x.dtype)
 
 
+@runtime_checkable
 class Sampler(Protocol[State]):
     """The rule for one step t -> s.
 

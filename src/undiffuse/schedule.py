@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -69,7 +70,7 @@ class DiscreteSchedule(Schedule):
         UndiffuseError: if the values do not describe a chain.
     """
 
-    def __init__(self, alpha_bar: Float[Tensor, "steps"]) -> None:
+    def __init__(self, alpha_bar: Tensor | Sequence[float]) -> None:
         alpha_bar = torch.as_tensor(alpha_bar, dtype=torch.float64)
         valid = (
             alpha_bar.ndim == 1
@@ -90,7 +91,7 @@ class DiscreteSchedule(Schedule):
         self._log_snr = alpha_bar.log() - (-alpha_bar).log1p()
 
     @classmethod
-    def from_betas(cls, betas: Float[Tensor, "steps"]) -> DiscreteSchedule:
+    def from_betas(cls, betas: Tensor | Sequence[float]) -> DiscreteSchedule:
         """alpha-bar_t = prod_{i <= t} (1 - beta_i), for T variances beta in (0, 1]."""
         betas = torch.as_tensor(betas, dtype=torch.float64)
         if not (betas.ndim == 1 and len(betas) and bool(((betas > 0) & (betas <= 1)).all())):

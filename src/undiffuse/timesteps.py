@@ -31,7 +31,7 @@ KARRAS_RHO = 7.0
 """Exponent of Karras et al. 2022, eq. 5: small steps where there is little noise."""
 
 
-def make_timesteps(schedule: Schedule, steps: int, spacing: Spacing = "trailing") -> Float[Tensor, "points"]:
+def make_timesteps(schedule: Schedule, steps: int, spacing: str = "trailing") -> Float[Tensor, "points"]:
     """``steps`` decreasing times and a final 0, float64.
 
     Args:
@@ -57,7 +57,7 @@ def make_timesteps(schedule: Schedule, steps: int, spacing: Spacing = "trailing"
     return torch.from_numpy(np.append(np.sort(times)[::-1], 0.0))
 
 
-def _chain_index(T: int, steps: int, spacing: Spacing) -> np.ndarray:
+def _chain_index(T: int, steps: int, spacing: str) -> np.ndarray:
     """Distinct indices t - 1 in 0..T-1."""
     k = np.arange(steps)
     if spacing == "leading":
@@ -73,27 +73,25 @@ def _chain_index(T: int, steps: int, spacing: Spacing) -> np.ndarray:
     return np.minimum(index, T - steps + k)
 
 
-def _continuous(schedule: Schedule, steps: int, spacing: Spacing) -> np.ndarray:
+def _continuous(schedule: Schedule, steps: int, spacing: str) -> np.ndarray:
     if spacing == "trailing":
         return schedule.t_max * np.arange(1, steps + 1) / steps
     power = 2.0 if spacing == "quadratic" else 1.0
     return np.linspace(schedule.t_max ** (1 / power), schedule.t_min ** (1 / power), steps) ** power
 
 
-def _even_in_noise(schedule: Schedule, steps: int, spacing: Spacing) -> np.ndarray:
+def _even_in_noise(schedule: Schedule, steps: int, spacing: str) -> np.ndarray:
     """Even in log-SNR, or in (sigma / alpha)^(1/rho) as Karras et al. do, from t_max to t_min."""
     ends = torch.tensor([schedule.t_max, schedule.t_min], dtype=torch.float64)
     first, last = schedule.log_snr(ends)
-    pure_noise = bool(
-        first.isinf()
-    )  # zero terminal SNR: the grid starts at t_max and spreads the rest from just below it
-    if pure_noise:
+    if first.isinf():  # zero terminal SNR: spread from just below t_max, then put the first point on it
         first = schedule.log_snr(ends[0] - schedule.t_min)
-    part = torch.linspace(0, 1, steps - pure_noise, dtype=torch.float64)
+    part = torch.linspace(0, 1, steps, dtype=torch.float64)
     if spacing == "log-snr":
         log_snr = torch.lerp(first, last, part)
     else:
         ratio = [torch.exp(-value / (2 * KARRAS_RHO)) for value in (first, last)]
         log_snr = -2 * KARRAS_RHO * torch.lerp(ratio[0], ratio[1], part).log()
-    times = schedule.inverse_log_snr(log_snr).numpy()
-    return np.append(times, schedule.t_max) if pure_noise else times
+    times = schedule.inverse_log_snr(log_snr)
+    times[0] = schedule.t_max
+    return times.numpy()

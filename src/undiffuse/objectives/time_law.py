@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from undiffuse.config import ObjectiveConfig
 from undiffuse.schedule import Schedule
 
 
+@runtime_checkable
 class TimeLaw(Protocol):
     def draw(self, schedule: Schedule, batch: int, generator: torch.Generator) -> Float[Tensor, "batch"]:
         """``batch`` times in (0, t_max], float64; integers 1..T on a discrete chain."""

@@ -8,7 +8,7 @@ error of x0 becomes one of F when divided by (p - q alpha/sigma)^2, which is SNR
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,7 @@ from undiffuse.parameterize import Parameterization
 from undiffuse.schedule import DiscreteSchedule, Schedule
 
 
+@runtime_checkable
 class Weighting(Protocol):
     def weight(self, schedule: Schedule, t: Float[Tensor, "batch"], space: Parameterization) -> Float[Tensor, "batch"]:
         """The factor on the squared error of ``space``'s F at times t, float64."""
