@@ -1,6 +1,6 @@
 """Arrays become pictures, and pictures become one picture that shows them all.
 
-A picture is *exact* where a PNG file can hold the values as they are: 8-bit grey, RGB and RGBA, and
+A picture is *exact* where a PNG file can hold the values as they are: 8-bit grey and RGB, with or without alpha, and
 16-bit grey. Everything else (floats, 16-bit colour, five channels, volumes, signals) is a *view*: made to be looked
 at, with the values themselves in an ``.npz`` beside it. `is_exact` says which of the two `to_image` gives.
 """
@@ -17,7 +17,13 @@ from PIL import Image
 from undiffuse.data.info import DataInfo
 from undiffuse.pictures.view import signal_view, volume_view
 
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+GREY: dict[str, int | tuple[int, ...]] = {
+    "L": 128,
+    "LA": (128, 255),
+    "RGB": (128, 128, 128),
+    "RGBA": (128, 128, 128, 255),
+}
 SMALL = 64
 """Tiles with a longer side below this are enlarged by a whole factor until they reach it."""
 
@@ -37,8 +43,8 @@ def to_image(array: NDArray[np.generic], info: DataInfo) -> Image.Image:
         info: what the data are; ``low`` and ``high`` become black and white where values must be mapped for the eye.
 
     Returns:
-        Modes L, RGB, RGBA or I;16 with the exact values where `is_exact`; else an 8-bit view: mapped values for
-        floats and 16-bit colour, channels side by side in grey where they are not 1, 3 or 4, the three middle slices
+        Modes L, LA, RGB, RGBA or I;16 with the exact values where `is_exact`; else an 8-bit view: mapped values for
+        floats and 16-bit colour, channels side by side in grey where there are more than four, the three middle slices
         of a volume, a plot of a signal.
     """
     if is_exact(info):
@@ -52,7 +58,7 @@ def to_image(array: NDArray[np.generic], info: DataInfo) -> Image.Image:
 
 
 def _eight_bit(planes: NDArray[np.float64]) -> Image.Image:
-    """(channels, height, width) in [0, 1] as an 8-bit picture; odd channel counts side by side in grey."""
+    """(channels, height, width) in [0, 1] as an 8-bit picture; more than four channels side by side in grey."""
     if planes.shape[0] not in MODES:
         planes = np.concatenate(list(planes), axis=-1)[None]
     pixels = np.rint(np.moveaxis(planes, 0, -1).clip(0, 1) * 255).astype(np.uint8)
@@ -92,8 +98,7 @@ def grid(
     tiles = [enlarge(viewable(image), scale) for image in images]
     width, height = tiles[0].width + padding, tiles[0].height + padding
     rows = math.ceil(len(tiles) / columns)
-    background: int | tuple[int, ...] = 128 if tiles[0].mode == "L" else (128, 128, 128, 255)[: len(tiles[0].mode)]
-    sheet = Image.new(tiles[0].mode, (columns * width + padding, rows * height + padding), background)
+    sheet = Image.new(tiles[0].mode, (columns * width + padding, rows * height + padding), GREY[tiles[0].mode])
     for k, tile in enumerate(tiles):
         sheet.paste(tile, (padding + k % columns * width, padding + k // columns * height))
     return sheet

@@ -80,8 +80,10 @@ def _cloud(places: NDArray[np.float64]) -> Image.Image:
 
 def _spread(amount: NDArray[np.float64]) -> NDArray[np.float64]:
     """Each particle becomes a round spot: the filter along both axes."""
-    rows = np.sum([weight * np.roll(amount, shift, 0) for shift, weight in SPOT], axis=0)
-    return np.sum([weight * np.roll(rows, shift, 1) for shift, weight in SPOT], axis=0) / 36
+    for axis in (0, 1):
+        rolled = [weight * np.roll(amount, shift, axis) for shift, weight in SPOT]
+        amount = np.asarray(np.sum(rolled, axis=0))
+    return amount / 36
 
 
 def _mark(draw: ImageDraw.ImageDraw, path: list[tuple[float, float]]) -> None:

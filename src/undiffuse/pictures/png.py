@@ -13,14 +13,15 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, get_args, get_origin, get_type_hints
+from typing import Any, BinaryIO
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from undiffuse.config import SampleConfig
+from undiffuse.config_file import from_plain
 from undiffuse.errors import UndiffuseError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -35,8 +36,8 @@ LABELS = {"parameters", "undiffuse"}
 class Origin:
     """Everything that a sample depends on; ``undiffuse sample --from`` makes the picture again from it."""
 
-    run: str
-    """The run's or checkpoint's folder, as it was typed."""
+    checkpoint: str
+    """The folder of the model, as it was found."""
     step: int
     """Training step of the weights."""
     weights_sha256: str
@@ -63,7 +64,7 @@ class Origin:
             "Seed": self.seed,
             "Index": self.index,
             "Size": size,
-            "Model": Path(self.run).name,
+            "Model": model_name(Path(self.checkpoint)),
             "Model hash": self.weights_sha256[:10],
             "Training steps": self.step,
             "Spacing": self.sample.spacing,
@@ -82,17 +83,25 @@ class Origin:
         Raises:
             UndiffuseError: a newer format, a missing or unknown field, or a value of the wrong type.
         """
-        if not isinstance(found, dict):
-            raise UndiffuseError("The picture's 'undiffuse' chunk should hold a JSON object")
-        if found.get("format") != FORMAT:
-            raise UndiffuseError(
-                f"The picture's 'undiffuse' chunk has format {found.get('format')!r} where this version reads "
-                f"{FORMAT}; upgrade undiffuse to read it"
-            )
-        values = _checked(cls, {name: value for name, value in found.items() if name != "format"})
-        if values["index"] < 0 or values["count"] < 1 or values["seed"] < 0 or values["step"] < 0:
-            raise UndiffuseError("The picture's 'undiffuse' chunk holds a negative number where none can be")
-        return cls(**values)
+        where = "the picture's 'undiffuse' chunk"
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            version = found.get("format") if isinstance(found, dict) else None
+            raise UndiffuseError(f"{where} has format {version!r:.20} where this undiffuse reads {FORMAT}; upgrade it")
+        origin = from_plain(cls, {name: value for name, value in found.items() if name != "format"}, where)
+        if (
+            origin.index < 0
+            or origin.count < 1
+            or origin.seed < 0
+            or origin.step < 0
+            or min(origin.shape, default=0) < 1
+        ):
+            raise UndiffuseError(f"{where} holds a number below what there can be")
+        return origin
+
+
+def model_name(checkpoint: Path) -> str:
+    """NAME of ``runs/NAME/checkpoints/step-...``, or the folder's own name elsewhere."""
+    return checkpoint.parent.parent.name if checkpoint.parent.name == "checkpoints" else checkpoint.name
 
 
 @dataclass(frozen=True)
@@ -193,26 +202,3 @@ def _text(kind: bytes, rest: bytes, path: Path) -> str:
         return rest.decode(encoding)
     except (zlib.error, UnicodeDecodeError):
         raise UndiffuseError(f"{path} is damaged: a text chunk cannot be unpacked") from None
-
-
-def _checked(cls: type, found: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a dataclass out of JSON, each of its declared type; neither more nor fewer."""
-    hints = get_type_hints(cls)
-    names = [field.name for field in fields(cls)]
-    if odd := sorted(set(found) ^ set(names)):
-        raise UndiffuseError(f"The picture's 'undiffuse' chunk should hold {', '.join(names)}; '{odd[0]}' does not fit")
-    return {name: _value(name, found[name], hints[name]) for name in names}
-
-
-def _value(name: str, value: Any, hint: Any) -> Any:
-    if hint is SampleConfig and isinstance(value, dict):
-        return SampleConfig(**_checked(SampleConfig, value))
-    if get_origin(hint) is tuple and isinstance(value, list) and all(type(side) is int and side > 0 for side in value):
-        return tuple(value)
-    if get_origin(hint) is Literal and isinstance(value, str) and value in get_args(hint):
-        return value
-    if hint is float and type(value) in (int, float):
-        return float(value)
-    if hint in (int, str) and type(value) is hint:
-        return value
-    raise UndiffuseError(f"The picture's 'undiffuse' chunk holds {str(value)[:40]!r} as '{name}', which cannot be")

@@ -46,9 +46,9 @@ def strip(
 
 def flatten(image: Image.Image) -> Image.Image:
     """The picture as RGB, transparent parts on white."""
-    if image.mode != "RGBA":
+    if not image.mode.endswith("A"):
         return image.convert("RGB")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
 
 
 def evenly(count: int, wanted: int) -> list[int]:
