@@ -10,8 +10,8 @@ from typing import Any
 class DataInfo:
     """Shape, range and statistics of a data set.
 
-    Model space is float32 in [-1, 1]: ``low`` maps to -1 and ``high`` to +1, so a model knows how to give back values of the
-    data's own type and range.
+    Model space is float32 in [-1, 1]: ``low`` maps to -1 and ``high`` to +1, so a model knows how to give back values
+    of the data's own type and range.
     """
 
     name: str
@@ -50,4 +50,5 @@ class DataInfo:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> DataInfo:
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return cls(**values)

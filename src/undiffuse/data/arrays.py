@@ -1,0 +1,178 @@
+"""Data that already are one array: ``.npy`` and ``.npz``.
+
+Which axis is what:
+
+| array | read as |
+|---|---|
+| (N, L) | N signals of length L, one channel |
+| (N, H, W) | N grey images |
+| (N, H, W, C) or (N, C, H, W) | images; the channel axis is the one of the two that is shorter than both others |
+| (N, D, H, W, C) or (N, C, D, H, W) | volumes, by the same rule |
+
+Where the rule does not decide, an ``.npz`` may say it by the array's name, ``channels_first`` or ``channels_last``;
+so may signals of several channels, which (N, C, L) alone cannot be told from.
+"""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from undiffuse.data.listing import sort_classes
+from undiffuse.errors import UndiffuseError
+
+Layout = Literal["infer", "first", "last"]
+
+_IMAGE_KEYS: dict[str, Layout] = {
+    "x": "infer",
+    "images": "infer",
+    "arr_0": "infer",
+    "channels_first": "first",
+    "channels_last": "last",
+}
+_LABEL_KEYS = ("y", "labels")
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Samples of one shape in one array."""
+
+    images: NDArray[Any]
+    """(N, C, *spatial), any numeric type; may be memory-mapped."""
+    labels: NDArray[np.int64] | None = None
+    """(N,), indices into `classes`."""
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NpyFile:
+    """One array, without labels."""
+
+    path: Path
+    name: str
+
+    def parts(self) -> Iterator[tuple[str, Path]]:
+        yield "array", self.path
+
+    def load(self, scratch: Path) -> Arrays:
+        return Arrays(channels_first(_map(self.path, self.name), "infer", self.name))
+
+
+@dataclass(frozen=True)
+class NpzFile:
+    """An array ``x``, ``images`` or ``arr_0`` (or with its layout for a name), and optionally ``y`` or ``labels``."""
+
+    path: Path
+    name: str
+
+    def parts(self) -> Iterator[tuple[str, Path]]:
+        yield "arrays", self.path
+
+    def load(self, scratch: Path) -> Arrays:
+        """Unpacked into the folder ``scratch`` and mapped from there: an array may be larger than memory."""
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                members = {Path(name).stem: name for name in archive.namelist() if name.endswith(".npy")}
+                images = _one_of(members, tuple(_IMAGE_KEYS), self.name)
+                if images is None:
+                    raise UndiffuseError(
+                        f"expected an array named x, images or arr_0 in {self.name}, got {', '.join(members) or 'none'}"
+                    )
+                labels = _one_of(members, _LABEL_KEYS, self.name)
+                for key in filter(None, (images, labels)):
+                    with archive.open(members[key]) as packed:
+                        unpack(packed, archive.getinfo(members[key]).file_size, scratch / f"{key}.npy", self.name)
+        except (UndiffuseError, OSError):
+            raise
+        except Exception as error:  # zipfile and the decompressors raise anything on damaged bytes
+            raise UndiffuseError(f"expected an .npz file, got a damaged one: {self.name}: {error}") from error
+        array = channels_first(_map(scratch / f"{images}.npy", self.name), _IMAGE_KEYS[images], self.name)
+        if labels is None:
+            return Arrays(array)
+        return Arrays(array, *index_labels(_map(scratch / f"{labels}.npy", self.name), len(array), self.name))
+
+
+def unpack(packed: IO[bytes], size: int, target: Path, name: str) -> None:
+    """Copy at most ``size`` bytes, after a look at whether they fit on the disk."""
+    free = shutil.disk_usage(target.parent).free
+    if size > free:
+        raise UndiffuseError(
+            f"expected {size >> 20:,} MiB of free disk to unpack {name}, got {free >> 20:,}; "
+            "set UNDIFFUSE_CACHE to a folder on a larger disk"
+        )
+    with open(target, "wb") as out:
+        while size and (block := packed.read(min(size, 1 << 20))):
+            out.write(block)
+            size -= len(block)
+
+
+def _one_of(members: dict[str, str], keys: tuple[str, ...], name: str) -> str | None:
+    present = [key for key in keys if key in members]
+    if len(present) > 1:
+        raise UndiffuseError(f"expected one of the arrays {', '.join(present)} in {name}, got {len(present)} of them")
+    return present[0] if present else None
+
+
+def _map(path: Path, name: str) -> NDArray[Any]:
+    """A .npy file as an array on disk, never unpickled; what it claims beyond its length is an error."""
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise UndiffuseError(f"expected an array in {name}, got a file that cannot be read: {error}") from error
+    except Exception as error:  # numpy parses the header with several parsers, each with its own errors
+        raise UndiffuseError(f"expected a numeric array in {name}, got a damaged or pickled one: {error}") from error
+    return array
+
+
+def channels_first(array: NDArray[Any], layout: Layout, name: str) -> NDArray[Any]:
+    """View an array as (N, C, *spatial), by the table at the top of this file.
+
+    Raises:
+        UndiffuseError: nothing in the array, not 2 to 5 axes, or a channel axis that the shape does not tell.
+    """
+    shape = array.shape
+    if not 2 <= array.ndim <= 5 or (layout != "infer" and array.ndim < 3):
+        raise UndiffuseError(f"expected an array of shape (N, H, W) or (N, H, W, C) in {name}, got shape {shape}")
+    if min(shape) < 1:
+        raise UndiffuseError(f"expected at least one sample and one value in {name}, got an array of shape {shape}")
+    if layout == "infer" and array.ndim <= 3:
+        return array[:, None]
+    if layout == "infer":
+        layout = _infer(shape, name)
+    return array if layout == "first" else np.moveaxis(array, -1, 1)
+
+
+def _infer(shape: tuple[int, ...], name: str) -> Literal["first", "last"]:
+    if shape[-1] < min(shape[1:-1]):
+        return "last"
+    if shape[1] < min(shape[2:]):
+        return "first"
+    raise UndiffuseError(
+        f"expected a channel axis shorter than the others in {name}, got shape {shape}; save the array in an .npz "
+        "under the name channels_first or channels_last: np.savez('data.npz', channels_last=array)"
+    )
+
+
+def index_labels(labels: NDArray[Any], count: int, name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Class indices and names from one integer, boolean or text label per sample."""
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.shape != (count,):
+        raise UndiffuseError(
+            f"expected {count} labels for {count} samples in {name}, got an array of shape {labels.shape}"
+        )
+    if labels.dtype.kind not in "iubU":
+        raise UndiffuseError(f"expected labels that are integers or text in {name}, got {labels.dtype}")
+    values, inverse = np.unique(labels, return_inverse=True)
+    if labels.dtype.kind == "U":
+        ordered = sort_classes(str(value) for value in values)
+        places = np.array([ordered.index(str(value)) for value in values])
+        return places[inverse].astype(np.int64), ordered
+    return inverse.astype(np.int64), tuple(str(value) for value in values)

@@ -1,0 +1,110 @@
+"""A prepared data set, and the folder it lives in."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from undiffuse.data.info import DataInfo
+from undiffuse.data.listing import Refusal
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples of one shape in a memory-mapped array: opening it costs nothing, and processes share its pages."""
+
+    info: DataInfo
+    images: np.memmap[Any, np.dtype[Any]]
+    """(N, C, *spatial) of ``info.dtype``, read-only."""
+    labels: NDArray[np.int64] | None
+    """(N,), indices into ``info.classes``; None without classes."""
+    refused: tuple[Refusal, ...]
+    """Files that were meant as data and cannot be used: (name, reason)."""
+    ignored: tuple[Refusal, ...]
+    """Files that are no images, and splits set aside: (name, reason)."""
+    path: Path
+    """The folder in the cache; its ``refused.txt`` lists both of the above."""
+
+    def __len__(self) -> int:
+        return self.info.count
+
+    def name_of(self, index: int) -> str:
+        """The file that sample ``index`` came from, or its number in an array."""
+        names = self.path / "names.json"
+        return str(json.loads(names.read_text())[index]) if names.exists() else f"sample {index}"
+
+
+def write_contents(
+    folder: Path,
+    info: DataInfo,
+    labels: NDArray[np.int64] | None,
+    refused: tuple[Refusal, ...] = (),
+    ignored: tuple[Refusal, ...] = (),
+    names: list[str] | None = None,
+) -> None:
+    """Everything of a prepared folder but ``images.npy``."""
+    if labels is not None:
+        np.save(folder / "labels.npy", labels)
+    if names is not None:
+        (folder / "names.json").write_text(json.dumps(names))
+    lines = [
+        f"{kind}\t{name}\t{why}\n"
+        for kind, items in (("refused", refused), ("ignored", ignored))
+        for name, why in items
+    ]
+    (folder / "refused.txt").write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
+    fields = {"info": info.to_json(), "labels": labels is not None, "refused": refused, "ignored": ignored}
+    (folder / "info.json").write_text(json.dumps(fields, indent=1))
+
+
+def read_dataset(folder: Path, name: str) -> Dataset | None:
+    """Open a prepared folder under the name that the user has for it now; None if it is not there, or not whole."""
+    try:
+        fields = json.loads((folder / "info.json").read_text())
+        info = DataInfo.from_json(fields["info"])
+        images = np.load(folder / "images.npy", mmap_mode="r")  # refuses a file shorter than its header says
+        labels = np.load(folder / "labels.npy") if fields["labels"] else None
+        refused, ignored = (tuple((str(file), str(why)) for file, why in fields[key]) for key in ("refused", "ignored"))
+    except (OSError, ValueError, TypeError, KeyError, EOFError):
+        return None
+    whole = images.shape == (info.count, *info.shape) and images.dtype == info.dtype
+    if not whole or (labels is not None and labels.shape != (info.count,)):
+        return None
+    return Dataset(replace(info, name=name), images, labels, refused, ignored, folder)
+
+
+class RowWriter:
+    """Writes ``images.npy`` row by row, its number of rows being known only at the end.
+
+    By write(), never through a memory map: on a full disk that raises, where a store into a mapped page would kill the
+    process.
+    """
+
+    _HEADER = 256
+
+    def __init__(self, path: Path, dtype: str, shape: tuple[int, ...]) -> None:
+        self.dtype, self.shape, self.count = np.dtype(dtype), shape, 0
+        self._file = path.open("wb")
+        self._file.write(bytes(self._HEADER))
+
+    def write(self, rows: NDArray[Any]) -> None:
+        """Append rows of shape (n, C, *spatial)."""
+        self._file.write(np.ascontiguousarray(rows, self.dtype).data)
+        self.count += len(rows)
+
+    def __enter__(self) -> RowWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Fill in the header (NumPy's format 1.0, padded), unless something failed, and close."""
+        with self._file:
+            if error is None:
+                fields = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.count, *self.shape)}
+                text = repr(fields).encode().ljust(self._HEADER - 11) + b"\n"
+                self._file.seek(0)
+                self._file.write(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)

@@ -1,0 +1,214 @@
+"""Which of the files are images, and which class each belongs to.
+
+Classes, in this order:
+
+1. ``metadata.jsonl`` or ``metadata.csv`` with ``file_name`` and ``label`` or ``class``, beside the images or above
+them. 2. The first folder level below the *base*, where every image lies in a sub-folder of the base. The base is
+found by walking down from the top: a level with one folder and nothing else is a wrapper (``photos.zip`` holding
+``photos/...``); a level with nothing but splits (``train``, ``test``, ``val``, ...) is entered at ``train``, and the
+other splits are set aside and reported, because training on test images should never happen by accident.
+``DATA/test`` names another split. 3. Otherwise there are none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import BinaryIO, Protocol
+
+from undiffuse.data.metadata import METADATA_NAMES, parse_metadata
+from undiffuse.errors import UndiffuseError
+
+Refusal = tuple[str, str]
+"""Name of a file and the reason why it is not used."""
+
+READABLE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".apng"}
+    | {".ppm", ".pgm", ".pbm", ".pnm"}
+)
+OTHER_IMAGE_SUFFIXES = frozenset(
+    {".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".psd", ".svg", ".exr", ".hdr", ".tga", ".ico", ".eps"}
+    | {".dng", ".cr2", ".nef", ".arw"}
+)
+ARCHIVE_SUFFIXES = frozenset(
+    {".zip", ".tar", ".tgz", ".txz", ".tbz", ".tbz2", ".gz", ".xz", ".bz2", ".7z", ".rar", ".zst", ".npz", ".npy"}
+)
+TEXT_SUFFIXES = frozenset(
+    {".txt", ".md", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".html", ".htm", ".py", ".log", ".ini"}
+)
+SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"})
+MAX_METADATA = 1 << 28
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a folder or archive. ``open`` may be called until the next entry is asked for."""
+
+    name: str
+    size: int
+    open: Callable[[], BinaryIO]
+
+
+class Files(Protocol):
+    """A folder or an archive."""
+
+    @property
+    def name(self) -> str:
+        """What the user called it."""
+
+    def entries(self) -> Iterator[Entry | Refusal]:
+        """Every regular file, by its safe relative name with forward slashes; a refusal for what must not be opened."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a folder or archive holds, by names alone."""
+
+    images: tuple[str, ...]
+    """Names of the files that should be images, in the source's order."""
+    classes: dict[str, str]
+    """Class of each image; empty without classes."""
+    refused: tuple[Refusal, ...]
+    ignored: tuple[Refusal, ...]
+    metadata: tuple[str, ...] = ()
+    """The metadata file in use, if there is one."""
+
+
+@dataclass
+class _Found:
+    images: list[str] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    ignored: list[Refusal] = field(default_factory=list)
+    metadata: dict[str, bytes] = field(default_factory=dict)
+
+
+def list_images(files: Files) -> Listing:
+    """Sort a source's files into images, refused and ignored ones, and find the classes.
+
+    *Refused* are files that the user must have meant as data: their name or their first bytes say image or archive.
+    They count towards the five per cent that may be bad. *Ignored* are files that no one would take for an image (a
+    README, .DS_Store, captions): listed, not counted, or any folder with as many notes as pictures would be an error.
+    """
+    found = _Found()
+    seen: set[str] = set()
+    for entry in files.entries():
+        if isinstance(entry, tuple):
+            found.refused.append(entry)
+        elif entry.name in seen:
+            found.refused.append((entry.name, "occurs more than once in the archive; the first one is used"))
+        else:
+            seen.add(entry.name)
+            _judge(entry, found)
+    base, aside = _base(found.images, files.name)
+    images = [name for name in found.images if name.startswith(base)]
+    classes, metadata, missing = _classes(images, base, found)
+    refused = [item for item in found.refused if item[0].startswith(base)]
+    if metadata and classes:
+        refused += [(name, f"has no class in {metadata}") for name in images if name not in classes]
+        images = [name for name in images if name in classes]
+    used = (metadata,) if metadata else ()
+    return Listing(tuple(images), classes, (*refused, *missing), (*aside, *found.ignored), used)
+
+
+def _judge(entry: Entry, found: _Found) -> None:
+    path = PurePosixPath(entry.name)
+    suffix = path.suffix.lower()
+    if any(part.startswith(".") or part in ("__MACOSX", "@eaDir") for part in path.parts):
+        found.ignored.append((entry.name, "hidden or system file"))
+    elif path.name in METADATA_NAMES:
+        if entry.size > MAX_METADATA:
+            raise UndiffuseError(
+                f"expected at most {MAX_METADATA >> 20} MiB of metadata, got {entry.size >> 20} in {path}"
+            )
+        with entry.open() as file:
+            found.metadata[entry.name] = file.read(MAX_METADATA)
+    elif suffix in READABLE_SUFFIXES or suffix in OTHER_IMAGE_SUFFIXES:
+        found.images.append(entry.name)
+    elif suffix in ARCHIVE_SUFFIXES:
+        found.refused.append(
+            (entry.name, "is an archive or array file inside the source; unpack it, or name it itself")
+        )
+    elif suffix in TEXT_SUFFIXES or not _sniff(entry):
+        found.ignored.append((entry.name, "not an image"))
+    else:
+        found.images.append(entry.name)
+
+
+def _sniff(entry: Entry) -> bool:
+    """Whether a file without an image's name begins like one."""
+    try:
+        with entry.open() as file:
+            head = file.read(16)
+    except Exception:  # damaged or locked: nothing says that it was meant as an image
+        return False
+    return looks_like_image(head)
+
+
+def looks_like_image(head: bytes) -> bool:
+    """Whether the first 16 bytes are those of a readable image format."""
+    return (
+        head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*"))
+        or (head.startswith(b"RIFF") and head[8:12] == b"WEBP")
+        or (head.startswith(b"BM") and head[6:10] == bytes(4))
+        or (head[:1] == b"P" and head[1:2] in b"123456" and head[2:3] in b" \t\r\n" and len(head) > 2)
+    )
+
+
+def _base(images: Iterable[str], source: str) -> tuple[str, list[Refusal]]:
+    """The folder whose sub-folders are the classes ('' or 'a/b/'), and what is set aside on the way to it."""
+    base, aside = "", list[Refusal]()
+    inside = list(images)
+    while inside:
+        heads = Counter(name[len(base) :].partition("/")[0] if "/" in name[len(base) :] else "" for name in inside)
+        if "" in heads:  # images at this level: nothing to descend into
+            break
+        head = next(iter(heads))
+        if len(heads) > 1:
+            if not set(map(str.lower, heads)) <= SPLITS:
+                break
+            trains = [name for name in heads if name.lower() in ("train", "training")]
+            if len(trains) != 1:
+                raise UndiffuseError(
+                    f"expected one of the splits {', '.join(sorted(heads))} to be 'train'; type {source}/{base}{head} "
+                    "to say which one to learn from"
+                )
+            head = trains[0]
+            aside += [
+                (f"{base}{name}/", f"another split, set aside with {count} images; {source}/{base}{name} names it")
+                for name, count in heads.items()
+                if name != head
+            ]
+        base += f"{head}/"
+        inside = [name for name in inside if name.startswith(base)]
+    return base, aside
+
+
+def _classes(images: list[str], base: str, found: _Found) -> tuple[dict[str, str], str, list[Refusal]]:
+    """Class of each image, the metadata file that says so, and its entries for which there is no file."""
+    folders = ["", *(base[: i + 1] for i, letter in enumerate(base) if letter == "/")]
+    for folder in reversed(folders):
+        here = [folder + name for name in METADATA_NAMES if folder + name in found.metadata]
+        if len(here) > 1:
+            raise UndiffuseError(f"expected one metadata file, got {' and '.join(here)}; remove one of them")
+        if here:
+            labels = parse_metadata(here[0], found.metadata[here[0]])
+            if labels is None:  # no label column: captions and the like
+                break
+            known = {*found.images, *(name for name, _ in found.refused)}
+            named = {folder + name: label for name, label in labels.items()}
+            missing = [(name, f"is named in {here[0]} but not there") for name in named if name not in known]
+            return {name: named[name] for name in images if name in named}, here[0], missing
+    relative = {name: name[len(base) :] for name in images}
+    if images and all("/" in path for path in relative.values()):
+        return {name: path.partition("/")[0] for name, path in relative.items()}, "", []
+    return {}, "", []
+
+
+def sort_classes(names: Iterable[str]) -> tuple[str, ...]:
+    """Class names in the order of their labels: by number where all are numbers, else by alphabet."""
+    unique = set(names)
+    if all(name.isascii() and name.isdigit() for name in unique):
+        return tuple(sorted(unique, key=lambda name: (int(name), name)))
+    return tuple(sorted(unique))

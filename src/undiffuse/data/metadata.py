@@ -1,0 +1,65 @@
+"""``metadata.jsonl`` and ``metadata.csv``: which class each file belongs to."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from undiffuse.errors import UndiffuseError
+
+METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
+LABEL_COLUMNS = ("label", "class")
+
+
+def parse_metadata(name: str, content: bytes) -> dict[str, str] | None:
+    """Class names by ``file_name``; None where no row has a label column.
+
+    The layout is that of Hugging Face's image folders: one row per file, ``file_name`` relative to the metadata file,
+    and the class in ``label`` or else ``class`` (text or a number). Rows with an empty class are left out.
+
+    Raises:
+        UndiffuseError: a row that cannot be read, without ``file_name``, or with another class for a file already
+            named.
+    """
+    labels: dict[str, str] = {}
+    has_column = False
+    try:
+        for number, row in _rows(name, content.decode("utf-8-sig")):
+            if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
+                raise UndiffuseError(f"expected a 'file_name' in every row of {name}, got none in line {number}")
+            column = next((column for column in LABEL_COLUMNS if column in row), None)
+            if column is None:
+                continue
+            has_column = True
+            if row[column] is None or row[column] == "":
+                continue
+            if isinstance(row[column], (list, dict)):
+                raise UndiffuseError(f"expected one class per file in {name}, got {row[column]!r:.60} in line {number}")
+            file, label = _normal(row["file_name"]), str(row[column])
+            if labels.setdefault(file, label) != label:
+                raise UndiffuseError(
+                    f"expected one class per file in {name}, got '{labels[file]}' and '{label}' for '{file}'"
+                )
+    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error, RecursionError) as error:
+        raise UndiffuseError(f"expected {name} to be UTF-8 text, one record per line, got: {error}") from error
+    return labels if has_column else None
+
+
+def _rows(name: str, text: str) -> Iterator[tuple[int, Any]]:
+    if name.endswith(".csv"):
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        for row in reader:
+            yield reader.line_num, row
+        return
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, json.loads(line)
+
+
+def _normal(name: str) -> str:
+    """'./a\\b.png' and 'a/b.png' are one file."""
+    return PurePosixPath(name.replace("\\", "/")).as_posix()

@@ -1,0 +1,167 @@
+"""From whatever the user named to a `Dataset`: once, and from the cache ever after."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from undiffuse.config import DataConfig
+from undiffuse.data.archive import TarFile, ZipFile
+from undiffuse.data.cache import cache_root, discard, new_entry
+from undiffuse.data.dataset import Dataset, read_dataset, write_contents
+from undiffuse.data.digest import DigestIndex, fingerprint
+from undiffuse.data.folder import Folder
+from undiffuse.data.from_arrays import write_arrays
+from undiffuse.data.from_files import write_images
+from undiffuse.data.info import DataInfo
+from undiffuse.data.listing import Listing, Refusal, list_images, sort_classes
+from undiffuse.data.source import ArraySource, open_source
+from undiffuse.data.statistics import measure
+from undiffuse.errors import UndiffuseError
+
+PREPARED_VERSION = 1
+"""Part of every key: raise it when the same files would be prepared to other arrays."""
+
+Source = Folder | ZipFile | TarFile | ArraySource
+
+
+def prepare(config: DataConfig, cache: Path | None = None, progress: bool = True) -> Dataset:
+    """Open the data set that ``config`` describes, preparing it first if it is new.
+
+    The key is made of the files' contents and the settings that change them: a folder that was moved or renamed is
+    found again, one changed pixel is not. Classes and refusals are described in `listing`, kinds of image in
+    `decode`, arrays in `arrays`.
+
+    Args:
+        config: ``source``, ``size``, ``crop`` and ``channels``; ``flip`` belongs to training and changes nothing here.
+        cache: folder for prepared data; by default the environment's UNDIFFUSE_CACHE, else ~/.cache/undiffuse.
+        progress: show bars (on a terminal only) and a line about refused files on stderr.
+
+    Raises:
+        UndiffuseError: nothing there, nothing usable, more than 5 % bad images, images that do not agree, no disk.
+    """
+    size = _size(config)
+    source = open_source(config.source)
+    root = cache_root(cache)
+    listing = list_images(source) if isinstance(source, Folder) else None
+    key = _key(source, listing, config, size, root)
+    place = root / "prepared" / key[:32]
+    dataset = read_dataset(place, source.name)
+    if dataset is None:
+        discard(place)
+        with new_entry(place) as draft:
+            _prepare(source, listing, config, size, key, draft, progress)
+        dataset = read_dataset(place, source.name)
+    if dataset is None:
+        raise UndiffuseError(
+            f"expected to read back what was just written to {place}, got a damaged entry; check the disk"
+        )
+    if progress and dataset.refused:
+        print(f"{len(dataset.refused)} files refused; see {dataset.path / 'refused.txt'}", file=sys.stderr)
+    return dataset
+
+
+def _size(config: DataConfig) -> tuple[int, int] | None:
+    if config.size is None:
+        if config.crop != "none":
+            raise UndiffuseError(f"expected --size together with --crop {config.crop}, got none; add --size 64, say")
+        return None
+    height, width = (config.size, config.size) if isinstance(config.size, int) else config.size
+    if not (1 <= height <= 1 << 14 and 1 <= width <= 1 << 14):
+        raise UndiffuseError(f"expected --size between 1 and {1 << 14}, got {height} x {width}")
+    return height, width
+
+
+def _key(source: Source, listing: Listing | None, config: DataConfig, size: tuple[int, int] | None, root: Path) -> str:
+    settings = {
+        "version": PREPARED_VERSION,
+        "kind": type(source).__name__,
+        "inside": source.inside if isinstance(source, (ZipFile, TarFile)) else "",
+        "size": size,
+        "crop": config.crop,
+        "channels": config.channels,
+    }
+    parts = list(_parts(source, listing))
+    try:
+        index = DigestIndex(
+            root / "index", parts[0][1] if listing is None or not isinstance(source, Folder) else source.path
+        )
+        digests = [(name, index.digest(name, path)) for name, path in parts]
+    except OSError as error:
+        raise UndiffuseError(f"expected files that can be read, got '{error.strerror}' for {error.filename}") from error
+    index.save()
+    refused = [(name, f"refused: {why}") for name, why in listing.refused] if listing else []
+    return fingerprint([*digests, *refused], settings)
+
+
+def _parts(source: Source, listing: Listing | None) -> Iterator[tuple[str, Path]]:
+    """The files whose contents the data consist of."""
+    if isinstance(source, Folder):
+        if listing:
+            yield from ((name, source.path / name) for name in (*listing.images, *listing.metadata))
+    elif isinstance(source, (ZipFile, TarFile)):
+        yield "archive", source.path
+    else:
+        yield from source.parts()
+
+
+def _prepare(
+    source: Source,
+    listing: Listing | None,
+    config: DataConfig,
+    size: tuple[int, int] | None,
+    key: str,
+    draft: Path,
+    progress: bool,
+) -> None:
+    """Fill the folder ``draft``."""
+    refused: tuple[Refusal, ...] = ()
+    ignored: tuple[Refusal, ...] = ()
+    names: list[str] | None = None
+    labels: NDArray[np.int64] | None = None
+    if isinstance(source, (Folder, ZipFile, TarFile)):
+        listing = listing or list_images(source)
+        names, refused = write_images(source, listing, config, size, draft, progress)
+        ignored = listing.ignored
+        classes = sort_classes(listing.classes[name] for name in names) if listing.classes else ()
+        if classes:
+            number = {name: label for label, name in enumerate(classes)}
+            labels = np.array([number[listing.classes[name]] for name in names], np.int64)
+    else:
+        scratch = draft / "scratch"
+        scratch.mkdir()
+        labels, classes = write_arrays(source, config, size, draft, scratch, progress)
+        shutil.rmtree(scratch)
+    info = _describe(source.name, key, draft / "images.npy", classes, len(refused))
+    write_contents(draft, info, labels, refused, ignored, names)
+
+
+def _describe(name: str, key: str, path: Path, classes: tuple[str, ...], refused: int) -> DataInfo:
+    """Range and moments of what was written."""
+    images = np.load(path, mmap_mode="r")
+    found = measure(images)
+    if images.dtype == np.float32:
+        low, high = found.low, found.high
+    else:
+        low, high = 0.0, float(np.iinfo(images.dtype).max)
+    if found.low == found.high:
+        raise UndiffuseError(f"expected data that vary, got the one value {found.low:g} everywhere in {name}")
+    scale = 2 / (high - low)
+    return DataInfo(
+        name=name,
+        fingerprint=key,
+        count=len(images),
+        shape=images.shape[1:],
+        dtype=str(images.dtype),
+        low=low,
+        high=high,
+        mean=tuple(((found.mean - low) * scale - 1).tolist()),
+        std=tuple((found.std * scale).tolist()),
+        classes=classes,
+        refused=refused,
+    )

@@ -1,0 +1,199 @@
+"""What is in a data set, for the eye: a summary in words and a contact sheet."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from undiffuse.data.dataset import Dataset
+from undiffuse.data.info import DataInfo
+from undiffuse.data.listing import Refusal
+from undiffuse.data.statistics import chunks
+
+MAX_TILES = 64
+_TILE = 112
+"""Pixels that the longer side of a tile should have."""
+_CAPTION = 12
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Samples that are equal, value for value, to an earlier one."""
+
+    count: int
+    """How many samples could go without losing a picture."""
+    examples: tuple[tuple[int, int], ...]
+    """Some (first, later) pairs of indices."""
+
+
+def find_duplicates(dataset: Dataset) -> Duplicates:
+    """Exact duplicates by a hash of the prepared values; reads every sample once."""
+    first: dict[bytes, int] = {}
+    count, examples, index = 0, list[tuple[int, int]](), 0
+    for chunk in chunks(dataset.images):
+        for sample in np.ascontiguousarray(chunk):
+            earlier = first.setdefault(hashlib.blake2b(sample.data, digest_size=16).digest(), index)
+            if earlier != index:
+                count += 1
+                if len(examples) < _SHOWN:
+                    examples.append((earlier, index))
+            index += 1
+    return Duplicates(count, tuple(examples))
+
+
+def describe(dataset: Dataset) -> str:
+    """A summary in lines: counts, shape, depth, range, moments, classes, duplicates, refused and ignored files."""
+    info = dataset.info
+    lines = [
+        f"{info.name}: {info.count:,} {_noun(info)}",
+        f"shape       {_shape(info)}, {_depth(info)}",
+        f"range       {_number(info.low)} .. {_number(info.high)} in the data becomes -1 .. +1 in the model",
+    ]
+    half = (info.high - info.low) / 2
+    means = [(mean + 1) * half + info.low for mean in info.mean]
+    stds = [std * half for std in info.std]
+    lines += [
+        f"mean        {_numbers(means)} in the data, {_numbers(info.mean)} in the model",
+        f"std         {_numbers(stds)} in the data, {_numbers(info.std)} in the model",
+        f"classes     {_class_counts(dataset)}",
+    ]
+    duplicates = find_duplicates(dataset)
+    pairs = "; ".join(f"{dataset.name_of(b)} = {dataset.name_of(a)}" for a, b in duplicates.examples)
+    lines.append(f"duplicates  {duplicates.count:,}{f' exact: {pairs}' if pairs else ''}")
+    lines.append(f"refused     {len(dataset.refused):,}{' files' if dataset.refused else ''}")
+    lines += _reasons(dataset.refused)
+    if dataset.ignored:
+        lines.append(f"ignored     {len(dataset.ignored):,} that are no images of this set")
+        lines += _reasons(dataset.ignored)
+    if dataset.refused or dataset.ignored:
+        lines.append(f"            all of them: {dataset.path / 'refused.txt'}")
+    lines.append(f"prepared    {dataset.path}")
+    note = _view_note(info)
+    return "\n".join([*lines, *([f"pictures    {note}"] if note else [])])
+
+
+def _noun(info: DataInfo) -> str:
+    return {1: "signals", 2: "images", 3: "volumes"}.get(len(info.spatial), "samples")
+
+
+def _shape(info: DataInfo) -> str:
+    kinds = {1: "grey", 2: "2 channels", 3: "RGB", 4: "RGBA"}
+    named = kinds.get(info.channels) if len(info.spatial) == 2 else None
+    axes = {1: "length", 2: "height x width", 3: "depth x height x width"}.get(len(info.spatial), "")
+    size = " x ".join(map(str, info.spatial))
+    return f"{size} ({axes}), {named or f'{info.channels} channel' + 's' * (info.channels != 1)}"
+
+
+def _depth(info: DataInfo) -> str:
+    return {"uint8": "8 bits", "uint16": "16 bits", "float32": "float32"}[info.dtype]
+
+
+def _class_counts(dataset: Dataset) -> str:
+    if dataset.labels is None:
+        return "none"
+    names, counts = dataset.info.classes, np.bincount(dataset.labels, minlength=len(dataset.info.classes))
+    shown = ", ".join(f"{name} {count:,}" for name, count in zip(names[:20], counts[:20].tolist(), strict=True))
+    return f"{len(names)}: {shown}{f' and {len(names) - 20} more' if len(names) > 20 else ''}"
+
+
+def _reasons(items: tuple[Refusal, ...]) -> list[str]:
+    """One line for each reason, the most common first, with examples."""
+    counts = Counter(why for _, why in items)
+    lines = []
+    for why, count in counts.most_common(_SHOWN):
+        examples = ", ".join([name for name, other in items if other == why][:3])
+        lines.append(f"            {count:,} x {why}: {examples}{', ...' if count > 3 else ''}")
+    if len(counts) > _SHOWN:
+        lines.append(f"            and {len(counts) - _SHOWN} more reasons")
+    return lines
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if value != int(value) or abs(value) >= 1e6 else str(int(value))
+
+
+def _numbers(values: Any) -> str:
+    values = list(values)
+    shown = ", ".join(f"{value:.4g}" for value in values[:8])
+    return shown if len(values) <= 8 else f"{shown}, ... ({len(values)} channels)"
+
+
+def _view_note(info: DataInfo) -> str:
+    """What a contact sheet cannot show of these data; empty where it shows them as they are."""
+    notes = []
+    if info.dtype != "uint8":
+        notes.append(f"{_number(info.low)} .. {_number(info.high)} shown as 0 .. 255")
+    if len(info.spatial) == 1:
+        notes.append("signals drawn as bands from black (low) to white (high)")
+    if len(info.spatial) == 3:
+        notes.append("the middle slice of each volume")
+    if info.channels == 2 or info.channels > 4:
+        notes.append(f"the first of {info.channels} channels")
+    return "; ".join(notes)
+
+
+def contact_sheet(dataset: Dataset) -> Image.Image:
+    """Up to 64 samples, evenly spread over the data set, as one picture, with class names where there are classes.
+
+    Small samples are enlarged by whole factors without smoothing, so that every pixel can be seen. What cannot be
+    shown as it is (depth, channels, axes) is said in a line at the bottom and by `describe`.
+    """
+    info = dataset.info
+    shown = np.unique(np.linspace(0, info.count - 1, min(MAX_TILES, info.count)).round().astype(int))
+    tiles = [_tile(dataset.images[index], info) for index in shown.tolist()]
+    width, height = tiles[0].size
+    caption = _CAPTION if dataset.labels is not None else 0
+    columns = max(1, int(np.ceil(np.sqrt(len(tiles)))))
+    rows = -(-len(tiles) // columns)
+    note = _view_note(info)
+    gap = 4
+    footer = 18 if note else 0
+    sheet = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + caption + gap) + gap + footer), "white")
+    draw = ImageDraw.Draw(sheet)
+    for place, (index, tile) in enumerate(zip(shown.tolist(), tiles, strict=True)):
+        left, top = gap + place % columns * (width + gap), gap + place // columns * (height + caption + gap)
+        sheet.paste(tile, (left, top))
+        if dataset.labels is not None:
+            text = _printable(info.classes[int(dataset.labels[index])])[: max(1, width // 6)]
+            draw.text((left, top + height), text, fill="black")
+    if note:
+        draw.text((gap, sheet.height - footer + 2), note, fill="black")
+    return sheet
+
+
+def _printable(text: str) -> str:
+    return text.encode("latin-1", "replace").decode("latin-1")
+
+
+def _tile(sample: NDArray[Any], info: DataInfo) -> Image.Image:
+    """One sample, (C, *spatial), as an 8-bit RGB picture of a handy size; transparency over a grey chequerboard."""
+    if sample.ndim == 4:
+        sample = sample[:, sample.shape[1] // 2]
+    if sample.ndim == 2:
+        sample = np.repeat(sample[:, None], max(1, sample.shape[1] // 8), axis=1)
+    if sample.shape[0] not in (1, 3, 4):
+        sample = sample[:1]
+    values = sample.astype(np.float64)
+    if info.dtype != "uint8":
+        values = (values - info.low) / (info.high - info.low) * 255
+    pixels = np.rint(values).astype(np.uint8).transpose(1, 2, 0)
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    if picture.mode == "RGBA":
+        y, x = np.indices((picture.height, picture.width)) // 8
+        board = Image.fromarray(np.where((x + y) % 2, 160, 208).astype(np.uint8)).convert("RGBA")
+        picture = Image.alpha_composite(board, picture)
+    longer = max(picture.size)
+    if longer >= _TILE:
+        size = (max(1, picture.width * _TILE // longer), max(1, picture.height * _TILE // longer))
+        picture = picture.resize(size, Image.Resampling.BICUBIC)
+    else:
+        scale = max(1, round(_TILE / longer / 2)) if longer > 16 else _TILE // longer
+        picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+    return picture.convert("RGB")
