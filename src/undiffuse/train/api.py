@@ -1,0 +1,227 @@
+"""`train`: the one function behind ``undiffuse.train(...)`` and ``undiffuse train``."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from undiffuse.config import TrainConfig
+from undiffuse.config_file import override
+from undiffuse.data.prepare import prepare
+from undiffuse.errors import UndiffuseError
+from undiffuse.model import Model, build_model, load
+from undiffuse.recipes import get_recipe
+from undiffuse.train.budget import Clock, fixed_total
+from undiffuse.train.check import check
+from undiffuse.train.checkpoint import clean_up, latest, save, set_aside
+from undiffuse.train.checkpoint import load as load_checkpoint
+from undiffuse.train.console import Console
+from undiffuse.train.lock import exclusive
+from undiffuse.train.resume import reconcile
+from undiffuse.train.run import RunFolder, changed_environment, claim
+from undiffuse.train.session import carry_out, fit_minutes
+from undiffuse.train.setup import Data, capture, choose_device, make_learner, make_task, restore
+
+
+def train(
+    source: str | Path | None = None,
+    recipe: str | None = None,
+    name: str | None = None,
+    runs: str | Path = "runs",
+    resume: bool = False,
+    quiet: bool = False,
+    **overrides: Any,
+) -> Model:
+    """Learn from a data set and return the model, its averaged weights ready to sample.
+
+        model = undiffuse.train("photos/", size=64, minutes=30)
+        model.sample(16).array
+
+    Everything that it writes is in the folder ``runs/name``.
+
+    Args:
+        source: a folder, an archive, an array file or 'digits'; may be left out with ``resume``.
+        recipe: name of the settings to start from; 'digits' for the source 'digits', else 'small'.
+        name: of the run; by default that of the source, with a number where that is taken.
+        runs: folder of runs.
+        resume: go on with the run ``name`` from its newest whole checkpoint, to the same end, bit for bit.
+        quiet: print nothing.
+        overrides: settings by their flat names, such as ``lr=1e-4`` or ``steps=1000``; see `undiffuse.config`.
+
+    Raises:
+        UndiffuseError: anything that the user can mend, in one sentence. After SIGTERM or Ctrl-C it is a
+            `signals.StoppedError`, and the state is saved.
+    """
+    started, console, runs = time.monotonic(), Console(quiet), Path(runs)
+    override(TrainConfig(), **overrides)  # misspelt settings are found before any work is done
+    if resume:
+        folder = run_to_resume(runs, source, name)
+        given: dict[str, Any] = {"source": str(source)} if source is not None else {}
+        given |= {"recipe": recipe} if recipe is not None else {}
+        return resume_run(folder, console=console, **given, **overrides)
+    if source is None:
+        raise UndiffuseError("name the data to learn from: a folder, an archive, an array file, or 'digits'")
+    build = get_recipe(recipe or ("digits" if str(source) == "digits" else "small")).build
+    wanted = override(TrainConfig(), source=str(source), **overrides).data
+    dataset = prepare(wanted, progress=not quiet)
+    config = build(dataset.info)
+    flip = overrides.get("flip", config.data.flip)
+    config = override(replace(config, data=replace(wanted, flip=flip)), **overrides)
+    return start_run(config, dataset, new_folder(runs, source, name), console=console, started=started)
+
+
+def start_run(
+    config: TrainConfig,
+    dataset: Data,
+    folder: Path,
+    *,
+    console: Console | None = None,
+    started: float | None = None,
+    clock: Clock = time.monotonic,
+) -> Model:
+    """Train a new run in ``folder`` with these settings and return its model.
+
+    Args:
+        config: every setting.
+        dataset: prepared data, as those settings describe them.
+        folder: empty or not there.
+        console: where to report; by default standard error.
+        started: when a budget in minutes began, by ``clock``; now, by default.
+
+    Raises:
+        UndiffuseError: settings that cannot work, a folder in use, or anything that stops a training.
+    """
+    console, started = console or Console(), clock() if started is None else started
+    check(config)
+    device = choose_device(config.loop.device)
+    run = claim(folder)
+    with exclusive(folder):
+        claim(folder)  # again, now that no one else can
+        try:
+            run.write_settings(config, dataset.info, device)
+            console.log_to(run.log)
+            console.say(f"run: {folder}")
+            model = build_model(config, dataset.info).to(device)
+            learner = make_learner(model)
+            task = make_task(model, dataset, total=fixed_total(config.loop) or 1)
+            if config.loop.minutes is not None:
+                total = fit_minutes(run, model, learner, task, started, console, clock)
+                task = replace(task, total=total)
+            clean_up(run.checkpoints)
+            save(capture(learner, model, task.total), run.checkpoints)
+        except BaseException:
+            _empty(folder)  # a run that never began leaves its name free
+            raise
+        carry_out(run, model, learner, task, (), console)
+        return _finished(run, console)
+
+
+def resume_run(folder: Path, *, dataset: Data | None = None, console: Console | None = None, **given: Any) -> Model:
+    """Go on with the run in ``folder`` from its newest whole checkpoint, and return its model.
+
+    The result is that of the uninterrupted run, bit for bit, on the same machine and versions.
+
+    Args:
+        folder: of a run.
+        dataset: the prepared data; by default they are prepared again as the run's settings say.
+        console: where to report; by default standard error.
+        given: settings by flat name; see `resume.reconcile` for what may differ from the run's.
+
+    Raises:
+        UndiffuseError: nothing to resume, other settings, other data, or anything that stops a training.
+    """
+    console = console or Console()
+    run = RunFolder(folder)
+    if not run.checkpoints.is_dir():
+        raise UndiffuseError(f"{folder} holds no checkpoint, so there is nothing to resume; start one without --resume")
+    with exclusive(folder):
+        console.log_to(run.log)
+        clean_up(run.checkpoints)
+        path, torn = latest(run.checkpoints)
+        for sentence in torn:
+            console.say(f"warning: {sentence}; it is set aside, and an earlier one is used")
+        if path is None:
+            raise UndiffuseError(f"{folder} holds no whole checkpoint, so there is nothing to resume")
+        checkpoint = load_checkpoint(path)
+        state = checkpoint.state
+        set_aside(run.checkpoints, state.step)
+        config, total = reconcile(checkpoint.config, state, given)
+        dataset = dataset or prepare(config.data, progress=not console.quiet)
+        if dataset.info.fingerprint != checkpoint.info.fingerprint:
+            raise UndiffuseError(
+                f"the data in {config.data.source} are not those that the run learned from (their contents differ); "
+                "bring them back, or start a run under another --name"
+            )
+        device = choose_device(config.loop.device)
+        for change in changed_environment(run, device):
+            console.say(f"warning: {change} since the run began, so the last bits may differ")
+        console.say(f"run: {folder}, going on from step {state.step:,} of {total:,}")
+        model = build_model(config, checkpoint.info).to(device)
+        learner = make_learner(model)
+        restore(learner, checkpoint, path)
+        if config != checkpoint.config:
+            run.write_settings(config, checkpoint.info, device)
+        carry_out(run, model, learner, make_task(model, dataset, total), state.window, console)
+        return _finished(run, console)
+
+
+def _finished(run: RunFolder, console: Console) -> Model:
+    console.say(f"run: {run.path}; draw from it with: undiffuse sample {run.path}")
+    return load(run.path)
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+    folder.rmdir()
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def new_folder(runs: Path, source: str | Path, name: str | None) -> Path:
+    """Where a new run goes: ``runs/name``, or the source's name with the first number that is free."""
+    if name is not None:
+        return runs / _checked(name)
+    stem, number = _stem(source), 1
+    while (folder := runs / (stem if number == 1 else f"{stem}-{number}")).exists():
+        number += 1
+    return folder
+
+
+def run_to_resume(runs: Path, source: str | Path | None, name: str | None) -> Path:
+    """The folder of the run that is meant.
+
+    Raises:
+        UndiffuseError: no such run, or several that could be meant.
+    """
+    if name is not None:
+        folder = runs / _checked(name)
+        if not folder.is_dir():
+            raise UndiffuseError(f"there is no run {folder} to resume; start it without --resume")
+        return folder
+    pattern = re.compile(rf"{re.escape(_stem(source))}(-\d+)?" if source is not None else ".*")
+    found = sorted(path for path in runs.glob("*") if pattern.fullmatch(path.name) and (path / "config.yaml").is_file())
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UndiffuseError(f"there is no run in {runs} to resume; start one without --resume")
+    raise UndiffuseError(f"several runs could be resumed ({', '.join(p.name for p in found)}); name one by --name")
+
+
+def _stem(source: str | Path) -> str:
+    name = Path(source).resolve().name.split(".")[0]
+    return re.sub(r"[^\w-]+", "-", name).strip("-") or "run"
+
+
+def _checked(name: str) -> str:
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise UndiffuseError(f"'{name}' cannot be the name of a run: it must be the name of a folder in --runs")
+    return name

@@ -1,0 +1,81 @@
+"""The model card: a run's README.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from undiffuse import __version__
+from undiffuse.config_file import BUDGETS, to_yaml
+from undiffuse.model import Model
+from undiffuse.train.checkpoint import State
+from undiffuse.train.live import duration
+
+
+def model_card(path: Path, model: Model, state: State, metrics: dict[str, Any]) -> str:
+    """Markdown that says what the model is, what it learned from, how far it got, and how to use it.
+
+    Args:
+        path: the run's folder.
+        model: the model.
+        state: where the training stands.
+        metrics: the last line of metrics.jsonl about the loss; empty before the first.
+    """
+    config, info, process = model.config, model.info, model.config.diffusion
+    parameters = sum(parameter.numel() for parameter in model.network.parameters())
+    shape = " x ".join(map(str, info.spatial))
+    classes = f", in {len(info.classes)} classes (not used for training)" if info.classes else ""
+    refused = f"; {info.refused} files could not be used" if info.refused else ""
+    budget = next(
+        f"{getattr(config.loop, name):,g} {name}" for name in BUDGETS if getattr(config.loop, name) is not None
+    )
+    progress = "Finished" if state.step == state.total else "Not finished"
+    rates = ", ".join(map(str, config.ema.ema))
+    return f"""# {path.name}
+
+A denoising diffusion model made by undiffuse {__version__}, recipe `{config.recipe}`.
+
+| | |
+|---|---|
+| Data | {info.name}: {info.count:,} samples{classes}{refused} |
+| Shape | {info.channels} channels of {shape}, {info.dtype} |
+| Data fingerprint | `{info.fingerprint}` |
+| Parameters | {parameters:,} |
+| Process | {process.schedule}, T = {process.timesteps}, predicts {process.parameterization} |
+| Budget | {budget}: {state.total:,} steps of {config.loop.batch} |
+| Progress | {progress}: step {state.step:,}, {state.images:,} images in {duration(state.seconds)} |
+| Steps skipped | {state.skipped} whose loss or gradient was not finite |
+| Loss | {_losses(metrics)} |
+| Averaged weights | {rates} |
+
+The losses are training losses of this run's objective; they compare runs of equal settings and say nothing of how the
+samples look. Quality was not measured here.
+
+## Use
+
+```sh
+undiffuse sample {path} -n 64 --seed 0
+```
+
+```python
+import undiffuse
+
+samples = undiffuse.load("{path}").sample(16, seed=0).array
+```
+
+The newest checkpoint in `checkpoints/` holds everything that sampling needs; the averaged weights (the first rate) are
+the ones that are sampled.
+
+## Settings
+
+```yaml
+{to_yaml(config).rstrip()}
+```
+"""
+
+
+def _losses(metrics: dict[str, Any]) -> str:
+    if metrics.get("loss") is None:
+        return "none yet"
+    quarters = ", ".join("-" if value is None else f"{value:.4g}" for value in metrics["loss_by_quarter"])
+    return f"{metrics['loss']:.4g} at step {metrics['step']:,}; by quarters of t from data to noise: {quarters}"

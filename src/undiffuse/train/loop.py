@@ -1,0 +1,219 @@
+"""The training loop: a generator that yields what every step did.
+
+    x0, t, eps      drawn by functions of (seed, step), so that step 700 is the same in a resumed training
+    loss            objective(denoiser, x0, t, eps) per sample, its mean differentiated
+    gradient        clipped; the optimiser moves the weights, the averages follow
+    yield           a StepResult: whoever iterates logs, draws samples, writes checkpoints
+
+No printing and no files in here. Notable choices:
+
+* The parts of an accumulated batch get slices of the noise and times of the whole batch, and the sum of their losses is
+  divided by the whole batch: the gradient is the undivided one, up to float rounding (dropout masks aside).
+* A loss or gradient that is not finite never reaches the weights, the optimiser's means or the averages.
+* There is one wait for the device in a step, when its losses and its gradient norm are read. It is what decides
+  whether the step may be taken, and it makes every yielded number an ordinary one. The next batch is made
+  before that wait, while the device is still at work, so loading costs nothing as long as it is the faster of the two.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from undiffuse.config import TrainConfig
+from undiffuse.denoiser import Denoiser
+from undiffuse.errors import UndiffuseError
+from undiffuse.objectives import Objective, TimeLaw, draw_noise
+from undiffuse.seeds import generator, stream_seed
+from undiffuse.train.diagnose import first_non_finite
+from undiffuse.train.ema import EMA
+from undiffuse.train.optimizer import clip_gradient, learning_rate, set_learning_rate
+
+PATIENCE = 10
+"""Steps in a row that may be skipped; one more stops the training."""
+
+
+class NonFiniteError(UndiffuseError):
+    """Too many steps in a row had a loss or gradient that was not finite."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step did."""
+
+    step: int
+    """Steps done, this one included: the first result has step 1."""
+    images: int
+    """Images seen, these included."""
+    loss: float
+    """Mean of the losses."""
+    t: Tensor
+    """Times of the batch, float64, shape (batch,)."""
+    losses: Tensor
+    """Loss of each sample at its t, float32 on the CPU, shape (batch,)."""
+    lr: float
+    """Learning rate of this step."""
+    grad_norm: float
+    """Global norm of the gradient before clipping."""
+    skipped: bool
+    """True where loss or gradient was not finite, so that nothing moved."""
+    loading: float
+    """Seconds spent making the next batch."""
+    seconds: float
+    """Seconds of the step in all, what the observers did excluded."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from: data, times and noise of (batch, ...)."""
+
+    x0: Tensor
+    t: Tensor
+    eps: Tensor
+
+
+@dataclass
+class Learner:
+    """Everything that a step changes."""
+
+    network: nn.Module
+    optimizer: Optimizer
+    ema: EMA
+    step: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything that a step needs and leaves as it is.
+
+    Args:
+        config: the settings.
+        total: steps in all, which the learning rate's decay needs.
+        denoiser: around the learner's network, perhaps compiled.
+        eager: around the learner's network itself; hooks see into this one when a tensor that is not finite is sought.
+        objective, time_law: what is minimised.
+        images: ``step -> x0`` in model space, float32 of (batch, channels, *spatial): a pure function.
+        device: where the network is.
+        bfloat16: run the network's forward pass under bfloat16 autocast.
+    """
+
+    config: TrainConfig
+    total: int
+    denoiser: Denoiser
+    eager: Denoiser
+    objective: Objective
+    time_law: TimeLaw
+    images: Callable[[int], Tensor]
+    device: torch.device
+    bfloat16: bool = False
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step: data, times and noise. The streams are CPU ones, so they are the same for any device."""
+        seed = self.config.loop.seed
+        x0 = self.images(step)
+        t = self.time_law.draw(self.denoiser.schedule, len(x0), generator(seed, "time", step))
+        eps = draw_noise(tuple(x0.shape), generator(seed, "noise", step), self.config.objective.offset_noise)
+        return Batch(self._place(x0), t, self._place(eps))
+
+    def _place(self, x: Tensor) -> Tensor:
+        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+        if self.config.loop.channels_last and x.ndim in formats:
+            return x.to(self.device, memory_format=formats[x.ndim])
+        return x.to(self.device)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The number format of the forward pass; the losses are float32 in either."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
+
+
+def training(task: Task, learner: Learner) -> Iterator[StepResult]:
+    """Take steps ``learner.step`` .. ``task.total - 1``, yielding a result after each.
+
+    Between two results the learner is at rest: it may be saved, and its network may be used for sampling.
+
+    Raises:
+        NonFiniteError: `PATIENCE` steps in a row were not finite; the message names the first tensor that was not.
+    """
+    if learner.step >= task.total:
+        return
+    began = time.perf_counter()
+    batch = task.batch(learner.step)
+    while learner.step < task.total:
+        step = learner.step
+        rate = learning_rate(task.config.optimizer, step, task.total)
+        per_sample = forward_backward(task, learner.network, batch, step)
+        norm = clip_gradient(learner.network.parameters(), task.config.optimizer.clip)
+
+        before = time.perf_counter()
+        following = task.batch(step + 1) if step + 1 < task.total else batch
+        loading = time.perf_counter() - before
+
+        numbers = torch.cat([per_sample, norm.float().reshape(1)]).cpu()  # the wait for the device
+        losses, grad_norm = numbers[:-1], numbers[-1].item()
+        loss = losses.double().mean().item()
+        skipped = not (math.isfinite(loss) and math.isfinite(grad_norm))
+        if not skipped:
+            set_learning_rate(learner.optimizer, rate)
+            learner.optimizer.step()
+            learner.ema.update(step)
+        learner.step += 1
+        learner.images += len(losses)
+        learner.skipped += skipped
+        learner.skipped_in_a_row = learner.skipped_in_a_row + 1 if skipped else 0
+        seconds = time.perf_counter() - began
+        learner.seconds += seconds
+        yield StepResult(
+            learner.step,
+            learner.images,
+            loss,
+            batch.t,
+            torch.tensor(losses),
+            rate,
+            grad_norm,
+            skipped,
+            loading,
+            seconds,
+        )
+        began = time.perf_counter()
+        if learner.skipped_in_a_row >= PATIENCE:
+            again = partial(forward_backward, replace(task, denoiser=task.eager), learner.network, batch, step)
+            where = first_non_finite(learner.network, again)
+            raise NonFiniteError(
+                f"step {learner.step} was the {PATIENCE}th in a row whose loss or gradient was not finite; "
+                f"the first tensor that was not: {where}"
+            )
+        batch = following
+
+
+def forward_backward(task: Task, network: nn.Module, batch: Batch, step: int) -> Tensor:
+    """The losses of a batch, shape (batch,), on the device; their mean's gradient is left in the parameters.
+
+    gradient = 1 / B sum_i grad loss_i,    summed part by part where the batch is split
+    """
+    network.zero_grad(set_to_none=True)
+    parts = task.config.optimizer.accumulate
+    losses = []
+    # nn.Dropout draws from torch's global stream and takes no generator. It gets a stream that is a function of
+    # (seed, step, part), and the caller's stream is put back afterwards.
+    with torch.random.fork_rng(devices=[task.device] if task.device.type == "cuda" else []):
+        for part, (x0, t, eps) in enumerate(
+            zip(batch.x0.tensor_split(parts), batch.t.tensor_split(parts), batch.eps.tensor_split(parts), strict=True)
+        ):
+            torch.manual_seed(stream_seed(task.config.loop.seed, "dropout", step, part))
+            with task.autocast():
+                loss = task.objective(task.denoiser, x0, t, eps)
+            (loss.sum() / len(batch.x0)).backward()
+            losses.append(loss.detach())
+    return torch.cat(losses)

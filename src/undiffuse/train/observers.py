@@ -1,0 +1,80 @@
+"""Observers of the loop that write checkpoints and watch the loader. The others: `live`, `metrics`, `previews`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from undiffuse.train.checkpoint import Checkpoint, save
+from undiffuse.train.console import Console
+from undiffuse.train.loop import StepResult
+from undiffuse.train.signals import Interrupts
+
+
+class Observer(Protocol):
+    """Called after every step, while the learner is at rest."""
+
+    def __call__(self, result: StepResult) -> None: ...
+
+
+class CheckpointWriter:
+    """Saves every ``every`` steps (0: never), at the end, and when the process was asked to stop.
+
+    Args:
+        parent: the folder of checkpoints.
+        every, total, keep: when, and how many stay.
+        capture: gives the training as it is now.
+        before: called before a save; what it makes durable is older than the checkpoint.
+    """
+
+    def __init__(
+        self,
+        parent: Path,
+        every: int,
+        total: int,
+        keep: int,
+        capture: Callable[[], Checkpoint],
+        before: Callable[[], None],
+        interrupts: Interrupts,
+    ) -> None:
+        self._parent, self._every, self._total, self._keep = parent, every, total, keep
+        self._capture, self._before, self._interrupts = capture, before, interrupts
+        self.last: Path | None = None
+
+    def __call__(self, result: StepResult) -> None:
+        at_interval = self._every and result.step % self._every == 0
+        if at_interval or result.step == self._total or self._interrupts.requested is not None:
+            self.save()
+
+    def save(self) -> Path:
+        """Save now."""
+        self._before()
+        self.last = save(self._capture(), self._parent, self._keep)
+        return self.last
+
+
+class LoaderWatch:
+    """Says once if making the batches takes more than half of the time: then a faster disk or CPU would help, and a
+    faster GPU would not.
+
+    The loop makes the next batch while the device works on this one, so a share above a half is time in which the
+    device has nothing to do.
+    """
+
+    def __init__(self, console: Console, window: int = 100) -> None:
+        self._console, self._window = console, window
+        self._steps, self._loading, self._seconds, self._said = 0, 0.0, 0.0, False
+
+    def __call__(self, result: StepResult) -> None:
+        if self._said:
+            return
+        self._steps += 1
+        self._loading += result.loading
+        self._seconds += result.seconds
+        if self._steps == self._window:
+            share = self._loading / self._seconds
+            if share > 0.5:
+                self._said = True
+                self._console.say(f"warning: {share:.0%} of the time goes into loading images, not into training")
+            self._steps, self._loading, self._seconds = 0, 0.0, 0.0

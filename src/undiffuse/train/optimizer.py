@@ -1,0 +1,94 @@
+"""The optimiser, its learning rate over time, and clipping."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, AdamW, Optimizer
+
+from undiffuse.config import OptimizerConfig
+
+FUSED_DEVICES = ("cpu", "cuda", "mps")
+"""Devices with a fused Adam: one pass over all tensors. On a CPU it takes a third of the time of the foreach form."""
+
+
+def make_optimizer(config: OptimizerConfig, network: nn.Module) -> Optimizer:
+    """Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019) over all parameters of ``network``."""
+    parameters = list(network.parameters())
+    fused = parameters[0].device.type in FUSED_DEVICES
+    betas = (config.beta1, config.beta2)
+    if config.optimizer == "adamw":
+        return AdamW(parameters, lr=config.lr, betas=betas, weight_decay=config.weight_decay, fused=fused)
+    return Adam(parameters, lr=config.lr, betas=betas, fused=fused)
+
+
+def learning_rate(config: OptimizerConfig, step: int, total: int) -> float:
+    """Learning rate of step ``step`` in 0..total-1: a pure function, so that resuming needs no scheduler's state.
+
+    With peak ``lr`` and ``w`` warm-up steps, n = step + 1 being the step's number counted from 1,
+
+        n <= w:         lr n / w
+        constant:       lr
+        linear:         lr (1 - p)                  p = (step - w) / (total - w) in [0, 1)
+        cosine:         lr (1 + cos(pi p)) / 2
+        inverse-sqrt:   lr sqrt(max(w, 1) / n)
+
+    The first step already moves (n / w, not step / w), and 0 is reached after the last step, so that no step is wasted.
+    """
+    n, w = step + 1, config.warmup
+    if n <= w:
+        return config.lr * n / w
+    if config.decay == "constant":
+        return config.lr
+    if config.decay == "inverse-sqrt":
+        return config.lr * math.sqrt(max(w, 1) / n)
+    p = (step - w) / (total - w)
+    return config.lr * (1 - p if config.decay == "linear" else (1 + math.cos(math.pi * p)) / 2)
+
+
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Set the learning rate of every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def clip_gradient(parameters: Iterable[nn.Parameter], clip: float | None) -> Tensor:
+    """Scale the gradient to a global norm of at most ``clip``; return the norm that it had, as a tensor of shape ().
+
+    The norm stays on the device: whoever needs it as a number decides when to wait for it. It is not finite exactly
+    when some gradient, or the sum of the squares, is not.
+    """
+    return torch.nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip, foreach=True)
+
+
+def optimizer_tensors(optimizer: Optimizer, network: nn.Module) -> dict[str, Tensor]:
+    """The optimiser's state as ``{"exp_avg/PARAMETER": tensor, ...}``; empty before the first step."""
+    return {
+        f"{key}/{name}": value
+        for name, parameter in network.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def expected_optimizer_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """The names, shapes and types that `optimizer_tensors` gives after a step, for checking a file against them."""
+    count = torch.zeros(())
+    return {
+        f"{key}/{name}": count if key == "step" else parameter.detach()
+        for name, parameter in network.named_parameters()
+        for key in ("step", "exp_avg", "exp_avg_sq")
+    }
+
+
+def load_optimizer_tensors(optimizer: Optimizer, network: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Set the optimiser's state from what `optimizer_tensors` gave, in the parameters' devices and memory formats."""
+    for name, parameter in network.named_parameters():
+        if f"step/{name}" in tensors:
+            averages = {key: tensors[f"{key}/{name}"] for key in ("exp_avg", "exp_avg_sq")}
+            optimizer.state[parameter] = {
+                "step": tensors[f"step/{name}"].to(parameter.device, copy=True),
+                **{key: torch.empty_like(parameter).copy_(value) for key, value in averages.items()},
+            }

@@ -1,0 +1,113 @@
+"""Samples as the training goes: a grid from fixed noise, and their statistics beside the data's."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from undiffuse.config import SampleConfig, TrainConfig
+from undiffuse.data.info import DataInfo
+from undiffuse.data.values import encode
+from undiffuse.errors import UndiffuseError
+from undiffuse.model import Model, Samples, build_model
+from undiffuse.pictures.grid import grid, to_image
+from undiffuse.pictures.png import write_png
+from undiffuse.train.console import Console
+from undiffuse.train.loop import Learner, StepResult
+from undiffuse.train.metrics import MetricsFile
+from undiffuse.train.run import RunFolder
+from undiffuse.train.signals import Interrupts
+
+PREVIEW = SampleConfig()
+"""How grids are drawn, with at most as many steps as the chain has."""
+
+
+class Previews:
+    """Observer that draws the grid every ``sample_every`` steps and at the end, with the first average of the weights.
+
+    The noise is that of the run's seed, the same each time, so the grids show the same pictures getting better. Drawing
+    takes nothing from the training's random streams.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        learner: Learner,
+        model: Model,
+        total: int,
+        metrics: MetricsFile,
+        console: Console,
+        interrupts: Interrupts,
+    ) -> None:
+        self._run, self._learner, self._total = run, learner, total
+        self._metrics, self._console, self._interrupts = metrics, console, interrupts
+        self._every, self._count = model.config.loop.sample_every, model.config.loop.sample_count
+        self._seed = model.config.loop.seed
+        self._settings = replace(PREVIEW, steps=_steps(model.config))
+        # A second network holds the averages, so that the one in training is left alone.
+        self._model = build_model(model.config, model.info).to(model.device)
+
+    def __call__(self, result: StepResult) -> None:
+        self.draw_if_due(result.step)
+
+    def draw_if_due(self, step: int) -> None:
+        """Draw the grid of ``step`` if one belongs there."""
+        if self._every and step and (step % self._every == 0 or step == self._total):
+            self._interrupts.attempt(lambda: self._draw(step))
+
+    def _draw(self, step: int) -> None:
+        self._console.status(f"step {step:,}/{self._total:,}  drawing {self._count} samples")
+        ema = self._learner.ema
+        self._model.network.load_state_dict(ema.state_dict(next(iter(ema.averages))))
+        try:
+            samples = self._model.sample(self._count, seed=self._seed, settings=self._settings)
+        except UndiffuseError as error:
+            self._console.say(f"no samples at step {step}: {error}")
+            return
+        images = [to_image(array, samples.info) for array in samples.array]
+        write_png(self._run.sample(step), grid(images), overwrite=True)
+        mean, std = statistics(samples)
+        self._metrics.write(
+            {"step": step, "samples": {"mean": mean, "std": std}, "data": data_statistics(samples.info)}
+        )
+        if 2 * step >= self._total and (warning := drift(mean, samples.info)):
+            self._console.say(f"step {step}: {warning}")
+
+    def catch_up(self, step: int) -> None:
+        """Draw the grid of the step that a training goes on from, if a signal had broken it off."""
+        if not self._run.sample(step).exists():
+            self.draw_if_due(step)
+
+
+def preview_evaluations(config: TrainConfig) -> int:
+    """How often a grid evaluates the network, each time on a micro-batch."""
+    return math.ceil(config.loop.sample_count / PREVIEW.micro_batch) * _steps(config)
+
+
+def _steps(config: TrainConfig) -> int:
+    return min(PREVIEW.steps, config.diffusion.timesteps)
+
+
+def statistics(samples: Samples) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, in model space."""
+    x = encode(samples.array, samples.info).double().movedim(1, 0).flatten(1)
+    return [round(v, 6) for v in x.mean(1).tolist()], [round(v, 6) for v in x.std(1, correction=0).tolist()]
+
+
+def data_statistics(info: DataInfo) -> dict[str, list[float]]:
+    """The same of the data."""
+    return {"mean": list(info.mean), "std": list(info.std)}
+
+
+def drift(mean: list[float], info: DataInfo) -> str:
+    """A warning where the samples' mean is more than half a standard deviation of the data from the data's; or ''."""
+    distance = np.abs(np.subtract(mean, info.mean))
+    channel = int(np.argmax(distance - 0.5 * np.array(info.std)))
+    if distance[channel] <= 0.5 * info.std[channel]:
+        return ""
+    return (
+        f"the samples' mean in channel {channel} is {mean[channel]:.2f}, the data's {info.mean[channel]:.2f} "
+        "(-1 is black, 1 white): if that stays, try a smaller --lr, --offset-noise 0.1 or --zero-terminal-snr"
+    )

@@ -1,0 +1,127 @@
+"""The folder of a run: everything that a training wrote, in one place.
+
+runs/NAME/
+  config.yaml    every setting, resolved: what `undiffuse train` was told and what its recipe added
+  data.json      what is known of the data
+  env.json       versions and hardware
+  README.md      the model card
+  metrics.jsonl  losses, one line every --log-every steps
+  train.log      what the training said, with dates
+  samples/       grids of samples from fixed noise
+  checkpoints/   `checkpoint`
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from undiffuse import __version__
+from undiffuse.config import TrainConfig
+from undiffuse.config_file import to_yaml
+from undiffuse.data.info import DataInfo
+from undiffuse.errors import UndiffuseError
+from undiffuse.train.checkpoint import checkpoints
+from undiffuse.train.files import replace_file
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths in a run's folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data.json"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "env.json"
+
+    @property
+    def card(self) -> Path:
+        return self.path / "README.md"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "train.log"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def sample(self, step: int) -> Path:
+        """The grid of samples drawn after ``step`` steps."""
+        return self.path / "samples" / f"step-{step:08d}.png"
+
+    def write_settings(self, config: TrainConfig, info: DataInfo, device: torch.device) -> None:
+        """Write config.yaml, data.json and env.json."""
+        replace_file(self.config, to_yaml(config))
+        replace_file(self.data, json.dumps(info.to_json(), indent=2) + "\n")
+        replace_file(self.environment, json.dumps(environment(device), indent=2) + "\n")
+
+
+def claim(path: Path) -> RunFolder:
+    """The folder of a new run.
+
+    Raises:
+        UndiffuseError: it holds something already, or cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        used = any(entry.name != ".lock" for entry in path.iterdir())
+    except OSError as error:
+        raise UndiffuseError(f"cannot make the run's folder {path}: {error.strerror}; choose another --name") from None
+    if used and checkpoints(path / "checkpoints"):
+        raise UndiffuseError(f"{path} holds a run already: go on with it by --resume, or choose another --name")
+    if used:
+        raise UndiffuseError(f"{path} is not empty and holds no checkpoint: delete it, or choose another --name")
+    return RunFolder(path)
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions and hardware: on another machine a resumed training's last bits may differ."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "undiffuse": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": name,
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def changed_environment(run: RunFolder, device: torch.device) -> list[str]:
+    """What of the environment that decides the last bits is not as it was when the run began."""
+    try:
+        before = json.loads(run.environment.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    now = environment(device)
+    return [
+        f"{key} {before[key]} -> {now[key]}"
+        for key in ("torch", "device", "device_name", "threads")
+        if key in before and before[key] != now[key]
+    ]

@@ -1,0 +1,117 @@
+"""One process's part of a training: the loop with its observers, on a run's folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from undiffuse.errors import UndiffuseError
+from undiffuse.model import Model
+from undiffuse.train.budget import Clock, Costs, measure_step, steps_that_fit
+from undiffuse.train.card import model_card
+from undiffuse.train.checkpoint import Checkpoint, latest, save
+from undiffuse.train.console import Console
+from undiffuse.train.files import replace_file
+from undiffuse.train.live import LiveLine, duration
+from undiffuse.train.loop import Learner, NonFiniteError, Task, training
+from undiffuse.train.metrics import MetricsFile
+from undiffuse.train.observers import CheckpointWriter, LoaderWatch, Observer
+from undiffuse.train.previews import Previews, preview_evaluations
+from undiffuse.train.run import RunFolder
+from undiffuse.train.setup import capture
+from undiffuse.train.signals import Interrupts, StoppedError
+
+MEASURING = 0.02
+"""Part of a budget in minutes that is spent on measuring the speed."""
+
+
+def fit_minutes(
+    run: RunFolder, model: Model, learner: Learner, task: Task, started: float, console: Console, clock: Clock
+) -> int:
+    """The steps that fit into the budget in minutes, which began at ``started``, by what they are measured to cost."""
+    loop = model.config.loop
+    assert loop.minutes is not None
+    console.status("measuring the speed")
+    step = measure_step(task, learner, MEASURING * 60 * loop.minutes, clock)
+    preview = 0.0
+    if loop.sample_every:
+        model.sample(1, steps=1)
+        preview = preview_evaluations(model.config) * _timed(lambda: model.sample(1, steps=1), clock)
+    # Under the name of an unfinished checkpoint, so that the next start removes it if this one is killed here.
+    trial = run.checkpoints / ".partial-trial"
+    saving = _timed(lambda: save(capture(learner, model, total=1), trial), clock)
+    total = steps_that_fit(loop, Costs(step, preview, saving), clock() - started)
+    console.say(f"a step takes {step:.3g} s: {total:,} steps fit into {loop.minutes:g} minutes")
+    return total
+
+
+def _timed(work: Callable[[], object], clock: Clock) -> float:
+    began = clock()
+    work()
+    return clock() - began
+
+
+def carry_out(
+    run: RunFolder, model: Model, learner: Learner, task: Task, window: tuple[float, ...], console: Console
+) -> None:
+    """Train from the learner's step to the last one, on a run whose lock is held.
+
+    Args:
+        window: what the checkpoint at the learner's step held of `metrics.Window`.
+
+    Raises:
+        StoppedError: a signal asked to stop; the state is saved.
+        NonFiniteError: too many steps in a row were not finite.
+        UndiffuseError: memory or disk ran out.
+    """
+    loop, total, interrupts = model.config.loop, task.total, Interrupts()
+    t_max = task.denoiser.schedule.t_max
+    metrics = MetricsFile(run.metrics, learner.step, window, loop.log_every, total, t_max)
+    previews = Previews(run, learner, model, total, metrics, console, interrupts)
+
+    def state() -> Checkpoint:
+        return capture(learner, model, total, metrics.window.to_tuple())
+
+    def before_save() -> None:
+        metrics.sync()
+        replace_file(run.card, model_card(run.path, model, state().state, metrics.last))
+
+    writer = CheckpointWriter(run.checkpoints, loop.checkpoint_every, total, loop.keep, state, before_save, interrupts)
+    # The checkpoint comes last, so that the lines and the grid of its step are there before it is.
+    live = LiveLine(console, learner.step, total)
+    observers: list[Observer] = [metrics, live, LoaderWatch(console), previews, writer]
+    began = time.monotonic()
+    try:
+        with interrupts.listening():
+            previews.catch_up(learner.step)
+            for result in training(task, learner):
+                for observe in observers:
+                    observe(result)
+                if interrupts.requested is not None and result.step < total:
+                    raise StoppedError(
+                        f"stopped at step {result.step:,} of {total:,}, saved in {writer.last}; "
+                        f"go on with --resume --name {run.path.name}",
+                        interrupts.requested,
+                    )
+    except NonFiniteError as error:
+        hint = " or with --precision float32" if task.bfloat16 else ""
+        message = f"{error}; the last good checkpoint is {latest(run.checkpoints)[0]}; "
+        raise NonFiniteError(f"{message}start again with an --lr below {model.config.optimizer.lr:g}{hint}") from None
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise UndiffuseError(
+            f"memory ran out on {model.device} with a batch of {loop.batch} in {model.config.optimizer.accumulate} "
+            "part(s): a higher --accumulate needs less for the same result; a lower --batch, --base or --size needs less"
+        ) from error
+    finally:
+        console.close()
+        metrics.close()
+    console.say(f"trained to step {total:,} in {duration(time.monotonic() - began)}")
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether this is how a device, the CPU among them, says that it has no memory left."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

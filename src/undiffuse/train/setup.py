@@ -1,0 +1,148 @@
+"""From settings to the pieces of a training: device, learner, task; and between those and a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from undiffuse.config import TrainConfig
+from undiffuse.data.augment import random_flip
+from undiffuse.data.info import DataInfo
+from undiffuse.data.order import batch_indices
+from undiffuse.data.values import encode
+from undiffuse.errors import UndiffuseError
+from undiffuse.model import Model
+from undiffuse.objectives import make_objective, make_time_law
+from undiffuse.parameterize import make_parameterization
+from undiffuse.seeds import generator
+from undiffuse.train.checkpoint import Checkpoint, State, check_tensors, ema_file
+from undiffuse.train.ema import EMA
+from undiffuse.train.loop import Learner, Task
+from undiffuse.train.optimizer import (
+    expected_optimizer_tensors,
+    load_optimizer_tensors,
+    make_optimizer,
+    optimizer_tensors,
+)
+
+
+class Data(Protocol):
+    """What a training needs of a prepared data set."""
+
+    @property
+    def info(self) -> DataInfo: ...
+
+    @property
+    def images(self) -> NDArray[Any]:
+        """(count, channels, *spatial), values of the data's own type."""
+        ...
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that a setting names; 'auto' is CUDA, else MPS, else the CPU.
+
+    Raises:
+        UndiffuseError: no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UndiffuseError(
+            f"there is no device '{name}' here ({reason}); use auto, cpu, cuda, cuda:1 or mps"
+        ) from None
+    return device
+
+
+def uses_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether the forward pass runs in bfloat16: where asked for, and by 'auto' where CUDA has it in hardware."""
+    if precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return precision == "bfloat16"
+
+
+def image_batches(data: Data, config: TrainConfig) -> Callable[[int], Tensor]:
+    """``step -> x0`` in model space: the order and the flips are functions of (seed, step)."""
+    info, loop = data.info, config.loop
+
+    def images(step: int) -> Tensor:
+        x0 = encode(data.images[batch_indices(info.count, loop.batch, step, loop.seed)], info)
+        return random_flip(x0, generator(loop.seed, "flip", step)) if config.data.flip else x0
+
+    return images
+
+
+def make_learner(model: Model) -> Learner:
+    """A learner at step 0 around the model's network, on the network's device."""
+    config = model.config
+    model.network.train()
+    return Learner(model.network, make_optimizer(config.optimizer, model.network), EMA(model.network, config.ema))
+
+
+def make_task(model: Model, data: Data, total: int) -> Task:
+    """What the steps of this training are made of."""
+    config, denoiser = model.config, model.denoiser
+    diffusion = config.diffusion
+    space = make_parameterization(diffusion.parameterization, diffusion.sigma_data)
+    compiled = model.denoiser
+    if config.loop.compile:
+        compiled.network = torch.compile(model.network)  # type: ignore[assignment]
+    return Task(
+        config=config,
+        total=total,
+        denoiser=compiled,
+        eager=denoiser,
+        objective=make_objective(config.objective, space),
+        time_law=make_time_law(config.objective),
+        images=image_batches(data, config),
+        device=model.device,
+        bfloat16=uses_bfloat16(config.loop.precision, model.device),
+    )
+
+
+def capture(learner: Learner, model: Model, total: int, window: tuple[float, ...] = ()) -> Checkpoint:
+    """The training as it is now. The tensors are the live ones: save them before the next step."""
+    return Checkpoint(
+        config=model.config,
+        info=model.info,
+        state=State(
+            step=learner.step,
+            total=total,
+            images=learner.images,
+            seconds=round(learner.seconds, 3),
+            skipped=learner.skipped,
+            skipped_in_a_row=learner.skipped_in_a_row,
+            window=window,
+        ),
+        weights=learner.network.state_dict(),
+        averages={rate: learner.ema.state_dict(rate) for rate in learner.ema.averages},
+        optimizer=optimizer_tensors(learner.optimizer, learner.network),
+    )
+
+
+def restore(learner: Learner, checkpoint: Checkpoint, where: Path) -> None:
+    """Bring a new learner to where the checkpoint is.
+
+    Raises:
+        UndiffuseError: tensors of other names, shapes or types than the settings make.
+    """
+    network, state = learner.network, checkpoint.state
+    expected = network.state_dict()
+    check_tensors(checkpoint.weights, expected, str(where / "model.safetensors"))
+    network.load_state_dict(checkpoint.weights)
+    for rate, tensors in checkpoint.averages.items():
+        check_tensors(tensors, expected, str(where / ema_file(rate)))
+        learner.ema.load_state_dict(rate, tensors)
+    if checkpoint.optimizer:  # empty before the first step
+        check_tensors(checkpoint.optimizer, expected_optimizer_tensors(network), str(where / "optimizer.safetensors"))
+        load_optimizer_tensors(learner.optimizer, network, checkpoint.optimizer)
+    learner.step, learner.images, learner.seconds = state.step, state.images, state.seconds
+    learner.skipped, learner.skipped_in_a_row = state.skipped, state.skipped_in_a_row

@@ -1,0 +1,44 @@
+"""safetensors to and from bytes, trusting nothing that is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from undiffuse.errors import UndiffuseError
+
+
+def to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """A safetensors file with these tensors: the same bytes for the same values.
+
+    Through memory, since the library's ``save_file`` gives mode 0600 whatever the umask says.
+    """
+    return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+
+
+def from_bytes(data: bytes, where: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; ``where`` is its name in messages.
+
+    Raises:
+        UndiffuseError: not a safetensors file, or one that names a tensor twice (which the library lets pass).
+    """
+    try:
+        tensors = safetensors.torch.load(data)
+        length = int.from_bytes(data[:8], "little")
+        json.loads(data[8 : 8 + length], object_pairs_hook=unique_names)
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise UndiffuseError(f"{where} is not a valid safetensors file: {error}") from None
+    return tensors
+
+
+def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An ``object_pairs_hook`` for json that refuses a name that stands twice."""
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("a name stands twice")
+    return dict(pairs)
