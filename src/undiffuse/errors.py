@@ -10,8 +10,11 @@ class UndiffuseError(Exception):
     """A mistake that the user can mend.
 
     Its message is one sentence: what was expected, what came, and what to type.
-    The command line prints it without a traceback and exits with status 2.
+    The command line prints it without a traceback and exits with `status`.
     """
+
+    status: int = 2
+    """Exit status of the command line."""
 
 
 def perhaps(word: str, choices: Iterable[str]) -> str:

@@ -73,7 +73,7 @@ def test_the_same_seed_moves_the_same_way() -> None:
 def test_frames_show_the_drop_dissolve() -> None:
     frames = list(ink_frames(Water(particles=500), 6))
     assert len(frames) == 6
-    middle = [np.asarray(frame.convert("L"), dtype=float)[190:210, 230:250].mean() for frame in frames]
+    middle = [np.asarray(frame.image.convert("L"), dtype=float)[190:210, 230:250].mean() for frame in frames]
     assert middle[0] < middle[-1]  # ink is dark
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from typing import TextIO
 
 from undiffuse import __version__
 from undiffuse.cli.options import Parser
@@ -44,12 +46,13 @@ usage: undiffuse COMMAND [OPTIONS]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status: 0, 2 for a mistake, 130 for Ctrl-C."""
+    warnings.showwarning = _show_warning
     try:
         _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except UndiffuseError as error:
         print(f"undiffuse: {error}", file=sys.stderr)
-        return 2
+        return error.status
     except KeyboardInterrupt:
         print("\nundiffuse: stopped", file=sys.stderr)
         return 130
@@ -58,6 +61,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         # not complain when it flushes it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning as one line, without the place in the code that raised it."""
+    print(f"undiffuse: {message}", file=sys.stderr)
 
 
 def _dispatch(argv: list[str]) -> None:

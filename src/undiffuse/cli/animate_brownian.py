@@ -36,4 +36,4 @@ def run(typed: Namespace) -> None:
     options = vars(typed)
     names = ("particles", "diffusivity", "radius", "centre", "theta", "seed")
     water = Water(**{name: options[name] for name in names if name in options})
-    save(typed, Path("brownian.webp"), lambda count: list(ink_frames(water, count, options.get("duration", 1.0))))
+    save(typed, Path("brownian.webp"), lambda count: ink_frames(water, count, options.get("duration", 1.0)))

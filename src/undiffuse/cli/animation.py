@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from undiffuse.cli.options import Parser, whole
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from undiffuse.pictures.frame import Frame
 
-FRAMES, FPS, STRIP = 60, 20, 8
+FRAMES, FPS = 60, 20
 
 
 def add_animation(parser: Parser, default: str) -> None:
@@ -25,31 +25,27 @@ def add_animation(parser: Parser, default: str) -> None:
     group.add_argument("--overwrite", action="store_true", help="replace files that are there")
 
 
-def save(
-    typed: Namespace,
-    default: Path,
-    draw: Callable[[int], Sequence[Image.Image]],
-    make_strip: Callable[[int], Image.Image] | None = None,
-) -> None:
-    """Draw the film and its strip, write both and say where.
+def save(typed: Namespace, default: Path, draw: Callable[[int], Iterable[Frame]]) -> None:
+    """Draw the film, write it and its strip, and say where.
 
     Args:
         typed: what was typed.
         default: where the film goes without --out.
         draw: the frames of the film, given their number.
-        make_strip: the film strip, given its number of pictures; by default some of the frames as they are.
     """
+    from tqdm import tqdm
+
     from undiffuse.pictures.animate import check_animation, write_animation
+    from undiffuse.pictures.frame import film, film_strip
     from undiffuse.pictures.png import check_free, write_png
-    from undiffuse.pictures.strip import evenly, strip
 
     options = vars(typed)
-    path, overwrite = options.get("out", default), "overwrite" in options
+    path, fps, overwrite = options.get("out", default), options.get("fps", FPS), "overwrite" in options
     beside = path.with_suffix(".png")
-    check_animation(path, options.get("fps", FPS), overwrite)
+    check_animation(path, fps, overwrite)
     check_free(beside, overwrite)
-    frames = draw(options.get("frames", FRAMES))
-    still = make_strip(STRIP) if make_strip else strip([frames[k] for k in evenly(len(frames), STRIP)], scale=1)
-    write_animation(path, frames, options.get("fps", FPS), overwrite)
-    write_png(beside, still, overwrite=overwrite)
+    count = options.get("frames", FRAMES)
+    frames = list(tqdm(draw(count), "drawing", count, unit="frame", disable=None))
+    write_animation(path, film(frames), fps, overwrite)
+    write_png(beside, film_strip(frames), overwrite=overwrite)
     print(f"{path}: {len(frames)} frames\n{beside}: the film strip")

@@ -6,77 +6,53 @@ fades in instead of flickering. Each frame alone is a fair draw from q(x_t | x0)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from undiffuse.data.info import DataInfo
 from undiffuse.data.values import decode
 from undiffuse.gaussian import Marginal, q_sample
+from undiffuse.pictures.frame import Frame
 from undiffuse.pictures.grid import grid, to_image
-from undiffuse.pictures.strip import flatten
 from undiffuse.schedule import Schedule
 from undiffuse.seeds import generator
 
-INK, PAPER = (51, 60, 72), (255, 255, 255)
-CAPTION_SIZE = 12
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One moment of a process."""
-
-    t: float
-    image: Image.Image
-    caption: str
-
 
 def forward_frames(
-    x0: Float[Tensor, "batch *shape"], schedule: Schedule, info: DataInfo, count: int = 60, seed: int = 0
+    x0: Float[Tensor, "batch *shape"],
+    schedule: Schedule,
+    info: DataInfo,
+    frames: int = 60,
+    seed: int = 0,
+    columns: int | None = None,
 ) -> Iterator[Frame]:
-    """``count`` frames at even times from t = 0 (data) to t_max (noise).
+    """Frames at even times from t = 0 (data) to t_max (noise).
 
     Args:
         x0: pictures in model space; more than one make a grid.
         schedule: the process.
         info: how values become pictures again.
-        count: number of frames, at least 2.
+        frames: how many, at least 2.
         seed: of the noise.
+        columns: of the grid.
     """
     eps = torch.randn(x0.shape, generator=generator(seed, "forward"))
-    for t in torch.linspace(0, schedule.t_max, count, dtype=torch.float64):
+    for t in torch.linspace(0, schedule.t_max, frames, dtype=torch.float64):
         q_t = schedule(t)
-        yield Frame(float(t), model_grid(q_sample(x0, eps, q_t), info), describe(float(t), q_t))
+        yield Frame(float(t), model_grid(q_sample(x0, eps, q_t), info, columns), caption(float(t), q_t))
 
 
-def describe(t: float, q_t: Marginal) -> str:
-    """The caption of a moment: t, alpha-bar = alpha^2 and the signal-to-noise ratio alpha^2 / sigma^2."""
+def caption(t: float, q_t: Marginal) -> str:
+    """Of a moment: t, alpha-bar = alpha^2, and the signal-to-noise ratio alpha^2 / sigma^2."""
     when = f"{t:.0f}" if t >= 10 or t == int(t) else f"{t:.2f}"
     snr = "infinite" if q_t.sigma == 0 else f"{float(q_t.snr):.2g}"
-    return f"t = {when}\nalpha-bar = {float(q_t.alpha) ** 2:.3g}\nSNR = {snr}"
+    return f"t = {when}\nalpha-bar = {float(q_t.alpha) ** 2:.2g}\nSNR = {snr}"
 
 
 def model_grid(x: Float[Tensor, "batch *shape"], info: DataInfo, columns: int | None = None) -> Image.Image:
     """A grid of pictures out of model space; values outside [-1, 1] are clipped, as a screen does."""
     return grid([to_image(array, info) for array in decode(x, info)], columns=columns)
-
-
-def captioned(image: Image.Image, caption: str) -> Image.Image:
-    """The picture with its caption on one line below it, smaller where it would not fit."""
-    words = "    ".join(caption.splitlines())
-    font = ImageFont.load_default(CAPTION_SIZE)
-    if (needed := font.getlength(words)) > image.width - 8:
-        font = ImageFont.load_default(max(6.0, CAPTION_SIZE * (image.width - 8) / needed))
-    sheet = Image.new("RGB", (image.width, image.height + 2 * CAPTION_SIZE), PAPER)
-    sheet.paste(flatten(image), (0, 0))
-    ImageDraw.Draw(sheet).text((image.width / 2, image.height + CAPTION_SIZE), words, INK, font, "mm")
-    return sheet
-
-
-def film(frames: Sequence[Frame]) -> list[Image.Image]:
-    """The frames of a moving picture, with their captions."""
-    return [captioned(frame.image, frame.caption) for frame in frames]

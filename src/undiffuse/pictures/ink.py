@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from undiffuse.pictures.brownian import Water, walk
+from undiffuse.pictures.frame import Frame
 
 Number = TypeVar("Number", float, NDArray[np.float64])
 
@@ -34,7 +35,7 @@ ABSORBS = np.array([0.30, 0.22, 0.10])
 PAPER, AXIS, BAR, CURVE, TEXT, MARK = "#fbfcfd", "#9aa7b2", "#a9c3df", "#1f3f77", "#33404d", "#e2542c"
 
 
-def ink_frames(water: Water, count: int = 90, duration: float = 1.0) -> Iterator[Image.Image]:
+def ink_frames(water: Water, count: int = 90, duration: float = 1.0) -> Iterator[Frame]:
     """``count`` frames of 480 x 570 pixels from t = 0 to ``duration``.
 
     Time runs quadratically, slow at the start: a cloud's width grows with sqrt(t), so it then grows evenly.
@@ -44,7 +45,7 @@ def ink_frames(water: Water, count: int = 90, duration: float = 1.0) -> Iterator
     path: list[tuple[float, float]] = []
     for t, places in zip(times.tolist(), walk(water, times), strict=True):
         path = [*path, (float(places[0, 0]), float(places[0, 1]))][-TRAIL:]
-        yield _frame(water, t, places, path, peak)
+        yield Frame(t, _frame(water, t, places, path, peak))
 
 
 def _frame(

@@ -6,8 +6,8 @@ mean of all pictures that could have become this x_t, which sharpens as the choi
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,8 +17,9 @@ from torch import Tensor
 
 from undiffuse.data.info import DataInfo
 from undiffuse.denoiser import Denoiser, Prediction
-from undiffuse.pictures.forward import Frame, describe, model_grid
-from undiffuse.pictures.strip import evenly
+from undiffuse.pictures.forward import caption, model_grid
+from undiffuse.pictures.frame import Frame
+from undiffuse.pictures.strip import flatten
 from undiffuse.sample import Noise, Sampler, start, trajectory
 from undiffuse.schedule import Schedule
 
@@ -51,55 +52,72 @@ class Watched:
         return seen
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A sampler at time t: where it stands, and the x0 that the denoiser sees from there."""
+
+    t: float
+    x: Float[Tensor, "batch *shape"]
+    x0: Float[Tensor, "batch *shape"]
+
+
 @torch.no_grad()
-def reverse_frames(
+def moments(
     denoiser: Denoiser,
     sampler: Sampler[Any],
     times: Float[Tensor, "points"],
-    info: DataInfo,
+    shape: Sequence[int],
     indices: Sequence[int],
-    *,
     seed: int = 0,
-    shown: int | None = None,
-    frames: int = 60,
     device: torch.device | str = "cpu",
-    columns: int | None = None,
-) -> Iterator[Frame]:
-    """Frames of x_t beside the predicted x0, from pure noise to the samples.
+) -> Iterator[Moment]:
+    """Every time of the walk from pure noise to the samples, on the CPU; at the last, t = 0, x0 is the sample itself.
 
     Args:
         denoiser, sampler, times: as for `undiffuse.sample.trajectory`; ``model.walk(settings)`` gives all three.
-        info: how values become pictures again.
+        shape: of one sample, (channels, *spatial).
         indices: which samples of the seed are computed together; the samples of ``Model.sample`` come from blocks of
             ``micro_batch``, so ``range(micro_batch)`` gives those to the last bit.
         seed: of the noise.
-        shown: how many of them are drawn; all by default.
-        frames: how many moments are drawn, evenly chosen among the steps, the first and the last always.
         device: of the denoiser.
-        columns: of each grid.
     """
     noise = Noise(seed, indices, device)
     watched = Watched(denoiser)
-    wanted = set(evenly(len(times), frames))
-    x = start(denoiser, info.shape, noise)
-    for k, x_s in enumerate(trajectory(watched, sampler, times, x, noise)):
-        x0 = watched.take()
-        if k in wanted:
-            yield _frame(float(times[k]), x[:shown], x0[:shown], denoiser.schedule, info, columns)
+    x = start(denoiser, shape, noise)
+    for t, x_s in zip(times.tolist(), trajectory(watched, sampler, times, x, noise), strict=False):
+        yield Moment(t, x.cpu(), watched.take().cpu())
         x = x_s
-    yield _frame(float(times[-1]), x[:shown], x[:shown], denoiser.schedule, info, columns)
+    yield Moment(float(times[-1]), x.cpu(), x.cpu())
 
 
-def _frame(t: float, x: Tensor, x0: Tensor, schedule: Schedule, info: DataInfo, columns: int | None) -> Frame:
-    columns = columns or math.ceil(math.sqrt(len(x)))
-    left, right = (model_grid(part.cpu(), info, columns) for part in (x, x0))
-    return Frame(t, beside(left, right), describe(t, schedule(torch.tensor(t, dtype=torch.float64))))
+def reverse_frames(
+    walk: Iterable[Moment],
+    schedule: Schedule,
+    info: DataInfo,
+    wanted: Collection[int],
+    shown: int | None = None,
+    columns: int | None = None,
+) -> Iterator[Frame]:
+    """Frames of x_t beside the predicted x0.
+
+    Args:
+        walk: from `moments`.
+        schedule: for the captions.
+        info: how values become pictures again.
+        wanted: numbers of the moments to be drawn; ``evenly(len(times), 60)``, say.
+        shown: how many of the samples are drawn; all by default.
+        columns: of each grid.
+    """
+    for k, moment in enumerate(walk):
+        if k in wanted:
+            x, x0 = (model_grid(part[:shown], info, columns) for part in (moment.x, moment.x0))
+            q_t = schedule(torch.tensor(moment.t, dtype=torch.float64))
+            yield Frame(moment.t, beside(x, x0), caption(moment.t, q_t))
 
 
 def beside(left: Image.Image, right: Image.Image) -> Image.Image:
-    """Two pictures of one size and mode, the second to the right of the first."""
-    white: Any = "white" if left.mode != "L" else 255
-    sheet = Image.new(left.mode, (2 * left.width + GAP, left.height), white)
-    sheet.paste(left, (0, 0))
-    sheet.paste(right, (left.width + GAP, 0))
+    """Two pictures of one size and mode, the second to the right of the first, a gap between them."""
+    sheet = Image.new("RGB", (2 * left.width + GAP, left.height), "white")
+    sheet.paste(flatten(left), (0, 0))
+    sheet.paste(flatten(right), (left.width + GAP, 0))
     return sheet

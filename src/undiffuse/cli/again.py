@@ -1,0 +1,94 @@
+"""A picture made again from what its file says, and compared with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from undiffuse.errors import UndiffuseError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from undiffuse.model import Model
+    from undiffuse.pictures.png import Origin
+
+
+def again(path: Path, run: Path | None, device: str | None, out: Path | None, overwrite: bool) -> None:
+    """Make a picture again, say whether it is identical, and write it to the folder ``out`` if there is one."""
+    import numpy as np
+
+    from undiffuse.cli.sample import origin
+    from undiffuse.pictures.grid import grid, to_image
+    from undiffuse.pictures.png import write_png
+
+    made_by = read_origin(path)
+    model = matching_model(made_by, path, run, device or made_by.device)
+    samples = model.sample(made_by.count, made_by.seed, first=made_by.index, settings=made_by.sample, progress=True)
+    images = [to_image(array, samples.info) for array in samples.array]
+    image = images[0] if made_by.count == 1 else grid(images)
+    old, new = np.asarray(open_like(path, image)).astype(int), np.asarray(image).astype(int)
+    if out is not None:
+        target = out / path.name
+        write_png(target, image, origin(samples, made_by.index, made_by.count, model.device.type), overwrite)
+        print(f"{target}: made again")
+    apart = np.abs(old - new)
+    if not apart.any():
+        print(f"{path} made again: identical, every one of {new.size} values")
+    else:
+        print(
+            f"{path} made again: not identical, {np.count_nonzero(apart)} of {new.size} values differ, by at most "
+            f"{apart.max()}; it was made by undiffuse {made_by.version} on {made_by.device}, and another machine or "
+            "version of torch rounds differently"
+        )
+
+
+def read_origin(path: Path) -> Origin:
+    from undiffuse.pictures.png import read_metadata
+
+    found = read_metadata(path).origin
+    if found is None:
+        raise UndiffuseError(f"{path} does not say how it was made: it has no 'undiffuse' chunk")
+    return found
+
+
+def matching_model(made_by: Origin, path: Path, run: Path | None, device: str) -> Model:
+    """The model that made a picture.
+
+    Raises:
+        UndiffuseError: it is not where it was, or there are other weights now.
+    """
+    from undiffuse.model import load
+    from undiffuse.train.setup import choose_device
+
+    home = run or Path(made_by.checkpoint)
+    if not home.exists():
+        raise UndiffuseError(
+            f"{path} was made by {home}, which is not there (any more): say where its run is with "
+            f"undiffuse sample RUN --from {path}"
+        )
+    model = load(home, made_by.sample.weights, str(choose_device(device)))
+    if model.provenance["sha256"] != made_by.weights_sha256:
+        raise UndiffuseError(
+            f"{path} was made by other weights than those in {home}: it wants step {made_by.step} with sha256 "
+            f"{made_by.weights_sha256[:10]}..., this is step {model.provenance['step']}; "
+            "name that checkpoint's folder as RUN"
+        )
+    return model
+
+
+def open_like(path: Path, image: Image.Image) -> Image.Image:
+    """The file's picture, refused before it is decoded where it has another size or kind than the one made again."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["PNG"]) as old:
+            if (old.size, old.mode) != (image.size, image.mode):
+                raise UndiffuseError(
+                    f"{path} has {old.width} x {old.height} pixels of mode {old.mode} where its text promises "
+                    f"{image.width} x {image.height} of mode {image.mode}: it was changed after it was made"
+                )
+            old.load()
+            return old.copy()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UndiffuseError(f"{path} cannot be read as a picture: {error}") from None

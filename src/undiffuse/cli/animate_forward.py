@@ -1,0 +1,84 @@
+"""A picture, or some of a data set, dissolving into noise under a schedule.
+
+undiffuse animate forward photo.jpg
+undiffuse animate forward digits -n 16 --schedule cosine
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from undiffuse.cli.animation import add_animation, save
+from undiffuse.cli.options import Parser, add_fields, whole
+from undiffuse.config import DataConfig, DiffusionConfig
+from undiffuse.errors import UndiffuseError
+
+if TYPE_CHECKING:
+    import torch
+
+    from undiffuse.data.info import DataInfo
+
+SIDE = 256
+"""Longer side to which a large picture is scaled down: a film of many megapixels helps nobody."""
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm"}
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("IMAGE_OR_DATA", help="an image file, or anything that undiffuse train takes")
+    group = parser.add_argument_group("which pictures")
+    group.add_argument("-n", type=whole("-n", 1), metavar="N", help="how many of a data set (default: 9)")
+    group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of the noise (default: 0)")
+    omitted = ("parameterization", "time_input", "sigma_data")
+    add_fields(parser, DiffusionConfig, "the process", omit=omitted)
+    add_animation(parser, "forward.webp")
+
+
+def run(typed: Namespace) -> None:
+    from undiffuse.pictures.forward import forward_frames
+    from undiffuse.schedule import make_schedule
+
+    options = vars(typed)
+    names = ("schedule", "timesteps", "zero_terminal_snr")
+    schedule = make_schedule(DiffusionConfig(**{name: options[name] for name in names if name in options}))
+    x0, info = open_pictures(options["IMAGE_OR_DATA"], options.get("n", 9))
+    seed = options.get("seed", 0)
+    save(typed, Path("forward.webp"), lambda count: forward_frames(x0, schedule, info, count, seed))
+
+
+def open_pictures(source: str, count: int) -> tuple[torch.Tensor, DataInfo]:
+    """Pictures in model space, (n, channels, *spatial): one file's, or the first ``count`` of a data set."""
+    from undiffuse.data.prepare import prepare
+    from undiffuse.data.values import encode
+
+    path = Path(source)
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
+        return open_image(path)
+    dataset = prepare(DataConfig(source=source))
+    return encode(dataset.images[:count], dataset.info), dataset.info
+
+
+def open_image(path: Path) -> tuple[torch.Tensor, DataInfo]:
+    """One file's picture in 8 bits, scaled down to `SIDE`."""
+    import numpy as np
+
+    from undiffuse.data.decode import UnreadableError, decode, quiet_pillow
+    from undiffuse.data.info import DataInfo
+    from undiffuse.data.values import encode
+    from undiffuse.pictures.grid import to_image, viewable
+
+    try:
+        with quiet_pillow():
+            array = np.moveaxis(decode(path.read_bytes()), -1, 0)
+    except (OSError, UnreadableError) as error:
+        raise UndiffuseError(f"{path} cannot be used: it {error}") from None
+    depth = {"uint8": 255.0, "uint16": 65535.0, "float32": float(array.max())}
+    low = float(array.min()) if array.dtype == np.float32 else 0.0
+    nothing = (0.0,) * len(array)
+    kind = str(array.dtype)
+    image = viewable(to_image(array, DataInfo(path.name, "", 1, array.shape, kind, low, depth[kind], nothing, nothing)))
+    image.thumbnail((SIDE, SIDE))
+    pixels = np.moveaxis(np.atleast_3d(np.asarray(image)), -1, 0)
+    info = DataInfo(path.name, "", 1, pixels.shape, "uint8", 0.0, 255.0, nothing, nothing)
+    return encode(pixels[None], info), info

@@ -1,0 +1,54 @@
+"""Pictures coming out of noise: x_t on the left, what the model takes the picture to be on the right.
+
+  undiffuse animate reverse runs/NAME --sampler ddpm --steps 250
+
+The last frame is what `undiffuse sample` draws with the same seed and settings.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from undiffuse.cli.animation import add_animation, save
+from undiffuse.cli.options import Parser, add_fields, whole
+from undiffuse.config import SampleConfig
+from undiffuse.errors import UndiffuseError
+
+if TYPE_CHECKING:
+    from undiffuse.pictures.frame import Frame
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("RUN", type=Path, help="a run's folder or a checkpoint's")
+    group = parser.add_argument_group("which pictures")
+    group.add_argument("-n", type=whole("-n", 1), metavar="N", help="how many, up to --micro-batch (default: 9)")
+    group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of the noise (default: 0)")
+    group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    add_fields(parser, SampleConfig, "how")
+    add_animation(parser, "reverse.webp")
+
+
+def run(typed: Namespace) -> None:
+    from undiffuse.model import load
+    from undiffuse.pictures.reverse import moments, reverse_frames
+    from undiffuse.pictures.strip import evenly
+    from undiffuse.train.setup import choose_device
+
+    options = vars(typed)
+    settings = SampleConfig(**{f.name: options[f.name] for f in fields(SampleConfig) if f.name in options})
+    count, seed = options.get("n", 9), options.get("seed", 0)
+    if count > settings.micro_batch:
+        raise UndiffuseError(f"-n can be up to --micro-batch, which is {settings.micro_batch}, not {count}; raise both")
+    model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"))))
+    denoiser, sampler, times = model.walk(settings)
+    block = range(settings.micro_batch)
+
+    def frames(wanted: int) -> Iterator[Frame]:
+        walk = moments(denoiser, sampler, times, model.info.shape, block, seed, model.device)
+        return reverse_frames(walk, model.schedule, model.info, evenly(len(times), wanted), count)
+
+    save(typed, Path("reverse.webp"), frames)

@@ -1,0 +1,78 @@
+"""What this computer has: versions, device, memory, threads, optional parts. Send it along with a question."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from argparse import Namespace
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from undiffuse.cli.options import Parser
+
+PARTS = ("torch", "numpy", "pillow", "safetensors", "jaxtyping", "pyyaml", "tqdm")
+OPTIONAL = {"av": ("MP4 films", "pip install 'undiffuse[video]'")}
+"""Module: what it is for, how to get it."""
+GIB = 1024**3
+
+
+def configure(parser: Parser) -> None:
+    """No options."""
+
+
+def run(typed: Namespace) -> None:
+    for name, value in facts():
+        print(f"{name:<14}{value}")
+
+
+def facts() -> list[tuple[str, str]]:
+    """(what, value) in the order of printing."""
+    from undiffuse import __version__
+
+    return [
+        ("undiffuse", f"{__version__} in {Path(__file__).parents[1]}"),
+        ("python", f"{platform.python_version()} in {sys.prefix}"),
+        ("system", f"{platform.system()} {platform.release()}, {platform.machine()}"),
+        *((part, version(part)) for part in PARTS),
+        *devices(),
+        ("memory", f"{memory() / GIB:.1f} GiB" if memory() else "unknown"),
+        ("disk", f"{shutil.disk_usage('.').free / GIB:.1f} GiB free here"),
+        *((module, optional(module)) for module in OPTIONAL),
+    ]
+
+
+def version(part: str) -> str:
+    try:
+        return metadata.version(part)
+    except metadata.PackageNotFoundError:
+        return f"missing: pip install {part}"
+
+
+def optional(module: str) -> str:
+    purpose, command = OPTIONAL[module]
+    return f"present ({purpose})" if find_spec(module) else f"absent: for {purpose}, {command}"
+
+
+def devices() -> list[tuple[str, str]]:
+    """The processors that torch can use."""
+    import torch
+
+    rows = [("cpu", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")]
+    for index in range(torch.cuda.device_count()):
+        card = torch.cuda.get_device_properties(index)
+        bfloat16 = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16"
+        rows.append((f"cuda:{index}", f"{card.name}, {card.total_memory / GIB:.1f} GiB, {bfloat16}"))
+    if not torch.cuda.is_available():
+        rows.append(("cuda", "none" if torch.version.cuda else "none: this torch is built without CUDA"))
+    rows.append(("mps", "present" if torch.backends.mps.is_available() else "none"))
+    return rows
+
+
+def memory() -> int:
+    """Bytes of main memory, 0 where the system does not say."""
+    if "SC_PHYS_PAGES" not in os.sysconf_names:
+        return 0
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

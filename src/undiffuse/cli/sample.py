@@ -1,0 +1,122 @@
+"""Draw pictures from a trained model, or make one picture again.
+
+  undiffuse sample runs/NAME -n 64 --seed 0 --sampler ddim --steps 50
+  undiffuse sample --from picture.png
+
+Picture i of a seed is the same whatever -n is. Each file carries how it was made.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from undiffuse.cli.options import Parser, add_fields, whole
+from undiffuse.config import SampleConfig
+from undiffuse.errors import UndiffuseError
+
+if TYPE_CHECKING:
+    from undiffuse.model import Model, Samples
+    from undiffuse.pictures.png import Origin
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("RUN", type=Path, nargs="?", help="a run's folder (its newest checkpoint) or a checkpoint's")
+    group = parser.add_argument_group("which pictures")
+    group.add_argument("-n", type=whole("-n", 1), metavar="N", help="how many (default: 64)")
+    group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of the noise (default: 0)")
+    group.add_argument("--first", type=whole("--first", 0), metavar="N", help="number of the first one (default: 0)")
+    group.add_argument("--from", type=Path, metavar="FILE", help="make this picture again and compare the pixels")
+    group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    add_fields(parser, SampleConfig, "how")
+    group = parser.add_argument_group("where to")
+    group.add_argument("--out", type=Path, metavar="DIR", help="folder (default: RUN/pictures/SAMPLER-STEPS-seed-SEED)")
+    group.add_argument("--npz", action="store_true", help="the values as samples.npz, too")
+    group.add_argument("--overwrite", action="store_true", help="replace files that are there")
+
+
+def run(typed: Namespace) -> None:
+    from undiffuse.cli.again import again
+
+    options = vars(typed)
+    if "from" in options:
+        again(options["from"], options.get("RUN"), options.get("device"), options.get("out"), "overwrite" in options)
+    elif options.get("RUN") is None:
+        raise UndiffuseError("This needs RUN, a run's folder: undiffuse sample runs/NAME")
+    else:
+        draw(options)
+
+
+def draw(options: dict[str, Any]) -> None:
+    """Sample, and write pictures, grid and, where asked or needed, values."""
+    from undiffuse.model import load
+    from undiffuse.pictures.grid import is_exact
+    from undiffuse.pictures.png import check_free
+    from undiffuse.train.setup import choose_device
+
+    settings = SampleConfig(**{f.name: options[f.name] for f in fields(SampleConfig) if f.name in options})
+    model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"))))
+    n, seed, first, overwrite = (
+        options.get("n", 64),
+        options.get("seed", 0),
+        options.get("first", 0),
+        "overwrite" in options,
+    )
+    folder = options.get("out") or default_folder(model, settings, seed)
+    with_values = "npz" in options or not is_exact(model.info)
+    names = [f"{index:05d}.png" for index in range(first, first + n)]
+    for name in [*names, "grid.png", *(["samples.npz"] if with_values else [])]:
+        check_free(folder / name, overwrite)
+    samples = model.sample(n, seed, first=first, settings=settings, progress=True)
+    save(samples, folder, model.device.type, with_values, overwrite)
+    print(f"{folder}: {n} pictures and grid.png{' and samples.npz' if with_values else ''}")
+    if not is_exact(model.info):
+        print("A PNG file cannot hold these data as they are: the pictures are views, the values are in samples.npz.")
+
+
+def default_folder(model: Model, settings: SampleConfig, seed: int) -> Path:
+    """``pictures/...`` in the run's folder, or in the checkpoint's where it stands alone."""
+    home = Path(model.provenance["checkpoint"])
+    if home.parent.name == "checkpoints":
+        home = home.parent.parent
+    return home / "pictures" / f"{settings.sampler}-{settings.steps}-seed-{seed}"
+
+
+def save(samples: Samples, folder: Path, device: str, with_values: bool = False, overwrite: bool = False) -> None:
+    """Write each picture, the grid of all, and the values as they are (key ``images``) if asked."""
+    import io
+
+    import numpy as np
+
+    from undiffuse.pictures.grid import grid, to_image
+    from undiffuse.pictures.png import write_file, write_png
+
+    images = [to_image(array, samples.info) for array in samples.array]
+    for index, image in zip(samples.indices, images, strict=True):
+        write_png(folder / f"{index:05d}.png", image, origin(samples, index, 1, device), overwrite)
+    write_png(folder / "grid.png", grid(images), origin(samples, samples.indices[0], len(images), device), overwrite)
+    if with_values:
+        packed = io.BytesIO()
+        np.savez_compressed(packed, images=samples.array)
+        write_file(folder / "samples.npz", packed.getvalue(), overwrite)
+
+
+def origin(samples: Samples, index: int, count: int, device: str) -> Origin:
+    """What goes into the file of picture ``index``, or of the grid of ``count`` from there on."""
+    from undiffuse import __version__
+    from undiffuse.pictures.png import Origin
+
+    return Origin(
+        checkpoint=samples.provenance["checkpoint"],
+        step=samples.provenance["step"],
+        weights_sha256=samples.provenance["sha256"],
+        seed=samples.seed,
+        index=index,
+        count=count,
+        shape=samples.info.shape,
+        sample=samples.settings,
+        version=__version__,
+        device=device,
+    )

@@ -1,0 +1,65 @@
+"""Learn from a data set. Everything of the run goes to runs/NAME.
+
+  undiffuse train photos/ --size 64 --minutes 60
+  undiffuse train digits --recipe digits --name demo
+  undiffuse train --resume runs/demo
+
+What is not typed is the recipe's choice (see undiffuse recipes), which may depend on the data. Lists are typed with
+commas or spaces: --multipliers 1,2,2 or 1 2 2.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from undiffuse.cli.options import Parser, add_fields
+from undiffuse.config import TrainConfig
+from undiffuse.errors import UndiffuseError
+
+
+def configure(parser: Parser) -> None:
+    text = "a folder, .zip, .tar, .npz, .npy or idx(.gz) file, or the built-in name 'digits'"
+    parser.add_argument("DATA", nargs="?", help=text)
+    group = parser.add_argument_group("the run")
+    group.add_argument(
+        "--recipe", metavar="TEXT", help="settings to start from (default: digits for digits, else small)"
+    )
+    group.add_argument("--name", metavar="TEXT", help="of the run (default: the data's)")
+    group.add_argument("--runs", metavar="DIR", type=Path, help="folder of runs (default: runs)")
+    text = "go on with a run from its newest checkpoint: runs/NAME, or the only run that fits DATA or --name"
+    group.add_argument("--resume", metavar="RUN", nargs="?", const="", help=text)
+    group.add_argument("--quiet", action="store_true", help="print nothing")
+    for name, hint in get_type_hints(TrainConfig).items():
+        if is_dataclass(hint):
+            assert isinstance(hint, type)
+            add_fields(parser, hint, name, omit=("source",), defaults=False)
+
+
+def run(typed: Namespace) -> None:
+    from undiffuse.train.api import train
+
+    options = {name: value for name, value in vars(typed).items() if value is not None or name != "DATA"}
+    source = options.pop("DATA", None)
+    if "resume" in options:
+        options |= run_to_resume(options.pop("resume"), options)
+    elif source is None:
+        raise UndiffuseError(
+            "This needs DATA to learn from: undiffuse train photos/ --size 64, or undiffuse train digits"
+        )
+    train(source, **options)
+
+
+def run_to_resume(which: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `train` for ``--resume``, ``--resume NAME`` and ``--resume FOLDER/NAME``."""
+    if not which:
+        return {"resume": True}
+    if "name" in options:
+        raise UndiffuseError(f"--resume {which} and --name {options['name']} name a run each; leave one of them out")
+    folder = Path(which)
+    if len(folder.parts) == 1 and not folder.is_dir():
+        return {"resume": True, "name": which}
+    folder = folder.resolve() if folder.name in ("", "..") else folder
+    return {"resume": True, "name": folder.name, "runs": folder.parent}
