@@ -1,7 +1,9 @@
 """The U-Net of Ho et al. 2020 with the options of ADM, for 1-D, 2-D and 3-D data.
 
-    x --stem--> [down 0] -> [down 1] -> ... -> [middle] -> ... -> [up 1] -> [up 0] --norm, SiLU, conv--> out
-                    \\___________\\______ skips ______/____________/
+    x -> stem -> down[0] -> down[1] -> .. -> middle -> .. -> up[-2] -> up[-1] -> norm, SiLU, conv -> out
+                    |          |                               ^          ^
+                    |          +------------ skips ------------+          |
+                    +-----------------------------------------------------+
 
 Notable choices:
 
