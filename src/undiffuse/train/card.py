@@ -23,7 +23,7 @@ def model_card(path: Path, model: Model, state: State, metrics: dict[str, Any]) 
     """
     config, info, process = model.config, model.info, model.config.diffusion
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
-    shape = " x ".join(map(str, info.spatial))
+    shape = " x ".join(map(str, info.shape))
     classes = f", in {len(info.classes)} classes (not used for training)" if info.classes else ""
     refused = f"; {info.refused} files could not be used" if info.refused else ""
     budget = next(
@@ -38,7 +38,7 @@ A denoising diffusion model made by undiffuse {__version__}, recipe `{config.rec
 | | |
 |---|---|
 | Data | {info.name}: {info.count:,} samples{classes}{refused} |
-| Shape | {info.channels} channels of {shape}, {info.dtype} |
+| Shape | {shape} (channels first), {info.dtype} |
 | Data fingerprint | `{info.fingerprint}` |
 | Parameters | {parameters:,} |
 | Process | {process.schedule}, T = {process.timesteps}, predicts {process.parameterization} |

@@ -179,7 +179,7 @@ def training(task: Task, learner: Learner) -> Iterator[StepResult]:
             learner.images,
             loss,
             batch.t,
-            torch.tensor(losses),
+            losses,
             rate,
             grad_norm,
             skipped,

@@ -104,7 +104,7 @@ def carry_out(
             raise
         raise UndiffuseError(
             f"memory ran out on {model.device} with a batch of {loop.batch} in {model.config.optimizer.accumulate} "
-            "part(s): a higher --accumulate needs less for the same result; a lower --batch, --base or --size needs less"
+            "part(s): a higher --accumulate needs less for the same result; a lower --batch or --base needs less"
         ) from error
     finally:
         console.close()
