@@ -14,7 +14,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
@@ -63,13 +63,16 @@ class TarFile:
     path: Path
     name: str
     inside: str = ""
+    _places: list[tuple[str, int, int]] = field(default_factory=list, init=False, compare=False, repr=False)
+    """Name, offset and size of the members after the first pass: parsing 60,000 headers again costs seconds."""
 
     def entries(self) -> Iterator[Entry | Refusal]:
-        with (
-            _readable(self.path),
-            _BoundedReader(self.path) as stream,
-            tarfile.open(fileobj=stream, mode="r:") as archive,
-        ):
+        with _readable(self.path), _BoundedReader(self.path) as stream:
+            yield from self._again(stream) if self._places else self._first(stream)
+
+    def _first(self, stream: _BoundedReader) -> Iterator[Entry | Refusal]:
+        places: list[tuple[str, int, int]] = []
+        with tarfile.open(fileobj=stream, mode="r:") as archive:
             while (member := archive.next()) is not None:
                 archive.members = []  # type: ignore[attr-defined]  # tarfile would keep every header it ever read
                 name = _safe_name(member.name, self.inside)
@@ -77,13 +80,19 @@ class TarFile:
                     continue
                 if isinstance(name, tuple):
                     yield name
-                elif not member.isreg():
-                    yield name, "is a link or device inside a tar file"
+                elif not member.isreg() or member.issparse():
+                    yield name, "is a link, a device or a sparse file inside a tar file"
                 else:
+                    places.append((name, member.offset_data, member.size))
                     yield Entry(name, member.size, cast(Callable[[], BinaryIO], partial(archive.extractfile, member)))
-            # tarfile takes a damaged header for the end; the true end is a block of zeros
-            if stream.last != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError("the end marker is missing: the file is cut short or damaged")
+        # tarfile takes a damaged header for the end; the true end is a block of zeros
+        if stream.last != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("the end marker is missing: the file is cut short or damaged")
+        self._places.extend(places)
+
+    def _again(self, stream: _BoundedReader) -> Iterator[Entry]:
+        for name, offset, size in self._places:
+            yield Entry(name, size, partial(stream.member, offset, size))
 
 
 def _safe_name(name: str, inside: str) -> str | Refusal | None:
@@ -147,6 +156,11 @@ class _BoundedReader(io.RawIOBase):
             raise tarfile.ReadError(f"a header asks for {size} bytes")
         self.last = self.file.read(size)
         return self.last
+
+    def member(self, offset: int, size: int) -> BinaryIO:
+        """``size`` bytes from ``offset`` as a file."""
+        self.seek(offset)
+        return io.BytesIO(self.read(size))
 
     def seek(self, offset: int, whence: int = 0) -> int:
         if offset > self.limit:  # every member is passed by a seek; this is before the decompressor has to get there

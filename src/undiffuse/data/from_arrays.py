@@ -105,5 +105,6 @@ def _transform(values: NDArray[Any], config: DataConfig, size: tuple[int, int] |
     for sample in np.moveaxis(values, 1, -1):
         image = sample if config.channels == "keep" else convert_channels(sample, CHANNELS[config.channels])
         # four channels of an array are RGBA only if the user says so
-        done.append(resize(image, size, config.crop, alpha=config.channels == "rgba") if size else image)
+        alpha = config.channels == "rgba" and image.dtype.kind == "u"
+        done.append(resize(image, size, config.crop, alpha) if size else image)
     return np.moveaxis(np.stack(done), -1, 1)

@@ -173,8 +173,8 @@ def _agree(source: str, headers: dict[str, Header], config: DataConfig, size: tu
     misfits = sum(count for (h, w), count in sizes.items() if not keeps_aspect(h, w, size))
     if misfits and config.crop == "none":
         raise UndiffuseError(
-            f"expected images with the aspect ratio of {size[0]} x {size[1]} in {source}, got {misfits} of {len(headers)} "
-            f"with another (mostly {common}); add --crop center to cut the middle"
+            f"expected images with the aspect ratio of {size[0]} x {size[1]} in {source}, got {misfits} of "
+            f"{len(headers)} with another (most common: {common}); add --crop center to cut the middle"
         )
     return Target(size[0], size[1], channels, dtype)
 

@@ -194,6 +194,6 @@ def _tile(sample: NDArray[Any], info: DataInfo) -> Image.Image:
         size = (max(1, picture.width * _TILE // longer), max(1, picture.height * _TILE // longer))
         picture = picture.resize(size, Image.Resampling.BICUBIC)
     else:
-        scale = max(1, round(_TILE / longer / 2)) if longer > 16 else _TILE // longer
+        scale = _TILE // longer
         picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
     return picture.convert("RGB")

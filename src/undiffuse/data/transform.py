@@ -74,7 +74,8 @@ def resize(image: NDArray[Any], size: tuple[int, int], crop: Literal["none", "ce
         image: (height, width, channels).
         size: height and width wanted.
         crop: 'center' scales the largest middle part with the wanted aspect ratio.
-        alpha: the last channel is alpha: colours are weighted by it, or invisible ones would bleed into the edges.
+        alpha: the last channel is alpha (integers only): colours are weighted by it, or invisible ones would bleed
+            into the edges.
     """
     height, width, channels = image.shape
     box = _middle(height, width, size) if crop == "center" else (0.0, 0.0, float(width), float(height))
@@ -90,8 +91,10 @@ def resize(image: NDArray[Any], size: tuple[int, int], crop: Literal["none", "ce
         planes[..., :-1] *= planes[..., -1:]
     scaled = np.stack([_resize_plane(planes[..., c], target, box) for c in range(channels)], axis=2)
     if alpha:
-        visible = np.maximum(scaled[..., -1:], np.finfo(np.float32).tiny)
-        scaled[..., :-1] = np.where(scaled[..., -1:] > 0, scaled[..., :-1] / visible, 0)
+        visible = np.broadcast_to(scaled[..., -1:] > 0.5, scaled[..., :-1].shape)  # else alpha is rounded to 0 below
+        scaled[..., :-1] = np.divide(
+            scaled[..., :-1], scaled[..., -1:], out=np.zeros_like(scaled[..., :-1]), where=visible
+        )
     if image.dtype == np.float32:
         return np.clip(scaled, image.min(axis=(0, 1)), image.max(axis=(0, 1)))
     return np.rint(np.clip(scaled, 0, np.iinfo(image.dtype).max)).astype(image.dtype)
