@@ -127,7 +127,9 @@ def test_a_saved_optimiser_goes_on_as_if_nothing_had_happened():
         step_with_gradient(first, one, gradient)
     saved = {name: tensor.clone() for name, tensor in optimizer_tensors(one, first).items()}
     expected = expected_optimizer_tensors(first)
-    assert {name: (t.shape, t.dtype) for name, t in saved.items()} == {n: (t.shape, t.dtype) for n, t in expected.items()}
+    assert {name: (t.shape, t.dtype) for name, t in saved.items()} == {
+        n: (t.shape, t.dtype) for n, t in expected.items()
+    }
     second.load_state_dict(first.state_dict())
     load_optimizer_tensors(two, second, saved)
     step_with_gradient(first, one, 2.0)

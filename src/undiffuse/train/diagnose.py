@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 
 def first_non_finite(network: nn.Module, run: Callable[[], Tensor]) -> str:
     """Repeat a step under hooks, and name the first thing in it that is not finite.
 
-    The order is that of the computation: parameters, what enters the network, the outputs of its modules as they run,
-    the losses, and then the gradients of the parameters from the last to the first.
+    The order is that of the computation: parameters, what enters the network, what enters and leaves its modules as
+    they run, the losses, and then the gradients of the parameters from the last to the first.
 
     Args:
         network: the network that ``run`` trains.
@@ -23,16 +24,20 @@ def first_non_finite(network: nn.Module, run: Callable[[], Tensor]) -> str:
             return f"parameter '{name}'"
     found: list[str] = []
 
-    def watch(name: str) -> Callable[[nn.Module, tuple[object, ...], object], None]:
-        def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+    def watch(name: str, module: nn.Module) -> list[RemovableHandle]:
+        called = f"module '{name}'" if name else "the network"
+
+        def before(_: nn.Module, inputs: tuple[object, ...]) -> None:
             if not found and not all(map(_finite, inputs)):
-                found.append(f"the input of module '{name}'" if name else "the input of the network")
-            elif not found and not _finite(output):
-                found.append(f"the output of module '{name}'" if name else "the output of the network")
+                found.append(f"the input of {called}")
 
-        return hook
+        def after(_: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+            if not found and not _finite(output):
+                found.append(f"the output of {called}")
 
-    handles = [module.register_forward_hook(watch(name)) for name, module in network.named_modules()]
+        return [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+
+    handles = [handle for item in network.named_modules() for handle in watch(*item)]
     try:
         losses = run()
     finally:
