@@ -53,6 +53,7 @@ class Parser(argparse.ArgumentParser):
             add_help=False,
             formatter_class=_Formatter,
         )
+        self._positionals.title = "arguments"
 
     def error(self, message: str) -> NoReturn:
         for pattern, words in SENTENCES:
@@ -112,7 +113,8 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
     def add_usage(self, usage: str | None, actions: Any, groups: Any, prefix: str | None = None) -> None:
         """Arguments one by one, options as [OPTIONS]: sixty options in brackets tell nobody anything."""
         arguments = [action for action in actions if not action.option_strings]
-        super().add_usage("%(prog)s [OPTIONS]" if not arguments else usage, arguments, groups, prefix or "usage: ")
+        words = [f"[{a.dest}]" if a.nargs == "?" else a.dest for a in arguments]
+        super().add_usage(" ".join(["%(prog)s", *words, "[OPTIONS]"]), [], [], prefix)
 
 
 def add_fields(parser: Parser, cls: type, title: str = "", omit: Sequence[str] = (), defaults: bool = True) -> None:

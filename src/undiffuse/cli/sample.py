@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("RUN", type=Path, nargs="?", help="a run's folder (its newest checkpoint) or a checkpoint's")
+    parser.add_argument("RUN", type=Path, nargs="?", default=None, help="a run's folder or a checkpoint's")
     group = parser.add_argument_group("which pictures")
     group.add_argument("-n", type=whole("-n", 1), metavar="N", help="how many (default: 64)")
     group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of the noise (default: 0)")

@@ -22,7 +22,7 @@ from undiffuse.errors import UndiffuseError
 
 def configure(parser: Parser) -> None:
     text = "a folder, .zip, .tar, .npz, .npy or idx(.gz) file, or the built-in name 'digits'"
-    parser.add_argument("DATA", nargs="?", help=text)
+    parser.add_argument("DATA", nargs="?", default=None, help=text)
     group = parser.add_argument_group("the run")
     group.add_argument(
         "--recipe", metavar="TEXT", help="settings to start from (default: digits for digits, else small)"
@@ -46,9 +46,7 @@ def run(typed: Namespace) -> None:
     if "resume" in options:
         options |= run_to_resume(options.pop("resume"), options)
     elif source is None:
-        raise UndiffuseError(
-            "This needs DATA to learn from: undiffuse train photos/ --size 64, or undiffuse train digits"
-        )
+        raise UndiffuseError("This needs DATA to learn from, such as a folder of images: undiffuse train photos/")
     train(source, **options)
 
 

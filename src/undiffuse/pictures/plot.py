@@ -73,7 +73,7 @@ def smooth(y: Sequence[float], window: int) -> list[float]:
     return [float(value) for value in (sums[ends] - sums[starts]) / (ends - starts)]
 
 
-def linear_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
+def linear_ticks(low: float, high: float, wanted: int = 7) -> list[float]:
     """Round numbers, 1, 2 or 5 times a power of ten apart, within [low, high]."""
     rough = (high - low) / wanted
     power = 10.0 ** math.floor(math.log10(rough))

@@ -1,0 +1,46 @@
+"""The commands of a run: the one that made it, reconstructed from its settings, and what can be done with it."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from undiffuse.config_file import BUDGETS, flatten
+from undiffuse.errors import UndiffuseError
+from undiffuse.recipes import get_recipe
+from undiffuse.report.story import Story
+
+
+def train_command(story: Story) -> str:
+    """The shortest command with these settings: what the recipe would have chosen for the data is left out."""
+    config = story.model.config
+    words = ["undiffuse", "train", config.data.source, "--recipe", config.recipe, "--name", story.run.resolve().name]
+    try:
+        standard = flatten(get_recipe(config.recipe).build(story.model.info))
+    except UndiffuseError:  # a recipe that is gone, or has changed its mind about these data: everything is said
+        standard = {}
+    for name, value in flatten(config).items():
+        redundant = name in ("source", "recipe") or (name in BUDGETS and value is None)
+        if not redundant and (name not in standard or standard[name] != value):
+            words += option(name, value)
+    return shlex.join(words)
+
+
+def option(name: str, value: Any) -> list[str]:
+    """A setting as it is typed."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    if isinstance(value, tuple):
+        return [f"--{flag}", ",".join(map(str, value)) or "none"]
+    return [f"--{flag}", "none" if value is None else str(value)]
+
+
+def sample_commands(story: Story) -> list[str]:
+    """What to try next."""
+    run, steps = shlex.quote(str(story.run)), story.settings.steps
+    return [
+        f"undiffuse sample {run} -n 64 --seed 1 --sampler ddim --steps {steps}",
+        f"undiffuse sample {run} -n 16 --sampler ddpm --steps {story.model.config.diffusion.timesteps}",
+        f"undiffuse animate reverse {run} --steps {steps}",
+    ]

@@ -1,0 +1,101 @@
+"""What a run's folder tells, read once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from undiffuse.config import SampleConfig
+from undiffuse.data.dataset import Dataset
+from undiffuse.data.prepare import prepare
+from undiffuse.errors import UndiffuseError
+from undiffuse.model import Model
+from undiffuse.pictures.strip import evenly
+from undiffuse.train.metrics import read_metrics
+from undiffuse.train.previews import PREVIEW
+from undiffuse.train.run import RunFolder
+
+
+@dataclass(frozen=True)
+class Story:
+    """A run and the model of its newest checkpoint."""
+
+    run: Path
+    model: Model
+
+    @cached_property
+    def folder(self) -> RunFolder:
+        return RunFolder(self.run)
+
+    @cached_property
+    def state(self) -> dict[str, Any]:
+        """Where the training stands; `load` has compared the file with its hash."""
+        text = (Path(self.model.provenance["checkpoint"]) / "state.json").read_text(encoding="utf-8")
+        found: dict[str, Any] = json.loads(text)
+        return {name: value for name, value in found.items() if name != "window"}
+
+    @cached_property
+    def metrics(self) -> list[dict[str, Any]]:
+        """Lines of metrics.jsonl about the loss; lines of steps that were all skipped have none."""
+        return self._lines(lambda line: line.get("loss") is not None)
+
+    def _lines(self, keep: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+        return read_metrics(self.folder.metrics, keep) if self.folder.metrics.exists() else []
+
+    @property
+    def losses(self) -> list[float]:
+        return [line["loss"] for line in self.metrics]
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.folder.environment.read_text(encoding="utf-8"))
+        return found
+
+    def statistics(self) -> dict[str, Any]:
+        """Mean and standard deviation of the last grid's samples, beside the data's; empty before the first grid."""
+        lines = (
+            read_metrics(self.folder.metrics, lambda line: "samples" in line) if self.folder.metrics.exists() else []
+        )
+        if not lines:
+            return {}
+        last = lines[-1]
+        return {f"{what} of {whose}": last[whose][what] for what in ("mean", "std") for whose in ("samples", "data")}
+
+    @property
+    def grid_files(self) -> list[Path]:
+        return sorted((self.run / "samples").glob("step-*.png"))
+
+    def grids(self, count: int) -> list[tuple[int, Image.Image]]:
+        """(step, picture) of up to ``count`` grids of samples, the first and the last among them."""
+        files = self.grid_files
+        return [(int(files[k].stem.removeprefix("step-")), _open(files[k])) for k in evenly(len(files), count)]
+
+    @property
+    def settings(self) -> SampleConfig:
+        """How the pictures of the report are drawn: as the grids of the training are."""
+        return replace(PREVIEW, steps=min(PREVIEW.steps, self.model.config.diffusion.timesteps))
+
+    @cached_property
+    def dataset(self) -> Dataset | None:
+        """The prepared data, or None where they are gone or are others by now."""
+        try:
+            dataset = prepare(self.model.config.data, progress=False)
+        except UndiffuseError:
+            return None
+        return dataset if dataset.info.fingerprint == self.model.info.fingerprint else None
+
+    @property
+    def missing_data(self) -> str:
+        return f"The data ({self.model.config.data.source}) are not where they were, so none of them are shown."
+
+
+def _open(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        image.load()
+        return image.copy()

@@ -1,0 +1,146 @@
+"""What stands in a run's report, in the order of reading: pictures, how they came to be, the settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from undiffuse import __version__
+from undiffuse.config_file import flatten, sections
+from undiffuse.model import load
+from undiffuse.report.commands import sample_commands, train_command
+from undiffuse.report.figures import (
+    data_grid,
+    final_grid,
+    forward_columns,
+    loss_plot,
+    quarter_plot,
+    reverse_columns,
+    schedule_plot,
+    snr_plot,
+    training_plots,
+)
+from undiffuse.report.page import code, details, figure, heading, html, page, plots, section, strip, table, tiles
+from undiffuse.report.story import Story
+from undiffuse.train.files import replace_file
+from undiffuse.train.live import duration
+
+PROGRESS = 12
+"""Grids of samples through training that are shown."""
+
+
+def write_report(run: Path | str) -> Path:
+    """Write ``report.html`` into a run's folder, replacing an earlier one.
+
+    It holds everything it shows: no script, no font, no picture comes from outside.
+
+    Args:
+        run: a run's folder with a whole checkpoint.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        UndiffuseError: no run, or no whole checkpoint in it.
+    """
+    story = Story(Path(run), load(run))
+    target = story.run / "report.html"
+    replace_file(target, page(story.run.resolve().name, _body(story)))
+    return target
+
+
+def _body(story: Story) -> str:
+    parts = [_head(story), _samples(story), _progress(story), _forward(story), _reverse(story), _curves(story)]
+    return "".join([*parts, _schedule(story), _commands(story), _settings(story)])
+
+
+def _head(story: Story) -> str:
+    info, state = story.model.info, story.state
+    parameters = sum(parameter.numel() for parameter in story.model.network.parameters())
+    steps = f"{state['step']:,}" if state["step"] == state["total"] else f"{state['step']:,} of {state['total']:,}"
+    facts = {
+        "samples": f"{info.count:,}",
+        "shape": " x ".join(map(str, info.shape)),
+        "parameters": f"{parameters:,}",
+        "steps": steps,
+        "batch": f"{story.model.config.loop.batch:,}",
+        "time": duration(state["seconds"]),
+        "last loss": f"{story.losses[-1]:.4g}" if story.losses else "none yet",
+    }
+    text = f"A denoising diffusion model that learned from {info.name}, by the recipe {story.model.config.recipe}."
+    return f"<header><h1>{html(story.run.resolve().name)}</h1><p>{html(text)}</p>{tiles(facts)}</header>"
+
+
+def _samples(story: Story) -> str:
+    drawn, real = figure(*final_grid(story)), data_grid(story)
+    text = "Nobody made these pictures: each began as pure noise, and the model took the noise away step by step."
+    if real is None:
+        return section("Samples", text, drawn)
+    beside = figure(real, "The data, for comparison: real samples, drawn at random.")
+    return section("Samples", f"{text} Beside them are real data.", f'<div class="pair">{drawn}{beside}</div>')
+
+
+def _progress(story: Story) -> str:
+    grids = story.grids(PROGRESS)
+    if len(grids) < 2:
+        return ""
+    text = "The same noise, seen by the averaged weights as the training went on."
+    shown = "".join(figure(image, f"step {step:,}") for step, image in grids)
+    return section("Through training", text, f'<div class="gallery">{shown}</div>')
+
+
+def _forward(story: Story) -> str:
+    columns = forward_columns(story)
+    if not columns:
+        return section("Into noise", story.missing_data, "")
+    text = (
+        "The forward process mixes data with noise, x_t = √ᾱ x0 + √(1 - ᾱ) ε, "
+        "until nothing of the data is left. The signal-to-noise ratio (SNR) is ᾱ / (1 - ᾱ)."
+    )
+    return section("Into noise", text, strip(columns))
+
+
+def _reverse(story: Story) -> str:
+    noisy, clean = reverse_columns(story)
+    text = (
+        "The model walks back. Below each x_t stands what it takes the picture to be at that moment: the mean of "
+        "all pictures that could have become this x_t, blurred as long as there are many. These are the first samples "
+        "from above."
+    )
+    return section("Out of noise", text, heading("x_t") + strip(noisy) + heading("predicted x0") + strip(clean))
+
+
+def _curves(story: Story) -> str:
+    text = (
+        "Training losses compare runs of equal settings and say little of how samples look. By t: the loss in each "
+        "quarter of the times, from little noise to much."
+    )
+    return section("Curves", text, plots([loss_plot(story), quarter_plot(story), *training_plots(story)]))
+
+
+def _schedule(story: Story) -> str:
+    process = story.model.config.diffusion
+    text = f"{process.schedule} with T = {process.timesteps}; the network predicts {process.parameterization}."
+    return section("Schedule", text, plots([schedule_plot(story.model.schedule), snr_plot(story.model.schedule)]))
+
+
+def _commands(story: Story) -> str:
+    made = code([train_command(story), f"undiffuse report {story.run}"])
+    more = code(sample_commands(story))
+    return section("Commands", "", f"<p>What made this run and this page:</p>{made}<p>What to try next:</p>{more}")
+
+
+def _settings(story: Story) -> str:
+    flat, homes = flatten(story.model.config), sections()
+    names = dict.fromkeys(homes.values())
+    grouped = {home: {name: value for name, value in flat.items() if homes[name] == home} for home in names}
+    settings = "".join(table(rows, home or "run") for home, rows in grouped.items())
+    data = table(story.model.info.to_json(), "data set")
+    origin = table({**story.model.provenance, **story.state}, "checkpoint")
+    now = {"report written by": f"undiffuse {__version__}"}
+    return section(
+        "Everything it depends on",
+        "",
+        details("Settings", f'<div class="tables">{settings}</div>')
+        + details("Data", data + table(story.statistics(), "samples against data, model space"))
+        + details("Checkpoint, versions and machine", origin + table({**story.environment, **now}, "environment")),
+    )
