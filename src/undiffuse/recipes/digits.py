@@ -33,10 +33,12 @@ def digits(info: DataInfo) -> TrainConfig:
         data=DataConfig(source=info.name),
         network=UNetConfig(base=32, multipliers=(1, 2), blocks=1, attention_levels=(), patch=2),
         diffusion=DiffusionConfig(schedule="cosine", timesteps=1000, parameterization="v"),
-        objective=ObjectiveConfig(weighting="min-snr", gamma=5.0, time_law="stratified"),
+        objective=ObjectiveConfig(
+            weighting="min-snr", gamma=5.0, time_law="logit-normal", logit_mean=0.7, logit_std=0.8
+        ),
         optimizer=OptimizerConfig(optimizer="adam", lr=2e-3, warmup=100, decay="linear", clip=1.0),
         ema=EMAConfig(ema=(0.995,)),
-        loop=LoopConfig(batch=32, minutes=3.7, sample_every=500, checkpoint_every=500),
+        loop=LoopConfig(batch=16, minutes=3.9, sample_every=1000, checkpoint_every=1000),
     )
 
 
