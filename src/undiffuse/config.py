@@ -16,7 +16,7 @@ from typing import Literal
 CONFIG_VERSION = 1
 """Version of the file format; a newer one is refused with a sentence, an older one is read."""
 
-ScheduleName = Literal["linear", "scaled-linear", "quadratic", "cosine", "sigmoid", "vp"]
+ScheduleName = Literal["linear", "scaled-linear", "quadratic", "cosine", "sigmoid", "vp", "sub-vp"]
 ParameterizationName = Literal["epsilon", "x0", "v", "flow", "score", "edm"]
 
 
@@ -202,8 +202,12 @@ class SampleConfig:
     """How the steps are spread over the chain."""
     eta: float = 0.0
     """DDIM only: 0 is deterministic, 1 is as noisy as DDPM."""
-    variance: Literal["small", "large"] = "small"
-    """DDPM only: beta-tilde or beta."""
+    variance: Literal["small", "large", "learned"] = "small"
+    """DDPM only: beta-tilde, beta, or what the network learned between the two."""
+    churn: float = 40.0
+    """EDM only: its S_churn, the fresh noise of the whole walk; 0 is Heun's method."""
+    tolerance: float = 1e-5
+    """ODE only: the error that a step may make, relative and absolute."""
     threshold: Literal["none", "clip", "dynamic"] = "clip"
     """What happens to a predicted x0 outside [-1, 1]: nothing, clipped, or dynamically thresholded."""
     weights: str = "ema"

@@ -148,17 +148,48 @@ class VP(Schedule):
 
     def __call__(self, t: Float[Tensor, "*batch"]) -> Marginal:
         t = torch.as_tensor(t, dtype=torch.float64)
-        log_alpha = -0.25 * t**2 * (self.beta_max - self.beta_min) - 0.5 * t * self.beta_min
+        log_alpha = _linear_beta_log_alpha(t, self.beta_min, self.beta_max)
         return Marginal(log_alpha.exp(), (-torch.expm1(2 * log_alpha)).sqrt())
 
     def inverse_log_snr(self, log_snr: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         log_snr = torch.as_tensor(log_snr, dtype=torch.float64)
-        # log alpha = 1/2 log sigmoid(log_snr); then the positive root of the quadratic above, in the form without
-        # cancellation.
-        minus_4_log_alpha = -2 * torch.nn.functional.logsigmoid(log_snr)
-        spread = self.beta_max - self.beta_min
-        root = (self.beta_min**2 + spread * minus_4_log_alpha).sqrt()
-        return (minus_4_log_alpha / (self.beta_min + root)).clamp(0, self.t_max)
+        log_alpha = 0.5 * torch.nn.functional.logsigmoid(log_snr)  # alpha^2 = sigmoid(log_snr)
+        return _linear_beta_time(log_alpha, self.beta_min, self.beta_max).clamp(0, self.t_max)
+
+
+class SubVP(Schedule):
+    """The sub-VP SDE, VP's alpha with less noise beside it, on t in [0, 1] (Song et al. 2021, eq. 29 and appendix B).
+
+    log alpha_t = -1/4 t^2 (beta_max - beta_min) - 1/2 t beta_min,   sigma_t = 1 - alpha_t^2
+    """
+
+    t_max = 1.0
+
+    def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0) -> None:
+        if not 0 < beta_min < beta_max:
+            raise UndiffuseError(f"SubVP needs 0 < beta_min < beta_max; it got {beta_min} and {beta_max}")
+        self.beta_min, self.beta_max = beta_min, beta_max
+
+    def __call__(self, t: Float[Tensor, "*batch"]) -> Marginal:
+        t = torch.as_tensor(t, dtype=torch.float64)
+        log_alpha = _linear_beta_log_alpha(t, self.beta_min, self.beta_max)
+        return Marginal(log_alpha.exp(), -torch.expm1(2 * log_alpha))
+
+    def inverse_log_snr(self, log_snr: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        log_snr = torch.as_tensor(log_snr, dtype=torch.float64)
+        # (1 - alpha^2) / alpha = r is -2 sinh(log alpha) = r, with r = exp(-log_snr / 2).
+        log_alpha = -torch.asinh(torch.exp(-0.5 * log_snr) / 2)
+        return _linear_beta_time(log_alpha, self.beta_min, self.beta_max).clamp(0, self.t_max)
+
+
+def _linear_beta_log_alpha(t: Tensor, beta_min: float, beta_max: float) -> Tensor:
+    return -0.25 * t**2 * (beta_max - beta_min) - 0.5 * t * beta_min
+
+
+def _linear_beta_time(log_alpha: Tensor, beta_min: float, beta_max: float) -> Tensor:
+    # The positive root of the quadratic above, in the form without cancellation.
+    root = (beta_min**2 - 4 * (beta_max - beta_min) * log_alpha).sqrt()
+    return -4 * log_alpha / (beta_min + root)
 
 
 class VE(Schedule):
@@ -257,11 +288,12 @@ def make_schedule(config: DiffusionConfig) -> Schedule:
     """The schedule that a configuration names."""
     if config.timesteps < 2:
         raise UndiffuseError(f"A chain needs at least 2 timesteps; --timesteps is {config.timesteps}")
-    if config.schedule == "vp":
+    if config.schedule in ("vp", "sub-vp"):
         if config.zero_terminal_snr:
             raise UndiffuseError(
-                "The continuous schedule 'vp' cannot be rescaled to zero terminal SNR; use --schedule linear"
+                f"The continuous schedule '{config.schedule}' cannot be rescaled to zero terminal SNR; "
+                "use --schedule linear"
             )
-        return VP()
+        return VP() if config.schedule == "vp" else SubVP()
     chain = CHAINS[config.schedule](config.timesteps)
     return zero_terminal_snr(chain) if config.zero_terminal_snr else chain

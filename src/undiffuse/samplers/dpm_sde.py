@@ -1,0 +1,57 @@
+"""SDE-DPM-Solver++: the DPM-Solver++ idea for the reverse SDE."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from undiffuse.denoiser import Denoiser
+from undiffuse.gaussian import expand, posterior, posterior_mean
+from undiffuse.sample import Noise
+from undiffuse.samplers.dpm import look_back
+from undiffuse.samplers.interpolation import DATA, History, half_log_snr, remember
+
+
+@dataclass(frozen=True)
+class SDEDPMMultistep:
+    """SDE-DPM-Solver++ of one, two or three points (Lu et al. 2022b, eq. 18-19, https://arxiv.org/abs/2211.01095).
+
+    x_s = (sigma_s / sigma_t) e^{-h} x_t + alpha_s (1 - e^{-2h}) x0 + `look_back` + sigma_s sqrt(1 - e^{-2h}) z
+
+    The linear part and the noise of the reverse SDE are exact, x0 is interpolated over lambda: `DPMMultistep` with 2h
+    in the exponent. Without looking back it is the posterior q(x_s | x_t, x0), so DDPM with the small variance.
+
+    Args:
+        points: 1, 2 or 3, how many evaluations a step looks at.
+    """
+
+    points: Literal[1, 2, 3] = 2
+    order: int = 1
+
+    def init(self) -> History:
+        return ()
+
+    def step(
+        self,
+        denoiser: Denoiser,
+        x: Float[Tensor, "batch *shape"],
+        t: Float[Tensor, ""],
+        s: Float[Tensor, ""],
+        state: History,
+        noise: Noise,
+    ) -> tuple[Float[Tensor, "batch *shape"], History]:
+        q_s, q_t = denoiser.schedule(s), denoiser.schedule(t)
+        prediction = denoiser(x, t)
+        h = half_log_snr(q_s) - half_log_snr(q_t)
+        state = remember(state, half_log_snr(q_t), prediction.x0, self.points)
+        post = posterior(q_s, q_t)
+        x_s = posterior_mean(prediction.x0, x, post)
+        if len(state) > 1 and math.isfinite(h):
+            x_s = x_s + look_back(2 * DATA.gain(q_s, h), -2 * h, h, state)
+        if s > 0:
+            x_s = x_s + expand(post.variance.sqrt(), x) * noise.like(x)
+        return x_s, state
