@@ -46,9 +46,10 @@ usage: undiffuse COMMAND [OPTIONS]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status: 0, 2 for a mistake, 130 for Ctrl-C."""
-    warnings.showwarning = _show_warning
     try:
-        _dispatch(list(sys.argv[1:] if argv is None else argv))
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except UndiffuseError as error:
         print(f"undiffuse: {error}", file=sys.stderr)

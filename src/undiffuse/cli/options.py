@@ -32,8 +32,8 @@ NUMBER = re.compile(r"[-+]?[\d.][\d.,e+-]*", re.IGNORECASE)
 
 
 SENTENCES = (
-    (r"^argument (?:-\w/)?(\S+): expected one argument$", r"\1 needs a value after it"),
-    (r"^argument (?:-\w/)?(\S+): ignored explicit argument (.*)$", r"\1 takes no value, so not \2"),
+    (r"^argument (?:-\w/)?([^\s/]+)\S*: expected one argument$", r"\1 needs a value after it"),
+    (r"^argument (?:-\w/)?([^\s/]+)\S*: ignored explicit argument (.*)$", r"\1 takes no value, so not \2"),
     (r"^unrecognized arguments: (.*)$", r"There is no place for '\1'"),
     (r"^the following arguments are required: (.*)$", r"This needs \1"),
 )
