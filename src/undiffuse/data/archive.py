@@ -13,12 +13,12 @@ import lzma
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
+from undiffuse.data.damage import intact
 from undiffuse.data.listing import Entry, Refusal
 from undiffuse.errors import UndiffuseError
 
@@ -39,7 +39,7 @@ class ZipFile:
     inside: str = ""
 
     def entries(self) -> Iterator[Entry | Refusal]:
-        with _readable(self.path), zipfile.ZipFile(self.path) as archive:
+        with intact("a whole archive", self.path.name), zipfile.ZipFile(self.path) as archive:
             members = archive.infolist()
             unpacked = sum(member.file_size for member in members)
             if unpacked > _most_unpacked(self.path):
@@ -67,7 +67,7 @@ class TarFile:
     """Name, offset and size of the members after the first pass: parsing 60,000 headers again costs seconds."""
 
     def entries(self) -> Iterator[Entry | Refusal]:
-        with _readable(self.path), _BoundedReader(self.path) as stream:
+        with intact("a whole archive", self.path.name), _BoundedReader(self.path) as stream:
             yield from self._again(stream) if self._places else self._first(stream)
 
     def _first(self, stream: _BoundedReader) -> Iterator[Entry | Refusal]:
@@ -104,18 +104,6 @@ def _safe_name(name: str, inside: str) -> str | Refusal | None:
     if not inside:
         return clean
     return clean[len(inside) + 1 :] if clean.startswith(f"{inside}/") else None
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turns what damaged archives make zipfile, tarfile and the decompressors raise (anything) into a sentence."""
-    try:
-        yield
-    except UndiffuseError:
-        raise
-    except Exception as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise UndiffuseError(f"expected a whole archive, got a damaged one: {path.name}: {said}") from error
 
 
 def _most_unpacked(path: Path) -> int:

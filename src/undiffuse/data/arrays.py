@@ -25,6 +25,7 @@ from typing import IO, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from undiffuse.data.damage import intact
 from undiffuse.data.listing import sort_classes
 from undiffuse.errors import UndiffuseError
 
@@ -77,22 +78,21 @@ class NpzFile:
 
     def load(self, scratch: Path) -> Arrays:
         """Unpacked into the folder ``scratch`` and mapped from there: an array may be larger than memory."""
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                members = {Path(name).stem: name for name in archive.namelist() if name.endswith(".npy")}
-                images = _one_of(members, tuple(_IMAGE_KEYS), self.name)
-                if images is None:
-                    raise UndiffuseError(
-                        f"expected an array named x, images or arr_0 in {self.name}, got {', '.join(members) or 'none'}"
-                    )
-                labels = _one_of(members, _LABEL_KEYS, self.name)
-                for key in filter(None, (images, labels)):
-                    with archive.open(members[key]) as packed:
-                        unpack(packed, archive.getinfo(members[key]).file_size, scratch / f"{key}.npy", self.name)
-        except (UndiffuseError, OSError):
-            raise
-        except Exception as error:  # zipfile and the decompressors raise anything on damaged bytes
-            raise UndiffuseError(f"expected an .npz file, got a damaged one: {self.name}: {error}") from error
+        with intact("an .npz file", self.name):
+            archive = zipfile.ZipFile(self.path)
+        with archive:
+            members = {Path(name).stem: name for name in archive.namelist() if name.endswith(".npy")}
+            images = _one_of(members, tuple(_IMAGE_KEYS), self.name)
+            if images is None:
+                raise UndiffuseError(
+                    f"expected an array named x, images or arr_0 in {self.name}, got {', '.join(members) or 'none'}"
+                )
+            labels = _one_of(members, _LABEL_KEYS, self.name)
+            for key in filter(None, (images, labels)):
+                with intact("an .npz file", self.name):
+                    packed = archive.open(members[key])
+                with packed:
+                    unpack(packed, archive.getinfo(members[key]).file_size, scratch / f"{key}.npy", self.name)
         array = channels_first(_map(scratch / f"{images}.npy", self.name), _IMAGE_KEYS[images], self.name)
         if labels is None:
             return Arrays(array)
@@ -108,7 +108,11 @@ def unpack(packed: IO[bytes], size: int, target: Path, name: str) -> None:
             "set UNDIFFUSE_CACHE to a folder on a larger disk"
         )
     with open(target, "wb") as out:
-        while size and (block := packed.read(min(size, 1 << 20))):
+        while size:
+            with intact("a whole file", name):
+                block = packed.read(min(size, 1 << 20))
+            if not block:
+                break
             out.write(block)
             size -= len(block)
 
@@ -122,12 +126,8 @@ def _one_of(members: dict[str, str], keys: tuple[str, ...], name: str) -> str | 
 
 def _map(path: Path, name: str) -> NDArray[Any]:
     """A .npy file as an array on disk, never unpickled; what it claims beyond its length is an error."""
-    try:
+    with intact("a numeric array, not a pickled one", name):
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise UndiffuseError(f"expected an array in {name}, got a file that cannot be read: {error}") from error
-    except Exception as error:  # numpy parses the header with several parsers, each with its own errors
-        raise UndiffuseError(f"expected a numeric array in {name}, got a damaged or pickled one: {error}") from error
     return array
 
 

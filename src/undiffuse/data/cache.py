@@ -97,7 +97,7 @@ def _remove_abandoned(folder: Path) -> None:
 def _explain(error: OSError, folder: Path) -> UndiffuseError | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return _no_space(folder, "more, got a full one")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
         return UndiffuseError(
             f"expected to write into the cache {folder}, got '{error.strerror}'; "
             "set UNDIFFUSE_CACHE to a folder of yours"

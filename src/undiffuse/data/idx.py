@@ -7,6 +7,7 @@ Everything is big-endian; files are often gzipped. Labels are in a second file, 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from undiffuse.data.archive import decompressor
 from undiffuse.data.arrays import Arrays, channels_first, index_labels, unpack
+from undiffuse.data.damage import intact
 from undiffuse.errors import UndiffuseError
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -63,26 +65,23 @@ def looks_like_idx(head: bytes) -> bool:
 
 def _read(path: Path, target: Path) -> NDArray[Any]:
     """The array, mapped from an unpacked copy."""
-    try:
-        with decompressor(path)(path) as file:
+    with intact("an idx file", path.name):
+        file = decompressor(path)(path)
+    with file:
+        with intact("an idx file", path.name):
             head = file.read(4)
-            if not looks_like_idx(head):
-                raise UndiffuseError(
-                    f"expected an idx file, got {path.name}, which begins with {head.hex(' ') or 'nothing'}"
-                )
-            axes = file.read(4 * head[3])
-            shape = tuple(int(length) for length in np.frombuffer(axes, ">u4"))
-            dtype = np.dtype(TYPES[head[2]])
-            size = dtype.itemsize * int(np.prod(shape, dtype=object))
-            unpack(file, size, target, path.name)
-            longer = len(axes) == 4 * head[3] and file.read(1) != b""
-    except UndiffuseError:
-        raise
-    except Exception as error:  # a decompressor raises anything on damaged bytes
-        if isinstance(error, OSError) and error.errno is not None:  # the disk's fault and not the file's
-            raise
-        raise UndiffuseError(f"expected an idx file, got a damaged one: {path.name}: {error}") from error
-    if longer or len(axes) < 4 * head[3] or target.stat().st_size != size:
+            axes = file.read(4 * head[3]) if looks_like_idx(head) else b""
+        if not axes or len(axes) < 4 * head[3]:
+            raise UndiffuseError(
+                f"expected an idx file, got {path.name}, which begins with {(head + axes).hex(' ') or 'nothing'}"
+            )
+        shape = tuple(int(length) for length in np.frombuffer(axes, ">u4"))
+        dtype = np.dtype(TYPES[head[2]])
+        size = dtype.itemsize * math.prod(shape)
+        unpack(file, size, target, path.name)
+        with intact("an idx file", path.name):
+            longer = file.read(1) != b""
+    if longer or target.stat().st_size != size:
         raise UndiffuseError(
             f"expected {path.name} to hold the {size} bytes of shape {shape} that its header claims, got "
             f"{'more' if longer else target.stat().st_size}"

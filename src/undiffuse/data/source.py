@@ -12,6 +12,7 @@ from typing import Protocol
 from undiffuse.data.archive import TarFile, ZipFile, decompressor
 from undiffuse.data.arrays import Arrays, NpyFile, NpzFile
 from undiffuse.data.builtin import BUILTIN, Digits
+from undiffuse.data.damage import intact
 from undiffuse.data.folder import Folder
 from undiffuse.data.idx import IdxFile, looks_like_idx
 from undiffuse.data.listing import looks_like_image
@@ -68,7 +69,6 @@ def _open_file(path: Path, name: str) -> Archive | ArraySource:
     try:
         with path.open("rb") as file:
             head = file.read(16)
-        packed = decompressor(path)(path)
     except OSError as error:
         raise UndiffuseError(f"expected a file that can be read, got {error.strerror} for {path}") from error
     if not head:
@@ -77,11 +77,8 @@ def _open_file(path: Path, name: str) -> Archive | ArraySource:
         return NpyFile(path, name)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return NpzFile(path, name) if _is_npz(path) else ZipFile(path, name)
-    try:
-        with packed:
-            unpacked = packed.read(tarfile.BLOCKSIZE)
-    except Exception as error:  # a decompressor raises anything on damaged bytes
-        raise UndiffuseError(f"expected a whole file, got a damaged one: {path}: {error}") from error
+    with intact("a whole file", str(path)), decompressor(path)(path) as packed:
+        unpacked = packed.read(tarfile.BLOCKSIZE)
     if looks_like_idx(unpacked):
         return IdxFile(path, name)
     if unpacked[257:262] == b"ustar" or path.suffix == ".tar":

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from undiffuse.data.folder import Folder
+from undiffuse.data.listing import Listing, list_images, looks_like_image, sort_classes
+from undiffuse.errors import UndiffuseError
+
+Write = Callable[[Path, dict[str, bytes]], Path]
+
+
+@pytest.fixture
+def listed(tmp_path: Path, write: Write) -> Callable[..., Listing]:
+    def list_(*names: str, **contents: bytes) -> Listing:
+        texts = {name.replace("__", "."): content for name, content in contents.items()}
+        return list_images(Folder(write(tmp_path / "source", {**dict.fromkeys(names, b"x"), **texts}), "source"))
+
+    return list_
+
+
+def test_first_level_folders_are_classes(listed: Callable[..., Listing]) -> None:
+    found = listed("cat/1.png", "cat/deep/2.png", "dog/3.jpg")
+    assert found.classes == {"cat/1.png": "cat", "cat/deep/2.png": "cat", "dog/3.jpg": "dog"}
+    assert found.images == ("cat/1.png", "cat/deep/2.png", "dog/3.jpg")
+
+
+@pytest.mark.parametrize(
+    "names", [("1.png", "2.png"), ("1.png", "cat/2.png"), ("photos/1.png", "photos/2.png"), ("a/b/1.png",)]
+)
+def test_images_at_the_top_or_in_one_wrapper_have_no_classes(
+    names: tuple[str, ...], listed: Callable[..., Listing]
+) -> None:
+    found = listed(*names)
+    assert found.classes == {}
+    assert set(found.images) == set(names)
+
+
+def test_a_wrapper_folder_is_looked_through(listed: Callable[..., Listing]) -> None:
+    found = listed("set/cat/1.png", "set/dog/2.png", "README.md", "set/notes.txt")
+    assert found.classes == {"set/cat/1.png": "cat", "set/dog/2.png": "dog"}
+    assert [name for name, _ in found.ignored] == ["README.md", "set/notes.txt"]
+
+
+def test_train_is_learnt_from_and_other_splits_are_set_aside_and_said(listed: Callable[..., Listing]) -> None:
+    found = listed("train/cat/1.png", "train/dog/2.png", "test/cat/3.png", "val/dog/4.png", "val/dog/5.png")
+    assert found.classes == {"train/cat/1.png": "cat", "train/dog/2.png": "dog"}
+    assert dict(found.ignored)["test/"].startswith("another split, set aside with 1 images; source/test names it")
+    assert "with 2 images" in dict(found.ignored)["val/"]
+
+
+def test_a_class_called_train_among_others_is_a_class(listed: Callable[..., Listing]) -> None:
+    assert set(listed("train/1.png", "bus/2.png").classes.values()) == {"train", "bus"}
+
+
+def test_splits_without_train_must_be_chosen_from(listed: Callable[..., Listing]) -> None:
+    with pytest.raises(UndiffuseError, match=r"type source/(test|val)"):
+        listed("test/1.png", "val/2.png")
+
+
+def test_what_no_one_takes_for_an_image_is_ignored_and_what_is_meant_as_data_is_refused(
+    listed: Callable[..., Listing],
+) -> None:
+    found = listed(
+        ".DS_Store", "__MACOSX/._1.png", "._2.png", "README", "a.txt", "film.mp4", "1.png", "more.zip", "x.npy"
+    )
+    assert found.images == ("1.png",)
+    assert {name for name, _ in found.ignored} == {
+        ".DS_Store",
+        "__MACOSX/._1.png",
+        "._2.png",
+        "README",
+        "a.txt",
+        "film.mp4",
+    }
+    assert {name for name, _ in found.refused} == {"more.zip", "x.npy"}
+
+
+def test_an_image_without_a_suffix_is_found_by_its_first_bytes(listed: Callable[..., Listing]) -> None:
+    assert listed("1.png", photo=b"\xff\xd8\xff\xe0rest").images == ("1.png", "photo")
+
+
+def test_metadata_jsonl_gives_classes_and_reports_what_does_not_match(listed: Callable[..., Listing]) -> None:
+    lines = b'{"file_name": "a/1.png", "label": "cat"}\n\n{"file_name": "./2.png", "label": 7}\n'
+    found = listed("a/1.png", "2.png", "3.png", metadata__jsonl=lines + b'{"file_name": "gone.png", "label": "dog"}\n')
+    assert found.classes == {"a/1.png": "cat", "2.png": "7"}
+    assert found.images == ("2.png", "a/1.png")
+    assert dict(found.refused) == {
+        "3.png": "has no class in metadata.jsonl",
+        "gone.png": "is named in metadata.jsonl but not there",
+    }
+
+
+def test_metadata_csv_with_class_and_byte_order_mark(listed: Callable[..., Listing]) -> None:
+    found = listed("1.png", "b/2.png", metadata__csv=b'\xef\xbb\xbffile_name,class\r\n1.png,"a, b"\r\nb\\2.png,c\r\n')
+    assert found.classes == {"1.png": "a, b", "b/2.png": "c"}
+    assert found.metadata == ("metadata.csv",)
+
+
+def test_metadata_beside_a_split_or_above_the_images(tmp_path: Path, write: Write) -> None:
+    inner = write(tmp_path / "x", {"train/1.png": b"x", "test/2.png": b"x"})
+    (inner / "train" / "metadata.csv").write_text("file_name,label\n1.png,cat\n")
+    assert list_images(Folder(inner, "x")).classes == {"train/1.png": "cat"}
+    above = write(tmp_path / "y", {"images/1.png": b"x"})
+    (above / "metadata.csv").write_text("file_name,label\nimages/1.png,dog\n")
+    assert list_images(Folder(above, "y")).classes == {"images/1.png": "dog"}
+
+
+def test_metadata_without_a_label_column_leaves_the_folders_to_speak(listed: Callable[..., Listing]) -> None:
+    found = listed("cat/1.png", "dog/2.png", metadata__csv=b"file_name,text\ncat/1.png,a cat\n")
+    assert set(found.classes.values()) == {"cat", "dog"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"file_name": "1.png", "label": "a"', "one record per line"),
+        (b'{"label": "a"}', "no.* in line 1"),
+        (b"[1, 2]", "line 1"),
+        (b'{"file_name": "1.png", "label": "a"}\n{"file_name": "1.png", "label": "b"}', "'a' and 'b' for '1.png'"),
+        (b'{"file_name": "1.png", "label": ["a", "b"]}', "one class per file"),
+        (b"\xff\xfe\x00", "UTF-8"),
+        (b"[" * 100_000, "one record per line"),
+    ],
+)
+def test_bad_metadata_is_one_sentence(content: bytes, said: str, listed: Callable[..., Listing]) -> None:
+    with pytest.raises(UndiffuseError, match=said.replace("no.*", ".*none")):
+        listed("1.png", metadata__jsonl=content)
+
+
+def test_two_metadata_files_are_an_error(listed: Callable[..., Listing]) -> None:
+    with pytest.raises(UndiffuseError, match="one metadata file"):
+        listed("1.png", metadata__jsonl=b"", metadata__csv=b"")
+
+
+def test_a_loop_of_links_ends_and_linked_folders_are_followed(tmp_path: Path, write: Write) -> None:
+    source = write(tmp_path / "s", {"a/1.png": b"x"})
+    (source / "a" / "loop").symlink_to(source)
+    (source / "b").symlink_to(write(tmp_path / "elsewhere", {"2.png": b"x"}))
+    (source / "broken.png").symlink_to(tmp_path / "nothing")
+    found = list_images(Folder(source, "s"))
+    assert found.images == ("a/1.png", "b/2.png")
+    assert [name for name, _ in found.refused] == ["broken.png"]
+
+
+def test_numbered_classes_are_in_the_order_of_numbers() -> None:
+    assert sort_classes(["10", "9", "2", "9"]) == ("2", "9", "10")
+    assert sort_classes(["b", "10", "9"]) == ("10", "9", "b")
+
+
+def test_text_is_not_taken_for_an_image() -> None:
+    assert not any(map(looks_like_image, (b"", b"P", b"BMW is a make of car", b"Plain text", b"II and a half")))
+    assert looks_like_image(b"P6\n3 3\n255\n")
+    assert looks_like_image(b"RIFF\x10\0\0\0WEBPVP8 ")

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from undiffuse.data.dataset import Dataset
+from undiffuse.data.report import contact_sheet, describe, find_duplicates
+
+Open = Callable[..., Dataset]
+
+
+def test_the_summary_says_what_was_found(tmp_path: Path, opened: Open, pictures: Any, write: Any) -> None:
+    files = {**pictures(30, "cat/"), **pictures(10, "dog/"), "notes.txt": b"", "cat/bad.png": b""}
+    files["dog/copy.png"] = files["cat/0003.png"]
+    text = describe(opened(write(tmp_path / "pets", files)))
+    for said in (
+        "pets: 41 images",
+        "6 x 5 (height x width), RGB, 8 bits",
+        "0 .. 255 in the data becomes -1 .. +1",
+        "2: cat 30, dog 11",
+        "1 exact: dog/copy.png = cat/0003.png",
+        "refused     1",
+        "1 x is empty (0 bytes): cat/bad.png",
+        "1 x not an image: notes.txt",
+        "refused.txt",
+    ):
+        assert said in text
+
+
+def test_moments_are_given_in_the_datas_units_and_the_models(tmp_path: Path, opened: Open) -> None:
+    np.save(tmp_path / "a.npy", np.array([0, 255] * 8, np.uint8).reshape(2, 2, 4))
+    text = describe(opened(tmp_path / "a.npy"))
+    assert "127.5 in the data, 0 in the model" in text
+    assert "127.5 in the data, 1 in the model" in text
+
+
+def test_exact_duplicates_are_counted(tmp_path: Path, opened: Open, rng: np.random.Generator) -> None:
+    images = rng.integers(0, 256, (6, 4, 5), dtype=np.uint8)
+    images[3] = images[5] = images[0]
+    images[4] = images[2]
+    images[4, 0, 0] ^= 1
+    np.save(tmp_path / "a.npy", images)
+    found = find_duplicates(opened(tmp_path / "a.npy"))
+    assert (found.count, found.examples) == (2, ((0, 3), (0, 5)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "note"),
+    [
+        ((3, 8, 8), "uint8", ""),
+        ((100, 28, 20), "uint8", ""),
+        ((5, 300, 200, 3), "uint8", ""),
+        ((2, 8, 8, 4), "uint8", ""),
+        ((2, 9, 9, 2), "uint8", "the first of 2 channels"),
+        ((2, 9, 9, 6), "float32", "the first of 6 channels"),
+        ((2, 9, 9), "uint16", "0 .. 65535 shown as 0 .. 255"),
+        ((2, 90), "float32", "signals drawn as bands"),
+        ((2, 9, 9, 9, 1), "uint8", "the middle slice"),
+        ((2, 2000, 3, 1), "uint8", ""),
+    ],
+)
+def test_every_kind_of_data_has_a_contact_sheet(
+    shape: tuple[int, ...], dtype: str, note: str, tmp_path: Path, opened: Open, rng: np.random.Generator
+) -> None:
+    np.save(tmp_path / "a.npy", rng.integers(0, 200, shape).astype(dtype))
+    dataset = opened(tmp_path / "a.npy")
+    sheet = contact_sheet(dataset)
+    assert sheet.mode == "RGB"
+    assert max(sheet.size) < 1200
+    assert len(np.unique(np.asarray(sheet))) > 20
+    assert note in describe(dataset)
+
+
+def test_a_tile_shows_its_pixels(tmp_path: Path, opened: Open) -> None:
+    pixels = np.zeros((1, 8, 8, 3), np.uint8)
+    pixels[0, 0, 0] = (255, 0, 0)
+    np.save(tmp_path / "a.npy", pixels)
+    sheet = np.asarray(contact_sheet(opened(tmp_path / "a.npy")))
+    assert sheet[6, 6].tolist() == [255, 0, 0]
+    assert sheet[60, 60].tolist() == [0, 0, 0]
+    assert sheet[1, 1].tolist() == [255, 255, 255]
+
+
+def test_captions_take_any_script(tmp_path: Path, opened: Open, pictures: Any, write: Any) -> None:
+    sheet = contact_sheet(opened(write(tmp_path / "a", {**pictures(2, "猫/"), **pictures(2, "chien-été/")})))
+    assert isinstance(sheet, Image.Image)
