@@ -83,6 +83,11 @@ def test_ho2020_follows_appendix_b(
     assert config.diffusion.parameterization == "epsilon"
 
 
+def test_ho2020_samples_cifar10_with_the_large_variance_and_faces_with_the_small() -> None:
+    assert RECIPES["ho2020-cifar10"].sampling.variance == "large"
+    assert RECIPES["ho2020-celebahq256"].sampling.variance == "small"
+
+
 @pytest.mark.parametrize("name", ["ho2020-cifar10", "ho2020-celebahq256"])
 @pytest.mark.parametrize("shape", [(1, 32, 32), (3, 28, 28), (3, 32)])
 def test_ho2020_refuses_data_of_another_shape(name: str, shape: tuple[int, ...]) -> None:

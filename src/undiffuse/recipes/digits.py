@@ -9,6 +9,7 @@ from undiffuse.config import (
     LoopConfig,
     ObjectiveConfig,
     OptimizerConfig,
+    SampleConfig,
     TrainConfig,
     UNetConfig,
 )
@@ -47,5 +48,6 @@ DIGITS = Recipe(
     description="The demo: 5,000 handwritten digits of 28 x 28 pixels.",
     needs="Four minutes on two CPU cores.",
     reached="Preliminary; being measured.",
+    sampling=SampleConfig(sampler="ddpm", steps=50, variance="small"),
     build=digits,
 )

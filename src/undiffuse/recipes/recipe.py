@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from undiffuse.config import TrainConfig
+from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.data.info import DataInfo
 
 
@@ -21,5 +21,7 @@ class Recipe:
     """Data, time and hardware; a figure says who measured it."""
     reached: str
     """Quality, with everything that a figure needs beside it; a figure says who measured it."""
+    sampling: SampleConfig
+    """How to draw from what it trained; where ``reached`` holds figures, they were reached with this."""
     build: Callable[[DataInfo], TrainConfig]
     """The settings for a data set; raises UndiffuseError for data that the recipe is not for."""

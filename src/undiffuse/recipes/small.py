@@ -11,6 +11,7 @@ from undiffuse.config import (
     LoopConfig,
     ObjectiveConfig,
     OptimizerConfig,
+    SampleConfig,
     TrainConfig,
     UNetConfig,
 )
@@ -79,5 +80,6 @@ SMALL = Recipe(
     description="Any small data set of 1, 2 or 3 dimensions: sizes from its shape and its count.",
     needs="An hour on any device; --minutes, --steps or --images sets another budget.",
     reached="Depends on the data; not measured.",
+    sampling=SampleConfig(),
     build=small,
 )
