@@ -163,11 +163,10 @@ def test_a_gradient_that_is_not_finite_under_a_finite_loss_is_skipped(data, sett
 def test_ten_in_a_row_stop_and_name_the_input(data, settings):
     learner, task = pieces(settings(), data, total=40)
     before = weights_of(learner)
-    steps = []
+    steps = training(poison(task, range(40)), learner)
+    assert [next(steps).step for _ in range(PATIENCE)] == list(range(1, 11))
     with pytest.raises(NonFiniteError, match="the input of the network") as caught:
-        for result in training(poison(task, range(40)), learner):
-            steps.append(result.step)  # noqa: PERF401 - the steps before the error are wanted
-    assert steps == list(range(1, PATIENCE + 1))
+        next(steps)
     assert "step 10 was the 10th in a row" in str(caught.value)
     assert equal(weights_of(learner), before)
 

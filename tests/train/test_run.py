@@ -52,6 +52,14 @@ def stop_after(step, monkeypatch):
     monkeypatch.setattr(api, "carry_out", carry_out)
 
 
+def go_on(folder, config, data, console):
+    """Start the run, or resume it where it is there."""
+    if folder.exists():
+        resume_run(folder, dataset=data, console=console)
+    else:
+        start_run(config, data, folder, console=console)
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     import tiny
@@ -83,12 +91,10 @@ def test_every_stop_in_one_run_still_ends_in_the_same_bits(
 ):
     folder = tmp_path / "run"
     for step in (2, 3, 7, 10):
-        with monkeypatch.context() as patch, pytest.raises(StoppedError):
+        with monkeypatch.context() as patch:
             stop_after(step, patch)
-            if step == 2:
-                start_run(settings(), data, folder, console=console)
-            else:
-                resume_run(folder, dataset=data, console=console)
+            with pytest.raises(StoppedError):
+                go_on(folder, settings(), data, console)
     resume_run(folder, dataset=data, console=console)
     assert lines(folder) == lines(uninterrupted)
     assert hashes(folder) == hashes(uninterrupted)
@@ -98,9 +104,10 @@ def test_a_torn_checkpoint_is_reported_and_the_one_before_gives_the_same_end(
     uninterrupted, data, settings, console, tmp_path, monkeypatch
 ):
     folder = tmp_path / "run"
-    with monkeypatch.context() as patch, pytest.raises(StoppedError):
+    with monkeypatch.context() as patch:
         stop_after(7, patch)
-        start_run(settings(), data, folder, console=console)
+        with pytest.raises(StoppedError):
+            start_run(settings(), data, folder, console=console)
     torn = folder / "checkpoints" / "step-00000007" / "optimizer.safetensors"
     torn.write_bytes(torn.read_bytes()[:-100])
     resume_run(folder, dataset=data, console=console)
@@ -184,7 +191,7 @@ def test_a_run_in_use_is_refused_by_process_id(data, settings, console, tmp_path
 
 def test_a_new_run_in_a_used_folder_is_refused(data, settings, console, tmp_path):
     start_run(settings(steps=1), data, tmp_path / "run", console=console)
-    with pytest.raises(UndiffuseError, match="holds a run already.*--resume.*--name"):
+    with pytest.raises(UndiffuseError, match=r"holds a run already.*--resume.*--name"):
         start_run(settings(steps=1), data, tmp_path / "run", console=console)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("precious")
@@ -194,7 +201,7 @@ def test_a_new_run_in_a_used_folder_is_refused(data, settings, console, tmp_path
 
 
 def test_a_run_that_never_began_leaves_its_name_free(data, settings, console, tmp_path):
-    with pytest.raises(UndiffuseError, match="singular|epsilon"):
+    with pytest.raises(UndiffuseError, match=r"singular|epsilon"):
         start_run(settings(zero_terminal_snr=True), data, tmp_path / "run", console=console)
     assert not (tmp_path / "run").exists()
     with pytest.raises(UndiffuseError, match="'lr' must be more than 0"):
@@ -205,9 +212,9 @@ def test_a_run_that_never_began_leaves_its_name_free(data, settings, console, tm
 def test_nothing_to_resume_is_an_error(data, console, tmp_path):
     with pytest.raises(UndiffuseError, match="nothing to resume"):
         resume_run(tmp_path / "none", dataset=data, console=console)
-    with pytest.raises(UndiffuseError, match="no run .* to resume"):
+    with pytest.raises(UndiffuseError, match=r"no run .* to resume"):
         undiffuse.train(name="none", runs=tmp_path, resume=True)
-    with pytest.raises(UndiffuseError, match="no run .* to resume"):
+    with pytest.raises(UndiffuseError, match=r"no run .* to resume"):
         undiffuse.train(runs=tmp_path, resume=True)
 
 
@@ -278,7 +285,7 @@ def test_a_disk_that_fills_up_stops_the_run_in_one_sentence(data, settings, cons
         real(source, target)
 
     monkeypatch.setattr(os, "rename", rename)
-    with pytest.raises(UndiffuseError, match="No space left on device.*--resume"):
+    with pytest.raises(UndiffuseError, match=r"No space left on device.*--resume"):
         start_run(settings(keep=0), data, tmp_path / "run", console=console)
     assert [p.name for p in checkpoints(tmp_path / "run" / "checkpoints")] == ["step-00000000", "step-00000003"]
 
@@ -294,9 +301,10 @@ def test_a_signal_while_samples_are_drawn_stops_at_once_and_the_grid_is_drawn_on
         os.kill(os.getpid(), signal.SIGINT)
         return real(images)
 
-    with monkeypatch.context() as patch, pytest.raises(StoppedError, match="stopped at step 5") as caught:
+    with monkeypatch.context() as patch:
         patch.setattr(previews, "grid", grid)
-        start_run(settings(), data, folder, console=console)
+        with pytest.raises(StoppedError, match="stopped at step 5") as caught:
+            start_run(settings(), data, folder, console=console)
     assert caught.value.status == 130
     assert not (folder / "samples" / "step-00000005.png").exists()
     resume_run(folder, dataset=data, console=console)

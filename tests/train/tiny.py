@@ -29,7 +29,7 @@ def tiny_data(fingerprint: str = "tiny") -> TinyData:
 
 
 def tiny_settings(**flat: Any) -> TrainConfig:
-    """Twelve steps of a U-Net with one level, with dropout and flips, a log line every two and a checkpoint every three."""
+    """Twelve steps of a U-Net with one level, dropout and flips; a log line every two, a checkpoint every three."""
     small = {
         "base": 8,
         "multipliers": (1,),

@@ -87,8 +87,9 @@ class MetricsFile:
     """
 
     def __init__(self, path: Path, step: int, window: tuple[float, ...], every: int, total: int, t_max: float) -> None:
+        path.touch()
         truncate_after(path, step)
-        self._file = path.open("a", encoding="utf-8")
+        self._path = path
         self._every, self._total, self._t_max = every, total, t_max
         self._seconds = self._loading = 0.0
         self._images = 0
@@ -116,21 +117,17 @@ class MetricsFile:
 
     def write(self, line: dict[str, Any]) -> None:
         """Append one line; it has a "step"."""
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
 
     def sync(self) -> None:
         """Wait until the disk has the lines: a checkpoint must not outlive the lines before it."""
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()
+        with self._path.open("ab") as file:
+            os.fsync(file.fileno())
 
 
 def truncate_after(path: Path, step: int) -> None:
     """Cut off the lines of later steps, and a last line that was half written."""
-    if not path.exists():
-        return
     with path.open("r+b") as file:
         kept = 0
         for line in file:

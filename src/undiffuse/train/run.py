@@ -90,7 +90,7 @@ def claim(path: Path) -> RunFolder:
     except OSError as error:
         raise UndiffuseError(f"cannot make the run's folder {path}: {error.strerror}; choose another --name") from None
     if used and checkpoints(path / "checkpoints"):
-        raise UndiffuseError(f"{path} holds a run already: go on with it by --resume, or choose another --name")
+        raise UndiffuseError(f"{path} holds a run already: go on with it by --resume {path}, or choose another --name")
     if used:
         raise UndiffuseError(f"{path} is not empty and holds no checkpoint: delete it, or choose another --name")
     return RunFolder(path)

@@ -92,7 +92,7 @@ def carry_out(
                 if interrupts.requested is not None and result.step < total:
                     raise StoppedError(
                         f"stopped at step {result.step:,} of {total:,}, saved in {writer.last}; "
-                        f"go on with --resume --name {run.path.name}",
+                        f"go on with: undiffuse train --resume {run.path}",
                         interrupts.requested,
                     )
     except NonFiniteError as error:
@@ -108,7 +108,6 @@ def carry_out(
         ) from error
     finally:
         console.close()
-        metrics.close()
     console.say(f"trained to step {total:,} in {duration(time.monotonic() - began)}")
 
 
