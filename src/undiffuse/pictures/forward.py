@@ -6,6 +6,7 @@ fades in instead of flickering. Each frame alone is a fair draw from q(x_t | x0)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -17,9 +18,12 @@ from undiffuse.data.info import DataInfo
 from undiffuse.data.values import decode
 from undiffuse.gaussian import Marginal, q_sample
 from undiffuse.pictures.frame import Frame
-from undiffuse.pictures.grid import grid, to_image
+from undiffuse.pictures.grid import default_scale, grid, to_image
 from undiffuse.schedule import Schedule
 from undiffuse.seeds import generator
+
+LEAST = 224
+"""Pixels: width of a grid that stands alone."""
 
 
 def forward_frames(
@@ -54,5 +58,13 @@ def caption(t: float, q_t: Marginal) -> str:
 
 
 def model_grid(x: Float[Tensor, "batch *shape"], info: DataInfo, columns: int | None = None) -> Image.Image:
-    """A grid of pictures out of model space; values outside [-1, 1] are clipped, as a screen does."""
-    return grid([to_image(array, info) for array in decode(x, info)], columns=columns)
+    """A grid of pictures out of model space; values outside [-1, 1] are clipped, as a screen does.
+
+    Without ``columns`` it is about square, and few small pictures are enlarged until it is `LEAST` pixels wide.
+    """
+    images = [to_image(array, info) for array in decode(x, info)]
+    if columns is not None:
+        return grid(images, columns)
+    columns = math.ceil(math.sqrt(len(images)))
+    width, height = images[0].size
+    return grid(images, columns, scale=max(default_scale(width, height), LEAST // (columns * width)))

@@ -11,6 +11,8 @@ from undiffuse.pictures.strip import evenly, flatten, strip
 
 INK, PAPER = (51, 60, 72), (255, 255, 255)
 CAPTION_SIZE = 12
+SMALLEST = 9
+"""Letters smaller than this cannot be read; then a caption takes several lines."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,15 @@ class Frame:
 
 
 def film(frames: Sequence[Frame]) -> list[Image.Image]:
-    """The frames of a moving picture, with their captions below."""
-    return [_captioned(frame) for frame in frames]
+    """The frames of a moving picture, all of one size, with their captions below: on one line where there is room."""
+    if not any(frame.caption for frame in frames):
+        return [frame.image for frame in frames]
+    width = frames[0].image.width - 8
+    captions = [frame.caption.replace("\n", "    ") for frame in frames]
+    if _fitting_size(captions, width) < SMALLEST:
+        captions = [frame.caption for frame in frames]
+    font = ImageFont.load_default(_fitting_size(captions, width))
+    return [_captioned(frame.image, caption, font) for frame, caption in zip(frames, captions, strict=True)]
 
 
 def film_strip(frames: Sequence[Frame], count: int = 8) -> Image.Image:
@@ -35,15 +44,17 @@ def film_strip(frames: Sequence[Frame], count: int = 8) -> Image.Image:
     return strip([frame.image for frame in chosen], captions if any(captions) else ())
 
 
-def _captioned(frame: Frame) -> Image.Image:
-    """The picture with its caption on one line below it, in a smaller size where it would not fit."""
-    if not frame.caption:
-        return frame.image
-    image, words = flatten(frame.image), "    ".join(frame.caption.splitlines())
+def _fitting_size(captions: Sequence[str], width: int) -> float:
+    """The size of letters, at most `CAPTION_SIZE`, at which the longest line fits."""
     font = ImageFont.load_default(CAPTION_SIZE)
-    if (needed := font.getlength(words)) > image.width - 8:
-        font = ImageFont.load_default(max(6.0, CAPTION_SIZE * (image.width - 8) / needed))
-    sheet = Image.new("RGB", (image.width, image.height + 2 * CAPTION_SIZE), PAPER)
-    sheet.paste(image, (0, 0))
-    ImageDraw.Draw(sheet).text((image.width / 2, image.height + CAPTION_SIZE), words, INK, font, "mm")
+    longest = max(font.getlength(line) for caption in captions for line in caption.splitlines())
+    return min(CAPTION_SIZE, CAPTION_SIZE * width / longest)
+
+
+def _captioned(image: Image.Image, caption: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> Image.Image:
+    height = (caption.count("\n") + 1) * (CAPTION_SIZE + 4) + 8
+    sheet = Image.new("RGB", (image.width, image.height + height), PAPER)
+    sheet.paste(flatten(image), (0, 0))
+    draw = ImageDraw.Draw(sheet)
+    draw.multiline_text((image.width / 2, image.height + height / 2), caption, INK, font, "mm", align="center")
     return sheet
