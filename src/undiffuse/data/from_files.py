@@ -59,58 +59,77 @@ def write_images(
     Raises:
         UndiffuseError: the images do not agree and no option says what to do; too many are bad; none are left.
     """
-    hidden = None if bar else True
-    refused = list(listing.refused)
     with quiet_pillow():
-        with tqdm(total=len(listing.images), desc="Looking", unit="file", disable=hidden, leave=False) as progress:
-            headers = _survey(files, listing, refused, progress.update)
+        headers, unreadable = _survey(files, listing, bar)
+        refused = [*listing.refused, *unreadable]
         _check_bad(files.name, len(headers), refused, listing)
         target = _agree(files.name, headers, config, size)
-        need_space(
-            folder, len(headers) * target.height * target.width * target.channels * np.dtype(target.dtype).itemsize
-        )
-
-        def convert(job: tuple[str, bytes | UnreadableError]) -> tuple[str, NDArray[Any] | UnreadableError]:
-            name, data = job
-            if isinstance(data, UnreadableError):
-                return name, data
-            try:
-                return name, _convert(data, target, config, size)
-            except UnreadableError as error:
-                return name, error
-
-        names = []
-        mean_pixels = sum(header.height * header.width for header in headers.values()) / len(headers)
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        with (
-            RowWriter(folder / "images.npy", target.dtype, (target.channels, target.height, target.width)) as rows,
-            tqdm(total=len(headers), desc="Preparing", unit="image", disable=hidden, leave=False) as progress,
-        ):
-            jobs = _read_all(files, headers)
-            for name, image in _ordered_map(convert, jobs, workers if mean_pixels > _WORTH_THREADS else 1):
-                if isinstance(image, UnreadableError):
-                    refused.append((name, str(image)))
-                else:
-                    rows.write(np.moveaxis(image, -1, 0)[None])
-                    names.append(name)
-                progress.update()
+        values = len(headers) * target.height * target.width * target.channels
+        need_space(folder, values * np.dtype(target.dtype).itemsize)
+        names, undecodable = _write(files, headers, target, config, size, folder / "images.npy", bar)
+    refused += undecodable
     _check_bad(files.name, len(names), refused, listing)
     return names, tuple(refused)
 
 
-def _survey(files: Files, listing: Listing, refused: list[Refusal], advance: Callable[[], object]) -> dict[str, Header]:
-    """Headers of the listed images that have a readable one; the others are added to ``refused``."""
-    wanted, headers = set(listing.images), dict[str, Header]()
-    for entry in files.entries():
-        if isinstance(entry, tuple) or entry.name not in wanted or entry.name in headers:
-            continue
+def _survey(files: Files, listing: Listing, bar: bool) -> tuple[dict[str, Header], list[Refusal]]:
+    """Headers of the listed images by name, and the images without a readable one."""
+    waiting, headers, refused = set(listing.images), dict[str, Header](), list[Refusal]()
+    with tqdm(total=len(waiting), desc="Looking", unit="file", disable=None if bar else True, leave=False) as progress:
+        for entry in files.entries():
+            if isinstance(entry, tuple) or entry.name not in waiting:
+                continue
+            waiting.discard(entry.name)  # a second member of the same name is not looked at
+            try:
+                headers[entry.name] = _header(entry)
+            except UnreadableError as error:
+                refused.append((entry.name, str(error)))
+            progress.update()
+    return headers, refused
+
+
+def _write(
+    files: Files,
+    headers: dict[str, Header],
+    target: Target,
+    config: DataConfig,
+    size: tuple[int, int] | None,
+    path: Path,
+    bar: bool,
+) -> tuple[list[str], list[Refusal]]:
+    """Decode, convert and write; names of what was written, and what could not be."""
+
+    def convert(job: tuple[str, bytes | UnreadableError]) -> tuple[str, NDArray[Any] | UnreadableError]:
+        name, data = job
+        if isinstance(data, UnreadableError):
+            return name, data
         try:
-            headers[entry.name] = _header(entry)
+            return name, _convert(data, target, config, size)
         except UnreadableError as error:
-            refused.append((entry.name, str(error)))
-            wanted.discard(entry.name)
-        advance()
-    return headers
+            return name, error
+
+    names, refused = list[str](), list[Refusal]()
+    mean_pixels = sum(header.height * header.width for header in headers.values()) / len(headers)
+    workers = _cores() if mean_pixels > _WORTH_THREADS else 1
+    with (
+        RowWriter(path, target.dtype, (target.channels, target.height, target.width)) as rows,
+        tqdm(
+            total=len(headers), desc="Preparing", unit="image", disable=None if bar else True, leave=False
+        ) as progress,
+    ):
+        for name, image in _ordered_map(convert, _read_all(files, headers), workers):
+            if isinstance(image, UnreadableError):
+                refused.append((name, str(image)))
+            else:
+                rows.write(np.moveaxis(image, -1, 0)[None])
+                names.append(name)
+            progress.update()
+    return names, refused
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _header(entry: Entry) -> Header:

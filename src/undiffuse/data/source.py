@@ -42,6 +42,8 @@ def open_source(source: str) -> Folder | Archive | ArraySource:
     """
     if source in BUILTIN:
         return Digits()
+    if not source:  # Path("") would be the current folder
+        raise UndiffuseError("expected a folder, a file or a built-in name, got ''; '.' is the current folder")
     path = Path(source).expanduser()
     name = path.name or path.resolve().name
     if path.is_dir():
