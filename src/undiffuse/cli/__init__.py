@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TextIO
 
 from undiffuse import __version__
-from undiffuse.cli.options import Parser
+from undiffuse.cli.parser import Parser
 from undiffuse.errors import UndiffuseError, perhaps
 
 COMMANDS = {

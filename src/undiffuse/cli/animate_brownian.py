@@ -6,7 +6,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from undiffuse.cli.animation import add_animation, save
-from undiffuse.cli.options import Parser, number, whole
+from undiffuse.cli.parser import Parser
+from undiffuse.cli.values import number, whole
 
 
 def configure(parser: Parser) -> None:

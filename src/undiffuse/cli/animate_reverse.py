@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from undiffuse.cli.animation import add_animation, save
-from undiffuse.cli.options import Parser, add_fields, whole
+from undiffuse.cli.options import add_fields
+from undiffuse.cli.parser import Parser
+from undiffuse.cli.values import whole
 from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError
 

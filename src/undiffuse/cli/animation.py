@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from undiffuse.cli.options import Parser, whole
+from undiffuse.cli.parser import Parser
+from undiffuse.cli.values import whole
 
 if TYPE_CHECKING:
     from undiffuse.pictures.frame import Frame

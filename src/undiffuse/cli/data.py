@@ -5,7 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from undiffuse.cli.options import Parser, add_fields
+from undiffuse.cli.options import add_fields
+from undiffuse.cli.parser import Parser
 from undiffuse.config import DataConfig
 
 

@@ -11,7 +11,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from undiffuse.cli.options import Parser
+from undiffuse.cli.parser import Parser
 
 PARTS = ("torch", "numpy", "pillow", "safetensors", "jaxtyping", "pyyaml", "tqdm")
 OPTIONAL = {"av": ("MP4 films", "pip install 'undiffuse[video]'")}
@@ -73,6 +73,7 @@ def devices() -> list[tuple[str, str]]:
 
 def memory() -> int:
     """Bytes of main memory, 0 where the system does not say."""
-    if "SC_PHYS_PAGES" not in os.sysconf_names:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
         return 0
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

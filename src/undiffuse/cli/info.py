@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from undiffuse.cli.options import Parser, show
+from undiffuse.cli.parser import Parser
+from undiffuse.cli.values import show
 from undiffuse.errors import UndiffuseError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from undiffuse.cli.options import Parser
+from undiffuse.cli.parser import Parser
 
 
 def configure(parser: Parser) -> None:

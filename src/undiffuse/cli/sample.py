@@ -13,7 +13,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from undiffuse.cli.options import Parser, add_fields, whole
+from undiffuse.cli.options import add_fields
+from undiffuse.cli.parser import Parser
+from undiffuse.cli.values import whole
 from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError
 

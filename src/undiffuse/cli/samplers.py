@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from argparse import Namespace
 
-from undiffuse.cli.options import Parser
+from undiffuse.cli.parser import Parser
 
 
 def configure(parser: Parser) -> None:

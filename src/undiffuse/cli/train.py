@@ -15,7 +15,8 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from undiffuse.cli.options import Parser, add_fields
+from undiffuse.cli.options import add_fields
+from undiffuse.cli.parser import Parser
 from undiffuse.config import TrainConfig
 from undiffuse.errors import UndiffuseError
 

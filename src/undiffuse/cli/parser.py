@@ -1,0 +1,89 @@
+"""An argparse parser whose errors are one sentence, and which gives back only what was typed."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from undiffuse.errors import UndiffuseError, perhaps
+
+NUMBER = re.compile(r"[-+]?[\d.][\d.,e+-]*", re.IGNORECASE)
+SENTENCES = (
+    (r"^argument (?:-\w/)?([^\s/]+)\S*: expected one argument$", r"\1 needs a value after it"),
+    (r"^argument (?:-\w/)?([^\s/]+)\S*: ignored explicit argument (.*)$", r"\1 takes no value, so not \2"),
+    (r"^unrecognized arguments: (.*)$", r"There is no place for '\1'"),
+    (r"^the following arguments are required: (.*)$", r"This needs \1"),
+)
+"""argparse's messages as sentences of ours."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser that raises one-sentence errors and gives back only what was typed."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            argument_default=argparse.SUPPRESS,
+            allow_abbrev=False,
+            add_help=False,
+            formatter_class=_Formatter,
+        )
+        self._positionals.title = "arguments"
+        self.lists: set[str] = set()
+        """Options that take lists of numbers; see `_join_lists`."""
+
+    def error(self, message: str) -> NoReturn:
+        for pattern, words in SENTENCES:
+            message = re.sub(pattern, words, message)
+        raise UndiffuseError(f"{message}; see {self.prog} --help")
+
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+        """What was typed.
+
+        Raises:
+            UndiffuseError: an option that there is not, a value that cannot be, or an argument too few or too many.
+        """
+        for word in argv:
+            self._check_known(word)
+        return self.parse_args(self._join_lists(argv))
+
+    def _check_known(self, word: str) -> None:
+        """Misspelt options first: argparse would complain of what is missing because of them."""
+        if not word.startswith("-") or word == "-" or NUMBER.fullmatch(word):
+            return
+        name = word.split("=")[0] if word.startswith("--") else word[:2]
+        if name not in self._option_string_actions:
+            long = [known for known in self._option_string_actions if known.startswith("--")]
+            close = perhaps(name, long)
+            # The list of all options would be no sentence.
+            hint = close if "perhaps" in close else f"; see {self.prog} --help"
+            raise UndiffuseError(f"{self.prog} has no option '{name}'{hint}")
+
+    def _join_lists(self, argv: Sequence[str]) -> list[str]:
+        """``--size 64 96`` becomes ``--size 64,96``, so that a list ends where its numbers end."""
+        joined: list[str] = []
+        inside = False
+        for word in argv:
+            if inside and NUMBER.fullmatch(word) and NUMBER.fullmatch(joined[-1]):
+                joined[-1] += f",{word}"
+                continue
+            # A list's option itself is followed by its first value, which the next turn may extend.
+            inside = word in self.lists or (inside and joined[-1] in self.lists)
+            joined.append(word)
+        return joined
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Options and their help in two columns of a width that reads well."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=110)
+
+    def add_usage(self, usage: str | None, actions: Any, groups: Any, prefix: str | None = None) -> None:
+        """Arguments one by one, options as [OPTIONS]: sixty options in brackets tell nobody anything."""
+        arguments = [action for action in actions if not action.option_strings]
+        words = [f"[{a.dest}]" if a.nargs == "?" else a.dest for a in arguments]
+        super().add_usage(" ".join(["%(prog)s", *words, "[OPTIONS]"]), [], [], prefix)
