@@ -17,6 +17,7 @@ import pytest
 from undiffuse.data import cache as cache_module
 from undiffuse.data import dataset as dataset_module
 from undiffuse.data import digest as digest_module
+from undiffuse.data import prepare as prepare_module
 from undiffuse.data.cache import new_entry
 from undiffuse.data.dataset import Dataset, RowWriter
 from undiffuse.data.digest import DigestIndex
@@ -100,6 +101,24 @@ def test_the_second_of_two_preparations_uses_the_firsts(tmp_path: Path) -> None:
             (fast / "who").write_text("fast")
     assert (place / "who").read_text() == "fast"
     assert [path.name for path in tmp_path.iterdir()] == ["entry"]
+
+
+def test_an_entry_that_another_process_publishes_meanwhile_is_not_discarded(
+    folder: Path, opened: Open, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = prepare_module.read_dataset
+    published: list[os.stat_result] = []
+
+    def look_too_early(place: Path, name: str) -> Dataset | None:
+        found = look(place, name)
+        if not published:
+            monkeypatch.setattr(prepare_module, "read_dataset", look)
+            published.append(opened(folder).path.stat())
+        return found
+
+    monkeypatch.setattr(prepare_module, "read_dataset", look_too_early)
+    assert opened(folder).path.stat().st_ino == published[0].st_ino
+    assert drafts(cache) == []
 
 
 def test_two_processes_at_once_agree(folder: Path, cache: Path) -> None:

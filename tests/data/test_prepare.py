@@ -290,7 +290,7 @@ def test_progress_is_silent_where_there_is_no_terminal_but_for_refused_files(
     prepare(DataConfig(source=str(folder)), cache)
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("1 files refused; see ")
+    assert err.startswith("1 refused; see ")
 
 
 def test_the_default_cache_is_the_environments(

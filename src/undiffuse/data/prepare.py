@@ -51,19 +51,18 @@ def prepare(config: DataConfig, cache: Path | None = None, progress: bool = True
     listing = list_images(source) if isinstance(source, Folder) else None
     key = _key(source, listing, config, size, root)
     place = root / "prepared" / key[:32]
-    dataset = read_dataset(place, source.name)
-    if dataset is None:
-        discard(place)
+    for _ in range(3):  # make, read; and once more if another process cleared our entry away with a damaged one
+        damaged = place.exists()  # asked before the look inside, for another process may publish a good one at any time
+        dataset = read_dataset(place, source.name)
+        if dataset is not None:
+            if progress and dataset.refused:
+                print(f"{len(dataset.refused)} refused; see {dataset.path / 'refused.txt'}", file=sys.stderr)
+            return dataset
+        if damaged:
+            discard(place)
         with new_entry(place) as draft:
             _prepare(source, listing, config, size, key, draft, progress)
-        dataset = read_dataset(place, source.name)
-    if dataset is None:
-        raise UndiffuseError(
-            f"expected to read back what was just written to {place}, got a damaged entry; check the disk"
-        )
-    if progress and dataset.refused:
-        print(f"{len(dataset.refused)} files refused; see {dataset.path / 'refused.txt'}", file=sys.stderr)
-    return dataset
+    raise UndiffuseError(f"expected to read back what was just written to {place}, got a damaged entry; check the disk")
 
 
 def _size(config: DataConfig) -> tuple[int, int] | None:
