@@ -155,7 +155,8 @@ def contact_sheet(dataset: Dataset) -> Image.Image:
     note = _view_note(info)
     gap = 4
     footer = 18 if note else 0
-    sheet = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + caption + gap) + gap + footer), "white")
+    breadth = max(columns * (width + gap) + gap, 6 * len(note) + 2 * gap)  # a letter is 6 pixels wide
+    sheet = Image.new("RGB", (breadth, rows * (height + caption + gap) + gap + footer), "white")
     draw = ImageDraw.Draw(sheet)
     for place, (index, tile) in enumerate(zip(shown.tolist(), tiles, strict=True)):
         left, top = gap + place % columns * (width + gap), gap + place // columns * (height + caption + gap)
