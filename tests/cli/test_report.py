@@ -37,11 +37,11 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.sources += [value or "" for name, value in attrs if name in ("src", "href", "srcset")]
-        if tag not in ("meta", "img", "line", "polyline"):
+        if tag not in ("meta", "img", "line", "polyline", "circle"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        if tag not in ("line", "polyline"):
+        if tag not in ("line", "polyline", "circle"):
             assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:

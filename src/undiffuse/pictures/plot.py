@@ -56,7 +56,7 @@ def line_plot(
     names: list[tuple[str, str]] = []
     for one, curve in zip(series, curves, strict=True):
         if len(curve):
-            parts.append(_polyline(curve, x_scale, y_scale, COLOURS[colour % len(COLOURS)], one.faint))
+            parts.append(_curve(curve, x_scale, y_scale, COLOURS[colour % len(COLOURS)], one.faint))
         if not one.faint:
             names.append((one.name, COLOURS[colour % len(COLOURS)]))
             colour += 1
@@ -121,7 +121,9 @@ def _points(one: Series, x: Axis, y: Axis) -> np.ndarray:
     return np.stack([part.mean(axis=0) for part in np.array_split(points, MAX_POINTS)])
 
 
-def _polyline(curve: np.ndarray, x: _Scale, y: _Scale, colour: str, faint: bool) -> str:
+def _curve(curve: np.ndarray, x: _Scale, y: _Scale, colour: str, faint: bool) -> str:
+    if len(curve) == 1:
+        return f'<circle cx="{x(float(curve[0, 0])):.1f}" cy="{y(float(curve[0, 1])):.1f}" r="3" fill="{colour}"/>'
     points = " ".join(f"{x(float(a)):.1f},{y(float(b)):.1f}" for a, b in curve)
     look = 'stroke-width="1" opacity="0.35"' if faint else 'stroke-width="2"'
     return f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-linejoin="round" {look}/>'

@@ -45,7 +45,8 @@ figcaption { font-size: .82rem; color: var(--soft); margin-top: 6px; white-space
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(330px, 1fr)); gap: 18px; }
 .plots svg { display: block; width: 100%; height: auto; }
 pre { background: var(--code); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; margin: 0 0 16px;
-  overflow-x: auto; font: .86rem/1.7 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
+  white-space: pre-wrap; overflow-wrap: anywhere;
+  font: .86rem/1.7 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 details { border-top: 1px solid var(--line); padding: 10px 0; }
 summary { cursor: pointer; font-weight: 600; }
 summary:hover { color: var(--accent); }
