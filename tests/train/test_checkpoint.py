@@ -218,6 +218,21 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_and_no_rest(content, tmp_path
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
+@pytest.mark.parametrize("call", range(8))
+def test_a_second_ctrl_c_inside_a_save_harms_no_checkpoint(content, tmp_path, monkeypatch, call):
+    older, calls = save(at(content, 1), tmp_path), []
+
+    def interrupted(descriptor):
+        calls.append(descriptor)
+        if len(calls) == call + 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save(at(content, 2), tmp_path, keep=1)
+    assert latest(tmp_path) == (older, [])
+
+
 def test_a_folder_that_cannot_be_made_is_one_sentence(content, tmp_path):
     (tmp_path / "checkpoints").write_text("a file is in the way")
     with pytest.raises(UndiffuseError, match="could not write the checkpoint"):

@@ -31,7 +31,7 @@ def result(step, loss=0.5, *, skipped=False, loading=0.0, seconds=0.1):
 
 def shown(stream, steps, seconds_a_step):
     clock = Clock()
-    live = LiveLine(Console(stream=stream), 0, steps, clock)
+    live = LiveLine(Console(stream=stream), steps, clock)
     for step in range(1, steps + 1):
         clock.now = step * seconds_a_step
         live(result(step))
@@ -41,6 +41,7 @@ def shown(stream, steps, seconds_a_step):
 def test_elsewhere_than_at_a_terminal_lines_come_every_ten_seconds():
     lines = shown(io.StringIO(), 100, 1.0).splitlines()
     assert [int(line.split()[1].split("/")[0]) for line in lines] == [1, *range(11, 100, 10), 100]
+    assert lines[0] == "step 1/100 (1%)  loss 0.5000  lr 2.0e-04  gradient norm 1.25"
     assert lines[1] == ("step 11/100 (11%)  loss 0.5000  80 images/s  1 min 29 s left  lr 2.0e-04  gradient norm 1.25")
 
 
@@ -73,10 +74,19 @@ def test_quiet_shows_nothing_and_logs_all_the_same(tmp_path):
 
 def test_skipped_steps_do_not_spoil_the_shown_loss():
     stream = io.StringIO()
-    live = LiveLine(Console(stream=stream), 0, 3, Clock())
+    live = LiveLine(Console(stream=stream), 3, Clock())
     for step, loss in ((1, 0.5), (2, math.nan), (3, 0.5)):
         live(result(step, loss, skipped=math.isnan(loss)))
     assert "loss 0.5000" in stream.getvalue().splitlines()[-1]
+
+
+def test_a_slow_first_step_does_not_spoil_the_time_left():
+    stream, clock = io.StringIO(), Clock()
+    live = LiveLine(Console(stream=stream), 100, clock)
+    for step in range(41, 61):  # a resumed training: the first step takes a minute, the others one second
+        clock.now += 60.0 if step == 41 else 1.0
+        live(result(step, seconds=60.0 if step == 41 else 1.0))
+    assert "8 images/s  49 s left" in stream.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,9 @@ def test_a_half_written_line_is_cut_off(tmp_path):
     assert path.read_bytes() == b'{"step": 1}\n{"step": 2}\n'
     truncate_after(path, 1)
     assert path.read_bytes() == b'{"step": 1}\n'
+    path.write_bytes(b'{"step": 1}\n\0\0\0\n{"step": 2}\n')
+    truncate_after(path, 9)
+    assert path.read_bytes() == b'{"step": 1}\n'
 
 
 def test_a_resumed_file_knows_its_last_line(tmp_path):

@@ -240,6 +240,16 @@ def test_settings_that_agree_or_do_not_matter_are_accepted(uninterrupted, data, 
     resume_run(uninterrupted, dataset=data, console=console, lr=1e-3, steps=12, sample_every=5, ema=[0.99, 0.9])
 
 
+def test_another_machine_is_told_of(data, settings, console, tmp_path):
+    start_run(settings(steps=1), data, tmp_path / "run", console=console)
+    path = tmp_path / "run" / "env.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"torch": "2.0", "threads": 64}))
+    resume_run(tmp_path / "run", dataset=data, console=console)
+    assert f"torch 2.0 -> {torch.__version__}" in console.text()
+    assert "threads 64 -> 1" in console.text()
+    assert "device" not in console.text().split("threads")[1]
+
+
 def test_other_data_are_refused(uninterrupted, console):
     import tiny
 

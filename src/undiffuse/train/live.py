@@ -15,42 +15,49 @@ TERMINAL_EVERY, PLAIN_EVERY = 0.2, 10.0
 class LiveLine:
     """Shows step, loss, images/s, time left, learning rate and gradient norm as the training runs.
 
-    Loss and norm are averages over about the last fifty steps; the time left counts everything that happens between
-    steps too, as it went since this process began to train.
+    Loss, norm and speed are averages over about the last fifty steps. The time left counts everything that happens
+    between steps too, as it went since this process's first step; that one is left out, since it may have compiled.
     """
 
-    def __init__(self, console: Console, step: int, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, console: Console, total: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._clock, self._total = console, clock, total
-        self._first = step
-        self._began = self._shown = clock()
-        self._loss: float | None = None
-        self._norm = self._seconds = 0.0
+        self._first: int | None = None
+        self._began = self._shown = 0.0
+        self._loss, self._norm, self._seconds = _Recent(), _Recent(), _Recent()
 
     def __call__(self, result: StepResult) -> None:
-        self._follow(result)
         now = self._clock()
-        every = TERMINAL_EVERY if self._console.terminal else PLAIN_EVERY
-        if now - self._shown >= every or result.step in (self._first + 1, self._total):
-            self._shown = now
-            self._console.status(self.line(result, now))
-
-    def _follow(self, result: StepResult) -> None:
-        if self._loss is None:
-            self._loss, self._norm, self._seconds = result.loss, result.grad_norm, result.seconds
-        weight = max(0.02, 1 / (result.step - self._first))
-        self._seconds += weight * (result.seconds - self._seconds)
+        if self._first is None:
+            self._first, self._began = result.step, now
+        else:
+            self._seconds.add(result.seconds)
         if not result.skipped:
-            self._loss += weight * (result.loss - self._loss)
-            self._norm += weight * (result.grad_norm - self._norm)
+            self._loss.add(result.loss)
+            self._norm.add(result.grad_norm)
+        every = TERMINAL_EVERY if self._console.terminal else PLAIN_EVERY
+        if now - self._shown >= every or result.step in (self._first, self._total):
+            self._shown = now
+            self._console.status(self.line(result, now - self._began, result.step - self._first))
 
-    def line(self, result: StepResult, now: float) -> str:
-        """The line as it is shown after ``result`` at the time ``now``."""
-        left = (now - self._began) / (result.step - self._first) * (self._total - result.step)
-        speed = len(result.losses) / self._seconds if self._seconds else 0.0
+    def line(self, result: StepResult, elapsed: float, steps: int) -> str:
+        """The line after ``result``, ``elapsed`` seconds and ``steps`` steps after the first result."""
+        speed = f"{len(result.losses) / self._seconds.mean:,.0f} images/s  " if self._seconds.mean else ""
+        left = f"{duration(elapsed / steps * (self._total - result.step))} left  " if steps else ""
         return (
-            f"step {result.step:,}/{self._total:,} ({result.step / self._total:.0%})  loss {self._loss:.4f}  "
-            f"{speed:,.0f} images/s  {duration(left)} left  lr {result.lr:.1e}  gradient norm {self._norm:.2f}"
+            f"step {result.step:,}/{self._total:,} ({result.step / self._total:.0%})  loss {self._loss.mean:.4f}  "
+            f"{speed}{left}lr {result.lr:.1e}  gradient norm {self._norm.mean:.2f}"
         )
+
+
+class _Recent:
+    """The mean of the first fifty values, and from there on an average that forgets."""
+
+    def __init__(self) -> None:
+        self.mean, self._count = 0.0, 0
+
+    def add(self, value: float) -> None:
+        self._count += 1
+        self.mean += (value - self.mean) / min(self._count, 50)
 
 
 def duration(seconds: float) -> str:

@@ -11,6 +11,7 @@ the last bit, for which the sums since the last line travel in the checkpoint.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -131,10 +132,17 @@ def truncate_after(path: Path, step: int) -> None:
     with path.open("r+b") as file:
         kept = 0
         for line in file:
-            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+            if not line.endswith(b"\n") or _step_of(line) > step:
                 break
             kept += len(line)
         file.truncate(kept)
+
+
+def _step_of(line: bytes) -> float:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):  # what a lost power supply left
+        return math.inf
 
 
 def read_metrics(

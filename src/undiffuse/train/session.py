@@ -80,7 +80,7 @@ def carry_out(
 
     writer = CheckpointWriter(run.checkpoints, loop.checkpoint_every, total, loop.keep, state, before_save, interrupts)
     # The checkpoint comes last, so that the lines and the grid of its step are there before it is.
-    live = LiveLine(console, learner.step, total)
+    live = LiveLine(console, total)
     observers: list[Observer] = [metrics, live, LoaderWatch(console), previews, writer]
     began = time.monotonic()
     try:
