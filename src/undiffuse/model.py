@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -27,32 +26,10 @@ from undiffuse.networks.unet import UNet
 from undiffuse.parameterize import make_parameterization
 from undiffuse.sample import Sampler, sample
 from undiffuse.samplers import make_sampler
+from undiffuse.samples import Samples
 from undiffuse.schedule import Schedule, make_schedule
 from undiffuse.seeds import stream_seed
 from undiffuse.timesteps import make_timesteps
-
-
-@dataclass(frozen=True)
-class Samples:
-    """What a model drew: values of the data's own type, and how they were made.
-
-    Args:
-        array: (n, channels, *spatial) in the data's dtype and range.
-        info: of the data that the model learned.
-        seed, indices: sample k is number ``indices[k]`` of the seed.
-        settings: the sampler and its settings.
-        provenance: the model's.
-    """
-
-    array: np.ndarray
-    info: DataInfo
-    seed: int
-    indices: tuple[int, ...]
-    settings: SampleConfig
-    provenance: dict[str, Any]
-
-    def __len__(self) -> int:
-        return len(self.array)
 
 
 @dataclass
@@ -134,7 +111,8 @@ class Model:
         training = self.network.training
         self.network.eval()
         try:
-            with tqdm(total=blocks * (len(times) - 1), desc="sampling", unit="step", disable=not progress) as bar:
+            hidden = None if progress else True  # None: hidden where stderr is no terminal
+            with tqdm(total=blocks * (len(times) - 1), desc="sampling", unit="step", disable=hidden) as bar:
                 x = sample(
                     denoiser,
                     sampler,
@@ -148,7 +126,9 @@ class Model:
                 )
         finally:
             self.network.train(training)
-        return Samples(decode(x, self.info), self.info, seed, tuple(indices), settings, self.provenance)
+        return Samples(
+            decode(x, self.info), self.info, seed, tuple(indices), settings, self.provenance, self.device.type
+        )
 
 
 def override_settings(settings: SampleConfig, overrides: dict[str, Any]) -> SampleConfig:

@@ -8,8 +8,8 @@ import torch
 
 import undiffuse
 from undiffuse.errors import UndiffuseError
-from undiffuse.model import Samples
 from undiffuse.pictures.grid import grid, to_image
+from undiffuse.samples import Samples
 from undiffuse.train.api import start_run
 from undiffuse.train.metrics import read_metrics
 from undiffuse.train.previews import drift, preview_evaluations, statistics

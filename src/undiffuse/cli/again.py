@@ -18,19 +18,16 @@ def again(path: Path, run: Path | None, device: str | None, out: Path | None, ov
     """Make a picture again, say whether it is identical, and write it to the folder ``out`` if there is one."""
     import numpy as np
 
-    from undiffuse.cli.sample import origin
-    from undiffuse.pictures.grid import grid, to_image
     from undiffuse.pictures.png import write_png
 
     made_by = read_origin(path)
     model = matching_model(made_by, path, run, device or made_by.device)
     samples = model.sample(made_by.count, made_by.seed, first=made_by.index, settings=made_by.sample, progress=True)
-    images = [to_image(array, samples.info) for array in samples.array]
-    image = images[0] if made_by.count == 1 else grid(images)
+    image = samples.images()[0] if made_by.count == 1 else samples.grid()
     old, new = np.asarray(open_like(path, image)).astype(int), np.asarray(image).astype(int)
     if out is not None:
         target = out / path.name
-        write_png(target, image, origin(samples, made_by.index, made_by.count, model.device.type), overwrite)
+        write_png(target, image, samples.origin(made_by.index, made_by.count), overwrite)
         print(f"{target}: made again")
     apart = np.abs(old - new)
     if not apart.any():

@@ -20,8 +20,7 @@ from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError
 
 if TYPE_CHECKING:
-    from undiffuse.model import Model, Samples
-    from undiffuse.pictures.png import Origin
+    from undiffuse.model import Model
 
 
 def configure(parser: Parser) -> None:
@@ -56,24 +55,20 @@ def draw(options: dict[str, Any]) -> None:
     from undiffuse.model import load
     from undiffuse.pictures.grid import is_exact
     from undiffuse.pictures.png import check_free
+    from undiffuse.samples import file_names
     from undiffuse.train.setup import choose_device
 
     settings = SampleConfig(**{f.name: options[f.name] for f in fields(SampleConfig) if f.name in options})
     model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"))))
-    n, seed, first, overwrite = (
-        options.get("n", 64),
-        options.get("seed", 0),
-        options.get("first", 0),
-        "overwrite" in options,
-    )
+    n, seed, first = options.get("n", 64), options.get("seed", 0), options.get("first", 0)
+    overwrite = "overwrite" in options
     folder = options.get("out") or default_folder(model, settings, seed)
-    with_values = "npz" in options or not is_exact(model.info)
-    names = [f"{index:05d}.png" for index in range(first, first + n)]
-    for name in [*names, "grid.png", *(["samples.npz"] if with_values else [])]:
-        check_free(folder / name, overwrite)
+    values = "npz" in options or not is_exact(model.info)
+    for name in file_names(range(first, first + n), values):
+        check_free(folder / name, overwrite)  # before the work, not after it
     samples = model.sample(n, seed, first=first, settings=settings, progress=True)
-    save(samples, folder, model.device.type, with_values, overwrite)
-    print(f"{folder}: {n} pictures and grid.png{' and samples.npz' if with_values else ''}")
+    samples.save(folder, values=values, overwrite=overwrite)
+    print(f"{folder}: {n} pictures and grid.png{' and samples.npz' if values else ''}")
     if not is_exact(model.info):
         print("A PNG file cannot hold these data as they are: the pictures are views, the values are in samples.npz.")
 
@@ -84,41 +79,3 @@ def default_folder(model: Model, settings: SampleConfig, seed: int) -> Path:
     if home.parent.name == "checkpoints":
         home = home.parent.parent
     return home / "pictures" / f"{settings.sampler}-{settings.steps}-seed-{seed}"
-
-
-def save(samples: Samples, folder: Path, device: str, with_values: bool = False, overwrite: bool = False) -> None:
-    """Write each picture, the grid of all, and the values as they are (key ``images``) if asked."""
-    import io
-
-    import numpy as np
-
-    from undiffuse.pictures.grid import grid, to_image
-    from undiffuse.pictures.png import write_file, write_png
-
-    images = [to_image(array, samples.info) for array in samples.array]
-    for index, image in zip(samples.indices, images, strict=True):
-        write_png(folder / f"{index:05d}.png", image, origin(samples, index, 1, device), overwrite)
-    write_png(folder / "grid.png", grid(images), origin(samples, samples.indices[0], len(images), device), overwrite)
-    if with_values:
-        packed = io.BytesIO()
-        np.savez_compressed(packed, images=samples.array)
-        write_file(folder / "samples.npz", packed.getvalue(), overwrite)
-
-
-def origin(samples: Samples, index: int, count: int, device: str) -> Origin:
-    """What goes into the file of picture ``index``, or of the grid of ``count`` from there on."""
-    from undiffuse import __version__
-    from undiffuse.pictures.png import Origin
-
-    return Origin(
-        checkpoint=samples.provenance["checkpoint"],
-        step=samples.provenance["step"],
-        weights_sha256=samples.provenance["sha256"],
-        seed=samples.seed,
-        index=index,
-        count=count,
-        shape=samples.info.shape,
-        sample=samples.settings,
-        version=__version__,
-        device=device,
-    )

@@ -11,9 +11,10 @@ from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.data.values import encode
 from undiffuse.errors import UndiffuseError
-from undiffuse.model import Model, Samples, build_model
+from undiffuse.model import Model, build_model
 from undiffuse.pictures.grid import grid, to_image
 from undiffuse.pictures.png import write_png
+from undiffuse.samples import Samples
 from undiffuse.train.console import Console
 from undiffuse.train.loop import Learner, StepResult
 from undiffuse.train.metrics import MetricsFile

@@ -1,0 +1,102 @@
+"""What a model drew: values of the data's own type, as pictures, as files, and how they were made."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from undiffuse import __version__
+from undiffuse.config import SampleConfig
+from undiffuse.data.info import DataInfo
+from undiffuse.pictures.grid import grid, is_exact, to_image
+from undiffuse.pictures.png import Origin, check_free, write_file, write_png
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A sequence of samples.
+
+    Args:
+        array: (n, channels, *spatial) in the data's dtype and range.
+        info: of the data that the model learned.
+        seed, indices: sample k is number ``indices[k]`` of the seed.
+        settings: the sampler and its settings.
+        provenance: the model's: its checkpoint, step, and the weights' sha256.
+        device: kind of the device that computed them; bits are the same for one kind only.
+    """
+
+    array: np.ndarray
+    info: DataInfo
+    seed: int
+    indices: tuple[int, ...]
+    settings: SampleConfig
+    provenance: dict[str, Any]
+    device: str = "cpu"
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def images(self) -> list[Image.Image]:
+        """One picture a sample; a view where a picture cannot hold the values as they are."""
+        return [to_image(values, self.info) for values in self.array]
+
+    def grid(self) -> Image.Image:
+        """All of them in one picture."""
+        return grid(self.images())
+
+    def origin(self, index: int, count: int = 1) -> Origin:
+        """What the file of sample ``index`` says of itself, or that of the grid of ``count`` from there on."""
+        return Origin(
+            checkpoint=self.provenance.get("checkpoint", ""),
+            step=self.provenance.get("step", 0),
+            weights_sha256=self.provenance.get("sha256", ""),
+            seed=self.seed,
+            index=index,
+            count=count,
+            shape=self.info.shape,
+            sample=self.settings,
+            version=__version__,
+            device=self.device,
+        )
+
+    def save(self, folder: str | Path, *, values: bool | None = None, overwrite: bool = False) -> list[Path]:
+        """Write ``00000.png`` ..., ``grid.png`` and, with ``values``, ``samples.npz`` (key ``images``).
+
+        Args:
+            folder: made if it is not there.
+            values: write the values too; by default where a PNG cannot hold them as they are.
+            overwrite: replace files that are there.
+
+        Returns:
+            The files written.
+
+        Raises:
+            UndiffuseError: a file is there already; nothing was written.
+        """
+        folder = Path(folder)
+        if values is None:
+            values = not is_exact(self.info)
+        files = file_names(self.indices, values)
+        for name in files:
+            check_free(folder / name, overwrite)
+        images = self.images()
+        for index, image in zip(self.indices, images, strict=True):
+            write_png(folder / f"{index:05d}.png", image, self.origin(index), overwrite)
+        write_png(folder / "grid.png", grid(images), self.origin(self.indices[0], len(images)), overwrite)
+        if values:
+            packed = io.BytesIO()
+            np.savez_compressed(packed, images=self.array)
+            write_file(folder / "samples.npz", packed.getvalue(), overwrite)
+        return [folder / name for name in files]
+
+
+def file_names(indices: tuple[int, ...] | range, values: bool) -> list[str]:
+    """The files that `Samples.save` writes."""
+    return [*(f"{index:05d}.png" for index in indices), "grid.png", *(["samples.npz"] if values else [])]
