@@ -30,7 +30,11 @@ class SDEDPMMultistep:
     """
 
     points: Literal[1, 2, 3] = 2
-    order: int = 1
+
+    @property
+    def order(self) -> int:
+        """Of the output's distribution; three points, as coded by the authors, do not make it 3 (see `look_back`)."""
+        return min(self.points, 2)
 
     def init(self) -> History:
         return ()

@@ -15,9 +15,9 @@ order puts a polynomial p through the values m_0 at u = 0 and m_j at u_j and add
 
 where (gain, a) is (alpha_s (r_s - r_t), 0), (-sigma_s h, h) or (alpha_s h, -h). `weights` gives the w_j.
 
-At data (sigma_s = 0) and at pure noise (alpha_t = 0) h is infinite. The rule there, in every sampler on lambda: that
-step is the first-order one, which is finite, and a value seen at pure noise is never interpolated. At data the
-first-order step is the x0 prediction.
+At data (sigma_s = 0) and at pure noise (alpha_t = 0) h or r is infinite. The rule there, in every sampler: that step is
+the first-order one, which is finite, and a value seen at pure noise is never interpolated. So the step to data is the
+x0 prediction, and a walk ends in the range of x0 whatever the sampler.
 """
 
 from __future__ import annotations
