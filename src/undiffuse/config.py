@@ -85,12 +85,16 @@ class DiffusionConfig:
     """What the time embedding sees: the chain's index t - 1 (Ho), or 1000 (2/pi) atan(sigma/alpha), the noise level."""
     sigma_data: float = 0.5
     """Standard deviation of the data in [-1, 1]; used by the 'edm' parameterization alone."""
+    learn_variance: bool = False
+    """Let the network say how much noise each step back adds (twice the output channels); needs --loss hybrid."""
 
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
     """The loss (Ho et al. 2020, eq. 14, and what came after it)."""
 
+    loss: Literal["simple", "hybrid", "vlb"] = "simple"
+    """The weighted error; that and 0.001 of the variational bound (Nichol & Dhariwal 2021); the bound alone."""
     weighting: Literal["uniform", "min-snr", "p2", "vlb"] = "uniform"
     """Weight of each t: 1; min(SNR, gamma); P2; or the weight that the variational bound gives."""
     gamma: float = 5.0

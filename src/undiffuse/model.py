@@ -143,7 +143,8 @@ def build_network(config: TrainConfig, info: DataInfo) -> UNet:
     """The network for data of this shape, its weights drawn from the settings' seed."""
     with torch.random.fork_rng(devices=[]):  # layers initialise themselves from torch's global stream
         torch.manual_seed(stream_seed(config.loop.seed, "weights"))
-        network = UNet(info.channels, info.channels, len(info.spatial), config.network)
+        outputs = 2 * info.channels if config.diffusion.learn_variance else info.channels
+        network = UNet(info.channels, outputs, len(info.spatial), config.network)
     return _arranged(network, config, info)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from undiffuse import schedule as schedules
-from undiffuse.config import ObjectiveConfig
+from undiffuse.config import DiffusionConfig, ObjectiveConfig
 from undiffuse.denoiser import Prediction
 from undiffuse.errors import UndiffuseError
 from undiffuse.exact import gaussian_denoiser
@@ -114,7 +114,8 @@ def test_distances():
 
     x0 = torch.tensor([[0.0, 3.0]])
     args = (Half(), x0, torch.tensor([500.0]).double(), torch.zeros_like(x0))
-    losses = {name: float(make_objective(ObjectiveConfig(distance=name), X0)(*args)) for name in ("l2", "l1", "huber")}
+    diffusion = DiffusionConfig(parameterization="x0")
+    losses = {d: float(make_objective(ObjectiveConfig(distance=d), diffusion)(*args)) for d in ("l2", "l1", "huber")}
     assert losses == pytest.approx({"l2": (0.25 + 6.25) / 2, "l1": 1.5, "huber": (0.125 + 2.0) / 2})
 
 

@@ -45,6 +45,11 @@ class DataInfo:
     def spatial(self) -> tuple[int, ...]:
         return self.shape[1:]
 
+    @property
+    def levels(self) -> int | None:
+        """Number of values of integer data, 2^bits; None for float data."""
+        return None if self.dtype == "float32" else round(self.high - self.low) + 1
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from undiffuse.config import ObjectiveConfig
-from undiffuse.denoiser import Denoiser
+from undiffuse.denoiser import Denoiser, Prediction
 from undiffuse.gaussian import q_sample
-from undiffuse.objectives.weighting import Weighting, make_weighting
+from undiffuse.objectives.weighting import Weighting
 from undiffuse.parameterize import Parameterization
+from undiffuse.schedule import Schedule
 
 Distance = Callable[[Tensor, Tensor], Tensor]
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """What a training step minimises: one number a sample."""
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        x0: Float[Tensor, "batch *shape"],
+        t: Float[Tensor, "batch"],
+        eps: Float[Tensor, "batch *shape"],
+        conditions: Mapping[str, Tensor] | None = None,
+    ) -> Float[Tensor, "batch"]: ...
+
 
 DISTANCES: dict[str, Distance] = {
     "l2": lambda a, b: F.mse_loss(a, b, reduction="none"),
@@ -51,17 +67,23 @@ class Objective:
         eps: Float[Tensor, "batch *shape"],
         conditions: Mapping[str, Tensor] | None = None,
     ) -> Float[Tensor, "batch"]:
-        q_t = denoiser.schedule(t)
-        prediction = denoiser(q_sample(x0, eps, q_t), t, **(conditions or {}))
+        prediction = denoiser(q_sample(x0, eps, denoiser.schedule(t)), t, **(conditions or {}))
+        return self.error(prediction, denoiser.schedule, x0, t, eps)
+
+    def error(
+        self,
+        prediction: Prediction,
+        schedule: Schedule,
+        x0: Float[Tensor, "batch *shape"],
+        t: Float[Tensor, "batch"],
+        eps: Float[Tensor, "batch *shape"],
+    ) -> Float[Tensor, "batch"]:
+        """The loss of a prediction that has been made."""
+        q_t = schedule(t)
         output = self.space.mix(prediction.x0, prediction.eps, q_t)
         error = self.distance(output, self.space.mix(x0, eps, q_t)).flatten(1).mean(1)
-        weight = self.weighting.weight(denoiser.schedule, t, self.space)
+        weight = self.weighting.weight(schedule, t, self.space)
         return weight.to(error.dtype).to(error.device) * error
-
-
-def make_objective(config: ObjectiveConfig, space: Parameterization) -> Objective:
-    """The objective that a configuration names, in the network's own space."""
-    return Objective(space, make_weighting(config), DISTANCES[config.distance])
 
 
 def draw_noise(

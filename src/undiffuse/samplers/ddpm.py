@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.denoiser import Denoiser
-from undiffuse.errors import UndiffuseError
-from undiffuse.gaussian import Posterior, expand, posterior, posterior_mean, transition
+from undiffuse.reverse import Variance, reverse_log_variance, reverse_mean
 from undiffuse.sample import Noise
 
 
@@ -30,7 +28,7 @@ class DDPM:
             log variance = fraction log beta + (1 - fraction) log beta-tilde.
     """
 
-    variance: Literal["small", "large", "learned"] = "small"
+    variance: Variance = "small"
     order: int = 1
 
     def init(self) -> None:
@@ -47,18 +45,8 @@ class DDPM:
     ) -> tuple[Float[Tensor, "batch *shape"], None]:
         q_s, q_t = denoiser.schedule(s), denoiser.schedule(t)
         prediction = denoiser(x, t)
-        post = posterior(q_s, q_t)
-        mean = posterior_mean(prediction.x0, x, post)
+        mean = reverse_mean(prediction, x, q_s, q_t)
         if s == 0:
             return mean, None
-        beta = transition(q_s, q_t).sigma ** 2
-        std = self._std(post, beta, prediction.variance_fraction, like=x)
-        return mean + std * noise.like(x), None
-
-    def _std(self, post: Posterior, beta: Tensor, fraction: Tensor | None, like: Tensor) -> Tensor:
-        small, large = expand(post.variance.sqrt(), like), expand(beta.sqrt(), like)
-        if self.variance != "learned":
-            return small if self.variance == "small" else large
-        if fraction is None:
-            raise UndiffuseError("This model did not learn its variance; use --variance small or large")
-        return (fraction * large.log() + (1 - fraction) * small.log()).exp()
+        log_variance = reverse_log_variance(self.variance, prediction, q_s, q_t)
+        return mean + (0.5 * log_variance).exp() * noise.like(x), None

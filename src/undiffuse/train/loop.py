@@ -31,7 +31,7 @@ from torch.optim import Optimizer
 from undiffuse.config import TrainConfig
 from undiffuse.denoiser import Denoiser
 from undiffuse.errors import UndiffuseError
-from undiffuse.objectives import Objective, TimeLaw, draw_noise
+from undiffuse.objectives import Loss, TimeLaw, draw_noise
 from undiffuse.seeds import generator, stream_seed
 from undiffuse.train.diagnose import first_non_finite
 from undiffuse.train.ema import EMA
@@ -113,7 +113,7 @@ class Task:
     total: int
     denoiser: Denoiser
     eager: Denoiser
-    objective: Objective
+    objective: Loss
     time_law: TimeLaw
     images: Callable[[int], Tensor]
     device: torch.device

@@ -18,7 +18,6 @@ from undiffuse.data.values import encode
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
 from undiffuse.objectives import make_objective, make_time_law
-from undiffuse.parameterize import make_parameterization
 from undiffuse.seeds import generator
 from undiffuse.train.checkpoint import Checkpoint, State, check_tensors, ema_file
 from undiffuse.train.ema import EMA
@@ -90,8 +89,6 @@ def make_learner(model: Model) -> Learner:
 def make_task(model: Model, data: Data, total: int) -> Task:
     """What the steps of this training are made of."""
     config, denoiser = model.config, model.denoiser
-    diffusion = config.diffusion
-    space = make_parameterization(diffusion.parameterization, diffusion.sigma_data)
     compiled = model.denoiser
     if config.loop.compile:
         compiled.network = torch.compile(model.network)  # type: ignore[assignment]
@@ -100,7 +97,7 @@ def make_task(model: Model, data: Data, total: int) -> Task:
         total=total,
         denoiser=compiled,
         eager=denoiser,
-        objective=make_objective(config.objective, space),
+        objective=make_objective(config.objective, config.diffusion, model.info.levels),
         time_law=make_time_law(config.objective),
         images=image_batches(data, config),
         device=model.device,
