@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from undiffuse.config import CONFIG_VERSION, DataConfig, EMAConfig, LoopConfig, OptimizerConfig, TrainConfig
@@ -38,12 +38,19 @@ def test_yaml_and_json_give_back_equal_settings(config):
     assert from_dict(json.loads(to_json(config))) == config
 
 
-@given(st.text(max_size=12) | st.sampled_from(["1e-4", "0x10", "010", "12:30", "2024-01-01", "on", "~", "", "=", "<<"]))
+@settings(max_examples=60, deadline=None)
+@given(
+    st.text(max_size=12)
+    | st.sampled_from(
+        ["1e-4", "0x10", "010", "12:30", "2024-01-01", "on", "~", "", "=", "<<", "a\x85b", "\u2028", "фото"]
+    )
+)
 def test_any_source_name_survives_yaml(name):
     config = TrainConfig(data=DataConfig(source=name))
     assert from_yaml(to_yaml(config)) == config
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.floats(allow_nan=False))
 def test_any_float_survives_yaml_to_the_last_bit(value):
     config = TrainConfig(optimizer=OptimizerConfig(lr=value))
