@@ -8,7 +8,7 @@ import torch
 from undiffuse import schedule as schedules
 from undiffuse.config import DiffusionConfig
 from undiffuse.errors import UndiffuseError
-from undiffuse.schedule import CHAINS, VE, VP, DiscreteSchedule, RectifiedFlow, make_schedule, zero_terminal_snr
+from undiffuse.schedule import CHAINS, VE, VP, DiscreteSchedule, RectifiedFlow, SubVP, make_schedule, zero_terminal_snr
 
 
 def at(*values: float) -> torch.Tensor:
@@ -55,6 +55,14 @@ def test_vp_sde_mean_and_std():
     assert sigma.tolist() == pytest.approx([0.9596542021, 0.9999784069], rel=1e-9)
 
 
+def test_sub_vp_is_vp_with_the_variance_for_a_standard_deviation():
+    t = at(0.01, 0.3, 0.5, 1.0)
+    vp, sub_vp = VP()(t), SubVP()(t)
+    assert sub_vp.alpha.tolist() == vp.alpha.tolist()
+    assert sub_vp.sigma.tolist() == pytest.approx((vp.sigma**2).tolist(), rel=1e-12)
+    assert isinstance(make_schedule(DiffusionConfig(schedule="sub-vp")), SubVP)
+
+
 def test_quadratic_is_scaled_linear_with_other_ends():
     assert torch.equal(schedules.quadratic(1000, 0.00085, 0.012).alpha_bar, schedules.scaled_linear().alpha_bar)
 
@@ -98,6 +106,7 @@ def test_fractional_times_are_monotone_and_variance_preserving(chain):
         VP(),
         VE(),
         RectifiedFlow(),
+        SubVP(),
     ],
 )
 def test_inverse_log_snr_is_the_inverse(schedule):

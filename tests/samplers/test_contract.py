@@ -1,4 +1,4 @@
-"""What every sampler of the registry owes: finite on every schedule, an exact last step, an explicit state, honest cost."""
+"""What every sampler of the registry owes: finite results, an exact last step, an explicit state, an honest price."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def check(x: torch.Tensor | None) -> None:
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_few_steps_are_finite_and_end_in_range(name, schedule):
-    for steps in (1, 2, 3, 5):
+    for steps in (1, 2, 5):
         check(walk(name, schedule, "v", steps))
 
 
@@ -111,13 +111,9 @@ def test_one_sampler_serves_two_trajectories_at_once(name):
         noise = Noise(seed, range(2))
         return trajectory(data, sampler, make_timesteps(data.schedule, 4), start(data, (2,), noise), noise)
 
-    alone = [list(begin(seed)) for seed in (1, 2)]
-    together = list(zip(begin(1), begin(2), strict=True))
-    assert all(
-        torch.equal(a, b)
-        for pair, both in zip(zip(*alone, strict=True), together, strict=True)
-        for a, b in zip(pair, both, strict=True)
-    )
+    alone = [torch.stack(list(begin(seed))) for seed in (1, 2)]
+    together = zip(*zip(begin(1), begin(2), strict=True), strict=True)  # a step of the one, a step of the other
+    assert all(torch.equal(torch.stack(steps), path) for steps, path in zip(together, alone, strict=True))
 
 
 @pytest.mark.parametrize("info", describe(), ids=lambda info: info.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -101,3 +102,32 @@ def test_adaptive_solver_keeps_its_tolerance_on_any_grid():
 
 def test_churn_changes_the_path_and_not_the_distribution():
     assert abs(variance_error("edm", 384)) < 1e-3
+
+
+def documented(heading: str) -> dict[str, list[str]]:
+    """The cells of the table in docs/samplers.md below a heading's or a line's beginning, by sampler."""
+    text = (Path(__file__).parents[2] / "docs" / "samplers.md").read_text(encoding="utf-8")
+    table = text.partition(heading)[2].partition("\n|")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    return {row[0].strip("`"): row[1:] for row in rows}
+
+
+def test_documentation_lists_every_sampler_as_it_is():
+    expected = {
+        info.name: [
+            str(info.order),
+            str(info.evaluations_per_step or "adaptive"),
+            "yes" if info.stochastic else "no",
+            info.note,
+        ]
+        for info in describe()
+    }
+    assert documented("# Samplers") == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FIXED_STEPS)
+def test_documented_errors_are_the_measured_ones(name):
+    measure = variance_error if SAMPLERS[name].info.stochastic else ode_error
+    errors = [abs(measure(name, steps)) for steps in STEPS]
+    assert [float(cell) for cell in documented("## Convergence")[name][:4]] == pytest.approx(errors, rel=0.006)

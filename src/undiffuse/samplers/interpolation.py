@@ -1,8 +1,8 @@
 """The one idea behind the fast solvers: keep what is linear exact, interpolate what the network says.
 
 The probability-flow ODE is linear in x but for the network's part, and can be solved around it in three ways. With
-r = sigma / alpha (Karras et al. 2022), lambda = log(alpha / sigma) (Lu et al. 2022), h = lambda_s - lambda_t and u
-running from 0 at t to 1 at s:
+r = sigma / alpha (Karras et al. 2022), lambda = log(alpha / sigma), half the log-SNR (Lu et al. 2022), h = lambda_s -
+lambda_t and u running from 0 at t to 1 at s:
 
     x_s = alpha_s / alpha_t x_t + alpha_s (r_s - r_t) int_0^1 eps(r_t + u (r_s - r_t)) du           Euler, LMS
     x_s = alpha_s / alpha_t x_t - sigma_s h int_0^1 e^{ h (1 - u)} eps(lambda_t + u h) du           DPM-Solver, DEIS
