@@ -178,7 +178,7 @@ class SubVP(Schedule):
     def inverse_log_snr(self, log_snr: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         log_snr = torch.as_tensor(log_snr, dtype=torch.float64)
         # (1 - alpha^2) / alpha = r is -2 sinh(log alpha) = r, with r = exp(-log_snr / 2).
-        log_alpha = -torch.asinh(torch.exp(-0.5 * log_snr) / 2)
+        log_alpha = -torch.asinh(torch.exp(-0.5 * log_snr) / 2).clamp(max=1e6)  # finite beyond the process
         return _linear_beta_time(log_alpha, self.beta_min, self.beta_max).clamp(0, self.t_max)
 
 
