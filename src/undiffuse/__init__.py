@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from undiffuse.errors import UndiffuseError
     from undiffuse.model import Model, load
-    from undiffuse.train.api import train
+    from undiffuse.training.api import train
 
 __version__ = "0.1.0"
 
@@ -19,7 +19,7 @@ _HOMES = {
     "UndiffuseError": "undiffuse.errors",
     "Model": "undiffuse.model",
     "load": "undiffuse.model",
-    "train": "undiffuse.train.api",
+    "train": "undiffuse.training.api",
 }
 
 __all__ = ["Model", "UndiffuseError", "__version__", "load", "train"]

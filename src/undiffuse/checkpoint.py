@@ -33,8 +33,8 @@ from undiffuse.config import TrainConfig
 from undiffuse.config_file import from_dict, from_plain, to_dict
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
-from undiffuse.train.files import sync_folder, write_durably
-from undiffuse.train.tensorfile import from_bytes, to_bytes, unique_names
+from undiffuse.files import sync_folder, write_durably
+from undiffuse.tensorfile import from_bytes, to_bytes, unique_names
 
 FORMAT = 1
 """Version of the checkpoint's layout."""

@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from undiffuse.checkpoint import check_tensors, ema_file, latest
+from undiffuse.checkpoint import load as load_checkpoint
 from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.data.values import decode
@@ -171,10 +173,8 @@ def load(path: str | Path, weights: str = "ema", device: str = "cpu") -> Model:
     Raises:
         UndiffuseError: if there is no whole checkpoint, or no such weights in it.
     """
-    from undiffuse.train import checkpoint as files
-
     folder = _checkpoint_folder(Path(path))
-    saved = files.load(folder)
+    saved = load_checkpoint(folder)
     averages = {str(rate): tensors for rate, tensors in saved.averages.items()}
     choices = {"raw": saved.weights, **averages}
     if weights == "ema" and averages:
@@ -182,10 +182,10 @@ def load(path: str | Path, weights: str = "ema", device: str = "cpu") -> Model:
     if weights not in choices:
         raise UndiffuseError(f"{folder} holds no weights '{weights}'{perhaps(weights, choices)}")
     model = build_model(saved.config, saved.info)
-    files.check_tensors(choices[weights], model.network.state_dict(), f"{folder} ({weights})")
+    check_tensors(choices[weights], model.network.state_dict(), f"{folder} ({weights})")
     model.network.load_state_dict(choices[weights])
     model.network.eval()
-    file = "model.safetensors" if weights == "raw" else files.ema_file(float(weights))
+    file = "model.safetensors" if weights == "raw" else ema_file(float(weights))
     model.provenance = {
         "checkpoint": str(folder),
         "step": saved.state.step,
@@ -196,8 +196,6 @@ def load(path: str | Path, weights: str = "ema", device: str = "cpu") -> Model:
 
 
 def _checkpoint_folder(path: Path) -> Path:
-    from undiffuse.train import checkpoint as files
-
     if (path / "manifest.json").exists():
         return path
     if not (path / "checkpoints").is_dir():
@@ -206,7 +204,7 @@ def _checkpoint_folder(path: Path) -> Path:
             + ("neither" if path.exists() else "not there")
             + ": see what is in runs/"
         )
-    folder, torn = files.latest(path / "checkpoints")
+    folder, torn = latest(path / "checkpoints")
     for message in torn:
         warnings.warn(f"{message}; an earlier checkpoint is used", stacklevel=3)
     if folder is None:

@@ -27,10 +27,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny import tiny_data, tiny_settings
 
-from undiffuse.train import checkpoint, files
-from undiffuse.train.api import resume_run, start_run
-from undiffuse.train.console import Console
-from undiffuse.train.metrics import read_metrics
+from undiffuse import checkpoint, files
+from undiffuse.training.api import resume_run, start_run
+from undiffuse.training.console import Console
+from undiffuse.training.metrics import read_metrics
 
 FINISHED, NOTHING_TO_RESUME = 0, 3
 KILLS_A_RUN = 5

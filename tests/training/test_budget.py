@@ -6,12 +6,12 @@ import torch
 from undiffuse.config import LoopConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model
-from undiffuse.train import checkpoint
-from undiffuse.train.api import resume_run, start_run
-from undiffuse.train.budget import SPARE, UNTIMED, Costs, fixed_total, measure_step, steps_that_fit
-from undiffuse.train.check import check
-from undiffuse.train.loop import training
-from undiffuse.train.setup import make_learner, make_task
+from undiffuse import checkpoint
+from undiffuse.training.api import resume_run, start_run
+from undiffuse.training.budget import SPARE, UNTIMED, Costs, fixed_total, measure_step, steps_that_fit
+from undiffuse.training.check import check
+from undiffuse.training.loop import training
+from undiffuse.training.setup import make_learner, make_task
 
 
 def test_a_budget_in_images_is_rounded_up_to_whole_batches():

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from undiffuse.config import EMAConfig
-from undiffuse.train.ema import EMA, ema_rate
+from undiffuse.training.ema import EMA, ema_rate
 
 
 class WithTables(nn.Module):

@@ -6,10 +6,10 @@ import math
 import pytest
 import torch
 
-from undiffuse.train.console import Console
-from undiffuse.train.live import LiveLine, duration
-from undiffuse.train.loop import StepResult
-from undiffuse.train.observers import LoaderWatch
+from undiffuse.training.console import Console
+from undiffuse.training.live import LiveLine, duration
+from undiffuse.training.loop import StepResult
+from undiffuse.training.observers import LoaderWatch
 
 
 class Terminal(io.StringIO):

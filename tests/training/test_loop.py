@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from undiffuse.model import build_model
-from undiffuse.train.loop import PATIENCE, NonFiniteError, forward_backward, training
-from undiffuse.train.optimizer import learning_rate
-from undiffuse.train.setup import make_learner, make_task
+from undiffuse.training.loop import PATIENCE, NonFiniteError, forward_backward, training
+from undiffuse.training.optimizer import learning_rate
+from undiffuse.training.setup import make_learner, make_task
 
 
 def pieces(config, data, total=12):

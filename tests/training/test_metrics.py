@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from undiffuse.train.loop import StepResult
-from undiffuse.train.metrics import MetricsFile, Window, read_metrics, truncate_after
+from undiffuse.training.loop import StepResult
+from undiffuse.training.metrics import MetricsFile, Window, read_metrics, truncate_after
 
 
 def result(step, losses, t, *, skipped=False, grad_norm=1.0, loading=0.25, seconds=0.5):

@@ -6,7 +6,7 @@ from torch import nn
 
 from undiffuse.config import UNetConfig
 from undiffuse.networks.unet import UNet
-from undiffuse.train.muon import Muon, orthogonalise, split
+from undiffuse.training.muon import Muon, orthogonalise, split
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 72), (72, 8), (1, 5)])

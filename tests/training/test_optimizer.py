@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from undiffuse.config import OptimizerConfig
-from undiffuse.train.optimizer import (
+from undiffuse.training.optimizer import (
     clip_gradient,
     expected_optimizer_tensors,
     learning_rate,

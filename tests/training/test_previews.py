@@ -10,10 +10,10 @@ import undiffuse
 from undiffuse.errors import UndiffuseError
 from undiffuse.pictures.grid import grid, to_image
 from undiffuse.samples import Samples
-from undiffuse.train.api import start_run
-from undiffuse.train.metrics import read_metrics
-from undiffuse.train.previews import drift, preview_evaluations, statistics
-from undiffuse.train.setup import choose_device, uses_bfloat16
+from undiffuse.training.api import start_run
+from undiffuse.training.metrics import read_metrics
+from undiffuse.training.previews import drift, preview_evaluations, statistics
+from undiffuse.training.setup import choose_device, uses_bfloat16
 
 
 def test_the_last_grid_is_what_the_finished_model_samples(data, settings, console, tmp_path):

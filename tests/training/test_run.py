@@ -10,14 +10,14 @@ import pytest
 import torch
 
 import undiffuse
+from undiffuse.checkpoint import checkpoints, verify
 from undiffuse.config_file import read_config
 from undiffuse.errors import UndiffuseError
-from undiffuse.train import api
-from undiffuse.train.api import new_folder, resume_run, run_to_resume, start_run
-from undiffuse.train.checkpoint import checkpoints, verify
-from undiffuse.train.loop import NonFiniteError
-from undiffuse.train.metrics import read_metrics
-from undiffuse.train.signals import StoppedError
+from undiffuse.training import api
+from undiffuse.training.api import new_folder, resume_run, run_to_resume, start_run
+from undiffuse.training.loop import NonFiniteError
+from undiffuse.training.metrics import read_metrics
+from undiffuse.training.signals import StoppedError
 
 
 def lines(folder):
@@ -303,7 +303,7 @@ def test_a_disk_that_fills_up_stops_the_run_in_one_sentence(data, settings, cons
 def test_a_signal_while_samples_are_drawn_stops_at_once_and_the_grid_is_drawn_on_resuming(
     uninterrupted, data, settings, console, tmp_path, monkeypatch
 ):
-    from undiffuse.train import previews
+    from undiffuse.training import previews
 
     folder, real = tmp_path / "run", previews.grid
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from undiffuse.train.signals import Interrupts
+from undiffuse.training.signals import Interrupts
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])

@@ -56,7 +56,7 @@ def matching_model(made_by: Origin, path: Path, run: Path | None, device: str) -
         UndiffuseError: it is not where it was, or there are other weights now.
     """
     from undiffuse.model import load
-    from undiffuse.train.setup import choose_device
+    from undiffuse.training.setup import choose_device
 
     home = run or Path(made_by.checkpoint)
     if not home.exists():

@@ -38,7 +38,7 @@ def run(typed: Namespace) -> None:
     from undiffuse.model import load
     from undiffuse.pictures.reverse import moments, reverse_frames
     from undiffuse.pictures.strip import evenly
-    from undiffuse.train.setup import choose_device
+    from undiffuse.training.setup import choose_device
 
     options = vars(typed)
     settings = SampleConfig(**{f.name: options[f.name] for f in fields(SampleConfig) if f.name in options})

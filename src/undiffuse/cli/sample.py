@@ -56,7 +56,7 @@ def draw(options: dict[str, Any]) -> None:
     from undiffuse.pictures.grid import is_exact
     from undiffuse.pictures.png import check_free
     from undiffuse.samples import file_names
-    from undiffuse.train.setup import choose_device
+    from undiffuse.training.setup import choose_device
 
     settings = SampleConfig(**{f.name: options[f.name] for f in fields(SampleConfig) if f.name in options})
     model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"))))

@@ -40,7 +40,7 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.train.api import train
+    from undiffuse.training.api import train
 
     options = {name: value for name, value in vars(typed).items() if value is not None or name != "DATA"}
     source = options.pop("DATA", None)

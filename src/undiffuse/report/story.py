@@ -17,9 +17,9 @@ from undiffuse.data.prepare import prepare
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
 from undiffuse.pictures.strip import evenly
-from undiffuse.train.metrics import read_metrics
-from undiffuse.train.previews import PREVIEW
-from undiffuse.train.run import RunFolder
+from undiffuse.training.metrics import read_metrics
+from undiffuse.training.previews import PREVIEW
+from undiffuse.training.run import RunFolder
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from undiffuse import __version__
 from undiffuse.config_file import flatten, sections
+from undiffuse.files import replace_file
 from undiffuse.model import load
 from undiffuse.report.commands import sample_commands, train_command
 from undiffuse.report.figures import (
@@ -21,8 +22,7 @@ from undiffuse.report.figures import (
 )
 from undiffuse.report.page import code, details, figure, heading, html, page, plots, section, strip, table, tiles
 from undiffuse.report.story import Story
-from undiffuse.train.files import replace_file
-from undiffuse.train.live import duration
+from undiffuse.training.live import duration
 
 PROGRESS = 12
 """Grids of samples through training that are shown."""

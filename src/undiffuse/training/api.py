@@ -9,22 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from undiffuse.checkpoint import clean_up, latest, save, set_aside
+from undiffuse.checkpoint import load as load_checkpoint
 from undiffuse.config import TrainConfig
 from undiffuse.config_file import override
 from undiffuse.data.prepare import prepare
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, build_model, load
 from undiffuse.recipes import get_recipe
-from undiffuse.train.budget import Clock, fixed_total
-from undiffuse.train.check import check
-from undiffuse.train.checkpoint import clean_up, latest, save, set_aside
-from undiffuse.train.checkpoint import load as load_checkpoint
-from undiffuse.train.console import Console
-from undiffuse.train.lock import exclusive
-from undiffuse.train.resume import reconcile
-from undiffuse.train.run import RunFolder, changed_environment, claim
-from undiffuse.train.session import carry_out, fit_minutes
-from undiffuse.train.setup import Data, capture, choose_device, make_learner, make_task, restore
+from undiffuse.training.budget import Clock, fixed_total
+from undiffuse.training.check import check
+from undiffuse.training.console import Console
+from undiffuse.training.lock import exclusive
+from undiffuse.training.resume import reconcile
+from undiffuse.training.run import RunFolder, changed_environment, claim
+from undiffuse.training.session import carry_out, fit_minutes
+from undiffuse.training.setup import Data, capture, choose_device, make_learner, make_task, restore
 
 
 def train(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from undiffuse.config import LoopConfig
 from undiffuse.errors import UndiffuseError
-from undiffuse.train.loop import Learner, Task, training
+from undiffuse.training.loop import Learner, Task, training
 
 Clock = Callable[[], float]
 

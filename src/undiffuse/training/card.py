@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse import __version__
+from undiffuse.checkpoint import State
 from undiffuse.config_file import BUDGETS, to_yaml
 from undiffuse.model import Model
-from undiffuse.train.checkpoint import State
-from undiffuse.train.live import duration
+from undiffuse.training.live import duration
 
 
 def model_card(path: Path, model: Model, state: State, metrics: dict[str, Any]) -> str:

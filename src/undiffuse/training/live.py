@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from undiffuse.train.console import Console
-from undiffuse.train.loop import StepResult
+from undiffuse.training.console import Console
+from undiffuse.training.loop import StepResult
 
 TERMINAL_EVERY, PLAIN_EVERY = 0.2, 10.0
 """Seconds between two updates, at a terminal and elsewhere."""

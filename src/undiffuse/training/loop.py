@@ -33,9 +33,9 @@ from undiffuse.denoiser import Denoiser
 from undiffuse.errors import UndiffuseError
 from undiffuse.objectives import Loss, TimeLaw, draw_noise
 from undiffuse.seeds import generator, stream_seed
-from undiffuse.train.diagnose import first_non_finite
-from undiffuse.train.ema import EMA
-from undiffuse.train.optimizer import clip_gradient, learning_rate, set_learning_rate
+from undiffuse.training.diagnose import first_non_finite
+from undiffuse.training.ema import EMA
+from undiffuse.training.optimizer import clip_gradient, learning_rate, set_learning_rate
 
 PATIENCE = 10
 """Steps in a row that may be skipped; one more stops the training."""

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from undiffuse.train.loop import StepResult
+from undiffuse.training.loop import StepResult
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from undiffuse.train.checkpoint import Checkpoint, save
-from undiffuse.train.console import Console
-from undiffuse.train.loop import StepResult
-from undiffuse.train.signals import Interrupts
+from undiffuse.checkpoint import Checkpoint, save
+from undiffuse.training.console import Console
+from undiffuse.training.loop import StepResult
+from undiffuse.training.signals import Interrupts
 
 
 class Observer(Protocol):

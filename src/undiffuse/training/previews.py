@@ -15,11 +15,11 @@ from undiffuse.model import Model, build_model
 from undiffuse.pictures.grid import grid, to_image
 from undiffuse.pictures.png import write_png
 from undiffuse.samples import Samples
-from undiffuse.train.console import Console
-from undiffuse.train.loop import Learner, StepResult
-from undiffuse.train.metrics import MetricsFile
-from undiffuse.train.run import RunFolder
-from undiffuse.train.signals import Interrupts
+from undiffuse.training.console import Console
+from undiffuse.training.loop import Learner, StepResult
+from undiffuse.training.metrics import MetricsFile
+from undiffuse.training.run import RunFolder
+from undiffuse.training.signals import Interrupts
 
 PREVIEW = SampleConfig()
 """How grids are drawn, with at most as many steps as the chain has."""

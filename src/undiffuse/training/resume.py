@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from undiffuse.checkpoint import State
 from undiffuse.config import TrainConfig
 from undiffuse.config_file import BUDGETS, flatten, override
 from undiffuse.errors import UndiffuseError
-from undiffuse.train.budget import fixed_total
-from undiffuse.train.check import check
-from undiffuse.train.checkpoint import State
+from undiffuse.training.budget import fixed_total
+from undiffuse.training.check import check
 
 FREE = ("source", "device", "compile", "sample_every", "sample_count", "checkpoint_every", "keep")
 """Settings that may be changed on resuming: they do not change what is learned (``source`` is compared by content)."""

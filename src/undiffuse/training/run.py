@@ -25,12 +25,12 @@ import numpy as np
 import torch
 
 from undiffuse import __version__
+from undiffuse.checkpoint import checkpoints
 from undiffuse.config import TrainConfig
 from undiffuse.config_file import to_yaml
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
-from undiffuse.train.checkpoint import checkpoints
-from undiffuse.train.files import replace_file
+from undiffuse.files import replace_file
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,21 @@ from collections.abc import Callable
 
 import torch
 
+from undiffuse.checkpoint import Checkpoint, latest, save
 from undiffuse.errors import UndiffuseError
+from undiffuse.files import replace_file
 from undiffuse.model import Model
-from undiffuse.train.budget import Clock, Costs, measure_step, steps_that_fit
-from undiffuse.train.card import model_card
-from undiffuse.train.checkpoint import Checkpoint, latest, save
-from undiffuse.train.console import Console
-from undiffuse.train.files import replace_file
-from undiffuse.train.live import LiveLine, duration
-from undiffuse.train.loop import Learner, NonFiniteError, Task, training
-from undiffuse.train.metrics import MetricsFile
-from undiffuse.train.observers import CheckpointWriter, LoaderWatch, Observer
-from undiffuse.train.previews import Previews, preview_evaluations
-from undiffuse.train.run import RunFolder
-from undiffuse.train.setup import capture
-from undiffuse.train.signals import Interrupts, StoppedError
+from undiffuse.training.budget import Clock, Costs, measure_step, steps_that_fit
+from undiffuse.training.card import model_card
+from undiffuse.training.console import Console
+from undiffuse.training.live import LiveLine, duration
+from undiffuse.training.loop import Learner, NonFiniteError, Task, training
+from undiffuse.training.metrics import MetricsFile
+from undiffuse.training.observers import CheckpointWriter, LoaderWatch, Observer
+from undiffuse.training.previews import Previews, preview_evaluations
+from undiffuse.training.run import RunFolder
+from undiffuse.training.setup import capture
+from undiffuse.training.signals import Interrupts, StoppedError
 
 MEASURING = 0.02
 """Part of a budget in minutes that is spent on measuring the speed."""

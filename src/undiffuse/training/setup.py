@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from undiffuse.checkpoint import Checkpoint, State, check_tensors, ema_file
 from undiffuse.config import TrainConfig
 from undiffuse.data.augment import random_flip
 from undiffuse.data.info import DataInfo
@@ -19,10 +20,9 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
 from undiffuse.objectives import make_objective, make_time_law
 from undiffuse.seeds import generator
-from undiffuse.train.checkpoint import Checkpoint, State, check_tensors, ema_file
-from undiffuse.train.ema import EMA
-from undiffuse.train.loop import Learner, Task
-from undiffuse.train.optimizer import (
+from undiffuse.training.ema import EMA
+from undiffuse.training.loop import Learner, Task
+from undiffuse.training.optimizer import (
     expected_optimizer_tensors,
     load_optimizer_tensors,
     make_optimizer,
