@@ -115,8 +115,8 @@ class ObjectiveConfig:
 class OptimizerConfig:
     """The optimiser and its learning rate over time."""
 
-    optimizer: Literal["adam", "adamw"] = "adam"
-    """Adam, or AdamW with decoupled weight decay."""
+    optimizer: Literal["adam", "adamw", "muon"] = "adam"
+    """Adam, AdamW with decoupled weight decay, or Muon for the matrices inside with Adam for the rest."""
     lr: float = 2e-4
     """Learning rate after the warm-up."""
     beta1: float = 0.9

@@ -18,6 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+MOMENTUM = "momentum"
+"""Name of a matrix's running mean in the optimiser's state."""
+
 MATCH_ADAM = 0.2
 """Root mean square of an update in units of the learning rate: about Adam's, so that one rate serves both."""
 
@@ -82,7 +85,7 @@ class Muon(Optimizer):
         mu = group["momentum"]
         for p in parameters:
             assert p.grad is not None
-            mean = self.state[p].setdefault("momentum", torch.zeros_like(p)).lerp_(p.grad, 1 - mu)
+            mean = self.state[p].setdefault(MOMENTUM, torch.zeros_like(p)).lerp_(p.grad, 1 - mu)
             update = orthogonalise(p.grad.lerp(mean, mu).flatten(1))
             scale = MATCH_ADAM * max(update.shape) ** 0.5
             p.add_(update.reshape(p.shape), alpha=-group["lr"] * scale)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
 from undiffuse.config import OptimizerConfig
+from undiffuse.training.muon import MOMENTUM, Muon, split
 
 FUSED_DEVICES = ("cpu", "cuda", "mps")
 """Devices with a fused Adam: one pass over all tensors. On a CPU it takes a third of the time of the foreach form."""
 
 
 def make_optimizer(config: OptimizerConfig, network: nn.Module) -> Optimizer:
-    """Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019) over all parameters of ``network``."""
+    """Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or Muon over all parameters of ``network``."""
     parameters = list(network.parameters())
     fused = parameters[0].device.type in FUSED_DEVICES
     betas = (config.beta1, config.beta2)
+    if config.optimizer == "muon":
+        return Muon(*split(network), lr=config.lr, betas=betas)
     if config.optimizer == "adamw":
         return AdamW(parameters, lr=config.lr, betas=betas, weight_decay=config.weight_decay, fused=fused)
     return Adam(parameters, lr=config.lr, betas=betas, fused=fused)
@@ -73,22 +76,31 @@ def optimizer_tensors(optimizer: Optimizer, network: nn.Module) -> dict[str, Ten
     }
 
 
-def expected_optimizer_tensors(network: nn.Module) -> dict[str, Tensor]:
+def expected_optimizer_tensors(optimizer: Optimizer, network: nn.Module) -> dict[str, Tensor]:
     """The names, shapes and types that `optimizer_tensors` gives after a step, for checking a file against them."""
     count = torch.zeros(())
     return {
         f"{key}/{name}": count if key == "step" else parameter.detach()
-        for name, parameter in network.named_parameters()
-        for key in ("step", "exp_avg", "exp_avg_sq")
+        for name, parameter, keys in _state_keys(optimizer, network)
+        for key in keys
     }
 
 
 def load_optimizer_tensors(optimizer: Optimizer, network: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Set the optimiser's state from what `optimizer_tensors` gave, in the parameters' devices and memory formats."""
-    for name, parameter in network.named_parameters():
-        if f"step/{name}" in tensors:
-            averages = {key: tensors[f"{key}/{name}"] for key in ("exp_avg", "exp_avg_sq")}
+    for name, parameter, keys in _state_keys(optimizer, network):
+        found = {key: tensors[f"{key}/{name}"] for key in keys if f"{key}/{name}" in tensors}
+        if found:
             optimizer.state[parameter] = {
-                "step": tensors[f"step/{name}"].to(parameter.device, copy=True),
-                **{key: torch.empty_like(parameter).copy_(value) for key, value in averages.items()},
+                key: value.to(parameter.device, copy=True)
+                if key == "step"
+                else torch.empty_like(parameter).copy_(value)
+                for key, value in found.items()
             }
+
+
+def _state_keys(optimizer: Optimizer, network: nn.Module) -> Iterator[tuple[str, nn.Parameter, tuple[str, ...]]]:
+    """Name, parameter and what the optimiser keeps of it."""
+    matrices = {id(p) for group in optimizer.param_groups if group.get("muon") for p in group["params"]}
+    for name, parameter in network.named_parameters():
+        yield name, parameter, (MOMENTUM,) if id(parameter) in matrices else ("step", "exp_avg", "exp_avg_sq")

@@ -139,7 +139,8 @@ def restore(learner: Learner, checkpoint: Checkpoint, where: Path) -> None:
         check_tensors(tensors, expected, str(where / ema_file(rate)))
         learner.ema.load_state_dict(rate, tensors)
     if checkpoint.optimizer:  # empty before the first step
-        check_tensors(checkpoint.optimizer, expected_optimizer_tensors(network), str(where / "optimizer.safetensors"))
+        expected = expected_optimizer_tensors(learner.optimizer, network)
+        check_tensors(checkpoint.optimizer, expected, str(where / "optimizer.safetensors"))
         load_optimizer_tensors(learner.optimizer, network, checkpoint.optimizer)
     learner.step, learner.images, learner.seconds = state.step, state.images, state.seconds
     learner.skipped, learner.skipped_in_a_row = state.skipped, state.skipped_in_a_row
