@@ -49,7 +49,8 @@ def info_of(shape: tuple[int, ...], count: int = 1000) -> DataInfo:
 
 def network_of(config: TrainConfig, info: DataInfo) -> UNet:
     with torch.device("meta"):
-        return UNet(info.channels, info.channels, len(info.spatial), config.network)
+        outputs = 2 * info.channels if config.diffusion.learn_variance else info.channels
+        return UNet(info.channels, outputs, len(info.spatial), config.network)
 
 
 def parameters(network: UNet) -> int:
@@ -58,9 +59,13 @@ def parameters(network: UNet) -> int:
 
 @pytest.mark.parametrize(
     ("name", "shape", "count"),
-    [("ho2020-cifar10", (3, 32, 32), 35_746_307), ("ho2020-celebahq256", (3, 256, 256), 113_673_219)],
+    [
+        ("ho2020-cifar10", (3, 32, 32), 35_746_307),
+        ("ho2020-celebahq256", (3, 256, 256), 113_673_219),
+        ("nichol2021-cifar10", (3, 32, 32), 52_546_438),
+    ],
 )
-def test_ho2020_has_the_papers_number_of_parameters(name: str, shape: tuple[int, ...], count: int) -> None:
+def test_a_papers_recipe_has_the_papers_number_of_parameters(name: str, shape: tuple[int, ...], count: int) -> None:
     info = info_of(shape)
     assert parameters(network_of(RECIPES[name].build(info), info)) == count
 

@@ -101,8 +101,8 @@ class ObjectiveConfig:
     """gamma of min-SNR (Hang et al. 2023, gamma = 5) or exponent of P2 (Choi et al. 2022, gamma = 1)."""
     distance: Literal["l2", "l1", "huber"] = "l2"
     """Distance between the network's output and its target."""
-    time_law: Literal["uniform", "stratified", "logit-normal"] = "uniform"
-    """How t is drawn: independently, spread evenly over the batch, or logit-normal (Esser et al. 2024)."""
+    time_law: Literal["uniform", "stratified", "logit-normal", "loss-second-moment"] = "uniform"
+    """How t is drawn: independently, spread evenly over the batch, logit-normal (Esser et al. 2024), or by its loss."""
     logit_mean: float = 0.0
     """Mean of the logit-normal law."""
     logit_std: float = 1.0

@@ -86,6 +86,22 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     assert hashes(folder) == hashes(uninterrupted)
 
 
+def test_what_the_law_of_t_and_muon_have_learned_is_resumed_too(data, settings, console, tmp_path, monkeypatch):
+    """Every t of a chain of 4 has its losses after a few steps of 16, so the law is no longer uniform when it stops."""
+    config = settings(
+        time_law="loss-second-moment", timesteps=4, batch=16, learn_variance=True, loss="hybrid", optimizer="muon"
+    )
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    start_run(config, data, whole, console=console)
+    with monkeypatch.context() as patch:
+        stop_after(9, patch)
+        with pytest.raises(StoppedError):
+            start_run(config, data, folder, console=console)
+    resume_run(folder, dataset=data, console=console)
+    assert lines(folder) == lines(whole)
+    assert hashes(folder) == hashes(whole)
+
+
 def test_every_stop_in_one_run_still_ends_in_the_same_bits(
     uninterrupted, data, settings, console, tmp_path, monkeypatch
 ):

@@ -3,7 +3,7 @@
 from undiffuse.objectives.hybrid import Bound, Hybrid
 from undiffuse.objectives.make import make_objective
 from undiffuse.objectives.simple import Loss, Objective, draw_noise
-from undiffuse.objectives.time_law import LogitNormal, Stratified, TimeLaw, Uniform, make_time_law
+from undiffuse.objectives.time_law import LogitNormal, LossSecondMoment, Stratified, TimeLaw, Uniform, make_time_law
 from undiffuse.objectives.weighting import P2, VLB, MinSNR, UniformWeight, Weighting, make_weighting
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Hybrid",
     "LogitNormal",
     "Loss",
+    "LossSecondMoment",
     "MinSNR",
     "Objective",
     "Stratified",

@@ -5,10 +5,13 @@ from __future__ import annotations
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.recipes.digits import DIGITS
 from undiffuse.recipes.ho2020 import HO2020_CELEBAHQ256, HO2020_CIFAR10
+from undiffuse.recipes.nichol2021 import NICHOL2021_CIFAR10
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.small import SMALL
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (DIGITS, SMALL, HO2020_CIFAR10, HO2020_CELEBAHQ256)}
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe for recipe in (DIGITS, SMALL, HO2020_CIFAR10, HO2020_CELEBAHQ256, NICHOL2021_CIFAR10)
+}
 """Every recipe by its name."""
 
 

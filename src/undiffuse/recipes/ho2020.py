@@ -21,8 +21,7 @@ from undiffuse.config import (
     UNetConfig,
 )
 from undiffuse.data.info import DataInfo
-from undiffuse.errors import UndiffuseError
-from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.recipe import Recipe, require
 
 
 def ho2020_cifar10(info: DataInfo) -> TrainConfig:
@@ -65,15 +64,6 @@ def ho2020_celebahq256(info: DataInfo) -> TrainConfig:
         ema=EMAConfig(ema=(0.9999,), ema_warmup=False),
         loop=LoopConfig(batch=64, steps=500_000, precision="float32"),
     )
-
-
-def require(recipe: str, shape: tuple[int, ...], info: DataInfo) -> None:
-    """Raise UndiffuseError unless the data has the paper's shape."""
-    if info.shape != shape:
-        raise UndiffuseError(
-            f"The recipe '{recipe}' is for data of the shape {shape} (channels, height, width), and '{info.name}' has "
-            f"{info.shape}; bring it to that shape with --size {shape[-1]} --channels rgb, or use --recipe small."
-        )
 
 
 HO2020_CIFAR10 = Recipe(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.data.info import DataInfo
+from undiffuse.errors import UndiffuseError
 
 
 @dataclass(frozen=True)
@@ -25,3 +26,12 @@ class Recipe:
     """How to draw from what it trained; where ``reached`` holds figures, they were reached with this."""
     build: Callable[[DataInfo], TrainConfig]
     """The settings for a data set; raises UndiffuseError for data that the recipe is not for."""
+
+
+def require(recipe: str, shape: tuple[int, ...], info: DataInfo) -> None:
+    """Raise UndiffuseError unless the data has the paper's shape."""
+    if info.shape != shape:
+        raise UndiffuseError(
+            f"The recipe '{recipe}' is for data of the shape {shape} (channels, height, width), and '{info.name}' has "
+            f"{info.shape}; bring it to that shape with --size {shape[-1]} --channels rgb, or use --recipe small."
+        )

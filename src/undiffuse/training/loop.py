@@ -73,10 +73,9 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from: data, times and noise of (batch, ...)."""
+    """What one step learns from: data and noise of (batch, ...)."""
 
     x0: Tensor
-    t: Tensor
     eps: Tensor
 
 
@@ -87,6 +86,7 @@ class Learner:
     network: nn.Module
     optimizer: Optimizer
     ema: EMA
+    time_law: TimeLaw
     step: int = 0
     images: int = 0
     seconds: float = 0.0
@@ -103,7 +103,7 @@ class Task:
         total: steps in all, which the learning rate's decay needs.
         denoiser: around the learner's network, perhaps compiled.
         eager: around the learner's network itself; hooks see into this one when a tensor that is not finite is sought.
-        objective, time_law: what is minimised.
+        objective: what is minimised.
         images: ``step -> x0`` in model space, float32 of (batch, channels, *spatial): a pure function.
         device: where the network is.
         bfloat16: run the network's forward pass under bfloat16 autocast.
@@ -114,18 +114,16 @@ class Task:
     denoiser: Denoiser
     eager: Denoiser
     objective: Loss
-    time_law: TimeLaw
     images: Callable[[int], Tensor]
     device: torch.device
     bfloat16: bool = False
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step: data, times and noise. The streams are CPU ones, so they are the same for any device."""
+        """The batch of a step: data and noise. The streams are CPU ones, so they are the same for any device."""
         seed = self.config.loop.seed
         x0 = self.images(step)
-        t = self.time_law.draw(self.denoiser.schedule, len(x0), generator(seed, "time", step))
         eps = draw_noise(tuple(x0.shape), generator(seed, "noise", step), self.config.objective.offset_noise)
-        return Batch(self._place(x0), t, self._place(eps))
+        return Batch(self._place(x0), self._place(eps))
 
     def _place(self, x: Tensor) -> Tensor:
         formats = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -153,7 +151,10 @@ def training(task: Task, learner: Learner) -> Iterator[StepResult]:
     while learner.step < task.total:
         step = learner.step
         rate = learning_rate(task.config.optimizer, step, task.total)
-        per_sample = forward_backward(task, learner.network, batch, step)
+        # A law that learns wants the losses of the step before, so the times are drawn here, not with the batch.
+        t = learner.time_law.draw(task.denoiser.schedule, len(batch.x0), generator(task.config.loop.seed, "time", step))
+        weight = learner.time_law.weight(t)
+        per_sample = forward_backward(task, learner.network, batch, t, weight, step)
         norm = clip_gradient(learner.network.parameters(), task.config.optimizer.clip)
 
         before = time.perf_counter()
@@ -162,12 +163,13 @@ def training(task: Task, learner: Learner) -> Iterator[StepResult]:
 
         numbers = torch.cat([per_sample, norm.float().reshape(1)]).cpu()  # the wait for the device
         losses, grad_norm = numbers[:-1], numbers[-1].item()
-        loss = losses.double().mean().item()
+        loss = (weight * losses).mean().item()
         skipped = not (math.isfinite(loss) and math.isfinite(grad_norm))
         if not skipped:
             set_learning_rate(learner.optimizer, rate)
             learner.optimizer.step()
             learner.ema.update(step)
+            learner.time_law.observe(t, losses)
         learner.step += 1
         learner.images += len(losses)
         learner.skipped += skipped
@@ -178,7 +180,7 @@ def training(task: Task, learner: Learner) -> Iterator[StepResult]:
             learner.step,
             learner.images,
             loss,
-            batch.t,
+            t,
             losses,
             rate,
             grad_norm,
@@ -188,7 +190,8 @@ def training(task: Task, learner: Learner) -> Iterator[StepResult]:
         )
         began = time.perf_counter()
         if learner.skipped_in_a_row >= PATIENCE:
-            again = partial(forward_backward, replace(task, denoiser=task.eager), learner.network, batch, step)
+            eager = replace(task, denoiser=task.eager)
+            again = partial(forward_backward, eager, learner.network, batch, t, weight, step)
             where = first_non_finite(learner.network, again)
             raise NonFiniteError(
                 f"step {learner.step} was the {PATIENCE}th in a row whose loss or gradient was not finite; "
@@ -197,23 +200,23 @@ def training(task: Task, learner: Learner) -> Iterator[StepResult]:
         batch = following
 
 
-def forward_backward(task: Task, network: nn.Module, batch: Batch, step: int) -> Tensor:
-    """The losses of a batch, shape (batch,), on the device; their mean's gradient is left in the parameters.
+def forward_backward(task: Task, network: nn.Module, batch: Batch, t: Tensor, weight: Tensor, step: int) -> Tensor:
+    """The losses of a batch, shape (batch,), on the device; their weighted mean's gradient is left in the parameters.
 
-    gradient = 1 / B sum_i grad loss_i,    summed part by part where the batch is split
+    gradient = 1 / B sum_i weight_i grad loss_i,    summed part by part where the batch is split
     """
     network.zero_grad(set_to_none=True)
     parts = task.config.optimizer.accumulate
     losses = []
+    weight = weight.float().to(task.device)
     # nn.Dropout draws from torch's global stream and takes no generator. It gets a stream that is a function of
     # (seed, step, part), and the caller's stream is put back afterwards.
     with torch.random.fork_rng(devices=[task.device] if task.device.type == "cuda" else []):
-        for part, (x0, t, eps) in enumerate(
-            zip(batch.x0.tensor_split(parts), batch.t.tensor_split(parts), batch.eps.tensor_split(parts), strict=True)
-        ):
+        pieces = zip(*(a.tensor_split(parts) for a in (batch.x0, t, batch.eps, weight)), strict=True)
+        for part, (x0, times, eps, w) in enumerate(pieces):
             torch.manual_seed(stream_seed(task.config.loop.seed, "dropout", step, part))
             with task.autocast():
-                loss = task.objective(task.denoiser, x0, t, eps)
-            (loss.sum() / len(batch.x0)).backward()
+                loss = task.objective(task.denoiser, x0, times, eps)
+            ((w * loss).sum() / len(batch.x0)).backward()
             losses.append(loss.detach())
     return torch.cat(losses)

@@ -29,6 +29,9 @@ from undiffuse.training.optimizer import (
     optimizer_tensors,
 )
 
+TIME_LAW = "time-law/"
+"""Before the names of what the law of t has learned, beside the optimiser's tensors."""
+
 
 class Data(Protocol):
     """What a training needs of a prepared data set."""
@@ -83,7 +86,12 @@ def make_learner(model: Model) -> Learner:
     """A learner at step 0 around the model's network, on the network's device."""
     config = model.config
     model.network.train()
-    return Learner(model.network, make_optimizer(config.optimizer, model.network), EMA(model.network, config.ema))
+    return Learner(
+        model.network,
+        make_optimizer(config.optimizer, model.network),
+        EMA(model.network, config.ema),
+        make_time_law(config.objective, model.schedule),
+    )
 
 
 def make_task(model: Model, data: Data, total: int) -> Task:
@@ -98,7 +106,6 @@ def make_task(model: Model, data: Data, total: int) -> Task:
         denoiser=compiled,
         eager=denoiser,
         objective=make_objective(config.objective, config.diffusion, model.info.levels),
-        time_law=make_time_law(config.objective),
         images=image_batches(data, config),
         device=model.device,
         bfloat16=uses_bfloat16(config.loop.precision, model.device),
@@ -121,7 +128,10 @@ def capture(learner: Learner, model: Model, total: int, window: tuple[float, ...
         ),
         weights=learner.network.state_dict(),
         averages={rate: learner.ema.state_dict(rate) for rate in learner.ema.averages},
-        optimizer=optimizer_tensors(learner.optimizer, learner.network),
+        optimizer={
+            **optimizer_tensors(learner.optimizer, learner.network),
+            **{f"{TIME_LAW}{name}": tensor for name, tensor in learner.time_law.tensors().items()},
+        },
     )
 
 
@@ -138,9 +148,15 @@ def restore(learner: Learner, checkpoint: Checkpoint, where: Path) -> None:
     for rate, tensors in checkpoint.averages.items():
         check_tensors(tensors, expected, str(where / ema_file(rate)))
         learner.ema.load_state_dict(rate, tensors)
-    if checkpoint.optimizer:  # empty before the first step
+    learned = {f"{TIME_LAW}{name}": tensor for name, tensor in learner.time_law.tensors().items()}
+    found = {name: tensor for name, tensor in checkpoint.optimizer.items() if name.startswith(TIME_LAW)}
+    check_tensors(found, learned, str(where / "optimizer.safetensors"))
+    for name, tensor in learned.items():
+        tensor.copy_(found[name])
+    moments = {name: tensor for name, tensor in checkpoint.optimizer.items() if name not in found}
+    if moments:  # there are none before the first step
         expected = expected_optimizer_tensors(learner.optimizer, network)
-        check_tensors(checkpoint.optimizer, expected, str(where / "optimizer.safetensors"))
-        load_optimizer_tensors(learner.optimizer, network, checkpoint.optimizer)
+        check_tensors(moments, expected, str(where / "optimizer.safetensors"))
+        load_optimizer_tensors(learner.optimizer, network, moments)
     learner.step, learner.images, learner.seconds = state.step, state.images, state.seconds
     learner.skipped, learner.skipped_in_a_row = state.skipped, state.skipped_in_a_row
