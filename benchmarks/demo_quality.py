@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import undiffuse
-from undiffuse.config import DataConfig, SampleConfig
+from undiffuse.config import DataConfig
 from undiffuse.data.prepare import prepare
 
 
@@ -220,11 +220,10 @@ def main() -> None:
 
     models = [(str(run), undiffuse.load(run)) for run in args.runs] + train_references(args)
     bench = make_bench(args.n)
-    print(
-        f"FD against {len(bench.reference.images)} built-in digits, by {SampleConfig().weights.upper()} weights, ",
-        end="",
-    )
-    print(f"sampler {args.sampler} of {args.steps} steps, seed {args.seed}; trainings of {args.minutes:g} minutes")
+    drawing = f"{args.sampler} with {args.steps} steps, x0 clipped, seed {args.seed}, first average of the weights"
+    print(f"FD against {len(bench.reference.images)} built-in digits; samples by {drawing}")
+    if len(models) > len(args.runs):
+        print(f"trainings of {args.minutes:g} minutes on {torch.get_num_threads()} threads, in alternation")
     print(f"{'':<34}{'N':>6}{'FD':>9}{'conf.':>8}{'>0.9':>8}{'nearest':>9}   classes 0-9")
     print(bench.row("held-out real digits", bench.held_out.images))
     for name, model in models:
