@@ -23,6 +23,7 @@ COMMANDS = {
     "train": "learn from a data set: undiffuse train photos/ --size 64",
     "sample": "draw pictures from a run, or one picture again: undiffuse sample runs/NAME -n 64",
     "report": "write runs/NAME/report.html: samples, curves, settings in one file",
+    "likelihood": "bits per dimension of images under a model: undiffuse likelihood runs/NAME photos/",
     "info": "what a picture, a run or a checkpoint says of itself",
     "data": "look at a data set before training: counts, shapes, refused files, a contact sheet",
     "animate forward": "a picture dissolving into noise",

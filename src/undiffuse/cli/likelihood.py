@@ -13,14 +13,12 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from undiffuse.cli.options import add_fields
+from undiffuse.cli.judging import add_images, add_machine, choice, load_model, open_images, table_file
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.values import Reader, number, whole
-from undiffuse.config import DataConfig
+from undiffuse.cli.values import number, whole
 from undiffuse.errors import UndiffuseError
 
 if TYPE_CHECKING:
-    from undiffuse.evaluate.images import Images
     from undiffuse.evaluate.likelihood import Table
     from undiffuse.model import Model
 
@@ -31,22 +29,23 @@ THRESHOLDS = Literal["clip", "none"]
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("RUN", type=Path, help="a run's folder or a checkpoint's")
-    parser.add_argument("DATA", help="a folder, .zip, .tar, .npz, .npy or idx(.gz) file, or the built-in name 'digits'")
-    group = parser.add_argument_group("which images")
-    group.add_argument("--limit", type=whole("--limit", 1), metavar="N", help="this many, drawn at random (default: all)")
-    add_fields(parser, DataConfig, "how they are prepared (default: as the run's data)", ("source", "flip"), False)
+    add_images(parser)
     group = parser.add_argument_group("how")
-    _choice(group, "--method", METHODS, "(default: both)")
-    _choice(group, "--variance", VARIANCES, "of the bound's steps (default: learned where it was learned, else small)")
+    choice(group, "--method", METHODS, "(default: both)")
+    choice(group, "--variance", VARIANCES, "of the bound's steps (default: learned where it was learned, else small)")
     group.add_argument(
-        "--timesteps", type=whole("--timesteps", 2), metavar="N", help="of the bound, an image (default: the whole chain)"
+        "--timesteps",
+        type=whole("--timesteps", 2),
+        metavar="N",
+        help="of the bound, an image (default: the whole chain)",
     )
-    group.add_argument("--probes", type=whole("--probes", 1), metavar="K", help="of the ODE's trace, an image (default: 2)")
-    _choice(group, "--probe", PROBES, "kind of the probes (default: rademacher)")
+    group.add_argument(
+        "--probes", type=whole("--probes", 1), metavar="K", help="of the ODE's trace, an image (default: 2)"
+    )
+    choice(group, "--probe", PROBES, "kind of the probes (default: rademacher)")
     group.add_argument("--rtol", type=number("--rtol", 0), metavar="X", help="relative tolerance (default: 1e-4)")
     group.add_argument("--atol", type=number("--atol", 0), metavar="X", help="absolute tolerance (default: 1e-4)")
-    _choice(group, "--threshold", THRESHOLDS, "of x0 predictions (default: clip, as in sampling)")
+    choice(group, "--threshold", THRESHOLDS, "of x0 predictions (default: clip, as in sampling)")
     add_machine(group)
     group = parser.add_argument_group("where to")
     group.add_argument("--out", type=Path, metavar="FILE", help=".csv or .json (default: RUN/likelihood/DATA.csv)")
@@ -54,24 +53,11 @@ def configure(parser: Parser) -> None:
     group.add_argument("--overwrite", action="store_true", help="replace files that are there")
 
 
-def _choice(group: Any, flag: str, hint: Any, text: str) -> None:
-    reader = Reader(flag, hint)
-    group.add_argument(flag, type=reader, metavar="|".join(hint.__args__), help=text)
-
-
-def add_machine(group: Any) -> None:
-    """Options of all commands that judge images by a model."""
-    group.add_argument("--batch", type=whole("--batch", 1), metavar="N", help="images at a time (default: 32)")
-    group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of every random stream (default: 0)")
-    group.add_argument("--weights", metavar="TEXT", help="'ema', 'raw', or a rate such as '0.999' (default: ema)")
-    group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-
-
 def run(typed: Namespace) -> None:
     from undiffuse.evaluate.likelihood import Table, bound, ode
     from undiffuse.evaluate.units import Units
     from undiffuse.objectives.bound import chain_of
-    from undiffuse.pictures.png import write_file
+    from undiffuse.pictures.png import check_free, write_file
 
     options = vars(typed)
     method, overwrite = options.get("method", "both"), "overwrite" in options
@@ -81,9 +67,10 @@ def run(typed: Namespace) -> None:
     if method != "ode":
         chain_of(model.schedule)
     images = open_images(options, options["DATA"], model)
-    out = free_file(options, model, "likelihood", images)
+    out = table_file(options, model, "likelihood")
     beside = [out.with_name(f"{out.stem}-curve{suffix}") for suffix in (".svg", ".csv")] if "curve" in options else []
-    check_all_free([out, *beside], overwrite)
+    for path in (out, *beside):
+        check_free(path, overwrite)
     same = {"seed": options.get("seed", 0), "batch": options.get("batch", 32)}
     same |= {"clip": options.get("threshold", "clip") == "clip", "progress": True}
     units, terms, density = Units.of(model.info), None, None
@@ -128,44 +115,3 @@ def _settings(options: dict[str, Any], model: Model) -> dict[str, Any]:
     left_out = ("RUN", "out", "overwrite", "curve")
     typed = {name: value for name, value in options.items() if name not in left_out}
     return {"model": model.provenance, "typed": typed}
-
-
-def load_model(options: dict[str, Any]) -> Model:
-    from undiffuse.model import load
-    from undiffuse.train.setup import choose_device
-
-    return load(options["RUN"], options.get("weights", "ema"), str(choose_device(options.get("device", "auto"))))
-
-
-def open_images(options: dict[str, Any], source: str, model: Model) -> Images:
-    """Images prepared as the run's own were, unless the options say otherwise."""
-    from dataclasses import replace
-
-    from undiffuse.data.prepare import prepare
-    from undiffuse.evaluate.images import choose
-
-    given = {name: options[name] for name in ("size", "crop", "channels") if name in options}
-    dataset = prepare(replace(model.config.data, source=source, **given))
-    return choose(dataset, model.info, options.get("limit"), options.get("seed", 0))
-
-
-def free_file(options: dict[str, Any], model: Model, folder: str, images: Images) -> Path:
-    """Where the table goes.
-
-    Raises:
-        UndiffuseError: it is called neither .csv nor .json.
-    """
-    from undiffuse.cli.sample import home_of
-
-    name = images.dataset.info.name.replace("/", "-").split(".")[0] or "data"
-    out: Path = options.get("out") or home_of(model) / folder / f"{name}.csv"
-    if out.suffix not in (".csv", ".json"):
-        raise UndiffuseError(f"--out should end in .csv or .json, and '{out}' does not")
-    return out
-
-
-def check_all_free(paths: list[Path], overwrite: bool) -> None:
-    from undiffuse.pictures.png import check_free
-
-    for path in paths:
-        check_free(path, overwrite)

@@ -35,8 +35,12 @@ class Dataset:
 
     def name_of(self, index: int) -> str:
         """The file that sample ``index`` came from, or its number in an array."""
+        return self.names()[index]
+
+    def names(self) -> list[str]:
+        """`name_of` all samples."""
         names = self.path / "names.json"
-        return str(json.loads(names.read_text())[index]) if names.exists() else f"sample {index}"
+        return list(json.loads(names.read_text())) if names.exists() else [f"sample {k}" for k in range(len(self))]
 
 
 def write_contents(

@@ -15,6 +15,7 @@ Every image has a random stream of its own, so that its value does not depend on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
@@ -57,17 +58,15 @@ class Terms:
 
     @property
     def error(self) -> Float[Tensor, "images"]:
-        """Standard error of each image's `total` from its choice of t; 0 where all t were taken.
+        """Standard error of each image's `total` from its noise and times, the decoder's noise left out.
 
         With one draw a stratum, half the squared differences of neighbours stand for the variances. They hold the
-        strata's differences, too, so this is rather too large than too small.
+        slope from stratum to stratum, too, so this is rather too large than too small.
         """
-        drawn = self.size > 1
-        if int(drawn.sum()) < 2:
-            return torch.zeros_like(self.prior)
-        # The variance of size * term, were all strata of one size; they nearly are among neighbours.
-        part = (self.size * self.term)[:, drawn]
+        part = (self.size * self.term)[:, 1:]
         count = part.shape[1]
+        if count < 2:
+            return torch.full_like(self.prior, math.nan)
         return (0.5 * part.diff(dim=1).square().sum(1) * count / (count - 1)).sqrt()
 
     @classmethod

@@ -82,7 +82,9 @@ def integrate(
         new, slopes = _stages(velocity, rows, time[rows], h, here, first)
         ratio = _error(slopes, h, here, new, rtol, atol)
         if not bool(ratio.isfinite().all()):
-            raise UndiffuseError("the ODE's numbers are no longer finite: try other --weights, or an earlier checkpoint")
+            raise UndiffuseError(
+                "the ODE's numbers are no longer finite: try other --weights, or an earlier checkpoint"
+            )
         evaluations[rows] += len(STAGES)
         taken = ratio <= 1
         for part, moved in zip((*state, *slope), (*new, *slopes[-1]), strict=True):

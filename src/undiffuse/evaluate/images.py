@@ -75,6 +75,6 @@ def check_fit(data: DataInfo, model: DataInfo) -> None:
     elif data.dtype == model.dtype and len(data.spatial) == 2:
         help = f"; try --size {' '.join(map(str, model.spatial))}"
     raise UndiffuseError(
-        f"The model learned {model.dtype} data of the shape {model.shape}, and '{data.name}' has {data.dtype} data of the "
-        f"shape {data.shape}{help}"
+        f"The model learned {model.dtype} data of the shape {model.shape}, and '{data.name}' has {data.dtype} data of "
+        f"the shape {data.shape}{help}"
     )

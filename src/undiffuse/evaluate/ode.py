@@ -62,7 +62,8 @@ class Density:
     @property
     def error(self) -> Float[Tensor, "images"]:
         """Standard error of `total` from the probes; NaN for a single one."""
-        return self.values.std(1) / math.sqrt(self.values.shape[1])
+        probes = self.values.shape[1]
+        return self.values.std(1) / math.sqrt(probes) if probes > 1 else torch.full_like(self.total, math.nan)
 
     @classmethod
     def join(cls, parts: Sequence[Density]) -> Density:
@@ -107,7 +108,7 @@ def density_of(
     """-log p(x0) per dimension under the probability-flow ODE.
 
     Args:
-        denoiser: on any process; its predictions must be differentiable, so no clipping.
+        denoiser: on any process; x0 predictions must be differentiable almost everywhere, as clipped ones are.
         x0: in model space, dequantised if it was integers.
         probes: of Hutchinson's estimate.
         rtol, atol: of v and of the integral per dimension, each step.
@@ -141,9 +142,9 @@ def density_of(
     (v, integral), evaluations = integrate(
         velocity, (float(c) * x0, x0.new_zeros(probes.shape[:2])), start_snr, end_snr, rtol, atol, on_done
     )
-    # The prior of x_T is N(0, prior_std^2 I); v is x_T / m.
-    _, m = _direction(schedule, schedule.inverse_log_snr(torch.tensor(end_snr, dtype=torch.float64)))
-    std = schedule.prior_std / float(m)
+    # The prior of x_T is N(0, prior_std^2 I), and before T it has the noise's share of that. v is x_t / m.
+    last = schedule.inverse_log_snr(torch.tensor(end_snr, dtype=torch.float64))
+    std = schedule.prior_std * float(schedule(last).sigma / schedule(end).sigma / torch.hypot(*schedule(last)))
     square = v.double().flatten(1).square().mean(1, keepdim=True)
     at_noise = 0.5 * (square / std**2 + math.log(2 * math.pi * std**2))
     # v = c x0 at the start: p(x0) = c^D p(v).

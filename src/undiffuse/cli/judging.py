@@ -1,0 +1,71 @@
+"""What the commands that judge images by a model share: which images, by which model, into which file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from undiffuse.cli.options import add_fields
+from undiffuse.cli.parser import Parser
+from undiffuse.cli.values import Reader, whole
+from undiffuse.config import DataConfig
+from undiffuse.errors import UndiffuseError
+
+if TYPE_CHECKING:
+    from undiffuse.evaluate.images import Images
+    from undiffuse.model import Model
+
+
+def add_images(parser: Parser) -> None:
+    parser.add_argument("RUN", type=Path, help="a run's folder or a checkpoint's")
+    parser.add_argument("DATA", help="a folder, .zip, .tar, .npz, .npy or idx(.gz) file, or the built-in name 'digits'")
+    group = parser.add_argument_group("which images")
+    group.add_argument(
+        "--limit", type=whole("--limit", 1), metavar="N", help="this many, drawn at random (default: all)"
+    )
+    add_fields(parser, DataConfig, "how they are prepared (default: as the run's data)", ("source", "flip"), False)
+
+
+def add_machine(group: Any) -> None:
+    group.add_argument("--batch", type=whole("--batch", 1), metavar="N", help="images at a time (default: 32)")
+    group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of every random stream (default: 0)")
+    group.add_argument("--weights", metavar="TEXT", help="'ema', 'raw', or a rate such as '0.999' (default: ema)")
+    group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+
+
+def choice(group: Any, flag: str, hint: Any, text: str) -> None:
+    """An option with one of the words of a Literal."""
+    group.add_argument(flag, type=Reader(flag, hint), metavar="|".join(hint.__args__), help=text)
+
+
+def load_model(options: dict[str, Any]) -> Model:
+    from undiffuse.model import load
+    from undiffuse.training.setup import choose_device
+
+    return load(options["RUN"], options.get("weights", "ema"), str(choose_device(options.get("device", "auto"))))
+
+
+def open_images(options: dict[str, Any], source: str, model: Model) -> Images:
+    """Images prepared as the run's own were, unless the options say otherwise."""
+    from undiffuse.data.prepare import prepare
+    from undiffuse.evaluate.images import choose
+
+    given = {name: options[name] for name in ("size", "crop", "channels") if name in options}
+    dataset = prepare(replace(model.config.data, source=source, **given))
+    return choose(dataset, model.info, options.get("limit"), options.get("seed", 0))
+
+
+def table_file(options: dict[str, Any], model: Model, folder: str) -> Path:
+    """Where the table goes: --out, or in the run's folder, or in the checkpoint's where that stands alone.
+
+    Raises:
+        UndiffuseError: it is called neither .csv nor .json.
+    """
+    home = Path(model.provenance["checkpoint"])
+    if home.parent.name == "checkpoints":
+        home = home.parent.parent
+    out: Path = options.get("out") or home / folder / f"{Path(options['DATA']).resolve().name.split('.')[0]}.csv"
+    if out.suffix not in (".csv", ".json"):
+        raise UndiffuseError(f"--out should end in .csv or .json, and '{out}' does not")
+    return out
