@@ -10,7 +10,7 @@ WORKERS ?= 2
 .PHONY: help demo test test-all check format docs benchmark clean
 
 help:
-	@echo "make demo      train on handwritten digits (about four minutes on two cores) and open runs/demo/report.html"
+	@echo "make demo      train on handwritten digits (about four minutes on two cores) and write runs/demo/report.html"
 	@echo "make test      the quick tests"
 	@echo "make test-all  all tests, slow ones too"
 	@echo "make check     lint, types, import contracts"
@@ -32,8 +32,11 @@ $(DEV): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+# A second `make demo` goes on where the first one stopped; after the end it only writes the report again.
 demo: $(INSTALLED)
-	$(BIN)/undiffuse demo
+	@if [ -d runs/demo ]; then $(BIN)/undiffuse train --resume runs/demo; \
+	else $(BIN)/undiffuse train digits --recipe digits --name demo; fi
+	@$(BIN)/undiffuse report runs/demo
 
 test: $(DEV)
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
