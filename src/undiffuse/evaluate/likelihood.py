@@ -172,20 +172,29 @@ class Table:
         return found
 
     def csv(self) -> str:
-        text = io.StringIO()
-        columns = self.columns()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(
-            [f"{value:.6f}" if isinstance(value, float) else value for value in row]
-            for row in zip(*columns.values(), strict=True)
-        )
-        return text.getvalue()
+        return csv_text(self.columns())
 
     def json(self, settings: dict[str, Any]) -> str:
-        """The same with how it was measured; NaN (no error from a single probe) is null."""
-        columns = {
-            name: [None if isinstance(v, float) and math.isnan(v) else v for v in column]
-            for name, column in self.columns().items()
-        }
-        return json.dumps({"units": self.units.name, **settings, "images": columns}, indent=1, allow_nan=False) + "\n"
+        """The same with how it was measured."""
+        return json_text({"units": self.units.name, **settings, "images": self.columns()})
+
+
+def csv_text(columns: dict[str, list[Any]]) -> str:
+    """Columns of equal length as a table."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(
+        [f"{value:.6f}" if isinstance(value, float) else value for value in row]
+        for row in zip(*columns.values(), strict=True)
+    )
+    return text.getvalue()
+
+
+def json_text(found: dict[str, Any]) -> str:
+    """JSON with null for NaN, as under "images" where a single probe has no error."""
+    images = {
+        name: [None if isinstance(value, float) and math.isnan(value) else value for value in column]
+        for name, column in found["images"].items()
+    }
+    return json.dumps({**found, "images": images}, indent=1, allow_nan=False) + "\n"

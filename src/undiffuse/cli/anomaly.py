@@ -1,0 +1,229 @@
+"""Which images a model finds strange, and where: scores, heat maps, and how well they tell two kinds apart.
+
+  undiffuse anomaly runs/NAME photos/ --normal heldout/
+  undiffuse anomaly runs/NAME heldout/ --against strange/
+  undiffuse anomaly runs/NAME labelled/ --anomalies scratch,dent
+
+Scores are standardised on normal images that the model was not trained on: those of --normal; else, a half of the
+normal ones at random (with --against, DATA; with --anomalies, the other classes), which is then not judged; else DATA
+itself, for which strange ones must be rare. Likelihood alone is a poor score; docs/anomaly.md has what was measured.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from undiffuse.cli.judging import add_images, add_machine, choice, load_model, open_images, table_file
+from undiffuse.cli.parser import Parser
+from undiffuse.cli.values import whole
+from undiffuse.errors import UndiffuseError, perhaps
+
+if TYPE_CHECKING:
+    from undiffuse.evaluate.anomaly import Array, Features, Look
+    from undiffuse.evaluate.images import Images
+    from undiffuse.model import Model
+
+SCORES = Literal["structure", "reconstruction", "bound", "ode", "ensemble"]
+
+
+def configure(parser: Parser) -> None:
+    add_images(parser)
+    group = parser.add_argument_group("what is normal, and what is not")
+    group.add_argument("--normal", metavar="DATA", help="normal images that the model was not trained on")
+    group.add_argument("--against", metavar="DATA", help="strange images; those of DATA are normal then")
+    group.add_argument("--anomalies", metavar="CLASS,...", help="classes of DATA that are strange")
+    group = parser.add_argument_group("how")
+    choice(group, "--score", SCORES, "what images are ranked by (default: structure, which measured best)")
+    group.add_argument("--draws", type=whole("--draws", 1), metavar="N", help="noises a level (default: 4)")
+    group.add_argument(
+        "--denoise-steps", type=whole("--denoise-steps", 1), metavar="N", help="of a reconstruction (default: 1)"
+    )
+    group.add_argument(
+        "--timesteps", type=whole("--timesteps", 0), metavar="N", help="of the bound; 0 for no bound (default: 25)"
+    )
+    group.add_argument("--ode", action="store_true", help="the ODE's likelihood, too: about ten times the time")
+    add_machine(group)
+    group = parser.add_argument_group("where to")
+    group.add_argument("--out", type=Path, metavar="FILE", help=".csv or .json (default: RUN/anomaly/DATA.csv)")
+    group.add_argument(
+        "--pictures",
+        type=whole("--pictures", 0),
+        metavar="N",
+        help="strangest ones, with heat, in a .png (default: 16)",
+    )
+    group.add_argument("--overwrite", action="store_true", help="replace files that are there")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Images and what was measured of them; strange is None where nobody said."""
+
+    images: Images
+    features: Features
+    strange: list[bool] | None = None
+
+    def take(self, rows: list[int]) -> Judged:
+        import numpy as np
+
+        strange = self.strange and [self.strange[row] for row in rows]
+        return Judged(self.images.take(rows), self.features.take(np.array(rows, np.int64)), strange)
+
+
+def run(typed: Namespace) -> None:
+    import numpy as np
+
+    from undiffuse.evaluate.anomaly import Look, Standard
+    from undiffuse.evaluate.judge import DEFAULT_SCORE, check_pictures
+    from undiffuse.pictures.png import check_free
+
+    options = vars(typed)
+    score = options.get("score", DEFAULT_SCORE)
+    _check(options, score)
+    model = load_model(options)
+    look = Look(draws=options.get("draws", 4), steps=options.get("denoise_steps", 1), seed=options.get("seed", 0))
+    sets = {name: open_images(options, options[key], model) for name, key in SETS.items() if key in options}
+    strange = _strange_classes(options, sets["data"])
+    out, count = table_file(options, model, "anomaly"), options.get("pictures", 16)
+    picture = out.with_suffix(".png")
+    for path in (out, picture) if count else (out,):
+        check_free(path, "overwrite" in options)
+    if count:
+        check_pictures(sets["data"])
+    measured = {name: Judged(images, _measure(options, model, images, look)) for name, images in sets.items()}
+    normal, judged = _divide(measured, strange, look.seed)
+    standard = Standard(normal.features, len(look.fine))
+    scores = [standard.scores(one.features) for one in judged]
+    table = _table(judged, scores)
+    _write(out, table, options)
+    everything = np.concatenate([one[score] for one in scores])
+    if count:
+        _draw(picture, model, look, normal, judged, everything.argsort()[::-1][:count], options)
+    _say(normal, judged, scores, score)
+    print(f"file    {out}{f' and {picture}' if count else ''}")
+
+
+SETS = {"data": "DATA", "normal": "normal", "against": "against"}
+
+
+def _check(options: dict[str, Any], score: str) -> None:
+    if "against" in options and "anomalies" in options:
+        raise UndiffuseError("Strange images are named by --against or by --anomalies, not by both")
+    if score == "ode" and "ode" not in options:
+        raise UndiffuseError("--score ode needs --ode, which measures it")
+    if score == "bound" and options.get("timesteps") == 0:
+        raise UndiffuseError("--score bound needs --timesteps of at least 2")
+
+
+def _strange_classes(options: dict[str, Any], images: Images) -> list[bool] | None:
+    """Of each image, whether its class is one of --anomalies."""
+    if "anomalies" not in options:
+        return None
+    classes, labels = images.dataset.info.classes, images.dataset.labels
+    if labels is None:
+        raise UndiffuseError(f"--anomalies names classes, and '{images.dataset.info.name}' has none; use --against")
+    wanted = options["anomalies"].split(",")
+    for name in wanted:
+        if name not in classes:
+            raise UndiffuseError(f"The data have no class '{name}'{perhaps(name, classes)}")
+    return [classes[labels[index]] in wanted for index in images.indices]
+
+
+def _measure(options: dict[str, Any], model: Model, images: Images, look: Look) -> Features:
+    from undiffuse.evaluate.judge import features
+
+    return features(
+        model,
+        images,
+        look,
+        timesteps=options.get("timesteps", 25),
+        with_ode="ode" in options,
+        batch=options.get("batch", 32),
+        progress=True,
+    )
+
+
+def _divide(measured: dict[str, Judged], strange: list[bool] | None, seed: int) -> tuple[Judged, list[Judged]]:
+    """What is normal, and what is judged by it: see the top of this file."""
+    from undiffuse.evaluate.judge import split
+
+    data, other = measured["data"], measured.get("against")
+    if other is None and strange is None:
+        return measured.get("normal", data), [data]
+    strange = strange or [False] * len(data.features)
+    normal_rows = [row for row, is_strange in enumerate(strange) if not is_strange]
+    kept = range(len(normal_rows))
+    normal = measured.get("normal")
+    if normal is None:
+        half, kept = (list(part) for part in split(len(normal_rows), seed))  # type: ignore[assignment]
+        normal = data.take([normal_rows[k] for k in half])
+    rows = sorted([normal_rows[k] for k in kept] + [row for row, is_strange in enumerate(strange) if is_strange])
+    judged = [Judged(data.images, data.features, strange).take(rows)]
+    if other is not None:
+        judged.append(Judged(other.images, other.features, [True] * len(other.features)))
+    return normal, judged
+
+
+def _table(judged: list[Judged], scores: list[dict[str, Array]]) -> dict[str, list[Any]]:
+    table: dict[str, list[Any]] = {"data": [], "index": [], "name": []}
+    if judged[0].strange is not None:
+        table["strange"] = []
+    for one, found in zip(judged, scores, strict=True):
+        names = one.images.dataset.names()
+        table["data"] += [one.images.dataset.info.name] * len(one.features)
+        table["index"] += one.images.indices
+        table["name"] += [names[index] for index in one.images.indices]
+        if one.strange is not None:
+            table["strange"] += one.strange
+        for name, values in found.items():
+            table.setdefault(name, []).extend(values.tolist())
+    return table
+
+
+def _write(path: Path, table: dict[str, list[Any]], options: dict[str, Any]) -> None:
+    from undiffuse.evaluate.likelihood import csv_text, json_text
+    from undiffuse.pictures.png import write_file
+
+    content = json_text({"images": table}) if path.suffix == ".json" else csv_text(table)
+    write_file(path, content.encode(), "overwrite" in options)
+
+
+def _draw(
+    path: Path,
+    model: Model,
+    look: Look,
+    normal: Judged,
+    judged: list[Judged],
+    strangest: Any,
+    options: dict[str, Any],
+) -> None:
+    """The strangest images of all that were judged, the strangest first, each beside its heat."""
+    from undiffuse.evaluate.judge import heat_picture
+    from undiffuse.pictures.png import write_png
+
+    places = [(one.images, row) for one in judged for row in range(len(one.images))]
+    shown = [places[k][0].take([places[k][1]]) for k in strangest]
+    write_png(path, heat_picture(model, shown, look, normal.features.log_error), overwrite="overwrite" in options)
+
+
+def _say(normal: Judged, judged: list[Judged], scores: list[dict[str, Array]], chosen: str) -> None:
+    import numpy as np
+
+    from undiffuse.evaluate.auroc import auroc
+
+    print(f"normal  {len(normal.features):,} images of {normal.images.dataset.info.name}")
+    for one in judged:
+        print(f"judged  {len(one.features):,} images of {one.images.dataset.info.name}")
+    if judged[0].strange is None:
+        values = scores[0][chosen]
+        above = int((values > 3).sum())
+        print(f"score   {chosen}: {above:,} images above 3 standard deviations, {values.max():.1f} at most")
+        return
+    strange = np.array([flag for one in judged for flag in one.strange or []])
+    print(f"AUROC of {int(strange.sum()):,} strange among {len(strange):,}, with 95 % intervals:")
+    for name in scores[0]:
+        values = np.concatenate([found[name] for found in scores])
+        mark = "   <- ranked by" if name == chosen else ""
+        print(f"  {name:<15}{auroc(values[~strange], values[strange])}{mark}")
