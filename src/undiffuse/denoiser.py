@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from undiffuse.errors import UndiffuseError
-from undiffuse.gaussian import Marginal, expand
+from undiffuse.gaussian import Batch, Marginal, expand
 from undiffuse.parameterize import Parameterization
 from undiffuse.schedule import DiscreteSchedule, Schedule
 
@@ -31,13 +31,11 @@ class Prediction:
         variance_fraction: in [0, 1] per element where the network learned its variance: 0 is beta-tilde, 1 is beta.
     """
 
-    x0: Float[Tensor, "batch *shape"]
-    eps: Float[Tensor, "batch *shape"]
-    variance_fraction: Float[Tensor, "batch *shape"] | None = None
+    x0: Batch
+    eps: Batch
+    variance_fraction: Batch | None = None
 
-    def with_x0(
-        self, x0: Float[Tensor, "batch *shape"], x_t: Float[Tensor, "batch *shape"], q_t: Marginal
-    ) -> Prediction:
+    def with_x0(self, x0: Batch, x_t: Batch, q_t: Marginal) -> Prediction:
         """The same with another x0 and the eps that goes with it: eps = (x_t - alpha x0) / sigma.
 
         Without re-deriving eps after clipping x0, DDIM with eta = 1 is no longer DDPM.
@@ -53,9 +51,7 @@ class Denoiser(Protocol):
     @property
     def schedule(self) -> Schedule: ...
 
-    def __call__(
-        self, x_t: Float[Tensor, "batch *shape"], t: Float[Tensor, "*batch"], **conditions: Tensor
-    ) -> Prediction: ...
+    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction: ...
 
 
 TimeInput = Callable[[Schedule, Float[Tensor, "*batch"]], Float[Tensor, "*batch"]]
@@ -102,9 +98,7 @@ class NetworkDenoiser:
         self.parameterization = parameterization
         self.time_input = TIME_INPUTS[time_input]
 
-    def __call__(
-        self, x_t: Float[Tensor, "batch *shape"], t: Float[Tensor, "*batch"], **conditions: Tensor
-    ) -> Prediction:
+    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
         q_t = self.schedule(t)
         time = self.time_input(self.schedule, t).float().to(x_t.device).expand(len(x_t))
         output = self.network(expand(self.parameterization.input_scale(q_t), x_t) * x_t, time, **conditions)

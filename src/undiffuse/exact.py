@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.denoiser import Prediction
-from undiffuse.gaussian import expand
+from undiffuse.gaussian import Batch, expand
 from undiffuse.schedule import Schedule
 
 
@@ -40,9 +40,7 @@ class MixtureDenoiser:
     std: float = 0.0
     weights: Float[Tensor, "components"] | None = None
 
-    def __call__(
-        self, x_t: Float[Tensor, "batch *shape"], t: Float[Tensor, "*batch"], **conditions: Tensor
-    ) -> Prediction:
+    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
         q_t = self.schedule(t)
         variance = (q_t.alpha * self.std) ** 2 + q_t.sigma**2
         means = self.means.to(x_t)

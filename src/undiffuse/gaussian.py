@@ -37,6 +37,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+Batch = Float[Tensor, "batch *shape"]
+"""Samples, noise or predictions in model space, usually (batch, channels, *spatial)."""
+
+Time = Float[Tensor, ""]
+"""One time, float64 on the CPU."""
+
 
 class Marginal(NamedTuple):
     """The two numbers of q(x_t | x0) = N(alpha x0, sigma^2 I), float64, shape () or (batch,)."""
@@ -70,9 +76,7 @@ def expand(coefficient: Tensor, like: Tensor) -> Tensor:
     return coefficient.reshape(coefficient.shape + (1,) * (like.ndim - 1)) if coefficient.ndim else coefficient
 
 
-def q_sample(
-    x0: Float[Tensor, "batch *shape"], eps: Float[Tensor, "batch *shape"], q_t: Marginal
-) -> Float[Tensor, "batch *shape"]:
+def q_sample(x0: Batch, eps: Batch, q_t: Marginal) -> Batch:
     """Draw x_t given x0 in one step (Ho et al. 2020, eq. 4).
 
     x_t = alpha_t x0 + sigma_t eps,   eps ~ N(0, I)
@@ -107,9 +111,7 @@ def posterior(q_s: Marginal, q_t: Marginal) -> Posterior:
     return Posterior(q_s.alpha * forgotten, step.alpha * kept, step.sigma**2 * kept)
 
 
-def posterior_mean(
-    x0: Float[Tensor, "batch *shape"], x_t: Float[Tensor, "batch *shape"], post: Posterior
-) -> Float[Tensor, "batch *shape"]:
+def posterior_mean(x0: Batch, x_t: Batch, post: Posterior) -> Batch:
     """The mean of q(x_s | x_t, x0) at an x0, known or predicted."""
     return expand(post.x0_weight, x_t) * x0 + expand(post.xt_weight, x_t) * x_t
 

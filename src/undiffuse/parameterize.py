@@ -22,11 +22,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.errors import UndiffuseError
-from undiffuse.gaussian import Marginal, expand
+from undiffuse.gaussian import Batch, Marginal, expand
 from undiffuse.schedule import Schedule
 
 
@@ -48,16 +47,12 @@ class Parameterization:
     row: Callable[[Marginal], tuple[Tensor, Tensor]]
     input_scale: Callable[[Marginal], Tensor] = _unscaled
 
-    def mix(
-        self, x0: Float[Tensor, "batch *shape"], eps: Float[Tensor, "batch *shape"], q_t: Marginal
-    ) -> Float[Tensor, "batch *shape"]:
+    def mix(self, x0: Batch, eps: Batch, q_t: Marginal) -> Batch:
         """F = p x0 + q eps: the network's target, or its output again from a prediction of both."""
         p, q = self.row(q_t)
         return expand(p, x0) * x0 + expand(q, x0) * eps
 
-    def solve(
-        self, output: Float[Tensor, "batch *shape"], x_t: Float[Tensor, "batch *shape"], q_t: Marginal
-    ) -> tuple[Float[Tensor, "batch *shape"], Float[Tensor, "batch *shape"]]:
+    def solve(self, output: Batch, x_t: Batch, q_t: Marginal) -> tuple[Batch, Batch]:
         """(x0, eps) from the network's output F at x_t."""
         p, q = self.row(q_t)
         alpha, sigma = q_t

@@ -5,29 +5,22 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.denoiser import Prediction
 from undiffuse.errors import UndiffuseError
-from undiffuse.gaussian import Marginal, expand, posterior, posterior_mean, transition
+from undiffuse.gaussian import Batch, Marginal, expand, posterior, posterior_mean, transition
 
 Variance = Literal["small", "large", "learned"]
 
 
-def reverse_mean(
-    prediction: Prediction, x_t: Float[Tensor, "batch *shape"], q_s: Marginal, q_t: Marginal
-) -> Float[Tensor, "batch *shape"]:
+def reverse_mean(prediction: Prediction, x_t: Batch, q_s: Marginal, q_t: Marginal) -> Batch:
     """The mean of q(x_s | x_t, x0) at the predicted x0 (Ho et al. 2020, eq. 11)."""
     return posterior_mean(prediction.x0, x_t, posterior(q_s, q_t))
 
 
 def reverse_log_variance(
-    variance: Variance,
-    prediction: Prediction,
-    q_s: Marginal,
-    q_t: Marginal,
-    floor: Tensor | None = None,
+    variance: Variance, prediction: Prediction, q_s: Marginal, q_t: Marginal, floor: Tensor | None = None
 ) -> Tensor:
     """log of the variance of p(x_s | x_t), broadcasting against x_t.
 

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.denoiser import Denoiser
+from undiffuse.gaussian import Batch, Time
 from undiffuse.seeds import generator
 
 State = TypeVar("State")
@@ -36,11 +37,11 @@ class Noise:
         self.generators = [generator(seed, "sample", index) for index in indices]
         self.device = torch.device(device)
 
-    def normal(self, shape: Sequence[int]) -> Float[Tensor, "batch *shape"]:
+    def normal(self, shape: Sequence[int]) -> Batch:
         """The next noise of ``shape`` (without the batch axis) of every stream."""
         return torch.stack([torch.randn(*shape, generator=g) for g in self.generators]).to(self.device)
 
-    def like(self, x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch *shape"]:
+    def like(self, x: Batch) -> Batch:
         """The next noise in the shape and dtype of x."""
         return self.normal(x.shape[1:]).to(x.dtype)
 
@@ -62,26 +63,14 @@ class Sampler(Protocol[State]):
         """The state before the first step."""
         ...
 
-    def step(
-        self,
-        denoiser: Denoiser,
-        x: Float[Tensor, "batch *shape"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: State,
-        noise: Noise,
-    ) -> tuple[Float[Tensor, "batch *shape"], State]:
+    def step(self, denoiser: Denoiser, x: Batch, t: Time, s: Time, state: State, noise: Noise) -> tuple[Batch, State]:
         """x_s and the next state, given x_t at t > s."""
         ...
 
 
 def trajectory(
-    denoiser: Denoiser,
-    sampler: Sampler[State],
-    times: Float[Tensor, "points"],
-    x: Float[Tensor, "batch *shape"],
-    noise: Noise,
-) -> Iterator[Float[Tensor, "batch *shape"]]:
+    denoiser: Denoiser, sampler: Sampler[State], times: Float[Tensor, "points"], x: Batch, noise: Noise
+) -> Iterator[Batch]:
     """Walk x from times[0] down to times[-1], yielding x after every step."""
     state = sampler.init()
     for t, s in pairwise(times):
@@ -89,7 +78,7 @@ def trajectory(
         yield x
 
 
-def start(denoiser: Denoiser, shape: Sequence[int], noise: Noise) -> Float[Tensor, "batch *shape"]:
+def start(denoiser: Denoiser, shape: Sequence[int], noise: Noise) -> Batch:
     """The pure noise that a trajectory starts from."""
     return denoiser.schedule.prior_std * noise.normal(shape)
 

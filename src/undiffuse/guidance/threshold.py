@@ -10,6 +10,7 @@ from torch import Tensor
 
 from undiffuse.denoiser import Denoiser, Prediction
 from undiffuse.errors import UndiffuseError
+from undiffuse.gaussian import Batch
 from undiffuse.schedule import Schedule
 
 
@@ -23,9 +24,7 @@ class Clip:
     def schedule(self) -> Schedule:
         return self.denoiser.schedule
 
-    def __call__(
-        self, x_t: Float[Tensor, "batch *shape"], t: Float[Tensor, "*batch"], **conditions: Tensor
-    ) -> Prediction:
+    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
         prediction = self.denoiser(x_t, t, **conditions)
         return prediction.with_x0(prediction.x0.clamp(-1, 1), x_t, self.schedule(t))
 
@@ -51,9 +50,7 @@ class DynamicThreshold:
     def schedule(self) -> Schedule:
         return self.denoiser.schedule
 
-    def __call__(
-        self, x_t: Float[Tensor, "batch *shape"], t: Float[Tensor, "*batch"], **conditions: Tensor
-    ) -> Prediction:
+    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
         prediction = self.denoiser(x_t, t, **conditions)
         x0 = prediction.x0
         # kthvalue rather than torch.quantile, which refuses more than 16 million elements.

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from undiffuse.denoiser import Denoiser, Prediction
 from undiffuse.errors import UndiffuseError
-from undiffuse.gaussian import discretised_log_likelihood, expand, kl, posterior, posterior_mean, q_sample
+from undiffuse.gaussian import Batch, discretised_log_likelihood, expand, kl, posterior, posterior_mean, q_sample
 from undiffuse.reverse import Variance, reverse_log_variance, reverse_mean
 from undiffuse.schedule import DiscreteSchedule, Schedule
 
@@ -43,8 +43,8 @@ def chain_of(schedule: Schedule) -> DiscreteSchedule:
 def bound_term(
     prediction: Prediction,
     schedule: DiscreteSchedule,
-    x0: Float[Tensor, "batch *shape"],
-    x_t: Float[Tensor, "batch *shape"],
+    x0: Batch,
+    x_t: Batch,
     t: Float[Tensor, "batch"],
     variance: Variance,
     levels: int | None = 256,
@@ -80,7 +80,7 @@ def bound_term(
     return torch.where(decoding.to(decoder.device), decoder, divergence)
 
 
-def prior_term(schedule: DiscreteSchedule, x0: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch"]:
+def prior_term(schedule: DiscreteSchedule, x0: Batch) -> Float[Tensor, "batch"]:
     """L_T = KL(q(x_T | x0) || N(0, I)), nats per dimension."""
     q_T = schedule(torch.tensor(schedule.t_max, dtype=torch.float64))
     mean = expand(q_T.alpha, x0) * x0
@@ -90,9 +90,9 @@ def prior_term(schedule: DiscreteSchedule, x0: Float[Tensor, "batch *shape"]) ->
 
 def bound_terms(
     denoiser: Denoiser,
-    x0: Float[Tensor, "batch *shape"],
+    x0: Batch,
     t: Float[Tensor, "batch"],
-    eps: Float[Tensor, "batch *shape"],
+    eps: Batch,
     variance: Variance = "small",
     levels: int | None = 256,
 ) -> Float[Tensor, "batch"]:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.denoiser import Denoiser
-from undiffuse.gaussian import q_sample
+from undiffuse.gaussian import Batch, q_sample
 from undiffuse.objectives.bound import bound_term, chain_of
 from undiffuse.objectives.simple import Objective
 
@@ -33,9 +33,9 @@ class Bound:
     def __call__(
         self,
         denoiser: Denoiser,
-        x0: Float[Tensor, "batch *shape"],
+        x0: Batch,
         t: Float[Tensor, "batch"],
-        eps: Float[Tensor, "batch *shape"],
+        eps: Batch,
         conditions: Mapping[str, Tensor] | None = None,
     ) -> Float[Tensor, "batch"]:
         chain = chain_of(denoiser.schedule)
@@ -64,9 +64,9 @@ class Hybrid:
     def __call__(
         self,
         denoiser: Denoiser,
-        x0: Float[Tensor, "batch *shape"],
+        x0: Batch,
         t: Float[Tensor, "batch"],
-        eps: Float[Tensor, "batch *shape"],
+        eps: Batch,
         conditions: Mapping[str, Tensor] | None = None,
     ) -> Float[Tensor, "batch"]:
         chain = chain_of(denoiser.schedule)

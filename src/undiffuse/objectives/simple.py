@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from undiffuse.denoiser import Denoiser, Prediction
-from undiffuse.gaussian import q_sample
+from undiffuse.gaussian import Batch, q_sample
 from undiffuse.objectives.weighting import Weighting
 from undiffuse.parameterize import Parameterization
 from undiffuse.schedule import Schedule
@@ -27,9 +27,9 @@ class Loss(Protocol):
     def __call__(
         self,
         denoiser: Denoiser,
-        x0: Float[Tensor, "batch *shape"],
+        x0: Batch,
         t: Float[Tensor, "batch"],
-        eps: Float[Tensor, "batch *shape"],
+        eps: Batch,
         conditions: Mapping[str, Tensor] | None = None,
     ) -> Float[Tensor, "batch"]: ...
 
@@ -62,21 +62,16 @@ class Objective:
     def __call__(
         self,
         denoiser: Denoiser,
-        x0: Float[Tensor, "batch *shape"],
+        x0: Batch,
         t: Float[Tensor, "batch"],
-        eps: Float[Tensor, "batch *shape"],
+        eps: Batch,
         conditions: Mapping[str, Tensor] | None = None,
     ) -> Float[Tensor, "batch"]:
         prediction = denoiser(q_sample(x0, eps, denoiser.schedule(t)), t, **(conditions or {}))
         return self.error(prediction, denoiser.schedule, x0, t, eps)
 
     def error(
-        self,
-        prediction: Prediction,
-        schedule: Schedule,
-        x0: Float[Tensor, "batch *shape"],
-        t: Float[Tensor, "batch"],
-        eps: Float[Tensor, "batch *shape"],
+        self, prediction: Prediction, schedule: Schedule, x0: Batch, t: Float[Tensor, "batch"], eps: Batch
     ) -> Float[Tensor, "batch"]:
         """The loss of a prediction that has been made."""
         q_t = schedule(t)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from jaxtyping import Float
-from torch import Tensor
-
 from undiffuse.denoiser import Denoiser
+from undiffuse.gaussian import Batch, Time
 from undiffuse.sample import Noise
 from undiffuse.samplers.interpolation import (
     NOISE,
@@ -44,14 +42,8 @@ class ExponentialMultistep:
         return ()
 
     def step(
-        self,
-        denoiser: Denoiser,
-        x: Float[Tensor, "batch *shape"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: History,
-        noise: Noise,
-    ) -> tuple[Float[Tensor, "batch *shape"], History]:
+        self, denoiser: Denoiser, x: Batch, t: Time, s: Time, state: History, noise: Noise
+    ) -> tuple[Batch, History]:
         q_s, q_t = denoiser.schedule(s), denoiser.schedule(t)
         lambda_t = half_log_snr(q_t)
         h = half_log_snr(q_s) - lambda_t

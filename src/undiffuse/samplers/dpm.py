@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.denoiser import Denoiser
+from undiffuse.gaussian import Batch, Time
 from undiffuse.sample import Noise
 from undiffuse.samplers.interpolation import DATA, Form, History, euler_step, half_log_snr, moment, remember
 
@@ -39,15 +39,7 @@ class DPMSingleStep:
     def init(self) -> None:
         return None
 
-    def step(
-        self,
-        denoiser: Denoiser,
-        x: Float[Tensor, "batch *shape"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: None,
-        noise: Noise,
-    ) -> tuple[Float[Tensor, "batch *shape"], None]:
+    def step(self, denoiser: Denoiser, x: Batch, t: Time, s: Time, state: None, noise: Noise) -> tuple[Batch, None]:
         schedule, form = denoiser.schedule, self.form
         q_s, q_t = schedule(s), schedule(t)
         h = half_log_snr(q_s) - half_log_snr(q_t)
@@ -69,7 +61,7 @@ class DPMSingleStep:
         return x_s + gain * moment(a, 1) * 1.5 * change(2 / 3, slope=3 * change(1 / 3)), None
 
 
-def look_back(gain: float, a: float, h: float, history: History) -> Float[Tensor, "batch *shape"]:
+def look_back(gain: float, a: float, h: float, history: History) -> Batch:
     """What a multistep DPM-Solver adds to its first-order step, from the 2 or 3 newest (lambda, m), this one included.
 
     2 points   gain M_0 / 2 D_1,                    D_1 = (m_t - m_1) / r_0
@@ -119,14 +111,8 @@ class DPMMultistep:
         return ()
 
     def step(
-        self,
-        denoiser: Denoiser,
-        x: Float[Tensor, "batch *shape"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: History,
-        noise: Noise,
-    ) -> tuple[Float[Tensor, "batch *shape"], History]:
+        self, denoiser: Denoiser, x: Batch, t: Time, s: Time, state: History, noise: Noise
+    ) -> tuple[Batch, History]:
         q_s, q_t = denoiser.schedule(s), denoiser.schedule(t)
         prediction = denoiser(x, t)
         h = half_log_snr(q_s) - half_log_snr(q_t)

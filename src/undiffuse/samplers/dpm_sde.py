@@ -6,11 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxtyping import Float
-from torch import Tensor
-
 from undiffuse.denoiser import Denoiser
-from undiffuse.gaussian import expand, posterior, posterior_mean
+from undiffuse.gaussian import Batch, Time, expand, posterior, posterior_mean
 from undiffuse.sample import Noise
 from undiffuse.samplers.dpm import look_back
 from undiffuse.samplers.interpolation import DATA, History, half_log_snr, remember
@@ -40,14 +37,8 @@ class SDEDPMMultistep:
         return ()
 
     def step(
-        self,
-        denoiser: Denoiser,
-        x: Float[Tensor, "batch *shape"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: History,
-        noise: Noise,
-    ) -> tuple[Float[Tensor, "batch *shape"], History]:
+        self, denoiser: Denoiser, x: Batch, t: Time, s: Time, state: History, noise: Noise
+    ) -> tuple[Batch, History]:
         q_s, q_t = denoiser.schedule(s), denoiser.schedule(t)
         prediction = denoiser(x, t)
         h = half_log_snr(q_s) - half_log_snr(q_t)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
-from torch import Tensor
-
 from undiffuse.denoiser import Denoiser
-from undiffuse.gaussian import expand
+from undiffuse.gaussian import Batch, Time, expand
 from undiffuse.sample import Noise
 from undiffuse.samplers.interpolation import euler_step
 
@@ -29,15 +26,7 @@ class Euler:
     def init(self) -> None:
         return None
 
-    def step(
-        self,
-        denoiser: Denoiser,
-        x: Float[Tensor, "batch *shape"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: None,
-        noise: Noise,
-    ) -> tuple[Float[Tensor, "batch *shape"], None]:
+    def step(self, denoiser: Denoiser, x: Batch, t: Time, s: Time, state: None, noise: Noise) -> tuple[Batch, None]:
         return euler_step(denoiser(x, t), denoiser.schedule(s)), None
 
 
@@ -57,15 +46,7 @@ class EulerAncestral:
     def init(self) -> None:
         return None
 
-    def step(
-        self,
-        denoiser: Denoiser,
-        x: Float[Tensor, "batch *shape"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: None,
-        noise: Noise,
-    ) -> tuple[Float[Tensor, "batch *shape"], None]:
+    def step(self, denoiser: Denoiser, x: Batch, t: Time, s: Time, state: None, noise: Noise) -> tuple[Batch, None]:
         q_s, q_t = denoiser.schedule(s), denoiser.schedule(t)
         shrink = (q_t.alpha * q_s.sigma) / (q_s.alpha * q_t.sigma)  # r_s / r_t, and 0 at pure noise
         down, up = q_s.sigma * shrink, q_s.sigma * (1 - shrink**2).sqrt()

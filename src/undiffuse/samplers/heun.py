@@ -6,11 +6,9 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from undiffuse.denoiser import Denoiser
-from undiffuse.gaussian import expand, transition
+from undiffuse.gaussian import Batch, Time, expand, transition
 from undiffuse.sample import Noise
 from undiffuse.samplers.interpolation import euler_step, noise_to_signal
 
@@ -32,15 +30,7 @@ class Heun:
     def init(self) -> None:
         return None
 
-    def step(
-        self,
-        denoiser: Denoiser,
-        x: Float[Tensor, "batch *shape"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: None,
-        noise: Noise,
-    ) -> tuple[Float[Tensor, "batch *shape"], None]:
+    def step(self, denoiser: Denoiser, x: Batch, t: Time, s: Time, state: None, noise: Noise) -> tuple[Batch, None]:
         q_s, q_t = denoiser.schedule(s), denoiser.schedule(t)
         first = denoiser(x, t)
         x_s = euler_step(first, q_s)
@@ -81,21 +71,11 @@ class EDM:
     def init(self) -> None:
         return None
 
-    def step(
-        self,
-        denoiser: Denoiser,
-        x: Float[Tensor, "batch *shape"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: None,
-        noise: Noise,
-    ) -> tuple[Float[Tensor, "batch *shape"], None]:
+    def step(self, denoiser: Denoiser, x: Batch, t: Time, s: Time, state: None, noise: Noise) -> tuple[Batch, None]:
         x, t = self._churn(denoiser, x, t, noise)
         return Heun().step(denoiser, x, t, s, None, noise)
 
-    def _churn(
-        self, denoiser: Denoiser, x: Float[Tensor, "batch *shape"], t: Float[Tensor, ""], noise: Noise
-    ) -> tuple[Float[Tensor, "batch *shape"], Float[Tensor, ""]]:
+    def _churn(self, denoiser: Denoiser, x: Batch, t: Time, noise: Noise) -> tuple[Batch, Time]:
         q_t = denoiser.schedule(t)
         if self.gamma == 0 or not self.churn_min <= noise_to_signal(q_t) <= self.churn_max:
             return x, t

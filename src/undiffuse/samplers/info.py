@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.denoiser import Denoiser, Prediction
+from undiffuse.gaussian import Batch
 from undiffuse.schedule import Schedule
 
 
@@ -41,8 +42,6 @@ class CountingDenoiser:
     def schedule(self) -> Schedule:
         return self.denoiser.schedule
 
-    def __call__(
-        self, x_t: Float[Tensor, "batch *shape"], t: Float[Tensor, "*batch"], **conditions: Tensor
-    ) -> Prediction:
+    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
         self.evaluations += 1
         return self.denoiser(x_t, t, **conditions)

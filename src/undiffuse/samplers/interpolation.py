@@ -27,11 +27,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.denoiser import Prediction
-from undiffuse.gaussian import Marginal, expand
+from undiffuse.gaussian import Batch, Marginal, expand
 
 History = tuple[tuple[float, Tensor], ...]
 """What a multistep sampler remembers: (place, value) of earlier evaluations, the newest first."""
@@ -47,7 +46,7 @@ def noise_to_signal(q: Marginal) -> float:
     return float(q.sigma / q.alpha)
 
 
-def euler_step(prediction: Prediction, q_s: Marginal) -> Float[Tensor, "batch *shape"]:
+def euler_step(prediction: Prediction, q_s: Marginal) -> Batch:
     """alpha_s x0 + sigma_s eps: the first-order step of all three forms, finite at both ends."""
     x0 = prediction.x0
     return expand(q_s.alpha, x0) * x0 + expand(q_s.sigma, x0) * prediction.eps
@@ -92,9 +91,7 @@ def weights(gain: float, a: float, nodes: Sequence[float]) -> list[float]:
     return solution
 
 
-def differences(
-    weights: Sequence[float], values: Sequence[Tensor], origin: Float[Tensor, "batch *shape"]
-) -> Float[Tensor, "batch *shape"]:
+def differences(weights: Sequence[float], values: Sequence[Tensor], origin: Batch) -> Batch:
     """sum_j w_j (m_j - m_0)."""
     total = torch.zeros_like(origin)
     for weight, value in zip(weights, values, strict=True):

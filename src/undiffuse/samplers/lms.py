@@ -5,19 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from jaxtyping import Float
-from torch import Tensor
-
 from undiffuse.denoiser import Denoiser
+from undiffuse.gaussian import Batch, Time
 from undiffuse.sample import Noise
-from undiffuse.samplers.interpolation import (
-    History,
-    differences,
-    euler_step,
-    noise_to_signal,
-    remember,
-    weights,
-)
+from undiffuse.samplers.interpolation import History, differences, euler_step, noise_to_signal, remember, weights
 
 
 @dataclass(frozen=True)
@@ -39,14 +30,8 @@ class LMS:
         return ()
 
     def step(
-        self,
-        denoiser: Denoiser,
-        x: Float[Tensor, "batch *shape"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: History,
-        noise: Noise,
-    ) -> tuple[Float[Tensor, "batch *shape"], History]:
+        self, denoiser: Denoiser, x: Batch, t: Time, s: Time, state: History, noise: Noise
+    ) -> tuple[Batch, History]:
         q_s, q_t = denoiser.schedule(s), denoiser.schedule(t)
         r_s, r_t = noise_to_signal(q_s), noise_to_signal(q_t)
         prediction = denoiser(x, t)
@@ -75,14 +60,8 @@ class PLMS:
         return ()
 
     def step(
-        self,
-        denoiser: Denoiser,
-        x: Float[Tensor, "batch *shape"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: History,
-        noise: Noise,
-    ) -> tuple[Float[Tensor, "batch *shape"], History]:
+        self, denoiser: Denoiser, x: Batch, t: Time, s: Time, state: History, noise: Noise
+    ) -> tuple[Batch, History]:
         q_s, q_t = denoiser.schedule(s), denoiser.schedule(t)
         prediction = denoiser(x, t)
         x_s = euler_step(prediction, q_s)

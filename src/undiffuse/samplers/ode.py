@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.denoiser import Denoiser
 from undiffuse.errors import UndiffuseError
+from undiffuse.gaussian import Batch, Time
 from undiffuse.sample import Noise
 from undiffuse.samplers.interpolation import euler_step
 
@@ -47,15 +47,7 @@ class AdaptiveODE:
     def init(self) -> None:
         return None
 
-    def step(
-        self,
-        denoiser: Denoiser,
-        x: Float[Tensor, "batch *shape"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: None,
-        noise: Noise,
-    ) -> tuple[Float[Tensor, "batch *shape"], None]:
+    def step(self, denoiser: Denoiser, x: Batch, t: Time, s: Time, state: None, noise: Noise) -> tuple[Batch, None]:
         schedule = denoiser.schedule
         last = torch.clamp(s, min=schedule.t_min) if s == 0 else s
         if last < t:
@@ -63,9 +55,7 @@ class AdaptiveODE:
             t = last
         return (euler_step(denoiser(x, t), schedule(s)) if s == 0 else x), None
 
-    def _solve(
-        self, denoiser: Denoiser, x: Float[Tensor, "batch *shape"], t: Float[Tensor, ""], s: Float[Tensor, ""]
-    ) -> Float[Tensor, "batch *shape"]:
+    def _solve(self, denoiser: Denoiser, x: Batch, t: Time, s: Time) -> Batch:
         schedule = denoiser.schedule
         q_s, q_t = schedule(s), schedule(t)
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from jaxtyping import Float
-from torch import Tensor
-
 from undiffuse.denoiser import Denoiser
-from undiffuse.gaussian import expand, transition
+from undiffuse.gaussian import Batch, Time, expand, transition
 from undiffuse.sample import Noise
 
 
@@ -32,15 +29,7 @@ class EulerMaruyama:
     def init(self) -> None:
         return None
 
-    def step(
-        self,
-        denoiser: Denoiser,
-        x: Float[Tensor, "batch *shape"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: None,
-        noise: Noise,
-    ) -> tuple[Float[Tensor, "batch *shape"], None]:
+    def step(self, denoiser: Denoiser, x: Batch, t: Time, s: Time, state: None, noise: Noise) -> tuple[Batch, None]:
         q_s, q_t = denoiser.schedule(s), denoiser.schedule(t)
         prediction = denoiser(x, t)
         if s == 0:
@@ -72,15 +61,7 @@ class PredictorCorrector:
     def init(self) -> None:
         return None
 
-    def step(
-        self,
-        denoiser: Denoiser,
-        x: Float[Tensor, "batch *shape"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: None,
-        noise: Noise,
-    ) -> tuple[Float[Tensor, "batch *shape"], None]:
+    def step(self, denoiser: Denoiser, x: Batch, t: Time, s: Time, state: None, noise: Noise) -> tuple[Batch, None]:
         x, _ = EulerMaruyama().step(denoiser, x, t, s, None, noise)
         if s == 0:
             return x, None

@@ -6,11 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.denoiser import Denoiser
-from undiffuse.gaussian import Marginal
+from undiffuse.gaussian import Batch, Marginal, Time
 from undiffuse.sample import Noise
 from undiffuse.samplers.interpolation import (
     DATA,
@@ -67,14 +66,8 @@ class UniPC:
         return None
 
     def step(
-        self,
-        denoiser: Denoiser,
-        x: Float[Tensor, "batch *shape"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: Predicted | None,
-        noise: Noise,
-    ) -> tuple[Float[Tensor, "batch *shape"], Predicted]:
+        self, denoiser: Denoiser, x: Batch, t: Time, s: Time, state: Predicted | None, noise: Noise
+    ) -> tuple[Batch, Predicted]:
         q_s, q_t = denoiser.schedule(s), denoiser.schedule(t)
         prediction = denoiser(x, t)
         here = (half_log_snr(q_t), prediction.x0)
@@ -90,7 +83,7 @@ class UniPC:
         x_s = first_order + self._higher_order(q_s, h, history) if math.isfinite(h) else first_order
         return x_s, Predicted(first_order, h, history)
 
-    def _higher_order(self, q_s: Marginal, h: float, evaluations: History) -> Float[Tensor, "batch *shape"]:
+    def _higher_order(self, q_s: Marginal, h: float, evaluations: History) -> Batch:
         """sum_j w_j (m_j - m_t) for a step of h to q_s that started at the first of these evaluations."""
         (lambda_t, m_t), *others = evaluations
         nodes = [(place - lambda_t) / h for place, _ in others]
