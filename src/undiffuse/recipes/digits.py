@@ -1,4 +1,12 @@
-"""The demo: handwritten digits in minutes on two CPU cores."""
+"""The demo: handwritten digits in minutes on two CPU cores.
+
+Notable choices, each found by measurement (docs/lab-notes.md):
+
+* Patches of 2 x 2 pixels: the network works at 14 x 14, and a step costs a fourth.
+* Times around log-SNR -1 to -3, where it is decided whether strokes make a digit; strokes themselves are easy.
+* Many small steps of Muon, whose errors fall faster than Adam's at every noise level.
+* Samples by DDPM: its fresh noise forgives the errors of a short training, which DDIM carries to the end.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +29,11 @@ from undiffuse.recipes.recipe import Recipe
 def digits(info: DataInfo) -> TrainConfig:
     """The 5,000 digits of the built-in data set, 28 x 28 in grey: ``undiffuse train digits --recipe digits``.
 
+    Measured once, with 5,000 steps (456 s of processor time, one thread on a busy machine; four minutes of two idle
+    cores are about 420 s of less hindered ones): Frechet distance 41.5 in the features of a digit classifier and a mean
+    confidence of 0.947, for 1,000 samples by DDPM with 50 steps against the 5,000 digits. Held-out digits have 7.9
+    (2,000 of them) and 0.994. 512 samples by DDPM have 49.2, by DDIM with 50 steps 66.6.
+
     Raises:
         UndiffuseError: for data of another shape than 1 channel of 28 x 28.
     """
@@ -35,9 +48,9 @@ def digits(info: DataInfo) -> TrainConfig:
         network=UNetConfig(base=32, multipliers=(1, 2), blocks=1, attention_levels=(), patch=2),
         diffusion=DiffusionConfig(schedule="cosine", timesteps=1000, parameterization="v"),
         objective=ObjectiveConfig(
-            weighting="min-snr", gamma=5.0, time_law="logit-normal", logit_mean=0.7, logit_std=0.8
+            weighting="min-snr", gamma=5.0, time_law="logit-normal", logit_mean=1.0, logit_std=1.0
         ),
-        optimizer=OptimizerConfig(optimizer="adam", lr=2e-3, warmup=100, decay="linear", clip=1.0),
+        optimizer=OptimizerConfig(optimizer="muon", lr=2e-3, warmup=100, decay="linear", clip=1.0),
         ema=EMAConfig(ema=(0.995,)),
         loop=LoopConfig(batch=16, minutes=3.9, sample_every=1000, checkpoint_every=1000),
     )
@@ -46,8 +59,8 @@ def digits(info: DataInfo) -> TrainConfig:
 DIGITS = Recipe(
     name="digits",
     description="The demo: 5,000 handwritten digits of 28 x 28 pixels.",
-    needs="Four minutes on two CPU cores.",
-    reached="Preliminary; being measured.",
+    needs="At most four minutes on two CPU cores; it fits its steps to the machine.",
+    reached="Frechet distance 41.5 by a digit classifier, confidence 0.947 (N = 1,000, DDPM 50; 5,000 steps); one run.",
     sampling=SampleConfig(sampler="ddpm", steps=50, variance="small"),
     build=digits,
 )
