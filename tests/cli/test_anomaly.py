@@ -35,7 +35,7 @@ def test_a_second_set_is_told_apart_and_drawn(undiffuse: Command, run: Path, dat
     assert "<- ranked by" in said.out
     rows = rows_of(run / "anomaly" / "squares.csv")
     assert [row["strange"] for row in rows].count("True") == 9
-    assert {"bound", "reconstruction", "structure", "ensemble"} < set(rows[0])
+    assert {"bound", "reconstruction", "structure", "typicality", "ensemble"} < set(rows[0])
     with Image.open(run / "anomaly" / "squares.png") as picture:
         assert picture.mode == "RGB"
         assert picture.size == (8 * 130 + 2, 132)  # four pairs in a row, 8 pixels drawn as 128
@@ -44,7 +44,7 @@ def test_a_second_set_is_told_apart_and_drawn(undiffuse: Command, run: Path, dat
 def test_the_picture_shows_the_highest_scores_first(undiffuse: Command, run: Path, data: Path, noise: Path) -> None:
     assert undiffuse("anomaly", run, data, "--against", noise, *QUICK, "--pictures", 1).status == 0
     rows = rows_of(run / "anomaly" / "squares.csv")
-    first = max(rows, key=lambda row: float(row["structure"]))
+    first = max(rows, key=lambda row: float(row["ensemble"]))
     source = np.load(noise if first["data"] == "noise.npy" else data)[int(first["index"])]
     with Image.open(run / "anomaly" / "squares.png") as picture:
         shown = np.asarray(picture.convert("L"))[2:130:16, 2:130:16]

@@ -88,10 +88,11 @@ def test_scores_are_standard_on_what_is_normal():
     dice = np.random.default_rng(0)
     normal = replace(normal, bound=dice.normal(3, 2, 100), ode=dice.normal(size=100))
     scores = Standard(normal).scores(normal)
-    assert list(scores) == ["bound", "ode", "reconstruction", "structure", "ensemble"]
-    for values in scores.values():
-        assert values.mean() == pytest.approx(0, abs=1e-9)
-        assert values.std() == pytest.approx(1)
+    assert list(scores) == ["bound", "ode", "reconstruction", "structure", "typicality", "ensemble"]
+    for name in ("bound", "ode", "reconstruction", "structure"):
+        assert scores[name].mean() == pytest.approx(0, abs=1e-9)
+        assert scores[name].std() == pytest.approx(1)
+    assert (scores["typicality"] ** 2).mean() == pytest.approx(1)
     few = normal.take(np.arange(5))
     assert np.allclose(Standard(normal).scores(few)["structure"], scores["structure"][:5])
 
@@ -113,7 +114,21 @@ def test_structure_is_what_fine_detail_does_not_explain():
     assert strange > 6
     assert simple_but_strange > 6
     assert noise > 100
+    ordinary = [0, 2, 3]  # their detail is in the normal range, or just outside
+    assert np.allclose(scores["ensemble"][ordinary], scores["structure"][ordinary], atol=1.5)
     assert scores["reconstruction"][1] > scores["reconstruction"][2]  # which is what structure mends
+
+
+def test_an_image_too_simple_is_strange_though_nothing_of_it_must_be_guessed():
+    dice = np.random.default_rng(0)
+    detail = dice.normal(size=500)
+    standard = Standard(levels_of(detail, detail + 0.1 * dice.normal(size=500)))
+    scores = standard.scores(levels_of(np.array([-4.0, 0.0]), np.array([-4.5, 0.0])))
+    assert scores["reconstruction"][0] < -3
+    assert scores["structure"][0] < 0
+    assert scores["typicality"].tolist() == pytest.approx([4, 0], abs=0.3)
+    assert standard.scores(levels_of(np.array([-4.0]), np.array([-2.5])))["ensemble"][0] > 4
+    assert scores["ensemble"][1] < 1
 
 
 def test_eps_errors_would_say_nothing_more():
@@ -139,5 +154,5 @@ def test_too_few_normal_images_are_refused():
 
 
 def test_the_default_look_counts_its_evaluations():
-    assert Look().evaluations == 24
+    assert Look().evaluations == 32
     assert len(FINE) == 1

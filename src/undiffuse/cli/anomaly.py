@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from undiffuse.evaluate.images import Images
     from undiffuse.model import Model
 
-SCORES = Literal["structure", "reconstruction", "bound", "ode", "ensemble"]
+SCORES = Literal["ensemble", "structure", "typicality", "reconstruction", "bound", "ode"]
 
 
 def configure(parser: Parser) -> None:
@@ -36,15 +36,15 @@ def configure(parser: Parser) -> None:
     group.add_argument("--against", metavar="DATA", help="strange images; those of DATA are normal then")
     group.add_argument("--anomalies", metavar="CLASS,...", help="classes of DATA that are strange")
     group = parser.add_argument_group("how")
-    choice(group, "--score", SCORES, "what images are ranked by (default: structure, which measured best)")
-    group.add_argument("--draws", type=whole("--draws", 1), metavar="N", help="noises a level (default: 4)")
+    choice(group, "--score", SCORES, "what images are ranked by (default: ensemble, which measured best)")
+    group.add_argument("--draws", type=whole("--draws", 1), metavar="N", help="noises a level (default: 8)")
     group.add_argument(
         "--denoise-steps", type=whole("--denoise-steps", 1), metavar="N", help="of a reconstruction (default: 1)"
     )
     group.add_argument(
         "--timesteps", type=whole("--timesteps", 0), metavar="N", help="of the bound; 0 for no bound (default: 25)"
     )
-    group.add_argument("--ode", action="store_true", help="the ODE's likelihood, too: about ten times the time")
+    group.add_argument("--ode", action="store_true", help="the ODE's likelihood, too: about seven times the time")
     add_machine(group)
     group = parser.add_argument_group("where to")
     group.add_argument("--out", type=Path, metavar="FILE", help=".csv or .json (default: RUN/anomaly/DATA.csv)")
@@ -83,7 +83,7 @@ def run(typed: Namespace) -> None:
     score = options.get("score", DEFAULT_SCORE)
     _check(options, score)
     model = load_model(options)
-    look = Look(draws=options.get("draws", 4), steps=options.get("denoise_steps", 1), seed=options.get("seed", 0))
+    look = Look(draws=options.get("draws", 8), steps=options.get("denoise_steps", 1), seed=options.get("seed", 0))
     sets = {name: open_images(options, options[key], model) for name, key in SETS.items() if key in options}
     strange = _strange_classes(options, sets["data"])
     out, count = table_file(options, model, "anomaly"), options.get("pictures", 16)
