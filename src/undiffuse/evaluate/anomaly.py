@@ -160,7 +160,7 @@ class Features:
 
 def log_errors(maps: Float[Tensor, "images levels *spatial"]) -> Array:
     """log of the mean square error at each level."""
-    errors: Array = torch.log(maps.double().flatten(2).mean(2) + TINY).cpu().numpy()
+    errors: Array = torch.log(maps.cpu().double().flatten(2).mean(2) + TINY).numpy()
     return errors
 
 

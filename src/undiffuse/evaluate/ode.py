@@ -145,10 +145,10 @@ def density_of(
     # The prior of x_T is N(0, prior_std^2 I), and before T it has the noise's share of that. v is x_t / m.
     last = schedule.inverse_log_snr(torch.tensor(end_snr, dtype=torch.float64))
     std = schedule.prior_std * float(schedule(last).sigma / schedule(end).sigma / torch.hypot(*schedule(last)))
-    square = v.double().flatten(1).square().mean(1, keepdim=True)
+    square = v.cpu().double().flatten(1).square().mean(1, keepdim=True)
     at_noise = 0.5 * (square / std**2 + math.log(2 * math.pi * std**2))
     # v = c x0 at the start: p(x0) = c^D p(v).
-    return Density((at_noise - integral.double() - math.log(float(c))).cpu(), evaluations)
+    return Density(at_noise - integral.cpu().double() - math.log(float(c)), evaluations)
 
 
 def _direction(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
