@@ -44,7 +44,7 @@ def configure(parser: Parser) -> None:
     group.add_argument(
         "--timesteps", type=whole("--timesteps", 0), metavar="N", help="of the bound; 0 for no bound (default: 25)"
     )
-    group.add_argument("--ode", action="store_true", help="the ODE's likelihood, too: about seven times the time")
+    group.add_argument("--ode", action="store_true", help="the ODE's likelihood, too: about ten times the time")
     add_machine(group)
     group = parser.add_argument_group("where to")
     group.add_argument("--out", type=Path, metavar="FILE", help=".csv or .json (default: RUN/anomaly/DATA.csv)")
