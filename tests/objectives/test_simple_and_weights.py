@@ -147,6 +147,11 @@ def test_logit_normal_prefers_the_middle_by_its_own_quantiles():
     assert float((t < low).double().mean()) == pytest.approx(0.1587, abs=5e-3)
 
 
+def test_logit_normal_keeps_a_uniform_share():
+    t = LogitNormal(1.0, 0.1, uniform=0.2).draw(VP(), 100_000, torch.Generator().manual_seed(0))
+    assert float((t < 0.5).double().mean()) == pytest.approx(0.2 * 0.5, abs=5e-3)  # nothing else reaches there
+
+
 def test_offset_noise_adds_one_constant_per_channel():
     shape = (4000, 3, 5, 5)
     plain = draw_noise(shape, torch.Generator().manual_seed(0))
@@ -175,6 +180,6 @@ def test_conditions_reach_the_denoiser():
 
 
 def test_settings_name_laws_and_weightings():
-    assert make_time_law(ObjectiveConfig(time_law="logit-normal", logit_mean=1.0), CHAIN) == LogitNormal(1.0, 1.0)
+    assert make_time_law(ObjectiveConfig(time_law="logit-normal", logit_mean=1.0), CHAIN) == LogitNormal(1.0, 1.0, 0.0)
     assert make_weighting(ObjectiveConfig(weighting="min-snr", gamma=3.0)) == MinSNR(3.0)
     assert q_sample(torch.ones(1, 1), torch.ones(1, 1), CHAIN(torch.tensor([0.0]))).item() == 1

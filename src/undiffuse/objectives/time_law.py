@@ -58,15 +58,25 @@ class Stratified(TimeLaw):
 
 @dataclass(frozen=True)
 class LogitNormal(TimeLaw):
-    """t / t_max = sigmoid(mean + std n), n ~ N(0, 1): the middle more often than the ends
-    (Esser et al. 2024, eq. 19)."""
+    """t / t_max = sigmoid(mean + std n), n ~ N(0, 1): the middle more often than the ends (Esser et al. 2024, eq. 19).
+
+    Args:
+        mean, std: of the logit.
+        uniform: share of draws that are uniform instead. The law all but forgets its tails, and a network that never
+            saw little noise leaves some in the picture.
+    """
 
     mean: float = 0.0
     std: float = 1.0
+    uniform: float = 0.0
 
     def draw(self, schedule: Schedule, batch: int, generator: torch.Generator) -> Float[Tensor, "batch"]:
         normal = torch.randn(batch, generator=generator, dtype=torch.float64)
-        return schedule.from_uniform(torch.sigmoid(self.mean + self.std * normal))
+        u = torch.sigmoid(self.mean + self.std * normal)
+        if self.uniform:
+            share, even = torch.rand(2, batch, generator=generator, dtype=torch.float64)
+            u = torch.where(share < self.uniform, even, u)
+        return schedule.from_uniform(u)
 
 
 class LossSecondMoment(TimeLaw):
@@ -127,6 +137,6 @@ def make_time_law(config: ObjectiveConfig, schedule: Schedule) -> TimeLaw:
     laws: dict[str, TimeLaw] = {
         "uniform": Uniform(),
         "stratified": Stratified(),
-        "logit-normal": LogitNormal(config.logit_mean, config.logit_std),
+        "logit-normal": LogitNormal(config.logit_mean, config.logit_std, config.logit_uniform),
     }
     return laws[config.time_law]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
 from undiffuse.pictures.strip import evenly
 from undiffuse.training.metrics import read_metrics
-from undiffuse.training.previews import PREVIEW
+from undiffuse.training.previews import preview_settings
 from undiffuse.training.run import RunFolder
 
 
@@ -79,7 +79,7 @@ class Story:
     @property
     def settings(self) -> SampleConfig:
         """How the pictures of the report are drawn: as the grids of the training are."""
-        return replace(PREVIEW, steps=min(PREVIEW.steps, self.model.config.diffusion.timesteps))
+        return preview_settings(self.model.config)
 
     @cached_property
     def dataset(self) -> Dataset | None:

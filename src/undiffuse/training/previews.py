@@ -14,6 +14,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, build_model
 from undiffuse.pictures.grid import grid, to_image
 from undiffuse.pictures.png import write_png
+from undiffuse.recipes import RECIPES
 from undiffuse.samples import Samples
 from undiffuse.training.console import Console
 from undiffuse.training.loop import Learner, StepResult
@@ -21,8 +22,15 @@ from undiffuse.training.metrics import MetricsFile
 from undiffuse.training.run import RunFolder
 from undiffuse.training.signals import Interrupts
 
-PREVIEW = SampleConfig()
-"""How grids are drawn, with at most as many steps as the chain has."""
+PREVIEW_STEPS = 50
+"""Most steps of the sampler for a grid: a look must not cost what a measurement does."""
+
+
+def preview_settings(config: TrainConfig) -> SampleConfig:
+    """How grids are drawn: as the recipe advises where that is quick, else as by default."""
+    recipe = RECIPES.get(config.recipe)
+    settings = recipe.sampling if recipe and recipe.sampling.steps <= PREVIEW_STEPS else SampleConfig()
+    return replace(settings, steps=min(settings.steps, config.diffusion.timesteps))
 
 
 class Previews:
@@ -46,7 +54,7 @@ class Previews:
         self._metrics, self._console, self._interrupts = metrics, console, interrupts
         self._every, self._count = model.config.loop.sample_every, model.config.loop.sample_count
         self._seed = model.config.loop.seed
-        self._settings = replace(PREVIEW, steps=_steps(model.config))
+        self._settings = preview_settings(model.config)
         # A second network holds the averages, so that the one in training is left alone.
         self._model = build_model(model.config, model.info).to(model.device)
 
@@ -84,11 +92,8 @@ class Previews:
 
 def preview_evaluations(config: TrainConfig) -> int:
     """How often a grid evaluates the network, each time on a micro-batch."""
-    return math.ceil(config.loop.sample_count / PREVIEW.micro_batch) * _steps(config)
-
-
-def _steps(config: TrainConfig) -> int:
-    return min(PREVIEW.steps, config.diffusion.timesteps)
+    settings = preview_settings(config)
+    return math.ceil(config.loop.sample_count / settings.micro_batch) * settings.steps
 
 
 def statistics(samples: Samples) -> tuple[list[float], list[float]]:
