@@ -107,6 +107,8 @@ class ObjectiveConfig:
     """Mean of the logit-normal law."""
     logit_std: float = 1.0
     """Standard deviation of the logit-normal law."""
+    logit_uniform: float = 0.0
+    """Share of the logit-normal law's draws that are uniform instead, so that its tails are not forgotten."""
     offset_noise: float = 0.0
     """Standard deviation of a per-channel constant added to the noise; 0.1 frees an image's mean brightness."""
 
@@ -202,8 +204,10 @@ class SampleConfig:
     """Rule for one step; `undiffuse samplers` lists them."""
     steps: int = 50
     """Steps of the sampler."""
-    spacing: Literal["leading", "trailing", "linspace", "quadratic", "log-snr", "karras"] = "trailing"
-    """How the steps are spread over the chain."""
+    spacing: Literal["leading", "trailing", "linspace", "quadratic", "log-snr", "karras", "learned"] = "trailing"
+    """How the steps are spread over the chain; 'learned' is what `undiffuse timesteps` chose for the run."""
+    times: tuple[float, ...] = ()
+    """The very times of the steps, from noise to data, in place of --steps and --spacing."""
     eta: float = 0.0
     """DDIM only: 0 is deterministic, 1 is as noisy as DDPM."""
     variance: Literal["small", "large", "learned"] = "small"
