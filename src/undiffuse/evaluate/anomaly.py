@@ -39,7 +39,7 @@ FINE = (6.0,)
 """Log-SNR at which only fine detail is in doubt."""
 MIDDLE = (-0.5, -1.0, -1.5)
 """Log-SNRs at which an image's shape must be guessed, a little more noise than signal: what measured best on digits of
-28 x 28. Below -2.5 nothing of the image is left, and what is rebuilt is another one."""
+28 x 28. At -2.5 a held-out class is no longer told from the others: what is rebuilt is another image."""
 USUAL, WEIGHT = 1.5, 2.0
 """In the ensemble: standard deviations of the fine error that are nothing to speak of, and what each further one adds.
 Chosen on digits: less weight misses the class 1, whose images are simpler than all others, more drowns the shape."""
