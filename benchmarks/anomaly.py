@@ -2,7 +2,8 @@
 
     python benchmarks/anomaly.py MNIST-TEST.npz 9 [--ode]
 
-trains on the 5,000 built-in digits without those of one class (``runs/without-9``, kept for the next time) and judges MNIST's test set, which has none of them: arrays ``x`` (N, 28, 28) uint8 and ``y`` (N,).
+trains on the 5,000 built-in digits without those of one class (``runs/without-9``, kept for the next time) and judges
+MNIST's test set, which has none of those images: arrays ``x`` (N, 28, 28) uint8 and ``y`` (N,).
 """
 
 from __future__ import annotations
