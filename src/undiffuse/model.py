@@ -31,7 +31,7 @@ from undiffuse.samplers import make_sampler
 from undiffuse.samples import Samples
 from undiffuse.schedule import Schedule, make_schedule
 from undiffuse.seeds import stream_seed
-from undiffuse.timesteps import make_timesteps
+from undiffuse.timesteps import LearnedTimesteps, given_timesteps, make_timesteps
 
 
 @dataclass
@@ -68,14 +68,38 @@ class Model:
         self.network.to(device)
         return self
 
+    @property
+    def home(self) -> Path:
+        """The run's folder, or the checkpoint's where it stands alone.
+
+        Raises:
+            UndiffuseError: the model was not loaded from one.
+        """
+        if "checkpoint" not in self.provenance:
+            raise UndiffuseError("This model has no folder: load one with undiffuse.load('runs/NAME')")
+        folder = Path(self.provenance["checkpoint"])
+        return folder.parent.parent if folder.parent.name == "checkpoints" else folder
+
+    def settle(self, settings: SampleConfig) -> SampleConfig:
+        """The settings with learned timesteps looked up in the run's folder, so that they say themselves what to do."""
+        if settings.spacing == "learned" and not settings.times:
+            learned = LearnedTimesteps.read(self.home, settings.steps, self.provenance["sha256"])
+            settings = replace(settings, times=learned.times)
+        return replace(settings, steps=len(settings.times)) if settings.times else settings
+
     def walk(self, settings: SampleConfig) -> tuple[Denoiser, Sampler[Any], torch.Tensor]:
         """The denoiser with its threshold, the sampler and the timesteps that the settings ask for."""
+        settings = self.settle(settings)
         denoiser: Denoiser = self.denoiser
         if settings.threshold == "clip":
             denoiser = Clip(denoiser)
         elif settings.threshold == "dynamic":
             denoiser = DynamicThreshold(denoiser)
-        return denoiser, make_sampler(settings), make_timesteps(self.schedule, settings.steps, settings.spacing)
+        if settings.times:
+            times = given_timesteps(self.schedule, settings.times)
+        else:
+            times = make_timesteps(self.schedule, settings.steps, settings.spacing)
+        return denoiser, make_sampler(settings), times
 
     def sample(
         self,
@@ -101,7 +125,7 @@ class Model:
         Raises:
             UndiffuseError: for an unknown setting, or one out of range.
         """
-        settings = override_settings(settings or SampleConfig(), overrides)
+        settings = self.settle(override_settings(settings or SampleConfig(), overrides))
         if n < 1 or seed < 0 or first < 0 or settings.micro_batch < 1:
             raise UndiffuseError(
                 "Sampling needs n and micro_batch of at least 1, and seed and first of at least 0; it got "

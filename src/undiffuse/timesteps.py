@@ -10,11 +10,18 @@ For T = 1000 and 10 steps, as chain indices t - 1:
     trailing   999, 899, ..., 99        Lin et al. 2023: starts where sampling starts, and the best of the four for few
     steps linspace   999, 888, ..., 0         Nichol & Dhariwal 2021
     quadratic  800, 632, ..., 9, 0      DDIM's for CIFAR-10
+
+Times may also be given one by one, or have been chosen for a model by `evaluate.learned_timesteps`: a file of the run
+holds them, and the sha256 of the weights that they were chosen for.
 """
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -22,10 +29,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from undiffuse.config_file import from_plain
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.schedule import DiscreteSchedule, Schedule
 
 Spacing = Literal["leading", "trailing", "linspace", "quadratic", "log-snr", "karras"]
+Cost = Literal["bound", "error"]
 
 KARRAS_RHO = 7.0
 """Exponent of Karras et al. 2022, eq. 5: small steps where there is little noise."""
@@ -39,6 +48,11 @@ def make_timesteps(schedule: Schedule, steps: int, spacing: str = "trailing") ->
         steps: how many steps the sampler takes, at least 1.
         spacing: how they are spread; see the module's table.
     """
+    if spacing == "learned":
+        raise UndiffuseError(
+            "Learned timesteps are chosen for one trained model and lie in its run's folder: "
+            "use --spacing learned with a run, after undiffuse timesteps RUN"
+        )
     if spacing not in get_args(Spacing):
         raise UndiffuseError(f"'{spacing}' is no spacing of timesteps{perhaps(spacing, get_args(Spacing))}")
     if steps < 1:
@@ -95,3 +109,81 @@ def _even_in_noise(schedule: Schedule, steps: int, spacing: str) -> np.ndarray:
     times = schedule.inverse_log_snr(log_snr)
     times[0] = schedule.t_max
     return times.numpy()
+
+
+def given_timesteps(schedule: Schedule, times: Sequence[float]) -> Float[Tensor, "points"]:
+    """Times that somebody chose and a final 0, float64.
+
+    Raises:
+        UndiffuseError: they do not fall strictly within (0, t_max].
+    """
+    grid = torch.tensor([*times, 0.0], dtype=torch.float64)
+    if not times or not bool((grid.diff() < 0).all()) or not grid[0] <= schedule.t_max:
+        raise UndiffuseError(
+            f"Times of a walk must fall, from at most {schedule.t_max:g} down to above 0, the 0 itself left out; "
+            f"got {', '.join(f'{t:g}' for t in times) or 'none'}"
+        )
+    return grid
+
+
+FORMAT = 1
+MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class LearnedTimesteps:
+    """Times that were chosen for one model and one number of evaluations; `undiffuse timesteps` writes them.
+
+    Args:
+        times: falling, without the final 0.
+        cost: what they are the best for, see `evaluate.learned_timesteps`.
+        total: that cost of the whole walk.
+        images: how many it was measured on.
+        step: training step of the weights.
+        weights_sha256: of the weights' file; with other weights other times are best.
+    """
+
+    times: tuple[float, ...]
+    cost: Cost
+    total: float
+    images: int
+    step: int
+    weights_sha256: str
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
+
+    @classmethod
+    def file(cls, folder: Path, steps: int) -> Path:
+        """Where the times for ``steps`` evaluations lie in a run's folder."""
+        return folder / f"timesteps-{steps}.json"
+
+    @classmethod
+    def read(cls, folder: Path, steps: int, weights_sha256: str) -> LearnedTimesteps:
+        """The times for ``steps`` evaluations of these weights.
+
+        Raises:
+            UndiffuseError: there are none, they belong to other weights or to another number, or the file is damaged.
+        """
+        path = cls.file(folder, steps)
+        again = f"choose them with undiffuse timesteps {folder} --evaluations {steps}"
+        if not path.exists():
+            raise UndiffuseError(f"{folder} has no learned timesteps for {steps} steps: {again}")
+        try:
+            with path.open("rb") as file:
+                found = json.loads(file.read(MAX_BYTES))
+        except (OSError, ValueError, RecursionError):
+            raise UndiffuseError(f"{path} should hold JSON, but cannot be read: {again} --overwrite") from None
+        if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
+            raise UndiffuseError(f"{path} has another format than {FORMAT}, the one this undiffuse reads: {again}")
+        learned = from_plain(cls, found, str(path))
+        if learned.weights_sha256 != weights_sha256:
+            raise UndiffuseError(
+                f"{path} was made for other weights (step {learned.step}, sha256 {learned.weights_sha256[:10]}...) "
+                f"than those that were loaded ({weights_sha256[:10]}...): {again} --overwrite"
+            )
+        if len(learned.times) != steps:
+            raise UndiffuseError(
+                f"{path} should hold {steps} times and holds {len(learned.times)}: {again} --overwrite"
+            )
+        return learned

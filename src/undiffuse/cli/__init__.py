@@ -25,6 +25,7 @@ COMMANDS = {
     "report": "write runs/NAME/report.html: samples, curves, settings in one file",
     "likelihood": "bits per dimension of images under a model: undiffuse likelihood runs/NAME photos/",
     "anomaly": "which images a model finds strange, and where: undiffuse anomaly runs/NAME photos/",
+    "timesteps": "choose the times of a few steps for a run: undiffuse timesteps runs/NAME --evaluations 5,10",
     "info": "what a picture, a run or a checkpoint says of itself",
     "data": "look at a data set before training: counts, shapes, refused files, a contact sheet",
     "animate forward": "a picture dissolving into noise",

@@ -2,6 +2,7 @@
 
   undiffuse sample runs/NAME -n 64 --seed 0 --sampler ddim --steps 50
   undiffuse sample --from picture.png
+  undiffuse sample runs/NAME --compare --samplers ddim,dpm++2m --evaluations 10,20
 
 Picture i of a seed is the same whatever -n is. Each file carries how it was made.
 """
@@ -9,13 +10,14 @@ Picture i of a seed is the same whatever -n is. Each file carries how it was mad
 from __future__ import annotations
 
 from argparse import Namespace
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from undiffuse.cli.compare_samplers import add_comparison, check_options, compare
 from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.values import whole
+from undiffuse.cli.values import Reader, whole
 from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError
 
@@ -32,6 +34,9 @@ def configure(parser: Parser) -> None:
     group.add_argument("--from", type=Path, metavar="FILE", help="make this picture again and compare the pixels")
     group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add_fields(parser, SampleConfig, "how")
+    text = "the same as --spacing learned"
+    parser.add_argument("--timesteps", type=Reader("--timesteps", Literal["learned"]), metavar="learned", help=text)
+    add_comparison(parser)
     group = parser.add_argument_group("where to")
     group.add_argument("--out", type=Path, metavar="DIR", help="folder (default: RUN/pictures/SAMPLER-STEPS-seed-SEED)")
     group.add_argument("--npz", action="store_true", help="the values as samples.npz, too")
@@ -42,15 +47,30 @@ def run(typed: Namespace) -> None:
     from undiffuse.cli.again import again
 
     options = vars(typed)
+    check_options(options)
     if "from" in options:
         again(options["from"], options.get("RUN"), options.get("device"), options.get("out"), "overwrite" in options)
     elif options.get("RUN") is None:
         raise UndiffuseError("This needs RUN, a run's folder: undiffuse sample runs/NAME")
     else:
-        draw(options)
+        settings = how(options)
+        if "compare" in options:
+            compare(options, settings)
+        else:
+            draw(options, settings)
 
 
-def draw(options: dict[str, Any]) -> None:
+def how(options: dict[str, Any]) -> SampleConfig:
+    """The settings that were typed."""
+    settings = SampleConfig(**{f.name: options[f.name] for f in fields(SampleConfig) if f.name in options})
+    if "timesteps" not in options:
+        return settings
+    if "spacing" in options or "times" in options:
+        raise UndiffuseError("Give one of --timesteps learned, --spacing and --times")
+    return replace(settings, spacing="learned")
+
+
+def draw(options: dict[str, Any], settings: SampleConfig) -> None:
     """Sample, and write pictures, grid and, where asked or needed, values."""
     from undiffuse.model import load
     from undiffuse.pictures.grid import is_exact
@@ -58,8 +78,8 @@ def draw(options: dict[str, Any]) -> None:
     from undiffuse.samples import file_names
     from undiffuse.training.setup import choose_device
 
-    settings = SampleConfig(**{f.name: options[f.name] for f in fields(SampleConfig) if f.name in options})
     model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"))))
+    settings = model.settle(settings)
     n, seed, first = options.get("n", 64), options.get("seed", 0), options.get("first", 0)
     overwrite = "overwrite" in options
     folder = options.get("out") or default_folder(model, settings, seed)
@@ -75,7 +95,4 @@ def draw(options: dict[str, Any]) -> None:
 
 def default_folder(model: Model, settings: SampleConfig, seed: int) -> Path:
     """``pictures/...`` in the run's folder, or in the checkpoint's where it stands alone."""
-    home = Path(model.provenance["checkpoint"])
-    if home.parent.name == "checkpoints":
-        home = home.parent.parent
-    return home / "pictures" / f"{settings.sampler}-{settings.steps}-seed-{seed}"
+    return model.home / "pictures" / f"{settings.sampler}-{settings.steps}-seed-{seed}"

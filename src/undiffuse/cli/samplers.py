@@ -1,8 +1,7 @@
-"""The samplers of ``undiffuse sample``."""
+"""The samplers of ``undiffuse sample``: what each costs, and when to use it."""
 
 from __future__ import annotations
 
-import inspect
 from argparse import Namespace
 
 from undiffuse.cli.parser import Parser
@@ -13,12 +12,17 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.config import SampleConfig
-    from undiffuse.samplers import SAMPLERS, make_sampler
+    from undiffuse.samplers import describe
 
-    width = max(map(len, SAMPLERS)) + 2
-    for name in SAMPLERS:
-        sampler = make_sampler(SampleConfig(sampler=name))
-        idea = (inspect.getdoc(type(sampler)) or "").partition("\n\n")[0]
-        print(f"{name:<{width}}{' '.join(idea.split())}")
-    print("\nUse one with: undiffuse sample RUN --sampler NAME --steps 50")
+    rows = [("sampler", "order", "evals", "noise", "when to use it")]
+    for info in describe():
+        evaluations = "any" if info.evaluations_per_step is None else str(info.evaluations_per_step)
+        rows.append((info.name, str(info.order), evaluations, "yes" if info.stochastic else "no", info.note))
+    width = max(len(row[0]) for row in rows)
+    for name, order, evaluations, noise, note in rows:
+        print(f"{name:<{width}}  {order:>5}  {evaluations:>5}  {noise:<5}  {note}")
+    print(
+        "\norder: of convergence in the step size; evals: network evaluations a step; noise: drawn on the way or not\n"
+        "Use one with:   undiffuse sample RUN --sampler NAME --steps 20\n"
+        "See them all:   undiffuse sample RUN --compare"
+    )

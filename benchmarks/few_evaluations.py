@@ -1,0 +1,68 @@
+"""Which sampler and which timesteps are best at a few evaluations of a trained network, by the judge of demo_quality.
+
+    python benchmarks/few_evaluations.py runs/demo ddim:trailing:20 dpm++2m:log-snr:20 heun:log-snr:10
+    python benchmarks/few_evaluations.py runs/demo ddpm:learned:10     # after: undiffuse timesteps runs/demo
+
+A case is SAMPLER:SPACING:STEPS, or SAMPLER:FILE:STEPS with a grid that `undiffuse timesteps --out` wrote. The
+evaluations are counted. FD and confidence are those of demo_quality.py: compare rows of one table.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import undiffuse
+from demo_quality import make_bench
+from undiffuse.config import SampleConfig
+from undiffuse.model import override_settings
+from undiffuse.sample import sample
+from undiffuse.samplers import CountingDenoiser
+
+
+@dataclass(frozen=True)
+class Case:
+    """How to draw."""
+
+    sampler: str
+    spacing: str
+    steps: int
+
+    @classmethod
+    def parse(cls, text: str) -> Case:
+        sampler, spacing, steps = text.rsplit(":", 2)
+        return cls(sampler, spacing, int(steps))
+
+    @property
+    def settings(self) -> SampleConfig:
+        return override_settings(
+            SampleConfig(), {"sampler": self.sampler, "spacing": self.spacing, "steps": self.steps, "micro_batch": 100}
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a run folder, e.g. runs/demo")
+    parser.add_argument("cases", nargs="+", type=Case.parse, help="SAMPLER:SPACING:STEPS")
+    parser.add_argument("-n", type=int, default=1000, help="samples of each case (default 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples' noise")
+    args = parser.parse_args()
+
+    model, bench = undiffuse.load(args.run), make_bench(args.n)
+    print(f"{args.run}, step {model.provenance['step']}; FD against {len(bench.reference.images)} built-in digits")
+    print(f"{'':<34}{'N':>6}{'FD':>9}{'conf.':>8}{'>0.9':>8}{'nearest':>9}   classes 0-9")
+    print(bench.row("held-out real digits", bench.held_out.images), flush=True)
+    for case in args.cases:
+        denoiser, sampler, times = model.walk(case.settings)
+        counting = CountingDenoiser(denoiser)
+        x = sample(counting, sampler, times, model.info.shape, range(args.n), seed=args.seed, micro_batch=100)
+        evaluations = counting.evaluations / -(-args.n // 100)
+        x = torch.round((x.clamp(-1, 1) + 1) * 127.5) / 127.5 - 1
+        print(bench.row(f"{case.sampler} {case.spacing}, {evaluations:g} evals", x), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""The samplers side by side: ``undiffuse sample RUN --compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from undiffuse.cli.parser import Parser
+from undiffuse.cli.values import Reader
+from undiffuse.config import SampleConfig
+from undiffuse.errors import UndiffuseError
+
+ALONE = ("samplers", "evaluations", "reference")
+"""Options that go with --compare only."""
+INSTEAD = {"from": "", "first": "", "npz": "", "sampler": "--samplers", "steps": "--evaluations"}
+"""Options that do not go with it, and what does."""
+WITH_REFERENCE = 256
+"""Samples a cell where a distance is asked for."""
+
+
+def add_comparison(parser: Parser) -> None:
+    group = parser.add_argument_group("samplers side by side")
+    group.add_argument("--compare", action="store_true", help="a table and a picture of samplers by evaluations")
+    group.add_argument("--samplers", metavar="NAME,NAME,...", help="which ones (default: six of them)")
+    flag = "--evaluations"
+    text = "of the network, a column each (default: 5,10,20,50,100)"
+    group.add_argument(flag, type=Reader(flag, tuple[int, ...]), metavar="N,N,...", help=text)
+    parser.lists.add(flag)
+    text = f"measure the distance of -n samples (default then: {WITH_REFERENCE}) from images of this data set"
+    group.add_argument("--reference", metavar="DATA", help=text)
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """Refuse options that would be without effect.
+
+    Raises:
+        UndiffuseError: there is one.
+    """
+    if "compare" not in options:
+        for name in ALONE:
+            if name in options:
+                raise UndiffuseError(f"--{name} goes with --compare: undiffuse sample RUN --compare --{name} ...")
+        return
+    for name, other in INSTEAD.items():
+        if name in options:
+            raise UndiffuseError(f"--{name} does not go with --compare" + (f", which takes {other}" if other else ""))
+
+
+def compare(options: dict[str, Any], settings: SampleConfig) -> None:
+    """Draw, print the table, and write compare.md and compare.png."""
+    from tqdm import tqdm
+
+    from undiffuse.cli.judging import load_model, open_images
+    from undiffuse.evaluate.sampler_table import BUDGETS, DEFAULT, SHOWN, Reference, check_samplers
+    from undiffuse.evaluate.sampler_table import compare as draw
+    from undiffuse.pictures.png import check_free, write_file, write_png
+
+    names = tuple(options["samplers"].split(",")) if "samplers" in options else DEFAULT
+    check_samplers(names)
+    model = load_model(options)
+    budgets = options.get("evaluations") or tuple(n for n in BUDGETS if n <= model.config.diffusion.timesteps)
+    if min(budgets) < 1:
+        raise UndiffuseError(f"--evaluations takes whole numbers from 1 on, not {min(budgets)}")
+    seed, overwrite = options.get("seed", 0), "overwrite" in options
+    n = options.get("n", WITH_REFERENCE if "reference" in options else SHOWN)
+    folder: Path = options.get("out") or model.home / "pictures" / f"compare-seed-{seed}"
+    for name in ("compare.md", "compare.png"):
+        check_free(folder / name, overwrite)
+    reference = None
+    if "reference" in options:
+        images = open_images({"limit": 2 * n, "seed": seed}, options["reference"], model)
+        reference = Reference.of(images, n)
+    with tqdm(total=len(names) * len(budgets), desc="comparing", unit="cell", disable=None) as bar:
+        found = draw(model, names, budgets, n, settings=settings, seed=seed, reference=reference, on_cell=bar.update)
+    table = found.markdown()
+    write_file(folder / "compare.md", table.encode(), overwrite)
+    write_png(folder / "compare.png", found.picture(), overwrite=overwrite)
+    print(f"{table}\n{folder}: compare.md and compare.png")

@@ -1,0 +1,102 @@
+"""Choose the times of a few steps for a run: the best ones by a measured cost, for undiffuse sample --spacing learned.
+
+  undiffuse timesteps runs/NAME --evaluations 5,10,20
+  undiffuse timesteps runs/NAME photos/ --evaluations 10 --cost bound
+  undiffuse sample runs/NAME --spacing learned --steps 10
+
+'error' is the distance of DDIM steps from the exact path and needs no images; 'bound' is the variational bound of the
+images. The times go to RUN/timesteps-N.json and hold for the weights they were chosen for. docs/samplers.md says what
+they are worth.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from undiffuse.cli.judging import add_machine, choice, load_model, open_images
+from undiffuse.cli.options import add_fields
+from undiffuse.cli.parser import Parser
+from undiffuse.cli.values import Reader, whole
+from undiffuse.config import DataConfig
+from undiffuse.errors import UndiffuseError
+
+if TYPE_CHECKING:
+    from undiffuse.evaluate.step_costs import Costs
+    from undiffuse.model import Model
+    from undiffuse.timesteps import LearnedTimesteps
+
+COSTS = Literal["error", "bound"]
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("RUN", type=Path, help="a run's folder or a checkpoint's")
+    parser.add_argument("DATA", nargs="?", help="images to measure on (default: those the run learned from)")
+    group = parser.add_argument_group("which times")
+    flag = "--evaluations"
+    group.add_argument(
+        flag,
+        type=Reader(flag, tuple[int, ...]),
+        metavar="N,N,...",
+        help="how many times a walk has, one file for each (default: 5,10,20)",
+    )
+    parser.lists.add(flag)
+    choice(group, "--cost", COSTS, "what they are the best for (default: error)")
+    text = "times to choose from, beside those of the fixed spacings (default: 200)"
+    group.add_argument("--candidates", type=whole("--candidates", 2), metavar="N", help=text)
+    text = "images or samples that the cost is measured on (default: 64)"
+    group.add_argument("--limit", type=whole("--limit", 1), metavar="N", help=text)
+    add_machine(group)
+    add_fields(parser, DataConfig, "how images are prepared (default: as the run's data)", ("source", "flip"), False)
+    group = parser.add_argument_group("where to")
+    group.add_argument("--overwrite", action="store_true", help="replace times that were chosen before")
+
+
+def run(typed: Namespace) -> None:
+    from undiffuse.evaluate.learned_timesteps import learn, measure
+    from undiffuse.pictures.png import write_file
+    from undiffuse.timesteps import LearnedTimesteps
+
+    options = vars(typed)
+    steps, overwrite = options.get("evaluations", (5, 10, 20)), "overwrite" in options
+    if not steps or min(steps) < 1:
+        raise UndiffuseError(f"--evaluations takes whole numbers from 1 on; got {','.join(map(str, steps)) or 'none'}")
+    model = load_model(options)
+    files = [LearnedTimesteps.file(model.home, n) for n in steps]
+    for file in files:
+        if file.exists() and not overwrite:
+            raise UndiffuseError(f"{file} exists already; replace it with --overwrite")
+    options.setdefault("limit", 64)
+    images = open_images(options, options.get("DATA") or model.config.data.source, model)
+    cost = options.get("cost", "error")
+    how = {"seed": options.get("seed", 0), "batch": options.get("batch", 32), "count": options.get("candidates", 200)}
+    costs = measure(model, images, steps, cost, progress=True, **how)
+    chosen = learn(model, costs, cost, steps, len(images))
+    for file, learned in zip(files, chosen, strict=True):
+        write_file(file, learned.to_json().encode(), overwrite)
+    print("\n".join(_table(model, costs, chosen)))
+    print("\n".join(f"file    {file}" for file in files))
+    print(f"Use them with: undiffuse sample {options['RUN']} --spacing learned --steps {steps[-1]}")
+
+
+def _table(model: Model, costs: Costs, chosen: list[LearnedTimesteps]) -> list[str]:
+    """The cost of the chosen times, and of the fixed spacings, for each number of evaluations."""
+    from undiffuse.evaluate.learned_timesteps import BASELINES
+    from undiffuse.evaluate.units import Units
+    from undiffuse.timesteps import make_timesteps
+
+    cost, images = chosen[0].cost, chosen[0].images
+    rows = {"learned": [learned.total for learned in chosen]}
+    for spacing in BASELINES:
+        rows[spacing] = [costs.total(make_timesteps(model.schedule, len(c.times), spacing)) for c in chosen]
+    units = Units.of(model.info)
+    name = f"the bound in {units.name}" if cost == "bound" else "sum of RMS errors of DDIM steps, model space"
+    lines = [
+        f"{name}, {images} {'images' if cost == 'bound' else 'samples'}, {len(costs.times) - 1} times to choose from",
+        f"{'evaluations':<12}" + "".join(f"{len(learned.times):>10}" for learned in chosen),
+    ]
+    for row, values in rows.items():
+        shown = units.of_density(costs.times.new_tensor(values)).tolist() if cost == "bound" else values
+        lines.append(f"{row:<12}" + "".join(f"{value:>10.4f}" for value in shown))
+    return lines

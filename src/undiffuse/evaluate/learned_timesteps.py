@@ -1,0 +1,142 @@
+"""Timesteps chosen for one model: the best N of a few hundred times, exactly, by dynamic programming.
+
+A walk's cost is a sum over its steps, so the best walk of k steps that ends at j extends a best walk of k - 1 steps,
+
+    best_k(j) = min_i best_{k-1}(i) + step(i, j),    best_0 = start,
+
+and all best walks of up to N steps over G times cost O(G^2 N) (Watson et al. 2021, "Learning to efficiently sample from
+diffusion probabilistic models", https://arxiv.org/abs/2106.03802). `step_costs` has the two costs:
+
+* bound: the variational bound of the chain that has only these times, as in the paper.
+* error: how far each DDIM step leads away from the probability-flow ODE.
+
+    costs = measure(model, choose(dataset, model.info, 64), steps=(5, 10), cost="error")
+    chosen = learn(model, costs, "error", steps=(5, 10), images=64)
+    model.sample(16, times=chosen[1].times)
+
+What a cost is best for is not what images look best by: docs/samplers.md has what both give.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from undiffuse.denoiser import Denoiser
+from undiffuse.errors import UndiffuseError
+from undiffuse.evaluate.images import Images
+from undiffuse.evaluate.likelihood import evaluating
+from undiffuse.evaluate.step_costs import SAME, Costs, bound_costs, error_costs, x0_errors
+from undiffuse.evaluate.units import Units
+from undiffuse.guidance import Clip
+from undiffuse.model import Model
+from undiffuse.schedule import DiscreteSchedule, Schedule
+from undiffuse.timesteps import Cost, LearnedTimesteps, make_timesteps
+
+BASELINES = ("trailing", "leading", "linspace", "quadratic", "log-snr", "karras")
+"""The fixed spacings that a choice is compared with."""
+
+
+def best_walks(costs: Costs, most: int) -> list[Float[Tensor, "steps"]]:
+    """The cheapest walks of 1, 2, ..., ``most`` steps, each falling and ending in 0.
+
+    Raises:
+        UndiffuseError: there are fewer times than steps.
+    """
+    if not 1 <= most < len(costs.times):
+        raise UndiffuseError(
+            f"A walk over {len(costs.times) - 1} times has between 1 and {len(costs.times) - 1} steps, not {most}: "
+            "raise --candidates or lower --evaluations"
+        )
+    best, origins, walks = costs.start, list[Tensor](), list[Tensor]()
+    for _ in range(most):
+        best, origin = (best[:, None] + costs.step).min(0)
+        origins.append(origin)
+        at = [0]
+        for origin in reversed(origins):
+            at.append(int(origin[at[-1]]))
+        walks.append(costs.times[at[::-1]])
+    return walks
+
+
+def candidates(schedule: Schedule, count: int, steps: Sequence[int] = ()) -> Float[Tensor, "times"]:
+    """Rising times to choose from: half of them even in t, half even in log-SNR; whole numbers on a chain.
+
+    Args:
+        count: about how many.
+        steps: for each of these, the times of the fixed spacings are among them, so that no one of those is better.
+    """
+    chain = isinstance(schedule, DiscreteSchedule)
+    half = min(-(-count // 2), schedule.T) if isinstance(schedule, DiscreteSchedule) else -(-count // 2)
+    parts = [make_timesteps(schedule, half, spacing)[:-1] for spacing in ("linspace", "log-snr")]
+    if chain:
+        parts[1] = parts[1].round()
+    parts += [make_timesteps(schedule, n, spacing)[:-1] for n in steps for spacing in BASELINES]
+    times = torch.cat(parts).sort().values
+    apart = times.diff(prepend=torch.zeros(1, dtype=torch.float64))
+    return times[apart > SAME * schedule.t_max]  # spacings meet, up to rounding
+
+
+def measure(
+    model: Model,
+    images: Images,
+    steps: Sequence[int],
+    cost: Cost,
+    *,
+    count: int = 200,
+    clip: bool = True,
+    seed: int = 0,
+    batch: int = 32,
+    progress: bool = False,
+) -> Costs:
+    """The costs of a model's steps between about ``count`` times.
+
+    Args:
+        images: of the bound; the error is measured on as many samples, and sees none of them.
+        steps: numbers of evaluations for which times will be chosen.
+        cost: 'bound' in nats per dimension of a density, or 'error' in model space.
+        count: times to choose from, beside those of the fixed spacings.
+        clip: x0 predictions to [-1, 1], as in sampling.
+        seed: of the noise.
+        batch: images at a time.
+    """
+    denoiser: Denoiser = Clip(model.denoiser) if clip else model.denoiser
+    times = candidates(model.schedule, count, steps)
+    rounds = math.ceil(len(images) / batch) * (len(times) + (cost == "error"))
+    with evaluating(model), tqdm(total=rounds, desc=cost, unit="step", disable=None if progress else True) as bar:
+        if cost == "bound":
+            measured = x0_errors(denoiser, images.batches(batch, model.device), times, seed, bar.update)
+            return bound_costs(model.schedule, measured, Units.of(model.info).bin_width)
+        std = math.sqrt(sum(value**2 for value in model.info.std) / len(model.info.std))
+        return error_costs(
+            denoiser,
+            times,
+            model.info.shape,
+            len(images),
+            std,
+            seed=seed,
+            batch=batch,
+            device=model.device,
+            on_step=bar.update,
+        )
+
+
+def learn(model: Model, costs: Costs, cost: Cost, steps: Sequence[int], images: int) -> list[LearnedTimesteps]:
+    """The best times for each number of steps, with what a run's file says of them.
+
+    Args:
+        costs: from `measure`.
+        steps: numbers of evaluations.
+        images: how many the costs were measured on.
+    """
+    walks = best_walks(costs, max(steps))
+    step, sha256 = model.provenance.get("step", 0), model.provenance.get("sha256", "")
+    return [
+        LearnedTimesteps(tuple(walk[:-1].tolist()), cost, costs.total(walk), images, step, sha256)
+        for walk in (walks[n - 1] for n in steps)
+    ]
