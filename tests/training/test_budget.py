@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from undiffuse import checkpoint
 from undiffuse.config import LoopConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model
-from undiffuse import checkpoint
 from undiffuse.training.api import resume_run, start_run
 from undiffuse.training.budget import SPARE, UNTIMED, Costs, fixed_total, measure_step, steps_that_fit
 from undiffuse.training.check import check

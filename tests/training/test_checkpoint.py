@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from undiffuse import checkpoint as files
 from undiffuse.checkpoint import Checkpoint, State, checkpoints, clean_up, latest, load, save, set_aside, verify
 from undiffuse.errors import UndiffuseError
-from undiffuse import checkpoint as files
 
 
 @pytest.fixture

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from undiffuse.config import LoopConfig
 from undiffuse.errors import UndiffuseError
@@ -62,7 +64,7 @@ def steps_that_fit(loop: LoopConfig, costs: Costs, elapsed: float) -> int:
 
 
 def measure_step(task: Task, learner: Learner, seconds: float, clock: Clock = time.monotonic) -> float:
-    """Seconds a step takes, from real steps whose effect is undone.
+    """Seconds a step takes, the median of real steps whose effect is undone.
 
     Args:
         task, learner: of a training that has not begun.
@@ -72,20 +74,22 @@ def measure_step(task: Task, learner: Learner, seconds: float, clock: Clock = ti
     weights = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
     averages = {rate: learner.ema.state_dict(rate) for rate in learner.ema.averages}
     averages = {rate: {name: tensor.clone() for name, tensor in a.items()} for rate, a in averages.items()}
-    began, timed = 0.0, 0
+    learned = {name: tensor.clone() for name, tensor in learner.time_law.tensors().items()}
+    times: list[float] = []
     for count, _ in enumerate(training(replace(task, total=UNTIMED + 1_000_000), learner), start=1):
-        timed = count - UNTIMED
-        if timed == 0:
-            began = clock()
-        elif timed > 0 and clock() - began >= seconds:
+        if count >= UNTIMED:
+            times.append(clock())
+        if len(times) > 1 and times[-1] - times[0] >= seconds:
             break
-    taken = (clock() - began) / timed
+    taken = statistics.median(later - earlier for earlier, later in pairwise(times))
 
     learner.network.load_state_dict(weights)
     learner.network.zero_grad(set_to_none=True)
     learner.optimizer.state.clear()
     for rate, average in averages.items():
         learner.ema.load_state_dict(rate, average)
+    for name, tensor in learner.time_law.tensors().items():
+        tensor.copy_(learned[name])
     learner.step = learner.images = learner.skipped = learner.skipped_in_a_row = 0
     learner.seconds = 0.0
     return taken
