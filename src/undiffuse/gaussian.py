@@ -139,6 +139,9 @@ def discretised_log_likelihood(x: Tensor, mean: Tensor, log_std: Tensor, levels:
         mean, log_std: of the Gaussian; they broadcast against x.
         levels: number of grid values, 256 for 8-bit data.
     """
+    home = x.device
+    if home.type == "mps":  # which has no float64, and float32 loses the narrow bins of 16-bit data
+        x, mean, log_std = x.cpu(), mean.cpu(), log_std.cpu()
     x, mean, log_std = (a.double() for a in (x, mean, log_std))
     half = 1.0 / (levels - 1)
     upper = (x + half - mean) * torch.exp(-log_std)
@@ -151,4 +154,4 @@ def discretised_log_likelihood(x: Tensor, mean: Tensor, log_std: Tensor, levels:
     log_upper = torch.special.log_ndtr(upper)
     log_lower = torch.special.log_ndtr(lower)
     log_probability: Tensor = log_upper + torch.log(-torch.expm1(log_lower - log_upper))
-    return log_probability
+    return log_probability if home.type != "mps" else log_probability.float().to(home)
