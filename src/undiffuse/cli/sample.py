@@ -33,9 +33,9 @@ def configure(parser: Parser) -> None:
     group.add_argument("--first", type=whole("--first", 0), metavar="N", help="number of the first one (default: 0)")
     group.add_argument("--from", type=Path, metavar="FILE", help="make this picture again and compare the pixels")
     group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    text = "at the times that `undiffuse timesteps` chose: the same as --spacing learned"
+    group.add_argument("--timesteps", type=Reader("--timesteps", Literal["learned"]), metavar="learned", help=text)
     add_fields(parser, SampleConfig, "how")
-    text = "the same as --spacing learned"
-    parser.add_argument("--timesteps", type=Reader("--timesteps", Literal["learned"]), metavar="learned", help=text)
     add_comparison(parser)
     group = parser.add_argument_group("where to")
     group.add_argument("--out", type=Path, metavar="DIR", help="folder (default: RUN/pictures/SAMPLER-STEPS-seed-SEED)")

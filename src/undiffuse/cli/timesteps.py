@@ -32,7 +32,7 @@ COSTS = Literal["error", "bound"]
 
 def configure(parser: Parser) -> None:
     parser.add_argument("RUN", type=Path, help="a run's folder or a checkpoint's")
-    parser.add_argument("DATA", nargs="?", help="images to measure on (default: those the run learned from)")
+    parser.add_argument("DATA", nargs="?", help="images of the bound (default: those the run learned from)")
     group = parser.add_argument_group("which times")
     flag = "--evaluations"
     group.add_argument(
@@ -54,7 +54,7 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.evaluate.learned_timesteps import learn, measure
+    from undiffuse.evaluate.learned_timesteps import learn, measure_bound, measure_error
     from undiffuse.pictures.png import write_file
     from undiffuse.timesteps import LearnedTimesteps
 
@@ -67,12 +67,14 @@ def run(typed: Namespace) -> None:
     for file in files:
         if file.exists() and not overwrite:
             raise UndiffuseError(f"{file} exists already; replace it with --overwrite")
-    options.setdefault("limit", 64)
-    images = open_images(options, options.get("DATA") or model.config.data.source, model)
-    cost = options.get("cost", "error")
+    cost, count = options.get("cost", "error"), options.get("limit", 64)
     how = {"seed": options.get("seed", 0), "batch": options.get("batch", 32), "count": options.get("candidates", 200)}
-    costs = measure(model, images, steps, cost, progress=True, **how)
-    chosen = learn(model, costs, cost, steps, len(images))
+    if cost == "bound":
+        images = open_images({**options, "limit": count}, options.get("DATA") or model.config.data.source, model)
+        costs, count = measure_bound(model, images, steps, progress=True, **how), len(images)
+    else:
+        costs = measure_error(model, count, steps, progress=True, **how)
+    chosen = learn(model, costs, cost, steps, count)
     for file, learned in zip(files, chosen, strict=True):
         write_file(file, learned.to_json().encode(), overwrite)
     print("\n".join(_table(model, costs, chosen)))

@@ -10,7 +10,7 @@ diffusion probabilistic models", https://arxiv.org/abs/2106.03802). `step_costs`
 * bound: the variational bound of the chain that has only these times, as in the paper.
 * error: how far each DDIM step leads away from the probability-flow ODE.
 
-    costs = measure(model, choose(dataset, model.info, 64), steps=(5, 10), cost="error")
+    costs = measure_error(model, samples=64, steps=(5, 10))
     chosen = learn(model, costs, "error", steps=(5, 10), images=64)
     model.sample(16, times=chosen[1].times)
 
@@ -82,11 +82,10 @@ def candidates(schedule: Schedule, count: int, steps: Sequence[int] = ()) -> Flo
     return times[apart > SAME * schedule.t_max]  # spacings meet, up to rounding
 
 
-def measure(
+def measure_bound(
     model: Model,
     images: Images,
     steps: Sequence[int],
-    cost: Cost,
     *,
     count: int = 200,
     clip: bool = True,
@@ -94,30 +93,49 @@ def measure(
     batch: int = 32,
     progress: bool = False,
 ) -> Costs:
-    """The costs of a model's steps between about ``count`` times.
+    """The bound of images, in nats per dimension of a density, for walks over about ``count`` times.
 
     Args:
-        images: of the bound; the error is measured on as many samples, and sees none of them.
+        images: to measure e(t) on.
         steps: numbers of evaluations for which times will be chosen.
-        cost: 'bound' in nats per dimension of a density, or 'error' in model space.
         count: times to choose from, beside those of the fixed spacings.
         clip: x0 predictions to [-1, 1], as in sampling.
         seed: of the noise.
         batch: images at a time.
     """
-    denoiser: Denoiser = Clip(model.denoiser) if clip else model.denoiser
     times = candidates(model.schedule, count, steps)
-    rounds = math.ceil(len(images) / batch) * (len(times) + (cost == "error"))
-    with evaluating(model), tqdm(total=rounds, desc=cost, unit="step", disable=None if progress else True) as bar:
-        if cost == "bound":
-            measured = x0_errors(denoiser, images.batches(batch, model.device), times, seed, bar.update)
-            return bound_costs(model.schedule, measured, Units.of(model.info).bin_width)
-        std = math.sqrt(sum(value**2 for value in model.info.std) / len(model.info.std))
+    rounds = math.ceil(len(images) / batch) * len(times)
+    with evaluating(model), tqdm(total=rounds, desc="bound", unit="step", disable=None if progress else True) as bar:
+        measured = x0_errors(_denoiser(model, clip), images.batches(batch, model.device), times, seed, bar.update)
+    return bound_costs(model.schedule, measured, Units.of(model.info).bin_width)
+
+
+def measure_error(
+    model: Model,
+    samples: int,
+    steps: Sequence[int],
+    *,
+    count: int = 200,
+    clip: bool = True,
+    seed: int = 0,
+    batch: int = 32,
+    progress: bool = False,
+) -> Costs:
+    """The errors of DDIM steps, in model space, for walks over about ``count`` times.
+
+    Args:
+        samples: to measure on; no image is needed.
+        steps, count, clip, seed, batch: as for `measure_bound`.
+    """
+    times = candidates(model.schedule, count, steps)
+    std = math.sqrt(sum(value**2 for value in model.info.std) / len(model.info.std))
+    rounds = math.ceil(samples / batch) * (len(times) + 1)
+    with evaluating(model), tqdm(total=rounds, desc="error", unit="step", disable=None if progress else True) as bar:
         return error_costs(
-            denoiser,
+            _denoiser(model, clip),
             times,
             model.info.shape,
-            len(images),
+            samples,
             std,
             seed=seed,
             batch=batch,
@@ -126,13 +144,17 @@ def measure(
         )
 
 
+def _denoiser(model: Model, clip: bool) -> Denoiser:
+    return Clip(model.denoiser) if clip else model.denoiser
+
+
 def learn(model: Model, costs: Costs, cost: Cost, steps: Sequence[int], images: int) -> list[LearnedTimesteps]:
     """The best times for each number of steps, with what a run's file says of them.
 
     Args:
-        costs: from `measure`.
+        costs: from `measure_bound` or `measure_error`.
         steps: numbers of evaluations.
-        images: how many the costs were measured on.
+        images: how many images or samples the costs were measured on.
     """
     walks = best_walks(costs, max(steps))
     step, sha256 = model.provenance.get("step", 0), model.provenance.get("sha256", "")

@@ -33,7 +33,7 @@ from undiffuse.samplers import SAMPLERS, CountingDenoiser, make_sampler
 from undiffuse.schedule import VP
 from undiffuse.timesteps import make_timesteps
 
-DEFAULT = ("ddim", "dpm++2m", "unipc2", "heun", "ddpm", "dpm++2m-sde")
+DEFAULT = ("ddim", "dpm++2m", "unipc2", "deis3", "ddpm", "dpm++2m-sde")
 BUDGETS = (5, 10, 20, 50, 100)
 SHOWN = 8
 """At most so many samples of a cell are in the picture."""
