@@ -21,6 +21,11 @@ def test_orthogonalised_matrices_keep_their_directions_and_lose_their_scales(sha
     assert float(s.max() / s.min()) > 1.5 or min(shape) == 1
 
 
+def test_matrices_are_orthogonalised_one_by_one_though_stacked():
+    stack = torch.randn(3, 6, 9, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(orthogonalise(stack), torch.stack([orthogonalise(m) for m in stack]))
+
+
 def test_the_scale_of_the_gradient_does_not_matter():
     matrix = torch.randn(6, 9, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(orthogonalise(1e-3 * matrix), orthogonalise(matrix), rtol=1e-3, atol=1e-4)
