@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 from jaxtyping import install_import_hook
 
@@ -27,6 +28,10 @@ install_import_hook(
     ],
     "beartype.beartype",
 )
+
+# A busy machine must not fail a test: no deadlines, no complaints of slow generation.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 import torch  # noqa: E402  (after the hook)
 
