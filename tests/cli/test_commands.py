@@ -66,7 +66,7 @@ def test_sample_writes_what_the_python_function_draws(undiffuse: Command, run: P
 def test_sample_goes_to_the_run_by_default_and_refuses_to_overwrite(undiffuse: Command, run: Path) -> None:
     words = ["sample", run, "-n", 1, "--steps", 2]
     assert undiffuse(*words).status == 0
-    place = run / "pictures" / "ddim-2-seed-0"
+    place = run / "pictures" / "dpm++2m-sde-2-seed-0"
     assert (place / "grid.png").exists()
     said = undiffuse(*words)
     assert said.status == 2
@@ -123,7 +123,7 @@ def test_a_picture_without_our_text_cannot_be_made_again(undiffuse: Command, tmp
 def test_info_tells_of_pictures_runs_and_checkpoints(undiffuse: Command, run: Path, tmp_path: Path) -> None:
     undiffuse("sample", run, "-n", 1, "--steps", 2, "--out", tmp_path / "out")
     said = undiffuse("info", tmp_path / "out" / "00000.png")
-    assert "Steps: 2, Sampler: ddim, Seed: 0, Index: 0, Size: 8x8, Model: tiny" in said.out
+    assert "Steps: 2, Sampler: dpm++2m-sde, Seed: 0, Index: 0, Size: 8x8, Model: tiny" in said.out
     for place in (run, run / "checkpoints" / "step-00000006"):
         found = json.loads(undiffuse("info", place, "--json").out)
         assert found["step"] == 6

@@ -38,9 +38,9 @@ def option(name: str, value: Any) -> list[str]:
 
 def sample_commands(story: Story) -> list[str]:
     """What to try next."""
-    run, steps = shlex.quote(str(story.run)), story.settings.steps
+    run, steps, sampler = shlex.quote(str(story.run)), story.settings.steps, story.settings.sampler
     return [
-        f"undiffuse sample {run} -n 64 --seed 1 --sampler ddim --steps {steps}",
+        f"undiffuse sample {run} -n 64 --seed 1 --sampler {sampler} --steps {steps}",
         f"undiffuse sample {run} -n 16 --sampler ddpm --steps {story.model.config.diffusion.timesteps}",
         f"undiffuse animate reverse {run} --steps {steps}",
     ]

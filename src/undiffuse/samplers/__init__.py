@@ -68,7 +68,7 @@ _ENTRIES = (
     _ode("dpm++2m", 1, lambda _: DPMMultistep(DATA, 2), "the safe choice at 15 to 30 steps, with guidance too"),
     _ode("dpm++3m", 1, lambda _: DPMMultistep(DATA, 3), "20 steps or more; as its authors coded it, of 2nd order"),
     _sde("dpm++sde", 1, lambda _: SDEDPMMultistep(1), "DDPM with the small variance under its other name"),
-    _sde("dpm++2m-sde", 1, lambda _: SDEDPMMultistep(2), "25 to 100 steps with the variety of ddpm"),
+    _sde("dpm++2m-sde", 1, lambda _: SDEDPMMultistep(2), "the default: 20 to 100 steps with the variety of ddpm"),
     _sde("dpm++3m-sde", 1, lambda _: SDEDPMMultistep(3), "50 to 100 steps, likewise"),
     _ode("unipc1", 1, lambda _: UniPC(1), "DDIM corrected for free"),
     _ode("unipc1-bh1", 1, lambda _: UniPC(1, "bh1"), "the same with B(h) = h"),
