@@ -3,8 +3,8 @@
     python benchmarks/few_evaluations.py runs/demo ddim:trailing:20 dpm++2m:log-snr:20 heun:log-snr:10
     python benchmarks/few_evaluations.py runs/demo ddpm:learned:10     # after: undiffuse timesteps runs/demo
 
-A case is SAMPLER:SPACING:STEPS, or SAMPLER:FILE:STEPS with a grid that `undiffuse timesteps --out` wrote. The
-evaluations are counted. FD and confidence are those of demo_quality.py: compare rows of one table.
+A case is SAMPLER:SPACING:STEPS. The evaluations are counted. FD and confidence are those of demo_quality.py:
+compare rows of one table.
 """
 
 from __future__ import annotations
