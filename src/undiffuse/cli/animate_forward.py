@@ -32,7 +32,7 @@ def configure(parser: Parser) -> None:
     group = parser.add_argument_group("which pictures")
     group.add_argument("-n", type=whole("-n", 1), metavar="N", help="how many of a data set (default: 9)")
     group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of the noise (default: 0)")
-    omitted = ("parameterization", "time_input", "sigma_data")
+    omitted = ("parameterization", "time_input", "sigma_data", "learn_variance")
     add_fields(parser, DiffusionConfig, "the process", omit=omitted)
     add_animation(parser, "forward.webp")
 
