@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tqdm import tqdm
 from undiffuse.checkpoint import check_tensors, ema_file, latest
 from undiffuse.checkpoint import load as load_checkpoint
 from undiffuse.config import SampleConfig, TrainConfig
+from undiffuse.config_file import from_plain
 from undiffuse.data.info import DataInfo
 from undiffuse.data.values import decode
 from undiffuse.denoiser import Denoiser, NetworkDenoiser
@@ -158,11 +159,8 @@ class Model:
 
 
 def override_settings(settings: SampleConfig, overrides: dict[str, Any]) -> SampleConfig:
-    """The settings with single fields replaced; unknown names get a suggestion."""
-    for name in overrides:
-        if name not in SampleConfig.__dataclass_fields__:
-            raise UndiffuseError(f"Sampling has no setting '{name}'{perhaps(name, SampleConfig.__dataclass_fields__)}")
-    return replace(settings, **overrides)
+    """The settings with single fields replaced; names and values are checked."""
+    return from_plain(SampleConfig, {**asdict(settings), **overrides}, "the sampling")
 
 
 def build_network(config: TrainConfig, info: DataInfo) -> UNet:

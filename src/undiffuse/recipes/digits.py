@@ -29,7 +29,10 @@ from undiffuse.recipes.recipe import Recipe
 def digits(info: DataInfo) -> TrainConfig:
     """The 5,000 digits of the built-in data set, 28 x 28 in grey: ``undiffuse train digits --recipe digits``.
 
-    TOBEMEASURED
+    Measured by ``make demo`` on two cores, one seed: 2,355 steps in 3 min 46 s, three grids of samples included. Then,
+    for 2,000 samples drawn with the default sampler in 20 evaluations, a Frechet distance of 42.2 in the features of a
+    digit classifier against the 5,000 digits, and a mean confidence of 0.936. Held-out digits have 7.9 and 0.994;
+    docs/lab-notes.md says what the classifier is.
 
     Raises:
         UndiffuseError: for data of another shape than 1 channel of 28 x 28.
@@ -56,8 +59,8 @@ def digits(info: DataInfo) -> TrainConfig:
 DIGITS = Recipe(
     name="digits",
     description="The demo: 5,000 handwritten digits of 28 x 28 pixels.",
-    needs="At most four minutes on two CPU cores; it fits its steps to the machine.",
-    reached="Frechet distance 41.5 by a digit classifier, confidence 0.947 (N = 1,000, DDPM 50; 5,000 steps); one run.",
-    sampling=SampleConfig(sampler="ddpm", steps=50, variance="small"),
+    needs="Four minutes on two CPU cores; it fits its steps to the machine.",
+    reached="Frechet distance 42 by a digit classifier (N = 2,000; held-out digits 8), confidence 0.936; one run.",
+    sampling=SampleConfig(),
     build=digits,
 )
