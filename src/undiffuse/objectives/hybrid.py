@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.denoiser import Denoiser
-from undiffuse.gaussian import Batch, q_sample
+from undiffuse.gaussian import Batch
 from undiffuse.objectives.bound import bound_term, chain_of
-from undiffuse.objectives.simple import Objective
+from undiffuse.objectives.simple import Objective, noise_and_predict
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,7 @@ class Bound:
         conditions: Mapping[str, Tensor] | None = None,
     ) -> Float[Tensor, "batch"]:
         chain = chain_of(denoiser.schedule)
-        x_t = q_sample(x0, eps, chain(t))
-        prediction = denoiser(x_t, t, **(conditions or {}))
+        x_t, prediction = noise_and_predict(denoiser, x0, t, eps, conditions)
         return chain.T * bound_term(prediction, chain, x0, x_t, t, "learned", self.levels) / math.log(2)
 
 
@@ -70,8 +69,7 @@ class Hybrid:
         conditions: Mapping[str, Tensor] | None = None,
     ) -> Float[Tensor, "batch"]:
         chain = chain_of(denoiser.schedule)
-        x_t = q_sample(x0, eps, chain(t))
-        prediction = denoiser(x_t, t, **(conditions or {}))
+        x_t, prediction = noise_and_predict(denoiser, x0, t, eps, conditions)
         fixed_mean = replace(prediction, x0=prediction.x0.detach())
         bound = chain.T * bound_term(fixed_mean, chain, x0, x_t, t, "learned", self.levels) / math.log(2)
         return self.simple.error(prediction, chain, x0, t, eps) + self.weight * bound

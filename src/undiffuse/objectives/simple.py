@@ -34,6 +34,14 @@ class Loss(Protocol):
     ) -> Float[Tensor, "batch"]: ...
 
 
+def noise_and_predict(
+    denoiser: Denoiser, x0: Batch, t: Float[Tensor, "batch"], eps: Batch, conditions: Mapping[str, Tensor] | None
+) -> tuple[Batch, Prediction]:
+    """x_t at times t, and what the denoiser sees in it."""
+    x_t = q_sample(x0, eps, denoiser.schedule(t))
+    return x_t, denoiser(x_t, t, **(conditions or {}))
+
+
 DISTANCES: dict[str, Distance] = {
     "l2": lambda a, b: F.mse_loss(a, b, reduction="none"),
     "l1": lambda a, b: F.l1_loss(a, b, reduction="none"),
@@ -67,7 +75,7 @@ class Objective:
         eps: Batch,
         conditions: Mapping[str, Tensor] | None = None,
     ) -> Float[Tensor, "batch"]:
-        prediction = denoiser(q_sample(x0, eps, denoiser.schedule(t)), t, **(conditions or {}))
+        _, prediction = noise_and_predict(denoiser, x0, t, eps, conditions)
         return self.error(prediction, denoiser.schedule, x0, t, eps)
 
     def error(
