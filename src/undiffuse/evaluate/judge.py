@@ -64,7 +64,10 @@ def features(
 def rebuild(model: Model, images: Images, look: Look, *, batch: int = BATCH, progress: bool = False) -> Array:
     """The log errors of all images; their maps would fill the memory, so `heat` makes those of a few again."""
     rounds = math.ceil(len(images) / batch) * len(look.levels) * look.draws
-    with evaluating(model), tqdm(total=rounds, desc="reconstructions", unit="step", disable=not progress) as bar:
+    with (
+        evaluating(model),
+        tqdm(total=rounds, desc="reconstructions", unit="step", disable=None if progress else True) as bar,
+    ):
         return np.concatenate(
             [
                 log_errors(error_maps(Clip(model.denoiser), x0, indices, look, bar.update))

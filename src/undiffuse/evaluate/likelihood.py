@@ -63,7 +63,10 @@ def bound(
     denoiser: Denoiser = Clip(model.denoiser) if clip else model.denoiser
     steps = len(strata(chain_of(model.schedule).T, count)) - 1
     rounds = math.ceil(len(images) / batch)
-    with evaluating(model), tqdm(total=rounds * steps, desc="bound", unit="step", disable=not progress) as bar:
+    with (
+        evaluating(model),
+        tqdm(total=rounds * steps, desc="bound", unit="step", disable=None if progress else True) as bar,
+    ):
         return Terms.join(
             [
                 bound_of(
@@ -108,7 +111,10 @@ def ode(
     """
     width = Units.of(model.info).bin_width
     denoiser: Denoiser = Clip(model.denoiser) if clip else model.denoiser
-    with evaluating(model), tqdm(total=len(images), desc="ODE", unit="image", disable=not progress) as bar:
+    with (
+        evaluating(model),
+        tqdm(total=len(images), desc="ODE", unit="image", disable=None if progress else True) as bar,
+    ):
         return Density.join(
             [
                 density_of(
