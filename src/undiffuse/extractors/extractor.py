@@ -35,7 +35,7 @@ class Outputs:
     features: Float[Tensor, "batch features"]
     """Pooled features, float32: what FID, KID, precision, recall, density and coverage are computed on."""
     spatial: Float[Tensor, "batch positions"] | None = None
-    """Some channels of an inner layer with their positions, flattened, for sFID (Nash et al. 2021); None without one."""
+    """Some channels of an inner layer with their positions, flattened, for sFID (Nash et al. 2021), or None."""
     logits: Float[Tensor, "batch classes"] | None = None
     """Unnormalised log probabilities of classes, for the Inception Score; None where there are no classes."""
 
