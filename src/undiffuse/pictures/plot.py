@@ -41,9 +41,15 @@ class Axis:
 
 
 def line_plot(
-    series: Sequence[Series], x: Axis = Axis(), y: Axis = Axis(), title: str = "", width: int = 560, height: int = 300
+    series: Sequence[Series],
+    x: Axis = Axis(),
+    y: Axis = Axis(),
+    title: str = "",
+    width: int = 560,
+    height: int = 300,
+    legend: bool = True,
 ) -> str:
-    """The curves as one ``<svg>`` element."""
+    """The curves as one ``<svg>`` element; without its legend where the page around it has one for several plots."""
     curves = [_points(one, x, y) for one in series]
     drawn = [curve for curve in curves if len(curve)]
     if not drawn:
@@ -60,7 +66,7 @@ def line_plot(
         if not one.faint:
             names.append((one.name, COLOURS[colour % len(COLOURS)]))
             colour += 1
-    if len(names) > 1:
+    if legend and len(names) > 1:
         parts += _legend(names, width)
     return _frame(title, width, height, parts)
 

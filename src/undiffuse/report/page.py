@@ -66,12 +66,12 @@ def html(text: object) -> str:
     return escape(str(text))
 
 
-def page(title: str, body: str) -> str:
-    """The whole file."""
+def page(title: str, body: str, style: str = "") -> str:
+    """The whole file; ``style`` is CSS after that of all pages."""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html(title)} - undiffuse</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLE}</style></head><body><main>{body}</main></body></html>\n"
+        f"<style>{STYLE}{style}</style></head><body><main>{body}</main></body></html>\n"
     )
 
 

@@ -148,6 +148,10 @@ def _step_of(line: bytes) -> float:
 def read_metrics(
     path: Path, keep: Callable[[dict[str, Any]], bool] = lambda line: "loss" in line
 ) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl that ``keep`` accepts, by default those of the loss."""
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    """The lines of a metrics.jsonl that ``keep`` accepts, by default those of the loss.
+
+    A last line without its end is left out: a training may be writing it at this moment.
+    """
+    whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
+    lines = [json.loads(line) for line in whole.splitlines()]
     return [line for line in lines if keep(line)]
