@@ -23,6 +23,7 @@ COMMANDS = {
     "train": "learn from a data set: undiffuse train photos/ --size 64",
     "sample": "draw pictures from a run, or one picture again: undiffuse sample runs/NAME -n 64",
     "report": "write runs/NAME/report.html: samples, curves, settings in one file",
+    "compare": "runs side by side in one HTML file: undiffuse compare runs/A runs/B",
     "likelihood": "bits per dimension of images under a model: undiffuse likelihood runs/NAME photos/",
     "anomaly": "which images a model finds strange, and where: undiffuse anomaly runs/NAME photos/",
     "timesteps": "choose the times of a few steps for a run: undiffuse timesteps runs/NAME --evaluations 5,10",

@@ -19,6 +19,7 @@ from undiffuse.cli.values import number, whole
 from undiffuse.errors import UndiffuseError
 
 if TYPE_CHECKING:
+    from undiffuse.evaluate.images import Images
     from undiffuse.evaluate.likelihood import Table
     from undiffuse.model import Model
 
@@ -80,7 +81,7 @@ def run(typed: Namespace) -> None:
         how = {name: options[name] for name in ("probes", "probe", "rtol", "atol") if name in options}
         density = ode(model, images, **how, **same)
     table = Table(units, images, terms, density)
-    content = table.json(_settings(options, model)) if out.suffix == ".json" else table.csv()
+    content = table.json(_settings(options, model, images)) if out.suffix == ".json" else table.csv()
     write_file(out, content.encode(), overwrite)
     for path in beside:
         from undiffuse.evaluate.rate_distortion import rate_distortion
@@ -110,8 +111,9 @@ def _say(table: Table, files: list[Path]) -> None:
         print(f"file    {path}")
 
 
-def _settings(options: dict[str, Any], model: Model) -> dict[str, Any]:
+def _settings(options: dict[str, Any], model: Model, images: Images) -> dict[str, Any]:
     """What the numbers depend on, for the JSON file."""
     left_out = ("RUN", "out", "overwrite", "curve")
     typed = {name: value for name, value in options.items() if name not in left_out}
-    return {"model": model.provenance, "typed": typed}
+    data = images.dataset.info
+    return {"model": model.provenance, "data": {"name": data.name, "fingerprint": data.fingerprint}, "typed": typed}

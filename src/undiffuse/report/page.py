@@ -37,12 +37,12 @@ figcaption { font-size: .82rem; color: var(--soft); margin-top: 6px; white-space
 .tiles div { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 12px 14px; }
 .tiles dt { font-size: .8rem; color: var(--soft); }
 .tiles dd { margin: 2px 0 0; font-weight: 600; font-variant-numeric: tabular-nums; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 22px; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr)); gap: 22px; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: 18px; }
 .strip { display: flex; gap: 5px; overflow-x: auto; margin-top: 8px; }
 .strip figure { flex: 1 1 0; min-width: 64px; }
 .strip figcaption { font-size: .68rem; line-height: 1.35; text-align: center; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(330px, 1fr)); gap: 18px; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(330px, 100%), 1fr)); gap: 18px; }
 .plots svg { display: block; width: 100%; height: auto; }
 pre { background: var(--code); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; margin: 0 0 16px;
   white-space: pre-wrap; overflow-wrap: anywhere;

@@ -1,0 +1,43 @@
+"""Runs side by side: what differs in their settings, curves, samples from the same noise, what was measured of them.
+
+  undiffuse compare runs/A runs/B
+  undiffuse compare runs/A runs/B runs/C -n 36 --seed 1 --out ../mail/abc.html
+
+A table for the terminal, and one HTML file with everything inside. Runs that are not finished are shown as they are.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from undiffuse.cli.parser import Parser
+from undiffuse.cli.values import whole
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("RUN", type=Path, nargs="+", help="folders of two runs or more")
+    group = parser.add_argument_group("samples from the same noise, by the default sampler")
+    group.add_argument("-n", type=whole("-n", 1), metavar="N", help="how many of each run (default: 16)")
+    group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of the noise (default: 0)")
+    group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    group = parser.add_argument_group("where to")
+    group.add_argument("--out", type=Path, metavar="FILE", help="(default: compare-A-B.html beside the first run)")
+    group.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+
+
+def run(typed: Namespace) -> None:
+    from undiffuse.pictures.png import check_free, write_file
+    from undiffuse.report.compare import SAMPLES, SEED, compare, default_file
+    from undiffuse.report.lineup import check_runs
+    from undiffuse.training.setup import choose_device
+
+    options = vars(typed)
+    runs, overwrite = options["RUN"], "overwrite" in options
+    check_runs(runs)
+    out: Path = options.get("out") or default_file(runs)
+    check_free(out, overwrite)  # before the work, not after it
+    device = str(choose_device(options.get("device", "auto")))
+    found = compare(runs, options.get("n", SAMPLES), options.get("seed", SEED), device=device, progress=True)
+    write_file(out, found.html(out).encode(), overwrite)
+    print(f"{found.text()}\n{out}: open it in a browser")
