@@ -1,9 +1,9 @@
-"""Which sampler and which timesteps are best at a few evaluations of a trained network, by the judge of demo_quality.
+"""Which sampler and which timesteps are best at a few evaluations of a trained network, by the judge of judge.py.
 
     python benchmarks/few_evaluations.py runs/demo ddim:trailing:20 dpm++2m:log-snr:20 heun:log-snr:10
     python benchmarks/few_evaluations.py runs/demo ddpm:learned:10     # after: undiffuse timesteps runs/demo
 
-A case is SAMPLER:SPACING:STEPS. The evaluations are counted. FD and confidence are those of demo_quality.py:
+A case is SAMPLER:SPACING:STEPS. The evaluations are counted. FD and confidence are explained in judge.py:
 compare rows of one table.
 """
 
@@ -13,10 +13,8 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 import undiffuse
-from demo_quality import make_bench
+from judge import HEADER, as_kept, make_bench
 from undiffuse.config import SampleConfig
 from undiffuse.model import override_settings
 from undiffuse.sample import sample
@@ -53,15 +51,14 @@ def main() -> None:
 
     model, bench = undiffuse.load(args.run), make_bench(args.n)
     print(f"{args.run}, step {model.provenance['step']}; FD against {len(bench.reference.images)} built-in digits")
-    print(f"{'':<34}{'N':>6}{'FD':>9}{'conf.':>8}{'>0.9':>8}{'nearest':>9}   classes 0-9")
+    print(HEADER)
     print(bench.row("held-out real digits", bench.held_out.images), flush=True)
     for case in args.cases:
         denoiser, sampler, times = model.walk(case.settings)
         counting = CountingDenoiser(denoiser)
         x = sample(counting, sampler, times, model.info.shape, range(args.n), seed=args.seed, micro_batch=100)
         evaluations = counting.evaluations / -(-args.n // 100)
-        x = torch.round((x.clamp(-1, 1) + 1) * 127.5) / 127.5 - 1
-        print(bench.row(f"{case.sampler} {case.spacing}, {evaluations:g} evals", x), flush=True)
+        print(bench.row(f"{case.sampler} {case.spacing}, {evaluations:g} evals", as_kept(x)), flush=True)
 
 
 if __name__ == "__main__":
