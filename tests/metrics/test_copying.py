@@ -6,10 +6,10 @@ from scipy import stats
 
 from undiffuse.errors import UndiffuseError
 from undiffuse.metrics.copying import (
-    copies,
+    closeness,
+    copy_threshold,
     hypergeometric_tail,
     median_ratio,
-    nearest_to_mean,
     nearness,
     rank_z,
 )
@@ -79,14 +79,34 @@ def test_a_handful_of_copies_among_many_is_seen_by_nearness_and_not_by_ranks():
     assert abs(rank_z(samples, honest)) < 3
 
 
-def test_a_copy_is_near_to_one_image_alone():
-    distances = torch.tensor([[0.1, 1.0, 1.0, 1.1], [0.1, 0.11, 0.12, 0.12], [0.9, 1.0, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]])
-    distances = distances.double()
-    assert copies(distances, threshold=0.5).tolist() == [True, False, False, True]
-    assert copies(distances, threshold=0.05).tolist() == [False, False, False, True]
-    assert nearest_to_mean(distances)[3] == 0
-    assert nearest_to_mean(torch.ones(2, 5).double()).tolist() == [1, 1]
-    assert nearest_to_mean(torch.zeros(1, 5).double()).tolist() == [0]
+def test_closeness_is_the_nearest_over_the_mean():
+    distances = torch.tensor([[1.0, 2.0, 3.0], [0.0, 1.0, 1.0], [2.0, 2.0, 2.0], [0.0, 0.0, 0.0]]).double()
+    assert closeness(distances).tolist() == [0.5, 0, 1, 0]
+
+
+@pytest.mark.parametrize("dimension", [2, 4, 8])
+def test_new_points_are_taken_for_copies_as_rarely_as_promised(dimension):
+    accused = 0
+    for seed in range(40):
+        dice = torch.Generator().manual_seed(seed)
+        training, honest, samples = (torch.rand(400, dimension, generator=dice).double() for _ in range(3))
+        found, normal = (closeness(torch.cdist(x, training).topk(30, largest=False).values) for x in (samples, honest))
+        accused += bool((found < copy_threshold(normal, len(samples))).any())
+    assert accused <= 6  # 2 expected, more than 6 in less than one of a hundred
+
+
+def test_the_threshold_follows_the_power_law_of_the_tail():
+    quantiles = (torch.arange(5000).double() + 0.5) / 5000
+    power = 0.9 * quantiles ** (1 / 6)  # P(closeness < r) = (r / 0.9)^6
+    exact = 0.9 * (0.05 / 100) ** (1 / 6)
+    assert 0.9 * exact < copy_threshold(power, 100) < exact
+    assert copy_threshold(power, 1) == 0.5  # one sample alone may be as close as that, and is no copy above a half
+
+
+def test_data_that_repeat_themselves_accuse_nobody():
+    assert copy_threshold(torch.cat([torch.zeros(5), torch.rand(95)]), 100) == 0
+    repeating = torch.linspace(0.001, 0.8, 100) ** 3
+    assert copy_threshold(repeating, 100) < 1e-6
 
 
 def test_too_few_and_broken_distances_are_one_sentence():

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.errors import UndiffuseError
@@ -26,6 +26,10 @@ NEAR = 0.01
 """Share of the honest images that are *near*."""
 HALF = 0.5
 """A copy is nearer than this part of the mean distance to its nearest training images (Carlini et al. 2023)."""
+TAIL = 0.1
+"""Share of the honest images from which the law of the closest ones is continued."""
+CHANCE = 0.05
+"""Probability that new images as many as the samples hold one that is taken for a copy."""
 REPEATS = 1000
 
 
@@ -60,20 +64,17 @@ def median_ratio(samples: Float[Tensor, "n"], honest: Float[Tensor, "m"], seed: 
             "take another --extractor"
         )
     dice = generator(seed, "copying", "bootstrap")
-    drawn = torch.tensor(
-        [_median(_resampled(samples, dice)) / _median(_resampled(honest, dice)) for _ in range(REPEATS)],
-        dtype=torch.float64,
-    )
+    drawn = _medians(samples, dice) / _medians(honest, dice)
     low, high = drawn.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return Interval(_median(samples) / _median(honest), low, high)
+    return Interval(float(samples.quantile(0.5) / honest.quantile(0.5)), low, high)
 
 
-def _median(values: Tensor) -> float:
-    return float(values.quantile(0.5))
-
-
-def _resampled(values: Tensor, dice: torch.Generator) -> Tensor:
-    return values[torch.randint(len(values), (len(values),), generator=dice)]
+def _medians(values: Tensor, dice: torch.Generator) -> Tensor:
+    """Medians of bootstrap draws, some at a time: a draw is as long as the values."""
+    some = max(1, min(REPEATS, 2**22 // len(values)))
+    rounds = [min(some, REPEATS - start) for start in range(0, REPEATS, some)]
+    draws = (values[torch.randint(len(values), (count, len(values)), generator=dice)] for count in rounds)
+    return torch.cat([draw.quantile(0.5, dim=1) for draw in draws])
 
 
 def rank_z(samples: Float[Tensor, "n"], honest: Float[Tensor, "m"]) -> float:
@@ -85,7 +86,7 @@ def rank_z(samples: Float[Tensor, "n"], honest: Float[Tensor, "m"]) -> float:
     z is about standard normal where the samples are like new images. Far below 0: nearer to the training images than
     those, which is copying. Far above: further, which is underfitting. This is C_T of Meehan, Chaudhuri & Dasgupta 2020,
     "A Non-Parametric Test to Detect Data-Copying in Generative Models" (section 3, https://arxiv.org/abs/2004.05675),
-    with one cell. A few copies among many samples move it little; `nearness` and `copies` are for those.
+    with one cell. A few copies among many samples move it little; `nearness` and `copy_threshold` are for those.
 
     Args:
         samples, honest: distances to the nearest training image, at least `LEAST` of each.
@@ -150,7 +151,7 @@ def _log_choose(n: int, k: Tensor) -> Tensor:
     return math.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
 
 
-def nearest_to_mean(distances: Float[Tensor, "n k"]) -> Float[Tensor, "n"]:
+def closeness(distances: Float[Tensor, "n k"]) -> Float[Tensor, "n"]:
     """d_1 / mean(d_1 .. d_k): how much nearer the nearest training image is than the k nearest are on average.
 
     1 where all are equally far, about 0.8 for a new digit among digits, near 0 for a copy: a sample of simple shape is
@@ -164,19 +165,30 @@ def nearest_to_mean(distances: Float[Tensor, "n k"]) -> Float[Tensor, "n"]:
     return distances[:, 0] / distances.mean(1).clamp(min=torch.finfo(torch.float64).tiny)
 
 
-def copies(distances: Float[Tensor, "n k"], threshold: float) -> Bool[Tensor, "n"]:
-    """Which images are copies: nearer than ``threshold``, and than half the mean of their k nearest.
+def copy_threshold(honest: Float[Tensor, "m"], n: int, chance: float = CHANCE) -> float:
+    """The closeness below which none of n new images would lie, but with a probability of about ``chance``.
 
-        d_1 < threshold   and   d_1 / mean(d_1 .. d_k) < 1/2
+        P(closeness < r) = j / m (r / r_j)^D   for r below r_j, the j-th smallest honest closeness, j = m / 10
+        1 / D = sum_{i < j} log(r_j / r_i) / (j - 1)
 
-    The first part, with `Nearness.threshold`, asks if honest images come so near; the second, if it is one training
-    image that is near, and not the whole neighbourhood.
+    In data of intrinsic dimension D the chance of a neighbour within r falls as r^D, so one rule for all data, such as
+    Carlini et al.'s 1/2, accuses new images of few degrees of freedom, whose neighbours are at all distances. So the
+    honest images' own lower tail is continued by its exponent, estimated as Hill 1975 does and lowered by 1.64 of its
+    standard errors, D / sqrt(j). It is solved for n P = ``chance``, and 1/2 remains the most that is called a copy. Data
+    that repeat themselves, such as the frames of a film, have honest closenesses near 0, and no copy can be told.
 
     Args:
-        distances: to the k nearest training images, rising.
+        honest: `closeness` of honest images, at least `LEAST`.
+        n: samples that will be judged.
+        chance: that one or more of n new images are taken for copies.
     """
-    found: Tensor = (distances[:, 0] < threshold) & (nearest_to_mean(distances) < HALF)
-    return found
+    m = len(honest)
+    j = max(LEAST // 2, math.ceil(TAIL * m))
+    tail = honest.double().sort().values[:j]
+    if not float(tail[0]):
+        return 0.0
+    inverse = float(torch.log(tail[-1] / tail).sum()) / (j - 1) * (1 + 1.64 / math.sqrt(j))
+    return min(HALF, float(tail[-1]) * min(1.0, chance * m / (n * j)) ** inverse)
 
 
 def _checked(samples: Tensor, honest: Tensor) -> tuple[Tensor, Tensor]:

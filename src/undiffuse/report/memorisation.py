@@ -7,7 +7,7 @@ from PIL import Image
 
 from undiffuse.data.info import DataInfo
 from undiffuse.evaluate.memorisation import Memorisation, Space
-from undiffuse.evaluate.memorisation_words import sentences, verdict
+from undiffuse.evaluate.memorisation_words import sentences, to_json, verdict
 from undiffuse.pictures.grid import default_scale, enlarge, to_image, viewable
 from undiffuse.pictures.plot import Axis, Series, line_plot
 from undiffuse.report.page import details, heading, html, page, plots, section, strip, table, tiles
@@ -20,7 +20,9 @@ BESIDE = 5
 
 def memorisation_page(found: Memorisation) -> str:
     """The whole file: verdict, distances, and the closest pairs of every space, self-contained."""
-    return page("Memorisation", "".join([_head(found), *(_space(found, space) for space in found.spaces), _facts(found)]))
+    return page(
+        "Memorisation", "".join([_head(found), *(_space(found, space) for space in found.spaces), _facts(found)])
+    )
 
 
 def _head(found: Memorisation) -> str:
@@ -75,10 +77,12 @@ def _distances(found: Memorisation, space: Space) -> str:
 
 
 def _facts(found: Memorisation) -> str:
-    plain = found.to_json()
+    plain = to_json(found)
     drawn = {name: value for name, value in plain["samples"].items() if name != "settings"}
     shown = table(drawn, "samples") + table(plain["samples"].get("settings", {}), "sampler")
     shown += table(plain["training"], "training") + table(plain["yardstick"], "yardstick")
     shown += "".join(table(space["extractor"], "extractor") for space in plain["spaces"])
     shown += table({"undiffuse": plain["undiffuse"], "seed of the bootstrap": found.seed}, "measured by")
-    return section("Everything it depends on", "", details("Settings and fingerprints", f'<div class="tables">{shown}</div>'))
+    return section(
+        "Everything it depends on", "", details("Settings and fingerprints", f'<div class="tables">{shown}</div>')
+    )

@@ -1,0 +1,182 @@
+"""Has a model memorised? The nearest training images of its samples, in pixels and in features, on a page.
+
+  undiffuse memorisation runs/NAME --held-out heldout/
+  undiffuse memorisation samples.npz --training photos/ --held-out heldout/ --out memorisation.html
+
+SUBJECT is a run's folder, whose model draws the samples, or images: a folder or an array file. Distances are held
+against those of images that cannot have been copied: --held-out ones; without them, each training image's distance to
+the nearest other one. Give held-out images of the same kind, prepared alike: others are further away for other reasons.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from undiffuse.cli.options import add_fields
+from undiffuse.cli.parser import Parser
+from undiffuse.cli.values import whole
+from undiffuse.config import DataConfig
+from undiffuse.errors import UndiffuseError
+
+if TYPE_CHECKING:
+    from undiffuse.data.dataset import Dataset
+    from undiffuse.evaluate.memorisation import Memorisation
+    from undiffuse.evaluate.subject import Generated, Given
+    from undiffuse.extractors.extractor import Extractor
+
+SAMPLES = 1000
+"""Drawn from a run where -n does not say otherwise."""
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("SUBJECT", help="a run's folder or a checkpoint's, or images: a folder, .npz, .npy, archive")
+    group = parser.add_argument_group("against what")
+    group.add_argument("--training", metavar="DATA", help="what may have been copied (default: the run's own data)")
+    group.add_argument("--held-out", metavar="DATA", help="like the training data, and not among them")
+    group.add_argument(
+        "--extractor", metavar="NAME", help="features beside the pixels, as of undiffuse evaluate; 'none' for none"
+    )
+    group.add_argument("-n", type=whole("-n", 1), metavar="N", help=f"samples (default: {SAMPLES}; all given images)")
+    add_fields(parser, DataConfig, "how images are prepared (default: as the run's data)", ("source", "flip"), False)
+    group = parser.add_argument_group("how")
+    group.add_argument("--neighbours", type=whole("--neighbours", 2), metavar="K", help="that count (default: 50)")
+    group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of every random stream (default: 0)")
+    group.add_argument("--weights", metavar="TEXT", help="'ema', 'raw', or a rate such as '0.999' (default: ema)")
+    group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    group = parser.add_argument_group("where to")
+    group.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help=".html with the closest pairs, numbers in a .json beside it; or the .json alone (default, of a run: "
+        "RUN/memorisation/DATA.html)",
+    )
+    group.add_argument("--overwrite", action="store_true", help="replace files that are there")
+
+
+def run(typed: Namespace) -> None:
+    from undiffuse.evaluate.memorisation import NEIGHBOURS, Training, Yardstick, memorisation
+    from undiffuse.evaluate.memorisation_words import sentences, verdict
+    from undiffuse.pictures.png import check_free
+
+    options = vars(typed)
+    seed = options.get("seed", 0)
+    subject, preparation = _subject(options)
+    training = Training.of(_training(options, subject, preparation))
+    if "held_out" in options:
+        yardstick = Yardstick.held_out(_open(options["held_out"], preparation), training, seed=seed)
+    else:
+        yardstick = Yardstick.leave_one_out(training, seed=seed)
+    files = _files(options, subject, training.dataset)
+    for path in files:
+        check_free(path, "overwrite" in options)
+    found = memorisation(
+        subject,
+        training,
+        yardstick,
+        _extractors(options, training.dataset),
+        neighbours=options.get("neighbours", NEIGHBOURS),
+        seed=seed,
+        progress=True,
+    )
+    for sentence in (*sentences(found), f"Verdict: {verdict(found)}"):
+        print(sentence)
+    _write(files, found, "overwrite" in options)
+
+
+def _subject(options: dict[str, Any]) -> tuple[Generated | Given, DataConfig]:
+    """What is judged, and how images are to be prepared so that they fit it."""
+    from undiffuse.config import SampleConfig
+    from undiffuse.evaluate.subject import Generated, Given
+
+    given = {name: options[name] for name in ("size", "crop", "channels") if name in options}
+    if _is_run(Path(options["SUBJECT"])):
+        from undiffuse.model import load
+        from undiffuse.training.setup import choose_device
+
+        weights = options.get("weights", "ema")
+        model = load(options["SUBJECT"], weights, str(choose_device(options.get("device", "auto"))))
+        count = options.get("n", SAMPLES)
+        generated = Generated(model, SampleConfig(weights=weights), count, options.get("seed", 0))
+        return generated, replace(model.config.data, **given)
+    preparation = DataConfig(**given)
+    if "training" not in options:
+        raise UndiffuseError(
+            f"'{options['SUBJECT']}' is no run, so it does not say what its images may be copies of: give --training DATA"
+        )
+    return Given.of(_open(options["SUBJECT"], preparation), options.get("n"), options.get("seed", 0)), preparation
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "checkpoints").is_dir() or (path / "manifest.json").is_file()
+
+
+def _training(options: dict[str, Any], subject: Generated | Given, preparation: DataConfig) -> Dataset:
+    """The data named, or the run's own, which must be those that it learned from."""
+    if "training" in options:
+        return _open(options["training"], preparation)
+    dataset = _open(preparation.source, preparation)
+    if dataset.info.fingerprint != subject.info.fingerprint:
+        raise UndiffuseError(
+            f"The data in {preparation.source} are not those that the run learned from (their contents differ); "
+            "name those by --training"
+        )
+    return dataset
+
+
+def _open(source: str, preparation: DataConfig) -> Dataset:
+    from undiffuse.data.prepare import prepare
+
+    return prepare(replace(preparation, source=source))
+
+
+def _extractors(options: dict[str, Any], training: Dataset) -> list[Extractor]:
+    """Pixels, and the features that were asked for or that suit the data."""
+    from undiffuse.extractors.make import default_extractor, make_extractor
+    from undiffuse.extractors.pixels import Pixels
+    from undiffuse.training.setup import choose_device
+
+    name = options.get("extractor")
+    if name in ("none", "pixels"):
+        return [Pixels()]
+    if name is None:
+        name, why = default_extractor(training)
+        print(f"features by {name}: {why}")
+        if name == "pixels":
+            return [Pixels()]
+    device = choose_device(options.get("device", "auto"))
+    features = make_extractor(name, reference=training, inception_weights=None, device=device, progress=True)
+    return [Pixels(), features]
+
+
+def _files(options: dict[str, Any], subject: Generated | Given, training: Dataset) -> list[Path]:
+    """Where the page and the numbers go; nowhere for given images without --out."""
+    from undiffuse.evaluate.subject import Generated
+
+    out: Path | None = options.get("out")
+    if out is None:
+        if not isinstance(subject, Generated):
+            return []
+        out = subject.model.home / "memorisation" / f"{Path(training.info.name).name.split('.')[0]}.html"
+    if out.suffix not in (".html", ".json"):
+        raise UndiffuseError(f"--out should end in .html or .json, and '{out}' does not")
+    return [out, out.with_suffix(".json")] if out.suffix == ".html" else [out]
+
+
+def _write(files: list[Path], found: Memorisation, overwrite: bool) -> None:
+    import json
+
+    from undiffuse.evaluate.memorisation_words import to_json
+    from undiffuse.pictures.png import write_file
+    from undiffuse.report.memorisation import memorisation_page
+
+    numbers = json.dumps(to_json(found), indent=1, allow_nan=False) + "\n"
+    for path in files:
+        content = memorisation_page(found) if path.suffix == ".html" else numbers
+        write_file(path, content.encode(), overwrite)
+        print(f"file    {path}")
+    if not files:
+        print("The closest pairs are shown on a page by --out FILE.html")
