@@ -48,7 +48,7 @@ def density_coverage(
     (Naeem et al. 2020, section 3, https://arxiv.org/abs/2002.09797). Only the real manifold is used, so outliers among
     the fake ones do no harm, and density counts balls, so that those among the real ones do little. Between two sets
     of one distribution their expectations are known and do not depend on it: 1, and
-    1 - prod_{l=1..k} (n - l) / (n + m - l).
+    1 - prod_{j=1..k} (n - j) / (n + m - j).
 
     Args:
         real, fake: features, more than k real rows and one fake row or more.
