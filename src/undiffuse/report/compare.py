@@ -18,12 +18,18 @@ from pathlib import Path
 from PIL import Image
 
 from undiffuse.report.commands import train_command
+from undiffuse.report.compared_evaluations import MARKED, QualityTable, evaluate_commands, quality_tables
 from undiffuse.report.compared_figures import about_noise, how_drawn, loss_plots, samples_grid
-from undiffuse.report.compared_likelihood import likelihood_tables, without_settings
+from undiffuse.report.compared_likelihood import (
+    LikelihoodTable,
+    likelihood_commands,
+    likelihood_tables,
+    without_settings,
+)
 from undiffuse.report.lineup import Lineup, listed
 from undiffuse.report.matrix import STYLE as MATRIX_STYLE
-from undiffuse.report.matrix import Matrix, marked
-from undiffuse.report.page import code, details, figure, html, page, plots, section, table
+from undiffuse.report.matrix import Matrix, marked, plain
+from undiffuse.report.page import code, details, figure, heading, html, page, plots, section, table
 from undiffuse.report.story import Story
 
 SAMPLES, SEED = 16, 0
@@ -32,6 +38,9 @@ STYLE = f"""{MATRIX_STYLE}
   font-weight: 600; overflow-wrap: anywhere; }}
 .note {{ border-left: 3px solid #f2793a; background: var(--card); padding: 10px 14px; border-radius: 0 8px 8px 0;
   margin: 16px 0 0; max-width: none; color: var(--text); font-size: .95rem; }}
+section > h3 {{ color: var(--text); font-size: .9rem; margin-top: 22px; overflow-wrap: anywhere; }}
+section .note {{ background: var(--ground); margin: 0 0 14px; }}
+section ul:not(.legend) {{ margin: 0 0 18px; padding-left: 18px; color: var(--soft); font-size: .86rem; }}
 .row {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 22px; align-items: start; }}
 .row figure {{ max-width: 480px; }}
 .row h3 {{ margin: 0 0 8px; color: var(--text); font-size: .9rem; overflow-wrap: anywhere; }}
@@ -46,26 +55,35 @@ class Comparison:
         lineup: the runs.
         n, seed: samples 0 .. n - 1 of this seed.
         grids: a picture of them for each run, and what made it.
+        quality, likelihood: tables of comparable figures.
+        apart: why figures of different tables of quality cannot be compared; '' for a single table.
     """
 
     lineup: Lineup
     n: int
     seed: int
     grids: tuple[tuple[Image.Image, str], ...]
+    quality: tuple[QualityTable, ...]
+    likelihood: tuple[LikelihoodTable, ...]
+    apart: str
 
     def text(self) -> str:
         """What a terminal can show, everything but pictures and plots."""
         lineup = self.lineup
-        parts = [*lineup.warnings(), lineup.facts_matrix().text(), f"{_count_settings(lineup)}"]
+        parts = [*lineup.warnings(), lineup.facts_matrix().text(), _count_settings(lineup)]
         if lineup.differing:
             parts.append(lineup.settings_matrix().text())
-        for found in likelihood_tables(lineup):
-            parts += [f"Likelihood {found.title[0].lower()}{found.title[1:]}", found.matrix.text(), found.text]
-        return "\n\n".join(parts) + "\n"
+        for one in self.quality:
+            parts += [f"Quality, {one.title}", one.matrix.text(), *one.notes]
+        parts += [MARKED] if self.quality else []
+        parts += [self.apart] if self.apart else []
+        for found in self.likelihood:
+            parts += [f"Likelihood, {found.title}", found.matrix.text(), found.text]
+        return plain("\n\n".join(parts)) + "\n"
 
     def html(self, out: Path | None = None) -> str:
         """The page; ``out`` is where it goes, for the command that makes it again."""
-        parts = [self._head(), self._facts(), self._samples(), self._likelihood()]
+        parts = [self._head(), self._facts(), self._samples(), self._quality(), self._likelihood()]
         parts += [self._curves(), self._settings(), self._commands(out)]
         return page(listed(self.lineup.names), "".join(parts), STYLE)
 
@@ -95,8 +113,18 @@ class Comparison:
             f'<div class="row">{shown}</div>',
         )
 
+    def _quality(self) -> str:
+        if not self.quality:
+            words = [shlex.join(["undiffuse", "evaluate", str(story.run)]) for story in self.lineup.stories]
+            return section("Quality", "None of these runs was measured yet. This does it:", code(words))
+        warning = f'<p class="note">{html(self.apart)}</p>' if self.apart else ""
+        return section("Quality", MARKED, warning + "".join(map(self._quality_table, self.quality)))
+
+    def _quality_table(self, one: QualityTable) -> str:
+        notes = "".join(f"<li>{html(note)}</li>" for note in one.notes)
+        return heading(one.title) + self._matrix(one.matrix) + (f"<ul>{notes}</ul>" if notes else "")
+
     def _likelihood(self) -> str:
-        found = likelihood_tables(self.lineup)
         left_out = without_settings(self.lineup)
         words = (
             f"{listed(map(str, left_out))} cannot be compared, as a .csv file does not say how it was measured: "
@@ -104,10 +132,10 @@ class Comparison:
             if left_out
             else ""
         )
-        if not found and not left_out:
+        if not self.likelihood and not left_out:
             return ""
         tables = "".join(
-            f"<h3>{html(one.title)}</h3><p>{html(one.text)}</p>{self._matrix(one.matrix)}" for one in found
+            f"{heading(one.title)}<p>{html(one.text)}</p>{self._matrix(one.matrix)}" for one in self.likelihood
         )
         return section("Likelihood", words, tables)
 
@@ -130,7 +158,7 @@ class Comparison:
         return section(
             "Commands",
             "",
-            f"<p>What made this page:</p>{again}<p>What made the runs, and draws their samples:</p>{runs}",
+            f"<p>What made this page:</p>{again}<p>What made the runs, their samples and their figures:</p>{runs}",
         )
 
 
@@ -149,7 +177,10 @@ def compare(
         UndiffuseError: fewer than two runs, one of them twice, or a path that is no run.
     """
     lineup = Lineup.of(runs, device)
-    return Comparison(lineup, n, seed, tuple(samples_grid(story, n, seed, progress) for story in lineup.stories))
+    apart, quality = quality_tables(lineup)
+    likelihood = likelihood_tables(lineup)
+    grids = tuple(samples_grid(story, n, seed, progress) for story in lineup.stories)
+    return Comparison(lineup, n, seed, grids, tuple(quality), tuple(likelihood), apart)
 
 
 def default_file(runs: Sequence[Path | str]) -> Path:
@@ -167,7 +198,7 @@ def compare_command(lineup: Lineup, n: int, seed: int, out: Path | None) -> str:
 def _commands(story: Story, n: int, seed: int) -> list[str]:
     steps = how_drawn(story).steps
     draw = ["undiffuse", "sample", str(story.run), "-n", str(n), "--seed", str(seed), "--steps", str(steps)]
-    return [train_command(story), shlex.join(draw)]
+    return [train_command(story), shlex.join(draw), *evaluate_commands(story), *likelihood_commands(story)]
 
 
 def _count_settings(lineup: Lineup) -> str:

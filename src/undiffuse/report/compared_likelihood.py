@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from undiffuse.errors import UndiffuseError
+from undiffuse.report.commands import option
 from undiffuse.report.lineup import Lineup
 from undiffuse.report.matrix import Matrix
+from undiffuse.report.story import Story
 
 ROWS = {"bound": "variational bound", "ode": "probability-flow ODE"}
 WITHOUT_EFFECT = ("DATA", "batch", "device", "limit", "method")
@@ -98,6 +101,18 @@ def likelihood_tables(lineup: Lineup) -> list[LikelihoodTable]:
     return [_table(group) for group in groups.values()]
 
 
+def likelihood_commands(story: Story) -> list[str]:
+    """What measured the likelihoods of the run."""
+    found = []
+    for path in sorted((story.run / "likelihood").glob("*.json")):
+        options = json.loads(path.read_text(encoding="utf-8"))["typed"]
+        words = ["undiffuse", "likelihood", str(story.run), options.pop("DATA")]
+        for name, value in options.items():
+            words += option(name, tuple(value) if isinstance(value, list) else value)
+        found.append(shlex.join([*words, "--out", str(path), "--overwrite"]))
+    return found
+
+
 def without_settings(lineup: Lineup) -> list[Path]:
     """Tables of likelihoods that do not say how they were measured."""
     return [path for story in lineup.stories for path in sorted((story.run / "likelihood").glob("*.csv"))]
@@ -121,7 +136,7 @@ def _table(group: list[Likelihood]) -> LikelihoodTable:
     )
     if len(set(runs)) == 1:
         text = f"{len(first.index):,} images of {first.data[0]}; no other run was measured on them in this way."
-    return LikelihoodTable(f"On {first.data[0]}", text, Matrix(("", *names), tuple(rows), frozenset(best)))
+    return LikelihoodTable(f"on {first.data[0]}", text, Matrix(("", *names), tuple(rows), frozenset(best)))
 
 
 def lowest(columns: list[NDArray[np.float64] | None]) -> int | None:

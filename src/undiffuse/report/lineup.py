@@ -126,7 +126,7 @@ def _check_run(path: Path) -> None:
 def tell_apart(places: Sequence[Path]) -> tuple[str, ...]:
     """The last parts of the paths, as many as it takes for all to be different: 'demo', or 'monday/demo'."""
     longest = max(len(place.parts) for place in places)
-    tails = (["/".join(place.parts[-length:]) for place in places] for length in range(1, longest + 1))
+    tails = ([str(Path(*place.parts[-length:])) for place in places] for length in range(1, longest + 1))
     return tuple(next(names for names in tails if len(set(names)) == len(names)))
 
 

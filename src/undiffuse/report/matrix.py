@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from undiffuse.report.page import html
 
 STYLE = """
-.wide { overflow-x: auto; margin: 10px 0 16px; }
+.wide { overflow-x: auto; margin: 10px 0 16px; background:
+  linear-gradient(to left, var(--card) 40%, transparent) right / 40px 100% no-repeat local,
+  linear-gradient(to left, var(--line), transparent) right / 16px 100% no-repeat scroll; }
 .matrix { table-layout: auto; font-variant-numeric: tabular-nums; }
 .matrix th { text-align: left; vertical-align: bottom; font-weight: 600; padding: 4px 14px 6px 0; min-width: 106px;
   max-width: 190px; border-bottom: 1px solid var(--soft); overflow-wrap: anywhere; }
@@ -39,7 +41,7 @@ class Matrix:
     def text(self) -> str:
         """Columns between bars, as Markdown has them; a star after the best."""
         starred = [
-            tuple(f"{word} *" if (j, k) in self.best else word for k, word in enumerate(row))
+            tuple(plain(f"{word} *" if (j, k) in self.best else word) for k, word in enumerate(row))
             for j, row in enumerate(self.rows)
         ]
         widths = [max(len(row[k]) for row in (self.head, *starred)) for k in range(len(self.head))]
@@ -65,9 +67,15 @@ class Matrix:
         )
 
 
+def plain(text: str) -> str:
+    """The text with signs that every terminal has."""
+    return text.replace("±", "+-").replace("↓", "(less)").replace("↑", "(more)")
+
+
 def marked(name: str, colours: Mapping[str, str]) -> str:
-    """The name behind a dot of its colour, if it has one."""
-    dot = f'<span class="dot" style="background: {colours[name]}"></span>' if name in colours else ""
+    """The name behind a dot of its colour, if it has one; 'A (file)' has that of A."""
+    colour = colours.get(name) or colours.get(name.rpartition(" (")[0])
+    dot = f'<span class="dot" style="background: {colour}"></span>' if colour else ""
     return dot + html(name)
 
 
