@@ -27,6 +27,7 @@ from undiffuse.extractors.pixels import Pixels
 from undiffuse.report.memorisation import memorisation_page
 
 TRAINING, NEW = 300, 200
+PIXELS = (Pixels(),)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Bench:
         np.save(path, images)
         return prepare(DataConfig(source=str(path)), cache=self.folder / "cache", progress=False)
 
-    def judge(self, samples, training, held_out=None, extractors=(Pixels(),), **options) -> Memorisation:
+    def judge(self, samples, training, held_out=None, extractors=PIXELS, **options) -> Memorisation:
         against = Training.of(self.open(training))
         if held_out is None:
             yardstick = Yardstick.leave_one_out(against)

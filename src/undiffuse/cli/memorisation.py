@@ -105,7 +105,7 @@ def _subject(options: dict[str, Any]) -> tuple[Generated | Given, DataConfig]:
     preparation = DataConfig(**given)
     if "training" not in options:
         raise UndiffuseError(
-            f"'{options['SUBJECT']}' is no run, so it does not say what its images may be copies of: give --training DATA"
+            f"'{options['SUBJECT']}' is no run, so it does not say what it learned from: give --training DATA"
         )
     return Given.of(_open(options["SUBJECT"], preparation), options.get("n"), options.get("seed", 0)), preparation
 

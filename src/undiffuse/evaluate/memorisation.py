@@ -130,11 +130,6 @@ class Yardstick:
         """Training images, ``limit`` of the different ones at random: how far is each from the nearest *other* one?"""
         return cls(training.dataset, _choose(training.distinct, limit, seed), True)
 
-    @property
-    def name(self) -> str:
-        """What these images are called in sentences."""
-        return "training images, each left out in turn," if self.left_out else "held-out images"
-
 
 @dataclass(frozen=True)
 class Space:
@@ -153,7 +148,6 @@ class Space:
     """Of their ranks; below -3 the samples are nearer than chance explains."""
     near: Nearness
     """Samples that are nearer than 99 % of the honest images."""
-
     threshold: float
     """Closeness below which a sample is a copy."""
 

@@ -77,9 +77,9 @@ def _space(found: Memorisation, space: Space) -> str:
     return (
         f"{space.identity.name}: the median sample is {space.ratio} times as far from its nearest training image as "
         f"{_honest(found)} are; z = {space.z:+.1f}, {how} those. {near.count:,} of {n:,} samples are nearer than "
-        f"{1 - NEAR:.0%} of those; {near.expected:.1f} are expected by chance (p = {near.p:.2g}). {copies}, nearer than "
-        f"{space.threshold:.3g} of the mean of their {space.distances.shape[1]} nearest, which one of {n:,} new images would "
-        f"be with a probability of {CHANCE:.0%}; {alarms}."
+        f"{1 - NEAR:.0%} of those; {near.expected:.1f} are expected by chance (p = {near.p:.2g}). {copies}, nearer "
+        f"than {space.threshold:.3g} of the mean of their {space.distances.shape[1]} nearest, which one of {n:,} new "
+        f"images would be with a probability of at most {CHANCE:.0%}; {alarms}."
     )
 
 

@@ -84,9 +84,9 @@ def rank_z(samples: Float[Tensor, "n"], honest: Float[Tensor, "m"]) -> float:
         z = (U - nm / 2) / sqrt(nm / 12 (N + 1 - sum_ties (t^3 - t) / (N (N - 1)))),    N = n + m
 
     z is about standard normal where the samples are like new images. Far below 0: nearer to the training images than
-    those, which is copying. Far above: further, which is underfitting. This is C_T of Meehan, Chaudhuri & Dasgupta 2020,
-    "A Non-Parametric Test to Detect Data-Copying in Generative Models" (section 3, https://arxiv.org/abs/2004.05675),
-    with one cell. A few copies among many samples move it little; `nearness` and `copy_threshold` are for those.
+    those, which is copying. Far above: further, which is underfitting. This is C_T of Meehan, Chaudhuri & Dasgupta
+    2020, "A Non-Parametric Test to Detect Data-Copying in Generative Models" (https://arxiv.org/abs/2004.05675), with
+    one cell. A few copies among many samples move it little; `nearness` and `copy_threshold` are for those.
 
     Args:
         samples, honest: distances to the nearest training image, at least `LEAST` of each.
@@ -174,8 +174,8 @@ def copy_threshold(honest: Float[Tensor, "m"], n: int, chance: float = CHANCE) -
     In data of intrinsic dimension D the chance of a neighbour within r falls as r^D, so one rule for all data, such as
     Carlini et al.'s 1/2, accuses new images of few degrees of freedom, whose neighbours are at all distances. So the
     honest images' own lower tail is continued by its exponent, estimated as Hill 1975 does and lowered by 1.64 of its
-    standard errors, D / sqrt(j). It is solved for n P = ``chance``, and 1/2 remains the most that is called a copy. Data
-    that repeat themselves, such as the frames of a film, have honest closenesses near 0, and no copy can be told.
+    standard errors, D / sqrt(j). It is solved for n P = ``chance``, and 1/2 remains the most that is called a copy.
+    Data that repeat themselves, such as frames of a film, have honest closenesses near 0, and no copy can be told.
 
     Args:
         honest: `closeness` of honest images, at least `LEAST`.
@@ -188,7 +188,7 @@ def copy_threshold(honest: Float[Tensor, "m"], n: int, chance: float = CHANCE) -
     if not float(tail[0]):
         return 0.0
     inverse = float(torch.log(tail[-1] / tail).sum()) / (j - 1) * (1 + 1.64 / math.sqrt(j))
-    return min(HALF, float(tail[-1]) * min(1.0, chance * m / (n * j)) ** inverse)
+    return min(HALF, float(tail[-1]) * math.pow(min(1.0, chance * m / (n * j)), inverse))
 
 
 def _checked(samples: Tensor, honest: Tensor) -> tuple[Tensor, Tensor]:

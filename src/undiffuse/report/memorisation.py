@@ -37,9 +37,9 @@ def _head(found: Memorisation) -> str:
 
 def _space(found: Memorisation, space: Space) -> str:
     text = (
-        f"Each row begins with a sample; beside it stand its {BESIDE} nearest training images in this space, with their "
-        "distances. Rows are sorted by how much nearer the first is than the others: about 0 for a copy, 1 where all "
-        "are equally near."
+        f"Each row begins with a sample; beside it stand its {BESIDE} nearest training images in this space, with "
+        "their distances. Rows are sorted by the first one over the mean of the nearest: near 0 for a copy, 1 where "
+        "all are equally near."
     )
     order = space.closeness.argsort(stable=True)[:PAIRS].tolist()
     rows = "".join(_row(found, space, sample) for sample in order)
