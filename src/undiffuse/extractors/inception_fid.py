@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.extractors.extractor import Identity, Outputs
@@ -18,10 +19,10 @@ from undiffuse.extractors.inception_weights import PUBLISHED_SHA256, find_weight
 from undiffuse.extractors.resize import resize_half_pixel, resize_tensorflow
 
 LAYERS = (64, 192, 768, 2048)
-"""Numbers of features that can be had; FID means the last. For the others N > D needs fewer images."""
+"""Numbers of features that can be had; FID means the last. The others need fewer images for a full-rank covariance."""
 
 _AT_ONCE = 32
-"""Images that go through the network together: about half a gigabyte of activations."""
+"""Images that go through the network together: 0.6 GB of activations."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,10 @@ def load_inception(
         resize=RULES[rule].words,
         standard=sha256 == PUBLISHED_SHA256 and features == LAYERS[-1],
     )
-    return InceptionExtractor(network.to(device), identity, features, RULES[rule])
+    network = network.to(device)
+    if torch.device(device).type == "cpu":  # a fifth less work there, equal up to rounding
+        convert_conv2d_weight_memory_format(network, torch.channels_last)
+    return InceptionExtractor(network, identity, features, RULES[rule])
 
 
 @contextmanager
