@@ -82,13 +82,9 @@ def test_only_settings_that_differ_are_listed_and_the_others_are_counted(runs: l
 
 
 def test_a_setting_is_shown_with_every_digit(runs: list[Path]) -> None:
-    path = sorted((runs[0] / "checkpoints").iterdir())[-1] / "config.json"
-    config = override(load(runs[0]).config, lr=0.00050000001)
-    assert flatten(config)["lr"] == 0.00050000001
     lineup = Lineup.of(runs[:2])
-    lineup.stories[0].model.config = config
-    assert ("lr", "0.00050000001", "0.001") in Lineup(lineup.stories, lineup.names).settings_matrix().rows
-    assert path.exists()
+    lineup.stories[0].model.config = override(lineup.stories[0].model.config, lr=0.00050000001)
+    assert lineup.settings_matrix().rows[-1] == ("lr", "0.00050000001", "0.001")
 
 
 def test_grids_are_the_samples_of_the_same_seed(runs: list[Path]) -> None:
