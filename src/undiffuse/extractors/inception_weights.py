@@ -82,7 +82,8 @@ def fetch(url: str, place: Path, sha256: str, *, progress: bool = True) -> None:
             raise UndiffuseError(f"expected a file with sha256 {sha256} at {url}, got {digest}; nothing was kept")
         draft.replace(place)
     except (OSError, HTTPException) as error:
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
+        cause = getattr(error, "reason", error)  # urllib wraps what went wrong
+        reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
         raise UndiffuseError(
             f"expected to download {url} to {place.parent}, got '{reason}'; "
             f"bring the file there on another way, or name it by {VARIABLE}"
