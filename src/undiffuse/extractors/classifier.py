@@ -1,4 +1,4 @@
-"""The extractor 'classifier': a small network that learned the reference's own labels, for data that no other one knows.
+"""The extractor 'classifier': a small network that learned the reference's own labels, for data that no other knows.
 
 ImageNet's networks see photographs in everything. Digits, spectra and volumes have no published extractor, but they
 often have labels, and a network that tells their classes apart has found what matters in them. `load_classifier` trains
@@ -22,9 +22,10 @@ from undiffuse.data.cache import cache_root, discard, new_entry
 from undiffuse.data.dataset import Dataset
 from undiffuse.errors import UndiffuseError
 from undiffuse.extractors.classifier_network import LIMITS, SmallClassifier
-from undiffuse.extractors.classifier_training import VERSION, Trained, train_classifier
+from undiffuse.extractors.classifier_training import VERSION, Trained, labels_of, train_classifier
 from undiffuse.extractors.extractor import Identity, Outputs
 from undiffuse.extractors.pixels import area_average
+from undiffuse.extractors.precision import full_precision
 from undiffuse.files import write_durably
 from undiffuse.tensorfile import from_bytes, to_bytes
 
@@ -64,7 +65,9 @@ class ClassifierExtractor:
                 f"the classifier learned images of the shape {self.network.shape}, got {tuple(images.shape[1:])}; "
                 "prepare both sides with the same --size and --channels"
             )
-        features, logits = self.network(area_average(images.to(self.network.classes.weight.device), LIMITS))
+        device = self.network.classes.weight.device
+        with full_precision(device):
+            features, logits = self.network(area_average(images.to(device), LIMITS))
         return Outputs(features, logits=logits)
 
 
@@ -91,6 +94,7 @@ def load_classifier(
     Raises:
         UndiffuseError: no labels, fewer than two classes or ten images a class, more than three dimensions, no disk.
     """
+    labels_of(reference)  # refuses what cannot be learned, before anything is written
     place = cache_root(cache) / "classifiers" / f"{reference.info.fingerprint[:32]}-{VERSION}-{seed}"
     for _ in range(3):  # train, read; and once more if another process cleared our entry away with a damaged one
         damaged = place.exists()
@@ -127,4 +131,3 @@ def _read(path: Path, reference: Dataset) -> ClassifierExtractor | None:
         return None
     network.eval().requires_grad_(False)
     return ClassifierExtractor(network, hashlib.sha256(data).hexdigest(), path, accuracy, held_out)
-

@@ -65,7 +65,7 @@ def train_classifier(reference: Dataset, seed: int = 0, progress: bool = False) 
     Raises:
         UndiffuseError: no labels, fewer than two classes or ten images a class, more than three dimensions.
     """
-    labels = _labels(reference)
+    labels = labels_of(reference)
     info = reference.info
     own = stream_seed(seed, "classifier", info.fingerprint)
     dice = np.random.default_rng(own)
@@ -110,16 +110,30 @@ def jitter(images: Float[Tensor, "batch channels *spatial"]) -> Float[Tensor, "b
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def _labels(reference: Dataset) -> NDArray[np.int64]:
+def why_not(reference: Dataset) -> str | None:
+    """Why no classifier can be trained on these data, as 'expected ..., got ...'; None if one can."""
     info = reference.info
-    other = "try --extractor efficientnet-lite0, or pixels"
+    if len(info.spatial) not in LIMITS:
+        return f"expected data of 1, 2 or 3 spatial dimensions, got {len(info.spatial)} in '{info.name}'"
     if reference.labels is None:
-        raise UndiffuseError(f"expected labels to train a classifier on, got none with '{info.name}'; {other}")
+        return f"expected labels to train a classifier on, got none with '{info.name}'"
     if len(info.classes) < 2 or info.count < LEAST * len(info.classes):
-        raise UndiffuseError(
-            f"expected at least two classes with {LEAST} images each to train a classifier on, got {info.count} images "
-            f"in {len(info.classes)} with '{info.name}'; {other}"
+        return (
+            f"expected at least two classes with {LEAST} images each to train a classifier on, "
+            f"got {info.count} images in {len(info.classes)} with '{info.name}'"
         )
+    return None
+
+
+def labels_of(reference: Dataset) -> NDArray[np.int64]:
+    """The labels to learn.
+
+    Raises:
+        UndiffuseError: for `why_not`, with what else to take.
+    """
+    reason = why_not(reference)
+    if reason is not None or reference.labels is None:
+        raise UndiffuseError(f"{reason}; try --extractor efficientnet, or pixels")
     return reference.labels
 
 

@@ -17,8 +17,8 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.extractors.extractor import Identity, Outputs
 
 LIMITS = {1: 1024, 2: 32, 3: 10}
-"""Longest side that is kept, by the number of dimensions: at most 1,024 positions a channel, so that a covariance matrix
-of colour images has a side of 3,072 and not of a million."""
+"""Longest side that is kept, by the number of dimensions: at most 1,024 positions a channel, so that a covariance
+matrix of colour images has a side of 3,072 and not of a million."""
 
 VERSION = "undiffuse pixels 1: values in [0, 1], sides above 1024, 32 or 10 in 1-D, 2-D or 3-D area-averaged to that"
 """What its sha256 is taken of, there being no weights: raise the number when other features come out."""
@@ -56,6 +56,8 @@ def area_average(images: Float[Tensor, "batch channels *spatial"], limits: dict[
     """
     spatial = tuple(images.shape[2:])
     if len(spatial) not in limits:
-        raise UndiffuseError(f"expected images of 1, 2 or 3 spatial dimensions, got the shape {tuple(images.shape[1:])}")
+        raise UndiffuseError(
+            f"expected images of 1, 2 or 3 spatial dimensions, got the shape {tuple(images.shape[1:])}"
+        )
     smaller = tuple(min(side, limits[len(spatial)]) for side in spatial)
     return images if smaller == spatial else F.interpolate(images, size=smaller, mode="area")
