@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.extractors.extractor import Identity, Outputs
 from undiffuse.extractors.inception import INPUT_SIZE, InceptionV3, Taps
 from undiffuse.extractors.inception_weights import PUBLISHED_SHA256, find_weights, read_network
+from undiffuse.extractors.precision import full_precision
 from undiffuse.extractors.resize import resize_half_pixel, resize_tensorflow
 
 LAYERS = (64, 192, 768, 2048)
@@ -86,7 +86,7 @@ class InceptionExtractor:
                 f"got {tuple(images.shape)}; choose another extractor for such data"
             )
         device = self.network.fc.weight.device
-        with torch.inference_mode(), _full_precision(device):
+        with torch.inference_mode(), full_precision(device):
             taps = [self._taps(part.to(device)) for part in images.split(_AT_ONCE)]
         return Outputs(
             features=torch.cat([getattr(tap, f"pool_{self.features}") for tap in taps]),
@@ -140,13 +140,3 @@ def load_inception(
     if torch.device(device).type == "cpu":  # a fifth less work there, equal up to rounding
         convert_conv2d_weight_memory_format(network, torch.channels_last)
     return InceptionExtractor(network, identity, features, RULES[rule])
-
-
-@contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
-    """Convolutions in float32: on a GPU PyTorch rounds their inputs to 10 bits (TF32) unless told otherwise."""
-    if device.type != "cuda":
-        yield
-        return
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        yield
