@@ -6,6 +6,7 @@ One SVG file without scripts and fonts. The curves are `pictures.plot`'s; bars, 
 from __future__ import annotations
 
 from html import escape
+from statistics import fmean
 
 from undiffuse.evaluate.figure import Figure
 from undiffuse.evaluate.quality import Quality
@@ -13,7 +14,7 @@ from undiffuse.evaluate.quality_report import number
 from undiffuse.pictures.plot import COLOURS, Axis, Series, line_plot
 
 WIDTH, CURVES, ROW = 560, 300, 26
-NAMES, VALUES = 190, 90
+NAMES, VALUES = 200, 150
 """Room for words on the left and for numbers on the right."""
 
 
@@ -42,15 +43,19 @@ def _curve(figure: Figure) -> str:
 
 
 def _measured(points: tuple[tuple[int, float], ...], end: float, name: str) -> list[Series]:
-    """The points and, faint, the line from the last of them to where it was extrapolated to."""
-    largest, last = points[-1]
-    line = Series(name, [0.0, 1 / largest], [end, last], faint=True)
-    return [line, Series(name, [1 / n for n, _ in points], [distance for _, distance in points])]
+    """The points and, faint, the fitted line: from its end at 1/N = 0 through the points' mean, as least squares do."""
+    inverse = [1 / n for n, _ in points]
+    distances = [distance for _, distance in points]
+    slope = (fmean(distances) - end) / fmean(inverse)
+    far = max(inverse)
+    return [Series(name, [0.0, far], [end, end + slope * far], faint=True), Series(name, inverse, distances)]
 
 
 def _bars(figures: list[Figure]) -> tuple[str, int]:
     """A bar for the figure and a thin one for its floor, on a scale of their own in every row; and the height."""
-    parts = [f'<text x="14" y="20" font-weight="600" font-size="13">{escape("figures, and their floors below")}</text>']
+    parts = [
+        f'<text x="14" y="20" font-weight="600" font-size="13">{escape("each figure, and below it its floor")}</text>'
+    ]
     for place, figure in enumerate(figures):
         assert figure.floor is not None
         top = 34 + ROW * place

@@ -25,7 +25,8 @@ def table(quality: Quality) -> str:
     lines = [line for name, words in _header(quality) for line in _wrapped(f"{name:<11}", words)]
     lines += ["", *_rows(quality)]
     footnotes = _footnotes(quality.figures)
-    lines += ["", *(line for mark, words in footnotes for line in _wrapped(f"[{mark}] ", words))] if footnotes else []
+    lines += ["", "↓ lower is better, ↑ higher is better"]
+    lines += [*(line for mark, words in footnotes for line in _wrapped(f"[{mark}] ", words))] if footnotes else []
     lines += [line for note in quality.notes for line in _wrapped("", note)]
     return "\n".join(lines)
 
@@ -54,7 +55,7 @@ def _header(quality: Quality) -> Iterator[tuple[str, str]]:
         facts = quality.likelihood
         trained = "which the model was trained on" if facts["trained_on"] else "which the model was not trained on"
         yield "likelihood", f"{facts['count']:,} images of {facts['name']}, {trained}; {facts['timesteps']} timesteps"
-    yield "version", f"undiffuse {__version__}, {subject['device']}"
+    yield "version", f"undiffuse {__version__}, on {subject['device']}"
 
 
 def _samples(quality: Quality) -> str:
@@ -94,33 +95,38 @@ def _floor(quality: Quality) -> Iterator[tuple[str, str]]:
 def _rows(quality: Quality) -> Iterator[str]:
     """The figures, in columns."""
     several = quality.settings.repeat > 1
-    head = ["figure", "value", "+-", "floor", "+-", *(["mean", "std over seeds"] if several else []), "better", ""]
+    head = ["figure", "value", "+-", "floor", "+-", *(["mean", "std of seeds"] if several else []), ""]
     marks = {words: str(mark) for mark, words in _footnotes(quality.figures)}
     body = [[*_numbers(figure, several), _marks(figure, marks)] for figure in quality.figures]
     widths = [max(len(row[k]) for row in [head, *body]) for k in range(len(head))]
-    for row in [head, *body]:
-        cells = [
-            row[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:-1], strict=True)),
-        ]
-        yield "  ".join([*cells, row[-1]]).rstrip()
+    for name, *cells, mark in [head, *body]:
+        aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:-1], strict=True)]
+        yield "  ".join([name.ljust(widths[0]), *aligned, mark]).rstrip()
+
+
+ARROWS = {"lower": "↓", "higher": "↑"}
 
 
 def _numbers(figure: Figure, several: bool) -> list[str]:
     floor = figure.floor
     name = f"{figure.name} ({figure.extractor})" if figure.extractor else figure.name
-    cells = [name, number(figure.value), number(figure.error)]
-    cells += [number(floor.value), number(floor.error)] if floor else ["-", ""]
+    cells = [f"{name} {ARROWS[figure.better]}", number(figure.value), error(figure.error)]
+    cells += [number(floor.value), error(floor.error)] if floor else ["-", ""]
     if several:
-        cells += [number(figure.seeds.mean), number(figure.seeds.std)] if figure.seeds else ["-", ""]
-    return [*cells, figure.better]
+        cells += [number(figure.seeds.mean), error(figure.seeds.std)] if figure.seeds else ["-", ""]
+    return cells
 
 
-def number(value: float | None) -> str:
-    """Four digits that mean something: 123.4, 3.142, 0.0123, 1.2e-05."""
-    if value is None or value != value:
+def number(value: float | None, digits: int = 4) -> str:
+    """So many digits that mean something: 1,234.5, 12.34, 0.01234, 1.234e-05; empty for None."""
+    if value is None:
         return ""
-    return "0" if value == 0 else f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+
+
+def error(value: float | None) -> str:
+    """Two digits of an error bar."""
+    return number(value, 2)
 
 
 def _footnotes(figures: tuple[Figure, ...]) -> list[tuple[int, str]]:
@@ -130,7 +136,9 @@ def _footnotes(figures: tuple[Figure, ...]) -> list[tuple[int, str]]:
 
 
 def _marks(figure: Figure, marks: dict[str, str]) -> str:
-    return " ".join(f"[{marks[words]}]" for words in figure.warning.split("; ") if words)
+    """``[1,3]``"""
+    found = [marks[words] for words in figure.warning.split("; ") if words]
+    return f"[{','.join(found)}]" if found else ""
 
 
 def to_text(quality: Quality) -> str:
@@ -176,8 +184,8 @@ def read_evaluations(run: Path) -> list[dict[str, Any]]:
     for path in sorted((run / FOLDER).glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name)):
         try:
             tree = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            warnings.warn(f"{path} cannot be read and is left out: {error}", stacklevel=2)
+        except (OSError, ValueError, RecursionError) as reason:
+            warnings.warn(f"{path} cannot be read and is left out: {reason}", stacklevel=2)
             continue
         if isinstance(tree, dict) and tree.get("kind") == "quality" and tree.get("format") == FORMAT:
             found.append({"file": path.stem, **tree})

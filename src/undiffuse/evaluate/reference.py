@@ -38,7 +38,7 @@ class Reference:
     """
 
     dataset: Dataset
-    given: str = "--reference"
+    given: str = "given"
 
     @property
     def info(self) -> DataInfo:

@@ -1,0 +1,239 @@
+"""How good a model's images are, or any images, against real ones: figures with floors, counts and warnings.
+
+  undiffuse evaluate runs/NAME -n 5000 --steps 50
+  undiffuse evaluate runs/NAME --reference photos/ --held-out more-photos/ --repeat 3
+  undiffuse evaluate generated/ --reference photos/ --extractor inception --inception-weights FILE
+
+A run draws exactly -n images with its averaged weights; a folder, zip, npz or npy file is taken as it is. Without
+--reference a run is measured against its own training data, as papers do. What each figure means: docs/evaluation.md.
+"""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from undiffuse.cli.options import add_fields
+from undiffuse.cli.parser import Parser
+from undiffuse.cli.values import whole
+from undiffuse.config import DataConfig, SampleConfig
+from undiffuse.errors import UndiffuseError
+
+if TYPE_CHECKING:
+    from undiffuse.data.dataset import Dataset
+    from undiffuse.evaluate.quality import Quality
+    from undiffuse.evaluate.reference import Reference
+    from undiffuse.evaluate.subject import Generated, Given, Subject
+    from undiffuse.extractors.extractor import Extractor
+    from undiffuse.model import Model
+
+MOST = 10_000
+"""Images that a run draws unless told otherwise, or as many as the reference has where those are fewer."""
+OF_RUNS = ("bits", "held_out", *(field.name for field in fields(SampleConfig)))
+"""Options that mean nothing for given images."""
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("SUBJECT", help="a run's folder or a checkpoint's, or images: a folder, .zip, .npz, .npy, ...")
+    group = parser.add_argument_group("against what")
+    group.add_argument("--reference", metavar="DATA", help="real images (default: the run's own training data)")
+    group.add_argument("--held-out", metavar="DATA", help="real images for bits/dim that the run was not trained on")
+    add_fields(parser, DataConfig, "how images are prepared (default: as the run's data)", ("source", "flip"), False)
+    group = parser.add_argument_group("what is measured")
+    text = "of features, several with commas between them (default: the best at hand, and why is said)"
+    group.add_argument("--extractor", metavar="NAME", help=text)
+    group.add_argument("--inception-weights", type=Path, metavar="FILE", help="the published weights of FID's network")
+    group.add_argument(
+        "--bits", type=whole("--bits", 0), metavar="N", help="images for bits/dim (default: 64; 0: none)"
+    )
+    group = parser.add_argument_group("which images")
+    text = f"how many (default: all; a run draws as many as the reference has, at most {MOST:,})"
+    group.add_argument("-n", type=whole("-n", 1), metavar="N", help=text)
+    group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of the noise (default: 0)")
+    text = "mean and standard deviation over K seeds, from --seed on (default: 1)"
+    group.add_argument("--repeat", type=whole("--repeat", 1), metavar="K", help=text)
+    group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    add_fields(parser, SampleConfig, "how a run draws")
+    group = parser.add_argument_group("where to")
+    text = "a .json file; the plot stands beside it (default: in RUN/evaluation, else evaluation-NAME.json)"
+    group.add_argument("--out", type=Path, metavar="FILE", help=text)
+    group.add_argument("--overwrite", action="store_true", help="replace files that are there")
+
+
+def run(typed: Namespace) -> None:
+    """Refuse what can be refused, measure, print, and write the plot and then the figures."""
+    from undiffuse.evaluate.bits import measure_bits
+    from undiffuse.evaluate.quality import QualitySettings, check_counts, evaluate
+    from undiffuse.evaluate.quality_report import table
+    from undiffuse.evaluate.reference import check_comparable
+
+    options = vars(typed)
+    model = open_model(options)
+    reference = open_reference(options, model)
+    subject = open_subject(options, model, reference)
+    check_comparable(subject.info, reference.info)
+    check_counts(subject, reference)
+    settings = QualitySettings(options.get("seed", 0), options.get("repeat", 1))
+    held_out = open_held_out(options, model, reference)
+    extractors = open_extractors(options, reference)
+    out = open_out(options, subject, reference, extractors)
+    bits, count = None, options.get("bits", 64)
+    if model is not None and count:
+        bits = measure_bits(model, held_out, count, seed=settings.seed, progress=True)
+    quality = evaluate(subject, reference, extractors, settings, progress=True)
+    quality = quality if bits is None else quality.with_bits(bits)
+    print(table(quality))
+    write(quality, out, "overwrite" in options)
+
+
+def is_run(subject: str) -> bool:
+    """Whether the words name a run's folder or a checkpoint's; anything else is images."""
+    folder = Path(subject)
+    return (folder / "checkpoints").is_dir() or (folder / "manifest.json").is_file()
+
+
+def open_model(options: dict[str, Any]) -> Model | None:
+    """The run's model with the weights and on the device that were typed; None for given images.
+
+    Raises:
+        UndiffuseError: options of a run beside given images, or no such weights.
+    """
+    from undiffuse.model import load
+    from undiffuse.training.setup import choose_device
+
+    device = str(choose_device(options.get("device", "auto")))
+    if is_run(options["SUBJECT"]):
+        return load(options["SUBJECT"], options.get("weights", "ema"), device)
+    for name in OF_RUNS:
+        if name in options:
+            flag = "--" + name.replace("_", "-")
+            raise UndiffuseError(
+                f"{flag} is for a run, and '{options['SUBJECT']}' is none: images are taken as they are"
+            )
+    return None
+
+
+def prepared(options: dict[str, Any], source: str, model: Model | None) -> Dataset:
+    """Images prepared as the run's own were, unless the options say otherwise."""
+    from undiffuse.data.prepare import prepare
+
+    given = {name: options[name] for name in ("size", "crop", "channels") if name in options}
+    return prepare(replace(model.config.data if model else DataConfig(), source=source, **given))
+
+
+def open_reference(options: dict[str, Any], model: Model | None) -> Reference:
+    """What --reference names, else the run's own training data.
+
+    Raises:
+        UndiffuseError: neither is there.
+    """
+    from undiffuse.evaluate.reference import Reference
+
+    if "reference" in options:
+        dataset = prepared(options, options["reference"], model)
+        own = model is not None and dataset.info.fingerprint == model.info.fingerprint
+        return Reference(dataset, "the run's own training data" if own else "given")
+    if model is None:
+        raise UndiffuseError(
+            f"Images are measured against real ones: undiffuse evaluate {options['SUBJECT']} --reference DATA"
+        )
+    source = model.config.data.source
+    try:
+        dataset = prepared(options, source, model)
+    except UndiffuseError as error:
+        raise UndiffuseError(
+            f"The run's own training data cannot be the reference: {error}; name one by --reference"
+        ) from None
+    if dataset.info.fingerprint == model.info.fingerprint:
+        return Reference(dataset, "the run's own training data")
+    return Reference(dataset, "named as the run's training data, but changed since")
+
+
+def open_subject(options: dict[str, Any], model: Model | None, reference: Reference) -> Generated | Given:
+    from undiffuse.cli.sample import how
+    from undiffuse.evaluate.subject import Generated, Given
+
+    seed = options.get("seed", 0)
+    if model is None:
+        return Given.of(prepared(options, options["SUBJECT"], None), options.get("n"), seed)
+    settings = how(options)
+    model.walk(settings)  # refuses what cannot be, before anything is drawn
+    return Generated(model, settings, options.get("n", min(MOST, reference.info.count)), seed)
+
+
+def open_held_out(options: dict[str, Any], model: Model | None, reference: Reference) -> Dataset:
+    """The images for bits/dim: --held-out, else the reference's.
+
+    Raises:
+        UndiffuseError: they are not of the model's kind.
+    """
+    from undiffuse.evaluate.images import check_fit
+
+    if model is None or "held_out" not in options:
+        return reference.dataset
+    dataset = prepared(options, options["held_out"], model)
+    check_fit(dataset.info, model.info)
+    return dataset
+
+
+def open_extractors(options: dict[str, Any], reference: Reference) -> list[Extractor]:
+    """The extractors that were named, else the best at hand.
+
+    Raises:
+        UndiffuseError: an unknown name, weights that are missing or wrong, or a package that is not installed.
+    """
+    from undiffuse.extractors.make import default_extractor, make_extractor
+    from undiffuse.training.setup import choose_device
+
+    device = choose_device(options.get("device", "auto"))
+    weights = options.get("inception_weights")
+    if "extractor" in options:
+        names = list(dict.fromkeys(options["extractor"].split(",")))
+    else:
+        name, why = default_extractor(reference=reference.dataset, inception_weights=weights)
+        print(f"extractor  {name}: {why}")
+        names = [name]
+    return [
+        make_extractor(name, reference=reference.dataset, inception_weights=weights, device=device, progress=True)
+        for name in names
+    ]
+
+
+def open_out(options: dict[str, Any], subject: Subject, reference: Reference, extractors: Sequence[Extractor]) -> Path:
+    """Where the figures go.
+
+    Raises:
+        UndiffuseError: it is called otherwise than .json, it or the plot beside it is there, or nobody may write there.
+    """
+    from undiffuse.evaluate.quality_report import default_file
+    from undiffuse.pictures.png import check_free
+
+    names = [one.identity.name for one in extractors]
+    out: Path = options.get("out") or default_file(subject, reference.info.name, names)
+    if out.suffix != ".json":
+        raise UndiffuseError(f"--out should end in .json, and '{out}' does not")
+    for path in (out, out.with_suffix(".svg")):
+        check_free(path, "overwrite" in options)
+    above = next(folder for folder in out.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise UndiffuseError(f"{out} cannot be written, because of {above}; give another place with --out")
+    return out
+
+
+def write(quality: Quality, out: Path, overwrite: bool) -> None:
+    """The plot, and last the file that says that there is an evaluation."""
+    from undiffuse.evaluate.quality_plot import plot
+    from undiffuse.evaluate.quality_report import to_text
+    from undiffuse.pictures.png import write_file
+
+    drawing = out.with_suffix(".svg")
+    try:
+        write_file(drawing, plot(quality).encode(), overwrite)
+        write_file(out, to_text(quality).encode(), overwrite)
+    except OSError as error:
+        raise UndiffuseError(f"{out} cannot be written: {error.strerror or error}; give another by --out") from None
+    print(f"\n{out}: the figures with everything they depend on; {drawing.name}: the plot")
