@@ -78,13 +78,18 @@ class Checkpoint:
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
+def place_of(state: State, parent: Path) -> Path:
+    """Where `save` writes."""
+    return parent / f"step-{state.step:08d}"
+
+
 def save(checkpoint: Checkpoint, parent: Path, keep: int = 0) -> Path:
     """Write ``parent/step-XXXXXXXX``, then delete all but the newest ``keep`` checkpoints (0 keeps all).
 
     Raises:
         UndiffuseError: the folder cannot be written or the disk is full; earlier checkpoints are untouched.
     """
-    target = parent / f"step-{checkpoint.state.step:08d}"
+    target = place_of(checkpoint.state, parent)
     partial = parent / f"{_PARTIAL}{target.name}"
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +153,7 @@ def clean_up(parent: Path) -> None:
 def set_aside(parent: Path, step: int) -> None:
     """Rename the (torn) checkpoints after ``step`` to ``torn-step-...``: their names will be wanted again."""
     for path in checkpoints(parent):
-        if _step_of(path) > step:
+        if step_of(path) > step:
             aside = parent / f"torn-{path.name}"
             shutil.rmtree(aside, ignore_errors=True)
             os.rename(path, aside)
@@ -159,10 +164,11 @@ def set_aside(parent: Path, step: int) -> None:
 
 def checkpoints(parent: Path) -> list[Path]:
     """The checkpoints in a folder by name, oldest first, whole or not."""
-    return sorted((path for path in parent.glob("step-*") if _NAME.fullmatch(path.name)), key=_step_of)
+    return sorted((path for path in parent.glob("step-*") if _NAME.fullmatch(path.name)), key=step_of)
 
 
-def _step_of(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """The step in a checkpoint's name."""
     return int(path.name.removeprefix("step-"))
 
 

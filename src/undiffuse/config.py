@@ -167,6 +167,8 @@ class LoopConfig:
     """Number format of the forward pass: bfloat16 autocast, or float32; 'auto' takes bfloat16 where CUDA has it."""
     compile: bool = False
     """torch.compile the network: a minute at the start, faster steps afterwards."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """Under torchrun: 'ddp' copies the network to every process, 'fsdp' cuts it up, for one that does not fit."""
     channels_last: bool = True
     """Store activations with channels last (2-D and 3-D data)."""
     log_every: int = 50

@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -36,7 +37,8 @@ from numpy.typing import NDArray
 from undiffuse.errors import UndiffuseError
 
 if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup, Store
+    from torch.distributed import ProcessGroup
+    from torch.distributed.distributed_c10d import Store
 
 Items = TypeVar("Items", bound=Sequence[Any])
 
@@ -82,9 +84,8 @@ class Group:
 
     def my_part(self, items: Items) -> Items:
         """This process's share of a sequence: contiguous, the first ones longer by one where it does not divide."""
-        least, more = divmod(len(items), self.world)
-        start = self.rank * least + min(self.rank, more)
-        part: Items = items[start : start + least + (self.rank < more)]  # type: ignore[assignment]
+        mine = cut(len(items), self.world)[self.rank]
+        part: Items = items[mine.start : mine.stop]  # type: ignore[assignment]
         return part
 
     def gather_in_order(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -206,6 +207,13 @@ ALONE = Group()
 """A program that runs by itself."""
 
 
+def cut(count: int, pieces: int) -> list[range]:
+    """0 .. count - 1 in contiguous pieces, the first ones longer by one where it does not divide (as tensor_split)."""
+    least, more = divmod(count, pieces)
+    starts = [k * least + min(k, more) for k in range(pieces + 1)]
+    return [range(*ends) for ends in pairwise(starts)]
+
+
 def is_lost(error: BaseException) -> bool:
     """Whether this is how torch says that a process cannot be reached."""
     import torch.distributed as dist
@@ -251,6 +259,8 @@ def joined(advice: str = "start it again") -> Iterator[Group]:
 def _join() -> Group:
     import torch
     import torch.distributed as dist
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
 
     if dist.is_initialized():
         raise UndiffuseError("undiffuse makes the process group itself: call it before init_process_group, or after it")
@@ -259,12 +269,12 @@ def _join() -> Group:
     if torch.cuda.is_available():
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(local_rank % torch.cuda.device_count())
-    store, rank, world = next(dist.rendezvous("env://", timeout=_timeout()))
+    store, rank, world = next(rendezvous("env://", timeout=_timeout()))
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_timeout())
     control = dist.new_group(backend="gloo", timeout=PATIENCE)
     group = Group(rank, world, local_rank, control)
     # One program may join twice, and must not find on the board what it left there the first time.
-    board = dist.PrefixStore(group.told(lambda: f"undiffuse-{time.time_ns()}"), store)
+    board = PrefixStore(group.told(lambda: f"undiffuse-{time.time_ns()}"), store)
     return Group(rank, world, local_rank, control, board)
 
 

@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import torch
 
-from undiffuse.data.augment import random_flip
+from undiffuse.data.augment import fair_coins, flipped
 from undiffuse.seeds import generator
+
+
+def random_flip(x, generator):
+    return flipped(x, fair_coins(len(x), generator))
 
 
 def test_each_sample_is_itself_or_its_mirror_image() -> None:
     x = torch.randn(200, 3, 4, 5, generator=torch.Generator().manual_seed(0))
-    flipped = random_flip(x, generator(0, "flip", 7))
-    same = (flipped == x).flatten(1).all(1)
-    mirrored = (flipped == x.flip(-1)).flatten(1).all(1)
+    made = random_flip(x, generator(0, "flip", 7))
+    same = (made == x).flatten(1).all(1)
+    mirrored = (made == x.flip(-1)).flatten(1).all(1)
     assert (same ^ mirrored).all()
     assert 60 < int(mirrored.sum()) < 140  # 5.6 standard deviations of a fair coin
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "memorisation": "whether samples are copies of training images: undiffuse memorisation runs/NAME --held-out DATA",
     "timesteps": "choose the times of a few steps for a run: undiffuse timesteps runs/NAME --evaluations 5,10",
     "info": "what a picture, a run or a checkpoint says of itself",
+    "bench": "how fast a run or a recipe is here, and what to change: undiffuse bench runs/NAME",
     "data": "look at a data set before training: counts, shapes, refused files, a contact sheet",
     "animate forward": "a picture dissolving into noise",
     "animate reverse": "pictures coming out of noise, as a run's model sees them",
@@ -58,7 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except UndiffuseError as error:
-        print(f"undiffuse: {error}", file=sys.stderr)
+        from undiffuse.distributed import speaks
+
+        if speaks(error):
+            print(f"undiffuse: {error}", file=sys.stderr, flush=True)
         return error.status
     except KeyboardInterrupt:
         print("\nundiffuse: stopped", file=sys.stderr)

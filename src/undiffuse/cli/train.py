@@ -3,6 +3,7 @@
   undiffuse train photos/ --size 64 --minutes 60
   undiffuse train digits --recipe digits --name demo
   undiffuse train --resume runs/demo
+  torchrun --nproc-per-node 4 -m undiffuse train photos/ --size 64    on four GPUs: the same batch, the same result
 
 What is not typed is the recipe's choice (see undiffuse recipes), which may depend on the data. Lists are typed with
 commas or spaces: --multipliers 1,2,2 or 1 2 2.
@@ -18,6 +19,7 @@ from typing import Any, get_type_hints
 from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.config import TrainConfig
+from undiffuse.distributed import may_restart, restarts
 from undiffuse.errors import UndiffuseError
 
 
@@ -46,9 +48,22 @@ def run(typed: Namespace) -> None:
     source = options.pop("DATA", None)
     if "resume" in options:
         options |= run_to_resume(options.pop("resume"), options)
+    elif goes_on(options):
+        options["resume"] = True
     elif source is None:
         raise UndiffuseError("This needs DATA to learn from, such as a folder of images: undiffuse train photos/")
     train(source, **options)
+
+
+def goes_on(options: dict[str, Any]) -> bool:
+    """Whether torchrun has started this again after a failure, and there is a checkpoint to go on from.
+
+    Raises:
+        UndiffuseError: it may start this again, and the run has no name by which it would be found.
+    """
+    if may_restart() and "name" not in options:
+        raise UndiffuseError("torchrun --max-restarts goes on with a run by its name: give it a --name")
+    return restarts() > 0 and any(Path(options.get("runs", "runs"), options["name"], "checkpoints").glob("step-*"))
 
 
 def run_to_resume(which: str, options: dict[str, Any]) -> dict[str, Any]:

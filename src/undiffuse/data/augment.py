@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
-def random_flip(
-    x: Float[Tensor, "batch channels *spatial"], generator: torch.Generator
-) -> Float[Tensor, "batch channels *spatial"]:
-    """Mirror each sample left to right (along its last axis) with probability 1/2.
+def fair_coins(count: int, generator: torch.Generator) -> Bool[Tensor, "count"]:
+    """Which of ``count`` samples are mirrored: each with probability 1/2, a pure function of the generator's state."""
+    return torch.randint(2, (count,), generator=generator).bool()
 
-    Ho et al. 2020, section B, use it for CIFAR-10; for text or digits it would teach mirrored ones. A pure function
-    of the generator's state: one fair bit is drawn for each sample, in the batch's order.
+
+def flipped(
+    x: Float[Tensor, "batch channels *spatial"], which: Bool[Tensor, "batch"]
+) -> Float[Tensor, "batch channels *spatial"]:
+    """x with some samples mirrored left to right (along their last axis).
+
+    Ho et al. 2020, section B, do so at random for CIFAR-10; for text or digits it would teach mirrored ones.
 
     Args:
         x: a batch, any dtype and device; it is not changed.
-        generator: a CPU generator.
+        which: the samples to mirror.
     """
-    flip = torch.randint(2, (x.shape[0],), generator=generator).bool().to(x.device)
-    return torch.where(flip.view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)
+    return torch.where(which.to(x.device).view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from undiffuse.checkpoint import clean_up, latest, save, set_aside
+from undiffuse.checkpoint import clean_up, latest, save, set_aside, step_of
 from undiffuse.checkpoint import load as load_checkpoint
-from undiffuse.config import TrainConfig
+from undiffuse.config import DataConfig, TrainConfig
 from undiffuse.config_file import override
+from undiffuse.data.dataset import Dataset
 from undiffuse.data.prepare import prepare
+from undiffuse.distributed import ALONE, Group, joined
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, build_model, load
 from undiffuse.recipes import get_recipe
@@ -21,6 +25,7 @@ from undiffuse.training.budget import Clock, fixed_total
 from undiffuse.training.check import check
 from undiffuse.training.console import Console
 from undiffuse.training.lock import exclusive
+from undiffuse.training.parallel import check_share
 from undiffuse.training.resume import reconcile
 from undiffuse.training.run import RunFolder, changed_environment, claim
 from undiffuse.training.session import carry_out, fit_minutes
@@ -56,22 +61,38 @@ def train(
         UndiffuseError: anything that the user can mend, in one sentence. After SIGTERM or Ctrl-C it is a
             `signals.StoppedError`, and the state is saved.
     """
-    started, console, runs = time.monotonic(), Console(quiet), Path(runs)
+    started, runs = time.monotonic(), Path(runs)
     override(TrainConfig(), **overrides)  # misspelt settings are found before any work is done
-    if resume:
-        folder = run_to_resume(runs, source, name)
-        given: dict[str, Any] = {"source": str(source)} if source is not None else {}
-        given |= {"recipe": recipe} if recipe is not None else {}
-        return resume_run(folder, console=console, **given, **overrides)
-    if source is None:
-        raise UndiffuseError("name the data to learn from: a folder, an archive, an array file, or 'digits'")
-    build = get_recipe(recipe or ("digits" if str(source) == "digits" else "small")).build
-    wanted = override(TrainConfig(), source=str(source), **overrides).data
-    dataset = prepare(wanted, progress=not quiet)
-    config = build(dataset.info)
-    flip = overrides.get("flip", config.data.flip)
-    config = override(replace(config, data=replace(wanted, flip=flip)), **overrides)
-    return start_run(config, dataset, new_folder(runs, source, name), console=console, started=started)
+    with joined() as group:
+        console = Console(quiet or not group.leads)
+        if resume:
+            given: dict[str, Any] = {"source": str(source)} if source is not None else {}
+            given |= {"recipe": recipe} if recipe is not None else {}
+            folder = Path(group.told(lambda: str(run_to_resume(runs, source, name))))
+            return resume_run(folder, console=console, group=group, **given, **overrides)
+        if source is None:
+            raise UndiffuseError("name the data to learn from: a folder, an archive, an array file, or 'digits'")
+        build = get_recipe(recipe or ("digits" if str(source) == "digits" else "small")).build
+        wanted = override(TrainConfig(), source=str(source), **overrides).data
+        dataset = prepare_together(wanted, console, group)
+        config = build(dataset.info)
+        flip = overrides.get("flip", config.data.flip)
+        config = override(replace(config, data=replace(wanted, flip=flip)), **overrides)
+        folder = Path(group.told(lambda: str(new_folder(runs, source, name))))
+        return start_run(config, dataset, folder, console=console, started=started, group=group)
+
+
+def prepare_together(config: DataConfig, console: Console, group: Group) -> Dataset:
+    """The prepared data, made by one process of those that share a disk and opened by all.
+
+    Raises:
+        UndiffuseError: they cannot be prepared, or a machine has other data under the same name.
+    """
+    with group.in_turn():
+        dataset = prepare(config, progress=not console.quiet)
+    if group.told(lambda: dataset.info.fingerprint) != dataset.info.fingerprint:
+        raise UndiffuseError(f"the contents of {config.source} are not those that rank 0 sees; copy the data anew")
+    return dataset
 
 
 def start_run(
@@ -82,6 +103,7 @@ def start_run(
     console: Console | None = None,
     started: float | None = None,
     clock: Clock = time.monotonic,
+    group: Group = ALONE,
 ) -> Model:
     """Train a new run in ``folder`` with these settings and return its model.
 
@@ -91,44 +113,68 @@ def start_run(
         folder: empty or not there.
         console: where to report; by default standard error.
         started: when a budget in minutes began, by ``clock``; now, by default.
+        group: the processes that train together, all of which call this.
 
     Raises:
         UndiffuseError: settings that cannot work, a folder in use, or anything that stops a training.
     """
     console, started = console or Console(), clock() if started is None else started
     check(config)
-    device = choose_device(config.loop.device)
-    run = claim(folder)
-    with exclusive(folder):
-        claim(folder)  # again, now that no one else can
+    check_share(config, group)
+    device = choose_device(config.loop.device, group)
+    run = RunFolder(folder)
+    if group.leads:
+        claim(folder)
+    with held(folder, group):
         try:
-            run.write_settings(config, dataset.info, device)
-            console.log_to(run.log)
+            if group.leads:
+                claim(folder)  # again, now that no one else can
+                run.write_settings(config, dataset.info, device, group.world)
+                console.log_to(run.log)
             console.say(f"run: {folder}")
             model = build_model(config, dataset.info).to(device)
-            learner = make_learner(model)
-            task = make_task(model, dataset, total=fixed_total(config.loop) or 1)
+            learner = make_learner(model, group)
+            task = make_task(model, dataset, total=fixed_total(config.loop) or 1, group=group)
             if config.loop.minutes is not None:
                 total = fit_minutes(run, model, learner, task, started, console, clock)
                 task = replace(task, total=total)
-            clean_up(run.checkpoints)
-            save(capture(learner, model, task.total), run.checkpoints)
+            first = capture(learner, model, task.total)
+            if group.leads:
+                clean_up(run.checkpoints)
+                save(first, run.checkpoints)
         except BaseException:
-            _empty(folder)  # a run that never began leaves its name free
+            if group.leads:
+                _empty(folder)  # a run that never began leaves its name free
             raise
         carry_out(run, model, learner, task, (), console)
-        return _finished(run, console)
+        return _finished(run, console, group)
 
 
-def resume_run(folder: Path, *, dataset: Data | None = None, console: Console | None = None, **given: Any) -> Model:
+@contextmanager
+def held(folder: Path, group: Group) -> Iterator[None]:
+    """The run's lock, which rank 0 holds for all."""
+    with exclusive(folder) if group.leads else nullcontext():
+        yield
+
+
+def resume_run(
+    folder: Path,
+    *,
+    dataset: Data | None = None,
+    console: Console | None = None,
+    group: Group = ALONE,
+    **given: Any,
+) -> Model:
     """Go on with the run in ``folder`` from its newest whole checkpoint, and return its model.
 
-    The result is that of the uninterrupted run, bit for bit, on the same machine and versions.
+    The result is that of the uninterrupted run, bit for bit, on the same machine, versions and number of processes;
+    with another number of processes it is that up to the rounding of sums.
 
     Args:
         folder: of a run.
         dataset: the prepared data; by default they are prepared again as the run's settings say.
         console: where to report; by default standard error.
+        group: the processes that train together, all of which call this.
         given: settings by flat name; see `resume.reconcile` for what may differ from the run's.
 
     Raises:
@@ -138,38 +184,46 @@ def resume_run(folder: Path, *, dataset: Data | None = None, console: Console | 
     run = RunFolder(folder)
     if not run.checkpoints.is_dir():
         raise UndiffuseError(f"{folder} holds no checkpoint, so there is nothing to resume; start one without --resume")
-    with exclusive(folder):
-        console.log_to(run.log)
-        clean_up(run.checkpoints)
-        path, torn = latest(run.checkpoints)
-        for sentence in torn:
-            console.say(f"warning: {sentence}; it is set aside, and an earlier one is used")
-        if path is None:
-            raise UndiffuseError(f"{folder} holds no whole checkpoint, so there is nothing to resume")
+    with held(folder, group):
+        path = Path(group.told(lambda: str(_newest(run, console))))
         checkpoint = load_checkpoint(path)
         state = checkpoint.state
-        set_aside(run.checkpoints, state.step)
         config, total = reconcile(checkpoint.config, state, given)
-        dataset = dataset or prepare(config.data, progress=not console.quiet)
+        check_share(config, group)
+        dataset = dataset or prepare_together(config.data, console, group)
         if dataset.info.fingerprint != checkpoint.info.fingerprint:
             raise UndiffuseError(
                 f"the data in {config.data.source} are not those that the run learned from (their contents differ); "
                 "bring them back, or start a run under another --name"
             )
-        device = choose_device(config.loop.device)
-        for change in changed_environment(run, device):
+        device = choose_device(config.loop.device, group)
+        for change in changed_environment(run, device, group.world):
             console.say(f"warning: {change} since the run began, so the last bits may differ")
         console.say(f"run: {folder}, going on from step {state.step:,} of {total:,}")
         model = build_model(config, checkpoint.info).to(device)
-        learner = make_learner(model)
+        learner = make_learner(model, group)
         restore(learner, checkpoint, path)
-        if config != checkpoint.config:
-            run.write_settings(config, checkpoint.info, device)
-        carry_out(run, model, learner, make_task(model, dataset, total), state.window, console)
-        return _finished(run, console)
+        if config != checkpoint.config and group.leads:
+            run.write_settings(config, checkpoint.info, device, group.world)
+        carry_out(run, model, learner, make_task(model, dataset, total, group), state.window, console)
+        return _finished(run, console, group)
 
 
-def _finished(run: RunFolder, console: Console) -> Model:
+def _newest(run: RunFolder, console: Console) -> Path:
+    """The newest whole checkpoint, what is torn being swept aside."""
+    console.log_to(run.log)
+    clean_up(run.checkpoints)
+    path, torn = latest(run.checkpoints)
+    for sentence in torn:
+        console.say(f"warning: {sentence}; it is set aside, and an earlier one is used")
+    if path is None:
+        raise UndiffuseError(f"{run.path} holds no whole checkpoint, so there is nothing to resume")
+    set_aside(run.checkpoints, step_of(path))
+    return path
+
+
+def _finished(run: RunFolder, console: Console, group: Group) -> Model:
+    group.barrier()  # until rank 0 has saved
     console.say(f"run: {run.path}; draw from it with: undiffuse sample {run.path}")
     return load(run.path)
 

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+TOO_LARGE = "the norm of the gradient, too large for its number format"
+"""Where nothing else was found."""
+
 
 def first_non_finite(network: nn.Module, run: Callable[[], Tensor]) -> str:
     """Repeat a step under hooks, and name the first thing in it that is not finite.
@@ -50,7 +53,7 @@ def first_non_finite(network: nn.Module, run: Callable[[], Tensor]) -> str:
     for name, parameter in reversed(list(network.named_parameters())):
         if parameter.grad is not None and not _finite(parameter.grad):
             return f"the gradient of parameter '{name}'"
-    return "the norm of the gradient, too large for its number format"
+    return TOO_LARGE
 
 
 def _finite(value: object) -> bool:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.config import EMAConfig
+from undiffuse.training.parallel import placed, whole
 
 
 def ema_rate(rate: float, step: int, warmup: bool) -> float:
@@ -42,21 +43,31 @@ class EMA:
             rate: [parameter.detach().to(torch.float32, copy=True) for parameter in network.parameters()]
             for rate in config.ema
         }
+        self._collected: dict[float, dict[str, Tensor]] = {}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move every average towards the network's present parameters; ``step`` counts the steps before this one."""
+        self._collected.clear()
         parameters = [parameter.detach().float() for parameter in self._network.parameters()]
         for rate, average in self.averages.items():
             torch._foreach_lerp_(average, parameters, 1 - ema_rate(rate, step, self._warmup))
 
+    def collect(self, rate: float) -> None:
+        """Put sharded averages together: all processes must, so that one of them can ask for `state_dict` then."""
+        self._collected[rate] = self.state_dict(rate)
+
     def state_dict(self, rate: float) -> dict[str, Tensor]:
         """The network's state dict with the averages of ``rate`` in place of the parameters; buffers as they are."""
+        if rate in self._collected:
+            return self._collected[rate]
         names = [name for name, _ in self._network.named_parameters()]
-        return {**self._network.state_dict(), **dict(zip(names, self.averages[rate], strict=True))}
+        tensors = {**self._network.state_dict(), **dict(zip(names, self.averages[rate], strict=True))}
+        return {name: whole(tensor) for name, tensor in tensors.items()}
 
     @torch.no_grad()
     def load_state_dict(self, rate: float, tensors: dict[str, Tensor]) -> None:
         """Set the averages of ``rate`` from what `state_dict` gave."""
+        self._collected.clear()
         for (name, _), average in zip(self._network.named_parameters(), self.averages[rate], strict=True):
-            average.copy_(tensors[name])
+            average.copy_(placed(tensors[name], average))

@@ -10,6 +10,8 @@ No printing and no files in here. Notable choices:
 * The parts of an accumulated batch get slices of the noise and times of the whole batch, and the sum of their losses is
   divided by the whole batch: the gradient is the undivided one, up to float rounding (dropout masks aside).
 * A loss or gradient that is not finite never reaches the weights, the optimiser's means or the averages.
+* Among many processes each learns from its `parallel.Share` of the batch. All numbers that are yielded are of the whole
+  batch and equal in every process, so that all take or skip a step together.
 * There is one wait for the device in a step, when its losses and its gradient norm are read. It is what decides
   whether the step may be taken, and it makes every yielded number an ordinary one. The next batch is made
   before that wait, while the device is still at work, so loading costs nothing as long as it is the faster of the two.
@@ -33,9 +35,10 @@ from undiffuse.denoiser import Denoiser
 from undiffuse.errors import UndiffuseError
 from undiffuse.objectives import Loss, TimeLaw, draw_noise
 from undiffuse.seeds import generator, stream_seed
-from undiffuse.training.diagnose import first_non_finite
+from undiffuse.training.diagnose import TOO_LARGE, first_non_finite
 from undiffuse.training.ema import EMA
 from undiffuse.training.optimizer import clip_gradient, learning_rate, set_learning_rate
+from undiffuse.training.parallel import Share
 
 PATIENCE = 10
 """Steps in a row that may be skipped; one more stops the training."""
@@ -73,7 +76,7 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from: data and noise of (batch, ...)."""
+    """What one step learns from: data and noise of (batch, ...), or this process's share of them."""
 
     x0: Tensor
     eps: Tensor
@@ -104,8 +107,10 @@ class Task:
         denoiser: around the learner's network, perhaps compiled.
         eager: around the learner's network itself; hooks see into this one when a tensor that is not finite is sought.
         objective: what is minimised.
-        images: ``step -> x0`` in model space, float32 of (batch, channels, *spatial): a pure function.
+        images: ``step -> x0`` in model space, float32 of (mine, channels, *spatial): a pure function.
+        whole_images: the same of the whole batch, for whoever wants to look at data.
         device: where the network is.
+        share: which samples of a batch are this process's.
         bfloat16: run the network's forward pass under bfloat16 autocast.
     """
 
@@ -115,15 +120,18 @@ class Task:
     eager: Denoiser
     objective: Loss
     images: Callable[[int], Tensor]
+    whole_images: Callable[[int], Tensor]
     device: torch.device
+    share: Share
     bfloat16: bool = False
 
     def batch(self, step: int) -> Batch:
         """The batch of a step: data and noise. The streams are CPU ones, so they are the same for any device."""
         seed = self.config.loop.seed
         x0 = self.images(step)
-        eps = draw_noise(tuple(x0.shape), generator(seed, "noise", step), self.config.objective.offset_noise)
-        return Batch(self._place(x0), self._place(eps))
+        shape = (self.share.batch, *x0.shape[1:])
+        eps = draw_noise(shape, generator(seed, "noise", step), self.config.objective.offset_noise)
+        return Batch(self._place(x0), self._place(self.share.mine(eps)))
 
     def _place(self, x: Tensor) -> Tensor:
         formats = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -152,7 +160,8 @@ def training(task: Task, learner: Learner) -> Iterator[StepResult]:
         step = learner.step
         rate = learning_rate(task.config.optimizer, step, task.total)
         # A law that learns wants the losses of the step before, so the times are drawn here, not with the batch.
-        t = learner.time_law.draw(task.denoiser.schedule, len(batch.x0), generator(task.config.loop.seed, "time", step))
+        times = generator(task.config.loop.seed, "time", step)
+        t = learner.time_law.draw(task.denoiser.schedule, task.share.batch, times)
         weight = learner.time_law.weight(t)
         per_sample = forward_backward(task, learner.network, batch, t, weight, step)
         norm = clip_gradient(learner.network.parameters(), task.config.optimizer.clip)
@@ -161,7 +170,7 @@ def training(task: Task, learner: Learner) -> Iterator[StepResult]:
         following = task.batch(step + 1) if step + 1 < task.total else batch
         loading = time.perf_counter() - before
 
-        numbers = torch.cat([per_sample, norm.float().reshape(1)]).cpu()  # the wait for the device
+        numbers = task.share.merge(per_sample, norm)  # the wait for the device
         losses, grad_norm = numbers[:-1], numbers[-1].item()
         loss = (weight * losses).mean().item()
         skipped = not (math.isfinite(loss) and math.isfinite(grad_norm))
@@ -192,7 +201,7 @@ def training(task: Task, learner: Learner) -> Iterator[StepResult]:
         if learner.skipped_in_a_row >= PATIENCE:
             eager = replace(task, denoiser=task.eager)
             again = partial(forward_backward, eager, learner.network, batch, t, weight, step)
-            where = first_non_finite(learner.network, again)
+            where = task.share.first_found(first_non_finite(learner.network, again), TOO_LARGE)
             raise NonFiniteError(
                 f"step {learner.step} was the {PATIENCE}th in a row whose loss or gradient was not finite; "
                 f"the first tensor that was not: {where}"
@@ -201,22 +210,30 @@ def training(task: Task, learner: Learner) -> Iterator[StepResult]:
 
 
 def forward_backward(task: Task, network: nn.Module, batch: Batch, t: Tensor, weight: Tensor, step: int) -> Tensor:
-    """The losses of a batch, shape (batch,), on the device; their weighted mean's gradient is left in the parameters.
+    """The losses of a batch on the device; their weighted mean's gradient is left in the parameters.
 
     gradient = 1 / B sum_i weight_i grad loss_i,    summed part by part where the batch is split
+
+    Args:
+        batch: this process's samples.
+        t, weight: of the whole batch, shape (B,).
+
+    Returns:
+        Shape (mine,).
     """
     network.zero_grad(set_to_none=True)
-    parts = task.config.optimizer.accumulate
-    losses = []
-    weight = weight.float().to(task.device)
+    share, losses = task.share, []
+    whole = len(t)
+    t, weight = share.mine(t), share.mine(weight.float()).to(task.device)
     # nn.Dropout draws from torch's global stream and takes no generator. It gets a stream that is a function of
     # (seed, step, part), and the caller's stream is put back afterwards.
     with torch.random.fork_rng(devices=[task.device] if task.device.type == "cuda" else []):
-        pieces = zip(*(a.tensor_split(parts) for a in (batch.x0, t, batch.eps, weight)), strict=True)
+        pieces = zip(*(a.split(share.sizes) for a in (batch.x0, t, batch.eps, weight)), strict=True)
         for part, (x0, times, eps, w) in enumerate(pieces):
             torch.manual_seed(stream_seed(task.config.loop.seed, "dropout", step, part))
-            with task.autocast():
-                loss = task.objective(task.denoiser, x0, times, eps)
-            ((w * loss).sum() / len(batch.x0)).backward()
+            with share.part(part):
+                with task.autocast():
+                    loss = task.objective(task.denoiser, x0, times, eps)
+                ((w * loss).sum() / whole).backward()
             losses.append(loss.detach())
     return torch.cat(losses)

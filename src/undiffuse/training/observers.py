@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from undiffuse.checkpoint import Checkpoint, save
+from undiffuse.checkpoint import Checkpoint, place_of, save
 from undiffuse.training.console import Console
+from undiffuse.training.ema import EMA
 from undiffuse.training.loop import StepResult
 from undiffuse.training.signals import Interrupts
 
@@ -26,6 +27,7 @@ class CheckpointWriter:
         every, total, keep: when, and how many stay.
         capture: gives the training as it is now.
         before: called before a save; what it makes durable is older than the checkpoint.
+        writes: whether this process writes; the others help to put sharded tensors together.
     """
 
     def __init__(
@@ -37,9 +39,11 @@ class CheckpointWriter:
         capture: Callable[[], Checkpoint],
         before: Callable[[], None],
         interrupts: Interrupts,
+        writes: bool = True,
     ) -> None:
         self._parent, self._every, self._total, self._keep = parent, every, total, keep
         self._capture, self._before, self._interrupts = capture, before, interrupts
+        self._writes = writes
         self.last: Path | None = None
 
     def __call__(self, result: StepResult) -> None:
@@ -49,9 +53,33 @@ class CheckpointWriter:
 
     def save(self) -> Path:
         """Save now."""
-        self._before()
-        self.last = save(self._capture(), self._parent, self._keep)
+        if self._writes:
+            self._before()
+        checkpoint = self._capture()
+        self.last = place_of(checkpoint.state, self._parent)
+        if self._writes:
+            save(checkpoint, self._parent, self._keep)
         return self.last
+
+
+class Collector:
+    """Puts sharded averages together, in all processes, before rank 0 draws the grid of a step from them.
+
+    Args:
+        ema: the averages.
+        every, total: when grids are drawn; 0 for never.
+    """
+
+    def __init__(self, ema: EMA, every: int, total: int) -> None:
+        self._ema, self._every, self._total = ema, every, total
+
+    def __call__(self, result: StepResult) -> None:
+        self.collect_if_due(result.step)
+
+    def collect_if_due(self, step: int) -> None:
+        """Collect if a grid of ``step`` is drawn."""
+        if self._every and step and (step % self._every == 0 or step == self._total):
+            self._ema.collect(next(iter(self._ema.averages)))
 
 
 class LoaderWatch:

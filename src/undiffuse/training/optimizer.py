@@ -11,6 +11,7 @@ from torch.optim import Adam, AdamW, Optimizer
 
 from undiffuse.config import OptimizerConfig
 from undiffuse.training.muon import MOMENTUM, Muon, split
+from undiffuse.training.parallel import placed, whole
 
 FUSED_DEVICES = ("cpu", "cuda", "mps")
 """Devices with a fused Adam: one pass over all tensors. On a CPU it takes a third of the time of the foreach form."""
@@ -64,13 +65,13 @@ def clip_gradient(parameters: Iterable[nn.Parameter], clip: float | None) -> Ten
     The norm stays on the device: whoever needs it as a number decides when to wait for it. It is not finite exactly
     when some gradient, or the sum of the squares, is not.
     """
-    return torch.nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip, foreach=True)
+    return whole(torch.nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip, foreach=True))
 
 
 def optimizer_tensors(optimizer: Optimizer, network: nn.Module) -> dict[str, Tensor]:
     """The optimiser's state as ``{"exp_avg/PARAMETER": tensor, ...}``; empty before the first step."""
     return {
-        f"{key}/{name}": value
+        f"{key}/{name}": whole(value)
         for name, parameter in network.named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
@@ -94,7 +95,7 @@ def load_optimizer_tensors(optimizer: Optimizer, network: nn.Module, tensors: di
             optimizer.state[parameter] = {
                 key: value.to(parameter.device, copy=True)
                 if key == "step"
-                else torch.empty_like(parameter).copy_(value)
+                else torch.empty_like(parameter).copy_(placed(value, parameter))
                 for key, value in found.items()
             }
 

@@ -71,11 +71,11 @@ class RunFolder:
         """The grid of samples drawn after ``step`` steps."""
         return self.path / "samples" / f"step-{step:08d}.png"
 
-    def write_settings(self, config: TrainConfig, info: DataInfo, device: torch.device) -> None:
+    def write_settings(self, config: TrainConfig, info: DataInfo, device: torch.device, processes: int = 1) -> None:
         """Write config.yaml, data.json and env.json."""
         replace_file(self.config, to_yaml(config))
         replace_file(self.data, json.dumps(info.to_json(), indent=2) + "\n")
-        replace_file(self.environment, json.dumps(environment(device), indent=2) + "\n")
+        replace_file(self.environment, json.dumps(environment(device, processes), indent=2) + "\n")
 
 
 def claim(path: Path) -> RunFolder:
@@ -96,7 +96,7 @@ def claim(path: Path) -> RunFolder:
     return RunFolder(path)
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device, processes: int = 1) -> dict[str, Any]:
     """Versions and hardware: on another machine a resumed training's last bits may differ."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
@@ -109,19 +109,20 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device_name": name,
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": processes,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
 
-def changed_environment(run: RunFolder, device: torch.device) -> list[str]:
+def changed_environment(run: RunFolder, device: torch.device, processes: int = 1) -> list[str]:
     """What of the environment that decides the last bits is not as it was when the run began."""
     try:
         before = json.loads(run.environment.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    now = environment(device)
+    now = environment(device, processes)
     return [
         f"{key} {before[key]} -> {now[key]}"
-        for key in ("torch", "device", "device_name", "threads")
+        for key in ("torch", "device", "device_name", "threads", "processes")
         if key in before and before[key] != now[key]
     ]

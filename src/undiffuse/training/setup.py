@@ -12,10 +12,11 @@ from torch import Tensor
 
 from undiffuse.checkpoint import Checkpoint, State, check_tensors, ema_file
 from undiffuse.config import TrainConfig
-from undiffuse.data.augment import random_flip
+from undiffuse.data.augment import fair_coins, flipped
 from undiffuse.data.info import DataInfo
 from undiffuse.data.order import batch_indices
 from undiffuse.data.values import encode
+from undiffuse.distributed import ALONE, Group
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
 from undiffuse.objectives import make_objective, make_time_law
@@ -28,6 +29,7 @@ from undiffuse.training.optimizer import (
     make_optimizer,
     optimizer_tensors,
 )
+from undiffuse.training.parallel import Share, placed, shard, whole
 
 TIME_LAW = "time-law/"
 """Before the names of what the law of t has learned, beside the optimiser's tensors."""
@@ -45,14 +47,19 @@ class Data(Protocol):
         ...
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, group: Group = ALONE) -> torch.device:
     """The device that a setting names; 'auto' is CUDA, else MPS, else the CPU.
+
+    Args:
+        group: each of several processes on a machine takes a CUDA device of its own.
 
     Raises:
         UndiffuseError: no such device here.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda" and not group.alone:
+        name = f"cuda:{group.local_rank}"
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -71,21 +78,25 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
     return precision == "bfloat16"
 
 
-def image_batches(data: Data, config: TrainConfig) -> Callable[[int], Tensor]:
-    """``step -> x0`` in model space: the order and the flips are functions of (seed, step)."""
+def image_batches(data: Data, config: TrainConfig, share: Share) -> Callable[[int], Tensor]:
+    """``step -> x0`` in model space, of this process's share: the order and the flips are functions of (seed, step)."""
     info, loop = data.info, config.loop
 
     def images(step: int) -> Tensor:
-        x0 = encode(data.images[batch_indices(info.count, loop.batch, step, loop.seed)], info)
-        return random_flip(x0, generator(loop.seed, "flip", step)) if config.data.flip else x0
+        x0 = encode(data.images[share.mine(batch_indices(info.count, loop.batch, step, loop.seed))], info)
+        if not config.data.flip:
+            return x0
+        return flipped(x0, share.mine(fair_coins(loop.batch, generator(loop.seed, "flip", step))))
 
     return images
 
 
-def make_learner(model: Model) -> Learner:
-    """A learner at step 0 around the model's network, on the network's device."""
+def make_learner(model: Model, group: Group = ALONE) -> Learner:
+    """A learner at step 0 around the model's network, on the network's device; with 'fsdp' it cuts the network up."""
     config = model.config
     model.network.train()
+    if config.loop.parallel == "fsdp" and not group.alone:
+        shard(model.network, group, model.device)
     return Learner(
         model.network,
         make_optimizer(config.optimizer, model.network),
@@ -94,39 +105,51 @@ def make_learner(model: Model) -> Learner:
     )
 
 
-def make_task(model: Model, data: Data, total: int) -> Task:
+def make_task(model: Model, data: Data, total: int, group: Group = ALONE) -> Task:
     """What the steps of this training are made of."""
     config, denoiser = model.config, model.denoiser
+    share = Share(config.loop.batch, config.optimizer.accumulate, group)
     compiled = model.denoiser
+    compiled.network = share.connect(model.network, config.loop.parallel)
     if config.loop.compile:
-        compiled.network = torch.compile(model.network)  # type: ignore[assignment]
+        compiled.network = torch.compile(compiled.network)  # type: ignore[assignment]
     return Task(
         config=config,
         total=total,
         denoiser=compiled,
         eager=denoiser,
         objective=make_objective(config.objective, config.diffusion, model.info.levels),
-        images=image_batches(data, config),
+        images=image_batches(data, config, share),
+        whole_images=image_batches(data, config, Share(config.loop.batch)),
         device=model.device,
+        share=share,
         bfloat16=uses_bfloat16(config.loop.precision, model.device),
     )
 
 
+def state_of(learner: Learner, total: int, window: tuple[float, ...] = ()) -> State:
+    """Where the training stands now."""
+    return State(
+        step=learner.step,
+        total=total,
+        images=learner.images,
+        seconds=round(learner.seconds, 3),
+        skipped=learner.skipped,
+        skipped_in_a_row=learner.skipped_in_a_row,
+        window=window,
+    )
+
+
 def capture(learner: Learner, model: Model, total: int, window: tuple[float, ...] = ()) -> Checkpoint:
-    """The training as it is now. The tensors are the live ones: save them before the next step."""
+    """The training as it is now. The tensors are the live ones: save them before the next step.
+
+    Where tensors are sharded, this puts them together, in which all processes must take part.
+    """
     return Checkpoint(
         config=model.config,
         info=model.info,
-        state=State(
-            step=learner.step,
-            total=total,
-            images=learner.images,
-            seconds=round(learner.seconds, 3),
-            skipped=learner.skipped,
-            skipped_in_a_row=learner.skipped_in_a_row,
-            window=window,
-        ),
-        weights=learner.network.state_dict(),
+        state=state_of(learner, total, window),
+        weights={name: whole(tensor) for name, tensor in learner.network.state_dict().items()},
         averages={rate: learner.ema.state_dict(rate) for rate in learner.ema.averages},
         optimizer={
             **optimizer_tensors(learner.optimizer, learner.network),
@@ -144,7 +167,7 @@ def restore(learner: Learner, checkpoint: Checkpoint, where: Path) -> None:
     network, state = learner.network, checkpoint.state
     expected = network.state_dict()
     check_tensors(checkpoint.weights, expected, str(where / "model.safetensors"))
-    network.load_state_dict(checkpoint.weights)
+    network.load_state_dict({name: placed(checkpoint.weights[name], like) for name, like in expected.items()})
     for rate, tensors in checkpoint.averages.items():
         check_tensors(tensors, expected, str(where / ema_file(rate)))
         learner.ema.load_state_dict(rate, tensors)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from undiffuse.distributed import ALONE, Group
 from undiffuse.errors import UndiffuseError
 
 
@@ -30,12 +31,17 @@ class _AbandonedError(Exception):
 class Interrupts:
     """What was asked of the process while `listening`.
 
+    Args:
+        group: processes that stop together: what one of them was asked, all obey at the next `agree`.
+
     Attributes:
         requested: the signal that asked to stop, or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, group: Group = ALONE) -> None:
         self.requested: int | None = None
+        self._group = group
+        self._noted: int | None = None
         self._attempting = False
 
     @contextmanager
@@ -55,9 +61,15 @@ class Interrupts:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 
+    def agree(self) -> None:
+        """Learn what was asked of any process; all must call this at the same time, after every step."""
+        self.requested = self._group.largest(self._noted or 0) or None
+
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        if self.requested is None:
-            self.requested = signum
+        if self._noted is None:
+            self._noted = signum
+            if self._group.alone:
+                self.requested = signum
             if self._attempting:
                 raise _AbandonedError
         elif signum == signal.SIGINT:
@@ -69,7 +81,7 @@ class Interrupts:
         Returns:
             Whether it was finished.
         """
-        if self.requested is not None:
+        if self._noted is not None or self.requested is not None:
             return False
         try:
             self._attempting = True
