@@ -89,6 +89,18 @@ def quarter_plot(story: Story) -> str:
     return line_plot(series, Axis("step"), Axis("loss", log=True), "By t")
 
 
+def proxy_plot(story: Story) -> str:
+    """Proxy distance of the grids over steps, and what data themselves have; '' where a run has none."""
+    lines = story.proxies
+    if not lines:
+        return ""
+    steps = [line["step"] for line in lines]
+    series = [Series("samples", steps, [line["proxy"]["distance"] for line in lines])]
+    if lines[-1]["proxy"]["floor"] is not None:
+        series.append(Series("data (floor)", steps, [line["proxy"]["floor"] for line in lines]))
+    return line_plot(series, Axis("step"), Axis("distance", log=True), "Proxy distance of samples from the data")
+
+
 def training_plots(story: Story) -> list[str]:
     """Learning rate and gradient norm over steps."""
     steps = [line["step"] for line in story.metrics]

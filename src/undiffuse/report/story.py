@@ -48,6 +48,11 @@ class Story:
     def _lines(self, keep: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
         return read_metrics(self.folder.metrics, keep) if self.folder.metrics.exists() else []
 
+    @cached_property
+    def proxies(self) -> list[dict[str, Any]]:
+        """Lines of metrics.jsonl about the grids' distance from the data."""
+        return self._lines(lambda line: "proxy" in line)
+
     @property
     def losses(self) -> list[float]:
         return [line["loss"] for line in self.metrics]

@@ -14,6 +14,7 @@ from undiffuse.report.figures import (
     final_grid,
     forward_columns,
     loss_plot,
+    proxy_plot,
     quarter_plot,
     reverse_columns,
     schedule_plot,
@@ -114,7 +115,14 @@ def _curves(story: Story) -> str:
         "Training losses compare runs of equal settings and say little of how samples look. By t: the loss in each "
         "quarter of the times, from little noise to much."
     )
-    return section("Curves", text, plots([loss_plot(story), quarter_plot(story), *training_plots(story)]))
+    drawn = [loss_plot(story), quarter_plot(story)]
+    if proxy := proxy_plot(story):
+        text += (
+            " The proxy distance is between the grids' samples and the data in the features of a small random network: "
+            "it follows how samples get better, down to the floor that data themselves have."
+        )
+        drawn.append(proxy)
+    return section("Curves", text, plots([*drawn, *training_plots(story)]))
 
 
 def _schedule(story: Story) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from undiffuse.samples import Samples
 from undiffuse.training.console import Console
 from undiffuse.training.loop import Learner, StepResult
 from undiffuse.training.metrics import MetricsFile
+from undiffuse.training.proxy import Images, Proxy
 from undiffuse.training.run import RunFolder
 from undiffuse.training.signals import Interrupts
 
@@ -36,8 +39,9 @@ def preview_settings(config: TrainConfig) -> SampleConfig:
 class Previews:
     """Observer that draws the grid every ``sample_every`` steps and at the end, with the first average of the weights.
 
-    The noise is that of the run's seed, the same each time, so the grids show the same pictures getting better. Drawing
-    takes nothing from the training's random streams.
+    The noise is that of the run's seed, the same each time, so the grids show the same pictures getting better. Each
+    grid's line in metrics.jsonl holds its statistics and its `Proxy` distance from the data. Drawing takes nothing from
+    the training's random streams.
     """
 
     def __init__(
@@ -49,7 +53,9 @@ class Previews:
         metrics: MetricsFile,
         console: Console,
         interrupts: Interrupts,
+        images: Images,
     ) -> None:
+        self._images = images
         self._run, self._learner, self._total = run, learner, total
         self._metrics, self._console, self._interrupts = metrics, console, interrupts
         self._every, self._count = model.config.loop.sample_every, model.config.loop.sample_count
@@ -75,14 +81,24 @@ class Previews:
         except UndiffuseError as error:
             self._console.say(f"no samples at step {step}: {error}")
             return
+        mean, std = statistics(samples)
+        line: dict[str, Any] = {"step": step, "samples": {"mean": mean, "std": std}}
+        line["data"] = data_statistics(samples.info)
+        if self._proxy is not None:
+            distance, floor = self._proxy(encode(samples.array, samples.info)), self._proxy.floor
+            line["proxy"] = {"distance": distance, "floor": floor}
+            beside = "" if floor is None else f", where data have {floor:.4f}"
+            self._console.say(f"step {step}: the samples' proxy distance from the data is {distance:.4f}{beside}")
         images = [to_image(array, samples.info) for array in samples.array]
         write_png(self._run.sample(step), grid(images), overwrite=True)
-        mean, std = statistics(samples)
-        self._metrics.write(
-            {"step": step, "samples": {"mean": mean, "std": std}, "data": data_statistics(samples.info)}
-        )
+        self._metrics.write(line)
         if 2 * step >= self._total and (warning := drift(mean, samples.info)):
             self._console.say(f"step {step}: {warning}")
+
+    @cached_property
+    def _proxy(self) -> Proxy | None:
+        """Made at the first grid: a training without grids pays nothing for it."""
+        return Proxy.of(self._images, self._model.info.count, self._model.config.loop.batch, self._count)
 
     def catch_up(self, step: int) -> None:
         """Draw the grid of the step that a training goes on from, if a signal had broken it off."""
