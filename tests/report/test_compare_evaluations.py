@@ -78,8 +78,8 @@ def test_equal_n_reference_and_extractor_make_one_table(tmp_path: Path) -> None:
     apart, tables = quality_tables(lineup(tmp_path, a=quality(frechet(40)), b=quality(frechet(60))))
     assert apart == ""
     (table,) = tables
-    assert table.matrix.head == ("", "floor", "a", "b")
-    assert table.matrix.rows[-1] == ("FD ↓", "8", "40", "60")
+    assert table.matrix.head == ("", "a", "b", "floor")
+    assert table.matrix.rows[-1] == ("FD ↓", "40", "60", "8")
     assert "N = 500, against photos (e3e3e3e3), by network (abababab)" in table.title
 
 
@@ -101,7 +101,7 @@ def test_equal_n_reference_and_extractor_make_one_table(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_compared_stands_in_tables_of_its_own(tmp_path: Path, other: Quality, why: str) -> None:
     apart, tables = quality_tables(lineup(tmp_path, a=quality(frechet(40)), b=other))
-    assert [table.matrix.head[2:] for table in tables] == [("a",), ("b",)]
+    assert [table.matrix.head[1:-1] for table in tables] == [("a",), ("b",)]
     assert not any(table.matrix.best for table in tables)
     assert why in apart
 
@@ -109,7 +109,7 @@ def test_what_cannot_be_compared_stands_in_tables_of_its_own(tmp_path: Path, oth
 def test_the_best_is_marked_beyond_its_error_only(tmp_path: Path) -> None:
     far = quality(kernel(0.10, 0.01)), quality(kernel(0.15, 0.01))
     near = quality(kernel(0.10, 0.01)), quality(kernel(0.12, 0.01))
-    for name, (one, other), marked in (("far", far, {(4, 2)}), ("near", near, set())):
+    for name, (one, other), marked in (("far", far, {(4, 1)}), ("near", near, set())):
         _, (table,) = quality_tables(lineup(tmp_path / name, a=one, b=other))
         assert table.matrix.rows[4][0] == "KD ↓"
         assert table.matrix.best == marked
@@ -148,7 +148,7 @@ def test_bits_have_a_table_of_their_own_and_are_no_reason_to_keep_figures_apart(
     apart, tables = quality_tables(lineup(tmp_path / "same", a=with_bits(3.0), b=with_bits(4.0)))
     assert apart == ""
     assert [row[0] for row in tables[1].matrix.rows] == ["step", "weights", "bits/dim ↓"]
-    assert tables[1].matrix.best == {(2, 2)}
+    assert tables[1].matrix.best == {(2, 1)}
     assert "held-out" in tables[1].title
     _, tables = quality_tables(lineup(tmp_path / "other", a=with_bits(3.0), b=with_bits(4.0, "77" * 32)))
     assert len(tables) == 3
@@ -157,13 +157,14 @@ def test_bits_have_a_table_of_their_own_and_are_no_reason_to_keep_figures_apart(
 def test_two_evaluations_of_a_run_are_two_columns(tmp_path: Path) -> None:
     found = lineup(tmp_path, a=[quality(frechet(40)), quality(frechet(41))], b=quality(frechet(60)))
     _, (table,) = quality_tables(found)
-    assert table.matrix.head[2:] == ("a (0)", "a (1)", "b")
+    assert table.matrix.head[1:-1] == ("a (0)", "a (1)", "b")
 
 
-def test_a_warning_stands_once_with_the_runs_that_it_is_for(tmp_path: Path) -> None:
+def test_a_warning_stands_once_with_the_metrics_and_runs_that_it_is_for(tmp_path: Path) -> None:
     for_all, for_one = frechet(40, warning="biased"), frechet(9, warning="biased; cannot be told from real images")
-    _, (table,) = quality_tables(lineup(tmp_path, a=quality(for_all), b=quality(for_one)))
-    assert table.notes == ("FD: biased.", "FD of b: cannot be told from real images.")
+    also = Figure("recall", "recall", "network", 0.5, None, "higher", 500, 1000, warning="biased")
+    _, (table,) = quality_tables(lineup(tmp_path, a=quality(for_all, also), b=quality(for_one)))
+    assert table.notes == ("FD and recall: biased.", "FD of b: cannot be told from real images.")
 
 
 def test_the_command_of_an_evaluation_says_what_differs_from_the_defaults(tmp_path: Path) -> None:
@@ -194,10 +195,10 @@ def test_what_evaluate_writes_is_what_is_read(tmp_path: Path, monkeypatch: pytes
     model.provenance = {"step": 7, "weights": "0.999"}
     found = evaluate(Generated(model, SampleConfig(steps=3), 12), Reference(dataset), [Pixels()])
     _, (table,) = quality_tables(lineup(tmp_path, a=found, b=found))
-    assert table.matrix.rows[0] == ("step", "", "7", "7")
-    assert table.matrix.rows[2] == ("sampler", "", *2 * ("dpm++2m-sde, 3 evaluations",))
+    assert table.matrix.rows[0] == ("step", "7", "7", "")
+    assert table.matrix.rows[2] == ("sampler", *2 * ("dpm++2m-sde, 3 evaluations",), "")
     names = {row[0]: row[1:] for row in table.matrix.rows}
-    assert names["FD ↓"][1] == f"{found.figure('frechet').value:.4g}"
+    assert names["FD ↓"][0] == f"{found.figure('frechet').value:.4g}"
     assert not table.matrix.best
 
 

@@ -188,18 +188,21 @@ def _subject(facts: dict[str, Any], sampled: bool) -> dict[str, str]:
 def _table(group: Sequence[Entry]) -> QualityTable:
     basis, runs = group[0].basis, [entry.run for entry in group]
     names = tuple(entry.run if runs.count(entry.run) == 1 else f"{entry.run} ({entry.file})" for entry in group)
-    rows = [(fact, "", *(entry.subject[fact] for entry in group)) for fact in group[0].subject]
-    best, notes = set(), []
+    rows = [(fact, *(entry.subject[fact] for entry in group), "") for fact in group[0].subject]
+    best: set[tuple[int, int]] = set()
+    warned: dict[tuple[str, str], list[str]] = {}
     for metric in dict.fromkeys(metric for entry in group for metric in entry.scores):
         scores = [entry.scores.get(metric) for entry in group]
         if (winner := leader(scores)) is not None:
-            best.add((len(rows), winner + 2))
+            best.add((len(rows), winner + 1))
         first = next(score for score in scores if score is not None)
         arrow = "↓" if first.better == "lower" else "↑"
-        rows.append((f"{first.name} {arrow}", _floor(scores), *(score.words() if score else "-" for score in scores)))
-        notes += _warnings(first.name, names, scores)
+        rows.append((f"{first.name} {arrow}", *(score.words() if score else "-" for score in scores), _floor(scores)))
+        for warning in _warnings(names, scores):
+            warned.setdefault(warning, []).append(first.name)
     title = f"N = {basis.n:,}, against {basis.reference[0]} ({basis.reference[1][:8]}), by {_called(basis)}"
-    return QualityTable(title, Matrix(("", "floor", *names), tuple(rows), frozenset(best)), tuple(notes))
+    notes = tuple(f"{listed(metrics)}{whose}: {sentence}." for (sentence, whose), metrics in warned.items())
+    return QualityTable(title, Matrix(("", *names, "floor"), tuple(rows), frozenset(best)), notes)
 
 
 def leader(scores: Sequence[Score | None]) -> int | None:
@@ -218,16 +221,14 @@ def _floor(scores: Sequence[Score | None]) -> str:
     return " to ".join(words if len(words) < 2 else (words[0], words[-1])) or "-"
 
 
-def _warnings(metric: str, names: Sequence[str], scores: Sequence[Score | None]) -> list[str]:
-    """Each warning once, with the runs that it is for where it is not for all."""
+def _warnings(names: Sequence[str], scores: Sequence[Score | None]) -> list[tuple[str, str]]:
+    """(warning, ' of A'), the second empty where it is for all."""
     whom: dict[str, list[str]] = {}
     for name, score in zip(names, scores, strict=True):
         for sentence in score.warnings if score else ():
             whom.setdefault(sentence, []).append(name)
     there = sum(score is not None for score in scores)
-    return [
-        f"{metric}{'' if len(who) == there else f' of {listed(who)}'}: {sentence}." for sentence, who in whom.items()
-    ]
+    return [(sentence, "" if len(who) == there else f" of {listed(who)}") for sentence, who in whom.items()]
 
 
 def _called(basis: Basis) -> str:

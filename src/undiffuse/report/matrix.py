@@ -11,7 +11,7 @@ STYLE = """
 .wide { overflow-x: auto; margin: 10px 0 16px; background:
   linear-gradient(to left, var(--card) 40%, transparent) right / 40px 100% no-repeat local,
   linear-gradient(to left, var(--line), transparent) right / 16px 100% no-repeat scroll; }
-.matrix { table-layout: auto; font-variant-numeric: tabular-nums; }
+.matrix { table-layout: auto; border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums; }
 .matrix th { text-align: left; vertical-align: bottom; font-weight: 600; padding: 4px 14px 6px 0; min-width: 106px;
   max-width: 190px; border-bottom: 1px solid var(--soft); overflow-wrap: anywhere; }
 .matrix td { padding: 5px 14px 5px 0; min-width: 106px; overflow-wrap: break-word; }
