@@ -1,0 +1,182 @@
+"""The measurements behind ``undiffuse bench``: of a step, of an evaluation, of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from undiffuse.bench.clock import ceiling, median_seconds, peak_memory
+from undiffuse.bench.flops import forward_flops, step_flops
+from undiffuse.bench.kinds import shares
+from undiffuse.config import SampleConfig, TrainConfig
+from undiffuse.data.info import DataInfo
+from undiffuse.errors import UndiffuseError
+from undiffuse.model import Model, build_model
+from undiffuse.recipes import get_recipe
+from undiffuse.seeds import stream_seed
+from undiffuse.training.loop import StepResult, training
+from undiffuse.training.setup import choose_device, make_learner, make_task
+
+SHAPES = ((1, 28, 28), (3, 32, 32), (3, 256, 256))
+"""Shapes that a recipe is tried on where none is given: the first that it takes."""
+IMAGES = 256
+"""Random images that stand for a data set: what they show does not change the speed."""
+ENDLESS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Made:
+    """Random bytes in the place of a prepared data set."""
+
+    info: DataInfo
+    images: np.ndarray
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What was measured. Seconds are medians; a rate of images is of the batch over its seconds."""
+
+    name: str
+    device: str
+    threads: int
+    precision: str
+    parameters: int
+    shape: tuple[int, ...]
+    batch: int
+    step_seconds: float
+    """Of a whole training step: batch, forward, backward, clipping, optimiser, averages."""
+    loading_share: float
+    """Part of the step that was spent on making the next batch."""
+    step_flops: int
+    micro_batch: int
+    evaluation_seconds: float
+    """Of one evaluation of the network on a micro-batch, as in sampling."""
+    evaluation_flops: int
+    evaluations: int
+    """Of an image, by the default sampler."""
+    ceiling: float
+    """FLOP/s of a large matrix product in the same number format, measured here."""
+    peak_memory: int
+    """Bytes."""
+    kinds: dict[str, float]
+    """Part of a step's operators' time by kind."""
+
+    @property
+    def step_share(self) -> float:
+        """Part of the ceiling that training reaches."""
+        return self.step_flops / self.step_seconds / self.ceiling
+
+    @property
+    def evaluation_share(self) -> float:
+        """Part of the ceiling that sampling reaches."""
+        return self.evaluation_flops / self.evaluation_seconds / self.ceiling
+
+    @property
+    def seconds_per_image(self) -> float:
+        """To draw one image, by the default sampler in full micro-batches."""
+        return self.evaluations * self.evaluation_seconds / self.micro_batch
+
+    def to_json(self) -> dict[str, Any]:
+        derived = ("step_share", "evaluation_share", "seconds_per_image")
+        return {**asdict(self), **{name: getattr(self, name) for name in derived}}
+
+
+def recipe_model(name: str, shape: tuple[int, ...] | None, device: str, **overrides: Any) -> Model:
+    """A new model by a recipe's settings, for data of a shape.
+
+    Args:
+        name: of the recipe.
+        shape: (channels, *spatial); by default the first of `SHAPES` that the recipe takes.
+        device: as in `LoopConfig`.
+        overrides: settings by their flat names.
+
+    Raises:
+        UndiffuseError: no such recipe, or none of the shapes is for it.
+    """
+    from undiffuse.config_file import override
+
+    build, refusal = get_recipe(name).build, None
+    for candidate in [shape] if shape else SHAPES:
+        info = made_info(candidate)
+        try:
+            config = override(build(info), **overrides)
+        except UndiffuseError as error:
+            refusal = error
+            continue
+        return build_model(config, info).to(choose_device(device))
+    assert refusal is not None
+    raise refusal
+
+
+def made_info(shape: tuple[int, ...]) -> DataInfo:
+    """What is known of random bytes."""
+    zeros, ones = (0.0,) * shape[0], (0.577,) * shape[0]
+    return DataInfo("random bytes", "0" * 64, IMAGES, shape, "uint8", 0.0, 255.0, zeros, ones)
+
+
+def bench(model: Model, name: str, *, seconds: float = 20.0, batch: int | None = None, seed: int = 0) -> Bench:
+    """Measure a model on its device; its weights are left as they were, its gradients are not.
+
+    Args:
+        model: trained or new.
+        name: what it is called in the result.
+        seconds: to spend in all, about; small values measure less well.
+        batch: images a step; by default that of the model's settings.
+    """
+    config = _settings(model, batch)
+    twin = build_model(config, model.info).to(model.device)
+    results = _steps(twin, config, seed)
+    step = median_seconds(lambda: next(results), model.device, 0.4 * seconds)
+    loading = [next(results) for _ in range(3)]
+    kinds = shares(lambda: next(results), model.device)
+    settings, device = SampleConfig(), model.device
+    x = torch.randn(settings.micro_batch, *model.info.shape).to(device)
+    t = torch.tensor(model.schedule.t_max / 2, dtype=torch.float64)
+    model.network.eval()
+    denoiser = model.denoiser
+    with torch.no_grad():
+        evaluation = median_seconds(lambda: denoiser(x, t), device, 0.3 * seconds)
+    task_bfloat16 = make_task(twin, _data(twin.info, seed), ENDLESS).bfloat16
+    dtype = torch.bfloat16 if task_bfloat16 else torch.float32
+    return Bench(
+        name=name,
+        device=_describe(device),
+        threads=torch.get_num_threads(),
+        precision=str(dtype).removeprefix("torch."),
+        parameters=sum(p.numel() for p in model.network.parameters()),
+        shape=model.info.shape,
+        batch=config.loop.batch,
+        step_seconds=step,
+        loading_share=sum(r.loading for r in loading) / sum(r.seconds for r in loading),
+        step_flops=step_flops(model.network, model.info.shape, config.loop.batch),
+        micro_batch=settings.micro_batch,
+        evaluation_seconds=evaluation,
+        evaluation_flops=forward_flops(model.network, model.info.shape, settings.micro_batch),
+        evaluations=settings.steps,
+        ceiling=ceiling(device, dtype, 0.1 * seconds),
+        peak_memory=peak_memory(device),
+        kinds=kinds,
+    )
+
+
+def _settings(model: Model, batch: int | None) -> TrainConfig:
+    loop = replace(model.config.loop, batch=batch or model.config.loop.batch, steps=ENDLESS, images=None, minutes=None)
+    return replace(model.config, loop=loop)
+
+
+def _data(info: DataInfo, seed: int) -> Made:
+    dice = np.random.default_rng(stream_seed(seed, "bench"))
+    images = dice.integers(0, 256, (IMAGES, *info.shape), np.uint8)
+    return Made(replace(info, count=IMAGES, dtype="uint8", low=0.0, high=255.0), images)
+
+
+def _steps(model: Model, config: TrainConfig, seed: int) -> Iterator[StepResult]:
+    return training(make_task(model, _data(model.info, seed), config.loop.steps or ENDLESS), make_learner(model))
+
+
+def _describe(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,0 +1,89 @@
+"""How fast a run or a recipe trains and samples here, how near that is to the machine's limit, and what to change.
+
+  undiffuse bench runs/NAME
+  undiffuse bench ho2020-cifar10 --batch 16 --seconds 60
+
+Random images stand for the data: what they show does not change the speed. Close other programs first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from undiffuse.cli.parser import Parser
+from undiffuse.cli.values import Reader, number, whole
+
+if TYPE_CHECKING:
+    from undiffuse.bench.measure import Bench
+    from undiffuse.model import Model
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("RUN", metavar="RUN|RECIPE", help="a run's folder, a checkpoint's, or the name of a recipe")
+    group = parser.add_argument_group("how")
+    text = "of the data, for a recipe: CHANNELS,HEIGHT,WIDTH (default: the first that the recipe takes)"
+    group.add_argument("--shape", type=Reader("--shape", tuple[int, ...]), metavar="N,N,...", help=text)
+    group.add_argument("--batch", type=whole("--batch", 1), metavar="N", help="images a step (default: the settings')")
+    group.add_argument("--seconds", type=number("--seconds", 0), metavar="X", help="to spend (default: 20)")
+    group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    group.add_argument("--out", type=Path, metavar="FILE", help="the figures as .json, too")
+    group.add_argument("--overwrite", action="store_true", help="replace files that are there")
+
+
+def run(typed: Namespace) -> None:
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own chatter; read when torch is imported
+    from undiffuse.bench.advice import advice
+    from undiffuse.bench.measure import bench
+    from undiffuse.pictures.png import check_free, write_file
+
+    options = vars(typed)
+    if "out" in options:
+        check_free(options["out"], "overwrite" in options)
+    model = _model(options)
+    found = bench(model, options["RUN"], seconds=options.get("seconds", 20.0), batch=options.get("batch"))
+    print("\n".join(f"{name:<12}{value}" for name, value in rows(found)))
+    for sentence in advice(found, model.config):
+        print(f"{'advice':<12}{sentence}")
+    if "out" in options:
+        write_file(options["out"], json.dumps(found.to_json(), indent=1).encode(), "overwrite" in options)
+        print(f"{'file':<12}{options['out']}")
+
+
+def _model(options: dict[str, Any]) -> Model:
+    from undiffuse.bench.measure import recipe_model
+    from undiffuse.model import load
+    from undiffuse.recipes import RECIPES
+    from undiffuse.training.setup import choose_device
+
+    device = options.get("device", "auto")
+    if options["RUN"] in RECIPES or not Path(options["RUN"]).exists():
+        return recipe_model(options["RUN"], options.get("shape"), device)
+    return load(options["RUN"], device=str(choose_device(device)))
+
+
+def rows(found: Bench) -> list[tuple[str, str]]:
+    """(what, value) in the order of printing."""
+    giga = 1e9
+    kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in found.kinds.items() if share >= 0.005)
+    return [
+        ("model", f"{found.name}: {found.parameters:,} parameters, data of {found.shape}"),
+        ("machine", f"{found.device}, {found.threads} threads, {found.precision}"),
+        ("ceiling", f"{found.ceiling / giga:,.0f} GFLOP/s in a large matrix product"),
+        ("training", f"{1e3 * found.step_seconds:,.1f} ms a step of {found.batch}"),
+        ("", f"{found.batch / found.step_seconds:,.1f} images/s"),
+        ("", f"{found.step_flops / found.step_seconds / giga:,.0f} GFLOP/s, {found.step_share:.0%} of the ceiling"),
+        ("", f"loading {found.loading_share:.1%} of the step"),
+        ("sampling", f"{1e3 * found.evaluation_seconds:,.1f} ms an evaluation of {found.micro_batch} images"),
+        ("", f"{1 / found.seconds_per_image:,.2f} images/s in {found.evaluations} evaluations each"),
+        (
+            "",
+            f"{found.evaluation_flops / found.evaluation_seconds / giga:,.0f} GFLOP/s, "
+            f"{found.evaluation_share:.0%} of the ceiling",
+        ),
+        ("memory", f"{found.peak_memory / 2**20:,.0f} MiB at most"),
+        ("time in", kinds),
+    ]
