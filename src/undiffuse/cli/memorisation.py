@@ -39,6 +39,7 @@ def configure(parser: Parser) -> None:
     group.add_argument(
         "--extractor", metavar="NAME", help="features beside the pixels, as of undiffuse evaluate; 'none' for none"
     )
+    group.add_argument("--inception-weights", type=Path, metavar="FILE", help="the published weights of FID's network")
     group.add_argument("-n", type=whole("-n", 1), metavar="N", help=f"samples (default: {SAMPLES}; all given images)")
     add_fields(parser, DataConfig, "how images are prepared (default: as the run's data)", ("source", "flip"), False)
     group = parser.add_argument_group("how")
@@ -139,16 +140,16 @@ def _extractors(options: dict[str, Any], training: Dataset) -> list[Extractor]:
     from undiffuse.extractors.pixels import Pixels
     from undiffuse.training.setup import choose_device
 
-    name = options.get("extractor")
+    name, weights = options.get("extractor"), options.get("inception_weights")
     if name in ("none", "pixels"):
         return [Pixels()]
     if name is None:
-        name, why = default_extractor(training)
+        name, why = default_extractor(training, weights)
         print(f"features by {name}: {why}")
         if name == "pixels":
             return [Pixels()]
     device = choose_device(options.get("device", "auto"))
-    features = make_extractor(name, reference=training, inception_weights=None, device=device, progress=True)
+    features = make_extractor(name, reference=training, inception_weights=weights, device=device, progress=True)
     return [Pixels(), features]
 
 
