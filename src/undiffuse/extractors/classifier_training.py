@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils import convert_conv2d_weight_memory_format
 from tqdm import tqdm
 
 from undiffuse.data.dataset import Dataset
@@ -77,6 +78,7 @@ def train_classifier(reference: Dataset, seed: int = 0, progress: bool = False) 
     with torch.random.fork_rng(devices=[]):  # layers and dropout draw from torch's global stream
         torch.manual_seed(own)
         network = SmallClassifier(info.shape, len(info.classes))
+        convert_conv2d_weight_memory_format(network, torch.channels_last)  # a fifth quicker
         optimizer = torch.optim.AdamW(network.parameters(), LR, weight_decay=1e-3)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps)
         hidden = None if progress else True
