@@ -42,18 +42,28 @@ def generator_trunk(outputs: int) -> nn.Sequential:
     (Radford et al. 2016, https://arxiv.org/abs/1511.06434; without its batch normalisation.)
     """
     return nn.Sequential(
-        nn.Linear(LATENT, 64 * 49),
-        nn.Unflatten(1, (64, 7, 7)),
+        nn.Linear(LATENT, 96 * 49),
+        nn.Unflatten(1, (96, 7, 7)),
         nn.SiLU(),
-        nn.Conv2d(64, 96, 3, padding=1),
+        nn.Conv2d(96, 96, 3, padding=1),
         nn.SiLU(),
-        nn.Conv2d(96, 112, 3, padding=1),
+        nn.ConvTranspose2d(96, 64, 4, stride=2, padding=1),
         nn.SiLU(),
-        nn.ConvTranspose2d(112, 64, 4, stride=2, padding=1),
-        nn.SiLU(),
-        nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1),
-        nn.SiLU(),
-        nn.Conv2d(32, outputs, 3, padding=1),
+        nn.ConvTranspose2d(64, outputs, 4, stride=2, padding=1),
+    )
+
+
+def image_trunk(outputs: int) -> nn.Sequential:
+    """x (B, 1, 28, 28) -> (B, outputs): its mirror image, with strided convolutions and two linear layers."""
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 4, stride=2, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(32, 64, 4, stride=2, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.Flatten(),
+        nn.Linear(64 * 49, 96),
+        nn.LeakyReLU(0.2),
+        nn.Linear(96, outputs),
     )
 
 

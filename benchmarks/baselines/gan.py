@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.family import LATENT, Averaged, batch_of, falling, generator_trunk, seeded, set_rate
+from baselines.family import LATENT, Averaged, batch_of, falling, generator_trunk, image_trunk, seeded, set_rate
 from judge import TrainingData, as_kept
 from undiffuse.seeds import generator
 
@@ -29,10 +29,7 @@ LAZY = 16
 
 def make_discriminator() -> nn.Sequential:
     """x (B, 1, 28, 28) -> logits (B, 1)."""
-    layers: list[nn.Module] = [nn.Conv2d(1, 32, 3, padding=1), nn.LeakyReLU(0.2)]
-    for inputs, outputs in ((32, 64), (64, 96), (96, 168)):
-        layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.LeakyReLU(0.2)]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(168 * 16, 1))
+    return image_trunk(1)
 
 
 def make_generator() -> nn.Sequential:

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from baselines.family import LATENT, PIXELS, Averaged, batch_of, falling, generator_trunk, seeded, set_rate
+from baselines.family import LATENT, PIXELS, Averaged, batch_of, falling, generator_trunk, image_trunk, seeded, set_rate
 from judge import TrainingData, as_kept
 from undiffuse.seeds import generator
 
@@ -33,6 +33,8 @@ HALF_BIN = 1 / 255
 """Of 256 levels in [-1, 1]."""
 MIN_LOG_SCALE = -7.0
 """Below it a pixel's level is certain, and the mass in a bin is 1 to float32."""
+LOG_STD = (-6.0, 2.0)
+"""Bounds of a posterior's log standard deviation: its exponential is where training at a high rate breaks."""
 
 
 def level_log_probability(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
@@ -55,15 +57,12 @@ class Network(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for inputs, outputs in ((1, 32), (32, 64), (64, 128)):
-            layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.SiLU()]
-        self.encoder = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 16, 2 * LATENT))
+        self.encoder = image_trunk(2 * LATENT)
         self.decoder = generator_trunk(2)
 
     def encode(self, x: Tensor) -> Normal:
         mean, log_std = self.encoder(x).chunk(2, 1)
-        return Normal(mean, log_std.exp(), validate_args=False)
+        return Normal(mean, log_std.clamp(*LOG_STD).exp(), validate_args=False)
 
     def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_scale = self.decoder(z).chunk(2, 1)
