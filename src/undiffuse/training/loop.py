@@ -38,7 +38,7 @@ from undiffuse.seeds import generator, stream_seed
 from undiffuse.training.diagnose import TOO_LARGE, first_non_finite
 from undiffuse.training.ema import EMA
 from undiffuse.training.optimizer import clip_gradient, learning_rate, set_learning_rate
-from undiffuse.training.parallel import Share
+from undiffuse.training.parallel import FORMATS, Share
 
 PATIENCE = 10
 """Steps in a row that may be skipped; one more stops the training."""
@@ -134,9 +134,8 @@ class Task:
         return Batch(self._place(x0), self._place(self.share.mine(eps)))
 
     def _place(self, x: Tensor) -> Tensor:
-        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-        if self.config.loop.channels_last and x.ndim in formats:
-            return x.to(self.device, memory_format=formats[x.ndim])
+        if self.config.loop.channels_last and x.ndim in FORMATS:
+            return x.to(self.device, memory_format=FORMATS[x.ndim])
         return x.to(self.device)
 
     def autocast(self) -> AbstractContextManager[object]:

@@ -23,10 +23,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from undiffuse.config import TrainConfig
+from undiffuse.config import LoopConfig, TrainConfig
 from undiffuse.distributed import ALONE, Group, cut
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.blocks import ResidualBlock
+
+FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""By the number of a batch's dimensions."""
 
 Rows = TypeVar("Rows", Tensor, NDArray[np.int64])
 
@@ -87,13 +90,14 @@ class Share:
         found_by = group.world - group.largest(group.world - group.rank if found != nothing else 0)
         return group.told(lambda: found, by=found_by % group.world)
 
-    def connect(self, network: nn.Module, kind: str) -> nn.Module:
+    def connect(self, network: nn.Module, loop: LoopConfig) -> nn.Module:
         """What the denoiser calls in place of ``network``, so that gradients are summed over the processes."""
         if self.group.alone:
             return network
         self._slice_dropout(network)
-        if kind == "fsdp":
-            return network  # `shard` saw to it
+        if loop.parallel == "fsdp":  # `shard` saw to the gradients
+            self._place.channels_last = loop.channels_last
+            return network
         self._ddp = DistributedDataParallel(network, gradient_as_bucket_view=True)
         self._ddp.register_comm_hook(None, lambda state, bucket: _sum(bucket))
         return self._ddp
@@ -139,6 +143,8 @@ class Place:
     """Where a process's samples lie in the part that is computed: ``start`` .. of ``whole``."""
 
     whole = start = 0
+    channels_last = False
+    """Whether one process would have its activations so, although they may not be so here."""
 
 
 class SlicedDropout(nn.Module):
@@ -156,9 +162,8 @@ class SlicedDropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and self.p):
             return x
-        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-        layout = formats.get(x.ndim, torch.contiguous_format)
-        if not x.is_contiguous(memory_format=layout):
+        layout = FORMATS.get(x.ndim, torch.contiguous_format)
+        if not (self._place.channels_last or x.is_contiguous(memory_format=layout)):
             layout = torch.contiguous_format
         ones = torch.empty(
             (self._place.whole, *x.shape[1:]), dtype=x.dtype, device=x.device, memory_format=layout

@@ -110,7 +110,7 @@ def make_task(model: Model, data: Data, total: int, group: Group = ALONE) -> Tas
     config, denoiser = model.config, model.denoiser
     share = Share(config.loop.batch, config.optimizer.accumulate, group)
     compiled = model.denoiser
-    compiled.network = share.connect(model.network, config.loop.parallel)
+    compiled.network = share.connect(model.network, config.loop)
     if config.loop.compile:
         compiled.network = torch.compile(compiled.network)  # type: ignore[assignment]
     return Task(
