@@ -191,6 +191,13 @@ def test_a_stop_while_drawing_leaves_no_file(undiffuse: Command, run: Path, monk
     assert not (run / "evaluation").exists()
 
 
+def test_a_subject_that_is_not_there_is_said_before_anything_else(undiffuse: Command, here: Path) -> None:
+    (here / "photos").mkdir()
+    said = undiffuse("evaluate", "photo")
+    assert said.status == 2
+    assert "perhaps you meant 'photos'" in said.err
+
+
 def test_a_run_without_its_data_asks_for_a_reference(undiffuse: Command, run: Path, data: Path) -> None:
     hidden = data.with_suffix(".hidden")
     data.rename(hidden)

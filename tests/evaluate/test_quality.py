@@ -81,6 +81,12 @@ def test_a_set_measured_against_itself_is_perfect(open_: Open, run: Callable[...
     }  # fmt: skip
 
 
+def test_images_of_the_reference_are_no_merit(open_: Open, run: Callable[..., Quality]) -> None:
+    dataset, other = open_(noise(30)), open_(noise(30, seed=1))
+    assert any("no merit" in note for note in run(dataset, dataset, n=20).notes)
+    assert not any("no merit" in note for note in run(other, dataset).notes)
+
+
 def test_a_distance_is_called_fid_with_the_published_network_alone(tmp_path: Path, open_: Open) -> None:
     dataset = open_(noise(120))
     quality = evaluate(Given.of(dataset), Reference(dataset), [Corners(standard=True)], cache=tmp_path / "cache")

@@ -81,11 +81,10 @@ def run(typed: Namespace) -> None:
     held_out = open_held_out(options, model, reference)
     extractors = open_extractors(options, reference)
     out = open_out(options, subject, reference, extractors)
-    bits, count = None, options.get("bits", 64)
-    if model is not None and count:
-        bits = measure_bits(model, held_out, count, seed=settings.seed, progress=True)
     quality = evaluate(subject, reference, extractors, settings, progress=True)
-    quality = quality if bits is None else quality.with_bits(bits)
+    count = options.get("bits", 64)
+    if model is not None and count:
+        quality = quality.with_bits(measure_bits(model, held_out, count, seed=settings.seed, progress=True))
     print(table(quality))
     write(quality, out, "overwrite" in options)
 
@@ -100,14 +99,16 @@ def open_model(options: dict[str, Any]) -> Model | None:
     """The run's model with the weights and on the device that were typed; None for given images.
 
     Raises:
-        UndiffuseError: options of a run beside given images, or no such weights.
+        UndiffuseError: nothing there, options of a run beside given images, or no such weights.
     """
+    from undiffuse.data.source import open_source
     from undiffuse.model import load
     from undiffuse.training.setup import choose_device
 
     device = str(choose_device(options.get("device", "auto")))
     if is_run(options["SUBJECT"]):
         return load(options["SUBJECT"], options.get("weights", "ema"), device)
+    open_source(options["SUBJECT"])  # says what is near, if it is not there
     for name in OF_RUNS:
         if name in options:
             flag = "--" + name.replace("_", "-")

@@ -64,8 +64,10 @@ class Quality:
     likelihood: dict[str, Any] | None = None
     """The images whose bits/dim are among the figures."""
 
-    def with_bits(self, bits: Bits) -> Quality:
-        """With bits/dim as the last figure."""
+    def with_bits(self, bits: Bits | None) -> Quality:
+        """With bits/dim as the last figure, or, without any, with a note why not."""
+        if bits is None:
+            return replace(self, notes=(*self.notes, "no bits/dim: a continuous process has no variational bound"))
         return replace(self, figures=(*self.figures, bits.figure), likelihood=bits.facts)
 
     def figure(self, metric: str, extractor: str | None = None) -> Figure:
@@ -137,7 +139,7 @@ def evaluate(
         reference=reference.facts(),
         extractors=tuple(extractor.identity for extractor in extractors),
         settings=settings,
-        notes=tuple(chain.from_iterable(sheet.left_out() for sheet in sheets)),
+        notes=_notes(subject, reference, sheets),
     )
 
 
@@ -150,3 +152,11 @@ def check_counts(subject: Subject, reference: Reference) -> None:
     for count, what in ((subject.count, "images to be measured"), (reference.info.count, "images of the reference")):
         if count < MINIMUM:
             raise UndiffuseError(f"An evaluation needs at least {MINIMUM} {what}, and there are {count}: give more")
+
+
+def _notes(subject: Subject, reference: Reference, sheets: Sequence[Sheet]) -> tuple[str, ...]:
+    """What was left out, once each, and what nobody should be proud of."""
+    notes = list(dict.fromkeys(chain.from_iterable(sheet.left_out() for sheet in sheets)))
+    if subject.facts().get("fingerprint") == reference.info.fingerprint:
+        notes.append("these images are the reference's own: figures below their floors are no merit")
+    return tuple(notes)
