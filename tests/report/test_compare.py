@@ -126,6 +126,18 @@ def test_minutes_are_those_of_the_log_and_skipped_steps_count(runs: list[Path]) 
     assert curve == Curve((2, 6), (1.0, 3.0), (1.0, 0.5))
 
 
+def test_the_proxy_distance_is_shown_where_a_log_has_it(runs: list[Path]) -> None:
+    without = compare(runs[:2], n=1)
+    assert re.search(r"\| proxy distance +\| none +\| none +\|", without.text())
+    assert "Proxy distance" not in without.html()
+    lines = [{"step": step, "samples": {}, "proxy": {"distance": 1 / step, "floor": 0.02}} for step in (2, 4)]
+    with (runs[0] / "metrics.jsonl").open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    found = compare(runs[:2], n=1)
+    assert re.search(r"\| proxy distance +\| 0.25 \(floor 0.02\) +\| none +\|", found.text())
+    assert found.html().count("<polyline") == without.html().count("<polyline") + 1
+
+
 def test_an_unfinished_run_is_shown_as_it_is(runs: list[Path]) -> None:
     shutil.rmtree(runs[0] / "checkpoints" / "step-00000006")
     for name in ("metrics.jsonl", "env.json", "config.yaml"):

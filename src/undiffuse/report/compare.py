@@ -17,9 +17,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from undiffuse.pictures.plot import COLOURS
 from undiffuse.report.commands import train_command
 from undiffuse.report.compared_evaluations import MARKED, QualityTable, evaluate_commands, quality_tables
-from undiffuse.report.compared_figures import about_noise, how_drawn, loss_plots, samples_grid
+from undiffuse.report.compared_figures import about_noise, how_drawn, loss_plots, proxy_plot, samples_grid
 from undiffuse.report.compared_likelihood import (
     LikelihoodTable,
     likelihood_commands,
@@ -141,7 +142,16 @@ class Comparison:
 
     def _curves(self) -> str:
         text = "Training losses, smoothed. Minutes are those spent on steps, without grids and checkpoints."
-        return section("Curves", text, self._legend() + plots(loss_plots(self.lineup)))
+        drawn = loss_plots(self.lineup)
+        if proxy := proxy_plot(self.lineup):
+            text += (
+                " The proxy distance is between each training's grids and its data, in the features of a small random "
+                "network: it compares runs of the same data, roughly."
+            )
+            drawn.append(proxy)
+        if len(self.lineup.names) > len(COLOURS):
+            text += f" There are {len(COLOURS)} colours: after so many runs they begin again."
+        return section("Curves", text, self._legend() + plots(drawn))
 
     def _settings(self) -> str:
         lineup = self.lineup

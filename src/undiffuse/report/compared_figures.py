@@ -53,6 +53,17 @@ def loss_plots(lineup: Lineup) -> list[str]:
     ]
 
 
+def proxy_plot(lineup: Lineup) -> str:
+    """Proxy distance of the trainings' grids over steps; '' where no run has one."""
+    series = [
+        Series(name, [line["step"] for line in story.proxies], [line["proxy"]["distance"] for line in story.proxies])
+        for name, story in zip(lineup.names, lineup.stories, strict=True)
+    ]
+    if not any(one.x for one in series):
+        return ""
+    return _plot(series, Axis("step"), Axis("distance", log=True), "Proxy distance of the grids")
+
+
 def _plot(series: list[Series], x: Axis, y: Axis, title: str) -> str:
     """Small enough to be read on a telephone; the page has the legend."""
     return line_plot(series, x, y, title, width=440, height=280, legend=False)

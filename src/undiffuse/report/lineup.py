@@ -147,8 +147,18 @@ def facts(story: Story) -> dict[str, str]:
         "trained for": duration(state["seconds"]),
         "trained on": str(device.get("device_name", "not known")),
         "last loss": f"{story.losses[-1]:.4g}" if story.losses else "none yet",
+        "proxy distance": proxy_in_words(story),
         "weights drawn with": weights_in_words(story),
     }
+
+
+def proxy_in_words(story: Story) -> str:
+    """That of the last grid, and what data themselves have."""
+    if not story.proxies:
+        return "none"
+    last = story.proxies[-1]["proxy"]
+    floor = "" if last["floor"] is None else f" (floor {last['floor']:.3g})"
+    return f"{last['distance']:.4g}{floor}"
 
 
 def weights_in_words(story: Story) -> str:
