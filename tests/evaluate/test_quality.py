@@ -17,7 +17,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.evaluate.features import features_of, join
 from undiffuse.evaluate.quality import Quality, QualitySettings, evaluate
 from undiffuse.evaluate.quality_plot import plot
-from undiffuse.evaluate.quality_report import table
+from undiffuse.evaluate.quality_report import error, number, table
 from undiffuse.evaluate.quality_table import ROWS, Pair, Row, Value
 from undiffuse.evaluate.reference import Reference, split
 from undiffuse.evaluate.sheet import measure
@@ -226,7 +226,7 @@ def test_several_extractors_see_the_same_images_in_one_pass(tmp_path: Path, open
 def test_the_table_fits_a_hundred_columns(open_: Open, run: Callable[..., Quality]) -> None:
     quality = run(open_(noise(110, seed=1)), open_(noise(220)), QualitySettings(repeat=2), n=100)
     text = table(quality)
-    assert max(map(len, text.splitlines())) <= 100
+    assert max(map(len, text.splitlines())) <= 100, text
     for words in ("FD (corners)", "corners, sha256 aaaaaaaaaaaa; averaged to 2 x 2", "between 100 real images and 120"):
         assert words in text
 
@@ -236,3 +236,16 @@ def test_the_plot_shows_points_and_floors(open_: Open, run: Callable[..., Qualit
     text = plot(quality)
     assert text.count("<polyline") == 4  # samples and real images, each with its line to infinity
     assert text.count("<rect") == 2 * sum(figure.value >= 0 for figure in quality.figures)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(13598.06, "13,598.1"), (999.96, "1,000.0"), (800.0, "800.0"), (-0.012344, "-0.01234"), (1.2341e-5, "1.234e-05")],
+)
+def test_numbers_have_the_digits_that_mean_something(value: float, words: str) -> None:
+    assert number(value) == words
+
+
+@pytest.mark.parametrize(("value", "words"), [(983.2, "983"), (12345.6, "12,346"), (0.0512, "0.051"), (None, "")])
+def test_errors_have_two_digits(value: float | None, words: str) -> None:
+    assert error(value) == words

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from html import escape
 from statistics import fmean
+from textwrap import shorten
 
 from undiffuse.evaluate.figure import Figure
 from undiffuse.evaluate.quality import Quality
@@ -60,7 +61,7 @@ def _bars(figures: list[Figure]) -> tuple[str, int]:
         assert figure.floor is not None
         top = 34 + ROW * place
         scale = (WIDTH - NAMES - VALUES) / (max(figure.value, figure.floor.value) or 1)
-        name = f"{figure.name} ({figure.extractor})"
+        name = shorten(f"{figure.name} ({figure.extractor})", 32, placeholder="...")
         parts.append(f'<text x="{NAMES - 8}" y="{top + 12}" text-anchor="end">{escape(name)}</text>')
         parts.append(_bar(top + 2, scale * figure.value, 9, COLOURS[0]))
         parts.append(_bar(top + 13, scale * max(0.0, figure.floor.value), 4, COLOURS[1]))

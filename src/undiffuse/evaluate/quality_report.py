@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import textwrap
 import warnings
@@ -117,16 +118,16 @@ def _numbers(figure: Figure, several: bool) -> list[str]:
     return cells
 
 
-def number(value: float | None, digits: int = 4) -> str:
-    """So many digits that mean something: 1,234.5, 12.34, 0.01234, 1.234e-05; empty for None."""
-    if value is None:
-        return ""
-    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+def number(value: float) -> str:
+    """Four digits, or one behind the point: 13,598.1, 800.0, 0.01234, 1.234e-05."""
+    return f"{value:,.1f}" if abs(value) >= 999.95 else f"{value:#.4g}"
 
 
 def error(value: float | None) -> str:
-    """Two digits of an error bar."""
-    return number(value, 2)
+    """Two digits of an error bar, or all before the point; empty where there is none."""
+    if value is None or math.isnan(value):
+        return ""
+    return f"{value:,.0f}" if value >= 99.5 else f"{value:.2g}"
 
 
 def _footnotes(figures: tuple[Figure, ...]) -> list[tuple[int, str]]:
