@@ -20,14 +20,14 @@ from PIL import Image
 from undiffuse.pictures.plot import COLOURS
 from undiffuse.report.commands import train_command
 from undiffuse.report.compared_evaluations import MARKED, QualityTable, evaluate_commands, quality_tables
-from undiffuse.report.compared_figures import about_noise, how_drawn, loss_plots, proxy_plot, samples_grid
+from undiffuse.report.compared_figures import about_noise, loss_plots, proxy_plot, samples_grid
 from undiffuse.report.compared_likelihood import (
     LikelihoodTable,
     likelihood_commands,
     likelihood_tables,
     without_settings,
 )
-from undiffuse.report.lineup import Lineup, listed
+from undiffuse.report.lineup import Lineup, how_drawn, listed
 from undiffuse.report.matrix import STYLE as MATRIX_STYLE
 from undiffuse.report.matrix import Matrix, marked, plain
 from undiffuse.report.page import code, details, figure, heading, html, page, plots, section, table

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 
 from PIL import Image
 
-from undiffuse.config import SampleConfig
 from undiffuse.pictures.grid import grid, to_image
 from undiffuse.pictures.plot import Axis, Series, line_plot, smooth
-from undiffuse.report.lineup import Lineup, listed, weights_in_words
+from undiffuse.report.lineup import Lineup, how_drawn, listed, weights_in_words
 from undiffuse.report.story import Story
 from undiffuse.training.metrics import read_metrics
 
@@ -67,12 +66,6 @@ def proxy_plot(lineup: Lineup) -> str:
 def _plot(series: list[Series], x: Axis, y: Axis, title: str) -> str:
     """Small enough to be read on a telephone; the page has the legend."""
     return line_plot(series, x, y, title, width=440, height=280, legend=False)
-
-
-def how_drawn(story: Story) -> SampleConfig:
-    """The default sampler, in fewer steps where the chain is shorter."""
-    settings = SampleConfig()
-    return replace(settings, steps=min(settings.steps, story.model.config.diffusion.timesteps))
 
 
 def samples_grid(story: Story, n: int, seed: int, progress: bool = False) -> tuple[Image.Image, str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from undiffuse.config import SampleConfig
 from undiffuse.config_file import flatten, sections
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import load
@@ -149,6 +150,7 @@ def facts(story: Story) -> dict[str, str]:
         "last loss": f"{story.losses[-1]:.4g}" if story.losses else "none yet",
         "proxy distance": proxy_in_words(story),
         "weights drawn with": weights_in_words(story),
+        "sampler": f"{how_drawn(story).sampler}, {how_drawn(story).steps} steps",
     }
 
 
@@ -159,6 +161,12 @@ def proxy_in_words(story: Story) -> str:
     last = story.proxies[-1]["proxy"]
     floor = "" if last["floor"] is None else f" (floor {last['floor']:.3g})"
     return f"{last['distance']:.4g}{floor}"
+
+
+def how_drawn(story: Story) -> SampleConfig:
+    """The default sampler, in fewer steps where the chain is shorter."""
+    settings = SampleConfig()
+    return replace(settings, steps=min(settings.steps, story.model.config.diffusion.timesteps))
 
 
 def weights_in_words(story: Story) -> str:
