@@ -72,7 +72,7 @@ def test_a_run_is_judged_against_its_own_data(undiffuse: Command, run: Path) -> 
     assert found["samples"]["weights"] == "0.999"
     assert found["samples"]["settings"]["sampler"] == "dpm++2m-sde"
     assert found["training"]["fingerprint"] == found["samples"]["trained_on"]
-    assert found["spaces"][0]["neighbours"] == 23
+    assert found["spaces"][0]["neighbours"] == 10
     assert (run / "memorisation" / "squares.html").is_file()
 
 

@@ -43,7 +43,7 @@ def configure(parser: Parser) -> None:
     group.add_argument("-n", type=whole("-n", 1), metavar="N", help=f"samples (default: {SAMPLES}; all given images)")
     add_fields(parser, DataConfig, "how images are prepared (default: as the run's data)", ("source", "flip"), False)
     group = parser.add_argument_group("how")
-    group.add_argument("--neighbours", type=whole("--neighbours", 2), metavar="K", help="that count (default: 50)")
+    group.add_argument("--neighbours", type=whole("--neighbours", 2), metavar="K", help="that count (default: 10)")
     group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of every random stream (default: 0)")
     group.add_argument("--weights", metavar="TEXT", help="'ema', 'raw', or a rate such as '0.999' (default: ema)")
     group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")

@@ -156,7 +156,7 @@ def closeness(distances: Float[Tensor, "n k"]) -> Float[Tensor, "n"]:
 
     1 where all are equally far, about 0.8 for a new digit among digits, near 0 for a copy: a sample of simple shape is
     near to everything, a copy is near to one image alone. Carlini et al. 2023, "Extracting Training Data from Diffusion
-    Models" (section 5.1, k = 50, https://arxiv.org/abs/2301.13188). Near-duplicates among the training images hide a
+    Models" (k = 50, https://arxiv.org/abs/2301.13188). Near-duplicates among the training images hide a
     copy from it, since then the others are near, too; exact ones must be left out before.
 
     Args:
