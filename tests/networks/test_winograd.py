@@ -75,7 +75,7 @@ def test_few_channels_few_tiles_and_wasted_tiles_do_not_pay():
     assert not pays(1, 256, 256, 8, 8)
 
 
-def test_it_leaves_other_number_formats_tracing_and_autocast_to_torch():
+def test_it_leaves_other_number_formats_and_autocast_to_torch():
     x, layer = numbers(16, 128, 16, 16), Conv3x3(128, 128)
     assert applies(x, layer.weight)
     assert not applies(x.double(), layer.weight.double())
