@@ -19,6 +19,7 @@ Notable choices:
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -88,14 +89,18 @@ class Group:
         part: Items = items[mine.start : mine.stop]  # type: ignore[assignment]
         return part
 
-    def gather_in_order(self, values: NDArray[Any]) -> NDArray[Any]:
+    def gather_in_order(self, values: NDArray[Any] | None) -> NDArray[Any]:
         """The parts of all processes one after another, in each process.
 
         Args:
-            values: (mine, ...), of one dtype and the same further axes everywhere; ``mine`` may differ, and be 0.
+            values: (mine, ...), of one dtype and the same further axes everywhere; ``mine`` may differ. A process whose
+                part was empty gives None; rank 0's never is.
         """
         if self.alone:
+            assert values is not None
             return values
+        if values is None:
+            values = np.empty(0, np.uint8)
         import torch
         import torch.distributed as dist
 
@@ -105,10 +110,12 @@ class Group:
             return found
 
         counts = [int(count) for count in gather(torch.tensor(len(values)))]
-        padded = np.zeros((max(counts), *values.shape[1:]), values.dtype)
-        padded[: len(values)] = values
+        kind, *further = json.loads(self.told(lambda: json.dumps([values.dtype.str, *values.shape[1:]])))
+        padded = np.zeros((max(counts), *further), kind)
+        if len(values):
+            padded[: len(values)] = values
         parts = gather(torch.from_numpy(padded.reshape(-1).view(np.uint8)))
-        arrays = [part.numpy().view(values.dtype).reshape(padded.shape) for part in parts]
+        arrays = [part.numpy().view(kind).reshape(padded.shape) for part in parts]
         return np.concatenate([array[:count] for array, count in zip(arrays, counts, strict=True)])
 
     # --- agreeing -----------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from undiffuse.config_file import from_plain
 from undiffuse.data.info import DataInfo
 from undiffuse.data.values import decode
 from undiffuse.denoiser import Denoiser, NetworkDenoiser
+from undiffuse.distributed import ALONE, Group
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.guidance import Clip, DynamicThreshold
 from undiffuse.networks.unet import UNet
@@ -110,6 +111,7 @@ class Model:
         first: int = 0,
         settings: SampleConfig | None = None,
         progress: bool = False,
+        group: Group = ALONE,
         **overrides: Any,
     ) -> Samples:
         """Draw samples ``first`` .. ``first + n - 1`` of a seed.
@@ -122,6 +124,8 @@ class Model:
             first: number of the first one.
             settings: a `SampleConfig`; ``**overrides`` changes single fields of it: ``model.sample(16, steps=20)``.
             progress: show a progress bar.
+            group: processes that share the micro-batches out among them; each gets all samples, bit for bit those of
+                one process.
 
         Raises:
             UndiffuseError: for an unknown setting, or one out of range.
@@ -134,18 +138,19 @@ class Model:
             )
         indices = range(first, first + n)
         denoiser, sampler, times = self.walk(settings)
-        blocks = len({index // settings.micro_batch for index in indices})
+        blocks = group.my_part(sorted({index // settings.micro_batch for index in indices}))
+        mine = [index for index in indices if index // settings.micro_batch in blocks]
         training = self.network.training
         self.network.eval()
         try:
             hidden = None if progress else True  # None: hidden where stderr is no terminal
-            with tqdm(total=blocks * (len(times) - 1), desc="sampling", unit="step", disable=hidden) as bar:
+            with tqdm(total=len(blocks) * (len(times) - 1), desc="sampling", unit="step", disable=hidden) as bar:
                 x = sample(
                     denoiser,
                     sampler,
                     times,
                     self.info.shape,
-                    indices,
+                    mine,
                     seed=seed,
                     micro_batch=settings.micro_batch,
                     device=self.device,
@@ -153,9 +158,8 @@ class Model:
                 )
         finally:
             self.network.train(training)
-        return Samples(
-            decode(x, self.info), self.info, seed, tuple(indices), settings, self.provenance, self.device.type
-        )
+        array = group.gather_in_order(decode(x, self.info))
+        return Samples(array, self.info, seed, tuple(indices), settings, self.provenance, self.device.type)
 
 
 def override_settings(settings: SampleConfig, overrides: dict[str, Any]) -> SampleConfig:

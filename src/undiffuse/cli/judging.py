@@ -10,6 +10,7 @@ from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, whole
 from undiffuse.config import DataConfig
+from undiffuse.distributed import ALONE, Group
 from undiffuse.errors import UndiffuseError
 
 if TYPE_CHECKING:
@@ -39,20 +40,22 @@ def choice(group: Any, flag: str, hint: Any, text: str) -> None:
     group.add_argument(flag, type=Reader(flag, hint), metavar="|".join(hint.__args__), help=text)
 
 
-def load_model(options: dict[str, Any]) -> Model:
+def load_model(options: dict[str, Any], group: Group = ALONE) -> Model:
     from undiffuse.model import load
     from undiffuse.training.setup import choose_device
 
-    return load(options["RUN"], options.get("weights", "ema"), str(choose_device(options.get("device", "auto"))))
+    device = choose_device(options.get("device", "auto"), group)
+    return load(options["RUN"], options.get("weights", "ema"), str(device))
 
 
-def open_images(options: dict[str, Any], source: str, model: Model) -> Images:
+def open_images(options: dict[str, Any], source: str, model: Model, group: Group = ALONE) -> Images:
     """Images prepared as the run's own were, unless the options say otherwise."""
     from undiffuse.data.prepare import prepare
     from undiffuse.evaluate.images import choose
 
     given = {name: options[name] for name in ("size", "crop", "channels") if name in options}
-    dataset = prepare(replace(model.config.data, source=source, **given))
+    with group.in_turn():
+        dataset = prepare(replace(model.config.data, source=source, **given), progress=group.leads)
     return choose(dataset, model.info, options.get("limit"), options.get("seed", 0))
 
 

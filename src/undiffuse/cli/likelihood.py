@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from undiffuse.cli.judging import add_images, add_machine, choice, load_model, open_images, table_file
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import number, whole
+from undiffuse.distributed import Group, joined
 from undiffuse.errors import UndiffuseError
 
 if TYPE_CHECKING:
@@ -55,31 +56,38 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
+    with joined() as group:
+        measure(vars(typed), group)
+
+
+def measure(options: dict[str, Any], group: Group) -> None:
+    """Measure, write the table and say what is in it; among many processes rank 0 writes and speaks."""
     from undiffuse.evaluate.likelihood import Table, bound, ode
     from undiffuse.evaluate.units import Units
     from undiffuse.objectives.bound import chain_of
     from undiffuse.pictures.png import check_free, write_file
 
-    options = vars(typed)
     method, overwrite = options.get("method", "both"), "overwrite" in options
     if "curve" in options and method == "ode":
         raise UndiffuseError("The rate-distortion curve is made of the bound's terms; use --method bound or both")
-    model = load_model(options)
+    model = load_model(options, group)
     if method != "ode":
         chain_of(model.schedule)
-    images = open_images(options, options["DATA"], model)
+    images = open_images(options, options["DATA"], model, group)
     out = table_file(options, model, "likelihood")
     beside = [out.with_name(f"{out.stem}-curve{suffix}") for suffix in (".svg", ".csv")] if "curve" in options else []
     for path in (out, *beside):
         check_free(path, overwrite)
     same = {"seed": options.get("seed", 0), "batch": options.get("batch", 32)}
-    same |= {"clip": options.get("threshold", "clip") == "clip", "progress": True}
+    same |= {"clip": options.get("threshold", "clip") == "clip", "progress": group.leads, "group": group}
     units, terms, density = Units.of(model.info), None, None
     if method != "ode":
         terms = bound(model, images, variance=options.get("variance"), count=options.get("timesteps"), **same)
     if method != "bound":
         how = {name: options[name] for name in ("probes", "probe", "rtol", "atol") if name in options}
         density = ode(model, images, **how, **same)
+    if not group.leads:
+        return
     table = Table(units, images, terms, density)
     content = table.json(_settings(options, model, images)) if out.suffix == ".json" else table.csv()
     write_file(out, content.encode(), overwrite)

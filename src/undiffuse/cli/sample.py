@@ -2,6 +2,7 @@
 
   undiffuse sample runs/NAME -n 64 --seed 0 --sampler ddim --steps 50
   undiffuse sample --from picture.png
+  torchrun --nproc-per-node 4 -m undiffuse sample runs/NAME -n 50000
   undiffuse sample runs/NAME --compare --samplers ddim,dpm++2m --evaluations 10,20
 
 Picture i of a seed is the same whatever -n is. Each file carries how it was made.
@@ -19,6 +20,7 @@ from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, whole
 from undiffuse.config import SampleConfig
+from undiffuse.distributed import Group, joined
 from undiffuse.errors import UndiffuseError
 
 if TYPE_CHECKING:
@@ -48,16 +50,17 @@ def run(typed: Namespace) -> None:
 
     options = vars(typed)
     check_options(options)
-    if "from" in options:
-        again(options["from"], options.get("RUN"), options.get("device"), options.get("out"), "overwrite" in options)
-    elif options.get("RUN") is None:
-        raise UndiffuseError("This needs RUN, a run's folder: undiffuse sample runs/NAME")
-    else:
+    with joined() as group:
+        if "from" not in options and options.get("RUN") is None:
+            raise UndiffuseError("This needs RUN, a run's folder: undiffuse sample runs/NAME")
         settings = how(options)
-        if "compare" in options:
+        if "from" not in options and "compare" not in options:
+            draw(options, settings, group)
+        elif group.leads and "from" in options:
+            overwrite = "overwrite" in options
+            again(options["from"], options.get("RUN"), options.get("device"), options.get("out"), overwrite)
+        elif group.leads:
             compare(options, settings)
-        else:
-            draw(options, settings)
 
 
 def how(options: dict[str, Any]) -> SampleConfig:
@@ -70,15 +73,15 @@ def how(options: dict[str, Any]) -> SampleConfig:
     return replace(settings, spacing="learned")
 
 
-def draw(options: dict[str, Any], settings: SampleConfig) -> None:
-    """Sample, and write pictures, grid and, where asked or needed, values."""
+def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
+    """Sample, and write pictures, grid and, where asked or needed, values; among many processes rank 0 writes."""
     from undiffuse.model import load
     from undiffuse.pictures.grid import is_exact
     from undiffuse.pictures.png import check_free
     from undiffuse.samples import file_names
     from undiffuse.training.setup import choose_device
 
-    model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"))))
+    model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"), group)))
     settings = model.settle(settings)
     n, seed, first = options.get("n", 64), options.get("seed", 0), options.get("first", 0)
     overwrite = "overwrite" in options
@@ -86,7 +89,9 @@ def draw(options: dict[str, Any], settings: SampleConfig) -> None:
     values = "npz" in options or not is_exact(model.info)
     for name in file_names(range(first, first + n), values):
         check_free(folder / name, overwrite)  # before the work, not after it
-    samples = model.sample(n, seed, first=first, settings=settings, progress=True)
+    samples = model.sample(n, seed, first=first, settings=settings, progress=group.leads, group=group)
+    if not group.leads:
+        return
     samples.save(folder, values=values, overwrite=overwrite)
     print(f"{folder}: {n} pictures and grid.png{' and samples.npz' if values else ''}")
     if not is_exact(model.info):

@@ -13,6 +13,7 @@ from torch import Tensor
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
 from undiffuse.data.values import encode
+from undiffuse.distributed import Group
 from undiffuse.errors import UndiffuseError
 from undiffuse.seeds import stream_seed
 
@@ -41,6 +42,11 @@ class Images:
         for start in range(0, len(self), size):
             chosen = list(self.indices[start : start + size])
             yield chosen, encode(self.dataset.images[chosen], self.info).to(device)
+
+    def part(self, size: int, group: Group) -> Images:
+        """This process's share, in whole batches: each is the one that a single process would see."""
+        starts = group.my_part(range(0, len(self), size))
+        return self.take([k for start in starts for k in range(start, min(start + size, len(self)))])
 
     def take(self, positions: list[int]) -> Images:
         """Those at these positions."""

@@ -17,14 +17,16 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
 from undiffuse.denoiser import Denoiser
+from undiffuse.distributed import ALONE, Group
 from undiffuse.evaluate.bound import Terms, bound_of, strata
 from undiffuse.evaluate.images import Images
 from undiffuse.evaluate.ode import Density, Probe, density_of, dequantise, draw_probes
@@ -35,6 +37,7 @@ from undiffuse.objectives.bound import chain_of
 from undiffuse.reverse import Variance
 
 BATCH = 32
+Values = TypeVar("Values", Terms, Density)
 
 
 def bound(
@@ -47,6 +50,7 @@ def bound(
     seed: int = 0,
     batch: int = BATCH,
     progress: bool = False,
+    group: Group = ALONE,
 ) -> Terms:
     """The variational bound of images.
 
@@ -56,32 +60,33 @@ def bound(
         clip: x0 predictions to [-1, 1], as Ho et al.'s code does.
         seed: of the noise.
         batch: images per evaluation of the network.
+        group: processes that share the batches out among them; each gets all results.
 
     Raises:
         UndiffuseError: a continuous process, a bad count, or a variance that was not learned.
     """
     denoiser: Denoiser = Clip(model.denoiser) if clip else model.denoiser
     steps = len(strata(chain_of(model.schedule).T, count)) - 1
-    rounds = math.ceil(len(images) / batch)
+    mine = images.part(batch, group)
+    rounds = math.ceil(len(mine) / batch)
     with (
         evaluating(model),
         tqdm(total=rounds * steps, desc="bound", unit="step", disable=None if progress else True) as bar,
     ):
-        return Terms.join(
-            [
-                bound_of(
-                    denoiser,
-                    x0,
-                    indices,
-                    variance=variance or default_variance(model),
-                    levels=Units.of(model.info).levels,
-                    count=count,
-                    seed=seed,
-                    on_step=bar.update,
-                )
-                for indices, x0 in images.batches(batch, model.device)
-            ]
-        )
+        parts = [
+            bound_of(
+                denoiser,
+                x0,
+                indices,
+                variance=variance or default_variance(model),
+                levels=Units.of(model.info).levels,
+                count=count,
+                seed=seed,
+                on_step=bar.update,
+            )
+            for indices, x0 in mine.batches(batch, model.device)
+        ]
+    return gathered(Terms.join(parts) if parts else None, Terms, group)
 
 
 def ode(
@@ -96,6 +101,7 @@ def ode(
     seed: int = 0,
     batch: int = BATCH,
     progress: bool = False,
+    group: Group = ALONE,
 ) -> Density:
     """-log p of images by the probability-flow ODE; integers are spread evenly over their bins first.
 
@@ -105,29 +111,42 @@ def ode(
         clip: x0 predictions to [-1, 1].
         seed: of the probes and the dequantisation.
         batch: images per evaluation of the network.
+        group: processes that share the batches out among them; each gets all results.
 
     Raises:
         UndiffuseError: a tolerance that cannot be met.
     """
     width = Units.of(model.info).bin_width
     denoiser: Denoiser = Clip(model.denoiser) if clip else model.denoiser
+    mine = images.part(batch, group)
     with (
         evaluating(model),
-        tqdm(total=len(images), desc="ODE", unit="image", disable=None if progress else True) as bar,
+        tqdm(total=len(mine), desc="ODE", unit="image", disable=None if progress else True) as bar,
     ):
-        return Density.join(
-            [
-                density_of(
-                    denoiser,
-                    dequantise(x0, indices, width, seed),
-                    draw_probes(x0.shape[1:], indices, probes, probe, seed),
-                    rtol=rtol,
-                    atol=atol,
-                    on_done=bar.update,
-                )
-                for indices, x0 in images.batches(batch, model.device)
-            ]
-        )
+        parts = [
+            density_of(
+                denoiser,
+                dequantise(x0, indices, width, seed),
+                draw_probes(x0.shape[1:], indices, probes, probe, seed),
+                rtol=rtol,
+                atol=atol,
+                on_done=bar.update,
+            )
+            for indices, x0 in mine.batches(batch, model.device)
+        ]
+    return gathered(Density.join(parts) if parts else None, Density, group)
+
+
+def gathered(mine: Values | None, kind: type[Values], group: Group) -> Values:
+    """The results of all processes in the order of the images; ``mine`` is None where there was nothing to do."""
+    if group.alone:
+        assert mine is not None
+        return mine
+    found = {}
+    for field in fields(kind):
+        tensor = None if mine is None or (field.name == "size" and not group.leads) else getattr(mine, field.name)
+        found[field.name] = torch.from_numpy(group.gather_in_order(None if tensor is None else tensor.numpy()))
+    return kind(**found)
 
 
 def default_variance(model: Model) -> Variance:
