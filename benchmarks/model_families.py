@@ -27,7 +27,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, pstdev
+from statistics import mean, stdev
 from typing import Any, Protocol
 
 import torch
@@ -109,27 +109,24 @@ class Effort:
 
 
 def judge(family: Family, bench: Bench, effort: Effort) -> tuple[dict[str, Any], Tensor]:
-    """Everything that is measured of one trained model, and its samples."""
+    """Everything that is measured of one trained model, and its samples; of a broken one, that it failed."""
     begun = time.process_time()
     images = family.draw(effort.n, seed=0)
     speed = effort.n / (time.process_time() - begun)
     row: dict[str, Any] = {"speed": speed, "evaluations": family.evaluations, "parameters": family.parameters}
-    row["failed"] = not bool(images.isfinite().all())
-    if row["failed"]:
-        return row, images
+    if not images.isfinite().all():
+        return row | {"failed": True}, images.nan_to_num()
     scores = bench.measure(images)
-    row["failed"] = min(scores.classes) < COLLAPSED * effort.n
     real, fake = bench.features(real_digits(bench, effort.n)), bench.features(images)
     row["precision"], row["recall"] = precision_recall(real, fake)
     row["density"], row["coverage"] = density_coverage(real, fake)
-    for name, bits in likelihoods(
-        family, bench.held_out.images[: effort.likelihood_images], effort.likelihood_times
-    ).items():
+    held_out = bench.held_out.images[: effort.likelihood_images]
+    for name, bits in likelihoods(family, held_out, effort.likelihood_times).items():
         row[f"bits by {name}"] = float(bits.mean())
         row[f"bits by {name}, error"] = float(bits.std()) / math.sqrt(len(bits))
     if isinstance(family, VAE):
         row["FD with drawn pixels"] = bench.measure(family.draw(effort.n, seed=0, pixels=True)).fd
-    return row | scores.to_json(), images
+    return row | scores.to_json() | {"failed": min(scores.classes) < COLLAPSED * effort.n}, images
 
 
 def real_digits(bench: Bench, n: int) -> Tensor:
@@ -163,7 +160,8 @@ def compare(
             row |= {"name": trainee.name, "seed": seed, "spent": spent, "steps": trainee.steps}
             results["rows"].append(row)
             write_json(out / "results.json", results)
-            print(bench.row(f"{trainee.name}-{seed}, {trainee.steps} steps", images), flush=True)
+            verdict = "failed" if row["failed"] else "fine"
+            print(bench.row(f"{trainee.name}-{seed}, {trainee.steps} steps, {verdict}", images), flush=True)
             tiles = [to_image(x, bench.data.info) for x in decode(images[:64], bench.data.info)]
             grid(tiles).save(out / f"{trainee.name}-{seed}.png")
 
@@ -221,7 +219,7 @@ def _cell(values: list[Any], form: str) -> str:
         return "none"
     if len(set(values)) == 1:
         return format(values[0], form)
-    return f"{format(mean(values), form)} ± {format(pstdev(values), form)}"
+    return f"{format(mean(values), form)} ± {format(stdev(values), form)}"
 
 
 def main() -> None:

@@ -42,6 +42,19 @@ def test_model_families_fill_the_table(bench, tmp_path):
     assert "of 2 | " in text.splitlines()[-1]
 
 
+def test_a_broken_or_collapsed_model_counts_as_a_failure(bench):
+    effort = model_families.Effort(n=20, likelihood_images=1)
+    gan = model_families.GAN(bench.data, 0)
+    row, images = model_families.judge(gan, bench, effort)
+    assert row["failed"]  # its images are all alike, before any training
+    assert min(row["classes"]) == 0
+    gan.averaged.ema.averages[gan.averaged.rate][0].fill_(float("nan"))
+    row, images = model_families.judge(gan, bench, effort)
+    assert row["failed"]
+    assert "fd" not in row
+    assert images.isfinite().all()
+
+
 def test_ddpm_has_both_likelihoods(bench):
     ddpm = model_families.DDPM(bench.data, 0)
     bits = ddpm.likelihoods(bench.held_out.images[:1], times=3)
