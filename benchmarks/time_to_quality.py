@@ -30,7 +30,6 @@ from statistics import median
 from typing import Any
 
 import torch
-import yaml
 
 from alternation import Trainee, alternate, machine, write_json, write_plot
 from contenders.others import CONTENDERS
@@ -70,9 +69,17 @@ class Entry:
             raise UndiffuseError(f"there is no contender '{name}'{perhaps(name, CONTENDERS)}")
         if any("=" not in word for word in words):
             raise UndiffuseError(f"expected setting=value after a contender's name, got '{text}'")
-        changes = {key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in words)}
+        changes = {key: _setting(value) for key, _, value in (word.partition("=") for word in words)}
         contender = CONTENDERS[name].changed(changes)
         return Entry(replace(contender, name=text), float(budget or minutes))
+
+
+def _setting(text: str) -> Any:
+    """A number, a list, true, false or null as JSON has them; any other word as it is."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 @dataclass(frozen=True)
@@ -281,6 +288,8 @@ def main() -> None:
     names = args.contenders or ["small", f"small@{args.minutes / 5:g}", *others]
     entries = [Entry.parse(name, args.minutes) for name in names]
     data = prepare(DataConfig(source=args.data))
+    for entry in entries:
+        entry.contender.settings(data.info)  # a setting that is none is refused now, not in an hour
     judge = make_judge(data)
     floor = None
     if args.held_out:
