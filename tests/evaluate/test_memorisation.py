@@ -140,6 +140,13 @@ def test_a_whole_set_that_hugs_the_training_images_is_seen_without_single_copies
     assert "begun to memorise" in verdict(found) or found.copies
 
 
+def test_many_copies_move_the_whole(bench, training):
+    samples = np.concatenate([training[:120], blobs(NEW - 120, 5)])
+    found = bench.judge(samples, training, blobs(NEW, 3))
+    assert set(range(120)) <= set(found.copies)
+    assert "of training images, and as a whole they are nearer to those than held-out images are." in verdict(found)
+
+
 def test_noise_is_further_than_new_images(bench, training):
     noise = np.random.default_rng(0).integers(0, 256, (50, 12, 12)).astype(np.uint8)
     found = bench.judge(noise, training, blobs(NEW, 3))

@@ -20,7 +20,10 @@ def verdict(found: Memorisation) -> str:
     """The one sentence that answers the question."""
     n, copies = len(found.samples), len(found.copies)
     if copies:
-        rest = "" if copies == n else ", the others are not"
+        whole = any(space.z < -FAR_Z for space in found.spaces)
+        rest = (
+            f", and as a whole they are nearer to those than {_honest(found)} are" if whole else ", the others are not"
+        )
         return f"{copies:,} of {n:,} samples {_are(copies)} of training images{rest}."
     if any(_nearer(space) for space in found.spaces):
         return (
