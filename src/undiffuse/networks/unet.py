@@ -12,13 +12,13 @@ Notable choices:
 * Every activation that the way down produces, the stem's and the resampled ones included, is a skip; every block of the
   way up takes one. Hence one block more per level on the way up.
 * ``down[0]`` is the finest level, ``up[0]`` the coarsest: both lists are in the order of computation.
-* Time reaches the blocks as one vector, ``embedding`` in `UNet.forward`.
+* Time reaches the blocks as one vector, ``embedding`` in `UNet.forward`, and classes and vectors with it.
 * Sizes that the levels do not divide are padded with zeros and cropped back, see `pad`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
@@ -30,26 +30,42 @@ from undiffuse.config import UNetConfig
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.networks.attention import SelfAttention
 from undiffuse.networks.blocks import Downsample, Embedding, Features, ResidualBlock, Upsample
+from undiffuse.networks.conditions import (
+    ClassTable,
+    Condition,
+    CrossAttention,
+    CrossAttentions,
+    VectorMap,
+    complete,
+)
 from undiffuse.networks.embedding import TimeEmbedding
 from undiffuse.networks.layers import conv, group_norm
 from undiffuse.networks.shapes import depth_to_space, pad, space_to_depth
+
+Told = Mapping[str, Tensor]
+"""The conditions of a batch by name, none missing."""
 
 
 class DownLevel(nn.Module):
     """Residual blocks, each with its attention, at one resolution; then the way to half of it."""
 
     def __init__(
-        self, blocks: Sequence[nn.Module], attentions: Sequence[nn.Module], resample: nn.Module | None
+        self,
+        blocks: Sequence[nn.Module],
+        attentions: Sequence[nn.Module],
+        crosses: Sequence[nn.Module],
+        resample: nn.Module | None,
     ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.attentions = nn.ModuleList(attentions)
+        self.crosses = nn.ModuleList(crosses)
         self.resample = resample
 
-    def forward(self, h: Features, embedding: Embedding, skips: list[Tensor]) -> Features:
+    def forward(self, h: Features, embedding: Embedding, told: Told, skips: list[Tensor]) -> Features:
         """Append every activation to ``skips`` and return the last."""
-        for block, attention in zip(self.blocks, self.attentions, strict=True):
-            h = attention(block(h, embedding))
+        for block, attention, cross in zip(self.blocks, self.attentions, self.crosses, strict=True):
+            h = cross(attention(block(h, embedding)), told)
             skips.append(h)
         if self.resample is not None:
             h = self.resample(h, embedding)
@@ -60,14 +76,15 @@ class DownLevel(nn.Module):
 class Middle(nn.Module):
     """Two residual blocks around an attention, at the lowest resolution."""
 
-    def __init__(self, block1: nn.Module, attention: nn.Module, block2: nn.Module) -> None:
+    def __init__(self, block1: nn.Module, attention: nn.Module, cross: nn.Module, block2: nn.Module) -> None:
         super().__init__()
         self.block1 = block1
         self.attention = attention
+        self.cross = cross
         self.block2 = block2
 
-    def forward(self, h: Features, embedding: Embedding) -> Features:
-        h = self.attention(self.block1(h, embedding))
+    def forward(self, h: Features, embedding: Embedding, told: Told) -> Features:
+        h = self.cross(self.attention(self.block1(h, embedding)), told)
         y: Tensor = self.block2(h, embedding)
         return y
 
@@ -76,18 +93,27 @@ class UpLevel(nn.Module):
     """Residual blocks over (activation, skip), each with its attention; then the way to twice the resolution."""
 
     def __init__(
-        self, blocks: Sequence[nn.Module], attentions: Sequence[nn.Module], resample: nn.Module | None
+        self,
+        blocks: Sequence[nn.Module],
+        attentions: Sequence[nn.Module],
+        crosses: Sequence[nn.Module],
+        resample: nn.Module | None,
     ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.attentions = nn.ModuleList(attentions)
+        self.crosses = nn.ModuleList(crosses)
         self.resample = resample
 
-    def forward(self, h: Features, embedding: Embedding, skips: list[Tensor]) -> Features:
+    def forward(self, h: Features, embedding: Embedding, told: Told, skips: list[Tensor]) -> Features:
         """Take one of ``skips``, the last first, for every block."""
-        for block, attention in zip(self.blocks, self.attentions, strict=True):
-            h = attention(block(torch.cat([h, skips.pop()], dim=1), embedding))
+        for block, attention, cross in zip(self.blocks, self.attentions, self.crosses, strict=True):
+            h = cross(attention(block(torch.cat([h, skips.pop()], dim=1), embedding)), told)
         return h if self.resample is None else self.resample(h, embedding)
+
+
+EMBEDDINGS: dict[str, type[ClassTable] | type[VectorMap]] = {"class": ClassTable, "vector": VectorMap}
+"""Kinds of condition that join the time's embedding."""
 
 
 def heads(width: int, config: UNetConfig) -> int:
@@ -147,15 +173,24 @@ class UNet(nn.Module):
         out_channels: channels of the result; twice as many where a variance is learned with the mean.
         dims: spatial dimensions of x: 1, 2 or 3.
         config: the settings.
+        conditions: what else it is told, see `conditions`.
 
     Raises:
         UndiffuseError: for settings that describe no network, and for inputs of another shape.
     """
 
-    def __init__(self, channels: int, out_channels: int, dims: int, config: UNetConfig) -> None:
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        dims: int,
+        config: UNetConfig,
+        conditions: tuple[Condition, ...] = (),
+    ) -> None:
         super().__init__()
         check_settings(channels, out_channels, dims, config)
         self.channels = channels
+        self.conditions = conditions
         self.dims = dims
         self.patch = config.patch
         self.multiple = config.patch * 2 ** (len(config.multipliers) - 1)  # sizes divisible by this need no padding
@@ -174,6 +209,13 @@ class UNet(nn.Module):
         def attention(width: int, wanted: bool) -> nn.Module:
             return SelfAttention(width, heads(width, config)) if wanted else nn.Identity()
 
+        tokens = [condition for condition in conditions if condition.kind == "tokens"]
+
+        def cross(width: int, wanted: bool) -> nn.Module:
+            if not wanted:
+                return CrossAttentions({})
+            return CrossAttentions({c.name: CrossAttention(width, c.size, heads(width, config)) for c in tokens})
+
         def halve(width: int) -> nn.Module:
             return block(width, width, resample="down") if residual else Downsample(dims, width)
 
@@ -181,7 +223,13 @@ class UNet(nn.Module):
             return block(width, width, resample="up") if residual else Upsample(dims, width)
 
         self.time = TimeEmbedding(base, 4 * base, config.embedding)
+        self.told = nn.ModuleDict(
+            {c.name: EMBEDDINGS[c.kind](c.size, 4 * base) for c in conditions if c.kind in EMBEDDINGS}
+        )
         self.stem = conv(dims, channels * config.patch**dims, base)
+        self.image_stems = nn.ModuleDict(
+            {c.name: conv(dims, c.size * config.patch**dims, base, zero=True) for c in conditions if c.kind == "image"}
+        )
 
         levels = [(base * m, k in config.attention_levels) for k, m in enumerate(config.multipliers)]
         skips = [base]
@@ -191,11 +239,14 @@ class UNet(nn.Module):
             last = k == len(levels) - 1
             blocks = [block(width if i == 0 else out, out) for i in range(config.blocks)]
             attentions = [attention(out, attends) for _ in blocks]
-            self.down.append(DownLevel(blocks, attentions, None if last else halve(out)))
+            crosses = [cross(out, attends) for _ in blocks]
+            self.down.append(DownLevel(blocks, attentions, crosses, None if last else halve(out)))
             skips += [out] * (config.blocks if last else config.blocks + 1)
             width = out
 
-        self.middle = Middle(block(width, width), attention(width, config.middle_attention), block(width, width))
+        self.middle = Middle(
+            block(width, width), attention(width, config.middle_attention), cross(width, True), block(width, width)
+        )
 
         self.up = nn.ModuleList()
         for k, (out, attends) in reversed(list(enumerate(levels))):
@@ -204,27 +255,37 @@ class UNet(nn.Module):
                 blocks.append(block(width + skips.pop(), out))
                 width = out
             attentions = [attention(out, attends) for _ in blocks]
-            self.up.append(UpLevel(blocks, attentions, None if k == 0 else double(out)))
+            crosses = [cross(out, attends) for _ in blocks]
+            self.up.append(UpLevel(blocks, attentions, crosses, None if k == 0 else double(out)))
 
         self.norm = group_norm(width)
         self.out = conv(dims, width, out_channels * config.patch**dims, zero=True)
 
     def forward(
-        self, x: Float[Tensor, "batch channels *spatial"], time: Float[Tensor, " batch"]
+        self, x: Float[Tensor, "batch channels *spatial"], time: Float[Tensor, " batch"], **conditions: Tensor
     ) -> Float[Tensor, "batch out_channels *spatial"]:
-        """The network's output for ``x`` at ``time``, one number for each member of the batch."""
+        """The network's output for ``x`` at ``time``, one number for each member of the batch.
+
+        A condition that is left out is a null one.
+        """
         self.check(x, time)
+        told = complete(self.conditions, conditions, x)
+        embedding = self.time(time)
+        for name, embed in self.told.items():
+            embedding = embedding + embed(told[name])
         # Every block would take SiLU(embedding) first: once does for all.
-        embedding = F.silu(self.time(time))
+        embedding = F.silu(embedding)
         padded, crop = pad(x, self.multiple)
 
         h = self.stem(space_to_depth(padded, self.patch))
+        for name, stem in self.image_stems.items():
+            h = h + stem(space_to_depth(pad(told[name].nan_to_num(0.0), self.multiple)[0], self.patch))
         skips = [h]
         for down in self.down:
-            h = down(h, embedding, skips)
-        h = self.middle(h, embedding)
+            h = down(h, embedding, told, skips)
+        h = self.middle(h, embedding, told)
         for up in self.up:
-            h = up(h, embedding, skips)
+            h = up(h, embedding, told, skips)
         h = self.out(F.silu(self.norm(h)))
         return depth_to_space(h, self.patch)[crop]
 

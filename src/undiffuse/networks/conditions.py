@@ -1,0 +1,153 @@
+"""What a network can be told beside the time: classes, vectors, tokens, images; each by its name.
+
+    class     an index                  a row of a table, added to the time's embedding
+    vector    numbers                   a linear map, added to the time's embedding
+    tokens    a sequence of vectors     cross-attention wherever there is self-attention
+    image     channels of x's size      a convolution of their own, added to the stem's
+
+Notable choices:
+
+* A condition that is not given is a *null* one, and a network is trained on it now and then, which is what
+  classifier-free guidance needs (Ho & Salimans 2022, https://arxiv.org/abs/2207.12598). The null class is the index
+  after the last; a vector, a token or an image that is missing holds NaN, which no real one does.
+* All of this starts with no effect at all: tables, maps and last layers at 0. So an unconditional network becomes a
+  conditional one of the same outputs, and can be trained on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.networks.layers import group_norm, linear
+
+Kind = Literal["class", "vector", "tokens", "image"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a network is told under one name.
+
+    Args:
+        name: of the argument.
+        kind: see the head of this file.
+        size: number of classes, of a vector's or a token's entries, or of an image's channels.
+    """
+
+    name: str
+    kind: Kind
+    size: int
+
+    def null(self, batch: int, spatial: tuple[int, ...] = ()) -> Tensor:
+        """What says that nothing is said, for a batch (and an image's size)."""
+        if self.kind == "class":
+            return torch.full((batch,), self.size, dtype=torch.int64)
+        shape = {"vector": (self.size,), "tokens": (1, self.size), "image": (self.size, *spatial)}[self.kind]
+        return torch.full((batch, *shape), torch.nan)
+
+    def dropped(self, value: Tensor, drop: Tensor) -> Tensor:
+        """The condition, null where ``drop`` holds, (batch,)."""
+        null = torch.tensor(self.size if self.kind == "class" else torch.nan, dtype=value.dtype, device=value.device)
+        return torch.where(drop.to(value.device).reshape(-1, *[1] * (value.ndim - 1)), null, value)
+
+
+class ClassTable(nn.Module):
+    """A row for each class, and one for none."""
+
+    def __init__(self, classes: int, width: int) -> None:
+        super().__init__()
+        self.rows = nn.Embedding(classes + 1, width)
+        nn.init.zeros_(self.rows.weight)
+
+    def forward(self, value: Int[Tensor, " batch"]) -> Float[Tensor, "batch width"]:
+        y: Tensor = self.rows(value)
+        return y
+
+
+class VectorMap(nn.Module):
+    """A linear map of the vector, and a learned row in its place where it is missing."""
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.map = linear(size, width, zero=True)
+        self.missing = nn.Parameter(torch.zeros(width))
+
+    def forward(self, value: Float[Tensor, "batch size"]) -> Float[Tensor, "batch width"]:
+        absent = value.isnan().any(1, keepdim=True)
+        return torch.where(absent, self.missing, self.map(value.nan_to_num(0.0)))
+
+
+class CrossAttention(nn.Module):
+    """x + out(attention(q, k, v)) with q of GroupNorm(x), every position a query, and k, v of the tokens.
+
+    One more token, learned, is always there: where the others are missing it is what attention finds.
+    """
+
+    def __init__(self, channels: int, tokens: int, heads: int = 1) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = group_norm(channels)
+        self.missing = nn.Parameter(torch.zeros(tokens))
+        self.token_norm = nn.LayerNorm(tokens)
+        self.q = linear(channels, channels)
+        self.kv = linear(tokens, 2 * channels)
+        self.out = linear(channels, channels, zero=True)
+
+    def forward(
+        self, x: Float[Tensor, "batch channels *spatial"], tokens: Float[Tensor, "batch length size"]
+    ) -> Float[Tensor, "batch channels *spatial"]:
+        absent = tokens.isnan().any(-1)
+        found = torch.cat([self.missing.expand(len(x), 1, -1), tokens.nan_to_num(0.0)], dim=1)
+        seen = F.pad(~absent, (1, 0), value=True)[:, None, None, :]
+        q = self.q(self.norm(x).flatten(2).transpose(1, 2)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k, v = self.kv(self.token_norm(found)).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        h = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        y: Tensor = x + self.out(h.transpose(1, 2).flatten(2)).transpose(1, 2).reshape(x.shape)
+        return y
+
+
+class CrossAttentions(nn.Module):
+    """Cross-attention to each sequence of tokens, one after another; nothing where there is none."""
+
+    def __init__(self, attentions: Mapping[str, CrossAttention]) -> None:
+        super().__init__()
+        self.attentions = nn.ModuleDict(dict(attentions))
+
+    def forward(self, x: Tensor, given: Mapping[str, Tensor]) -> Tensor:
+        for name, attention in self.attentions.items():
+            x = attention(x, given[name])
+        return x
+
+
+def complete(wanted: tuple[Condition, ...], given: Mapping[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+    """The conditions of a batch x, null where they are not given.
+
+    Raises:
+        UndiffuseError: one that the network does not know, or of another shape.
+    """
+    names = [condition.name for condition in wanted]
+    for name in given:
+        if name not in names:
+            raise UndiffuseError(
+                f"This network cannot be told '{name}'{perhaps(name, names) if names else '; it is unconditional'}"
+            )
+    spatial = tuple(x.shape[2:])
+    found = {}
+    for condition in wanted:
+        null = condition.null(len(x), spatial)
+        value = given.get(condition.name, null)
+        free = 1 if condition.kind == "tokens" else None  # the length of a sequence is free
+        shapes = [[n for k, n in enumerate(tensor.shape) if k != free] for tensor in (value, null)]
+        if value.ndim != null.ndim or shapes[0] != shapes[1]:
+            raise UndiffuseError(
+                f"The condition '{condition.name}' should have the shape {tuple(null.shape)}, not {tuple(value.shape)}"
+            )
+        found[condition.name] = value.to(x.device)
+    return found
