@@ -64,6 +64,16 @@ def test_near_duplicates_keep_all_digits() -> None:
     np.testing.assert_allclose(distances[:, 0], ((y + shift) - y).norm(dim=1), rtol=1e-15)
 
 
+def test_neighbours_that_rounding_of_the_product_confuses_are_told_apart() -> None:
+    # Two clusters 2000 apart, each of points about 1e-6 apart: the product's distances are wrong by more than that.
+    close = 1e-6 * normal(6, 50, seed=4)
+    y = torch.cat([close + 1e3, close - 1e3])
+    distances, indices = nearest(y, y, 3)
+    expected = all_distances(y, y)
+    np.testing.assert_array_equal(indices, expected.argsort(axis=1)[:, :3])
+    np.testing.assert_allclose(distances, np.sort(expected, axis=1)[:, :3], rtol=1e-13)
+
+
 def test_the_lower_index_comes_first_among_equals() -> None:
     y = torch.tensor([[5.0], [1.0], [-1.0], [1.0], [-1.0]])
     distances, indices = nearest(torch.zeros(1, 1), y, 4)
