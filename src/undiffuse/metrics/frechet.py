@@ -129,8 +129,9 @@ def frechet_infinity(
     E[fd(n)] = fd(infinity) + slope / n + O(1 / n^2)
 
     A line is fitted to the distances of random subsets, from a tenth of the samples to all of them in even steps
-    (5,000 to 50,000 in the paper), against 1/n. The bias of the reference, which is finite too, stays. Where a tenth of
-    the samples are fewer than dimensions, the terms beyond 1/n count, and the value comes out too low. https://arxiv.org/abs/1911.07023
+    (5,000 to 50,000 in the paper, https://arxiv.org/abs/1911.07023), against 1/n. The bias of the reference, which is
+    finite too, stays. Where a tenth of the samples are fewer than dimensions, the terms beyond 1/n count, and the value
+    comes out too low.
 
     Args:
         features: of samples, one row each, at least ``2 * points``.
