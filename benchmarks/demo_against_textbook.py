@@ -6,6 +6,7 @@
 Both have the same network (patches of 2 x 2 included, which are a choice of ours that the textbook gets as a present),
 the same batch, the same average of the weights and the same seconds. The minutes are of processor time on one thread;
 alternation.py says why. Written to --out: results.json, plot.svg, a grid of samples and a checkpoint of each training.
+The same command again, with more --repeats or after it broke off, goes on with the seeds that are not through.
 
 Every point is judged by judge.py with samples of one sampler for all; at the end by a second one, too. The demo's
 learning rate falls to 0 at the end of the budget, so that its points before the end are of an unfinished training.
@@ -14,7 +15,8 @@ learning rate falls to 0 at the end of the budget, so that its points before the
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -27,6 +29,7 @@ from ours import Ours
 from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.config_file import override
 from undiffuse.data.values import decode
+from undiffuse.errors import UndiffuseError
 from undiffuse.pictures.grid import grid, to_image
 from undiffuse.pictures.plot import Axis, Series, line_plot
 from undiffuse.recipes import get_recipe
@@ -61,7 +64,7 @@ def settings(name: str, data: TrainingData, seed: int) -> TrainConfig:
 
 def compare(
     bench: Bench,
-    names: Iterable[str],
+    names: Sequence[str],
     seeds: Iterable[int],
     marks: list[float],
     n: int,
@@ -74,12 +77,15 @@ def compare(
         "judge": bench.name,
         "n": n,
         "seconds": marks[-1],
+        "slice": slice_seconds,
+        "names": list(names),
         "held out": bench.measure(bench.held_out.images).to_json(),
         "points": [],
         "load": [],
     }
     print(HEADER, bench.row("held-out real digits", bench.held_out.images), sep="\n", flush=True)
-    for seed in seeds:
+    results |= finished(out / "results.json", results)
+    for seed in sorted(set(seeds) - {load["seed"] for load in results["load"]}):
         trainees = [Ours(name, settings(name, bench.data, seed), bench.data) for name in names]
 
         def judge(trainee: Trainee, mark: float, spent: float, seed: int = seed) -> None:
@@ -104,6 +110,17 @@ def compare(
         write_json(out / "results.json", results)
     write_plot(out / "plot.svg", plot(results))
     return results
+
+
+def finished(path: Path, results: dict[str, Any]) -> dict[str, Any]:
+    """Points and loads of the seeds that an earlier call with the same settings brought to their end."""
+    if not path.exists():
+        return {}
+    earlier = json.loads(path.read_text())
+    if any(earlier.get(key) != results[key] for key in ("machine", "judge", "n", "seconds", "slice", "names")):
+        raise UndiffuseError(f"{path} is of other settings or another machine; choose another --out")
+    through = {load["seed"] for load in earlier["load"]}
+    return {"points": [p for p in earlier["points"] if p["seed"] in through], "load": earlier["load"]}
 
 
 def plot(results: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import model_families
 import samplers_by_evaluations
 from ours import Ours
 from undiffuse.config import SampleConfig
+from undiffuse.errors import UndiffuseError
 
 
 @pytest.fixture
@@ -30,6 +31,15 @@ def test_demo_against_textbook_writes_points_plot_grids_and_checkpoints(bench, q
     written = {path.name for path in tmp_path.iterdir()}
     assert {"plot.svg", "demo-0-ddim-2.png", "textbook-0-ddim-2.png", "demo-0", "textbook-0"} <= written
     assert "textbook" in (tmp_path / "plot.svg").read_text()
+
+
+def test_the_same_command_goes_on_with_the_seeds_that_are_not_through(bench, quick, tmp_path):
+    first = demo_against_textbook.compare(bench, ["demo"], [0], [0.1], 8, 0.1, tmp_path)
+    both = demo_against_textbook.compare(bench, ["demo"], [0, 1], [0.1], 8, 0.1, tmp_path)
+    assert both["points"][:1] == first["points"]
+    assert [point["seed"] for point in both["points"]] == [0, 1]
+    with pytest.raises(UndiffuseError, match="other settings"):
+        demo_against_textbook.compare(bench, ["demo"], [0, 1], [0.2], 8, 0.1, tmp_path)
 
 
 def test_model_families_fill_the_table(bench, tmp_path):
