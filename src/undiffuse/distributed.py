@@ -13,8 +13,8 @@ Notable choices:
   hours while one process prepares data; but it notices at once when a process is gone, since its connections close.
 * One process speaks. A mistake that all processes make is told by rank 0; one that a single rank runs into (no memory,
   no such file) is told by that rank, with its name. The others leave quietly, with the same exit status.
-* A rank that is lost is found by asking who is left: every survivor signs in, and drops its own connections, so that
-  those who wait for it notice too. Who has not signed in a second later is the one.
+* A rank that is lost is found by calling the roll. A thread of every survivor signs in, for the process itself may
+  still wait for someone who waits for the one that is gone. Who has not signed in two seconds later is the one.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import signal
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,8 +50,8 @@ MINUTES = 30.0
 """Its default: rank 0 may draw a grid of samples meanwhile, or write a large checkpoint."""
 PATIENCE = timedelta(days=30)
 """Deadline of everything else."""
-SIGN_IN = 1.0
-"""Seconds in which survivors sign in."""
+ROLL_CALL, WATCH = 2.0, 0.5
+"""Seconds in which survivors sign in, and between two looks whether they should."""
 FIRST_SAY = 2.0
 """Seconds that rank 0 has to speak before another one does."""
 
@@ -169,20 +170,29 @@ class Group:
 
     # --- failing ------------------------------------------------------------------------------------------------------
 
+    def watch(self, ended: threading.Event) -> None:
+        """Sign in for this process when another one calls the roll, whatever this one is waiting for."""
+        assert self.board is not None
+        try:
+            while not ended.wait(WATCH):
+                if self.board.check(["roll"]):
+                    self.board.set(f"survivor-{self.rank}", "here")
+                    return
+        except RuntimeError:  # the board is gone, and with it whoever would read it
+            return
+
     def lost(self, advice: str) -> UndiffuseError:
         """The sentence for a connection that broke: which ranks are gone, and what to do.
 
         Args:
             advice: how to go on.
         """
-        import torch.distributed as dist
-
         assert self.board is not None
         _ignore_sigterm()
         try:
-            self.board.set(f"survivor-{self.rank}", "here")
-            dist.destroy_process_group()
-            time.sleep(SIGN_IN)
+            self.board.set("roll", "")
+            if not self.board.check(["said"]):
+                time.sleep(ROLL_CALL)
             gone = [k for k in range(self.world) if not self.board.check([f"survivor-{k}"])]
         except RuntimeError:
             gone = [0]  # the board hangs where rank 0 is, or where torchrun is
@@ -245,6 +255,8 @@ def joined(advice: str = "start it again") -> Iterator[Group]:
         yield ALONE
         return
     group = _join()
+    ended = threading.Event()
+    threading.Thread(target=group.watch, args=(ended,), daemon=True).start()
     try:
         yield group
     except UndiffuseError as error:
@@ -259,8 +271,8 @@ def joined(advice: str = "start it again") -> Iterator[Group]:
     finally:
         import torch.distributed as dist
 
-        if dist.is_initialized():
-            dist.destroy_process_group()
+        ended.set()
+        dist.destroy_process_group()
 
 
 def _join() -> Group:
@@ -276,13 +288,45 @@ def _join() -> Group:
     if torch.cuda.is_available():
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(local_rank % torch.cuda.device_count())
-    store, rank, world = next(rendezvous("env://", timeout=_timeout()))
-    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_timeout())
-    control = dist.new_group(backend="gloo", timeout=PATIENCE)
-    group = Group(rank, world, local_rank, control)
-    # One program may join twice, and must not find on the board what it left there the first time.
-    board = PrefixStore(group.told(lambda: f"undiffuse-{time.time_ns()}"), store)
+    timeout = _timeout()
+    try:
+        store, rank, world = next(rendezvous("env://", timeout=timeout))
+        board = PrefixStore(_meet(store, rank, world, time.monotonic() + timeout.total_seconds()), store)
+        dist.init_process_group(backend, store=board, rank=rank, world_size=world, timeout=timeout)
+        control = dist.new_group(backend="gloo", timeout=PATIENCE)
+    except RuntimeError as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        reason = str(error).splitlines()[0]
+        raise UndiffuseError(f"the processes could not find each other through {where} ({reason})") from error
     return Group(rank, world, local_rank, control, board)
+
+
+def _meet(store: Store, rank: int, world: int, deadline: float) -> str:
+    """A name for this meeting of processes: a corner of the store where none of them has been before.
+
+    After a restart torchrun's store still holds the addresses of those who died, and whoever looks them up waits for
+    the dead. So each process says hello under a name of its own; rank 0 invites those who said it last, again and
+    again until all of them have answered.
+    """
+    me, names, meeting = uuid.uuid4().hex, "", ""
+    store.set(f"hello/{rank}", me)
+    while time.monotonic() < deadline:
+        if rank == 0:
+            found = " ".join(store.get(f"hello/{k}").decode() for k in range(world))
+            if found != names:
+                names, meeting = found, uuid.uuid4().hex
+                store.set("invitation", f"{meeting} {names}")
+        elif store.check(["invitation"]):
+            meeting, *invited = store.get("invitation").decode().split()
+            meeting = meeting if invited[rank] == me else ""
+        if meeting:
+            store.set(f"{meeting}/{rank}", "here")
+            if rank == 0 and store.check([f"{meeting}/{k}" for k in range(world)]):
+                store.set(f"{meeting}/begin", "")
+            if store.check([f"{meeting}/begin"]):
+                return meeting
+        time.sleep(0.01)
+    raise RuntimeError("not all of them came")
 
 
 def _timeout() -> timedelta:
