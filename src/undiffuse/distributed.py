@@ -256,7 +256,8 @@ def joined(advice: str = "start it again") -> Iterator[Group]:
         return
     group = _join()
     ended = threading.Event()
-    threading.Thread(target=group.watch, args=(ended,), daemon=True).start()
+    watch = threading.Thread(target=group.watch, args=(ended,), daemon=True)
+    watch.start()
     try:
         yield group
     except UndiffuseError as error:
@@ -272,6 +273,7 @@ def joined(advice: str = "start it again") -> Iterator[Group]:
         import torch.distributed as dist
 
         ended.set()
+        watch.join()  # a thread inside torch when the interpreter ends would abort the process
         dist.destroy_process_group()
 
 
