@@ -90,6 +90,16 @@ class DiffusionConfig:
 
 
 @dataclass(frozen=True)
+class ConditionConfig:
+    """What the network is told beside the time, so that samples can be asked for by it."""
+
+    condition: tuple[Literal["class"], ...] = ()
+    """'class': the class of each image, by the folder or the metadata that it came with; 'none' for nothing."""
+    condition_dropout: float = 0.1
+    """Part of the images whose conditions are hidden, so that the network also learns to do without (guidance)."""
+
+
+@dataclass(frozen=True)
 class ObjectiveConfig:
     """The loss (Ho et al. 2020, eq. 14, and what came after it)."""
 
@@ -192,6 +202,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     network: UNetConfig = field(default_factory=UNetConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    conditions: ConditionConfig = field(default_factory=ConditionConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     ema: EMAConfig = field(default_factory=EMAConfig)
@@ -221,6 +232,16 @@ class SampleConfig:
     """EDM only: its S_churn, the fresh noise of the whole walk; 0 is Heun's method."""
     tolerance: float = 1e-5
     """ODE only: the error that a step may make, relative and absolute."""
+    classes: tuple[str, ...] = ()
+    """Classes of the samples by name, taken in turns; 'all' for each of them (the default), 'none' for no class."""
+    guidance: float = 1.0
+    """Classifier-free guidance: 1 is the model as it is, more is more of the class and less variety."""
+    avoid: str = ""
+    """A class that guidance leads away from, in place of no class."""
+    guidance_rescale: float = 0.0
+    """In [0, 1]: how much of the contrast that guidance adds is taken back."""
+    guidance_interval: tuple[float, ...] = ()
+    """LOW,HIGH noise levels sigma/alpha between which guidance acts; everywhere by default."""
     threshold: Literal["none", "clip", "dynamic"] = "clip"
     """What happens to a predicted x0 outside [-1, 1]: nothing, clipped, or dynamically thresholded."""
     weights: str = "ema"

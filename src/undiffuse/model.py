@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tqdm import tqdm
 
 from undiffuse.checkpoint import check_tensors, ema_file, latest
 from undiffuse.checkpoint import load as load_checkpoint
+from undiffuse.conditions import conditions_of, wish
 from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.config_file import from_plain
 from undiffuse.data.info import DataInfo
@@ -26,6 +28,7 @@ from undiffuse.denoiser import Denoiser, NetworkDenoiser
 from undiffuse.distributed import ALONE, Group
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.guidance import Clip, DynamicThreshold
+from undiffuse.networks.conditions import Condition
 from undiffuse.networks.unet import UNet
 from undiffuse.parameterize import make_parameterization
 from undiffuse.sample import Sampler, sample
@@ -65,6 +68,11 @@ class Model:
         row = make_parameterization(diffusion.parameterization, diffusion.sigma_data)
         return NetworkDenoiser(self.network, self.schedule, row, diffusion.time_input)
 
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What the network can be told; empty for an unconditional model."""
+        return conditions_of(self.config, self.info)
+
     def to(self, device: torch.device | str) -> Model:
         """Move the network to a device, in place."""
         self.network.to(device)
@@ -89,10 +97,18 @@ class Model:
             settings = replace(settings, times=learned.times)
         return replace(settings, steps=len(settings.times)) if settings.times else settings
 
-    def walk(self, settings: SampleConfig) -> tuple[Denoiser, Sampler[Any], torch.Tensor]:
-        """The denoiser with its threshold, the sampler and the timesteps that the settings ask for."""
+    def walk(
+        self, settings: SampleConfig, members: Sequence[int] | None = None
+    ) -> tuple[Denoiser, Sampler[Any], torch.Tensor]:
+        """The denoiser with its threshold, the sampler and the timesteps that the settings ask for.
+
+        Args:
+            members: numbers of the samples in the batch, which say what class each is of; by default the first
+                micro-batch.
+        """
         settings = self.settle(settings)
-        denoiser: Denoiser = self.denoiser
+        wanted = wish(settings, self.conditions, self.info)
+        denoiser = wanted.denoiser(self.denoiser, range(settings.micro_batch) if members is None else members)
         if settings.threshold == "clip":
             denoiser = Clip(denoiser)
         elif settings.threshold == "dynamic":
@@ -137,28 +153,32 @@ class Model:
                 f"n={n}, micro_batch={settings.micro_batch}, seed={seed}, first={first}"
             )
         indices = range(first, first + n)
-        denoiser, sampler, times = self.walk(settings)
-        blocks = group.my_part(sorted({index // settings.micro_batch for index in indices}))
-        mine = [index for index in indices if index // settings.micro_batch in blocks]
+        size = settings.micro_batch
+        blocks = group.my_part(sorted({index // size for index in indices}))
+        steps = len(self.walk(settings)[2]) - 1
+        made = [torch.empty(0, *self.info.shape)]
         training = self.network.training
         self.network.eval()
         try:
             hidden = None if progress else True  # None: hidden where stderr is no terminal
-            with tqdm(total=len(blocks) * (len(times) - 1), desc="sampling", unit="step", disable=hidden) as bar:
-                x = sample(
-                    denoiser,
-                    sampler,
-                    times,
-                    self.info.shape,
-                    mine,
-                    seed=seed,
-                    micro_batch=settings.micro_batch,
-                    device=self.device,
-                    on_step=bar.update,
-                )
+            with tqdm(total=len(blocks) * steps, desc="sampling", unit="step", disable=hidden) as bar:
+                for block in blocks:
+                    members = range(block * size, (block + 1) * size)
+                    mine = range(max(first, members.start), min(first + n, members.stop))
+                    made.append(
+                        sample(
+                            *self.walk(settings, members),
+                            self.info.shape,
+                            mine,
+                            seed=seed,
+                            micro_batch=size,
+                            device=self.device,
+                            on_step=bar.update,
+                        )
+                    )
         finally:
             self.network.train(training)
-        array = group.gather_in_order(decode(x, self.info))
+        array = group.gather_in_order(decode(torch.cat(made), self.info))
         return Samples(array, self.info, seed, tuple(indices), settings, self.provenance, self.device.type)
 
 
@@ -172,7 +192,8 @@ def build_network(config: TrainConfig, info: DataInfo) -> UNet:
     with torch.random.fork_rng(devices=[]):  # layers initialise themselves from torch's global stream
         torch.manual_seed(stream_seed(config.loop.seed, "weights"))
         outputs = 2 * info.channels if config.diffusion.learn_variance else info.channels
-        network = UNet(info.channels, outputs, len(info.spatial), config.network)
+        told = conditions_of(config, info)
+        network = UNet(info.channels, outputs, len(info.spatial), config.network, told)
     return _arranged(network, config, info)
 
 

@@ -17,6 +17,7 @@ from undiffuse.data.info import DataInfo
 class TinyData:
     info: DataInfo
     images: NDArray[Any]
+    labels: NDArray[np.int64] | None = None
 
 
 def tiny_data(fingerprint: str = "tiny") -> TinyData:

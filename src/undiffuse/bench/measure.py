@@ -34,6 +34,7 @@ class Made:
 
     info: DataInfo
     images: np.ndarray
+    labels: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,8 @@ def _settings(model: Model, batch: int | None) -> TrainConfig:
 def _data(info: DataInfo, seed: int) -> Made:
     dice = np.random.default_rng(stream_seed(seed, "bench"))
     images = dice.integers(0, 256, (IMAGES, *info.shape), np.uint8)
-    return Made(replace(info, count=IMAGES, dtype="uint8", low=0.0, high=255.0), images)
+    labels = dice.integers(0, len(info.classes), IMAGES) if info.classes else None
+    return Made(replace(info, count=IMAGES, dtype="uint8", low=0.0, high=255.0), images, labels)
 
 
 def _steps(model: Model, config: TrainConfig, seed: int) -> Iterator[StepResult]:

@@ -26,6 +26,9 @@ from typing import Any, get_type_hints
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, is_list, metavar, show
 
+FLAGS = {"classes": "--class"}
+"""Fields whose option is called otherwise: one class is what is mostly typed, and ``class`` is no name in Python."""
+
 
 def add_fields(parser: Parser, cls: type, title: str = "", omit: Sequence[str] = (), defaults: bool = True) -> None:
     """An option for every field of a dataclass.
@@ -41,7 +44,7 @@ def add_fields(parser: Parser, cls: type, title: str = "", omit: Sequence[str] =
     hints, texts = get_type_hints(cls), field_texts(cls)
     for field in fields(cls):
         if field.name not in omit:
-            flag = "--" + field.name.replace("_", "-")
+            flag = FLAGS.get(field.name, "--" + field.name.replace("_", "-"))
             _add(group, flag, field, hints[field.name], texts[field.name], defaults)
             if is_list(hints[field.name]):
                 parser.lists.add(flag)
@@ -52,9 +55,9 @@ def _add(group: Any, flag: str, field: Field[Any], hint: Any, text: str, default
     if defaults:
         text += f" (default: {show(field.default)})"
     if hint is bool:
-        group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+        group.add_argument(flag, dest=field.name, action=argparse.BooleanOptionalAction, help=text)
     else:
-        group.add_argument(flag, type=Reader(flag, hint), metavar=metavar(hint), help=text)
+        group.add_argument(flag, dest=field.name, type=Reader(flag, hint), metavar=metavar(hint), help=text)
 
 
 @cache

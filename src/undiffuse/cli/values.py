@@ -88,7 +88,7 @@ def _metavar(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "|".join(get_args(hint))
     if get_origin(hint) is tuple:
-        inner, *rest = (NAMES[part][0] for part in get_args(hint) if part is not Ellipsis)
+        inner, *rest = (_metavar(part) for part in get_args(hint) if part is not Ellipsis)
         return " ".join([inner, *rest]) if rest else f"{inner},{inner},..."
     return NAMES[hint][0]
 
@@ -104,6 +104,8 @@ def _describe(hint: Any) -> str:
     if get_origin(hint) is not tuple:
         return NAMES[hint][1]
     member, last = get_args(hint)[0], get_args(hint)[-1]
+    if get_origin(member) is Literal:
+        return "words with commas between them"
     word = NAMES[member][1].removeprefix("a ")
     return f"{word}s with commas between them" if last is Ellipsis else f"{len(get_args(hint))} {word}s"
 

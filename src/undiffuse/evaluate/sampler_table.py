@@ -219,23 +219,28 @@ def compare(
 
 
 def _draw(model: Model, settings: SampleConfig, n: int, seed: int, reference: Reference | None) -> Cell:
-    denoiser, sampler, times = model.walk(settings)
-    counting = CountingDenoiser(denoiser)
-    blocks = -(-n // settings.micro_batch)
+    size, evaluations, parts = settings.micro_batch, 0, []
     begun = time.perf_counter()
     with evaluating(model):
-        x = sample(
-            counting,
-            sampler,
-            times,
-            model.info.shape,
-            range(n),
-            seed=seed,
-            micro_batch=settings.micro_batch,
-            device=model.device,
-        )
-    seconds = (time.perf_counter() - begun) / (blocks * settings.micro_batch)
-    array = decode(x, model.info)
+        for start in range(0, n, size):
+            denoiser, sampler, times = model.walk(settings, range(start, start + size))
+            counting = CountingDenoiser(denoiser)
+            members = range(start, min(start + size, n))
+            parts.append(
+                sample(
+                    counting,
+                    sampler,
+                    times,
+                    model.info.shape,
+                    members,
+                    seed=seed,
+                    micro_batch=size,
+                    device=model.device,
+                )
+            )
+            evaluations += counting.evaluations
+    seconds = (time.perf_counter() - begun) / (len(parts) * size)
+    array = decode(torch.cat(parts), model.info)
     # Measured as the images are kept: clipped and rounded.
     distance = None if reference is None else energy_distance(encode(array, model.info), reference.x)
-    return Cell(settings, counting.evaluations // blocks, seconds, array, distance)
+    return Cell(settings, evaluations // len(parts), seconds, array, distance)

@@ -86,14 +86,11 @@ class Generated:
         return self.model.info
 
     def blocks(self, indices: range) -> Iterator[NDArray[Any]]:
-        """Whole micro-batches, as far as they are asked for.
-
-        This is the place where a class-conditional model would be given image i's class, i mod the number of classes,
-        so that the classes are balanced in every range. Models have no conditions yet.
-        """
-        denoiser, sampler, times = self.model.walk(self.settings)
+        """Whole micro-batches, as far as they are asked for; of a conditional model the classes by turns."""
         size = self.settings.micro_batch
-        for _, members in groupby(indices, lambda index: index // size):
+        for block, members in groupby(indices, lambda index: index // size):
+            slots = range(block * size, (block + 1) * size)
+            denoiser, sampler, times = self.model.walk(self.settings, slots)
             counting = CountingDenoiser(denoiser)
             with evaluating(self.model):
                 x = sample(

@@ -8,7 +8,7 @@ from undiffuse.errors import UndiffuseError
 
 _POSITIVE = ("lr", "clip", "batch", "accumulate", *BUDGETS, "log_every", "sample_count", "timesteps")
 _NOT_NEGATIVE = ("weight_decay", "warmup", "seed", "sample_every", "checkpoint_every", "keep", "offset_noise")
-_FRACTIONS = ("beta1", "beta2", "dropout")
+_FRACTIONS = ("beta1", "beta2", "dropout", "condition_dropout")
 
 
 def check(config: TrainConfig) -> None:

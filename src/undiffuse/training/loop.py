@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -76,10 +76,11 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from: data and noise of (batch, ...), or this process's share of them."""
+    """What one step learns from: data, noise and conditions of (batch, ...), or this process's share of them."""
 
     x0: Tensor
     eps: Tensor
+    conditions: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -109,6 +110,7 @@ class Task:
         objective: what is minimised.
         images: ``step -> x0`` in model space, float32 of (mine, channels, *spatial): a pure function.
         whole_images: the same of the whole batch, for whoever wants to look at data.
+        conditions: ``step -> conditions`` of this process's images, some of them null.
         device: where the network is.
         share: which samples of a batch are this process's.
         bfloat16: run the network's forward pass under bfloat16 autocast.
@@ -121,6 +123,7 @@ class Task:
     objective: Loss
     images: Callable[[int], Tensor]
     whole_images: Callable[[int], Tensor]
+    conditions: Callable[[int], Mapping[str, Tensor]]
     device: torch.device
     share: Share
     bfloat16: bool = False
@@ -131,7 +134,8 @@ class Task:
         x0 = self.images(step)
         shape = (self.share.batch, *x0.shape[1:])
         eps = draw_noise(shape, generator(seed, "noise", step), self.config.objective.offset_noise)
-        return Batch(self._place(x0), self._place(self.share.mine(eps)))
+        told = {name: value.to(self.device) for name, value in self.conditions(step).items()}
+        return Batch(self._place(x0), self._place(self.share.mine(eps)), told)
 
     def _place(self, x: Tensor) -> Tensor:
         if self.config.loop.channels_last and x.ndim in FORMATS:
@@ -227,12 +231,14 @@ def forward_backward(task: Task, network: nn.Module, batch: Batch, t: Tensor, we
     # nn.Dropout draws from torch's global stream and takes no generator. It gets a stream that is a function of
     # (seed, step, part), and the caller's stream is put back afterwards.
     with torch.random.fork_rng(devices=[task.device] if task.device.type == "cuda" else []):
-        pieces = zip(*(a.split(share.sizes) for a in (batch.x0, t, batch.eps, weight)), strict=True)
-        for part, (x0, times, eps, w) in enumerate(pieces):
+        names = list(batch.conditions)
+        tensors = (batch.x0, t, batch.eps, weight, *batch.conditions.values())
+        pieces = zip(*(a.split(share.sizes) for a in tensors), strict=True)
+        for part, (x0, times, eps, w, *values) in enumerate(pieces):
             torch.manual_seed(stream_seed(task.config.loop.seed, "dropout", step, part))
             with share.part(part):
                 with task.autocast():
-                    loss = task.objective(task.denoiser, x0, times, eps)
+                    loss = task.objective(task.denoiser, x0, times, eps, dict(zip(names, values, strict=True)))
                 ((w * loss).sum() / whole).backward()
             losses.append(loss.detach())
     return torch.cat(losses)

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from undiffuse.checkpoint import Checkpoint, State, check_tensors, ema_file
+from undiffuse.conditions import CLASS, dropped
 from undiffuse.config import TrainConfig
 from undiffuse.data.augment import fair_coins, flipped
 from undiffuse.data.info import DataInfo
@@ -44,6 +46,11 @@ class Data(Protocol):
     @property
     def images(self) -> NDArray[Any]:
         """(count, channels, *spatial), values of the data's own type."""
+        ...
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """(count,), the class of each image; None without classes."""
         ...
 
 
@@ -91,6 +98,23 @@ def image_batches(data: Data, config: TrainConfig, share: Share) -> Callable[[in
     return images
 
 
+def condition_batches(data: Data, model: Model, share: Share) -> Callable[[int], dict[str, Tensor]]:
+    """``step -> conditions`` of this process's images: their classes, hidden by a function of (seed, step)."""
+    told, settings = model.conditions, model.config.conditions
+    loop, count = model.config.loop, data.info.count
+    if not told:
+        return lambda step: {}
+    labels = data.labels
+    assert labels is not None  # there are classes, so there are labels
+
+    def conditions(step: int) -> dict[str, Tensor]:
+        chosen = torch.from_numpy(labels[batch_indices(count, loop.batch, step, loop.seed)])
+        whole = dropped(told, {CLASS: chosen}, settings.condition_dropout, generator(loop.seed, "condition", step))
+        return {name: share.mine(value) for name, value in whole.items()}
+
+    return conditions
+
+
 def make_learner(model: Model, group: Group = ALONE) -> Learner:
     """A learner at step 0 around the model's network, on the network's device; with 'fsdp' it cuts the network up."""
     config = model.config
@@ -121,6 +145,7 @@ def make_task(model: Model, data: Data, total: int, group: Group = ALONE) -> Tas
         objective=make_objective(config.objective, config.diffusion, model.info.levels),
         images=image_batches(data, config, share),
         whole_images=image_batches(data, config, Share(config.loop.batch)),
+        conditions=condition_batches(data, model, share),
         device=model.device,
         share=share,
         bfloat16=uses_bfloat16(config.loop.precision, model.device),

@@ -1,0 +1,128 @@
+"""Asking for classes: the user's words, the network's tensors, and that training and sampling agree on them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny import TinyData, tiny_data, tiny_settings
+
+from undiffuse.conditions import CLASS, class_number, class_numbers, conditions_of, dropped, wish
+from undiffuse.config import SampleConfig
+from undiffuse.errors import UndiffuseError
+from undiffuse.guidance import ClassifierFree, Given
+from undiffuse.model import build_model
+from undiffuse.networks.conditions import Condition
+from undiffuse.seeds import generator
+from undiffuse.training.api import start_run
+from undiffuse.training.loop import training
+from undiffuse.training.setup import make_learner, make_task
+
+CLASSES = ("dark", "light")
+TOLD = (Condition(CLASS, "class", 2),)
+
+
+def labelled():
+    """The tiny data, whose pictures are dark or light, with those classes."""
+    data = tiny_data()
+    labels = (data.images.reshape(len(data.images), -1).mean(1) > 128).astype(np.int64)
+    return TinyData(replace(data.info, classes=CLASSES), data.images, labels)
+
+
+def settings(**flat):
+    return tiny_settings(condition=("class",), dropout=0.0, flip=False, **flat)
+
+
+def test_classes_are_asked_for_by_name_by_word_and_all_by_turns():
+    assert class_number("light", CLASSES) == 1
+    assert class_number("none", CLASSES) == 2
+    assert class_number("seven", [str(k) for k in range(10)]) == 7
+    assert class_numbers((), CLASSES) == (0, 1)
+    assert class_numbers(("light", "all"), CLASSES) == (1, 0, 1)
+
+
+def test_a_class_that_does_not_exist_is_answered_by_the_nearest_one():
+    with pytest.raises(UndiffuseError, match="perhaps you meant 'light'"):
+        class_number("ligth", CLASSES)
+
+
+def test_data_without_classes_cannot_be_conditioned_on_them():
+    with pytest.raises(UndiffuseError, match="a folder for each"):
+        conditions_of(settings(), tiny_data().info)
+    assert conditions_of(tiny_settings(), labelled().info) == ()
+
+
+@pytest.mark.parametrize("asked", [{"classes": ("light",)}, {"guidance": 2.0}, {"avoid": "dark"}])
+def test_an_unconditional_model_cannot_be_asked(asked):
+    with pytest.raises(UndiffuseError, match="without classes"):
+        wish(SampleConfig(**asked), (), labelled().info)
+
+
+def test_guidance_is_one_evaluation_more_only_where_it_is_wanted():
+    info = labelled().info
+    plain = build_model(settings(), info).denoiser
+    assert isinstance(wish(SampleConfig(), TOLD, info).denoiser(plain, range(4)), Given)
+    guided = wish(SampleConfig(guidance=2.0, avoid="dark"), TOLD, info).denoiser(plain, range(4))
+    assert isinstance(guided, ClassifierFree)
+    assert guided.conditions[CLASS].tolist() == [0, 1, 0, 1]
+    assert guided.without[CLASS].tolist() == [0, 0, 0, 0]
+
+
+def test_a_share_of_the_conditions_is_dropped_the_same_every_time():
+    values = {CLASS: torch.zeros(4000, dtype=torch.int64)}
+    once, again = (dropped(TOLD, values, 0.1, generator(0, "condition", 3))[CLASS] for _ in range(2))
+    assert torch.equal(once, again)
+    assert set(once.tolist()) == {0, 2}
+    assert (once == 2).double().mean() == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_step_is_told_the_classes_of_its_own_images():
+    data = labelled()
+    model = build_model(settings(condition_dropout=0.0, batch=8), data.info)
+    task = make_task(model, data, 4)
+    for step in range(3):
+        batch = task.batch(step)
+        light = (batch.x0.flatten(1).mean(1) > 128 / 127.5 - 1).long()
+        assert torch.equal(batch.conditions[CLASS], light)
+
+
+def test_the_loss_depends_on_what_the_network_is_told():
+    data = labelled()
+    told, untold = (
+        next(training(make_task(model, data, 4), make_learner(model)))
+        for model in (_effective(build_model(settings(condition_dropout=share), data.info)) for share in (0.0, 0.999))
+    )
+    assert told.loss != untold.loss
+
+
+def _effective(model):
+    with torch.no_grad():
+        for p in model.network.parameters():
+            p.copy_(0.1 * torch.randn(p.shape, generator=generator(0, "effective")))
+    return model
+
+
+def test_sample_i_has_its_class_whatever_is_drawn_beside_it():
+    model = _effective(build_model(settings(), labelled().info))
+    how = {"steps": 2, "micro_batch": 4, "sampler": "ddim", "threshold": "none"}
+    both = model.sample(6, **how).array
+    np.testing.assert_array_equal(model.sample(2, first=4, **how).array, both[4:6])
+    light = model.sample(6, classes=("light",), **how).array
+    assert (light[1::2] == both[1::2]).all()
+    assert (light[0::2] != both[0::2]).any()
+
+
+def test_the_null_class_with_any_guidance_is_the_unconditional_model():
+    model = _effective(build_model(settings(), labelled().info))
+    how = {"steps": 2, "micro_batch": 4, "sampler": "ddim", "classes": ("none",)}
+    np.testing.assert_array_equal(model.sample(4, **how).array, model.sample(4, guidance=1.0, **how).array)
+    close = model.sample(4, guidance=3.0, **how).array.astype(int) - model.sample(4, **how).array
+    assert abs(close).max() <= 1
+
+
+def test_a_conditional_run_draws_what_it_is_asked_for(tmp_path):
+    """Two brightnesses are learned in some hundred steps, and come when they are called."""
+    run = settings(steps=400, lr=3e-3, sample_every=0, checkpoint_every=0, batch=16, timesteps=100, base=16, warmup=0)
+    model = start_run(run, labelled(), tmp_path / "run")
+    means = {name: model.sample(16, classes=(name,), guidance=1.5).array.mean() for name in CLASSES}
+    assert means["light"] > means["dark"] + 25
