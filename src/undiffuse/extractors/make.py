@@ -13,6 +13,7 @@ from undiffuse.extractors.extractor import Extractor
 
 NAMES = {
     "inception": "InceptionV3 of the original FID (weights: --inception-weights FILE)",
+    "inception:pytorch-fid": "the same behind pytorch-fid's rule of resizing",
     "inception-64": "its first 64 features",
     "inception-192": "its 192 features before the inception blocks",
     "inception-768": "its 768 features before the auxiliary classifier",
@@ -62,7 +63,7 @@ def make_extractor(
 
         return load_module(rest, device)
     known = _ALIASES.get(name, name)
-    if known not in NAMES or ":" in known:
+    if known not in NAMES or kind in ("onnx", "module"):
         raise UndiffuseError(f"unknown extractor '{name}'{perhaps(name, NAMES)}")
     if known == "pixels":
         from undiffuse.extractors.pixels import Pixels
@@ -80,8 +81,11 @@ def make_extractor(
         return load_classifier(reference, cache=cache, device=device, progress=progress)
     from undiffuse.extractors.inception_fid import load_inception
 
-    features = int(known.partition("-")[2] or 2048)
-    return load_inception(inception_weights, features=features, device=device, progress=progress)
+    layer, _, rule = known.partition(":")
+    features = int(layer.partition("-")[2] or 2048)
+    return load_inception(
+        inception_weights, features=features, rule=rule or "tensorflow", device=device, progress=progress
+    )
 
 
 def default_extractor(reference: Dataset, inception_weights: Path | None = None) -> tuple[str, str]:
