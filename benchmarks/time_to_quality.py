@@ -3,11 +3,11 @@
     python benchmarks/time_to_quality.py                                                # the built-in digits
     python benchmarks/time_to_quality.py --data mnist-train.npz --held-out mnist-test.npz --minutes 10 --seeds 3
     python benchmarks/time_to_quality.py --data cifar10/train --held-out cifar10/test --flip --out runs/colour
-    python benchmarks/time_to_quality.py --contenders small 'small lr=1e-3' 'small patch=2 base=32' --minutes 2
+    python benchmarks/time_to_quality.py --contenders small 'slow: small lr=1e-3' 'wide: small base=64' --minutes 2
 
-A contender is a name of contenders/others.py, perhaps followed by settings that change it (one factor at a time), and
-perhaps by ``@MINUTES``, a budget of its own: a learning rate that falls to 0 at the end of ten minutes makes the point
-at two minutes that of an unfinished training, and ``small@2`` is finished there.
+A contender is a name of contenders/others.py, perhaps followed by settings that change it (one factor at a time) and
+led by a label for them, and perhaps by ``@MINUTES``, a budget of its own: a learning rate that falls to 0 at the end of
+ten minutes makes the point at two minutes that of an unfinished training, and ``small@2`` is finished there.
 
 Contenders train in turn, in slices (alternation.py), each for the same minutes: of processor time on a CPU, which other
 programs on the machine hardly change, or of the wall (--clock wall; always on a GPU). Judging is not counted. At each
@@ -46,7 +46,6 @@ COMMON = SampleConfig()
 """Draws the samples of all contenders: 20 evaluations, so that judging takes less time than training."""
 RATIO = 5**0.5
 """Between two points in time; two of them are a factor of five: 10, 4.5, 2 minutes, ..."""
-OURS = ("small", "digits")
 
 
 @dataclass(frozen=True)
@@ -58,12 +57,13 @@ class Entry:
 
     @staticmethod
     def parse(text: str, minutes: float) -> Entry:
-        """'NAME', 'NAME@MINUTES', 'NAME setting=value ...' or all of these.
+        """'NAME', 'NAME@MINUTES', 'LABEL: NAME setting=value ...' or all of these.
 
         Raises:
             UndiffuseError: unknown contender, or a word that is no setting.
         """
-        name, *words = text.split()
+        label, _, rest = text.rpartition(":")
+        name, *words = rest.split()
         name, _, budget = name.partition("@")
         if name not in CONTENDERS:
             raise UndiffuseError(f"there is no contender '{name}'{perhaps(name, CONTENDERS)}")
@@ -71,7 +71,7 @@ class Entry:
             raise UndiffuseError(f"expected setting=value after a contender's name, got '{text}'")
         changes = {key: _setting(value) for key, _, value in (word.partition("=") for word in words)}
         contender = CONTENDERS[name].changed(changes)
-        return Entry(replace(contender, name=text), float(budget or minutes))
+        return Entry(replace(contender, name=label or text), float(budget or minutes))
 
 
 def _setting(text: str) -> Any:
@@ -165,7 +165,13 @@ def examine(trainee: Training, judge: FeatureJudge, plan: Plan, book: Book, poin
     for sampler, settings in samplings.items():
         begun = time.process_time()
         images = trainee.samples(plan.n, settings).array
-        row = {"name": trainee.name, **point, "sampler": sampler, "fd": judge.distance(images)}
+        row = {
+            "name": trainee.name,
+            "ours": trainee.contender.ours,
+            **point,
+            "sampler": sampler,
+            "fd": judge.distance(images),
+        }
         row |= {"steps": trainee.steps, "parameters": trainee.parameters, "batch": trainee.config.loop.batch}
         book.add(row | {"judging": time.process_time() - begun})
         print(
@@ -222,7 +228,8 @@ def _cell(values: Sequence[float]) -> str:
 def verdict(points: Sequence[dict[str, Any]]) -> str:
     """The best of the others at the end, and when ours were as good; and whether ours were ahead at every mark."""
     found = curves(points)
-    ours = {name: curve for name, curve in found.items() if name.split()[0].partition("@")[0] in OURS}
+    mine = {p["name"] for p in points if p["ours"]}
+    ours = {name: curve for name, curve in found.items() if name in mine}
     others = {name: curve for name, curve in found.items() if name not in ours}
     if not ours or not others:
         return ""
@@ -233,9 +240,9 @@ def verdict(points: Sequence[dict[str, Any]]) -> str:
     marks = sorted({mark for curve in others.values() for mark in curve})
     lines = [f"best of the others after {end / 60:.2g} min: {name}, {best:.1f}; as good: {when}"]
     for mark in marks:
-        mine = min((median(c[mark]) for c in ours.values() if mark in c), default=float("nan"))
+        own = min((median(c[mark]) for c in ours.values() if mark in c), default=float("nan"))
         theirs = min(median(c[mark]) for c in others.values() if mark in c)
-        lines.append(f"  {mark / 60:.2g} min: ours {mine:.1f}, others {theirs:.1f}")
+        lines.append(f"  {mark / 60:.2g} min: ours {own:.1f}, others {theirs:.1f}")
     return "\n".join(lines)
 
 
@@ -284,7 +291,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     clock = args.clock or ("processor" if args.device == "cpu" else "wall")
     plan = Plan(args.minutes, args.points, args.n, args.device, clock, args.slice, args.flip, args.own)
-    others = [name for name in CONTENDERS if name not in OURS]
+    others = [name for name, contender in CONTENDERS.items() if not contender.ours]
     names = args.contenders or ["small", f"small@{args.minutes / 5:g}", *others]
     entries = [Entry.parse(name, args.minutes) for name in names]
     data = prepare(DataConfig(source=args.data))

@@ -127,8 +127,8 @@ _POWER = partial(PowerEMA, power=3 / 4)
 _EVERY_TEN = partial(PowerEMA, power=2 / 3, every=10, after=100)
 
 ALL = (
-    Contender("small", partial(recipe, "small")),
-    Contender("digits", partial(recipe, "digits")),
+    Contender("small", partial(recipe, "small"), ours=True),
+    Contender("digits", partial(recipe, "digits"), ours=True),
     Contender("diffusers-our-size", _diffusers, _DDPM, average=_POWER),
     Contender("diffusers", _diffusers_script, _DDPM, average=_POWER, network=diffusers_network),
     Contender("lucidrains-our-size", _lucidrains, _DDIM, jabri_sigmoid, _EVERY_TEN),

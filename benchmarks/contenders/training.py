@@ -38,6 +38,8 @@ class Contender:
     """How the weights are averaged."""
     network: Callable[[TrainConfig, DataInfo], nn.Module] | None = None
     """A network in place of our U-Net, its weights a function of the seed."""
+    ours: bool = False
+    """One of our recipes."""
 
     def changed(self, changes: Changes) -> Contender:
         """The same with some settings changed, which its name then says; a budget may come with the name."""

@@ -50,7 +50,7 @@ def points(**curves):
     """Results as they stand in a book: name -> distances at 1, 2, ... minutes."""
     return [
         {"name": name.replace("_", "-"), "seed": 0, "mark": 60.0 * (k + 1), "fd": fd, "sampler": "common"}
-        | {"steps": 10 * (k + 1), "parameters": 1000, "batch": 4}
+        | {"steps": 10 * (k + 1), "parameters": 1000, "batch": 4, "ours": name.startswith("small")}
         for name, distances in curves.items()
         for k, fd in enumerate(distances)
     ]
@@ -98,6 +98,7 @@ def test_an_entry_has_a_contender_its_changes_and_a_budget(bars):
     assert (entry.minutes, entry.contender.name) == (2, "small@2 lr=1e-3 multipliers=[1,2] optimizer=muon flip=true")
     assert (config.optimizer.lr, config.network.multipliers, config.optimizer.optimizer) == (1e-3, (1, 2), "muon")
     assert config.data.flip
+    assert Entry.parse("slow one: small lr=1e-3", 10).contender.name == "slow one"
 
 
 @pytest.mark.parametrize(("text", "words"), [("smal", "perhaps"), ("small lr", "setting=value")])
