@@ -131,6 +131,7 @@ def start_run(
                 claim(folder)  # again, now that no one else can
                 run.write_settings(config, dataset.info, device, group.world)
                 console.log_to(run.log)
+            group.barrier()  # the others begin when rank 0 has found nothing wrong
             console.say(f"run: {folder}")
             model = build_model(config, dataset.info).to(device)
             learner = make_learner(model, group)
