@@ -29,8 +29,13 @@ def sync_folder(path: Path) -> None:
 
 def replace_file(path: Path, text: str) -> None:
     """Write or overwrite a text file: a reader or a later start sees the old text or the new one, never a half."""
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
+    """`replace_file` for bytes."""
     temporary = path.with_name(f".{path.name}.partial")
     temporary.unlink(missing_ok=True)
-    write_durably(temporary, text.encode())
+    write_durably(temporary, data)
     os.replace(temporary, path)
     sync_folder(path.parent)

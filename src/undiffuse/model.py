@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
 
+from undiffuse import modelfile
 from undiffuse.checkpoint import check_tensors, ema_file, latest
 from undiffuse.checkpoint import load as load_checkpoint
 from undiffuse.conditions import conditions_of, wish
@@ -31,6 +33,7 @@ from undiffuse.guidance import Clip, DynamicThreshold
 from undiffuse.networks.conditions import Condition
 from undiffuse.networks.unet import UNet
 from undiffuse.parameterize import make_parameterization
+from undiffuse.pretrained import names, shipped
 from undiffuse.sample import Sampler, sample
 from undiffuse.samplers import make_sampler
 from undiffuse.samples import Samples
@@ -80,7 +83,10 @@ class Model:
 
     @property
     def home(self) -> Path:
-        """The run's folder, or the checkpoint's where it stands alone.
+        """Where what is made with the model goes: the run's folder, or the checkpoint's where it stands alone.
+
+        A model in one file has no folder of its own, and a package's may not be written to: there it is the working
+        directory.
 
         Raises:
             UndiffuseError: the model was not loaded from one.
@@ -88,6 +94,8 @@ class Model:
         if "checkpoint" not in self.provenance:
             raise UndiffuseError("This model has no folder: load one with undiffuse.load('runs/NAME')")
         folder = Path(self.provenance["checkpoint"])
+        if folder.is_file() or shipped(folder) is not None:
+            return Path()
         return folder.parent.parent if folder.parent.name == "checkpoints" else folder
 
     def settle(self, settings: SampleConfig) -> SampleConfig:
@@ -147,39 +155,79 @@ class Model:
             UndiffuseError: for an unknown setting, or one out of range.
         """
         settings = self.settle(override_settings(settings or SampleConfig(), overrides))
-        if n < 1 or seed < 0 or first < 0 or settings.micro_batch < 1:
-            raise UndiffuseError(
-                "Sampling needs n and micro_batch of at least 1, and seed and first of at least 0; it got "
-                f"n={n}, micro_batch={settings.micro_batch}, seed={seed}, first={first}"
-            )
+        check_numbers(n, seed, first, settings)
         indices = range(first, first + n)
-        size = settings.micro_batch
-        blocks = group.my_part(sorted({index // size for index in indices}))
+        blocks = group.my_part(cut_into_blocks(indices, settings.micro_batch))
         steps = len(self.walk(settings)[2]) - 1
-        made = [torch.empty(0, *self.info.shape)]
-        training = self.network.training
-        self.network.eval()
-        try:
-            hidden = None if progress else True  # None: hidden where stderr is no terminal
-            with tqdm(total=len(blocks) * steps, desc="sampling", unit="step", disable=hidden) as bar:
-                for block in blocks:
-                    members = range(block * size, (block + 1) * size)
-                    mine = range(max(first, members.start), min(first + n, members.stop))
-                    made.append(
-                        sample(
-                            *self.walk(settings, members),
-                            self.info.shape,
-                            mine,
-                            seed=seed,
-                            micro_batch=size,
-                            device=self.device,
-                            on_step=bar.update,
-                        )
-                    )
-        finally:
-            self.network.train(training)
-        array = group.gather_in_order(decode(torch.cat(made), self.info))
+        hidden = None if progress else True  # None: hidden where stderr is no terminal
+        with tqdm(total=len(blocks) * steps, desc="sampling", unit="step", disable=hidden) as bar:
+            made = [
+                part.array for block in blocks for part in self.draw(block, seed, settings=settings, on_step=bar.update)
+            ]
+        array = group.gather_in_order(np.concatenate(made) if made else None)
         return Samples(array, self.info, seed, tuple(indices), settings, self.provenance, self.device.type)
+
+    def draw(
+        self,
+        indices: range,
+        seed: int = 0,
+        *,
+        settings: SampleConfig | None = None,
+        on_step: Callable[[], object] = lambda: None,
+        **overrides: Any,
+    ) -> Iterator[Samples]:
+        """Samples of these numbers, micro-batch after micro-batch: ``for samples in model.draw(range(50_000)): ...``.
+
+        They are the samples of `sample`, and only one micro-batch of them is ever in memory.
+
+        Args:
+            indices: numbers of the samples, in steps of 1.
+            seed, settings, overrides: as for `sample`.
+            on_step: called after every step of the sampler, for a progress bar.
+
+        Raises:
+            UndiffuseError: as for `sample`.
+        """
+        settings = self.settle(override_settings(settings or SampleConfig(), overrides))
+        check_numbers(len(indices), seed, indices.start, settings)
+        size = settings.micro_batch
+        for block in cut_into_blocks(indices, size):
+            start = block.start // size * size
+            training = self.network.training
+            self.network.eval()
+            try:
+                x0 = sample(
+                    *self.walk(settings, range(start, start + size)),
+                    self.info.shape,
+                    block,
+                    seed=seed,
+                    micro_batch=size,
+                    device=self.device,
+                    on_step=on_step,
+                )
+            finally:
+                self.network.train(training)
+            array = decode(x0, self.info)
+            yield Samples(array, self.info, seed, tuple(block), settings, self.provenance, self.device.type)
+
+
+def cut_into_blocks(indices: range, size: int) -> list[range]:
+    """The numbers cut at multiples of the micro-batch: each piece is drawn in one go."""
+    cuts = range(indices.start // size * size, indices.stop, size)
+    return [range(max(cut, indices.start), min(cut + size, indices.stop)) for cut in cuts]
+
+
+def check_numbers(n: int, seed: int, first: int, settings: SampleConfig) -> None:
+    """Refuse numbers that cannot be sampled.
+
+    Raises:
+        UndiffuseError: one of them is out of range.
+    """
+    if n < 1 or seed < 0 or first < 0 or settings.micro_batch < 1:
+        raise UndiffuseError(
+            "Sampling needs n and micro_batch of at least 1, and seed and first of at least 0; it got "
+            f"n={n}, micro_batch={settings.micro_batch}, seed={seed}, first={first}"
+        )
 
 
 def override_settings(settings: SampleConfig, overrides: dict[str, Any]) -> SampleConfig:
@@ -187,12 +235,16 @@ def override_settings(settings: SampleConfig, overrides: dict[str, Any]) -> Samp
     return from_plain(SampleConfig, {**asdict(settings), **overrides}, "the sampling")
 
 
-def build_network(config: TrainConfig, info: DataInfo) -> UNet:
-    """The network for data of this shape, its weights drawn from the settings' seed."""
+def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ...] | None = None) -> UNet:
+    """The network for data of this shape, its weights drawn from the settings' seed.
+
+    Args:
+        told: its conditions, if not those of the settings.
+    """
     with torch.random.fork_rng(devices=[]):  # layers initialise themselves from torch's global stream
         torch.manual_seed(stream_seed(config.loop.seed, "weights"))
         outputs = 2 * info.channels if config.diffusion.learn_variance else info.channels
-        told = conditions_of(config, info)
+        told = conditions_of(config, info) if told is None else told
         network = UNet(info.channels, outputs, len(info.spatial), config.network, told)
     return _arranged(network, config, info)
 
@@ -210,17 +262,34 @@ def build_model(config: TrainConfig, info: DataInfo) -> Model:
 
 
 def load(path: str | Path, weights: str = "ema", device: str = "cpu") -> Model:
-    """A trained model from a run's folder (its newest whole checkpoint) or from one checkpoint's folder.
+    """A trained model from a run's folder (its newest whole checkpoint), a checkpoint's folder, or a model's file.
 
     Args:
-        path: ``runs/NAME`` or ``runs/NAME/checkpoints/step-...``.
+        path: ``runs/NAME``, ``runs/NAME/checkpoints/step-...``, ``NAME.safetensors``, or the name of a model that comes
+            with the package: ``digits``.
         weights: 'ema' for the first average, 'raw' for the weights themselves, or a rate such as '0.999'.
         device: where the network goes.
 
     Raises:
         UndiffuseError: if there is no whole checkpoint, or no such weights in it.
     """
-    folder = _checkpoint_folder(Path(path))
+    path = Path(path)
+    file = shipped(path) or (path if path.is_file() else None)
+    found = _from_folder(_checkpoint_folder(path), weights) if file is None else _from_file(file, path, weights)
+    config, info, tensors, provenance = found
+    model = build_model(config, info)
+    check_tensors(tensors, model.network.state_dict(), f"{provenance['checkpoint']} ({provenance['weights']})")
+    model.network.load_state_dict(tensors)
+    model.network.eval()
+    model.provenance = provenance
+    return model.to(device)
+
+
+_Found = tuple[TrainConfig, DataInfo, Mapping[str, torch.Tensor], dict[str, Any]]
+"""Settings, data, weights, provenance."""
+
+
+def _from_folder(folder: Path, weights: str) -> _Found:
     saved = load_checkpoint(folder)
     averages = {str(rate): tensors for rate, tensors in saved.averages.items()}
     choices = {"raw": saved.weights, **averages}
@@ -228,18 +297,21 @@ def load(path: str | Path, weights: str = "ema", device: str = "cpu") -> Model:
         weights = next(iter(averages))
     if weights not in choices:
         raise UndiffuseError(f"{folder} holds no weights '{weights}'{perhaps(weights, choices)}")
-    model = build_model(saved.config, saved.info)
-    check_tensors(choices[weights], model.network.state_dict(), f"{folder} ({weights})")
-    model.network.load_state_dict(choices[weights])
-    model.network.eval()
-    file = "model.safetensors" if weights == "raw" else ema_file(float(weights))
-    model.provenance = {
-        "checkpoint": str(folder),
-        "step": saved.state.step,
-        "weights": weights,
-        "sha256": hashlib.sha256((folder / file).read_bytes()).hexdigest(),
-    }
-    return model.to(device)
+    file = folder / ("model.safetensors" if weights == "raw" else ema_file(float(weights)))
+    return saved.config, saved.info, choices[weights], _provenance(folder, file, saved.state.step, weights)
+
+
+def _from_file(file: Path, name: Path, weights: str) -> _Found:
+    """``name`` is what the user called it, which for a shipped model is the same on every machine."""
+    saved = modelfile.read(file)
+    if weights not in ("ema", saved.weights):
+        raise UndiffuseError(f"{name} holds no weights '{weights}', only '{saved.weights}'")
+    return saved.config, saved.info, saved.tensors, _provenance(name, file, saved.step, saved.weights)
+
+
+def _provenance(place: Path, file: Path, step: int, weights: str) -> dict[str, Any]:
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return {"checkpoint": str(place), "step": step, "weights": weights, "sha256": digest}
 
 
 def _checkpoint_folder(path: Path) -> Path:
@@ -249,7 +321,7 @@ def _checkpoint_folder(path: Path) -> Path:
         raise UndiffuseError(
             f"A model is loaded from a run's folder or a checkpoint's; {path} is "
             + ("neither" if path.exists() else "not there")
-            + ": see what is in runs/"
+            + f": see what is in runs/, or take one that comes with undiffuse ({', '.join(names())})"
         )
     folder, torn = latest(path / "checkpoints")
     for message in torn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +11,15 @@ import numpy as np
 from undiffuse import __version__
 from undiffuse.config import SampleConfig
 from undiffuse.data.info import DataInfo
+from undiffuse.npz import write_npz
 from undiffuse.pictures.grid import grid, is_exact, to_image
-from undiffuse.pictures.png import Origin, check_free, write_file, write_png
+from undiffuse.pictures.png import Origin, check_free, write_png
 
 if TYPE_CHECKING:
     from PIL import Image
+
+GRID = 400
+"""Pictures in a grid at most: 20 x 20 can still be looked at."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Samples:
         )
 
     def save(self, folder: str | Path, *, values: bool | None = None, overwrite: bool = False) -> list[Path]:
-        """Write ``00000.png`` ..., ``grid.png`` and, with ``values``, ``samples.npz`` (key ``images``).
+        """Write ``00000.png`` ..., ``grid.png`` of the first `GRID` and, with ``values``, ``samples.npz``.
 
         Args:
             folder: made if it is not there.
@@ -86,15 +89,21 @@ class Samples:
         files = file_names(self.indices, values)
         for name in files:
             check_free(folder / name, overwrite)
-        images = self.images()
-        for index, image in zip(self.indices, images, strict=True):
-            write_png(folder / f"{index:05d}.png", image, self.origin(index), overwrite)
-        write_png(folder / "grid.png", grid(images), self.origin(self.indices[0], len(images)), overwrite)
+        self.save_pictures(folder, overwrite=overwrite)
+        first, shown = self.indices[0], min(len(self), GRID)
+        write_png(folder / "grid.png", grid(self.images()[:shown]), self.origin(first, shown), overwrite)
         if values:
-            packed = io.BytesIO()
-            np.savez_compressed(packed, images=self.array)
-            write_file(folder / "samples.npz", packed.getvalue(), overwrite)
+            self.save_values(folder / "samples.npz", overwrite=overwrite)
         return [folder / name for name in files]
+
+    def save_pictures(self, folder: Path, *, overwrite: bool = False) -> None:
+        """Write ``00000.png`` ...: one file a sample, each with its origin."""
+        for index, image in zip(self.indices, self.images(), strict=True):
+            write_png(folder / f"{index:05d}.png", image, self.origin(index), overwrite)
+
+    def save_values(self, path: Path, *, overwrite: bool = False) -> None:
+        """Write the array as an .npz file (key ``images``) with the samples' origin."""
+        write_npz(path, [self.array], self.origin(self.indices[0], len(self)), overwrite)
 
 
 def file_names(indices: tuple[int, ...] | range, values: bool) -> list[str]:

@@ -56,10 +56,11 @@ def matching_model(made_by: Origin, path: Path, run: Path | None, device: str) -
         UndiffuseError: it is not where it was, or there are other weights now.
     """
     from undiffuse.model import load
+    from undiffuse.pretrained import shipped
     from undiffuse.training.setup import choose_device
 
     home = run or Path(made_by.checkpoint)
-    if not home.exists():
+    if not home.exists() and shipped(home) is None:
         raise UndiffuseError(
             f"{path} was made by {home}, which is not there (any more): say where its run is with "
             f"undiffuse sample RUN --from {path}"

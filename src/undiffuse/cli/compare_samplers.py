@@ -12,7 +12,7 @@ from undiffuse.errors import UndiffuseError
 
 ALONE = ("samplers", "evaluations", "reference")
 """Options that go with --compare only."""
-INSTEAD = {"from": "", "first": "", "npz": "", "sampler": "--samplers", "steps": "--evaluations"}
+INSTEAD = {"from": "", "first": "", "npz": "", "resume": "", "sampler": "--samplers", "steps": "--evaluations"}
 """Options that do not go with it, and what does."""
 WITH_REFERENCE = 256
 """Samples a cell where a distance is asked for."""

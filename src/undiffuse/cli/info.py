@@ -19,9 +19,12 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
+    from undiffuse.modelfile import SUFFIX
+    from undiffuse.pretrained import shipped
+
     options = vars(typed)
     path = options["FILE_OR_RUN"]
-    if path.is_dir():
+    if path.is_dir() or path.suffix == SUFFIX or shipped(path):
         found = about_model(path)
     elif path.exists():
         found = about_picture(path)

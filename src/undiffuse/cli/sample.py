@@ -1,15 +1,19 @@
 """Draw pictures from a trained model, or make one picture again.
 
+  undiffuse sample digits --class seven              from the model that comes with undiffuse
   undiffuse sample runs/NAME -n 64 --seed 0 --sampler ddim --steps 50
+  undiffuse sample runs/NAME -n 50000 --resume       go on where the same command was interrupted
   undiffuse sample --from picture.png
   torchrun --nproc-per-node 4 -m undiffuse sample runs/NAME -n 50000
   undiffuse sample runs/NAME --compare --samplers ddim,dpm++2m --evaluations 10,20
 
-Picture i of a seed is the same whatever -n is. Each file carries how it was made.
+Picture i of a seed is the same whatever -n is. Each file carries how it was made, and appears as soon as it is drawn.
 """
 
 from __future__ import annotations
 
+import re
+import sys
 from argparse import Namespace
 from dataclasses import fields, replace
 from pathlib import Path
@@ -20,17 +24,21 @@ from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, whole
 from undiffuse.config import SampleConfig
-from undiffuse.distributed import Group, joined
 from undiffuse.errors import UndiffuseError
 
 if TYPE_CHECKING:
+    from undiffuse.distributed import Group
     from undiffuse.model import Model
+
+DEFAULT = 64
+"""Pictures."""
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("RUN", type=Path, nargs="?", default=None, help="a run's folder or a checkpoint's")
+    text = "a run's folder, a checkpoint's, a model's file, or 'digits', which comes with undiffuse"
+    parser.add_argument("RUN", type=Path, nargs="?", default=None, help=text)
     group = parser.add_argument_group("which pictures")
-    group.add_argument("-n", type=whole("-n", 1), metavar="N", help="how many (default: 64)")
+    group.add_argument("-n", type=whole("-n", 1), metavar="N", help=f"how many (default: {DEFAULT})")
     group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of the noise (default: 0)")
     group.add_argument("--first", type=whole("--first", 0), metavar="N", help="number of the first one (default: 0)")
     group.add_argument("--from", type=Path, metavar="FILE", help="make this picture again and compare the pixels")
@@ -43,10 +51,13 @@ def configure(parser: Parser) -> None:
     group.add_argument("--out", type=Path, metavar="DIR", help="folder (default: RUN/pictures/SAMPLER-STEPS-seed-SEED)")
     group.add_argument("--npz", action="store_true", help="the values as samples.npz, too")
     group.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    text = "go on where the same command was interrupted: draw what is missing, keep what is there"
+    group.add_argument("--resume", action="store_true", help=text)
 
 
 def run(typed: Namespace) -> None:
     from undiffuse.cli.again import again
+    from undiffuse.distributed import joined
 
     options = vars(typed)
     check_options(options)
@@ -74,30 +85,46 @@ def how(options: dict[str, Any]) -> SampleConfig:
 
 
 def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
-    """Sample, and write pictures, grid and, where asked or needed, values; among many processes rank 0 writes."""
+    """Sample, and write pictures, grid and, where asked or needed, values as they come."""
+    from undiffuse.drawing import draw_to
     from undiffuse.model import load
     from undiffuse.pictures.grid import is_exact
-    from undiffuse.pictures.png import check_free
-    from undiffuse.samples import file_names
+    from undiffuse.samples import GRID
     from undiffuse.training.setup import choose_device
 
     model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"), group)))
     settings = model.settle(settings)
-    n, seed, first = options.get("n", 64), options.get("seed", 0), options.get("first", 0)
-    overwrite = "overwrite" in options
+    n, seed, first = options.get("n", DEFAULT), options.get("seed", 0), options.get("first", 0)
     folder = options.get("out") or default_folder(model, settings, seed)
     values = "npz" in options or not is_exact(model.info)
-    for name in file_names(range(first, first + n), values):
-        check_free(folder / name, overwrite)  # before the work, not after it
-    samples = model.sample(n, seed, first=first, settings=settings, progress=group.leads, group=group)
+    try:
+        drawn = draw_to(
+            folder,
+            model,
+            range(first, first + n),
+            seed,
+            settings=settings,
+            values=values,
+            overwrite="overwrite" in options,
+            resume="resume" in options,
+            group=group,
+            progress=group.leads,
+        )
+    except KeyboardInterrupt:
+        if group.leads:
+            print(f"\nWhat is drawn is in {folder}; the same command with --resume goes on.", file=sys.stderr)
+        raise
     if not group.leads:
         return
-    samples.save(folder, values=values, overwrite=overwrite)
-    print(f"{folder}: {n} pictures and grid.png{' and samples.npz' if values else ''}")
+    shown = f" (the first {GRID})" if n > GRID else ""
+    kept = f"; {drawn.kept:,} of them were there already" if drawn.kept and group.alone else ""
+    print(f"{folder}: {n:,} pictures and grid.png{shown}{' and samples.npz' if values else ''}{kept}")
     if not is_exact(model.info):
         print("A PNG file cannot hold these data as they are: the pictures are views, the values are in samples.npz.")
 
 
 def default_folder(model: Model, settings: SampleConfig, seed: int) -> Path:
     """``pictures/...`` in the run's folder, or in the checkpoint's where it stands alone."""
-    return model.home / "pictures" / f"{settings.sampler}-{settings.steps}-seed-{seed}"
+    asked = [*settings.classes, *([f"guidance-{settings.guidance:g}"] if settings.guidance != 1 else [])]
+    name = "-".join([settings.sampler, str(settings.steps), "seed", str(seed), *asked])
+    return model.home / "pictures" / re.sub(r"[^\w.+-]", "_", name)

@@ -3,6 +3,7 @@
   undiffuse train photos/ --size 64 --minutes 60
   undiffuse train digits --recipe digits --name demo
   undiffuse train --resume runs/demo
+  undiffuse train photos/ --from runs/photos --condition class     teaches a trained network classes
   torchrun --nproc-per-node 4 -m undiffuse train photos/ --size 64    on four GPUs: the same batch, the same result
 
 What is not typed is the recipe's choice (see undiffuse recipes), which may depend on the data. Lists are typed with
@@ -19,7 +20,6 @@ from typing import Any, get_type_hints
 from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.config import TrainConfig
-from undiffuse.distributed import may_restart, restarts
 from undiffuse.errors import UndiffuseError
 
 
@@ -38,7 +38,7 @@ def configure(parser: Parser) -> None:
     for name, hint in get_type_hints(TrainConfig).items():
         if is_dataclass(hint):
             assert isinstance(hint, type)
-            add_fields(parser, hint, name, omit=("source",), defaults=False)
+            add_fields(parser, hint, name, omit=("source", "start_sha256"), defaults=False)
 
 
 def run(typed: Namespace) -> None:
@@ -61,6 +61,8 @@ def goes_on(options: dict[str, Any]) -> bool:
     Raises:
         UndiffuseError: it may start this again, and the run has no name by which it would be found.
     """
+    from undiffuse.distributed import may_restart, restarts
+
     if may_restart() and "name" not in options:
         raise UndiffuseError("torchrun --max-restarts goes on with a run by its name: give it a --name")
     return restarts() > 0 and any(Path(options.get("runs", "runs"), options["name"], "checkpoints").glob("step-*"))
