@@ -100,6 +100,18 @@ class ConditionConfig:
 
 
 @dataclass(frozen=True)
+class StartConfig:
+    """Where the weights come from, if not from chance."""
+
+    start_from: str = ""
+    """A run, a checkpoint or a model's file to train on from: its network, what it predicts and its weights."""
+    start_weights: str = "ema"
+    """'ema' (its first average), 'raw', or a rate such as '0.999'."""
+    start_sha256: str = ""
+    """sha256 of those weights; filled in."""
+
+
+@dataclass(frozen=True)
 class ObjectiveConfig:
     """The loss (Ho et al. 2020, eq. 14, and what came after it)."""
 
@@ -203,6 +215,7 @@ class TrainConfig:
     network: UNetConfig = field(default_factory=UNetConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     conditions: ConditionConfig = field(default_factory=ConditionConfig)
+    start: StartConfig = field(default_factory=StartConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     ema: EMAConfig = field(default_factory=EMAConfig)

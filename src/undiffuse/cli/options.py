@@ -26,8 +26,8 @@ from typing import Any, get_type_hints
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, is_list, metavar, show
 
-FLAGS = {"classes": "--class"}
-"""Fields whose option is called otherwise: one class is what is mostly typed, and ``class`` is no name in Python."""
+FLAGS = {"classes": "--class", "start_from": "--from"}
+"""Fields whose option is called otherwise: ``class`` and ``from`` are typed easily, but are no names in Python."""
 
 
 def add_fields(parser: Parser, cls: type, title: str = "", omit: Sequence[str] = (), defaults: bool = True) -> None:

@@ -30,6 +30,7 @@ from undiffuse.training.resume import reconcile
 from undiffuse.training.run import RunFolder, changed_environment, claim
 from undiffuse.training.session import carry_out, fit_minutes
 from undiffuse.training.setup import Data, capture, choose_device, make_learner, make_task, restore
+from undiffuse.training.start import started_from, take_weights
 
 
 def train(
@@ -45,6 +46,8 @@ def train(
 
         model = undiffuse.train("photos/", size=64, minutes=30)
         model.sample(16).array
+
+        undiffuse.train("photos/", size=64, minutes=10, start_from="runs/photos", condition=("class",))
 
     Everything that it writes is in the folder ``runs/name``.
 
@@ -76,6 +79,8 @@ def train(
         wanted = override(TrainConfig(), source=str(source), **overrides).data
         dataset = prepare_together(wanted, console, group)
         config = build(dataset.info)
+        if (start := override(TrainConfig(), **overrides).start).start_from:
+            config = started_from(config, start)
         flip = overrides.get("flip", config.data.flip)
         config = override(replace(config, data=replace(wanted, flip=flip)), **overrides)
         folder = Path(group.told(lambda: str(new_folder(runs, source, name))))
@@ -133,8 +138,9 @@ def start_run(
                 console.log_to(run.log)
             group.barrier()  # the others begin when rank 0 has found nothing wrong
             console.say(f"run: {folder}")
-            model = build_model(config, dataset.info).to(device)
-            learner = make_learner(model, group)
+            model = build_model(config, dataset.info)
+            take_weights(model)
+            learner = make_learner(model.to(device), group)
             task = make_task(model, dataset, total=fixed_total(config.loop) or 1, group=group)
             if config.loop.minutes is not None:
                 total = fit_minutes(run, model, learner, task, started, console, clock)

@@ -7,6 +7,7 @@ from typing import Any
 
 from undiffuse import __version__
 from undiffuse.checkpoint import State
+from undiffuse.config import StartConfig
 from undiffuse.config_file import BUDGETS, to_yaml
 from undiffuse.model import Model
 from undiffuse.training.live import duration
@@ -24,7 +25,8 @@ def model_card(path: Path, model: Model, state: State, metrics: dict[str, Any]) 
     config, info, process = model.config, model.info, model.config.diffusion
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
     shape = " x ".join(map(str, info.shape))
-    classes = f", in {len(info.classes)} classes (not used for training)" if info.classes else ""
+    used = "" if model.conditions else " (not used for training)"
+    classes = f", in {len(info.classes)} classes{used}" if info.classes else ""
     refused = f"; {info.refused} files could not be used" if info.refused else ""
     budget = next(
         f"{getattr(config.loop, name):,g} {name}" for name in BUDGETS if getattr(config.loop, name) is not None
@@ -42,6 +44,8 @@ A denoising diffusion model made by undiffuse {__version__}, recipe `{config.rec
 | Data fingerprint | `{info.fingerprint}` |
 | Parameters | {parameters:,} |
 | Process | {process.schedule}, T = {process.timesteps}, predicts {process.parameterization} |
+| Told | {", ".join(config.conditions.condition) or "nothing"} |
+| Started from | {_start(config.start)} |
 | Budget | {budget}: {state.total:,} steps of {config.loop.batch} |
 | Progress | {progress}: step {state.step:,}, {state.images:,} images in {duration(state.seconds)} |
 | Steps skipped | {state.skipped} whose loss or gradient was not finite |
@@ -72,6 +76,12 @@ the ones that are sampled.
 {to_yaml(config).rstrip()}
 ```
 """
+
+
+def _start(start: StartConfig) -> str:
+    if not start.start_from:
+        return "random weights"
+    return f"`{start.start_from}` ({start.start_weights}), sha256 `{start.start_sha256}`"
 
 
 def _losses(metrics: dict[str, Any]) -> str:
