@@ -33,12 +33,10 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from undiffuse.errors import UndiffuseError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch.distributed import ProcessGroup
     from torch.distributed.distributed_c10d import Store
 
@@ -100,10 +98,12 @@ class Group:
         if self.alone:
             assert values is not None
             return values
-        if values is None:
-            values = np.empty(0, np.uint8)
+        import numpy as np
         import torch
         import torch.distributed as dist
+
+        if values is None:
+            values = np.empty(0, np.uint8)
 
         def gather(x: torch.Tensor) -> list[torch.Tensor]:
             found = [torch.empty_like(x) for _ in range(self.world)]
@@ -354,6 +354,11 @@ def started_together() -> int:
     return int(os.environ["WORLD_SIZE"]) if known else 1
 
 
+def follows() -> bool:
+    """Whether this is one of several processes, and not rank 0."""
+    return started_together() > 1 and os.environ["RANK"] != "0"
+
+
 def restarts() -> int:
     """How often torchrun has started this again after a failure (``--max-restarts``)."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
@@ -366,7 +371,7 @@ def may_restart() -> bool:
 
 def speaks(error: UndiffuseError) -> bool:
     """Whether this process is the one that tells the user; decided by rank 0's first say before a group was made."""
-    if error.speaks is not None or started_together() == 1 or os.environ["RANK"] == "0":
+    if error.speaks is not None or not follows():
         return error.speaks is not False
     _ignore_sigterm()
     time.sleep(FIRST_SAY)

@@ -17,6 +17,7 @@ from typing import TextIO
 
 from undiffuse import __version__
 from undiffuse.cli.parser import Parser
+from undiffuse.distributed import follows, speaks
 from undiffuse.errors import UndiffuseError, perhaps
 
 COMMANDS = {
@@ -40,6 +41,9 @@ COMMANDS = {
     "doctor": "versions, device, memory, optional parts: what to send with a question",
 }
 
+TOGETHER = ("train", "sample", "likelihood")
+"""Commands that share their work out where torchrun starts several processes; in the others rank 0 works alone."""
+
 USAGE = """undiffuse: denoising diffusion models, from a data set to new pictures.
 
 usage: undiffuse COMMAND [OPTIONS]
@@ -59,8 +63,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except UndiffuseError as error:
-        from undiffuse.distributed import speaks
-
         if speaks(error):
             print(f"undiffuse: {error}", file=sys.stderr, flush=True)
         return error.status
@@ -98,7 +100,7 @@ def _dispatch(argv: list[str]) -> None:
         module.configure(parser)
         if "-h" in rest or "--help" in rest:
             print(parser.format_help(), end="")
-        else:
+        elif name in TOGETHER or not follows():
             module.run(parser.parse(rest))
 
 
