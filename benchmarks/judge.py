@@ -151,6 +151,8 @@ class TrainingData:
 
     info: DataInfo
     images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None = None
+    """None: nothing here learns classes."""
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from undiffuse.config import EMAConfig
+from undiffuse.config import EMAConfig, OptimizerConfig
 from undiffuse.data.order import batch_indices
 from undiffuse.seeds import stream_seed
 from undiffuse.training.ema import EMA
+from undiffuse.training.optimizer import learning_rate, set_learning_rate
 
 N = TypeVar("N", bound=nn.Module)
 
 PIXELS = 28 * 28
+UNKNOWN = 100_000
+"""Steps in all, before the first slice tells what one costs."""
 LATENT = 32
 """Dimensions of the latent variable z of the VAE and of the GAN."""
 
@@ -80,11 +83,20 @@ class Averaged:
         return other.eval()
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+class FallingRate:
+    """A learning rate that rises over 100 steps and falls linearly to 0 at the end of a budget of time, as in `ours`.
 
+    The number of steps is fitted at the start of each slice to the time that is left and the time that a step took.
+    """
 
-def falling(rate: float, step: int, spent: float, left: float, warmup: int = 100) -> float:
-    """A rate that rises over ``warmup`` steps and falls linearly to 0 at the end of the budget."""
-    return rate * min(1.0, (step + 1) / warmup) * max(0.0, left / (spent + left))
+    def __init__(self, rate: float) -> None:
+        self.config = OptimizerConfig(lr=rate, warmup=100, decay="linear")
+        self.total = UNKNOWN
+
+    def plan(self, steps: int, spent: float, left: float) -> None:
+        if steps:
+            self.total = steps + max(1, round(left * steps / spent))
+
+    def set(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """Set the rate of step number ``step``, from 0."""
+        set_learning_rate(optimizer, learning_rate(self.config, step, max(self.total, step + 1)))

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.family import LATENT, Averaged, batch_of, falling, generator_trunk, image_trunk, seeded, set_rate
+from baselines.family import LATENT, Averaged, FallingRate, batch_of, generator_trunk, image_trunk, seeded
 from judge import TrainingData, as_kept
 from undiffuse.seeds import generator
 
@@ -59,7 +59,8 @@ class GAN:
         gamma: float = 2.0,
         average: float = 0.995,
     ) -> None:
-        self.data, self.seed, self.batch, self.rate, self.gamma = data, seed, batch, rate, gamma
+        self.data, self.seed, self.batch, self.gamma = data, seed, batch, gamma
+        self.rate = FallingRate(rate)
         self.generator, self.discriminator = seeded(make_generator, seed), seeded(make_discriminator, seed)
         self.optimizers = [
             torch.optim.Adam(network.parameters(), lr=rate, betas=(0.0, 0.99), fused=True)
@@ -74,13 +75,14 @@ class GAN:
         return sum(parameter.numel() for network in networks for parameter in network.parameters())
 
     def plan(self, spent: float, left: float) -> None:
-        for optimizer in self.optimizers:
-            set_rate(optimizer, falling(self.rate, self.steps, spent, left))
+        self.rate.plan(self.steps, spent, left)
 
     def step(self) -> None:
         x = batch_of(self.data.images, self.batch, self.steps, self.seed)
         stream = generator(self.seed, "latent", self.steps)
         of_generator, of_discriminator = self.optimizers
+        self.rate.set(of_generator, self.steps)
+        self.rate.set(of_discriminator, self.steps)
         fake = self.generator(torch.randn(len(x), LATENT, generator=stream))
 
         loss = (F.softplus(-self.discriminator(x)) + F.softplus(self.discriminator(fake.detach()))).mean()

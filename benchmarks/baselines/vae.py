@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from baselines.family import LATENT, PIXELS, Averaged, batch_of, falling, generator_trunk, image_trunk, seeded, set_rate
+from baselines.family import LATENT, PIXELS, Averaged, FallingRate, batch_of, generator_trunk, image_trunk, seeded
 from judge import TrainingData, as_kept
 from undiffuse.seeds import generator
 
@@ -52,8 +52,19 @@ def level_log_probability(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
     return torch.where(x < -1 + HALF_BIN, upper, torch.where(x > 1 - HALF_BIN, lower, inside))
 
 
+def expected_level(mean: Tensor, log_scale: Tensor) -> Tensor:
+    """The mean of a logistic whose tails are cut to the ends of [-1, 1], elementwise.
+
+        E clip(X, -1, 1) = -1 + int_{-1}^{1} P(X > u) du = -1 + s (softplus((m + 1) / s) - softplus((m - 1) / s))
+
+    The location m itself says little: for a pixel that is often black it lies far below -1.
+    """
+    scale = log_scale.exp()
+    return scale * (F.softplus((mean + 1) / scale) - F.softplus((mean - 1) / scale)) - 1
+
+
 class Network(nn.Module):
-    """Encoder x -> (mean, log standard deviation) of q(z|x); decoder z -> (mean, log scale) of p(x|z)."""
+    """Encoder x -> (mean, log standard deviation) of q(z|x); decoder z -> (location, log scale) of p(x|z)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +110,7 @@ class VAE:
     def __init__(
         self, data: TrainingData, seed: int, batch: int = 64, rate: float = 1e-3, average: float = 0.995
     ) -> None:
-        self.data, self.seed, self.batch, self.rate = data, seed, batch, rate
+        self.data, self.seed, self.batch, self.rate = data, seed, batch, FallingRate(rate)
         self.network = seeded(Network, seed)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=rate, fused=True)
         self.averaged = Averaged(self.network, average)
@@ -110,12 +121,13 @@ class VAE:
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     def plan(self, spent: float, left: float) -> None:
-        set_rate(self.optimizer, falling(self.rate, self.steps, spent, left))
+        self.rate.plan(self.steps, spent, left)
 
     def step(self) -> None:
         x = batch_of(self.data.images, self.batch, self.steps, self.seed)
         noise = torch.randn(len(x), LATENT, generator=generator(self.seed, "latent", self.steps))
         loss = -self.network.bound(x, noise).mean() / PIXELS
+        self.rate.set(self.optimizer, self.steps)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -129,11 +141,11 @@ class VAE:
 
     @torch.no_grad()
     def draw(self, n: int, seed: int, pixels: bool = False) -> Tensor:
-        """Samples in [-1, 1], (n, 1, 28, 28): the decoder's means, as is usual, or levels drawn from p(x|z)."""
+        """Samples in [-1, 1], (n, 1, 28, 28): expected levels under p(x|z), as is usual, or levels drawn from it."""
         stream = generator(seed, "vae")
         mean, log_scale = self.trained().decode(torch.randn(n, LATENT, generator=stream))
         if not pixels:
-            return as_kept(mean)
+            return as_kept(expected_level(mean, log_scale))
         u = torch.rand(mean.shape, generator=stream).clamp(1e-6, 1 - 1e-6)
         return as_kept(mean + log_scale.exp() * torch.logit(u))
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.family import LATENT, PIXELS, falling
+from baselines.family import LATENT, PIXELS, FallingRate
 from baselines.gan import GAN, gradient_penalty
-from baselines.vae import MIN_LOG_SCALE, VAE, Network, level_log_probability
+from baselines.vae import MIN_LOG_SCALE, VAE, Network, expected_level, level_log_probability
 from demo_against_textbook import settings
 from ours import Ours
 
@@ -112,8 +112,25 @@ def test_a_generators_loss_leaves_the_discriminators_weights_trainable(bench):
     assert all(parameter.requires_grad for parameter in gan.discriminator.parameters())
 
 
-def test_the_rate_falls_to_zero_with_the_budget():
-    assert falling(1.0, 1000, 0.0, 10.0) == 1
-    assert falling(1.0, 1000, 5.0, 5.0) == 0.5
-    assert falling(1.0, 1000, 11.0, -1.0) == 0
-    assert falling(1.0, 0, 0.0, 10.0, warmup=100) == 0.01
+def rate_of(rate, step):
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=9.0)
+    rate.set(optimizer, step)
+    return optimizer.param_groups[0]["lr"]
+
+
+def test_the_rate_rises_and_falls_to_zero_with_the_budget():
+    rate = FallingRate(1.0)
+    assert rate_of(rate, 49) == 0.5
+    rate.plan(600, 5.0, 5.0)
+    assert rate_of(rate, 100) == 1
+    assert rate_of(rate, 650) == 0.5
+    assert rate_of(rate, 1199) < 1e-3
+    assert 0 < rate_of(rate, 1300) < 1e-3
+
+
+@pytest.mark.parametrize(("mean", "log_scale"), [(-30.0, 1.5), (-1.0, -2.0), (0.3, 0.0), (0.7, -6.0), (25.0, 2.0)])
+def test_expected_level_is_the_mean_over_the_levels(mean, log_scale):
+    mean, log_scale = torch.tensor(mean, dtype=torch.float64), torch.tensor(log_scale, dtype=torch.float64)
+    probabilities = level_log_probability(LEVELS, mean, log_scale).exp()
+    exact = (probabilities * LEVELS).sum()
+    assert expected_level(mean, log_scale) == pytest.approx(float(exact), abs=1 / 255)
