@@ -223,6 +223,26 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class ClassifierConfig:
+    """How a classifier of noisy images is trained; its process, levels and patches are those of the run it leads."""
+
+    steps: int = 3000
+    """Optimiser steps."""
+    batch: int = 64
+    """Images per step."""
+    lr: float = 1e-3
+    """Learning rate after 100 steps of warm-up; it falls to 0."""
+    weight_decay: float = 0.05
+    """Decoupled weight decay."""
+    base: int = 32
+    """Channels at full resolution."""
+    seed: int = 0
+    """Seed of the weights, the split, the data's order and the noise."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps; 'auto' takes the best one present."""
+
+
+@dataclass(frozen=True)
 class SampleConfig:
     """Everything that a set of samples depends on, beside the model.
 
@@ -248,9 +268,13 @@ class SampleConfig:
     classes: tuple[str, ...] = ()
     """Classes of the samples by name, taken in turns; 'all' for each of them (the default), 'none' for no class."""
     guidance: float = 1.0
-    """Classifier-free guidance: 1 is the model as it is, more is more of the class and less variety."""
+    """How far guidance leads: 1 is the model as it is, more is more of the class and less variety."""
     avoid: str = ""
     """A class that guidance leads away from, in place of no class."""
+    weak: str = ""
+    """A worse model, or an earlier checkpoint, that guidance leads away from (autoguidance)."""
+    classifier: str = ""
+    """A classifier of noisy images that leads to --class, at 1 by Bayes' rule: see `undiffuse train-classifier`."""
     guidance_rescale: float = 0.0
     """In [0, 1]: how much of the contrast that guidance adds is taken back."""
     guidance_interval: tuple[float, ...] = ()

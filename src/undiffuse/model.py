@@ -21,7 +21,7 @@ from tqdm import tqdm
 from undiffuse import modelfile
 from undiffuse.checkpoint import check_tensors, ema_file, latest
 from undiffuse.checkpoint import load as load_checkpoint
-from undiffuse.conditions import conditions_of, wish
+from undiffuse.conditions import Guides, conditions_of, wish
 from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.config_file import from_plain
 from undiffuse.data.info import DataInfo
@@ -32,7 +32,9 @@ from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.guidance import Clip, DynamicThreshold
 from undiffuse.networks.conditions import Condition
 from undiffuse.networks.unet import UNet
+from undiffuse.noisy_classifier import TrainedClassifier, load_noisy_classifier
 from undiffuse.parameterize import make_parameterization
+from undiffuse.pins import path_of, pinned
 from undiffuse.pretrained import names, shipped
 from undiffuse.sample import Sampler, sample
 from undiffuse.samplers import make_sampler
@@ -59,6 +61,8 @@ class Model:
     config: TrainConfig
     info: DataInfo
     provenance: dict[str, Any] = field(default_factory=dict)
+    guides: dict[str, Model | TrainedClassifier] = field(default_factory=dict, repr=False, compare=False)
+    """Other networks that led its samples, by path, so that each is read once."""
 
     @property
     def device(self) -> torch.device:
@@ -99,11 +103,50 @@ class Model:
         return folder.parent.parent if folder.parent.name == "checkpoints" else folder
 
     def settle(self, settings: SampleConfig) -> SampleConfig:
-        """The settings with learned timesteps looked up in the run's folder, so that they say themselves what to do."""
+        """The settings with learned timesteps looked up and other networks pinned, so that they say all by themselves.
+
+        Raises:
+            UndiffuseError: there are no such timesteps or networks, or the networks do not fit.
+        """
+        if settings.weak:
+            settings = replace(settings, weak=pinned(settings.weak, self._weak(settings).provenance["sha256"]))
+        if settings.classifier:
+            pin = pinned(settings.classifier, self._classifier(settings).sha256)
+            settings = replace(settings, classifier=pin)
         if settings.spacing == "learned" and not settings.times:
             learned = LearnedTimesteps.read(self.home, settings.steps, self.provenance["sha256"])
             settings = replace(settings, times=learned.times)
         return replace(settings, steps=len(settings.times)) if settings.times else settings
+
+    def _weak(self, settings: SampleConfig) -> Model:
+        path = str(path_of(settings.weak))
+        found = self.guides.get(path) or load(path)
+        assert isinstance(found, Model)
+        mine, its = self.config.diffusion, found.config.diffusion
+        same = all(getattr(mine, name) == getattr(its, name) for name in ("schedule", "timesteps", "zero_terminal_snr"))
+        if not same or found.info.shape != self.info.shape:
+            raise UndiffuseError(f"--weak must name a model of the same process and shape as this one, {path} is not")
+        self.guides[path] = found.to(self.device)
+        return found
+
+    def _classifier(self, settings: SampleConfig) -> TrainedClassifier:
+        path = path_of(settings.classifier)
+        found = self.guides.get(str(path)) or load_noisy_classifier(path)
+        assert isinstance(found, TrainedClassifier)
+        found.check_fits(self.config.diffusion, self.info)
+        found.network.to(self.device)
+        self.guides[str(path)] = found
+        return found
+
+    def _guides(self, settings: SampleConfig) -> Guides:
+        weak = self._weak(settings) if settings.weak else None
+        classifier = self._classifier(settings) if settings.classifier else None
+        return Guides(
+            weak=weak.denoiser if weak else None,
+            weak_told=weak.conditions if weak else (),
+            classifier=classifier,
+            classifier_classes=classifier.info.classes if classifier else (),
+        )
 
     def walk(
         self, settings: SampleConfig, members: Sequence[int] | None = None
@@ -115,7 +158,7 @@ class Model:
                 micro-batch.
         """
         settings = self.settle(settings)
-        wanted = wish(settings, self.conditions, self.info)
+        wanted = wish(settings, self.conditions, self.info, self._guides(settings))
         denoiser = wanted.denoiser(self.denoiser, range(settings.micro_batch) if members is None else members)
         if settings.threshold == "clip":
             denoiser = Clip(denoiser)

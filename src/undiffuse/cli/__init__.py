@@ -22,6 +22,7 @@ from undiffuse.errors import UndiffuseError, perhaps
 
 COMMANDS = {
     "train": "learn from a data set: undiffuse train photos/ --size 64",
+    "train-classifier": "a classifier of noisy images that leads a run: undiffuse train-classifier photos/ --run RUN",
     "sample": "draw pictures from a run, or one picture again: undiffuse sample runs/NAME -n 64",
     "report": "write runs/NAME/report.html: samples, curves, settings in one file",
     "evaluate": "how good images are: FID and the like with floors: undiffuse evaluate runs/NAME -n 5000",
@@ -36,6 +37,15 @@ COMMANDS = {
     "animate forward": "a picture dissolving into noise",
     "animate reverse": "pictures coming out of noise, as a run's model sees them",
     "animate brownian": "ink in water becoming a Gaussian cloud",
+    "edit inpaint": "paint anew what a mask marks: undiffuse edit inpaint runs/NAME photo.png --mask mask.png",
+    "edit outpaint": "paint more around a picture: undiffuse edit outpaint runs/NAME photo.png --right 64",
+    "edit upscale": "make pictures larger: undiffuse edit upscale runs/NAME small.png --factor 4",
+    "edit colorize": "give grey pictures colour, by a model of colour pictures",
+    "edit deblur": "sharpen pictures blurred by a Gaussian: undiffuse edit deblur runs/NAME photo.png --std 1.5",
+    "edit denoise": "find how noisy a picture is and take the noise off",
+    "edit vary": "variations of a picture: undiffuse edit vary runs/NAME photo.png --strength 0.4 -n 8",
+    "edit interpolate": "from one picture to another: undiffuse edit interpolate runs/NAME a.png b.png",
+    "edit invert": "the noise that a picture comes from, and how well it gives it back",
     "recipes": "the recipes of undiffuse train, what they need and what they reached",
     "samplers": "the samplers of undiffuse sample",
     "doctor": "versions, device, memory, optional parts: what to send with a question",
@@ -95,7 +105,7 @@ def _dispatch(argv: list[str]) -> None:
         print(f"undiffuse {__version__}")
     else:
         name, rest = _command(argv)
-        module = import_module(f"undiffuse.cli.{name.replace(' ', '_')}")
+        module = import_module(f"undiffuse.cli.{name.replace(' ', '_').replace('-', '_')}")
         parser = Parser(f"undiffuse {name}", module.__doc__ or "")
         module.configure(parser)
         if "-h" in rest or "--help" in rest:

@@ -4,7 +4,7 @@
     eps <- eps - w sigma grad log p(y | x_t),    x0 <- x0 + w sigma^2 / alpha grad log p(y | x_t)
 
 (Dhariwal & Nichol 2021, eq. 14 and algorithm 2, https://arxiv.org/abs/2105.05233.) The classifier must have seen noisy
-images; one of clean images knows nothing of x_t.
+images; one of clean images knows nothing of x_t. Where alpha = 0 there is nothing of x0 in x_t, and nothing is done.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class ClassifierGuided:
 
     def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
         prediction = self.denoiser(x_t, t, **conditions)
-        if self.scale == 0:
-            return prediction
         q_t = self.schedule(t)
+        if self.scale == 0 or not q_t.alpha.all():
+            return prediction
         alpha, sigma = expand(q_t.alpha, x_t), expand(q_t.sigma, x_t)
         gradient = self.scale * log_probability_gradient(self.classifier, x_t, t, self.classes)
         return Prediction(

@@ -1,0 +1,58 @@
+"""Train a classifier of noisy images that leads a run's samples to a class.
+
+  undiffuse train-classifier photos/ --run runs/photos
+  undiffuse sample runs/photos --classifier runs/photos/classifier --class cats --guidance 2
+
+The run itself need not know any classes. DATA is prepared as the run's data were.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import fields, replace
+from pathlib import Path
+
+from undiffuse.cli.options import add_fields
+from undiffuse.cli.parser import Parser
+from undiffuse.config import ClassifierConfig
+from undiffuse.errors import UndiffuseError
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("DATA", help="labelled data: a folder of classes, an archive, an array file, or 'digits'")
+    group = parser.add_argument_group("for which model")
+    group.add_argument("--run", type=Path, metavar="RUN", help="a run's folder or a checkpoint's")
+    group.add_argument("--out", type=Path, metavar="DIR", help="where to (default: RUN/classifier)")
+    add_fields(parser, ClassifierConfig, "how")
+
+
+def run(typed: Namespace) -> None:
+    from tqdm import tqdm
+
+    from undiffuse.data.prepare import prepare
+    from undiffuse.model import load
+    from undiffuse.training.noisy_classifier import classifier_settings, save_classifier, train_noisy_classifier
+
+    options = vars(typed)
+    if "run" not in options:
+        raise UndiffuseError("This needs --run RUN, the model that the classifier is to lead")
+    model = load(options["run"])
+    settings = ClassifierConfig(**{f.name: options[f.name] for f in fields(ClassifierConfig) if f.name in options})
+    folder = options.get("out") or model.home / "classifier"
+    if folder.exists():
+        raise UndiffuseError(f"{folder} is there already: delete it, or name another folder with --out")
+    data = prepare(replace(model.config.data, source=options["DATA"]))
+    if data.info.shape != model.info.shape:
+        raise UndiffuseError(f"{options['run']} makes data of the shape {model.info.shape}, got {data.info.shape}")
+    config = classifier_settings(settings, model.config, replace(model.config.data, source=options["DATA"]))
+    with tqdm(total=settings.steps, desc="classifier", unit="step", disable=None) as bar:
+
+        def advance(step: int, loss: float) -> None:
+            bar.update()
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+
+        learned = train_noisy_classifier(config, data, advance)
+    save_classifier(learned, folder)
+    shares = ", ".join(f"{share:.1%}" for share in learned.accuracy)
+    print(f"{folder}: finds {shares} of {learned.images} held-out images, by quarters of t from data to noise")
+    print(f"undiffuse sample {options['run']} --classifier {folder} --class {data.info.classes[0]} --guidance 2")
