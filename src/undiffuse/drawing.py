@@ -9,6 +9,7 @@ run.
 
 from __future__ import annotations
 
+import io
 import shutil
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, check_numbers, cut_into_blocks
 from undiffuse.npz import read_npz, read_origin, write_npz
 from undiffuse.pictures.grid import grid, is_exact
-from undiffuse.pictures.png import SIGNATURE, Origin, check_free, read_metadata, write_png
+from undiffuse.pictures.png import END, SIGNATURE, Origin, check_free, read_metadata, write_png
 from undiffuse.samples import GRID, Samples
 
 PARTS = ".samples-npz"
@@ -152,14 +153,10 @@ class _Job:
         """Whether a file is there, is whole, and is what would be written now."""
         if not self._may_stay(path):
             return False
-        try:
-            found = read_metadata(path).origin
-            with Image.open(path, formats=["PNG"]) as image:
-                image.load()
-        except (OSError, SyntaxError, ValueError, UndiffuseError):
-            if path.read_bytes()[:8] in (b"", SIGNATURE):
-                return False  # torn: drawn again
-            found = None
+        data = path.read_bytes()
+        if not data or (data.startswith(SIGNATURE) and not _is_whole(data)):
+            return False  # torn: drawn again
+        found = read_metadata(path).origin if data.startswith(SIGNATURE) else None
         return self._is_ours(path, found, wanted, free)
 
     def has_part(self, block: range) -> bool:
@@ -229,6 +226,16 @@ class _Job:
         with Image.open(self.picture(index), formats=["PNG"]) as image:
             image.load()
             return image
+
+
+def _is_whole(data: bytes) -> bool:
+    """Whether every chunk of a PNG file, the last one included, is as its checksum says."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return data.endswith(END)
 
 
 def difference(found: Origin, wanted: Origin, free: tuple[str, ...] = PLACE) -> str:

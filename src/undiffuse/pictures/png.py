@@ -1,7 +1,8 @@
 """How a picture was made, kept inside its PNG file.
 
 Two text chunks: ``parameters``, the line that other tools show ("Steps: 50, Sampler: ddim, Seed: 0, ..."), and
-``undiffuse``, JSON with everything that is needed to make the picture again. A PNG file comes from anywhere, so
+``undiffuse``, JSON with everything that is needed to make the picture again; ``undiffuse-edit`` in its place where the
+picture is an edit of another (`edited`). A PNG file comes from anywhere, so
 reading never decodes pixels, never inflates a chunk beyond `MAX_TEXT` bytes, and checks every field.
 """
 
@@ -23,13 +24,16 @@ from PIL.PngImagePlugin import PngInfo
 from undiffuse.config import SampleConfig
 from undiffuse.config_file import from_plain
 from undiffuse.errors import UndiffuseError
+from undiffuse.pictures.edited import Edited
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+"""First and last bytes of every PNG file."""
 MAX_TEXT = 1 << 16
 """Bytes of one text chunk, packed or unpacked."""
 MAX_CHUNKS = 4096
 FORMAT = 1
-LABELS = {"parameters", "undiffuse"}
+LABELS = {"parameters", "undiffuse", "undiffuse-edit"}
 
 
 @dataclass(frozen=True)
@@ -110,9 +114,10 @@ class Metadata:
 
     parameters: str | None = None
     origin: Origin | None = None
+    edited: Edited | None = None
 
 
-def write_png(path: Path, image: Image.Image, origin: Origin | None = None, overwrite: bool = False) -> None:
+def write_png(path: Path, image: Image.Image, origin: Origin | Edited | None = None, overwrite: bool = False) -> None:
     """Write the picture, with its origin in text chunks.
 
     Raises:
@@ -121,7 +126,8 @@ def write_png(path: Path, image: Image.Image, origin: Origin | None = None, over
     chunks = PngInfo()
     if origin is not None:
         chunks.add_text("parameters", origin.parameters())
-        chunks.add_text("undiffuse", json.dumps(origin.to_json(), sort_keys=True))
+        label = "undiffuse" if isinstance(origin, Origin) else "undiffuse-edit"
+        chunks.add_text(label, json.dumps(origin.to_json(), sort_keys=True))
     packed = io.BytesIO()
     image.save(packed, "PNG", pnginfo=chunks)
     write_file(path, packed.getvalue(), overwrite)
@@ -146,20 +152,23 @@ def read_metadata(path: Path) -> Metadata:
     """What the file's text chunks say; empty for a PNG without them.
 
     Raises:
-        UndiffuseError: no PNG file, a damaged one, or an ``undiffuse`` chunk that is not as it should be.
+        UndiffuseError: no PNG file, a damaged one, or a chunk of ours that is not as it should be.
     """
     try:
         with path.open("rb") as file:
             texts = dict(_texts(file, path))
     except OSError as error:
         raise UndiffuseError(f"Cannot read {path}: {error.strerror or error}") from None
-    if "undiffuse" not in texts:
-        return Metadata(texts.get("parameters"))
+    origin = Origin.from_json(_json(texts["undiffuse"], path)) if "undiffuse" in texts else None
+    edited = Edited.from_json(_json(texts["undiffuse-edit"], path)) if "undiffuse-edit" in texts else None
+    return Metadata(texts.get("parameters"), origin, edited)
+
+
+def _json(text: str, path: Path) -> object:
     try:
-        found = json.loads(texts["undiffuse"])
+        return json.loads(text)
     except (ValueError, RecursionError):
         raise UndiffuseError(f"The 'undiffuse' chunk of {path} should hold JSON, but cannot be parsed") from None
-    return Metadata(texts.get("parameters"), Origin.from_json(found))
 
 
 def _texts(file: BinaryIO, path: Path) -> Iterator[tuple[str, str]]:
