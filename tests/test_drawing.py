@@ -193,6 +193,20 @@ def test_a_finished_set_can_grow(tmp_path: Path) -> None:
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
+def test_only_our_own_leftovers_are_removed(tmp_path: Path) -> None:
+    for name in (".00001.png.77.partial", ".samples.npz.77.partial", ".film.mp4.partial", ".00001.png"):
+        (tmp_path / name).touch()
+    draw_to(tmp_path, model_of(), range(2), settings=FAST)
+    assert sorted(path.name for path in tmp_path.glob(".*")) == [".00001.png", ".film.mp4.partial"]
+
+
+def test_a_model_that_nobody_saved_cannot_go_on(tmp_path: Path) -> None:
+    model = replace(model_of(), provenance={})
+    draw_to(tmp_path, model, range(2), settings=FAST)
+    with pytest.raises(UndiffuseError, match=r"takes a model from undiffuse\.load"):
+        draw_to(tmp_path, model, range(2), settings=FAST, resume=True)
+
+
 def test_what_is_there_is_refused_before_anything_is_drawn(tmp_path: Path) -> None:
     (tmp_path / "grid.png").write_bytes(b"mine")
     for resume in (False, True):

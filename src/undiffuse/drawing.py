@@ -75,6 +75,8 @@ def draw_to(
     """
     settings = model.settle(settings or SampleConfig())
     check_numbers(len(indices), seed, indices.start, settings)
+    if resume and "sha256" not in model.provenance:
+        raise UndiffuseError("Nobody can tell whose files are there: resume takes a model from undiffuse.load")
     none_yet = np.empty((0, *model.info.shape))
     template = Samples(none_yet, model.info, seed, (), settings, model.provenance, model.device.type)
     values = not is_exact(model.info) if values is None else values
@@ -201,8 +203,13 @@ class _Job:
         self.has_picture(self.grid, self.origin_of_all, NUMBERS)
         if not self.resume:
             shutil.rmtree(self.folder / PARTS, ignore_errors=True)
-        for place in (self.folder, self.folder / PARTS):
-            for path in place.glob(".*.partial"):
+        for pattern in (
+            ".[0-9]*.png.*.partial",
+            ".grid.png.*.partial",
+            ".samples.npz.*.partial",
+            f"{PARTS}/.*.partial",
+        ):
+            for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
 
     def write(self, samples: Samples) -> None:
