@@ -10,6 +10,7 @@ Every operator acts on batches (batch, channels, *spatial) in any number of spat
 
 They know nothing of diffusion. All four have an A At that is diagonal in a basis at hand, so nothing here iterates.
 """
+# ruff: noqa: N802, for A is A
 
 from __future__ import annotations
 
@@ -53,7 +54,7 @@ class Mask:
     The measurement keeps x's shape and is 0 where nothing is known, so A = At = pinv.
 
     Args:
-        known: m, of zeros and ones, that broadcasts against x: (batch, channels, *spatial) with ones for what is shared.
+        known: m, of zeros and ones, that broadcasts against x, with sides of 1 for what is shared.
     """
 
     known: Float[Tensor, "*shape"]

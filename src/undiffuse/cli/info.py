@@ -54,6 +54,8 @@ def about_picture(path: Path) -> dict[str, Any]:
     found = read_metadata(path)
     if found.origin is not None:
         return {"file": str(path), "parameters": found.parameters, "made by": asdict(found.origin)}
+    if found.edited is not None:
+        return {"file": str(path), "parameters": found.parameters, "edited by": found.edited.about()}
     if found.parameters is None:
         raise UndiffuseError(
             f"{path} does not say how it was made: it has neither a 'parameters' nor an 'undiffuse' chunk"

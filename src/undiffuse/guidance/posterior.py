@@ -11,9 +11,9 @@ p(y | x_t) is an integral over x0 that no network gives. Who takes what for it, 
     DDNM   the same with J for an isotropic Gaussian    x0 <- x0 + At (A At + noise^2 / r^2 I)^-1 e
 
 The last is a projection where there is no noise, and costs nothing: the others differentiate the network. For data
-from an isotropic Gaussian of std ``data_std``, r^2 = data_std^2 sigma^2 / (alpha^2 data_std^2 + sigma^2) is the variance
-of x0 given x_t, J = alpha r^2 / sigma^2, and the last two are the same and exact. docs/editing.md has their errors
-where data are not.
+from an isotropic Gaussian of std ``data_std``, r^2 = data_std^2 sigma^2 / (alpha^2 data_std^2 + sigma^2) is the
+variance of x0 given x_t, J = alpha r^2 / sigma^2, and the last two are the same and exact. docs/editing.md has their
+errors where data are not.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ class DPS:
     x_s <- x_s - scale grad_{x_t} |y - A x0|
 
     The paper's step has this length whatever the time, so the denoiser must know the grid: x0 is moved by as much as
-    moves DDPM's x_s that far. Under DDPM it is the paper's algorithm; under other samplers x0 is moved as much. It wants
-    the paper's many steps (hundreds): the gradient of the norm does not get smaller near the end.
+    moves DDPM's x_s that far. Under DDPM it is the paper's algorithm; under other samplers x0 is moved as much. It
+    wants the paper's many steps (hundreds): the gradient of the norm does not get smaller near the end.
 
     Args:
         times: the grid that is walked, falling to 0.

@@ -24,8 +24,8 @@ class Tiled:
 
     x0(x_t) = sum_k w_k x0(x_t in tile k) / sum_k w_k     and eps alike: the tiles agree on one picture at every step
 
-    with weights that fall towards a tile's border, so that no seam shows; MultiDiffusion's are 1. The paper averages the
-    samplers' x_s; where these are linear in x0 and eps, as DDIM's and DDPM's, that is the same.
+    with weights that fall towards a tile's border, so that no seam shows; MultiDiffusion's are 1. The paper averages
+    the samplers' x_s; where these are linear in x0 and eps, as DDIM's and DDPM's, that is the same.
 
     Args:
         tile: sides of a tile, usually those of the training's pictures; a side that is longer than x's is cut to it.
@@ -64,7 +64,7 @@ class Tiled:
                 if not sums:
                     sums = [torch.zeros_like(x_t) for _ in parts]
                 for whole, part in zip(sums, parts, strict=True):
-                    whole[(..., *window)] += weight * part
+                    whole[_inside(window)] += weight * part
                 total[window] += weight
         return Prediction(*(whole / total for whole in sums))
 
@@ -73,11 +73,16 @@ class Tiled:
     ) -> list[list[Tensor]]:
         """x0, eps and, where it was learned, the fraction of the variance, of each window."""
         n = len(windows)
-        tiles = torch.cat([x_t[(..., *window)] for window in windows])
+        tiles = torch.cat([x_t[_inside(window)] for window in windows])
         many = {name: value.repeat(n, *[1] * (value.ndim - 1)) for name, value in conditions.items()}
         found = self.denoiser(tiles, t.repeat(n) if t.ndim else t, **many)
         values = [v for v in (found.x0, found.eps, found.variance_fraction) if v is not None]
         return [list(parts) for parts in zip(*(value.chunk(n) for value in values), strict=True)]
+
+
+def _inside(window: Window) -> Window:
+    """The window in a batch."""
+    return slice(None), slice(None), *window
 
 
 def _windows(sides: Sequence[int], tile: Sequence[int], overlap: int) -> Iterator[Window]:

@@ -1,0 +1,56 @@
+"""Edits of real pictures by an unconditional model: each is a denoiser around its denoiser, or a walk from elsewhere.
+
+An `Editor` holds a model and how it walks; each edit is a function of an editor and pictures in model space:
+
+    model = undiffuse.load("runs/NAME")
+    editor = Editor(model, SampleConfig(steps=100), seed=0)
+    x0 = encode(pictures, model.info)          # (n, channels, height, width), values of the data's own type
+    filled = decode(inpaint(editor, x0, known), model.info)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from undiffuse.edit.denoising import denoise, estimate_noise
+    from undiffuse.edit.editor import Editor
+    from undiffuse.edit.interpolation import interpolate, slerp
+    from undiffuse.edit.inverse_problems import colorize, deblur, inpaint, outpaint, restore, upscale
+    from undiffuse.edit.inversion import Inversion, Inverter, invert
+    from undiffuse.edit.variation import vary
+
+_HOMES = {
+    "denoising": ("denoise", "estimate_noise"),
+    "editor": ("Editor",),
+    "interpolation": ("interpolate", "slerp"),
+    "inverse_problems": ("colorize", "deblur", "inpaint", "outpaint", "restore", "upscale"),
+    "inversion": ("Inversion", "Inverter", "invert"),
+    "variation": ("vary",),
+}
+"""Names by module. A module is never called as what it holds: importing it would hide the other."""
+
+__all__ = [
+    "Editor",
+    "Inversion",
+    "Inverter",
+    "colorize",
+    "deblur",
+    "denoise",
+    "estimate_noise",
+    "inpaint",
+    "interpolate",
+    "invert",
+    "outpaint",
+    "restore",
+    "slerp",
+    "upscale",
+    "vary",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load torch only where it is used: `undiffuse edit inpaint --help` reads `edit.methods` alone."""
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"undiffuse.edit.{module}"), name)
+    raise AttributeError(f"module 'undiffuse.edit' has no attribute '{name}'")

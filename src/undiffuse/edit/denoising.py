@@ -1,0 +1,91 @@
+"""Noisy photographs: how noisy, which t that is, and home from there."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from undiffuse.edit.editor import Editor, Part, Pictures, times_from
+from undiffuse.errors import UndiffuseError
+from undiffuse.gaussian import expand
+from undiffuse.sample import trajectory
+
+MEDIAN_OF_NORMAL = 0.6744897501960817
+"""Median of |z| for a standard normal z."""
+
+
+def estimate_noise(x: Pictures) -> Float[Tensor, "count"]:
+    """Standard deviation of white noise in each picture, from its finest diagonal detail.
+
+    std = median |d| / 0.6745,   d = (x_ij - x_i(j+1) - x_(i+1)j + x_(i+1)(j+1)) / 2
+
+    Donoho & Johnstone 1994, section 4.2 (there with smoother wavelets, https://doi.org/10.1093/biomet/81.3.425): edges
+    are few, so the median does not see them, and noise has as much there as everywhere.
+
+    Values at either end of the range were clipped and carry less noise than they got. Details that touch one are left
+    out where enough others are left, a tenth of all.
+
+    Args:
+        x: in model space, any number of spatial axes from 1 on; differences are taken along the last two.
+    """
+    ends = x.abs() >= 1
+    detail, touched = x, ends
+    for axis in range(max(2, x.ndim - 2), x.ndim):
+        before, after = (slice(None, -1), slice(1, None))
+        index = [slice(None)] * x.ndim
+        first, second = list(index), list(index)
+        first[axis], second[axis] = before, after
+        detail = (detail[tuple(first)] - detail[tuple(second)]) / math.sqrt(2)
+        touched = touched[tuple(first)] | touched[tuple(second)]
+    found = []
+    for values, bad in zip(detail.abs().flatten(1), touched.flatten(1), strict=True):
+        free = values[~bad]
+        found.append((free if len(free) >= 0.1 * len(values) else values).median() / MEDIAN_OF_NORMAL)
+    return torch.stack(found)
+
+
+def denoise(editor: Editor, y: Pictures, noise: float | None = None) -> tuple[Pictures, Float[Tensor, "count"]]:
+    """Pictures without their noise, and the noise that was found.
+
+    y = x0 + std z  is  x_t / alpha_t  of the model's own process at the t where sigma_t / alpha_t = std, so
+
+    x_t = alpha_t y,   then from t to 0 by the sampler.
+
+    One step (a grid of one time below it) gives the mean of all pictures that y may be, the least square error; a
+    stochastic sampler of many steps gives one of them, with detail.
+
+    Args:
+        editor: its grid is cut at t; ddim keeps the mean more closely than stochastic samplers.
+        y: in model space.
+        noise: standard deviation in model space, where it is known; else `estimate_noise` of each picture.
+
+    Raises:
+        UndiffuseError: more noise than the process has, or a noise that is none.
+    """
+    if noise is not None and not noise > 0:
+        raise UndiffuseError(f"The standard deviation of noise lies above 0; it is {noise:g}")
+    stds = estimate_noise(y) if noise is None else torch.full((len(y),), float(noise))
+    schedule = editor.model.schedule
+    most = float((schedule(torch.tensor(schedule.t_max, dtype=torch.float64)).log_snr / -2).exp())
+    if float(stds.max()) > most:
+        raise UndiffuseError(f"The model's process ends at noise of {most:g} times the data; this is {stds.max():g}")
+    times = schedule.inverse_log_snr(-2 * stds.double().clamp(min=1e-12).log())
+    clean = [_home(editor, k, y[k : k + 1], t) for k, t in enumerate(times)]
+    return torch.cat(clean), stds
+
+
+def _home(editor: Editor, row: int, y: Pictures, t: Float[Tensor, ""]) -> Pictures:
+    """One picture from its own t: others have other times, and walk other grids."""
+    if float(t) < editor.model.schedule.t_min:
+        return y.cpu()  # less noise than the model ever saw
+    times = times_from(editor.times, t)
+
+    def work(part: Part) -> Tensor:
+        denoiser, noisy = editor.denoiser(part.members), part.of(y)
+        x = expand(denoiser.schedule(times[0]).alpha, noisy) * noisy
+        return part.last(trajectory(denoiser, editor.sampler, times, x, part.noise))
+
+    return editor.alone(row).run(1, len(times) - 1, work)

@@ -1,0 +1,148 @@
+"""What all edits share: a model, how it walks, a random stream a picture, and batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from undiffuse.config import SampleConfig
+from undiffuse.denoiser import Denoiser
+from undiffuse.edit.methods import check_strength
+from undiffuse.errors import UndiffuseError
+from undiffuse.gaussian import Batch, Time
+from undiffuse.guidance import Tiled
+from undiffuse.model import Model
+from undiffuse.sample import Noise, Sampler
+
+Pictures = Float[Tensor, "count channels *spatial"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the pictures, to be edited together.
+
+    Args:
+        rows: which, of all that the editor was given.
+        members: the numbers of their random streams, by which a class-conditional model is told classes by turns.
+        noise: their streams.
+        tick: to be called after each step.
+    """
+
+    rows: list[int]
+    members: list[int]
+    noise: Noise
+    tick: Callable[[], object]
+
+    def of(self, pictures: Tensor) -> Tensor:
+        """These rows of all pictures, on the device; of what is one for all, that one."""
+        return (pictures[self.rows] if len(pictures) > 1 else pictures).to(self.noise.device)
+
+    def last(self, walk: Iterator[Batch]) -> Batch:
+        """Where a walk ends."""
+        for x in walk:
+            end = x
+            self.tick()
+        return end
+
+
+Work = Callable[[Part], Tensor]
+
+
+@dataclass(frozen=True)
+class Editor:
+    """A model and how it walks.
+
+    Args:
+        model: an unconditional one, or one whose settings say what class each picture is.
+        settings: sampler, steps, threshold, micro-batch.
+        seed: of every random stream.
+        indices: number of each picture's stream; 0, 1, ... where none are given. Picture i of a seed gets the same
+            noise whatever stands beside it.
+        overlap: pixels that tiles share, of the size of the training's pictures; None for the whole picture at once.
+        progress: show a bar.
+    """
+
+    model: Model
+    settings: SampleConfig = field(default_factory=SampleConfig)
+    seed: int = 0
+    indices: tuple[int, ...] = ()
+    overlap: int | None = None
+    progress: bool = False
+
+    def denoiser(self, members: Sequence[int]) -> Denoiser:
+        """The model's denoiser for these members, with its threshold, in tiles where they are wanted."""
+        denoiser, _, _ = self.model.walk(self.settings, members)
+        if self.overlap is None:
+            return denoiser
+        # A denoiser that was told classes knows one batch of them: then each tile is a batch of its own.
+        batch = 1 if self.model.conditions else self.settings.micro_batch
+        return Tiled(denoiser, self.model.info.spatial, self.overlap, batch)
+
+    @cached_property
+    def sampler(self) -> Sampler[Any]:
+        return self.model.walk(self.settings)[1]
+
+    @cached_property
+    def times(self) -> Float[Tensor, "points"]:
+        """From noise to data."""
+        return self.model.walk(self.settings)[2]
+
+    def time(self, part: float) -> Time:
+        """The time at this part of the process, 0 for data and 1 for its end.
+
+        Raises:
+            UndiffuseError: for a part outside [0, 1].
+        """
+        check_strength(part)
+        return torch.tensor(part * self.model.schedule.t_max, dtype=torch.float64)
+
+    def alone(self, row: int) -> Editor:
+        """The editor of one of its pictures, with the same random stream."""
+        return replace(self, indices=((self.indices or range(row + 1))[row],))
+
+    @torch.no_grad()
+    def run(self, count: int, steps: int, work: Work) -> Tensor:
+        """The work on ``count`` pictures, micro-batch by micro-batch, with the network in evaluation mode.
+
+        Args:
+            count: pictures.
+            steps: that each batch takes, for the bar.
+            work: the result for a part; the parts are put together on the CPU.
+
+        Raises:
+            UndiffuseError: there are other than ``count`` indices.
+        """
+        indices = self.indices or tuple(range(count))
+        if len(indices) != count:
+            raise UndiffuseError(f"Each of {count} pictures needs a random stream; {len(indices)} are named")
+        network, size = self.model.network, self.settings.micro_batch
+        training = network.training
+        network.eval()
+        batches = [list(range(count))[first : first + size] for first in range(0, count, size)]
+        hidden = None if self.progress else True  # None: hidden where stderr is no terminal
+        try:
+            with tqdm(total=len(batches) * steps, desc="editing", unit="step", disable=hidden) as bar:
+                done = [work(self._part(rows, [indices[k] for k in rows], bar.update)).cpu() for rows in batches]
+        finally:
+            network.train(training)
+        return torch.cat(done)
+
+    def _part(self, rows: list[int], members: list[int], tick: Callable[[], object]) -> Part:
+        return Part(rows, members, self.noise(members), tick)
+
+    def noise(self, members: Sequence[int]) -> Noise:
+        """The streams of these numbers, on the model's device."""
+        return Noise(self.seed, members, self.model.device)
+
+
+def times_from(times: Float[Tensor, "points"], start: Time) -> Float[Tensor, "fewer"]:
+    """The part of a grid below ``start``, and ``start`` before it; (0,) where that is data already."""
+    below = times[times < start]
+    return torch.cat([start.reshape(1), below]) if start > 0 else times[-1:]

@@ -1,0 +1,156 @@
+"""The noise that a picture comes from: DDIM's walk, backwards.
+
+A step of DDIM from t to s < t is  x_s = f(x_t) = alpha_s x0(x_t, t) + sigma_s eps(x_t, t).  Backwards, x_s is given and
+x_t wanted:
+
+    plain   x_t = alpha_t x0(x_s, s) + sigma_t eps(x_s, s)     Euler's step of the same ODE in the other direction (Song
+            et al. 2021, section 4.3, https://arxiv.org/abs/2010.02502), with an error that falls with the step
+    exact   the solution of f(x_t) = x_s by fixed-point iteration (Pan et al. 2023, https://arxiv.org/abs/2309.04907)
+
+                x_t <- x_t - p (f(x_t) - x_s),   p = 2 / (sigma_s / sigma_t + alpha_s / alpha_t)
+
+The slope of f lies between sigma_s / sigma_t, where x0 does not move with x_t, and alpha_s / alpha_t, where it follows;
+p is the relaxation that shrinks errors fastest at both ends. Pan et al.'s iteration has p = alpha_t / alpha_s, which is
+taken here at s = 0: there the slope may be 0, where the model's x0 cannot be the picture's, and what is left of the
+error is what `Inversion` reports.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from undiffuse.denoiser import Denoiser
+from undiffuse.edit.editor import Editor, Part, Pictures
+from undiffuse.errors import UndiffuseError
+from undiffuse.gaussian import Batch, Marginal, Time
+from undiffuse.sample import trajectory
+from undiffuse.samplers import DDIM
+from undiffuse.samplers.interpolation import euler_step
+
+POOR_PSNR = 25.0
+"""dB between a picture and its reconstruction below which edits of the latent are edits of another picture."""
+
+
+@dataclass(frozen=True)
+class Inverter:
+    """How a walk is inverted.
+
+    Args:
+        exact: solve each step instead of taking Euler's.
+        iterations: evaluations that a step may take, at least 1.
+        tolerance: largest error of x_s, in model space, at which an iteration stops.
+    """
+
+    exact: bool = False
+    iterations: int = 20
+    tolerance: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1 or not self.tolerance > 0:
+            raise UndiffuseError(
+                "Inversion needs at least 1 iteration and a tolerance above 0; it got "
+                f"{self.iterations} and {self.tolerance:g}"
+            )
+
+    def step(self, denoiser: Denoiser, x_s: Batch, s: Time, t: Time) -> Batch:
+        """x_t, given x_s at s < t."""
+        schedule = denoiser.schedule
+        q_s, q_t = schedule(s), schedule(t)
+        known = torch.clamp(s, min=min(schedule.t_min, float(t)))  # no network was asked about data
+        x_t = euler_step(denoiser(x_s, known), q_t)
+        if not self.exact:
+            return x_t
+        gain = _relaxation(q_s, q_t)
+        for _ in range(self.iterations):
+            error = euler_step(denoiser(x_t, t), q_s) - x_s
+            if float(error.abs().max()) <= self.tolerance:
+                break
+            x_t = x_t - gain * error
+        return x_t
+
+
+def _relaxation(q_s: Marginal, q_t: Marginal) -> float:
+    """p; at pure noise, alpha_t = 0, f has one slope alone."""
+    slow, fast = float(q_s.sigma / q_t.sigma), float(q_s.alpha / q_t.alpha)
+    if not math.isfinite(fast):
+        return 1 / slow
+    return 2 / (slow + fast) if slow else 1 / fast
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """Latents, and how well they give the pictures back.
+
+    Args:
+        latents: x_T of each picture; of the prior's standard deviation where the model fits.
+        reconstructions: DDIM's walk home from them, on the same times.
+        error: root mean square difference from the picture, in model space, one a picture.
+        evaluations: of the network, for the inversion of a picture; the most that an exact one may take.
+    """
+
+    latents: Pictures
+    reconstructions: Pictures
+    error: Float[Tensor, "count"]
+    evaluations: int
+
+    @property
+    def psnr(self) -> Float[Tensor, "count"]:
+        """20 log10(2 / error) dB: 2 is the range of model space."""
+        return 20 * torch.log10(2 / self.error.clamp(min=1e-12))
+
+    @property
+    def warning(self) -> str | None:
+        """A sentence where the reconstruction of a picture is poor."""
+        poor = int((self.psnr < POOR_PSNR).sum())
+        if not poor:
+            return None
+        return (
+            f"{poor} of {len(self.error)} pictures come back with less than {POOR_PSNR:g} dB from their latents "
+            f"(the worst with {float(self.psnr.min()):.1f}): take more steps, or --exact"
+        )
+
+
+def invert(editor: Editor, x0: Pictures, inverter: Inverter | None = None) -> Inversion:
+    """Latents of pictures under deterministic DDIM, and what they give back.
+
+    Args:
+        editor: its times are walked, in both directions; its sampler is not asked. Finer grids invert better, and the
+            step from data costs least where the grid ends near it: --spacing leading or linspace.
+        x0: in model space.
+        inverter: plain or exact.
+    """
+    inverter = inverter or Inverter()
+    latents = to_noise(editor, x0, inverter)
+    back = from_noise(editor, latents)
+    error = (back - x0.cpu()).flatten(1).square().mean(1).sqrt()
+    steps = len(editor.times) - 1
+    return Inversion(latents, back, error, steps * (1 + (inverter.iterations if inverter.exact else 0)))
+
+
+def to_noise(editor: Editor, x0: Pictures, inverter: Inverter) -> Pictures:
+    """x_T of each picture."""
+
+    def work(part: Part) -> Tensor:
+        denoiser, x = editor.denoiser(part.members), part.of(x0)
+        for s, t in pairwise(editor.times.flip(0)):
+            x = inverter.step(denoiser, x, s, t)
+            part.tick()
+        return x
+
+    return editor.run(len(x0), len(editor.times) - 1, work)
+
+
+def from_noise(editor: Editor, latents: Pictures) -> Pictures:
+    """DDIM's pictures of given x_T."""
+
+    def work(part: Part) -> Tensor:
+        denoiser = editor.denoiser(part.members)
+        return part.last(trajectory(denoiser, DDIM(), editor.times, part.of(latents), part.noise))
+
+    return editor.run(len(latents), len(editor.times) - 1, work)
