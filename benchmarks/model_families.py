@@ -125,7 +125,7 @@ def judge(family: Family, bench: Bench, effort: Effort) -> tuple[dict[str, Any],
         row[f"bits by {name}"] = float(bits.mean())
         row[f"bits by {name}, error"] = float(bits.std()) / math.sqrt(len(bits))
     if isinstance(family, VAE):
-        row["FD with drawn pixels"] = bench.measure(family.draw(effort.n, seed=0, pixels=True)).fd
+        row["FD of expected levels"] = bench.measure(family.draw(effort.n, seed=0, expected=True)).fd
     return row | scores.to_json() | {"failed": min(scores.classes) < COLLAPSED * effort.n}, images
 
 
@@ -196,7 +196,7 @@ FIGURES = {
     "evaluations an image": ("evaluations", "g"),
     "parameters": ("parameters", ",d"),
     "steps": ("steps", ",.0f"),
-    "FD with drawn pixels": ("FD with drawn pixels", ".1f"),
+    "FD of expected levels": ("FD of expected levels", ".1f"),
 }
 """Rows of the table: where they are in results.json, and how they are written."""
 

@@ -21,7 +21,7 @@ N = TypeVar("N", bound=nn.Module)
 PIXELS = 28 * 28
 UNKNOWN = 100_000
 """Steps in all, before the first slice tells what one costs."""
-LATENT = 32
+LATENT = 16
 """Dimensions of the latent variable z of the VAE and of the GAN."""
 
 
@@ -45,12 +45,12 @@ def generator_trunk(outputs: int) -> nn.Sequential:
     (Radford et al. 2016, https://arxiv.org/abs/1511.06434; without its batch normalisation.)
     """
     return nn.Sequential(
-        nn.Linear(LATENT, 96 * 49),
-        nn.Unflatten(1, (96, 7, 7)),
+        nn.Linear(LATENT, 108 * 49),
+        nn.Unflatten(1, (108, 7, 7)),
         nn.SiLU(),
-        nn.Conv2d(96, 96, 3, padding=1),
+        nn.Conv2d(108, 108, 3, padding=1),
         nn.SiLU(),
-        nn.ConvTranspose2d(96, 64, 4, stride=2, padding=1),
+        nn.ConvTranspose2d(108, 64, 4, stride=2, padding=1),
         nn.SiLU(),
         nn.ConvTranspose2d(64, outputs, 4, stride=2, padding=1),
     )

@@ -54,8 +54,8 @@ class GAN:
         self,
         data: TrainingData,
         seed: int,
-        batch: int = 64,
-        rate: float = 1e-3,
+        batch: int = 32,
+        rate: float = 2e-3,
         gamma: float = 2.0,
         average: float = 0.995,
     ) -> None:

@@ -1,6 +1,6 @@
 """A small convolutional variational autoencoder.
 
-A latent z of 32 dimensions with a standard normal prior, a Gaussian posterior and a logistic decoder over 256 levels,
+A latent z of 16 dimensions with a standard normal prior, a Gaussian posterior and a logistic decoder over 256 levels,
 trained on the bound (Kingma & Welling 2014, https://arxiv.org/abs/1312.6114, eq. 3)
 
     log p(x) >= E_q(z|x) [log p(x|z)] - KL(q(z|x) || N(0, I))
@@ -76,8 +76,8 @@ class Network(nn.Module):
         return Normal(mean, log_std.clamp(*LOG_STD).exp(), validate_args=False)
 
     def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_scale = self.decoder(z).chunk(2, 1)
-        return mean, MIN_LOG_SCALE + F.softplus(log_scale - MIN_LOG_SCALE)
+        location, log_scale = self.decoder(z).chunk(2, 1)
+        return location, MIN_LOG_SCALE + F.softplus(log_scale - MIN_LOG_SCALE)
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x|z), (B,)."""
@@ -108,7 +108,7 @@ class VAE:
     evaluations = 1
 
     def __init__(
-        self, data: TrainingData, seed: int, batch: int = 64, rate: float = 1e-3, average: float = 0.995
+        self, data: TrainingData, seed: int, batch: int = 32, rate: float = 2e-3, average: float = 0.995
     ) -> None:
         self.data, self.seed, self.batch, self.rate = data, seed, batch, FallingRate(rate)
         self.network = seeded(Network, seed)
@@ -140,14 +140,14 @@ class VAE:
         return self.averaged.copy_into(seeded(Network, self.seed))
 
     @torch.no_grad()
-    def draw(self, n: int, seed: int, pixels: bool = False) -> Tensor:
-        """Samples in [-1, 1], (n, 1, 28, 28): expected levels under p(x|z), as is usual, or levels drawn from it."""
+    def draw(self, n: int, seed: int, expected: bool = False) -> Tensor:
+        """Samples in [-1, 1], (n, 1, 28, 28): levels drawn from p(x|z), or expected ones, as often shown."""
         stream = generator(seed, "vae")
-        mean, log_scale = self.trained().decode(torch.randn(n, LATENT, generator=stream))
-        if not pixels:
-            return as_kept(expected_level(mean, log_scale))
-        u = torch.rand(mean.shape, generator=stream).clamp(1e-6, 1 - 1e-6)
-        return as_kept(mean + log_scale.exp() * torch.logit(u))
+        location, log_scale = self.trained().decode(torch.randn(n, LATENT, generator=stream))
+        if expected:
+            return as_kept(expected_level(location, log_scale))
+        u = torch.rand(location.shape, generator=stream).clamp(1e-6, 1 - 1e-6)
+        return as_kept(location + log_scale.exp() * torch.logit(u))
 
     def bits(self, x: Tensor, count: int = 200, seed: int = 0) -> Tensor:
         """Upper bounds of the images' bits/dim, importance-weighted, (N,)."""
