@@ -10,9 +10,9 @@
 and the defaults of its version 2.3.4 where the README is silent: dim 64, multipliers 1 2 4 8; v on the sigmoid schedule
 of Jabri et al., weight SNR / (SNR + 1) on v's error; Adam at 8e-5 with betas 0.9, 0.99, constant, gradient clipped to
 1; batch 32 in 2 accumulated parts, which are 64 images a step; ema-pytorch's average: 0.995 every 10 steps, after 100
-steps, power 2/3. Samples by DDIM in 250 steps. Its package imports torchvision, so its U-Net is ours: its widths and its
-full attention at the lowest resolution, one block a level down and two up (it has two and two), 42.9 M parameters for
-its 35.7 M, and none of its linear attention.
+steps, power 2/3. Samples by DDIM in 250 steps. Its package imports torchvision, so its U-Net is ours: its widths and
+its full attention at the lowest resolution, one block a level down and two up (it has two and two), 42.9 M parameters
+for its 35.7 M, and none of its linear attention.
 
 ``-our-size`` are the same settings around the network of our recipe `small`, patches included.
 """
