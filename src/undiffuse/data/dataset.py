@@ -42,6 +42,11 @@ class Dataset:
         names = self.path / "names.json"
         return list(json.loads(names.read_text())) if names.exists() else [f"sample {k}" for k in range(len(self))]
 
+    def texts(self) -> list[str]:
+        """What is said of each sample; '' where nothing is."""
+        texts = self.path / "texts.json"
+        return list(json.loads(texts.read_text(encoding="utf-8"))) if texts.exists() else [""] * len(self)
+
 
 def write_contents(
     folder: Path,
@@ -50,12 +55,15 @@ def write_contents(
     refused: tuple[Refusal, ...] = (),
     ignored: tuple[Refusal, ...] = (),
     names: list[str] | None = None,
+    texts: list[str] | None = None,
 ) -> None:
     """Everything of a prepared folder but ``images.npy``."""
     if labels is not None:
         np.save(folder / "labels.npy", labels)
     if names is not None:
         (folder / "names.json").write_text(json.dumps(names))
+    if texts is not None:
+        (folder / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
     lines = [
         f"{kind}\t{name}\t{why}\n"
         for kind, items in (("refused", refused), ("ignored", ignored))

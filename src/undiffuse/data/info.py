@@ -37,6 +37,9 @@ class DataInfo:
     refused: int = 0
     """Files that were found but could not be used."""
 
+    texts: int = 0
+    """Samples of which a text says something."""
+
     @property
     def channels(self) -> int:
         return self.shape[0]

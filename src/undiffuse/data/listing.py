@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import BinaryIO, Protocol
 
-from undiffuse.data.metadata import METADATA_NAMES, parse_metadata
+from undiffuse.data.metadata import METADATA_NAMES, parse_metadata, parse_texts
 from undiffuse.errors import UndiffuseError
 
 Refusal = tuple[str, str]
@@ -74,6 +74,8 @@ class Listing:
     ignored: tuple[Refusal, ...]
     metadata: tuple[str, ...] = ()
     """The metadata file in use, if there is one."""
+    texts: dict[str, str] = field(default_factory=dict)
+    """What the metadata say of images; not all need have a text."""
 
 
 @dataclass
@@ -108,8 +110,9 @@ def list_images(files: Files) -> Listing:
     if metadata and classes:
         refused += [(name, f"has no class in {metadata}") for name in images if name not in classes]
         images = [name for name in images if name in classes]
-    used = (metadata,) if metadata else ()
-    return Listing(tuple(images), classes, (*refused, *missing), (*aside, *found.ignored), used)
+    texts, described = _texts(images, base, found)
+    used = tuple(dict.fromkeys(filter(None, (metadata, described))))
+    return Listing(tuple(images), classes, (*refused, *missing), (*aside, *found.ignored), used, texts)
 
 
 def _judge(entry: Entry, found: _Found) -> None:
@@ -187,23 +190,38 @@ def _base(images: Iterable[str], source: str) -> tuple[str, list[Refusal]]:
 
 def _classes(images: list[str], base: str, found: _Found) -> tuple[dict[str, str], str, list[Refusal]]:
     """Class of each image, the metadata file that says so, and its entries for which there is no file."""
+    folder, metadata = _nearest_metadata(base, found)
+    labels = parse_metadata(metadata, found.metadata[metadata]) if metadata else None
+    if labels is not None:  # there is a label column
+        known = {*found.images, *(name for name, _ in found.refused)}
+        named = {folder + name: label for name, label in labels.items()}
+        missing = [(name, f"is named in {metadata} but not there") for name in named if name not in known]
+        return {name: named[name] for name in images if name in named}, metadata, missing
+    relative = {name: name[len(base) :] for name in images}
+    if images and all("/" in path for path in relative.values()):
+        return {name: path.partition("/")[0] for name, path in relative.items()}, "", []
+    return {}, "", []
+
+
+def _texts(images: list[str], base: str, found: _Found) -> tuple[dict[str, str], str]:
+    """What is said of each image, and the metadata file that says so; both empty where none says anything."""
+    folder, metadata = _nearest_metadata(base, found)
+    texts = parse_texts(metadata, found.metadata[metadata]) if metadata else {}
+    named = {folder + name: text for name, text in texts.items()}
+    chosen = {name: named[name] for name in images if name in named}
+    return chosen, metadata if chosen else ""
+
+
+def _nearest_metadata(base: str, found: _Found) -> tuple[str, str]:
+    """The metadata file beside the images or next above them, and its folder; both empty where there is none."""
     folders = ["", *(base[: i + 1] for i, letter in enumerate(base) if letter == "/")]
     for folder in reversed(folders):
         here = [folder + name for name in METADATA_NAMES if folder + name in found.metadata]
         if len(here) > 1:
             raise UndiffuseError(f"expected one metadata file, got {' and '.join(here)}; remove one of them")
         if here:
-            labels = parse_metadata(here[0], found.metadata[here[0]])
-            if labels is None:  # no label column: captions and the like
-                break
-            known = {*found.images, *(name for name, _ in found.refused)}
-            named = {folder + name: label for name, label in labels.items()}
-            missing = [(name, f"is named in {here[0]} but not there") for name in named if name not in known]
-            return {name: named[name] for name in images if name in named}, here[0], missing
-    relative = {name: name[len(base) :] for name in images}
-    if images and all("/" in path for path in relative.values()):
-        return {name: path.partition("/")[0] for name, path in relative.items()}, "", []
-    return {}, "", []
+            return folder, here[0]
+    return "", ""
 
 
 def sort_classes(names: Iterable[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""``metadata.jsonl`` and ``metadata.csv``: which class each file belongs to."""
+"""``metadata.jsonl`` and ``metadata.csv``: which class each file belongs to, and what is said of it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from undiffuse.errors import UndiffuseError
 
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
 LABEL_COLUMNS = ("label", "class")
+TEXT_COLUMN = "text"
 
 
 def parse_metadata(name: str, content: bytes) -> dict[str, str] | None:
@@ -47,6 +48,27 @@ def parse_metadata(name: str, content: bytes) -> dict[str, str] | None:
     except (UnicodeDecodeError, json.JSONDecodeError, csv.Error, RecursionError) as error:
         raise UndiffuseError(f"expected {name} to be UTF-8 text, one record per line, got: {error}") from error
     return labels if has_column else None
+
+
+def parse_texts(name: str, content: bytes) -> dict[str, str]:
+    """What the column ``text`` says of each file, by ``file_name``; files of which it says nothing are left out.
+
+    The rows must be those that `parse_metadata` has accepted.
+
+    Raises:
+        UndiffuseError: something else than a text, or two texts for one file.
+    """
+    texts: dict[str, str] = {}
+    for number, row in _rows(name, content.decode("utf-8-sig")):
+        text = row.get(TEXT_COLUMN)
+        if text is None or text == "":
+            continue
+        if not isinstance(text, str):
+            raise UndiffuseError(f"expected a text for each file in {name}, got {text!r:.60} in line {number}")
+        file = _normal(row["file_name"])
+        if texts.setdefault(file, text) != text:
+            raise UndiffuseError(f"expected one text per file in {name}, got two for '{file}' (line {number})")
+    return texts
 
 
 def _rows(name: str, text: str) -> Iterator[tuple[int, Any]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +79,7 @@ def _size(config: DataConfig) -> tuple[int, int] | None:
 
 
 def _key(source: Source, listing: Listing | None, config: DataConfig, size: tuple[int, int] | None, root: Path) -> str:
-    settings = {
+    settings: dict[str, Any] = {
         "version": PREPARED_VERSION,
         "kind": type(source).__name__,
         "inside": source.inside if isinstance(source, (ZipFile, TarFile)) else "",
@@ -85,6 +87,8 @@ def _key(source: Source, listing: Listing | None, config: DataConfig, size: tupl
         "crop": config.crop,
         "channels": config.channels,
     }
+    if listing is not None and listing.texts:
+        settings["texts"] = True
     parts = list(_parts(source, listing))
     try:
         index = DigestIndex(
@@ -122,11 +126,13 @@ def _prepare(
     refused: tuple[Refusal, ...] = ()
     ignored: tuple[Refusal, ...] = ()
     names: list[str] | None = None
+    texts: list[str] | None = None
     labels: NDArray[np.int64] | None = None
     if isinstance(source, (Folder, ZipFile, TarFile)):
         listing = listing or list_images(source)
         names, refused = write_images(source, listing, config, size, draft, progress)
         ignored = listing.ignored
+        texts = [listing.texts.get(name, "") for name in names] if listing.texts else None
         classes = sort_classes(listing.classes[name] for name in names) if listing.classes else ()
         if classes:
             number = {name: label for label, name in enumerate(classes)}
@@ -137,7 +143,8 @@ def _prepare(
         labels, classes = write_arrays(source, config, size, draft, scratch, progress)
         shutil.rmtree(scratch)
     info = _describe(source.name, key, draft / "images.npy", classes, len(refused))
-    write_contents(draft, info, labels, refused, ignored, names)
+    info = replace(info, texts=sum(map(bool, texts or ())))
+    write_contents(draft, info, labels, refused, ignored, names, texts)
 
 
 def _describe(name: str, key: str, path: Path, classes: tuple[str, ...], refused: int) -> DataInfo:

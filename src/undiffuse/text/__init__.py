@@ -1,0 +1,1 @@
+"""Sentences as sequences of vectors that a network can be told."""
