@@ -7,12 +7,13 @@ x_t wanted:
             et al. 2021, section 4.3, https://arxiv.org/abs/2010.02502), with an error that falls with the step
     exact   the solution of f(x_t) = x_s by fixed-point iteration (Pan et al. 2023, https://arxiv.org/abs/2309.04907)
 
-                x_t <- x_t - p (f(x_t) - x_s),   p = 2 / (sigma_s / sigma_t + alpha_s / alpha_t)
+                x_t <- x_t - p (f(x_t) - x_s)
 
-The slope of f lies between sigma_s / sigma_t, where x0 does not move with x_t, and alpha_s / alpha_t, where it follows;
-p is the relaxation that shrinks errors fastest at both ends. Pan et al.'s iteration has p = alpha_t / alpha_s, which is
-taken here at s = 0: there the slope may be 0, where the model's x0 cannot be the picture's, and what is left of the
-error is what `Inversion` reports.
+The slope of f lies between sigma_s / sigma_t, where x0 does not move with x_t, and alpha_s / alpha_t, where it follows,
+and p is the inverse of the slope that the last two iterates saw (Barzilai & Borwein 1988,
+https://doi.org/10.1093/imanum/8.1.141), kept within these bounds; Pan et al.'s iteration has p = alpha_t / alpha_s,
+which is taken here at s = 0. There the slope may be 0, where the model's x0 cannot be the picture's, and what is left
+of the error is what `Inversion` reports.
 """
 
 from __future__ import annotations
@@ -66,21 +67,33 @@ class Inverter:
         x_t = euler_step(denoiser(x_s, known), q_t)
         if not self.exact:
             return x_t
-        gain = _relaxation(q_s, q_t)
-        for _ in range(self.iterations):
-            error = euler_step(denoiser(x_t, t), q_s) - x_s
-            if float(error.abs().max()) <= self.tolerance:
+        least, most = _slopes(q_s, q_t)
+        gain = x_t.new_full((len(x_t), *[1] * (x_t.ndim - 1)), 2 / (least + most) if least else 1 / most)
+        error, best, lowest = x_t, x_t, x_t.new_full((len(x_t),), math.inf)
+        for k in range(self.iterations):
+            before, error = error, euler_step(denoiser(x_t, t), q_s) - x_s
+            largest = error.abs().flatten(1).amax(1)
+            best = torch.where(_column(largest < lowest, x_t), x_t, best)
+            lowest = torch.minimum(lowest, largest)
+            if float(lowest.max()) <= self.tolerance:
                 break
+            if k and least:  # x_t moved by -gain before, and the error by their difference
+                seen = _column((before * (before - error)).flatten(1).sum(1), x_t)
+                moved = gain * _column(before.square().flatten(1).sum(1), x_t)
+                gain = torch.where(seen > 0, moved / seen, 1 / most).clamp(1 / most, 1 / least)
             x_t = x_t - gain * error
-        return x_t
+        return best
 
 
-def _relaxation(q_s: Marginal, q_t: Marginal) -> float:
-    """p; at pure noise, alpha_t = 0, f has one slope alone."""
-    slow, fast = float(q_s.sigma / q_t.sigma), float(q_s.alpha / q_t.alpha)
-    if not math.isfinite(fast):
-        return 1 / slow
-    return 2 / (slow + fast) if slow else 1 / fast
+def _slopes(q_s: Marginal, q_t: Marginal) -> tuple[float, float]:
+    """The least and the largest slope of f; where x_t says nothing of x0, alpha_t = 0, there is one alone."""
+    least, most = float(q_s.sigma / q_t.sigma), float(q_s.alpha / q_t.alpha)
+    return least, most if math.isfinite(most) else least
+
+
+def _column(values: Tensor, like: Tensor) -> Tensor:
+    """One value a sample, shaped to multiply the batch."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,232 @@
+"""``undiffuse edit ...`` on the tiny run: files, words, and the same picture again from what a file says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from undiffuse.pictures.png import read_metadata
+
+Command = Callable[..., Any]
+QUICK = ("--steps", 3, "--device", "cpu")
+
+
+@pytest.fixture
+def picture(tmp_path: Path, data: Path) -> Path:
+    path = tmp_path / "square.png"
+    Image.fromarray(np.load(data)[0]).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, data: Path) -> Path:
+    """Three pictures of two sizes."""
+    path = tmp_path / "pictures"
+    path.mkdir()
+    images = np.load(data)
+    Image.fromarray(images[0]).save(path / "a.png")
+    Image.fromarray(np.concatenate([images[1], images[2]], 1)).save(path / "b.png")
+    Image.fromarray(images[3]).save(path / "c.png")
+    (path / "notes.txt").write_text("not a picture")
+    return path
+
+
+@pytest.fixture
+def mask(tmp_path: Path) -> Path:
+    return write_mask(tmp_path / "mask.png", (8, 8))
+
+
+def write_mask(path: Path, size: tuple[int, int]) -> Path:
+    values = np.zeros(size, np.uint8)
+    values[2:6, 3:7] = 255
+    Image.fromarray(values).save(path)
+    return path
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_inpainting_keeps_what_the_mask_keeps(undiffuse: Command, run: Path, picture: Path, mask: Path) -> None:
+    said = undiffuse("edit", "inpaint", run, picture, "--mask", mask, "-n", 2, "--jump", 1, "--passes", 2, *QUICK)
+    assert said.status == 0, said.err
+    home = run / "edits" / "inpaint"
+    assert sorted(file.name for file in home.iterdir()) == ["square-0.png", "square-1.png", "square-strip.png"]
+    made, given, kept = pixels(home / "square-0.png"), pixels(picture), pixels(mask) == 0
+    assert np.array_equal(made[kept], given[kept])
+    assert not np.array_equal(made, pixels(home / "square-1.png"))
+    with Image.open(home / "square-strip.png") as strip:
+        assert strip.mode == "RGB"
+        assert strip.width > 3 * 80
+
+
+def test_a_folder_of_pictures_takes_a_folder_of_masks(
+    undiffuse: Command, run: Path, folder: Path, tmp_path: Path
+) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for name, size in (("a", (8, 8)), ("b", (8, 16)), ("c", (8, 8))):
+        write_mask(masks / f"{name}.png", size)
+    words = ("edit", "inpaint", run, folder, "--mask", masks, "--method", "ddnm", "--no-strips", *QUICK)
+    said = undiffuse(*words)
+    assert said.status == 0, said.err
+    for name in "abc":
+        made, given = pixels(run / "edits" / "inpaint" / f"{name}.png"), pixels(folder / f"{name}.png")
+        kept = pixels(masks / f"{name}.png") == 0
+        assert np.array_equal(made[kept], given[kept])
+    assert not list((run / "edits" / "inpaint").glob("*strip*"))
+
+
+COMMANDS: dict[str, tuple[tuple[Any, ...], tuple[int, int]]] = {
+    "outpaint": (("--right", 5, "--top", 2, "--method", "ddnm"), (10, 13)),
+    "upscale": (("--factor", 2), (16, 16)),
+    "deblur": (("--std", 0.8), (8, 8)),
+    "vary": (("--strength", 0.4), (8, 8)),
+    "denoise": (("--noise", 20), (8, 8)),
+    "invert": ((), (8, 8)),
+}
+
+
+@pytest.mark.filterwarnings("always:.*pictures come back")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_picture_says_how_it_is_made_again_and_that_makes_it(
+    undiffuse: Command, run: Path, picture: Path, tmp_path: Path, name: str
+) -> None:
+    own, size = COMMANDS[name]
+    said = undiffuse("edit", name, run, picture, *own, "--seed", 7, *QUICK)
+    assert said.status == 0, said.err
+    first = run / "edits" / name / "square.png"
+    assert pixels(first).shape == size
+    found = read_metadata(first)
+    assert found.edited is not None
+    assert f"Edit: {name}" in (found.parameters or "")
+    assert found.edited.inputs[0].endswith(str(picture))
+    assert found.edited.shape == (1, *size)
+    command = found.edited.command
+    assert command[:3] == ("undiffuse", "edit", name)
+    assert undiffuse(*command[1:], "--out", tmp_path / "again").status == 0
+    assert np.array_equal(pixels(first), pixels(tmp_path / "again" / "square.png"))
+    about = undiffuse("info", first, "--json")
+    assert json.loads(about.out)["edited by"]["command"].startswith(f"undiffuse edit {name}")
+
+
+def test_interpolation_writes_as_many_pictures_as_asked(
+    undiffuse: Command, run: Path, folder: Path, tmp_path: Path
+) -> None:
+    for way in ("slerp", "shared"):
+        out = tmp_path / way
+        words = ("edit", "interpolate", run, folder / "a.png", folder / "c.png", "--way", way, "--frames", 4)
+        said = undiffuse(*words, "--out", out, *QUICK)
+        assert said.status == 0, said.err
+        assert sorted(file.name for file in out.iterdir()) == [*(f"a-c-{k}.png" for k in range(4)), "a-c-strip.png"]
+
+
+@pytest.mark.filterwarnings("always:.*pictures come back")
+def test_inversion_says_its_error_and_warns_of_a_large_one(undiffuse: Command, run: Path, picture: Path) -> None:
+    said = undiffuse("edit", "invert", run, picture, *QUICK)
+    assert said.status == 0
+    assert "comes back within" in said.out
+    assert "dB" in said.out
+    assert "take more steps, or --exact" in said.err
+    with np.load(run / "edits" / "invert" / "square-latent.npz") as latent:
+        assert latent["latent"].shape == (1, 8, 8)
+
+
+def test_denoising_says_what_noise_it_found(undiffuse: Command, run: Path, picture: Path) -> None:
+    said = undiffuse("edit", "denoise", run, picture, *QUICK)
+    assert said.status == 0, said.err
+    assert "seems to have noise of" in said.out
+
+
+def test_nothing_is_overwritten_unasked(undiffuse: Command, run: Path, picture: Path) -> None:
+    words = ("edit", "vary", run, picture, *QUICK)
+    assert undiffuse(*words).status == 0
+    again = undiffuse(*words)
+    assert again.status == 2
+    assert "exists already" in again.err
+    assert undiffuse(*words, "--overwrite").status == 0
+
+
+def bad_inputs(tmp_path: Path, picture: Path, mask: Path) -> dict[str, tuple[tuple[Any, ...], str]]:
+    wide = write_mask(tmp_path / "wide.png", (8, 9))
+    colour = tmp_path / "colour.png"
+    Image.new("RGB", (8, 8), "red").save(colour)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(picture.read_bytes()[:60])
+    text = tmp_path / "text.png"
+    text.write_text("hello")
+    black = tmp_path / "black.png"
+    Image.new("L", (8, 8)).save(black)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    return {
+        "a mask of another size": (("inpaint", picture, "--mask", wide), "has 8 x 9 pixels"),
+        "no mask": (("inpaint", picture), "needs --mask"),
+        "a mask of nothing": (("inpaint", picture, "--mask", black), "nothing to paint"),
+        "a mask that is no picture": (("inpaint", picture, "--mask", text), "text.png"),
+        "a strength above 1": (("vary", picture, "--strength", 1.5), "lies in 0..1"),
+        "a strength below 0": (("vary", picture, "--strength", "-0.5"), "lies in 0..1"),
+        "colour for a grey model": (("vary", colour), "has 3 channels where 1 are wanted; try --channels grey"),
+        "a damaged picture": (("vary", broken), "broken.png"),
+        "no picture": (("vary", text), "text.png"),
+        "nothing there": (("vary", tmp_path / "nowhere.png"), "is not there"),
+        "an empty folder": (("vary", empty), "holds no pictures"),
+        "a method that is none": (("inpaint", picture, "--mask", mask, "--method", "dsp"), "dsp"),
+        "no margin": (("outpaint", picture), "Nothing is added"),
+        "colour from a grey model": (("colorize", picture), "3 channels"),
+        "no blur": (("deblur", picture), "needs --std"),
+        "a sampler that is not inverted": (("invert", picture, "--sampler", "ddpm"), "Only DDIM"),
+    }
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "a mask of another size",
+        "no mask",
+        "a mask of nothing",
+        "a mask that is no picture",
+        "a strength above 1",
+        "a strength below 0",
+        "colour for a grey model",
+        "a damaged picture",
+        "no picture",
+        "nothing there",
+        "an empty folder",
+        "a method that is none",
+        "no margin",
+        "colour from a grey model",
+        "no blur",
+        "a sampler that is not inverted",
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_status_2(
+    undiffuse: Command, finished: Path, picture: Path, mask: Path, tmp_path: Path, case: str
+) -> None:
+    words, expected = bad_inputs(tmp_path, picture, mask)[case]
+    said = undiffuse("edit", words[0], finished, *words[1:], "--device", "cpu", "--out", tmp_path / "out")
+    assert said.status == 2, said.out
+    assert expected in said.err
+    assert said.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_pictures_of_different_sizes_are_not_joined(undiffuse: Command, finished: Path, folder: Path) -> None:
+    said = undiffuse("edit", "interpolate", finished, folder / "a.png", folder / "b.png", *QUICK)
+    assert said.status == 2
+    assert "A has 8 x 8 pixels and B 8 x 16" in said.err
+
+
+def test_colour_becomes_grey_where_that_is_asked_for(undiffuse: Command, run: Path, tmp_path: Path) -> None:
+    colour = tmp_path / "colour.png"
+    Image.new("RGB", (8, 8), (200, 100, 50)).save(colour)
+    said = undiffuse("edit", "vary", run, colour, "--channels", "grey", "--strength", 0, *QUICK)
+    assert said.status == 0, said.err
+    assert np.array_equal(pixels(run / "edits" / "vary" / "colour.png"), np.full((8, 8), 124))
