@@ -151,12 +151,21 @@ def test_muon_is_refused_where_matrices_are_cut_up(settings):
 
 
 def test_two_processes_train_and_sample_as_one_does_and_one_speaks(launcher):
-    one, two, drawn, again, refused = launcher(
+    evaluated = [
+        {
+            "world": world,
+            "argv": ["evaluate", str(launcher.run("one")), "--extractor", "pixels", "-n", "40", "--steps"]
+            + ["2", "--bits", "2", "--out", str(launcher.folder / f"{world}.json")],
+        }
+        for world in (1, 2)
+    ]
+    one, two, drawn, again, refused, *_ = launcher(
         launcher.train("one", 1),
         launcher.train("two", 2, "--accumulate", "1"),
         launcher.sample("one", 1, "a", "-n", "37", "--npz"),
         launcher.sample("one", 2, "b", "-n", "37", "--npz"),
         launcher.train("two", 2),
+        *evaluated,
     )
     assert one["status"] == ["0"]
     assert two["status"] == ["0", "0"], two["err"]
@@ -173,6 +182,9 @@ def test_two_processes_train_and_sample_as_one_does_and_one_speaks(launcher):
     assert names == sorted(os.listdir(launcher.folder / "b"))
     for name in names:
         assert (launcher.folder / "a" / name).read_bytes() == (launcher.folder / "b" / name).read_bytes()
+
+    first, second = (json.loads((launcher.folder / f"{world}.json").read_text()) for world in (1, 2))
+    assert first["figures"] == second["figures"]
 
     assert refused["status"] == ["2", "2"]
     assert "holds a run already" in refused["err"][0]

@@ -51,7 +51,7 @@ COMMANDS = {
     "doctor": "versions, device, memory, optional parts: what to send with a question",
 }
 
-TOGETHER = ("train", "sample", "likelihood")
+TOGETHER = ("train", "sample", "likelihood", "evaluate")
 """Commands that share their work out where torchrun starts several processes; in the others rank 0 works alone."""
 
 USAGE = """undiffuse: denoising diffusion models, from a data set to new pictures.

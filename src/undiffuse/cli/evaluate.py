@@ -3,6 +3,7 @@
   undiffuse evaluate runs/NAME -n 5000 --steps 50
   undiffuse evaluate runs/NAME --reference photos/ --held-out more-photos/ --repeat 3
   undiffuse evaluate generated/ --reference photos/ --extractor inception --inception-weights FILE
+  torchrun --nproc-per-node 4 -m undiffuse evaluate runs/NAME -n 50000
 
 A run draws exactly -n images with its averaged weights; a folder, zip, npz or npy file is taken as it is. Without
 --reference a run is measured against its own training data, as papers do. What each figure means: docs/evaluation.md.
@@ -25,6 +26,7 @@ from undiffuse.errors import UndiffuseError
 
 if TYPE_CHECKING:
     from undiffuse.data.dataset import Dataset
+    from undiffuse.distributed import Group
     from undiffuse.evaluate.quality import Quality
     from undiffuse.evaluate.reference import Reference
     from undiffuse.evaluate.subject import Generated, Given, Subject
@@ -65,23 +67,32 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    """Refuse what can be refused, measure, print, and write the plot and then the figures."""
+    from undiffuse.distributed import joined
+
+    with joined() as group:
+        measure(vars(typed), group)
+
+
+def measure(options: dict[str, Any], group: Group) -> None:
+    """Refuse what can be refused, measure, print, and write the plot and then the figures; rank 0 speaks and writes."""
     from undiffuse.evaluate.bits import measure_bits
     from undiffuse.evaluate.quality import QualitySettings, check_counts, evaluate
     from undiffuse.evaluate.quality_report import table
     from undiffuse.evaluate.reference import check_comparable
 
-    options = vars(typed)
-    model = open_model(options)
-    reference = open_reference(options, model)
-    subject = open_subject(options, model, reference)
+    model = open_model(options, group)
+    with group.in_turn():
+        reference = open_reference(options, model)
+        subject = open_subject(options, model, reference)
+        held_out = open_held_out(options, model, reference)
     check_comparable(subject.info, reference.info)
     check_counts(subject, reference)
     settings = QualitySettings(options.get("seed", 0), options.get("repeat", 1))
-    held_out = open_held_out(options, model, reference)
-    extractors = open_extractors(options, reference)
+    extractors = open_extractors(options, reference, group)
     out = open_out(options, subject, reference, extractors)
-    quality = evaluate(subject, reference, extractors, settings, progress=True)
+    quality = evaluate(subject, reference, extractors, settings, progress=group.leads, group=group)
+    if not group.leads:
+        return
     count = options.get("bits", 64)
     if model is not None and count:
         quality = quality.with_bits(measure_bits(model, held_out, count, seed=settings.seed, progress=True))
@@ -95,7 +106,7 @@ def is_run(subject: str) -> bool:
     return (folder / "checkpoints").is_dir() or (folder / "manifest.json").is_file()
 
 
-def open_model(options: dict[str, Any]) -> Model | None:
+def open_model(options: dict[str, Any], group: Group) -> Model | None:
     """The run's model with the weights and on the device that were typed; None for given images.
 
     Raises:
@@ -105,7 +116,7 @@ def open_model(options: dict[str, Any]) -> Model | None:
     from undiffuse.model import load
     from undiffuse.training.setup import choose_device
 
-    device = str(choose_device(options.get("device", "auto")))
+    device = str(choose_device(options.get("device", "auto"), group))
     if is_run(options["SUBJECT"]):
         return load(options["SUBJECT"], options.get("weights", "ema"), device)
     open_source(options["SUBJECT"])  # says what is near, if it is not there
@@ -181,7 +192,7 @@ def open_held_out(options: dict[str, Any], model: Model | None, reference: Refer
     return dataset
 
 
-def open_extractors(options: dict[str, Any], reference: Reference) -> list[Extractor]:
+def open_extractors(options: dict[str, Any], reference: Reference, group: Group) -> list[Extractor]:
     """The extractors that were named, else the best at hand.
 
     Raises:
@@ -190,18 +201,18 @@ def open_extractors(options: dict[str, Any], reference: Reference) -> list[Extra
     from undiffuse.extractors.make import default_extractor, make_extractor
     from undiffuse.training.setup import choose_device
 
-    device = choose_device(options.get("device", "auto"))
+    device = choose_device(options.get("device", "auto"), group)
     weights = options.get("inception_weights")
     if "extractor" in options:
         names = list(dict.fromkeys(options["extractor"].split(",")))
     else:
         name, why = default_extractor(reference=reference.dataset, inception_weights=weights)
-        print(f"extractor  {name}: {why}")
+        if group.leads:
+            print(f"extractor  {name}: {why}")
         names = [name]
-    return [
-        make_extractor(name, reference=reference.dataset, inception_weights=weights, device=device, progress=True)
-        for name in names
-    ]
+    how: dict[str, Any] = {"reference": reference.dataset, "inception_weights": weights, "device": device}
+    with group.in_turn():  # what has to be trained first is trained once
+        return [make_extractor(name, progress=group.leads, **how) for name in names]
 
 
 def open_out(options: dict[str, Any], subject: Subject, reference: Reference, extractors: Sequence[Extractor]) -> Path:

@@ -6,6 +6,7 @@ A range of numbers can be split anywhere, and its parts computed by different pr
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from undiffuse.data.info import DataInfo
+from undiffuse.distributed import ALONE, Group
 from undiffuse.evaluate.subject import Subject
 from undiffuse.extractors.extract import FeatureSet, extract, unit_range
 from undiffuse.extractors.extractor import Extractor
@@ -42,6 +44,29 @@ def features_of(
                 found.append(extract(extractor, [images], len(images)))
             bar.update(len(block))
     return [join(found) for found in parts]
+
+
+def shared_features(
+    subject: Subject, extractors: Sequence[Extractor], info: DataInfo, group: Group = ALONE, progress: bool = False
+) -> list[FeatureSet]:
+    """What each extractor makes of all images of a subject, drawn by many processes; the same bits in each of them."""
+    mine = group.my_part(range(0, subject.count, subject.together))
+    if group.alone:
+        return features_of(subject, extractors, range(subject.count), info, progress)
+    found: list[FeatureSet] = []
+    if mine:
+        indices = range(mine.start, min(mine.stop, subject.count))
+        found = features_of(subject, extractors, indices, info, progress and group.leads)
+    names = json.loads(group.told(lambda: json.dumps([list(one.tensors()) for one in found])))
+    return [
+        FeatureSet.from_tensors(
+            {
+                name: torch.from_numpy(group.gather_in_order(found[k].tensors()[name].cpu().numpy() if found else None))
+                for name in kept
+            }
+        )
+        for k, kept in enumerate(names)
+    ]
 
 
 def join(parts: Iterable[FeatureSet]) -> FeatureSet:

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse import __version__
+from undiffuse.distributed import ALONE, Group
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluate.bits import Bits
-from undiffuse.evaluate.features import features_of
+from undiffuse.evaluate.features import shared_features
 from undiffuse.evaluate.figure import Figure
 from undiffuse.evaluate.quality_table import MINIMUM
 from undiffuse.evaluate.reference import Reference, check_comparable
@@ -106,6 +107,7 @@ def evaluate(
     *,
     cache: Path | None = None,
     progress: bool = False,
+    group: Group = ALONE,
 ) -> Quality:
     """Measure a subject against a reference.
 
@@ -118,6 +120,7 @@ def evaluate(
         settings: see `QualitySettings`.
         cache: folder of the reference's features, see `Reference.features`.
         progress: show bars (on a terminal only).
+        group: processes that share the drawing; each gets the figures of one process.
 
     Raises:
         UndiffuseError: images that do not agree with the reference, too few of either, or that an extractor refuses.
@@ -126,10 +129,13 @@ def evaluate(
     check_comparable(subject.info, reference.info)
     check_counts(subject, reference)
     subjects = [subject, *(subject.with_seed(settings.seed + k) for k in range(1, settings.repeat))]
+    for extractor in extractors:
+        with group.in_turn():  # the first computes, the others find it in the cache
+            reference.features(extractor, cache, progress and group.leads)
     sheets = [Sheet.of(extractor, reference, subject.count, settings.seed, cache, progress) for extractor in extractors]
     by_seed: list[list[Values]] = [[] for _ in sheets]
     for one in subjects:
-        drawn = features_of(one, extractors, range(one.count), reference.info, progress)
+        drawn = shared_features(one, extractors, reference.info, group, progress)
         for sheet, fake, lines in zip(sheets, drawn, by_seed, strict=True):
             lines.append(sheet.values(fake, settings.seed, progress))
     return Quality(

@@ -45,6 +45,11 @@ class Subject(Protocol):
         """How many images there are."""
         ...
 
+    @property
+    def together(self) -> int:
+        """Images that are made at a time: ranges that begin at a multiple of it cost nothing more than the whole."""
+        ...
+
     def blocks(self, indices: range) -> Iterator[NDArray[Any]]:
         """The images of these numbers in order, (block, channels, *spatial) of ``info.dtype``, block after block."""
         ...
@@ -84,6 +89,10 @@ class Generated:
     @property
     def info(self) -> DataInfo:
         return self.model.info
+
+    @property
+    def together(self) -> int:
+        return self.settings.micro_batch
 
     def blocks(self, indices: range) -> Iterator[NDArray[Any]]:
         """Whole micro-batches, as far as they are asked for; of a conditional model the classes by turns."""
@@ -168,6 +177,10 @@ class Given:
     @property
     def count(self) -> int:
         return len(self.indices)
+
+    @property
+    def together(self) -> int:
+        return BLOCK
 
     def blocks(self, indices: range) -> Iterator[NDArray[Any]]:
         chosen = [self.indices[index] for index in indices]
