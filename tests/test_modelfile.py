@@ -17,7 +17,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model, load
 from undiffuse.modelfile import ModelFile, read
-from undiffuse.pretrained.make import make
+from undiffuse.pretrained.make import main, make
 
 INFO = DataInfo("things", "0" * 64, 10, (1, 8, 8), "uint8", 0.0, 255.0, (0.1,), (0.5,), ("cat", "dog"))
 CONFIG = TrainConfig(
@@ -132,3 +132,18 @@ def test_whole_numbers_stay_as_they_are(tmp_path: Path) -> None:
     counts = {"n": torch.tensor([2**40])}
     (tmp_path / "a.safetensors").write_bytes(ModelFile(CONFIG, INFO, 1, "raw", counts).to_bytes())
     assert torch.equal(read(tmp_path / "a.safetensors").tensors["n"], counts["n"])
+
+
+def test_one_command_makes_the_file_that_ships(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("undiffuse.pretrained.make.FOLDER", tmp_path)
+    monkeypatch.setattr("sys.argv", ["make", str(run), "--name", "things"])
+    assert main() == 0
+    assert load(tmp_path / "things.safetensors").provenance["step"] == 7
+    monkeypatch.setattr("undiffuse.pretrained.make.LIMIT", 1000)
+    assert main() == 2
+    assert "at most 1,000 ship" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["make", str(tmp_path / "nothing")])
+    assert main() == 2
+    assert "holds no whole checkpoint" in capsys.readouterr().err
