@@ -1,6 +1,6 @@
 """The tables of docs/editing.md: holes filled and digits enlarged, judged by pixels, by features and by class.
 
-    UNDIFFUSE_TEST_DATA=FOLDER python benchmarks/edits.py RUN [-n 128] [--task inpaint|upscale|posterior]
+    UNDIFFUSE_TEST_DATA=FOLDER python benchmarks/edits.py RUN [-n 128] [--task TASK] [--only WORDS,WORDS]
 
 RUN is a model of the built-in digits; FOLDER holds MNIST (``mnist-train.npz`` for the judge, ``mnist-test.npz`` for the
 digits, none of which the model saw). Columns:
@@ -17,7 +17,7 @@ digits, none of which the model saw). Columns:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,7 +132,7 @@ def harmonic(x: Tensor, known: Tensor) -> Tensor:
     return filled
 
 
-def report(rows: Iterator[Row], bench: Bench) -> None:
+def report(rows: Iterator[Row], bench: Bench, only: Sequence[str] = ("",)) -> None:
     truth, labels = bench.held_out.images, bench.held_out.labels
     features = bench.features(truth)
     apart = torch.cdist(features, features)
@@ -140,6 +140,8 @@ def report(rows: Iterator[Row], bench: Bench) -> None:
     unit = float(apart[same].mean())
     print("| | evaluations | PSNR, dB | features | class |\n|---|---|---|---|---|", flush=True)
     for name, evaluations, differentiated, edit in rows:
+        if not any(words in name for words in only):
+            continue
         found = as_kept(edit(truth))
         error = (found - truth).square().flatten(1).mean(1).clamp(min=1e-9)
         psnr = float((10 * torch.log10(4 / error)).mean())
@@ -236,7 +238,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", nargs="?")
     parser.add_argument("-n", type=int, default=128)
-    parser.add_argument("--task", choices=("inpaint", "upscale", "posterior"))
+    parser.add_argument("--task", choices=("inpaint", "upscale", "both", "posterior"))
+    parser.add_argument("--only", default="", help="rows whose names hold one of these, with commas between them")
     typed = parser.parse_args()
     if typed.task in (None, "posterior"):
         posterior()
@@ -246,9 +249,9 @@ def main() -> None:
         parser.error("RUN is needed: a model of the built-in digits")
     model, bench = undiffuse.load(typed.run, device=DEVICE), make_bench(typed.n)
     for task, rows in (("inpaint", inpainting), ("upscale", upscaling)):
-        if typed.task in (None, task):
+        if typed.task in (None, "both", task):
             print(f"\n{task}\n")
-            report(rows(model), bench)
+            report(rows(model), bench, typed.only.split(","))
 
 
 if __name__ == "__main__":
