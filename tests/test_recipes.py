@@ -120,14 +120,21 @@ def test_small_halves_the_shortest_side_to_between_4_and_8(shape: tuple[int, ...
 
 
 @pytest.mark.parametrize(
-    ("shape", "attention_levels"),
-    [((3, 32, 32), (1, 2)), ((3, 64, 64), (2, 3)), ((1, 28, 28), (1, 2)), ((1, 8000), (5,)), ((2, 32, 32, 32), ())],
+    ("shape", "patch"),
+    [((3, 32, 32), 2), ((1, 28, 28), 2), ((3, 256, 256), 2), ((1, 12, 16, 20), 2), ((5, 8, 8), 1), ((1, 8000), 1)],
     ids=str,
 )
-def test_small_attends_over_at_most_16_by_16_positions(
-    shape: tuple[int, ...], attention_levels: tuple[int, ...]
-) -> None:
-    assert RECIPES["small"].build(info_of(shape)).network.attention_levels == attention_levels
+def test_small_folds_patches_where_positions_are_many(shape: tuple[int, ...], patch: int) -> None:
+    assert RECIPES["small"].build(info_of(shape)).network.patch == patch
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_small_attends_over_at_most_32_by_32_positions(shape: tuple[int, ...]) -> None:
+    network = RECIPES["small"].build(info_of(shape)).network
+    coarsest = network.patch * 2 ** (len(network.multipliers) - 1)
+    positions = math.prod(math.ceil(side / coarsest) for side in shape[1:])
+    assert network.middle_attention == (positions <= 32**2)
+    assert network.attention_levels == ()
 
 
 def test_small_drops_out_only_where_images_are_few() -> None:
