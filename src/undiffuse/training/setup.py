@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
 from undiffuse.objectives import make_objective, make_time_law
 from undiffuse.seeds import generator
+from undiffuse.text.table import text_table
 from undiffuse.training.ema import EMA
 from undiffuse.training.loop import Learner, Task
 from undiffuse.training.optimizer import (
@@ -51,6 +52,15 @@ class Data(Protocol):
     @property
     def labels(self) -> NDArray[np.int64] | None:
         """(count,), the class of each image; None without classes."""
+        ...
+
+
+@runtime_checkable
+class Described(Protocol):
+    """Data with texts."""
+
+    def texts(self) -> list[str]:
+        """What is said of each sample; '' where nothing is."""
         ...
 
 
@@ -99,20 +109,30 @@ def image_batches(data: Data, config: TrainConfig, share: Share) -> Callable[[in
 
 
 def condition_batches(data: Data, model: Model, share: Share) -> Callable[[int], dict[str, Tensor]]:
-    """``step -> conditions`` of this process's images: their classes, hidden by a function of (seed, step)."""
+    """``step -> conditions`` of this process's images: classes and texts, hidden by a function of (seed, step)."""
     told, settings = model.conditions, model.config.conditions
     loop, count = model.config.loop, data.info.count
     if not told:
         return lambda step: {}
-    labels = data.labels
-    assert labels is not None  # there are classes, so there are labels
+    tables = {condition.name: _condition_table(data, condition.name) for condition in told}
 
     def conditions(step: int) -> dict[str, Tensor]:
-        chosen = torch.from_numpy(labels[batch_indices(count, loop.batch, step, loop.seed)])
-        whole = dropped(told, {CLASS: chosen}, settings.condition_dropout, generator(loop.seed, "condition", step))
+        chosen = torch.from_numpy(batch_indices(count, loop.batch, step, loop.seed))
+        values = {name: table(chosen) for name, table in tables.items()}
+        whole = dropped(told, values, settings.condition_dropout, generator(loop.seed, "condition", step))
         return {name: share.mine(value) for name, value in whole.items()}
 
     return conditions
+
+
+def _condition_table(data: Data, name: str) -> Callable[[Tensor], Tensor]:
+    """``samples -> values`` of one condition."""
+    if name == CLASS:
+        assert data.labels is not None  # there are classes, so there are labels
+        labels = torch.from_numpy(data.labels)
+        return lambda samples: labels[samples]
+    assert isinstance(data, Described)  # there are texts
+    return text_table(data.texts(), progress=True).batch
 
 
 def make_learner(model: Model, group: Group = ALONE) -> Learner:
