@@ -70,6 +70,11 @@ def test_info_tells_of_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["settings"]["recipe"] == "digits"
 
 
+def test_what_needs_a_run_is_not_done_with_a_model_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "digits"]) == 2
+    assert "digits is a model alone" in capsys.readouterr().err
+
+
 def test_a_run_of_that_name_goes_first_and_a_folder_of_images_does_not() -> None:
     Path("digits").mkdir()
     assert shipped("digits") == FOLDER / "digits.safetensors"

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from undiffuse import __version__
 from undiffuse.config_file import flatten, sections
+from undiffuse.errors import UndiffuseError
 from undiffuse.files import replace_file
 from undiffuse.model import load
+from undiffuse.pretrained import shipped
 from undiffuse.report.commands import sample_commands, train_command
 from undiffuse.report.figures import (
     data_grid,
@@ -43,6 +45,10 @@ def write_report(run: Path | str) -> Path:
     Raises:
         UndiffuseError: no run, or no whole checkpoint in it.
     """
+    if Path(run).is_file() or shipped(run) is not None:
+        raise UndiffuseError(
+            f"A report is of a run's folder, and {run} is a model alone; draw with undiffuse sample {run}"
+        )
     story = Story(Path(run), load(run))
     target = story.run / "report.html"
     replace_file(target, page(story.run.resolve().name, _body(story)))
