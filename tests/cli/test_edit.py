@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from undiffuse.pictures.png import read_metadata
 
@@ -230,3 +231,23 @@ def test_colour_becomes_grey_where_that_is_asked_for(undiffuse: Command, run: Pa
     said = undiffuse("edit", "vary", run, colour, "--channels", "grey", "--strength", 0, *QUICK)
     assert said.status == 0, said.err
     assert np.array_equal(pixels(run / "edits" / "vary" / "colour.png"), np.full((8, 8), 124))
+
+
+@pytest.mark.parametrize("chunk", ["{", "[1]", '{"format": 2}', '{"format": 1, "command": "rm"}'])
+def test_a_hostile_chunk_is_a_sentence(undiffuse: Command, tmp_path: Path, chunk: str) -> None:
+    path, text = tmp_path / "hostile.png", PngInfo()
+    text.add_text("undiffuse-edit", chunk)
+    Image.new("L", (8, 8)).save(path, pnginfo=text)
+    said = undiffuse("info", path)
+    assert said.status == 2
+    assert said.err.count("\n") == 1
+
+
+def test_larger_pictures_are_edited_in_tiles_or_whole(undiffuse: Command, run: Path, folder: Path) -> None:
+    made = []
+    for overlap in ("none", 2):
+        words = ("edit", "vary", run, folder / "b.png", "--overlap", overlap, "--overwrite", *QUICK)
+        assert undiffuse(*words).status == 0
+        made.append(pixels(run / "edits" / "vary" / "b.png"))
+    assert made[0].shape == made[1].shape == (8, 16)
+    assert not np.array_equal(*made)

@@ -45,7 +45,7 @@ def add_edit(parser: Parser, name: str, images: Sequence[str] = ("IMAGE",)) -> A
     group.add_argument("--channels", type=Reader("--channels", Kinds), metavar="grey|rgb|rgba", help=text)
     text = (
         "pixels that tiles share, or 'none' for the whole picture at once (default: none up to the size that was "
-        "learned, half of it beyond)"
+        "learned, a quarter of it beyond)"
     )
     group.add_argument("--overlap", type=Reader("--overlap", int | None), metavar="N|none", help=text)
     group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
@@ -179,7 +179,7 @@ class Desk:
 
         learned = self.model.info.spatial
         larger = any(side > usual for side, usual in zip(sides, learned, strict=True))
-        overlap = self.options.get("overlap", min(learned) // 2 if larger else None)
+        overlap = self.options.get("overlap", min(learned) // 4 if larger else None)
         return Editor(self.model, self.settings, self.options.get("seed", 0), tuple(indices), overlap, progress=True)
 
     def origin(self, index: int, shape: Sequence[int]) -> Edited:
