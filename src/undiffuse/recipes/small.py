@@ -41,7 +41,7 @@ def small(info: DataInfo) -> TrainConfig:
     * Attention in the middle, where at most 1024 positions are left.
     * Batch 16, less for large images or fewer than 16 of them.
     * Dropout for fewer than 10,000 images, against learning them by heart.
-    * The objective, the optimiser and the schedule of the `digits` recipe, with times around log-SNR 0 instead of -2.
+    * The objective, the optimiser and the schedule of the `digits` recipe, with times around log-SNR 0 instead of -1.6.
 
     Batch, width, optimiser and times were tried one by one on CIFAR-10's images, for 60 s of processor time on one
     thread with one seed (docs/quality-per-minute.md); patches, levels and blocks are those of `digits`. A step of 16
