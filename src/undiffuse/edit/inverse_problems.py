@@ -8,7 +8,7 @@ Each is a linear measurement y = A x (`undiffuse.operators`) and a method that m
     pigdm     a gradient through the network, weighted by A's inverse     about three evaluations' time a step
     dps       a gradient through the network, of fixed length             likewise; hundreds of steps
 
-At the end of all of them the picture is projected once more where y is exact: known pixels come out as they went in.
+`undiffuse.edit.methods.ADVISED` has the sampler and steps for each. At the end of all of them the picture is projected once more where y is exact: known pixels come out as they went in.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from undiffuse.config import SampleConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.denoiser import Denoiser
 from undiffuse.edit.editor import Editor, Part, Pictures
-from undiffuse.edit.methods import ROUNDING, FillMethod, Method
+from undiffuse.edit.methods import FILL_DEFAULT, ROUNDING, SOLVE_DEFAULT, FillMethod, Method
 from undiffuse.edit.repaint import resampled, with_returns
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.gaussian import q_sample
@@ -43,7 +43,7 @@ def restore(
     y: Float[Tensor, "count measured_channels *measured"],
     shape: Sequence[int],
     *,
-    method: Method = "ddnm",
+    method: Method = SOLVE_DEFAULT,
     noise: float = 0.0,
     scale: float = 1.0,
 ) -> Pictures:
@@ -71,7 +71,7 @@ def inpaint(
     x0: Pictures,
     known: Known,
     *,
-    method: FillMethod = "repaint",
+    method: FillMethod = FILL_DEFAULT,
     scale: float = 1.0,
     jump: int = 10,
     repeats: int = 5,
@@ -159,7 +159,7 @@ def outpaint(
     x0: Pictures,
     margins: Sequence[tuple[int, int]],
     *,
-    method: FillMethod = "repaint",
+    method: FillMethod = FILL_DEFAULT,
     scale: float = 1.0,
     jump: int = 10,
     repeats: int = 5,
@@ -187,7 +187,7 @@ def upscale(
     y: Pictures,
     factor: int,
     *,
-    method: Method = "ddnm",
+    method: Method = SOLVE_DEFAULT,
     scale: float = 1.0,
 ) -> Pictures:
     """Pictures ``factor`` times as large, whose block means are y, by a model that never learned to enlarge."""
@@ -199,7 +199,7 @@ def colorize(
     editor: Editor,
     y: Float[Tensor, "count 1 *spatial"],
     *,
-    method: Method = "ddnm",
+    method: Method = SOLVE_DEFAULT,
     scale: float = 1.0,
     weights: tuple[float, float, float] = LUMA,
 ) -> Pictures:
@@ -220,7 +220,7 @@ def deblur(
     std: float,
     *,
     noise: float = ROUNDING,
-    method: Method = "ddnm",
+    method: Method = SOLVE_DEFAULT,
     scale: float = 1.0,
 ) -> Pictures:
     """Sharp pictures whose blur by a Gaussian of ``std`` pixels, mirrored at the borders, is y.

@@ -11,7 +11,7 @@ Method = Literal["ddnm", "pigdm", "dps"]
 FillMethod = Literal["replace", "repaint", "ddnm", "pigdm", "dps"]
 Way = Literal["slerp", "shared"]
 
-FILL_DEFAULT: FillMethod = "repaint"
+FILL_DEFAULT: FillMethod = "dps"
 SOLVE_DEFAULT: Method = "pigdm"
 
 ADVISED: dict[str, SampleConfig] = {
