@@ -9,7 +9,7 @@ digits, none of which the model saw). Columns:
 * features: Euclidean distance between the judge's 64 features of the result and of the true digit, the mean, over that
   between two digits of the same class: 1 is "another digit of the same class"
 * class: share in which the judge sees the true class
-* evaluations of the network a digit; a * where each is differentiated, which triples its time
+* evaluations of the network a digit; a * where each is differentiated, which about doubles its time
 
 `posterior` measures each method on correlated Gaussian data, whose posterior is known: errors of mean and covariance.
 """
@@ -75,7 +75,8 @@ def inpainting(model: Model) -> Iterator[Row]:
     yield row("repaint", "ddpm", 20, jump=5, repeats=5)
     yield row("repaint", "ddpm", 50, jump=10, repeats=5)
     yield row("repaint", "ddpm", 50, jump=10, repeats=10)
-    yield row("pigdm", "ddpm", 20)
+    yield row("pigdm", "dpm++2m-sde", 20)
+    yield row("pigdm", "ddpm", 50)
     yield row("pigdm", "ddpm", 100)
     yield row("pigdm", "ddpm", 100, 3.0)
     yield row("dps", "ddpm", 50, 2.0)
@@ -101,7 +102,8 @@ def upscaling(model: Model) -> Iterator[Row]:
     yield "bicubic", 0, False, lambda x: F.interpolate(small(x), scale_factor=4, mode="bicubic")
     yield row("ddnm", "dpm++2m-sde", 20)
     yield row("ddnm", "ddpm", 100)
-    yield row("pigdm", "ddpm", 20)
+    yield row("pigdm", "dpm++2m-sde", 20)
+    yield row("pigdm", "ddpm", 50)
     yield row("pigdm", "ddpm", 100)
     yield row("pigdm", "ddpm", 100, 3.0)
     yield row("pigdm", "ddpm", 250)

@@ -5,10 +5,11 @@ Each is a linear measurement y = A x (`undiffuse.operators`) and a method that m
     replace   noised known pixels in place of x_t's                       masks only
     repaint   the same, going back and forth                              masks only
     ddnm      the prediction projected onto the pictures that explain y   no gradients: one evaluation a step
-    pigdm     a gradient through the network, weighted by A's inverse     about three evaluations' time a step
+    pigdm     a gradient through the network, weighted by A's inverse     about twice an evaluation's time a step
     dps       a gradient through the network, of fixed length             likewise; hundreds of steps
 
-`undiffuse.edit.methods.ADVISED` has the sampler and steps for each. At the end of all of them the picture is projected once more where y is exact: known pixels come out as they went in.
+`undiffuse.edit.methods.ADVISED` has the sampler and steps for each. At the end of all of them the picture is projected
+once more where y is exact: known pixels come out as they went in.
 """
 
 from __future__ import annotations
