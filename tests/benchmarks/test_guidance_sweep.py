@@ -9,9 +9,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
+from tiny import tiny_data, tiny_settings
+
 import guidance_sweep
 from guidance_sweep import Judge, Row, measure, methods, plot, table
-from tiny import tiny_data, tiny_settings
 from undiffuse.extractors.extract import batches, extract
 from undiffuse.extractors.extractor import Identity, Outputs
 from undiffuse.model import build_model
@@ -30,7 +31,7 @@ class Brightness:
 @pytest.fixture
 def model():
     info = replace(tiny_data().info, classes=("dark", "light"))
-    return build_model(tiny_settings(condition=("class",), dropout=0.0), info)
+    return build_model(tiny_settings(condition=("class",), dropout=0.0, timesteps=100), info)
 
 
 @pytest.mark.filterwarnings("ignore")
