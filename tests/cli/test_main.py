@@ -51,12 +51,15 @@ def test_every_command_has_help(undiffuse: Command, command: str) -> None:
 
 
 def test_every_setting_of_a_training_is_an_option_with_help(undiffuse: Command) -> None:
+    from undiffuse.cli.options import FLAGS
     from undiffuse.config_file import sections
 
     said = undiffuse("train", "--help").out
     for name in sections():
         if name != "source":
-            assert f"--{name.replace('_', '-')} " in said.replace("\n", " ").replace(",", " "), name
+            assert f"{FLAGS.get(name, '--' + name.replace('_', '-'))} " in said.replace("\n", " ").replace(",", " "), (
+                name
+            )
     assert "Learning rate after the warm-up." in said
 
 
