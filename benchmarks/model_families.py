@@ -16,7 +16,7 @@ in alternation (alternation.py). Weights, batches and noise are functions of the
 * stability: FD over the seeds; a failure is a value that is not finite or a class with less than a quarter of its
   share of the samples (mode collapse).
 
-Written to --out: results.json, table.md, a grid of samples of every training.
+Written to --out: results.json, table.md, families.png and a larger grid of samples of every training.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from statistics import mean, stdev
 from typing import Any, Protocol
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from alternation import Trainee, alternate, machine, write_json
@@ -47,6 +48,7 @@ from undiffuse.evaluate.units import Units
 from undiffuse.guidance import Clip
 from undiffuse.metrics.manifold import density_coverage, precision_recall
 from undiffuse.pictures.grid import grid, to_image
+from undiffuse.pictures.labelled import labelled
 from undiffuse.recipes import get_recipe
 
 COLLAPSED = 0.025
@@ -149,6 +151,7 @@ def compare(
     results: dict[str, Any] = {"machine": machine(), "judge": bench.name, "seconds": seconds, "rows": [], "load": []}
     results["real"] = real_row(bench, effort)
     print(HEADER, bench.row("held-out real digits", bench.held_out.images), sep="\n", flush=True)
+    shown: dict[tuple[str, int], Image.Image] = {}
     for seed in seeds:
         # Each seed begins with another family, so that none is always the first of a turn.
         order = [names[(k + seed) % len(names)] for k in range(len(names))]
@@ -164,13 +167,22 @@ def compare(
             print(bench.row(f"{trainee.name}-{seed}, {trainee.steps} steps, {verdict}", images), flush=True)
             tiles = [to_image(x, bench.data.info) for x in decode(images[:64], bench.data.info)]
             grid(tiles).save(out / f"{trainee.name}-{seed}.png")
+            shown[trainee.name, seed] = grid(tiles[:32], columns=8, scale=1)
 
         load = alternate(families, [seconds], look, slice_seconds)
         print(f"seed {seed}: {load}", flush=True)
         results["load"].append({"seed": seed, "processor": load.processor, "wall": load.wall, "share": load.share})
         write_json(out / "results.json", results)
     (out / "table.md").write_text(table(results))
+    side_by_side(shown).save(out / "families.png")
     return results
+
+
+def side_by_side(shown: dict[tuple[str, int], Image.Image]) -> Image.Image:
+    """Samples of every training: a row a family, a column a seed."""
+    names, seeds = sorted({name for name, _ in shown}), sorted({seed for _, seed in shown})
+    cells = [[shown[name, seed] for seed in seeds] for name in names]
+    return labelled(cells, names, [str(seed) for seed in seeds], ("", "seed"))
 
 
 def real_row(bench: Bench, effort: Effort) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def test_model_families_fill_the_table(bench, tmp_path):
     assert "| GAN | VAE |" in text.splitlines()[0]
     assert "| bits/dim, IWAE | none |" in text
     assert "of 2 | " in text.splitlines()[-1]
+    assert (tmp_path / "families.png").exists()
 
 
 def test_a_broken_or_collapsed_model_counts_as_a_failure(bench):
