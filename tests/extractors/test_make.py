@@ -56,7 +56,9 @@ def test_both_names_of_efficientnet_are_known(typed: str) -> None:
         make_extractor(typed, reference=None)
 
 
-@pytest.mark.parametrize("typed", ["inception", "inception-v3", "inception-64", "inception-v3-768", "inception:pytorch-fid"])
+@pytest.mark.parametrize(
+    "typed", ["inception", "inception-v3", "inception-64", "inception-v3-768", "inception:pytorch-fid"]
+)
 def test_all_layers_of_inception_are_known(typed: str, tmp_path: Path) -> None:
     with pytest.raises(UndiffuseError, match="expected the weights of the FID network in the file"):
         make_extractor(typed, reference=None, inception_weights=tmp_path / "nothing.pth")

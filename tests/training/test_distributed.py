@@ -151,13 +151,20 @@ def test_muon_is_refused_where_matrices_are_cut_up(settings):
 
 
 def test_two_processes_train_and_sample_as_one_does_and_one_speaks(launcher):
+    measured = [
+        "evaluate",
+        str(launcher.run("one")),
+        "--extractor",
+        "pixels",
+        "-n",
+        "40",
+        "--steps",
+        "2",
+        "--bits",
+        "2",
+    ]
     evaluated = [
-        {
-            "world": world,
-            "argv": ["evaluate", str(launcher.run("one")), "--extractor", "pixels", "-n", "40", "--steps"]
-            + ["2", "--bits", "2", "--out", str(launcher.folder / f"{world}.json")],
-        }
-        for world in (1, 2)
+        {"world": world, "argv": [*measured, "--out", str(launcher.folder / f"{world}.json")]} for world in (1, 2)
     ]
     one, two, drawn, again, refused, *_ = launcher(
         launcher.train("one", 1),
