@@ -174,7 +174,7 @@ def compare(
         results["load"].append({"seed": seed, "processor": load.processor, "wall": load.wall, "share": load.share})
         write_json(out / "results.json", results)
     (out / "table.md").write_text(table(results))
-    side_by_side(shown).save(out / "families.png")
+    side_by_side(shown).convert("L").quantize(16).save(out / "families.png", optimize=True)
     return results
 
 

@@ -91,3 +91,15 @@ def test_no_gradient_is_computed_that_nobody_wants():
     layer(seen).sum().backward()
     assert seen.grad is not None
     assert layer.weight.grad is None
+
+
+def test_it_is_for_one_thread():
+    x, layer = numbers(16, 128, 16, 16), Conv3x3(128, 128)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert not applies(x, layer.weight)
+        torch.set_num_threads(1)
+        assert applies(x, layer.weight)
+    finally:
+        torch.set_num_threads(before)

@@ -14,8 +14,10 @@ number, and the products transformed back, which is 36 / 16 = 2.25 multiplicatio
   millionth of the result's scale, one to five times that of a direct float32 convolution.
 * A batch is worked on in parts whose transformed patches fit into the processor's cache; without that most of the gain
   is lost to memory.
-* Whether it is used is a fixed rule of the shapes (`pays`), never a measurement at run time: the same model gives the
-  same bits in every process.
+* Whether it is used is a fixed rule of the shapes and the number of threads (`applies`), never a measurement at run
+  time: the same model gives the same bits in every process that has as many.
+* One thread alone, as torchrun gives each process: thin matrix products and copies do not divide well, and with two
+  threads the direct convolution was faster again (docs/lab-notes.md).
 * Both gradients go the same way: that of the input is a convolution with the turned kernel, that of the kernel is a sum
   of the same 36 products, transformed by G^T.
 """
@@ -90,9 +92,10 @@ def pays(batch: int, inputs: int, outputs: int, height: int, width: int) -> bool
 
 
 def applies(x: Tensor, weight: Tensor) -> bool:
-    """Whether this file's convolution is to be used: float32 on a CPU, run eagerly, and it pays."""
+    """Whether this file's convolution is to be used: float32 on one thread of a CPU, run eagerly, and it pays."""
     return (
         x.device.type == "cpu"
+        and torch.get_num_threads() == 1
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
