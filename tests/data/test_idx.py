@@ -35,9 +35,9 @@ def test_labels_are_found_beside_the_images(
     path, labels = tmp_path / name, tmp_path / beside
     content, classes = idx(images), idx(np.arange(12, dtype=np.uint8) % 3)
     if packed != "none":
-        path, content = path.with_name(f"{name}.gz"), gzip.compress(content)
+        path, content = path.with_name(f"{name}.gz"), gzip.compress(content, mtime=0)
     if packed == "both":
-        labels, classes = labels.with_name(f"{beside}.gz"), gzip.compress(classes)
+        labels, classes = labels.with_name(f"{beside}.gz"), gzip.compress(classes, mtime=0)
     path.write_bytes(content)
     labels.write_bytes(classes)
     dataset = opened(path)
@@ -76,7 +76,7 @@ def test_big_endian_floats(tmp_path: Path, opened: Open) -> None:
         (b"\0\0\x08\x03\0\0", "expected"),
         (idx(np.arange(7, dtype=np.uint8)), "labels file"),
         (idx(np.ones((2, 3, 4), ">i4"), 0x0C), "astype"),
-        (gzip.compress(idx(np.zeros((3, 40, 50), np.uint8)))[:-12], "damaged"),
+        (gzip.compress(idx(np.zeros((3, 40, 50), np.uint8)), mtime=0)[:-12], "damaged"),
     ],
 )
 def test_damaged_idx_is_one_sentence(content: bytes, said: str, tmp_path: Path, opened: Open) -> None:
