@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from math import prod
 
 from undiffuse.bench.flops import step_flops
+from undiffuse.build import build_network
 from undiffuse.config import LoopConfig
 from undiffuse.data.info import DataInfo
-from undiffuse.model import build_network
 from undiffuse.recipes import get_recipe
 
 FORWARD = 1 / 3

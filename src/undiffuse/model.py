@@ -6,9 +6,7 @@ predicts, and the shape and range of its data. It knows nothing of how it was tr
 
 from __future__ import annotations
 
-import hashlib
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from undiffuse import modelfile
-from undiffuse.checkpoint import check_tensors, ema_file, latest
-from undiffuse.checkpoint import load as load_checkpoint
+from undiffuse.build import build_network, outline
+from undiffuse.checkpoint import check_tensors
 from undiffuse.conditions import Guides, conditions_of, read_text, wish
 from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.config_file import from_plain
@@ -28,19 +25,18 @@ from undiffuse.data.info import DataInfo
 from undiffuse.data.values import decode
 from undiffuse.denoiser import Denoiser, NetworkDenoiser
 from undiffuse.distributed import ALONE, Group
-from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.errors import UndiffuseError
 from undiffuse.guidance import Clip, DynamicThreshold
+from undiffuse.locate import locate
 from undiffuse.networks.conditions import Condition
-from undiffuse.networks.unet import UNet
 from undiffuse.noisy_classifier import TrainedClassifier, load_noisy_classifier
 from undiffuse.parameterize import make_parameterization
 from undiffuse.pins import path_of, pinned
-from undiffuse.pretrained import names, shipped
+from undiffuse.pretrained import shipped
 from undiffuse.sample import Sampler, sample
 from undiffuse.samplers import make_sampler
 from undiffuse.samples import Samples
 from undiffuse.schedule import Schedule, make_schedule
-from undiffuse.seeds import stream_seed
 from undiffuse.timesteps import LearnedTimesteps, given_timesteps, make_timesteps
 
 
@@ -286,27 +282,6 @@ def override_settings(settings: SampleConfig, overrides: dict[str, Any]) -> Samp
     return from_plain(SampleConfig, {**asdict(settings), **overrides}, "the sampling")
 
 
-def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ...] | None = None) -> UNet:
-    """The network for data of this shape, its weights drawn from the settings' seed.
-
-    Args:
-        told: its conditions, if not those of the settings.
-    """
-    with torch.random.fork_rng(devices=[]):  # layers initialise themselves from torch's global stream
-        torch.manual_seed(stream_seed(config.loop.seed, "weights"))
-        outputs = 2 * info.channels if config.diffusion.learn_variance else info.channels
-        told = conditions_of(config, info) if told is None else told
-        network = UNet(info.channels, outputs, len(info.spatial), config.network, told)
-    return _arranged(network, config, info)
-
-
-def _arranged(network: UNet, config: TrainConfig, info: DataInfo) -> UNet:
-    formats = {2: torch.channels_last, 3: torch.channels_last_3d}
-    if config.loop.channels_last and len(info.spatial) in formats:
-        network = network.to(memory_format=formats[len(info.spatial)])  # type: ignore[call-overload]
-    return network
-
-
 def build_model(config: TrainConfig, info: DataInfo) -> Model:
     """A new, untrained model for data of this shape, on the CPU."""
     return Model(build_network(config, info), make_schedule(config.diffusion), config, info)
@@ -324,59 +299,11 @@ def load(path: str | Path, weights: str = "ema", device: str = "cpu") -> Model:
     Raises:
         UndiffuseError: if there is no whole checkpoint, or no such weights in it.
     """
-    path = Path(path)
-    file = shipped(path) or (path if path.is_file() else None)
-    found = _from_folder(_checkpoint_folder(path), weights) if file is None else _from_file(file, path, weights)
-    config, info, tensors, provenance = found
-    model = build_model(config, info)
-    check_tensors(tensors, model.network.state_dict(), f"{provenance['checkpoint']} ({provenance['weights']})")
-    model.network.load_state_dict(tensors)
+    found = locate(path, weights)
+    what = f"{found.provenance['checkpoint']} ({found.provenance['weights']})"
+    check_tensors(found.tensors, outline(found.config, found.info), what)
+    model = build_model(found.config, found.info)
+    model.network.load_state_dict(found.tensors)
     model.network.eval()
-    model.provenance = provenance
+    model.provenance = found.provenance
     return model.to(device)
-
-
-_Found = tuple[TrainConfig, DataInfo, Mapping[str, torch.Tensor], dict[str, Any]]
-"""Settings, data, weights, provenance."""
-
-
-def _from_folder(folder: Path, weights: str) -> _Found:
-    saved = load_checkpoint(folder)
-    averages = {str(rate): tensors for rate, tensors in saved.averages.items()}
-    choices = {"raw": saved.weights, **averages}
-    if weights == "ema" and averages:
-        weights = next(iter(averages))
-    if weights not in choices:
-        raise UndiffuseError(f"{folder} holds no weights '{weights}'{perhaps(weights, choices)}")
-    file = folder / ("model.safetensors" if weights == "raw" else ema_file(float(weights)))
-    return saved.config, saved.info, choices[weights], _provenance(folder, file, saved.state.step, weights)
-
-
-def _from_file(file: Path, name: Path, weights: str) -> _Found:
-    """``name`` is what the user called it, which for a shipped model is the same on every machine."""
-    saved = modelfile.read(file)
-    if weights not in ("ema", saved.weights):
-        raise UndiffuseError(f"{name} holds no weights '{weights}', only '{saved.weights}'")
-    return saved.config, saved.info, saved.tensors, _provenance(name, file, saved.step, saved.weights)
-
-
-def _provenance(place: Path, file: Path, step: int, weights: str) -> dict[str, Any]:
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return {"checkpoint": str(place), "step": step, "weights": weights, "sha256": digest}
-
-
-def _checkpoint_folder(path: Path) -> Path:
-    if (path / "manifest.json").exists():
-        return path
-    if not (path / "checkpoints").is_dir():
-        raise UndiffuseError(
-            f"A model is loaded from a run's folder or a checkpoint's; {path} is "
-            + ("neither" if path.exists() else "not there")
-            + f": see what is in runs/, or take one that comes with undiffuse ({', '.join(names())})"
-        )
-    folder, torn = latest(path / "checkpoints")
-    for message in torn:
-        warnings.warn(f"{message}; an earlier checkpoint is used", stacklevel=3)
-    if folder is None:
-        raise UndiffuseError(f"{path} holds no whole checkpoint yet: train on with undiffuse train --resume {path}")
-    return folder

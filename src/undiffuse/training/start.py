@@ -15,10 +15,11 @@ from dataclasses import replace
 
 import torch
 
+from undiffuse.build import build_network
 from undiffuse.checkpoint import check_tensors
 from undiffuse.config import StartConfig, TrainConfig
 from undiffuse.errors import UndiffuseError
-from undiffuse.model import Model, build_network, load
+from undiffuse.model import Model, load
 
 
 def started_from(config: TrainConfig, start: StartConfig) -> TrainConfig:

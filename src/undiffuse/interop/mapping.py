@@ -1,0 +1,128 @@
+"""Which tensor of somebody else's network is which of ours, as data.
+
+A table is a list of `Rule`: pairs of layers' names in which ``{}`` stands for a number.
+
+    Rule("down.{}.blocks.{}.embed", "down_blocks.{}.resnets.{}.time_emb_proj")
+
+names the same layer twice; its tensors (weight, bias) keep their own names. Where a layer of ours is several of theirs
+(queries, keys and values), or has another shape there, the rule has a `Change`, which works both ways. `pair` applies a
+table to the names of a network of ours, and `read` and `write` carry tensors over. All of it is checked: every tensor
+of ours has a rule, every tensor of theirs is used, once, and every shape fits, before any value is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from undiffuse.errors import UndiffuseError
+
+
+@dataclass(frozen=True)
+class Change:
+    """A tensor of ours out of those of theirs, and back. Both must also work on torch's meta device."""
+
+    to_ours: Callable[[Sequence[Tensor]], Tensor]
+    to_theirs: Callable[[Tensor], Sequence[Tensor]]
+
+
+SAME = Change(lambda theirs: theirs[0], lambda ours: [ours])
+
+
+def stacked(parts: int) -> Change:
+    """Several layers of theirs, one over the other in one of ours."""
+    return Change(lambda theirs: torch.cat(list(theirs)), lambda ours: ours.chunk(parts))
+
+
+HALVES_SWAPPED = Change(
+    lambda theirs: theirs[0].roll(theirs[0].shape[1] // 2, 1) if theirs[0].ndim > 1 else theirs[0],
+    lambda ours: [ours.roll(ours.shape[1] // 2, 1) if ours.ndim > 1 else ours],
+)
+"""A linear layer whose input comes with its two halves in the other order."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A layer of ours and the one or several of theirs that it is; ``{}`` stands for the same numbers in each."""
+
+    ours: str
+    theirs: str | tuple[str, ...]
+    change: Change = SAME
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A tensor of ours and those of theirs that it is made of."""
+
+    ours: str
+    theirs: tuple[str, ...]
+    change: Change = SAME
+
+
+def pair(names: Iterable[str], rules: Sequence[Rule]) -> list[Pair]:
+    """A pair for each of our tensors' names, by the first rule for its layer.
+
+    Raises:
+        UndiffuseError: a tensor for which there is no rule: the other side has nothing like it.
+    """
+    patterns = [(re.compile(re.escape(rule.ours).replace(r"\{\}", r"(\d+)") + r"\.(\w+)"), rule) for rule in rules]
+    pairs = []
+    for name in names:
+        found = next(((match, rule) for pattern, rule in patterns if (match := pattern.fullmatch(name))), None)
+        if found is None:
+            raise UndiffuseError(f"The network's '{name}' has no counterpart in the other layout")
+        match, rule = found
+        *numbers, leaf = match.groups()
+        theirs = (rule.theirs,) if isinstance(rule.theirs, str) else rule.theirs
+        pairs.append(Pair(name, tuple(f"{layer.format(*numbers)}.{leaf}" for layer in theirs), rule.change))
+    return pairs
+
+
+Shape = tuple[int, ...]
+
+
+def check(pairs: Sequence[Pair], ours: Mapping[str, Tensor], theirs: Mapping[str, Shape], where: str) -> None:
+    """Compare names and shapes; no value is looked at.
+
+    Args:
+        ours: the network's tensors; on the meta device will do.
+        theirs: shape of each tensor in the file.
+        where: the file's name in messages.
+
+    Raises:
+        UndiffuseError: the first difference: one that is missing, one that nobody asked for, another shape.
+    """
+    wanted = [name for one in pairs for name in one.theirs]
+    if missing := [name for name in wanted if name not in theirs]:
+        raise UndiffuseError(
+            f"{where} lacks '{missing[0]}' ({len(missing)} tensors in all), which its settings promise"
+        )
+    if unknown := sorted(theirs.keys() - set(wanted)):
+        raise UndiffuseError(
+            f"{where} has a '{unknown[0]}' ({len(unknown)} in all) that a network of its settings does not have"
+        )
+    for one in pairs:
+        expected = one.change.to_theirs(torch.empty_like(ours[one.ours], device="meta"))
+        for name, promised in zip(one.theirs, (tuple(tensor.shape) for tensor in expected), strict=True):
+            if theirs[name] != promised:
+                raise UndiffuseError(
+                    f"{where} has '{name}' of the shape {theirs[name]}, where its settings promise {promised}"
+                )
+
+
+def read(pairs: Sequence[Pair], theirs: Callable[[str], Tensor]) -> dict[str, Tensor]:
+    """Our tensors, float32, out of theirs by name."""
+    return {one.ours: one.change.to_ours([theirs(name).float() for name in one.theirs]).contiguous() for one in pairs}
+
+
+def write(pairs: Sequence[Pair], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Their tensors, each with memory of its own, out of ours."""
+    found = {}
+    for one in pairs:
+        parts = one.change.to_theirs(ours[one.ours].detach().cpu())
+        found.update({name: part.clone().contiguous() for name, part in zip(one.theirs, parts, strict=True)})
+    return found
