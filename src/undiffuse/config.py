@@ -17,6 +17,8 @@ CONFIG_VERSION = 1
 """Version of the file format; a newer one is refused with a sentence, an older one is read."""
 
 ScheduleName = Literal["linear", "scaled-linear", "quadratic", "cosine", "sigmoid", "vp", "sub-vp"]
+PROCESS = ("schedule", "timesteps", "beta_start", "beta_end", "betas", "zero_terminal_snr")
+"""Settings of `DiffusionConfig` that say what noise is added when."""
 ParameterizationName = Literal["epsilon", "x0", "v", "flow", "score", "edm"]
 
 
@@ -67,6 +69,24 @@ class UNetConfig:
     """Fold patches of this side into channels before the first convolution, and unfold them at the end."""
     checkpoint_blocks: bool = False
     """Recompute residual blocks in the backward pass: less memory, about a third more time."""
+    norm_groups: int | None = None
+    """Groups of every GroupNorm; without it 32, and below 128 channels as many as leave four channels a group."""
+    norm_eps: float = 1e-6
+    """Added to the variance in every GroupNorm: 1e-6 (Ho) or 1e-5 (PyTorch's own, OpenAI, diffusers)."""
+    downsample_padding: Literal["end", "both"] = "end"
+    """Where the strided convolution of --resample conv pads: after the end alone (Ho), or on both sides (OpenAI)."""
+    up_attention_levels: tuple[int, ...] | None = None
+    """Levels with self-attention on the way up; without it --attention-levels."""
+    residual_down_levels: tuple[int, ...] | None = None
+    """Levels that the way down leaves by a residual block; without it all or none, as --resample says."""
+    residual_up_levels: tuple[int, ...] | None = None
+    """Levels that the way up leaves by a residual block; without it all or none, as --resample says."""
+    middle: bool = True
+    """Two residual blocks at the lowest resolution, between the ways down and up."""
+    middle_attention_norm: bool = True
+    """Normalise before the attention in the middle; diffusers' networks with --scale-shift may not."""
+    center_input: bool = False
+    """Show the network 2 x - 1 in place of x (diffusers' center_input_sample)."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +97,12 @@ class DiffusionConfig:
     """The curve t -> (alpha, sigma)."""
     timesteps: int = 1000
     """Length T of the discrete chain."""
+    beta_start: float | None = None
+    """First beta of 'linear', 'scaled-linear', 'quadratic' or 'sigmoid', taken as it is; without it the paper's."""
+    beta_end: float | None = None
+    """Last beta, taken as it is; given with --beta-start."""
+    betas: tuple[float, ...] = ()
+    """Every beta of the chain, one a timestep, in place of --schedule."""
     zero_terminal_snr: bool = False
     """Rescale the chain so that x_T is pure noise (Lin et al. 2023); not with 'epsilon' or 'score'."""
     parameterization: ParameterizationName = "epsilon"

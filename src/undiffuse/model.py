@@ -19,7 +19,7 @@ from tqdm import tqdm
 from undiffuse.build import build_network, outline
 from undiffuse.checkpoint import check_tensors
 from undiffuse.conditions import Guides, conditions_of, read_text, wish
-from undiffuse.config import SampleConfig, TrainConfig
+from undiffuse.config import PROCESS, SampleConfig, TrainConfig
 from undiffuse.config_file import from_plain
 from undiffuse.data.info import DataInfo
 from undiffuse.data.values import decode
@@ -119,7 +119,7 @@ class Model:
         found = self.guides.get(path) or load(path)
         assert isinstance(found, Model)
         mine, its = self.config.diffusion, found.config.diffusion
-        same = all(getattr(mine, name) == getattr(its, name) for name in ("schedule", "timesteps", "zero_terminal_snr"))
+        same = all(getattr(mine, name) == getattr(its, name) for name in PROCESS)
         if not same or found.info.shape != self.info.shape:
             raise UndiffuseError(f"--weak must name a model of the same process and shape as this one, {path} is not")
         self.guides[path] = found.to(self.device)

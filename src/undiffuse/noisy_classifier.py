@@ -17,7 +17,7 @@ from torch import Tensor
 
 from undiffuse.checkpoint import check_tensors, latest
 from undiffuse.checkpoint import load as load_checkpoint
-from undiffuse.config import DiffusionConfig, TrainConfig
+from undiffuse.config import PROCESS, DiffusionConfig, TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.denoiser import TIME_INPUTS
 from undiffuse.errors import UndiffuseError
@@ -69,7 +69,7 @@ class TrainedClassifier:
             UndiffuseError: what does not fit.
         """
         own = self.config.diffusion
-        for name in ("schedule", "timesteps", "zero_terminal_snr"):
+        for name in PROCESS:
             if getattr(own, name) != getattr(diffusion, name):
                 raise UndiffuseError(
                     f"The classifier knows noise of {name}={getattr(own, name)}, and the model's is that of "

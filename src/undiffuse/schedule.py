@@ -284,16 +284,46 @@ CHAINS = {
 }
 
 
+BETWEEN = {"linear": 1.0, "scaled-linear": 0.5, "quadratic": 0.5}
+"""Chains that are linear in this power of beta, between their first and their last."""
+
+
+def between(name: str, T: int, start: float, end: float) -> DiscreteSchedule:
+    """The chain of T betas from ``start`` to ``end`` as they are, on a curve of `CHAINS`.
+
+    Raises:
+        UndiffuseError: a curve that is not given by its ends, or ends that are no betas.
+    """
+    if not (0 < start < 1 and 0 < end < 1):
+        raise UndiffuseError(f"--beta-start and --beta-end must lie between 0 and 1; they are {start} and {end}")
+    if name == "sigmoid":
+        rise = torch.linspace(-6.0, 6.0, T, dtype=torch.float64).sigmoid()
+        return DiscreteSchedule.from_betas(start + (end - start) * rise)
+    if name not in BETWEEN:
+        raise UndiffuseError(f"--schedule {name} is not given by a first and a last beta; leave out --beta-start")
+    power = BETWEEN[name]
+    return DiscreteSchedule.from_betas(torch.linspace(start**power, end**power, T, dtype=torch.float64) ** (1 / power))
+
+
 def make_schedule(config: DiffusionConfig) -> Schedule:
-    """The schedule that a configuration names."""
+    """The schedule that a configuration names, or whose betas it gives."""
     if config.timesteps < 2:
         raise UndiffuseError(f"A chain needs at least 2 timesteps; --timesteps is {config.timesteps}")
+    if config.betas and len(config.betas) != config.timesteps:
+        raise UndiffuseError(f"--betas takes {config.timesteps} numbers, one a timestep, not {len(config.betas)}")
+    if (config.beta_start is None) != (config.beta_end is None):
+        raise UndiffuseError("--beta-start and --beta-end go together; give both or none")
     if config.schedule in ("vp", "sub-vp"):
-        if config.zero_terminal_snr:
+        if config.zero_terminal_snr or config.betas or config.beta_start is not None:
             raise UndiffuseError(
-                f"The continuous schedule '{config.schedule}' cannot be rescaled to zero terminal SNR; "
-                "use --schedule linear"
+                f"The continuous schedule '{config.schedule}' has no betas and cannot be rescaled to zero terminal "
+                "SNR; use --schedule linear"
             )
         return VP() if config.schedule == "vp" else SubVP()
-    chain = CHAINS[config.schedule](config.timesteps)
+    if config.betas:
+        chain = DiscreteSchedule.from_betas(config.betas)
+    elif config.beta_start is not None and config.beta_end is not None:
+        chain = between(config.schedule, config.timesteps, config.beta_start, config.beta_end)
+    else:
+        chain = CHAINS[config.schedule](config.timesteps)
     return zero_terminal_snr(chain) if config.zero_terminal_snr else chain

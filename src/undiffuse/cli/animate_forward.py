@@ -14,7 +14,7 @@ from undiffuse.cli.animation import add_animation, save
 from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import whole
-from undiffuse.config import DataConfig, DiffusionConfig
+from undiffuse.config import PROCESS, DataConfig, DiffusionConfig
 from undiffuse.errors import UndiffuseError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def run(typed: Namespace) -> None:
     from undiffuse.schedule import make_schedule
 
     options = vars(typed)
-    names = ("schedule", "timesteps", "zero_terminal_snr")
+    names = PROCESS
     schedule = make_schedule(DiffusionConfig(**{name: options[name] for name in names if name in options}))
     x0, info = open_pictures(options["IMAGE_OR_DATA"], options.get("n", 9))
     seed = options.get("seed", 0)

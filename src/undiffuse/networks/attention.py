@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from undiffuse.errors import UndiffuseError
-from undiffuse.networks.layers import group_norm, linear
+from undiffuse.networks.layers import Norm, group_norm, linear
 
 
 class SelfAttention(nn.Module):
@@ -23,12 +23,13 @@ class SelfAttention(nn.Module):
     Args:
         channels: channels of x and of the result.
         heads: must divide ``channels``.
+        norm: what comes before q, k and v.
 
     Raises:
         UndiffuseError: if the heads do not divide the channels.
     """
 
-    def __init__(self, channels: int, heads: int = 1) -> None:
+    def __init__(self, channels: int, heads: int = 1, norm: Norm = group_norm) -> None:
         super().__init__()
         if heads < 1 or channels % heads:
             raise UndiffuseError(
@@ -36,7 +37,7 @@ class SelfAttention(nn.Module):
                 "change --heads, --head-width, --base or --multipliers."
             )
         self.heads = heads
-        self.norm = group_norm(channels)
+        self.norm = norm(channels)
         self.qkv = linear(channels, 3 * channels)
         for matrix in self.qkv.weight.detach().chunk(3):  # three square matrices to the initialiser, not a wide one
             nn.init.xavier_uniform_(matrix)

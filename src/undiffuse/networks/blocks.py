@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from undiffuse.networks.layers import CONVOLUTIONS, POOLINGS, conv, group_norm, initialise, linear
+from undiffuse.networks.layers import CONVOLUTIONS, POOLINGS, Norm, conv, group_norm, initialise, linear
 
 Features = Float[Tensor, "batch _ ..."]  # channels and sizes change from layer to layer
 Embedding = Float[Tensor, "batch embedding"]
@@ -32,6 +32,7 @@ class ResidualBlock(nn.Module):
         embedding: width of the embedding, which comes with its SiLU already applied.
         dropout: probability of dropping an activation before the last convolution.
         recompute: keep only the inputs for the backward pass and compute the block again there.
+        norm: both of them.
     """
 
     def __init__(
@@ -45,11 +46,12 @@ class ResidualBlock(nn.Module):
         scale_shift: bool = False,
         resample: Literal["none", "down", "up"] = "none",
         recompute: bool = False,
+        norm: Norm = group_norm,
     ) -> None:
         super().__init__()
         self.scale_shift = scale_shift
         self.recompute = recompute
-        self.norm1 = group_norm(inputs)
+        self.norm1 = norm(inputs)
         self.resample = {
             "none": nn.Identity(),
             "down": POOLINGS[dims](2),
@@ -57,7 +59,7 @@ class ResidualBlock(nn.Module):
         }[resample]
         self.conv1 = conv(dims, inputs, outputs)
         self.embed = linear(embedding, 2 * outputs if scale_shift else outputs)
-        self.norm2 = group_norm(outputs)
+        self.norm2 = norm(outputs)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = conv(dims, outputs, outputs, zero=True)
         self.shortcut = nn.Identity() if inputs == outputs else conv(dims, inputs, outputs, kernel=1)
@@ -83,22 +85,22 @@ class ResidualBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Half the resolution by a strided convolution, padded after the end alone.
+    """Half the resolution by a strided convolution, padded after the end alone, or on both sides.
 
-    That is what TensorFlow's "SAME" does at stride 2 and even sizes, so Ho's weights (the google/ddpm-* ones) need it.
-    OpenAI's networks pad both sides: the same parameters, one pixel apart.
+    After the end is what TensorFlow's "SAME" does at stride 2 and even sizes, so Ho's weights (the google/ddpm-* ones)
+    need it. OpenAI's networks pad both sides: the same parameters, one pixel apart.
 
     Takes the embedding, and ignores it, to be interchangeable with a resampling `ResidualBlock`.
     """
 
-    def __init__(self, dims: int, channels: int) -> None:
+    def __init__(self, dims: int, channels: int, padding: Literal["end", "both"] = "end") -> None:
         super().__init__()
-        self.after = (0, 1) * dims
+        self.around = ((0, 1) if padding == "end" else (1, 1)) * dims
         self.conv = CONVOLUTIONS[dims](channels, channels, 3, stride=2)
         initialise(self.conv)
 
     def forward(self, x: Features, embedding: Embedding) -> Features:
-        h: Tensor = self.conv(F.pad(x, self.after))
+        h: Tensor = self.conv(F.pad(x, self.around))
         return h
 
 

@@ -39,7 +39,7 @@ from undiffuse.networks.conditions import (
     complete,
 )
 from undiffuse.networks.embedding import TimeEmbedding
-from undiffuse.networks.layers import conv, group_norm
+from undiffuse.networks.layers import Norm, conv, group_norm
 from undiffuse.networks.shapes import depth_to_space, pad, space_to_depth
 
 Told = Mapping[str, Tensor]
@@ -127,6 +127,14 @@ def heads(width: int, config: UNetConfig) -> int:
     return width // config.head_width
 
 
+def _either(levels: tuple[int, ...] | None, others: Sequence[int]) -> Sequence[int]:
+    return others if levels is None else levels
+
+
+def _no_norm(width: int) -> nn.Module:
+    return nn.Identity()
+
+
 def check_settings(channels: int, out_channels: int, dims: int, config: UNetConfig) -> None:
     """Raise UndiffuseError for settings that describe no network."""
     if dims not in (1, 2, 3):
@@ -147,16 +155,19 @@ def check_settings(channels: int, out_channels: int, dims: int, config: UNetConf
         raise UndiffuseError(
             f"--multipliers must be positive whole numbers, one a level, such as 1 2 2 2, not {config.multipliers}."
         )
-    if not set(config.attention_levels) <= set(range(levels)):
-        raise UndiffuseError(
-            f"--attention-levels must be among 0 .. {levels - 1}, the {levels} levels of --multipliers, "
-            f"not {config.attention_levels}."
-        )
+    for name in ("attention_levels", "up_attention_levels", "residual_down_levels", "residual_up_levels"):
+        chosen = getattr(config, name) or ()
+        if not set(chosen) <= set(range(levels)):
+            raise UndiffuseError(
+                f"--{name.replace('_', '-')} must be among 0 .. {levels - 1}, the {levels} levels of --multipliers, "
+                f"not {chosen}."
+            )
     if not 0 <= config.dropout < 1:
         raise UndiffuseError(f"--dropout is a probability below 1, not {config.dropout}.")
     for name, value, choices in (
         ("--resample", config.resample, ("conv", "residual")),
         ("--embedding", config.embedding, ("ho", "adm")),
+        ("--downsample-padding", config.downsample_padding, ("end", "both")),
     ):
         if value not in choices:
             raise UndiffuseError(f"{name} cannot be '{value}'{perhaps(value, choices)}.")
@@ -194,8 +205,10 @@ class UNet(nn.Module):
         self.dims = dims
         self.patch = config.patch
         self.multiple = config.patch * 2 ** (len(config.multipliers) - 1)  # sizes divisible by this need no padding
+        self.center = config.center_input
 
         base = config.base
+        norm: Norm = partial(group_norm, groups=config.norm_groups, eps=config.norm_eps)
         block = partial(
             ResidualBlock,
             dims,
@@ -203,11 +216,11 @@ class UNet(nn.Module):
             dropout=config.dropout,
             scale_shift=config.scale_shift,
             recompute=config.checkpoint_blocks,
+            norm=norm,
         )
-        residual = config.resample == "residual"
 
-        def attention(width: int, wanted: bool) -> nn.Module:
-            return SelfAttention(width, heads(width, config)) if wanted else nn.Identity()
+        def attention(width: int, wanted: bool, norm: Norm = norm) -> nn.Module:
+            return SelfAttention(width, heads(width, config), norm) if wanted else nn.Identity()
 
         tokens = [condition for condition in conditions if condition.kind == "tokens"]
 
@@ -216,11 +229,22 @@ class UNet(nn.Module):
                 return CrossAttentions({})
             return CrossAttentions({c.name: CrossAttention(width, c.size, heads(width, config)) for c in tokens})
 
-        def halve(width: int) -> nn.Module:
-            return block(width, width, resample="down") if residual else Downsample(dims, width)
+        widths = [base * multiplier for multiplier in config.multipliers]
+        last = len(widths) - 1
+        residual = range(len(widths)) if config.resample == "residual" else ()
+        residual_down = _either(config.residual_down_levels, residual)
+        residual_up = _either(config.residual_up_levels, residual)
+        up_attention = _either(config.up_attention_levels, config.attention_levels)
 
-        def double(width: int) -> nn.Module:
-            return block(width, width, resample="up") if residual else Upsample(dims, width)
+        def halve(level: int) -> nn.Module:
+            width = widths[level]
+            if level in residual_down:
+                return block(width, width, resample="down")
+            return Downsample(dims, width, config.downsample_padding)
+
+        def double(level: int) -> nn.Module:
+            width = widths[level]
+            return block(width, width, resample="up") if level in residual_up else Upsample(dims, width)
 
         self.time = TimeEmbedding(base, 4 * base, config.embedding)
         self.told = nn.ModuleDict(
@@ -231,34 +255,38 @@ class UNet(nn.Module):
             {c.name: conv(dims, c.size * config.patch**dims, base, zero=True) for c in conditions if c.kind == "image"}
         )
 
-        levels = [(base * m, k in config.attention_levels) for k, m in enumerate(config.multipliers)]
         skips = [base]
         width = base
         self.down = nn.ModuleList()
-        for k, (out, attends) in enumerate(levels):
-            last = k == len(levels) - 1
+        for k, out in enumerate(widths):
             blocks = [block(width if i == 0 else out, out) for i in range(config.blocks)]
-            attentions = [attention(out, attends) for _ in blocks]
-            crosses = [cross(out, attends) for _ in blocks]
-            self.down.append(DownLevel(blocks, attentions, crosses, None if last else halve(out)))
-            skips += [out] * (config.blocks if last else config.blocks + 1)
+            attentions = [attention(out, k in config.attention_levels) for _ in blocks]
+            crosses = [cross(out, k in config.attention_levels) for _ in blocks]
+            self.down.append(DownLevel(blocks, attentions, crosses, None if k == last else halve(k)))
+            skips += [out] * (config.blocks if k == last else config.blocks + 1)
             width = out
 
-        self.middle = Middle(
-            block(width, width), attention(width, config.middle_attention), cross(width, True), block(width, width)
-        )
+        self.middle: Middle | None = None
+        if config.middle:
+            before = norm if config.middle_attention_norm else _no_norm
+            self.middle = Middle(
+                block(width, width),
+                attention(width, config.middle_attention, before),
+                cross(width, True),
+                block(width, width),
+            )
 
         self.up = nn.ModuleList()
-        for k, (out, attends) in reversed(list(enumerate(levels))):
+        for k, out in reversed(list(enumerate(widths))):
             blocks = []
             for _ in range(config.blocks + 1):
                 blocks.append(block(width + skips.pop(), out))
                 width = out
-            attentions = [attention(out, attends) for _ in blocks]
-            crosses = [cross(out, attends) for _ in blocks]
-            self.up.append(UpLevel(blocks, attentions, crosses, None if k == 0 else double(out)))
+            attentions = [attention(out, k in up_attention) for _ in blocks]
+            crosses = [cross(out, k in up_attention) for _ in blocks]
+            self.up.append(UpLevel(blocks, attentions, crosses, None if k == 0 else double(k)))
 
-        self.norm = group_norm(width)
+        self.norm = norm(width)
         self.out = conv(dims, width, out_channels * config.patch**dims, zero=True)
 
     def forward(
@@ -275,7 +303,7 @@ class UNet(nn.Module):
             embedding = embedding + embed(told[name])
         # Every block would take SiLU(embedding) first: once does for all.
         embedding = F.silu(embedding)
-        padded, crop = pad(x, self.multiple)
+        padded, crop = pad(2 * x - 1 if self.center else x, self.multiple)
 
         h = self.stem(space_to_depth(padded, self.patch))
         for name, stem in self.image_stems.items():
@@ -283,7 +311,8 @@ class UNet(nn.Module):
         skips = [h]
         for down in self.down:
             h = down(h, embedding, told, skips)
-        h = self.middle(h, embedding, told)
+        if self.middle is not None:
+            h = self.middle(h, embedding, told)
         for up in self.up:
             h = up(h, embedding, told, skips)
         h = self.out(F.silu(self.norm(h)))
