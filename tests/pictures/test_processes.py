@@ -76,18 +76,20 @@ def test_the_walk_ends_in_the_sample_to_the_last_bit(sampler: DDIM | DDPM) -> No
     assert torch.equal(walk[-1].x, walk[-1].x0)
 
 
-def test_the_predicted_x0_belongs_to_the_x_beside_it() -> None:
+def test_the_prediction_belongs_to_the_x_beside_it() -> None:
     denoiser, times = Standard(CHAIN, 0.25), make_timesteps(CHAIN, 10)
     for moment in list(moments(denoiser, DDIM(), times, (1, 4, 4), range(2)))[:-1]:
-        expected = denoiser(moment.x, torch.tensor(moment.t, dtype=torch.float64)).x0
-        assert torch.equal(moment.x0, expected)
+        expected = denoiser(moment.x, torch.tensor(moment.t, dtype=torch.float64))
+        assert moment.eps is not None
+        assert torch.equal(moment.x0, expected.x0)
+        assert torch.equal(moment.eps, expected.eps)
 
 
 def test_of_several_evaluations_in_a_step_the_first_is_shown() -> None:
     watched = Watched(Standard(CHAIN, 0.25))
     first = watched(torch.ones(1, 1), torch.tensor(50.0, dtype=torch.float64)).x0
     watched(torch.zeros(1, 1), torch.tensor(40.0, dtype=torch.float64))
-    assert torch.equal(watched.take(), first)
+    assert torch.equal(watched.take().x0, first)
     with pytest.raises(AssertionError):
         watched.take()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -67,6 +68,7 @@ class Editor:
             noise whatever stands beside it.
         overlap: pixels that tiles share, of the size of the training's pictures; None for the whole picture at once.
         progress: show a bar.
+        on_step: called after each step with the number done and that of all, which begins again at each `run`.
     """
 
     model: Model
@@ -75,6 +77,7 @@ class Editor:
     indices: tuple[int, ...] = ()
     overlap: int | None = None
     progress: bool = False
+    on_step: Callable[[int, int], object] = field(default=lambda done, of: None, repr=False, compare=False)
 
     def denoiser(self, members: Sequence[int]) -> Denoiser:
         """The model's denoiser for these members, with its threshold, in tiles where they are wanted."""
@@ -127,9 +130,15 @@ class Editor:
         network.eval()
         batches = [list(range(count))[first : first + size] for first in range(0, count, size)]
         hidden = None if self.progress else True  # None: hidden where stderr is no terminal
+        total, ticks = len(batches) * steps, itertools.count(1)
         try:
-            with tqdm(total=len(batches) * steps, desc="editing", unit="step", disable=hidden) as bar:
-                done = [work(self._part(rows, [indices[k] for k in rows], bar.update)).cpu() for rows in batches]
+            with tqdm(total=total, desc="editing", unit="step", disable=hidden) as bar:
+
+                def tick() -> None:
+                    bar.update()
+                    self.on_step(next(ticks), total)
+
+                done = [work(self._part(rows, [indices[k] for k in rows], tick)).cpu() for rows in batches]
         finally:
             network.train(training)
         return torch.cat(done)

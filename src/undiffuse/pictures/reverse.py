@@ -31,7 +31,7 @@ class Watched:
 
     def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser = denoiser
-        self.x0: Tensor | None = None
+        self.seen: Prediction | None = None
 
     @property
     def schedule(self) -> Schedule:
@@ -41,24 +41,26 @@ class Watched:
         self, x_t: Float[Tensor, "batch *shape"], t: Float[Tensor, "*batch"], **conditions: Tensor
     ) -> Prediction:
         prediction = self.denoiser(x_t, t, **conditions)
-        if self.x0 is None:
-            self.x0 = prediction.x0
+        if self.seen is None:
+            self.seen = prediction
         return prediction
 
-    def take(self) -> Tensor:
-        """The x0 seen since the last call."""
-        seen, self.x0 = self.x0, None
+    def take(self) -> Prediction:
+        """The prediction seen since the last call."""
+        seen, self.seen = self.seen, None
         assert seen is not None, "a sampler's step asks its denoiser at least once"
         return seen
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A sampler at time t: where it stands, and the x0 that the denoiser sees from there."""
+    """A sampler at time t: where it stands, and the x0 and eps that the denoiser sees from there."""
 
     t: float
     x: Float[Tensor, "batch *shape"]
     x0: Float[Tensor, "batch *shape"]
+    eps: Float[Tensor, "batch *shape"] | None = None
+    """None at the end, where no denoiser looks."""
 
 
 @torch.no_grad()
@@ -85,7 +87,8 @@ def moments(
     watched = Watched(denoiser)
     x = start(denoiser, shape, noise)
     for t, x_s in zip(times.tolist(), trajectory(watched, sampler, times, x, noise), strict=False):
-        yield Moment(t, x.cpu(), watched.take().cpu())
+        seen = watched.take()
+        yield Moment(t, x.cpu(), seen.x0.cpu(), seen.eps.cpu())
         x = x_s
     yield Moment(float(times[-1]), x.cpu(), x.cpu())
 
