@@ -44,6 +44,7 @@ COMMANDS = {
     "edit deblur": "sharpen pictures blurred by a Gaussian: undiffuse edit deblur runs/NAME photo.png --std 1.5",
     "edit denoise": "find how noisy a picture is and take the noise off",
     "edit vary": "variations of a picture: undiffuse edit vary runs/NAME photo.png --strength 0.4 -n 8",
+    "edit translate": "to another class: undiffuse edit translate digits seven.png --from seven --to three",
     "edit interpolate": "from one picture to another: undiffuse edit interpolate runs/NAME a.png b.png",
     "edit invert": "the noise that a picture comes from, and how well it gives it back",
     "recipes": "the recipes of undiffuse train, what they need and what they reached",

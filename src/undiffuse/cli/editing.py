@@ -30,8 +30,12 @@ Shown = tuple[str, "Image.Image"]
 """A caption and a picture of the strip."""
 
 
-def add_edit(parser: Parser, name: str, images: Sequence[str] = ("IMAGE",)) -> Any:
-    """RUN, the pictures, and the options of all edits; the group that the command's own options go to."""
+def add_edit(parser: Parser, name: str, images: Sequence[str] = ("IMAGE",), omit: Sequence[str] = ()) -> Any:
+    """RUN, the pictures, and the options of all edits; the group that the command's own options go to.
+
+    Args:
+        omit: settings of sampling that are not for this command.
+    """
     parser.add_argument("RUN", type=Path, help="a run's folder, a checkpoint's, or a model's file")
     for image in images:
         folder = " or a folder of them" if len(images) == 1 else ""
@@ -49,7 +53,7 @@ def add_edit(parser: Parser, name: str, images: Sequence[str] = ("IMAGE",)) -> A
     )
     group.add_argument("--overlap", type=Reader("--overlap", int | None), metavar="N|none", help=text)
     group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-    add_fields(parser, SampleConfig, "how")
+    add_fields(parser, SampleConfig, "how", omit)
     group = parser.add_argument_group("where to")
     group.add_argument("--out", type=Path, metavar="DIR", help=f"folder (default: RUN/edits/{name})")
     group.add_argument("--no-strips", action="store_true", help="no strips of what was given and what was made")

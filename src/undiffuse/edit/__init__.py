@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from undiffuse.edit.interpolation import interpolate, slerp
     from undiffuse.edit.inverse_problems import colorize, deblur, inpaint, outpaint, restore, upscale
     from undiffuse.edit.inversion import Inversion, Inverter, invert
+    from undiffuse.edit.translation import Translation, translate
     from undiffuse.edit.variation import vary
 
 _HOMES = {
@@ -25,6 +26,7 @@ _HOMES = {
     "interpolation": ("interpolate", "slerp"),
     "inverse_problems": ("colorize", "deblur", "inpaint", "outpaint", "restore", "upscale"),
     "inversion": ("Inversion", "Inverter", "invert"),
+    "translation": ("Translation", "translate"),
     "variation": ("vary",),
 }
 """Names by module. A module is never called as what it holds: importing it would hide the other."""
@@ -33,6 +35,7 @@ __all__ = [
     "Editor",
     "Inversion",
     "Inverter",
+    "Translation",
     "colorize",
     "deblur",
     "denoise",
@@ -43,6 +46,7 @@ __all__ = [
     "outpaint",
     "restore",
     "slerp",
+    "translate",
     "upscale",
     "vary",
 ]
