@@ -11,6 +11,7 @@ from undiffuse.cli.options import add_fields, field_texts
 from undiffuse.cli.parser import Parser
 from undiffuse.config import TrainConfig, UNetConfig
 from undiffuse.errors import UndiffuseError
+from undiffuse.field_texts import field_texts
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,13 @@ typer, jsonargparse), for three reasons:
 from __future__ import annotations
 
 import argparse
-import ast
-import inspect
-import sys
 from collections.abc import Sequence
 from dataclasses import Field, fields
-from functools import cache
-from itertools import pairwise
 from typing import Any, get_type_hints
 
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, is_list, metavar, show
+from undiffuse.field_texts import field_texts
 
 FLAGS = {"classes": "--class", "start_from": "--from"}
 """Fields whose option is called otherwise: ``class`` and ``from`` are typed easily, but are no names in Python."""
@@ -58,24 +54,3 @@ def _add(group: Any, flag: str, field: Field[Any], hint: Any, text: str, default
         group.add_argument(flag, dest=field.name, action=argparse.BooleanOptionalAction, help=text)
     else:
         group.add_argument(flag, dest=field.name, type=Reader(flag, hint), metavar=metavar(hint), help=text)
-
-
-@cache
-def _module_texts(module: str) -> dict[str, dict[str, str]]:
-    """For each class of a module: the string below each annotated field."""
-    tree = ast.parse(inspect.getsource(sys.modules[module]))
-    return {node.name: dict(_described(node.body)) for node in tree.body if isinstance(node, ast.ClassDef)}
-
-
-def _described(body: Sequence[ast.stmt]) -> list[tuple[str, str]]:
-    found = []
-    for field, text in pairwise(body):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-            assert isinstance(field.target, ast.Name)
-            found.append((field.target.id, " ".join(str(text.value.value).split())))
-    return found
-
-
-def field_texts(cls: type) -> dict[str, str]:
-    """The string below each field of a dataclass; Python itself forgets them."""
-    return _module_texts(cls.__module__)[cls.__name__]
