@@ -39,11 +39,13 @@ class Condition:
         name: of the argument.
         kind: see the head of this file.
         size: number of classes, of a vector's or a token's entries, or of an image's channels.
+        required: it is never null, for the network is nothing without it.
     """
 
     name: str
     kind: Kind
     size: int
+    required: bool = False
 
     def null(self, batch: int, spatial: tuple[int, ...] = ()) -> Tensor:
         """What says that nothing is said, for a batch (and an image's size)."""
@@ -104,7 +106,7 @@ class CrossAttention(nn.Module):
         self, x: Float[Tensor, "batch channels *spatial"], tokens: Float[Tensor, "batch length size"]
     ) -> Float[Tensor, "batch channels *spatial"]:
         absent = tokens.isnan().any(-1)
-        found = torch.cat([self.missing.expand(len(x), 1, -1), tokens.nan_to_num(0.0)], dim=1)
+        found = torch.cat([self.missing.expand(x.shape[0], 1, -1), tokens.nan_to_num(0.0)], dim=1)
         seen = F.pad(~absent, (1, 0), value=True)[:, None, None, :]
         q = self.q(self.norm(x).flatten(2).transpose(1, 2)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k, v = self.kv(self.token_norm(found)).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -141,7 +143,7 @@ def complete(wanted: tuple[Condition, ...], given: Mapping[str, Tensor], x: Tens
     spatial = tuple(x.shape[2:])
     found = {}
     for condition in wanted:
-        null = condition.null(len(x), spatial)
+        null = condition.null(x.shape[0], spatial)  # len(x) would fix the batch of an exported network
         value = given.get(condition.name, null)
         free = 1 if condition.kind == "tokens" else None  # the length of a sequence is free
         shapes = [[n for k, n in enumerate(tensor.shape) if k != free] for tensor in (value, null)]
