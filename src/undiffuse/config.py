@@ -27,7 +27,7 @@ class DataConfig:
     """What to learn from, and how its files become arrays of one shape."""
 
     source: str = "digits"
-    """A folder, .zip, .tar, .npz, .npy or idx(.gz) file, or the built-in name 'digits'."""
+    """A folder, a file or a pattern of any kind in docs/data.md, hf:ORG/NAME, or the built-in name 'digits'."""
     size: int | tuple[int, int] | None = None
     """Resize to this side, or to HEIGHT WIDTH; without it nothing is resized and all files must have one shape."""
     crop: Literal["none", "center"] = "none"
@@ -36,6 +36,14 @@ class DataConfig:
     """'keep' takes the channels the files have (they must agree); the others convert, alpha onto white."""
     flip: bool = False
     """Mirror images left to right at random while training; only for data in which left and right are alike."""
+    frames: int = 0
+    """Frames of a clip, for videos."""
+    stride: int = 1
+    """For videos: a clip takes every frame, every second one, ..."""
+    stream: bool = False
+    """Read shards as the training goes, with no prepared copy on the disk; for data larger than it."""
+    buffer: int = 2048
+    """With --stream: examples among which the next one is drawn, kept in memory as they are in their files."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,8 @@ class UNetConfig:
     """Down- and up-sampling by a strided convolution (Ho) or inside residual blocks (ADM)."""
     embedding: Literal["ho", "adm"] = "ho"
     """Sinusoids as [sin, cos] over d/2 - 1 (Ho, diffusers' google/ddpm-*) or [cos, sin] over d/2 (OpenAI)."""
+    time_width: int | None = None
+    """Number of those sinusoids, the embedding being four times as wide; without it --base."""
     patch: int = 1
     """Fold patches of this side into channels before the first convolution, and unfold them at the end."""
     checkpoint_blocks: bool = False
@@ -107,8 +117,9 @@ class DiffusionConfig:
     """Rescale the chain so that x_T is pure noise (Lin et al. 2023); not with 'epsilon' or 'score'."""
     parameterization: ParameterizationName = "epsilon"
     """What the network predicts."""
-    time_input: Literal["index", "log-snr"] = "index"
-    """What the time embedding sees: the chain's index t - 1 (Ho), or 1000 (2/pi) atan(sigma/alpha), the noise level."""
+    time_input: Literal["index", "scaled-index", "log-snr"] = "index"
+    """What the time embedding sees: the chain's index t - 1 (Ho), 1000/T times it (Improved DDPM's code), or the noise
+    level 1000 (2/pi) atan(sigma/alpha)."""
     sigma_data: float = 0.5
     """Standard deviation of the data in [-1, 1]; used by the 'edm' parameterization alone."""
     learn_variance: bool = False
@@ -123,6 +134,10 @@ class ConditionConfig:
     """'class', by the folder or the metadata that an image came with; 'text', by the metadata; 'none' for nothing."""
     condition_dropout: float = 0.1
     """Part of the images whose conditions are hidden, so that the network also learns to do without (guidance)."""
+    upscale: int = 1
+    """Learn to make images this many times as large, as a stage of a cascade: the network is told the small image."""
+    augmentation: float = 0.5
+    """With --upscale: the most noise that small images are given, 0..1, so that the stage learns not to rely on them."""
 
 
 @dataclass(frozen=True)
@@ -295,6 +310,8 @@ class SampleConfig:
     """Classes of the samples by name, taken in turns; 'all' for each of them (the default), 'none' for no class."""
     text: str = ""
     """What a model of texts is to show: 'a seven on the left'."""
+    vector: tuple[float, ...] = ()
+    """Numbers for a model of vectors, in the order of its columns."""
     guidance: float = 1.0
     """How far guidance leads: 1 is the model as it is, more is more of the class or text and less variety."""
     avoid: str = ""
@@ -307,6 +324,8 @@ class SampleConfig:
     """In [0, 1]: how much of the contrast that guidance adds is taken back."""
     guidance_interval: tuple[float, ...] = ()
     """LOW,HIGH noise levels sigma/alpha between which guidance acts; everywhere by default."""
+    augmentation: float = 0.1
+    """Cascades: noise that a small image is given before it is enlarged, 0..1, at most what the stage learned."""
     threshold: Literal["none", "clip", "dynamic"] = "clip"
     """What happens to a predicted x0 outside [-1, 1]: nothing, clipped, or dynamically thresholded."""
     weights: str = "ema"

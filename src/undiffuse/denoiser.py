@@ -62,13 +62,18 @@ def chain_index(schedule: Schedule, t: Float[Tensor, "*batch"]) -> Float[Tensor,
     return t - 1 if isinstance(schedule, DiscreteSchedule) else 999 * t / schedule.t_max
 
 
+def scaled_index(schedule: Schedule, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """1000 / T times `chain_index`, in [0, 1000) whatever the chain's length (Nichol & Dhariwal 2021's code)."""
+    return chain_index(schedule, t) * (1000 / schedule.t_max if isinstance(schedule, DiscreteSchedule) else 1)
+
+
 def noise_angle(schedule: Schedule, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     """1000 (2 / pi) atan(sigma / alpha): the noise level itself, in [0, 1000], the same for every schedule."""
     q_t = schedule(t)
     return torch.atan2(q_t.sigma, q_t.alpha) * (2000 / math.pi)
 
 
-TIME_INPUTS: dict[str, TimeInput] = {"index": chain_index, "log-snr": noise_angle}
+TIME_INPUTS: dict[str, TimeInput] = {"index": chain_index, "scaled-index": scaled_index, "log-snr": noise_angle}
 
 
 class NetworkDenoiser:
@@ -79,7 +84,7 @@ class NetworkDenoiser:
             twice as many where it also learned a variance.
         schedule: the process it was trained on.
         parameterization: what F means.
-        time_input: what its time embedding sees, 'index' or 'log-snr'.
+        time_input: what its time embedding sees, a name in `TIME_INPUTS`.
 
     Raises:
         UndiffuseError: if the parameterization is singular on the schedule.
@@ -90,7 +95,7 @@ class NetworkDenoiser:
         network: nn.Module,
         schedule: Schedule,
         parameterization: Parameterization,
-        time_input: Literal["index", "log-snr"] = "index",
+        time_input: Literal["index", "scaled-index", "log-snr"] = "index",
     ) -> None:
         parameterization.check(schedule)
         self.network = network

@@ -55,7 +55,8 @@ class TimeEmbedding(nn.Module):
         super().__init__()
         if width < 4 or width % 2:
             raise UndiffuseError(
-                f"The time embedding is half sines, half cosines, so --base must be even and at least 4, not {width}."
+                "The time embedding is half sines, half cosines, so --base (or --time-width) must be even and at least "
+                f"4, not {width}."
             )
         self.width = width
         self.family = family

@@ -208,11 +208,12 @@ class UNet(nn.Module):
         self.center = config.center_input
 
         base = config.base
+        sinusoids = base if config.time_width is None else config.time_width
         norm: Norm = partial(group_norm, groups=config.norm_groups, eps=config.norm_eps)
         block = partial(
             ResidualBlock,
             dims,
-            embedding=4 * base,
+            embedding=4 * sinusoids,
             dropout=config.dropout,
             scale_shift=config.scale_shift,
             recompute=config.checkpoint_blocks,
@@ -246,9 +247,9 @@ class UNet(nn.Module):
             width = widths[level]
             return block(width, width, resample="up") if level in residual_up else Upsample(dims, width)
 
-        self.time = TimeEmbedding(base, 4 * base, config.embedding)
+        self.time = TimeEmbedding(sinusoids, 4 * sinusoids, config.embedding)
         self.told = nn.ModuleDict(
-            {c.name: EMBEDDINGS[c.kind](c.size, 4 * base) for c in conditions if c.kind in EMBEDDINGS}
+            {c.name: EMBEDDINGS[c.kind](c.size, 4 * sinusoids) for c in conditions if c.kind in EMBEDDINGS}
         )
         self.stem = conv(dims, channels * config.patch**dims, base)
         self.image_stems = nn.ModuleDict(
