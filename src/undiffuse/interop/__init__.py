@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from undiffuse.interop.diffusers.folder import READER as DIFFUSERS
 from undiffuse.interop.found import Found, Reader
 
-READERS: tuple[Reader, ...] = ()
+READERS: tuple[Reader, ...] = (DIFFUSERS,)
 """In the order in which they are asked."""
 
 

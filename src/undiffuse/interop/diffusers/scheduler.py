@@ -1,0 +1,165 @@
+"""scheduler_config.json as a process, and back.
+
+The schedulers of diffusers are samplers and processes in one. The process, betas and what is predicted, is the model's
+and becomes a `DiffusionConfig`; the rest says how somebody sampled, and is handed on as settings for ``model.sample``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from undiffuse.config import DiffusionConfig, ParameterizationName, ScheduleName
+from undiffuse.errors import UndiffuseError
+from undiffuse.interop.settings import Settings
+from undiffuse.schedule import DiscreteSchedule, make_schedule
+
+TIMESTEPS = 100_000
+"""The longest chain that is read."""
+
+SAMPLERS = {
+    "DDPMScheduler": "ddpm",
+    "DDPMParallelScheduler": "ddpm",
+    "DDIMScheduler": "ddim",
+    "DDIMParallelScheduler": "ddim",
+    "PNDMScheduler": "plms",
+    "LMSDiscreteScheduler": "lms",
+    "EulerDiscreteScheduler": "euler",
+    "EulerAncestralDiscreteScheduler": "euler-ancestral",
+    "HeunDiscreteScheduler": "heun",
+    "KDPM2DiscreteScheduler": "dpm2s",
+    "DEISMultistepScheduler": "deis2",
+    "DPMSolverMultistepScheduler": "dpm++2m",
+    "DPMSolverSinglestepScheduler": "dpm++2s",
+    "DPMSolverSDEScheduler": "dpm++2m-sde",
+    "UniPCMultistepScheduler": "unipc2",
+}
+"""Schedulers over a chain of betas, and the sampler of ours that is nearest to each."""
+
+CURVES: dict[str, ScheduleName] = {
+    "linear": "linear",
+    "scaled_linear": "scaled-linear",
+    "squaredcos_cap_v2": "cosine",
+    "sigmoid": "sigmoid",
+}
+OF_ENDS: dict[ScheduleName, tuple[str, float, float]] = {
+    "linear": ("linear", 1e-4, 0.02),
+    "scaled-linear": ("scaled_linear", 0.00085, 0.012),
+    "quadratic": ("scaled_linear", 1e-4, 0.02),
+    "sigmoid": ("sigmoid", 1e-4, 0.02),
+}
+"""Our curves between a first and a last beta: their name, and the ends that they have by default at T = 1000."""
+PREDICTIONS: dict[str, ParameterizationName] = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}
+VARIANCES = {"fixed_small": "small", "fixed_small_log": "small", "fixed_large": "large", "fixed_large_log": "large"}
+LEARNED = "learned_range"
+SPACINGS = ("leading", "trailing", "linspace")
+
+
+def process(settings: Settings, learn_variance: bool) -> DiffusionConfig:
+    """The process and the prediction that the file describes.
+
+    Args:
+        learn_variance: whether the network has channels for it.
+
+    Raises:
+        UndiffuseError: another kind of process, or one that does not fit the network.
+    """
+    kind = settings.values.get("_class_name")
+    if kind not in SAMPLERS:
+        raise settings.wrong("_class_name", "a scheduler over a chain of betas, such as 'DDPMScheduler',")
+    if settings.flag("use_flow_sigmas", False):
+        raise settings.wrong("use_flow_sigmas", "false, a chain of betas,")
+    if (settings.values.get("variance_type") == LEARNED) != learn_variance:
+        expected = f"'{LEARNED}', as the network has twice the channels out," if learn_variance else "a fixed one"
+        raise settings.wrong("variance_type", expected)
+    prediction = settings.text("prediction_type", "epsilon", tuple(PREDICTIONS))
+    found = DiffusionConfig(
+        **_betas(settings),
+        zero_terminal_snr=settings.flag("rescale_betas_zero_snr", False),
+        parameterization=PREDICTIONS[prediction],
+        learn_variance=learn_variance,
+    )
+    schedule = make_schedule(found)
+    if found.zero_terminal_snr and found.parameterization == "epsilon":
+        raise settings.wrong("prediction_type", "'v_prediction' or 'sample' on a chain that ends in pure noise")
+    assert isinstance(schedule, DiscreteSchedule)
+    return found
+
+
+def _betas(settings: Settings) -> dict[str, Any]:
+    T = settings.whole("num_train_timesteps", 1000, 2, TIMESTEPS)
+    if "trained_betas" in settings:
+        betas = settings.numbers("trained_betas", TIMESTEPS)
+        if len(betas) != T:
+            raise settings.wrong("trained_betas", f"{T} numbers, as num_train_timesteps says,")
+        return {"timesteps": T, "betas": betas}
+    curve = CURVES[settings.text("beta_schedule", "linear", tuple(CURVES))]
+    if curve == "cosine":
+        return {"timesteps": T, "schedule": curve}
+    ends = (settings.number("beta_start", 1e-4, 1e-12, 1.0), settings.number("beta_end", 0.02, 1e-12, 1.0))
+    if T == 1000 and ends == OF_ENDS[curve][1:]:
+        return {"timesteps": T, "schedule": curve}
+    return {"timesteps": T, "schedule": curve, "beta_start": ends[0], "beta_end": ends[1]}
+
+
+def sampling(settings: Settings) -> dict[str, str]:
+    """How the scheduler samples, as settings for ``model.sample``, as far as ours have a name for it."""
+    found = {"sampler": SAMPLERS[str(settings.values["_class_name"])]}
+    spacing, variance = settings.values.get("timestep_spacing"), settings.values.get("variance_type")
+    if spacing in SPACINGS:
+        found["spacing"] = str(spacing)
+    if found["sampler"] == "ddpm" and variance is not None:
+        found["variance"] = "learned" if variance == LEARNED else VARIANCES.get(str(variance), "small")
+    if settings.flag("thresholding", False):
+        return {**found, "threshold": "dynamic"}
+    clips = settings.flag("clip_sample", found["sampler"] in ("ddpm", "ddim"))
+    return {**found, "threshold": "clip" if clips else "none"}
+
+
+def scheduler_values(config: DiffusionConfig) -> dict[str, Any]:
+    """What to write of a process of ours, for a DDPMScheduler.
+
+    Raises:
+        UndiffuseError: no chain of diffusers is such a process, and why.
+    """
+    names = {ours: theirs for theirs, ours in PREDICTIONS.items()}
+    if config.parameterization not in names:
+        raise UndiffuseError(
+            f"diffusers' DDPMScheduler knows predictions of noise, image and v, and this model predicts "
+            f"'{config.parameterization}': train one with --parameterization epsilon, x0 or v"
+        )
+    if config.schedule in ("vp", "sub-vp") and not config.betas:
+        raise UndiffuseError(
+            f"diffusers' DDPMScheduler is a chain of betas, and '{config.schedule}' is continuous: "
+            "train one with --schedule linear or cosine"
+        )
+    if config.time_input != "index":
+        raise UndiffuseError(
+            "diffusers tells its networks the timestep's number, and this one wants the log-SNR: "
+            "train one with --time-input index"
+        )
+    return {
+        "_class_name": "DDPMScheduler",
+        "_diffusers_version": "0.35.0",
+        "num_train_timesteps": config.timesteps,
+        **_beta_values(config),
+        "rescale_betas_zero_snr": config.zero_terminal_snr,
+        "prediction_type": names[config.parameterization],
+        "variance_type": LEARNED if config.learn_variance else "fixed_small",
+        "clip_sample": True,
+        "clip_sample_range": 1.0,
+        "timestep_spacing": "trailing",
+    }
+
+
+def _beta_values(config: DiffusionConfig) -> dict[str, Any]:
+    if not config.betas and config.schedule == "cosine":
+        return {"beta_schedule": "squaredcos_cap_v2", "trained_betas": None}
+    if not config.betas and (config.beta_start is not None or config.timesteps == 1000):
+        name, start, end = OF_ENDS[config.schedule]
+        ends = (start, end) if config.beta_start is None else (config.beta_start, config.beta_end)
+        return {"beta_schedule": name, "beta_start": ends[0], "beta_end": ends[1], "trained_betas": None}
+
+    chain = make_schedule(replace(config, zero_terminal_snr=False))
+    assert isinstance(chain, DiscreteSchedule)
+    return {"beta_schedule": "linear", "trained_betas": list(config.betas) or chain.betas.tolist()}
