@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from undiffuse.cascade import make_cascade
     from undiffuse.errors import UndiffuseError
     from undiffuse.model import Model, load
     from undiffuse.training.api import train
@@ -19,10 +20,11 @@ _HOMES = {
     "UndiffuseError": "undiffuse.errors",
     "Model": "undiffuse.model",
     "load": "undiffuse.model",
+    "make_cascade": "undiffuse.cascade",
     "train": "undiffuse.training.api",
 }
 
-__all__ = ["Model", "UndiffuseError", "__version__", "load", "train"]
+__all__ = ["Model", "UndiffuseError", "__version__", "load", "make_cascade", "train"]
 
 
 def __getattr__(name: str) -> object:

@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.denoiser import Denoiser
+from undiffuse.enlarging import stage_conditions
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.guidance import Autoguided, ClassifierFree, ClassifierGuided, Given, Strength
 from undiffuse.guidance.classifier import NoisyClassifier
@@ -53,7 +54,7 @@ def conditions_of(config: TrainConfig, info: DataInfo) -> tuple[Condition, ...]:
                 "columns file_name and text beside the images"
             )
         found.append(Condition(TEXT, "tokens", SIZE))
-    return tuple(found)
+    return (*found, *stage_conditions(config.conditions, info))
 
 
 def class_number(word: str, classes: Sequence[str]) -> int:
@@ -250,9 +251,12 @@ def _interval(levels: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
 def dropped(
     told: tuple[Condition, ...], values: Mapping[str, Tensor], share: float, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """The conditions of a whole batch, each null with probability ``share``; all of a sample's go together."""
+    """The conditions of a whole batch, each null with probability ``share``; all of a sample's go together.
+
+    Those that are required are not among the values.
+    """
     if not values:
         return {}
     batch = len(next(iter(values.values())))
     drop = torch.rand(batch, generator=generator) < share
-    return {condition.name: condition.dropped(values[condition.name], drop) for condition in told}
+    return {c.name: c.dropped(values[c.name], drop) for c in told if not c.required}

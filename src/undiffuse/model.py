@@ -16,15 +16,17 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from undiffuse import cascadefile
 from undiffuse.build import build_network, outline
 from undiffuse.checkpoint import check_tensors
 from undiffuse.conditions import Guides, conditions_of, read_text, wish
 from undiffuse.config import PROCESS, SampleConfig, TrainConfig
 from undiffuse.config_file import from_plain
 from undiffuse.data.info import DataInfo
-from undiffuse.data.values import decode
+from undiffuse.data.values import decode, encode
 from undiffuse.denoiser import Denoiser, NetworkDenoiser
 from undiffuse.distributed import ALONE, Group
+from undiffuse.enlarging import Below, enlarging, heard
 from undiffuse.errors import UndiffuseError
 from undiffuse.guidance import Clip, DynamicThreshold
 from undiffuse.locate import locate
@@ -37,6 +39,8 @@ from undiffuse.sample import Sampler, sample
 from undiffuse.samplers import make_sampler
 from undiffuse.samples import Samples
 from undiffuse.schedule import Schedule, make_schedule
+from undiffuse.seeds import stream_seed
+from undiffuse.threads import in_threads
 from undiffuse.timesteps import LearnedTimesteps, given_timesteps, make_timesteps
 
 
@@ -59,6 +63,8 @@ class Model:
     provenance: dict[str, Any] = field(default_factory=dict)
     guides: dict[str, Model | TrainedClassifier | torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
     """Other networks that led its samples, by path, and texts that asked for them, so that each is read once."""
+    below: Below | None = None
+    """Of a stage: where the small images that it enlarges come from; see `undiffuse.enlarging`."""
 
     @property
     def device(self) -> torch.device:
@@ -77,8 +83,10 @@ class Model:
         return conditions_of(self.config, self.info)
 
     def to(self, device: torch.device | str) -> Model:
-        """Move the network to a device, in place."""
+        """Move the network to a device, in place, and those below it."""
         self.network.to(device)
+        if isinstance(self.below, Lower):
+            self.below.model.to(device)
         return self
 
     @property
@@ -153,17 +161,26 @@ class Model:
         )
 
     def walk(
-        self, settings: SampleConfig, members: Sequence[int] | None = None
+        self, settings: SampleConfig, members: Sequence[int] | None = None, seed: int = 0
     ) -> tuple[Denoiser, Sampler[Any], torch.Tensor]:
         """The denoiser with its threshold, the sampler and the timesteps that the settings ask for.
 
         Args:
             members: numbers of the samples in the batch, which say what class each is of; by default the first
                 micro-batch.
+            seed: of the samples; the small images of a cascade are drawn by it when the denoiser is first asked.
+
+        Raises:
+            UndiffuseError: the settings ask for what the model is not told, or it is a stage with nothing below it.
         """
         settings = self.settle(settings)
-        wanted = wish(settings, self.conditions, self.info, self._guides(settings), self._read_text)
-        denoiser = wanted.denoiser(self.denoiser, range(settings.micro_batch) if members is None else members)
+        members = range(settings.micro_batch) if members is None else members
+        evaluated = self.denoiser
+        evaluated.network = in_threads(self.network)
+        own = enlarging(evaluated, self.config.conditions, self.below, settings, members, seed)
+        heeded = heard(settings, [condition.name for condition in self.conditions], self.below)
+        wanted = wish(heeded, self.conditions, self.info, self._guides(settings), self._read_text)
+        denoiser = wanted.denoiser(own, members)
         if settings.threshold == "clip":
             denoiser = Clip(denoiser)
         elif settings.threshold == "dynamic":
@@ -244,7 +261,7 @@ class Model:
             self.network.eval()
             try:
                 x0 = sample(
-                    *self.walk(settings, range(start, start + size)),
+                    *self.walk(settings, range(start, start + size), seed),
                     self.info.shape,
                     block,
                     seed=seed,
@@ -256,6 +273,31 @@ class Model:
                 self.network.train(training)
             array = decode(x0, self.info)
             yield Samples(array, self.info, seed, tuple(block), settings, self.provenance, self.device.type)
+
+
+@dataclass(frozen=True)
+class Lower:
+    """The model below a stage: its samples are the stage's small images.
+
+    Sample i of the cascade stands upon the same sample i, whatever is drawn beside it.
+
+    Args:
+        model: of small images; perhaps a stage itself, with another below it.
+    """
+
+    model: Model
+
+    @property
+    def told(self) -> frozenset[str]:
+        own = frozenset(condition.name for condition in self.model.conditions if not condition.required)
+        return own | (self.model.below.told if self.model.below else frozenset())
+
+    def __call__(self, members: Sequence[int], seed: int, settings: SampleConfig) -> torch.Tensor:
+        together = len(members) == members[-1] + 1 - members[0]
+        runs = [range(members[0], members[-1] + 1)] if together else [range(i, i + 1) for i in members]
+        below = stream_seed(seed, "below")  # the same seed would start both from related noise
+        drawn = [part.array for run in runs for part in self.model.draw(run, below, settings=settings)]
+        return encode(np.concatenate(drawn), self.model.info)
 
 
 def cut_into_blocks(indices: range, size: int) -> list[range]:
@@ -291,7 +333,7 @@ def load(path: str | Path, weights: str = "ema", device: str = "cpu") -> Model:
     """A trained model from a run's folder (its newest whole checkpoint), a checkpoint's folder, or a model's file.
 
     Args:
-        path: ``runs/NAME``, ``runs/NAME/checkpoints/step-...``, ``NAME.safetensors``, or the name of a model that comes
+        path: ``runs/NAME`` (a run's or a cascade's), ``runs/NAME/checkpoints/step-...``, ``NAME.safetensors``, or the name of a model that comes
             with the package: ``digits``.
         weights: 'ema' for the first average, 'raw' for the weights themselves, or a rate such as '0.999'.
         device: where the network goes.
@@ -299,6 +341,8 @@ def load(path: str | Path, weights: str = "ema", device: str = "cpu") -> Model:
     Raises:
         UndiffuseError: if there is no whole checkpoint, or no such weights in it.
     """
+    if (parts := cascadefile.read(Path(path))) is not None:
+        return _cascade(parts, weights).to(device)
     found = locate(path, weights)
     what = f"{found.provenance['checkpoint']} ({found.provenance['weights']})"
     check_tensors(found.tensors, outline(found.config, found.info), what)
@@ -307,3 +351,11 @@ def load(path: str | Path, weights: str = "ema", device: str = "cpu") -> Model:
     model.network.eval()
     model.provenance = found.provenance
     return model.to(device)
+
+
+def _cascade(parts: cascadefile.CascadeFolder, weights: str) -> Model:
+    """The last stage, each with the one before it below."""
+    model = load(parts.files[0], weights)
+    for file in parts.files[1:]:
+        model = replace(load(file, weights), below=Lower(model))
+    return replace(model, provenance={**model.provenance, "checkpoint": str(parts.path), "sha256": parts.sha256})

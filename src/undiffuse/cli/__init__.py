@@ -47,6 +47,7 @@ COMMANDS = {
     "edit translate": "to another class: undiffuse edit translate digits seven.png --from seven --to three",
     "edit interpolate": "from one picture to another: undiffuse edit interpolate runs/NAME a.png b.png",
     "edit invert": "the noise that a picture comes from, and how well it gives it back",
+    "cascade make": "set models that enlarge upon one of small pictures: undiffuse cascade make BASE STAGE --name NAME",
     "recipes": "the recipes of undiffuse train, what they need and what they reached",
     "samplers": "the samplers of undiffuse sample",
     "doctor": "versions, device, memory, optional parts: what to send with a question",

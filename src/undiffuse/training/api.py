@@ -53,7 +53,7 @@ def train(
 
     Args:
         source: a folder, an archive, an array file or 'digits'; may be left out with ``resume``.
-        recipe: name of the settings to start from; 'digits' for the source 'digits', else 'small'.
+        recipe: name of the settings to start from; 'digits' for the source 'digits' in its own size, else 'small'.
         name: of the run; by default that of the source, with a number where that is taken.
         runs: folder of runs.
         resume: go on with the run ``name`` from its newest whole checkpoint, to the same end, bit for bit.
@@ -75,7 +75,8 @@ def train(
             return resume_run(folder, console=console, group=group, **given, **overrides)
         if source is None:
             raise UndiffuseError("name the data to learn from: a folder, an archive, an array file, or 'digits'")
-        build = get_recipe(recipe or ("digits" if str(source) == "digits" else "small")).build
+        demo = str(source) == "digits" and overrides.get("size") is None  # that recipe knows one size
+        build = get_recipe(recipe or ("digits" if demo else "small")).build
         wanted = override(TrainConfig(), source=str(source), **overrides).data
         dataset = prepare_together(wanted, console, group)
         config = build(dataset.info)

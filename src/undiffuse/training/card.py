@@ -7,7 +7,7 @@ from typing import Any
 
 from undiffuse import __version__
 from undiffuse.checkpoint import State
-from undiffuse.config import StartConfig
+from undiffuse.config import ConditionConfig, StartConfig
 from undiffuse.config_file import BUDGETS, to_yaml
 from undiffuse.model import Model
 from undiffuse.training.live import duration
@@ -44,7 +44,7 @@ A denoising diffusion model made by undiffuse {__version__}, recipe `{config.rec
 | Data fingerprint | `{info.fingerprint}` |
 | Parameters | {parameters:,} |
 | Process | {process.schedule}, T = {process.timesteps}, predicts {process.parameterization} |
-| Told | {", ".join(config.conditions.condition) or "nothing"} |
+| Told | {_told(config.conditions)} |
 | Started from | {_start(config.start)} |
 | Budget | {budget}: {state.total:,} steps of {config.loop.batch} |
 | Progress | {progress}: step {state.step:,}, {state.images:,} images in {duration(state.seconds)} |
@@ -57,15 +57,7 @@ samples look. Quality was not measured here.
 
 ## Use
 
-```sh
-undiffuse sample {path} -n 64 --seed 0
-```
-
-```python
-import undiffuse
-
-samples = undiffuse.load("{path}").sample(16, seed=0).array
-```
+{_use(path, config.conditions)}
 
 The newest checkpoint in `checkpoints/` holds everything that sampling needs; the averaged weights (the first rate) are
 the ones that are sampled.
@@ -82,6 +74,28 @@ def _start(start: StartConfig) -> str:
     if not start.start_from:
         return "random weights"
     return f"`{start.start_from}` ({start.start_weights}), sha256 `{start.start_sha256}`"
+
+
+def _use(path: Path, conditions: ConditionConfig) -> str:
+    if conditions.upscale > 1:
+        return f"""```sh
+undiffuse edit upscale {path} small.png
+undiffuse cascade make runs/BASE {path} --name NAME
+```"""
+    return f"""```sh
+undiffuse sample {path} -n 64 --seed 0
+```
+
+```python
+import undiffuse
+
+samples = undiffuse.load("{path}").sample(16, seed=0).array
+```"""
+
+
+def _told(conditions: ConditionConfig) -> str:
+    small = [f"the image made {conditions.upscale} times smaller"] if conditions.upscale > 1 else []
+    return ", ".join([*small, *conditions.condition]) or "nothing"
 
 
 def _losses(metrics: dict[str, Any]) -> str:

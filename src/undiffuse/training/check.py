@@ -6,7 +6,7 @@ from undiffuse.config import TrainConfig
 from undiffuse.config_file import BUDGETS, flatten
 from undiffuse.errors import UndiffuseError
 
-_POSITIVE = ("lr", "clip", "batch", "accumulate", *BUDGETS, "log_every", "sample_count", "timesteps")
+_POSITIVE = ("lr", "clip", "batch", "accumulate", *BUDGETS, "log_every", "sample_count", "timesteps", "upscale")
 _NOT_NEGATIVE = ("weight_decay", "warmup", "seed", "sample_every", "checkpoint_every", "keep", "offset_noise")
 _FRACTIONS = ("beta1", "beta2", "dropout", "condition_dropout")
 
@@ -27,6 +27,8 @@ def check(config: TrainConfig) -> None:
     for name in _FRACTIONS:
         if not 0 <= flat[name] < 1:
             raise UndiffuseError(f"'{name}' must be at least 0 and less than 1, got {flat[name]}")
+    if not 0 <= config.conditions.augmentation <= 1:
+        raise UndiffuseError(f"'augmentation' must be from 0 to 1, got {config.conditions.augmentation}")
     rates = config.ema.ema
     if not rates or len(set(rates)) < len(rates) or not all(0 <= rate < 1 for rate in rates):
         raise UndiffuseError(f"'ema' must be one or more different rates from 0 to less than 1, got {list(rates)}")

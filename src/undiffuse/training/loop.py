@@ -35,6 +35,7 @@ from undiffuse.denoiser import Denoiser
 from undiffuse.errors import UndiffuseError
 from undiffuse.objectives import Loss, TimeLaw, draw_noise
 from undiffuse.seeds import generator, stream_seed
+from undiffuse.threads import Team, cut_rows
 from undiffuse.training.diagnose import TOO_LARGE, first_non_finite
 from undiffuse.training.ema import EMA
 from undiffuse.training.optimizer import clip_gradient, learning_rate, set_learning_rate
@@ -110,10 +111,11 @@ class Task:
         objective: what is minimised.
         images: ``step -> x0`` in model space, float32 of (mine, channels, *spatial): a pure function.
         whole_images: the same of the whole batch, for whoever wants to look at data.
-        conditions: ``step -> conditions`` of this process's images, some of them null.
+        conditions: ``(step, x0) -> conditions`` of this process's images, some of them null.
         device: where the network is.
         share: which samples of a batch are this process's.
         bfloat16: run the network's forward pass under bfloat16 autocast.
+        team: threads that share the rows of a batch out among them; None for PyTorch's own way.
     """
 
     config: TrainConfig
@@ -123,10 +125,11 @@ class Task:
     objective: Loss
     images: Callable[[int], Tensor]
     whole_images: Callable[[int], Tensor]
-    conditions: Callable[[int], Mapping[str, Tensor]]
+    conditions: Callable[[int, Tensor], Mapping[str, Tensor]]
     device: torch.device
     share: Share
     bfloat16: bool = False
+    team: Team | None = None
 
     def batch(self, step: int) -> Batch:
         """The batch of a step: data and noise. The streams are CPU ones, so they are the same for any device."""
@@ -134,7 +137,7 @@ class Task:
         x0 = self.images(step)
         shape = (self.share.batch, *x0.shape[1:])
         eps = draw_noise(shape, generator(seed, "noise", step), self.config.objective.offset_noise)
-        told = {name: value.to(self.device) for name, value in self.conditions(step).items()}
+        told = {name: value.to(self.device) for name, value in self.conditions(step, x0).items()}
         return Batch(self._place(x0), self._place(self.share.mine(eps)), told)
 
     def _place(self, x: Tensor) -> Tensor:
@@ -202,7 +205,7 @@ def training(task: Task, learner: Learner) -> Iterator[StepResult]:
         )
         began = time.perf_counter()
         if learner.skipped_in_a_row >= PATIENCE:
-            eager = replace(task, denoiser=task.eager)
+            eager = replace(task, denoiser=task.eager, team=None)
             again = partial(forward_backward, eager, learner.network, batch, t, weight, step)
             where = task.share.first_found(first_non_finite(learner.network, again), TOO_LARGE)
             raise NonFiniteError(
@@ -231,14 +234,38 @@ def forward_backward(task: Task, network: nn.Module, batch: Batch, t: Tensor, we
     # nn.Dropout draws from torch's global stream and takes no generator. It gets a stream that is a function of
     # (seed, step, part), and the caller's stream is put back afterwards.
     with torch.random.fork_rng(devices=[task.device] if task.device.type == "cuda" else []):
-        names = list(batch.conditions)
-        tensors = (batch.x0, t, batch.eps, weight, *batch.conditions.values())
-        pieces = zip(*(a.split(share.sizes) for a in tensors), strict=True)
-        for part, (x0, times, eps, w, *values) in enumerate(pieces):
+        rows = (batch.x0, t, batch.eps, weight / whole, *batch.conditions.values())
+        for part, piece in enumerate(zip(*(a.split(share.sizes) for a in rows), strict=True)):
             torch.manual_seed(stream_seed(task.config.loop.seed, "dropout", step, part))
             with share.part(part):
-                with task.autocast():
-                    loss = task.objective(task.denoiser, x0, times, eps, dict(zip(names, values, strict=True)))
-                ((w * loss).sum() / whole).backward()
-            losses.append(loss.detach())
+                losses.append(_learn(task, network, list(batch.conditions), piece))
     return torch.cat(losses)
+
+
+def _learn(task: Task, network: nn.Module, names: list[str], rows: tuple[Tensor, ...]) -> Tensor:
+    """The losses of some rows, (x0, t, eps, weight, *conditions); their weighted sum's gradient joins the others'."""
+    if task.team is None or len(rows[0]) < task.team.size:
+        losses, total = _losses(task, names, rows)
+        total.backward()
+        return losses
+    parameters = [p for p in network.parameters() if p.requires_grad]
+
+    def work(part: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        losses, total = _losses(task, names, part)
+        # Not backward(): it would have all threads add to one gradient at once.
+        return losses, torch.autograd.grad(total, parameters, allow_unused=True)
+
+    done = task.team.run(work, cut_rows(rows, task.team.size))
+    for parameter, gradients in zip(parameters, zip(*(found for _, found in done), strict=True), strict=True):
+        for gradient in gradients:
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+    return torch.cat([losses for losses, _ in done])
+
+
+def _losses(task: Task, names: list[str], rows: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    """The losses of some rows, and their weighted sum, which is differentiable."""
+    x0, t, eps, weight, *values = rows
+    with task.autocast():
+        loss = task.objective(task.denoiser, x0, t, eps, dict(zip(names, values, strict=True)))
+    return loss.detach(), (weight * loss).sum()

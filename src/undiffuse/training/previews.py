@@ -8,10 +8,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 
 from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.data.values import encode
+from undiffuse.enlarging import SmallImages, shrunk
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, build_model
 from undiffuse.pictures.grid import grid, to_image
@@ -62,7 +64,7 @@ class Previews:
         self._seed = model.config.loop.seed
         self._settings = preview_settings(model.config)
         # A second network holds the averages, so that the one in training is left alone.
-        self._model = build_model(model.config, model.info).to(model.device)
+        self._model = over_data(build_model(model.config, model.info).to(model.device), images)
 
     def __call__(self, result: StepResult) -> None:
         self.draw_if_due(result.step)
@@ -104,6 +106,20 @@ class Previews:
         """Draw the grid of the step that a training goes on from, if a signal had broken it off."""
         if not self._run.sample(step).exists():
             self.draw_if_due(step)
+
+
+def over_data(model: Model, images: Images) -> Model:
+    """A stage of a cascade with images of the data, made smaller, below it; of any other model, itself.
+
+    Args:
+        images: the training's batches; the first ones are used.
+    """
+    upscale, count = model.config.conditions.upscale, model.config.loop.sample_count
+    if upscale == 1:
+        return model
+    first = images(0)
+    batches = [first, *(images(step) for step in range(1, math.ceil(count / len(first))))]
+    return replace(model, below=SmallImages(shrunk(torch.cat(batches)[:count], upscale)))
 
 
 def preview_evaluations(config: TrainConfig) -> int:

@@ -19,7 +19,7 @@ from undiffuse.training.live import LiveLine, duration
 from undiffuse.training.loop import Learner, NonFiniteError, Task, training
 from undiffuse.training.metrics import MetricsFile
 from undiffuse.training.observers import CheckpointWriter, Collector, LoaderWatch, Observer
-from undiffuse.training.previews import Previews, preview_evaluations
+from undiffuse.training.previews import Previews, over_data, preview_evaluations
 from undiffuse.training.run import RunFolder
 from undiffuse.training.setup import capture, state_of
 from undiffuse.training.signals import Interrupts, StoppedError
@@ -41,8 +41,9 @@ def fit_minutes(
     step = measure_step(task, learner, MEASURING * 60 * loop.minutes, clock)
     preview = 0.0
     if loop.sample_every:
-        model.sample(1, steps=1)
-        preview = preview_evaluations(model.config) * _timed(lambda: model.sample(1, steps=1), clock)
+        drawing = over_data(model, task.whole_images)
+        drawing.sample(1, steps=1)
+        preview = preview_evaluations(model.config) * _timed(lambda: drawing.sample(1, steps=1), clock)
     began = clock()
     trial = capture(learner, model, total=1)
 

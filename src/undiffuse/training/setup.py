@@ -19,11 +19,13 @@ from undiffuse.data.info import DataInfo
 from undiffuse.data.order import batch_indices
 from undiffuse.data.values import encode
 from undiffuse.distributed import ALONE, Group
+from undiffuse.enlarging import seen_in_training
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
 from undiffuse.objectives import make_objective, make_time_law
 from undiffuse.seeds import generator
 from undiffuse.text.table import text_table
+from undiffuse.threads import Team
 from undiffuse.training.ema import EMA
 from undiffuse.training.loop import Learner, Task
 from undiffuse.training.optimizer import (
@@ -108,19 +110,22 @@ def image_batches(data: Data, config: TrainConfig, share: Share) -> Callable[[in
     return images
 
 
-def condition_batches(data: Data, model: Model, share: Share) -> Callable[[int], dict[str, Tensor]]:
-    """``step -> conditions`` of this process's images: classes and texts, hidden by a function of (seed, step)."""
+def condition_batches(data: Data, model: Model, share: Share) -> Callable[[int, Tensor], dict[str, Tensor]]:
+    """``(step, x0) -> conditions`` of this process's images: classes and texts, hidden by a function of (seed, step);
+    of a stage the images themselves, made smaller."""
     told, settings = model.conditions, model.config.conditions
     loop, count = model.config.loop, data.info.count
     if not told:
-        return lambda step: {}
-    tables = {condition.name: _condition_table(data, condition.name) for condition in told}
+        return lambda step, x0: {}
+    tables = {condition.name: _condition_table(data, condition.name) for condition in told if not condition.required}
+    small = seen_in_training(settings, loop.seed, loop.batch)
 
-    def conditions(step: int) -> dict[str, Tensor]:
+    def conditions(step: int, x0: Tensor) -> dict[str, Tensor]:
         chosen = torch.from_numpy(batch_indices(count, loop.batch, step, loop.seed))
         values = {name: table(chosen) for name, table in tables.items()}
         whole = dropped(told, values, settings.condition_dropout, generator(loop.seed, "condition", step))
-        return {name: share.mine(value) for name, value in whole.items()}
+        found = {name: share.mine(value) for name, value in whole.items()}
+        return found | small(step, x0, share.mine) if settings.upscale > 1 else found
 
     return conditions
 
@@ -169,7 +174,18 @@ def make_task(model: Model, data: Data, total: int, group: Group = ALONE) -> Tas
         device=model.device,
         share=share,
         bfloat16=uses_bfloat16(config.loop.precision, model.device),
+        team=make_team(config, model.device, group),
     )
+
+
+def make_team(config: TrainConfig, device: torch.device, group: Group = ALONE) -> Team | None:
+    """Threads that share a batch's rows out among them: on a CPU of several cores that this process has to itself.
+
+    Not with dropout or recomputed blocks: both use torch's one global random stream, whose order threads would shuffle.
+    """
+    plain = group.alone and not config.loop.compile and not config.network.checkpoint_blocks
+    several = device.type == "cpu" and torch.get_num_threads() > 1
+    return Team() if plain and several and config.network.dropout == 0 else None
 
 
 def state_of(learner: Learner, total: int, window: tuple[float, ...] = ()) -> State:
