@@ -24,6 +24,7 @@ COMMANDS = {
     "train": "learn from a data set: undiffuse train photos/ --size 64",
     "train-classifier": "a classifier of noisy images that leads a run: undiffuse train-classifier photos/ --run RUN",
     "sample": "draw pictures from a run, or one picture again: undiffuse sample runs/NAME -n 64",
+    "studio": "a page on this machine: understand, train, make pictures, compare: undiffuse studio",
     "report": "write runs/NAME/report.html: samples, curves, settings in one file",
     "evaluate": "how good images are: FID and the like with floors: undiffuse evaluate runs/NAME -n 5000",
     "compare": "runs side by side in one HTML file: undiffuse compare runs/A runs/B",
