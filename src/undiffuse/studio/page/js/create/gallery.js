@@ -1,0 +1,113 @@
+// Every picture that was kept, the newest first. While something asks for a picture, a press gives it that one.
+
+import { get } from "../api.js";
+import { button, select } from "../ui/controls.js";
+import { h } from "../ui/dom.js";
+import { toast } from "../ui/overlays.js";
+import { shown } from "./easel.js";
+
+const KINDS = {
+  sample: "drawn",
+  inpaint: "painted anew",
+  outpaint: "extended",
+  upscale: "enlarged",
+  colorize: "coloured",
+  deblur: "sharpened",
+  denoise: "cleaned",
+  vary: "varied",
+  interpolate: "morphed",
+  invert: "inverted",
+  translate: "translated",
+};
+
+/** What was done to get a picture, in a word. */
+export const madeHow = (kind) => KINDS[kind] ?? kind;
+
+/** A picture in a few words: "mnist, drawn, seed 3, number 0". */
+export function inWords({ kind, model, recipe }) {
+  const seed = recipe.seed === null || recipe.seed === undefined ? "" : `, seed ${recipe.seed}`;
+  return `${model}, ${madeHow(kind)}${seed}, number ${recipe.index ?? 0}`;
+}
+
+/**
+ * @param {object} options onOpen: item -> void; signal.
+ * @returns {{ element, refresh, pick }} pick(what) resolves to the item that is pressed next, null if none is wanted.
+ */
+export function gallery({ onOpen, signal }) {
+  let items = [];
+  let more = false;
+  let picking = null;
+  const grid = h("ul", { class: "gallery-grid" });
+  const empty = h("p", { class: "gallery-empty" });
+  const older = button("Older pictures", () => load(items.at(-1)?.id));
+  const kind = select({
+    label: "Show",
+    choices: [["", "everything"], ...Object.entries(KINDS)],
+    value: "",
+    onChange: () => load(),
+  });
+  const asked = h("p", {});
+  const asking = h("div", { class: "asking", hidden: true, role: "status" }, asked, button("Never mind", () => answer(null)));
+  const heading = h("h2", { id: "gallery-heading", tabindex: "-1" }, "Gallery");
+  const element = h(
+    "section",
+    { class: "gallery", "aria-labelledby": "gallery-heading" },
+    h("header", { class: "gallery-head" }, heading, kind.element),
+    asking,
+    grid,
+    empty,
+    older,
+  );
+
+  async function load(before = null) {
+    const query = new URLSearchParams({ limit: 48 });
+    if (before) query.set("before", before);
+    if (kind.value) query.set("kind", kind.value);
+    try {
+      const found = await get(`/v1/gallery?${query}`, { signal });
+      items = before ? [...items, ...found.items] : found.items;
+      more = found.more;
+      show();
+    } catch (error) {
+      if (!signal.aborted) toast(error.message, { error: true });
+    }
+  }
+
+  function show() {
+    grid.replaceChildren(...items.map(tile));
+    older.hidden = !more;
+    empty.hidden = items.length > 0;
+    empty.textContent = kind.value
+      ? `Nothing here was ${madeHow(kind.value)} yet.`
+      : "Nothing is kept yet. What you draw comes here, each picture with the recipe it was made by.";
+  }
+
+  function tile(item) {
+    const press = () => (picking ? answer(item) : onOpen(item));
+    const caption = h("span", { class: "caption", "aria-hidden": "true" }, item.kind === "sample" ? `seed ${item.recipe.seed}` : madeHow(item.kind));
+    return h(
+      "li",
+      {},
+      h("button", { type: "button", class: "tile done", "aria-label": inWords(item), onclick: press }, shown(item.url, "", item.width), caption),
+    );
+  }
+
+  function answer(item) {
+    picking?.(item);
+    picking = null;
+    asking.hidden = true;
+    element.classList.remove("picking");
+  }
+
+  function pick(what) {
+    answer(null);
+    asked.textContent = items.length ? `Press the picture that is to be ${what}.` : "There is no picture yet: draw one first.";
+    asking.hidden = false;
+    element.classList.add("picking");
+    element.scrollIntoView({ block: "start" });
+    (grid.querySelector("button") ?? heading).focus({ preventScroll: true });
+    return new Promise((resolve) => (picking = resolve));
+  }
+
+  return { element, refresh: () => load(), pick };
+}

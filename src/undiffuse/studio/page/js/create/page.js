@@ -1,0 +1,241 @@
+// The Create page: what is to be drawn on the left, where it appears on the right, all that was kept below.
+
+import { get, post, postForBlob } from "../api.js";
+import { button, field, iconButton, select, slider } from "../ui/controls.js";
+import { h } from "../ui/dom.js";
+import { tabs, toast, trouble } from "../ui/overlays.js";
+import { changePane } from "./change.js";
+import { openDetails, save } from "./details.js";
+import { easel } from "./easel.js";
+import { gallery } from "./gallery.js";
+import { samplingForm } from "./settings.js";
+import { droppable, filePicker } from "./source.js";
+import { offered, verb } from "./verbs.js";
+
+const LARGEST = 2 ** 31;
+/** Moments of a walk that are shown and kept for looking back. */
+const MOMENTS = 100;
+
+export async function show(root, { query, signal }) {
+  root.append(
+    h("header", { class: "page-head compact" }, h("h1", {}, "Create"), h("p", { class: "lead" }, "Choose, press Draw, and watch pictures come out of the noise.")),
+  );
+  const load = (path) => get(path, { signal });
+  const [status, { models }, { samplers }, settings, { edits }] = await Promise.all(
+    ["/v1/status", "/v1/models", "/v1/samplers", "/v1/settings", "/v1/edits"].map(load),
+  );
+  if (!models.length) {
+    root.append(trouble("There is no model here yet. Train one first, or give runs to `undiffuse studio RUN`."));
+    return;
+  }
+  const page = createPage({ status, models, samplers, settings, edits, signal });
+  root.append(page.element);
+  page.begin(models.find(({ id }) => id === query.get("model"))?.id ?? models[0].id);
+}
+
+function createPage({ status, models, samplers, settings, edits, signal }) {
+  let model = null;
+  let mode = "draw";
+  const usual = new Map(settings.sample.map(({ name, default: standard }) => [name, standard]));
+  const form = samplingForm({ descriptions: settings.sample, samplers });
+  const count = slider({ label: "Pictures", min: 1, max: status.limits.count, value: 8, onInput: () => waiting() });
+  const seed = field({ label: "Seed", value: "0", inputmode: "numeric", autocomplete: "off", hint: "The same seed makes the same pictures." });
+  const first = field({ label: "First number", value: "0", inputmode: "numeric", autocomplete: "off", hint: "The pictures of a seed are numbered from 0." });
+  const dice = iconButton("dice", "Another seed", () => seed.set(Math.floor(Math.random() * 100000)));
+  const chooser = select({ label: "Model", choices: models.map(choice), value: "", onChange: useModel });
+  const about = h("p", { class: "hint", "aria-live": "polite" });
+  chooser.element.append(about);
+  const board = h("div", { class: "board" });
+  const stage = easel({
+    onOpen: (image) => openPicture(image.id),
+    onDone: () => shelf.refresh(),
+    onBusy: (busy) => (go.disabled = together.disabled = busy),
+    signal,
+  });
+  const shelf = gallery({ onOpen: (item) => openPicture(item.id), signal });
+  const change = changePane({ edits, pick: shelf.pick, board, signal });
+  const wrong = h("p", { class: "form-error", role: "alert" });
+  const go = button("Draw", start, { kind: "primary go" });
+  let drawn = [];
+  const together = button("All as one PNG", allAsOne, { sign: "download", hidden: true });
+  stage.element.append(together);
+  const drawPane = h("div", { class: "stack" }, count.element, first.element);
+  const changeTab = h("div", { class: "stack" }, change.element);
+  const modes = tabs({
+    label: "Draw or change",
+    tabs: [["draw", "Draw anew", drawPane], ["change", "Change a picture", changeTab]],
+    onChange: (chosen) => enter(chosen),
+  });
+  const element = h(
+    "div",
+    {},
+    h(
+      "div",
+      { class: "workshop" },
+      h(
+        "form",
+        { class: "workshop-form", novalidate: true, "aria-label": "What to make", onsubmit: (event) => (event.preventDefault(), start()) },
+        chooser.element,
+        modes.element,
+        h("div", { class: "seed" }, seed.element, dice),
+        form.element,
+        h("div", { class: "go-row" }, go, wrong),
+        restorer(),
+      ),
+      h("div", { class: "workshop-stage" }, board, stage.element),
+    ),
+    shelf.element,
+  );
+  droppable(element, ([file]) => restore(file));
+
+  function enter(chosen) {
+    mode = chosen;
+    board.hidden = mode !== "change";
+    if (!model) return;
+    go.textContent = mode === "draw" ? "Draw" : "Change it";
+    wrong.textContent = "";
+  }
+
+  function waiting() {
+    drawn = [];
+    together.hidden = true;
+    if (model) stage.wait(model, count.value, "This is the noise that your pictures begin as.");
+  }
+
+  async function useModel(id) {
+    chooser.input.value = id;
+    about.textContent = "Loading …";
+    go.disabled = true;
+    try {
+      model = await get(`/v1/models/${encodeURIComponent(id)}`, { signal });
+    } catch (error) {
+      if (!signal.aborted) about.textContent = error.message;
+      return;
+    }
+    const [channels, ...sides] = model.shape;
+    const kind = { 1: "grey", 3: "colour" }[channels] ?? `${channels} channels`;
+    about.textContent = `${sides.join(" × ")}, ${kind}, ${(model.parameters / 1e6).toFixed(1)} million parameters`;
+    form.show(model);
+    change.show(model);
+    go.disabled = stage.busy;
+    waiting();
+  }
+
+  function whole(entry, name) {
+    const value = Number(entry.value.trim() || NaN);
+    const good = Number.isInteger(value) && value >= 0 && value < LARGEST;
+    entry.complain(good ? null : `The ${name} is a whole number from 0, and “${entry.value}” is none.`);
+    if (!good) entry.input.focus();
+    return good ? value : null;
+  }
+
+  async function start() {
+    if (!model || stage.busy) return;
+    wrong.textContent = "";
+    const number = whole(seed, "seed");
+    if (number === null) return;
+    try {
+      if (mode === "draw") await draw(number);
+      else await alter(number);
+    } catch (error) {
+      wrong.textContent = error.message;
+    }
+  }
+
+  async function draw(number) {
+    const from = whole(first, "first number");
+    if (from === null) return;
+    const chosen = form.settings();
+    const n = count.value;
+    const previews = Math.min(n, status.limits.previews);
+    const body = { model: model.id, n, seed: number, first: from, settings: chosen, previews, preview_every: Math.ceil(chosen.steps / MOMENTS) };
+    reveal();
+    finished(await stage.run("/v1/samples", body, { count: n, first: from }));
+  }
+
+  async function alter(number) {
+    const [path, body, results] = await change.request({ model: model.id, seed: number, settings: form.touched() });
+    reveal();
+    finished(await stage.run(path, body, { count: results, verb: `${verb(change.edit)}:` }));
+  }
+
+  function finished(told) {
+    drawn = told?.images.map(({ id }) => id) ?? [];
+    together.hidden = drawn.length < 2;
+  }
+
+  async function allAsOne() {
+    try {
+      save(await postForBlob("/v1/gallery/grid", { ids: drawn }, { signal }), `${model.id}-${seed.value}.png`);
+    } catch (error) {
+      if (!signal.aborted) toast(error.message, { error: true });
+    }
+  }
+
+  /** On a narrow page the easel lies below the form: bring it into view. */
+  function reveal() {
+    const { top, bottom } = stage.element.getBoundingClientRect();
+    if (top > innerHeight * 0.6 || bottom < 80) stage.element.scrollIntoView({ block: "start" });
+  }
+
+  const openPicture = (id) =>
+    openDetails(id, {
+      status,
+      usual,
+      edits: offered(edits.map(({ name }) => name)).filter((name) => model?.edits.includes(name)),
+      onEdit: (name, item) => {
+        modes.choose("change");
+        change.choose(name, item);
+        element.scrollIntoView();
+      },
+      onReuse: ({ recipe }) => reuse({ ...recipe, first: recipe.index, n: 1 }),
+      onChanged: shelf.refresh,
+      signal,
+    });
+
+  function reuse({ seed: number, first: from, n, settings: chosen }) {
+    modes.choose("draw");
+    seed.set(number ?? 0);
+    first.set(from ?? 0);
+    count.set(Math.min(n, status.limits.count));
+    form.restore(chosen);
+    waiting();
+    element.scrollIntoView();
+  }
+
+  function restorer() {
+    const zone = h(
+      "div",
+      { class: "drop" },
+      h("p", {}, "Drop a PNG made here, and its settings come back."),
+      filePicker("Choose a PNG", ([file]) => restore(file), { accept: "image/png" }),
+    );
+    return zone;
+  }
+
+  async function restore(file) {
+    const body = new FormData();
+    body.append("file", file, file.name);
+    try {
+      const found = await post("/v1/restore", body, { signal });
+      if (found.model && found.model !== model?.id) await useModel(found.model);
+      reuse(found);
+      toast(found.note ?? `The settings of ${file.name} are back.`);
+    } catch (error) {
+      if (!signal.aborted) toast(error.message, { error: true });
+    }
+  }
+
+  return {
+    element,
+    begin(id) {
+      useModel(id);
+      shelf.refresh();
+    },
+  };
+}
+
+const choice = ({ id, name, state, kind }) => {
+  if (state === "training") return [id, `${name}, still training`];
+  return [id, kind === "shipped" ? `${name}, comes with undiffuse` : name];
+};

@@ -1,0 +1,126 @@
+// How pictures are drawn: sampler, steps, class or text, guidance, and everything else folded away.
+
+import { field, select, slider } from "../ui/controls.js";
+import { freshId, h } from "../ui/dom.js";
+import { controls, folded } from "./fields.js";
+
+/** Settings that have a control of their own. */
+const OWN = ["sampler", "steps", "classes", "text", "guidance"];
+/** More classes than this are typed, not pressed. */
+const CHIPS = 24;
+
+/** Some of many, all visible: { element, value, set }. */
+export function chips({ label, hint, choices, onChange }) {
+  const inputs = choices.map((value) => h("input", { type: "checkbox", value, onchange: () => onChange?.() }));
+  const note = freshId("chips");
+  return {
+    element: h(
+      "fieldset",
+      { class: "control", "aria-describedby": note },
+      h("legend", { class: "label" }, label),
+      h("div", { class: "segments tight" }, inputs.map((input) => h("label", {}, input, input.value))),
+      h("p", { class: "hint", id: note }, hint),
+    ),
+    value: () => inputs.filter(({ checked }) => checked).map(({ value }) => value),
+    set: (values) => inputs.forEach((input) => (input.checked = values.includes(input.value))),
+  };
+}
+
+/** Classes typed with commas between them, as `chips`. */
+function typedClasses(classes) {
+  const entry = field({ label: "Classes", hint: `Separated by commas; none for any of the ${classes.length}.`, autocomplete: "off" });
+  return {
+    element: entry.element,
+    value: () => entry.value.split(",").map((name) => name.trim()).filter(Boolean),
+    set: (values) => entry.set(values.join(", ")),
+  };
+}
+
+/**
+ * The form of the settings of sampling.
+ *
+ * @param {object} options descriptions: of all settings; samplers: as the API tells them.
+ * @returns {{ element, show, settings, touched, restore }}
+ *   show(model): offers what a model can, at its recipe's values; settings(): all of them; touched(): those that the person
+ *   changed, for edits, which have good values of their own; restore(settings): those of a picture.
+ */
+export function samplingForm({ descriptions, samplers }) {
+  let given = {};
+  let classes = null;
+  const notes = new Map(samplers.map(({ name, note }) => [name, note]));
+  const note = h("p", { class: "hint" });
+  const say = () => (note.textContent = notes.get(sampler.value) ?? "");
+  const sampler = select({ label: "Sampler", choices: samplers.map(({ name }) => [name, name]), value: "ddim", onChange: say });
+  sampler.element.append(note);
+  const steps = slider({ label: "Steps", min: 1, max: 100, value: 20 });
+  const text = field({ label: "What it shows", type: "textarea", hint: "In plain words, as the texts it was trained with.", maxlength: 1000 });
+  const guidance = slider({
+    label: "Guidance",
+    min: 0,
+    max: 8,
+    step: 0.25,
+    value: 1,
+    format: (w) => (w === 1 ? "1, as learned" : String(w)),
+    hint: "More follows the class or the text more closely, with less variety.",
+  });
+  const rest = controls(descriptions.filter(({ name }) => !OWN.includes(name)));
+  const classPlace = h("div", { hidden: true });
+
+  function setSteps(value) {
+    steps.input.max = Math.max(100, value);
+    steps.set(value);
+  }
+
+  function write(settings, asGiven) {
+    const now = { ...given, ...settings };
+    if (asGiven) given = now;
+    sampler.input.value = now.sampler;
+    say();
+    setSteps(now.steps);
+    guidance.input.max = Math.max(8, now.guidance);
+    guidance.set(now.guidance);
+    text.set(now.text ?? "");
+    const known = now.classes ?? [];
+    classes?.set(known[0] === "all" || known[0] === "none" ? [] : known);
+    rest.set(now, asGiven);
+  }
+
+  function show(model) {
+    const withClasses = model.conditions.includes("class") && model.classes.length > 0;
+    const few = model.classes.length <= CHIPS;
+    classes = null;
+    if (withClasses) classes = few ? chips({ label: "Class", hint: "None chosen: all of them in turn.", choices: model.classes }) : typedClasses(model.classes);
+    classPlace.replaceChildren(...(classes ? [classes.element] : []));
+    classPlace.hidden = !classes;
+    text.element.hidden = !model.conditions.includes("text");
+    guidance.element.hidden = model.conditions.length === 0;
+    given = Object.fromEntries(descriptions.map(({ name, default: standard }) => [name, standard]));
+    write(model.sampling, true);
+  }
+
+  function own() {
+    const chosen = { sampler: sampler.value, steps: steps.value };
+    if (!guidance.element.hidden) chosen.guidance = guidance.value;
+    if (!text.element.hidden) chosen.text = text.value.trim();
+    if (classes?.value().length) chosen.classes = classes.value();
+    return chosen;
+  }
+
+  const differs = ([name, value]) => JSON.stringify(value) !== JSON.stringify(given[name]);
+  return {
+    element: h(
+      "div",
+      { class: "stack" },
+      classPlace,
+      text.element,
+      guidance.element,
+      sampler.element,
+      steps.element,
+      folded("More settings", rest.element),
+    ),
+    show,
+    restore: (settings) => write(settings, false),
+    settings: () => ({ ...rest.values(), ...own() }),
+    touched: () => ({ ...rest.touched(), ...Object.fromEntries(Object.entries(own()).filter(differs)) }),
+  };
+}

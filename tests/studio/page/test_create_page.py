@@ -1,0 +1,187 @@
+"""Create, as a person uses it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+
+def posted(studio: Any, path: str) -> Any:
+    """The last request to a path."""
+    return [body for method, asked, body in studio.asked if method == "POST" and asked == path][-1]
+
+
+def part(body: bytes, name: str) -> bytes:
+    """One part of a multipart body."""
+    head, content = body.split(b'name="' + name.encode() + b'"', 1)[1].split(b"\r\n\r\n", 1)
+    assert head is not None
+    return content.split(b"\r\n--", 1)[0]
+
+
+def draw(page: Any, count: int) -> None:
+    page.get_by_label("Pictures", exact=True).fill(str(count))
+    page.get_by_role("button", name="Draw", exact=True).click()
+    page.get_by_text(f"{count} pictures in").wait_for()
+
+
+def test_drawing_streams_previews_and_fills_the_gallery(visit: Any, studio: Any) -> None:
+    page = visit("#/create")
+    page.get_by_text("28 × 28, grey, 0.7 million parameters").wait_for()
+    page.get_by_label("7", exact=True).check()
+    page.get_by_label("Seed", exact=True).fill("3")
+    page.get_by_label("Steps", exact=True).fill("6")
+    draw(page, 4)
+    asked = posted(studio, "/v1/samples")
+    assert (asked["model"], asked["n"], asked["seed"], asked["previews"]) == ("digits", 4, 3, 4)
+    assert asked["settings"]["classes"] == ["7"]
+    assert asked["settings"]["guidance"] == 2.0, "the recipe's advice"
+    assert asked["settings"]["steps"] == 6
+    assert page.locator(".easel button.tile").count() == 4
+    page.locator(".gallery-grid button").nth(3).wait_for()
+    # the walk can be looked back on: the six steps and the pictures themselves
+    scrub = page.get_by_label("The way out of the noise", exact=True)
+    scrub.fill("0")
+    assert page.locator(".easel button.tile img").first.get_attribute("src").startswith("data:image/png")
+    scrub.fill("6")
+    assert page.locator(".easel button.tile img").first.get_attribute("src").startswith("/v1/gallery/")
+
+
+def test_cancel_ends_a_job(visit: Any, studio: Any) -> None:
+    studio.pace = 0.2
+    page = visit("#/create")
+    page.get_by_text("million parameters").wait_for()
+    page.get_by_role("button", name="Draw", exact=True).click()
+    page.get_by_text("step 1 of 20").wait_for()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("Cancelled.").wait_for()
+    assert ("DELETE", "/v1/samples/job0", None) in studio.asked
+    assert page.get_by_role("button", name="Draw", exact=True).is_enabled()
+
+
+def test_what_the_studio_refuses_is_said_as_it_says_it(visit: Any, studio: Any) -> None:
+    page = visit("#/create", refused=True)
+    page.get_by_text("million parameters").wait_for()
+    studio.refusal = (429, "The queue is full: 64 requests wait already.")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    page.get_by_role("status").get_by_text("The queue is full: 64 requests wait already.").wait_for()
+    page.get_by_label("Seed", exact=True).fill("many")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    page.get_by_text("The seed is a whole number from 0, and “many” is none.").wait_for()
+    assert page.get_by_label("Seed", exact=True).get_attribute("aria-invalid") == "true"
+
+
+def test_a_picture_has_its_recipe_and_can_be_made_again_saved_and_deleted(visit: Any, studio: Any) -> None:
+    studio.keep(3, 0)
+    page = visit("#/create")
+    page.get_by_role("button", name="digits, drawn, seed 3, number 0").click()
+    dialog = page.get_by_role("dialog")
+    assert "ddim" in dialog.inner_text()
+    dialog.get_by_role("button", name="Make it again").click()
+    dialog.get_by_text("Made again: the same picture, pixel by pixel.").wait_for()
+    for name, ending in (("PNG", "digits-3-0.png"), ("Strip", "-strip.png"), ("GIF", ".gif"), ("MP4", ".mp4")):
+        with page.expect_download() as saved:
+            dialog.get_by_role("button", name=name, exact=True).click()
+        assert saved.value.suggested_filename.endswith(ending)
+    dialog.get_by_role("button", name="Use its settings").click()
+    assert page.get_by_label("Seed", exact=True).input_value() == "3"
+    assert page.get_by_label("7", exact=True).is_checked()
+    page.get_by_role("button", name="seed 3, number 0").last.click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Delete it").click()
+    page.get_by_role("dialog").first.wait_for(state="detached")
+    assert any(method == "DELETE" for method, _, _ in studio.asked)
+
+
+def masked(body: bytes) -> Any:
+    """The mask of a request as an array."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(part(body, "mask"))).convert("L"))
+
+
+@pytest.mark.parametrize("how", ["pointer", "keyboard"])
+def test_a_mask_is_drawn_and_painted_anew(visit: Any, studio: Any, how: str) -> None:
+    item = studio.keep(3, 0)
+    page = visit("#/create")
+    page.get_by_text("million parameters").wait_for()
+    page.get_by_role("button", name="digits, drawn, seed 3, number 0").click()
+    page.get_by_role("dialog").get_by_role("button", name="Paint anew").click()
+    board = page.get_by_role("application")
+    board.wait_for()
+    page.get_by_role("button", name="Change it").click()
+    page.get_by_text("Mark the part that is to be painted anew").wait_for()
+    if how == "pointer":
+        box = board.bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] / 2, steps=3)
+        page.mouse.up()
+    else:
+        board.focus()
+        page.keyboard.press(" ")
+        for _ in range(4):
+            page.keyboard.press("ArrowRight")
+        page.keyboard.press(" ")
+        page.keyboard.press("ArrowDown")
+    page.get_by_text("% of the picture is marked").wait_for()
+    page.get_by_label("Results", exact=True).fill("2")
+    page.get_by_role("button", name="Change it").click()
+    page.get_by_text("2 pictures in").wait_for()
+    body = posted(studio, "/v1/edits/inpaint")
+    asked = json.loads(part(body, "request"))
+    assert (asked["model"], asked["n"], asked["settings"], asked["options"]) == ("digits", 2, {}, {})
+    assert part(body, "image_id").decode() == item["id"]
+    mask = masked(body)
+    assert mask.shape == (28, 28)
+    assert set(mask.ravel()) == {0, 255}
+    assert (mask[14, 14], mask[14, 21], mask[2, 14], mask[14, 2]) == (255, 255, 0, 0), "right of the middle, nowhere else"
+
+
+def test_a_morph_takes_two_pictures_of_the_gallery(visit: Any, studio: Any) -> None:
+    first, second = studio.keep(1, 0), studio.keep(2, 0)
+    page = visit("#/create")
+    page.get_by_text("million parameters").wait_for()
+    page.get_by_role("tab", name="Change a picture").click()
+    page.get_by_label("What to do", exact=True).select_option("Morph")
+    for place, item in (("From", first), ("To", second)):
+        page.get_by_role("group", name=place, exact=True).get_by_role("button", name="From the gallery").click()
+        page.get_by_role("button", name=f"digits, drawn, seed {item['recipe']['seed']}, number 0").click()
+        page.get_by_role("img", name=place, exact=True).wait_for()
+    page.get_by_label("Frames").fill("7")
+    page.get_by_role("button", name="Change it").click()
+    page.get_by_text("in 0.2 s").wait_for()
+    body = posted(studio, "/v1/edits/interpolate")
+    assert json.loads(part(body, "request"))["options"] == {"frames": 7}
+    assert (part(body, "first_id").decode(), part(body, "second_id").decode()) == (first["id"], second["id"])
+
+
+def test_a_png_brings_its_settings_back(visit: Any, studio: Any) -> None:
+    settings = {"sampler": "ddpm", "steps": 50, "classes": ["4"], "guidance": 3.5, "eta": 0.5}
+    found = {"kind": "sample", "model": "digits", "seed": 11, "first": 2, "n": 1, "settings": settings, "known": True}
+    studio.posts["/v1/restore"] = lambda _: {**found, "note": None}
+    item = studio.keep(1, 0)
+    page = visit("#/create")
+    page.get_by_text("million parameters").wait_for()
+    page.locator(".drop input[type=file]").set_input_files(
+        {"name": "seven.png", "mimeType": "image/png", "buffer": studio.pictures[item["id"]]}
+    )
+    page.get_by_text("The settings of seven.png are back.").wait_for()
+    page.get_by_role("button", name="Draw", exact=True).click()
+    page.get_by_text("1 picture in").wait_for()
+    asked = posted(studio, "/v1/samples")
+    assert (asked["seed"], asked["first"], asked["n"]) == (11, 2, 1)
+    assert {key: asked["settings"][key] for key in settings} == settings
+
+
+def test_the_page_fits_a_phone_and_every_control_has_a_name(visit: Any, studio: Any) -> None:
+    studio.keep(1, 0)
+    page = visit("#/create", width=390)
+    page.get_by_text("million parameters").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    nameless = "[...document.querySelectorAll('button, input, select, textarea')].filter((e) => !(e.labels?.length || e.ariaLabel || e.textContent.trim())).length"
+    assert page.evaluate(nameless) == 0
