@@ -5,14 +5,14 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
+from undiffuse.cli.preparing import add_preparation, typed_preparation
 from undiffuse.config import DataConfig
 
 
 def configure(parser: Parser) -> None:
     parser.add_argument("DATA", help="a folder, .zip, .tar, .npz, .npy or idx(.gz) file, or the built-in name 'digits'")
-    add_fields(parser, DataConfig, "how it is prepared", omit=("source", "flip"))
+    add_preparation(parser, "how it is prepared", defaults=True)
     group = parser.add_argument_group("the contact sheet")
     group.add_argument("--out", type=Path, metavar="FILE", help="a .png file (default: NAME-contact.png)")
     group.add_argument("--overwrite", action="store_true", help="replace the file")
@@ -24,7 +24,7 @@ def run(typed: Namespace) -> None:
     from undiffuse.pictures.png import check_free, write_png
 
     options = vars(typed)
-    settings = {name: options[name] for name in ("size", "crop", "channels") if name in options}
+    settings = typed_preparation(options)
     dataset = prepare(DataConfig(source=options["DATA"], **settings))
     print(describe(dataset))
     sheet = options.get("out", Path(f"{dataset.info.name.replace('/', '-')}-contact.png"))

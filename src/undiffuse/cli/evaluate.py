@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
+from undiffuse.cli.preparing import add_preparation, typed_preparation
 from undiffuse.cli.values import whole
 from undiffuse.config import DataConfig, SampleConfig
 from undiffuse.errors import UndiffuseError
@@ -44,7 +45,7 @@ def configure(parser: Parser) -> None:
     group = parser.add_argument_group("against what")
     group.add_argument("--reference", metavar="DATA", help="real images (default: the run's own training data)")
     group.add_argument("--held-out", metavar="DATA", help="real images for bits/dim that the run was not trained on")
-    add_fields(parser, DataConfig, "how images are prepared (default: as the run's data)", ("source", "flip"), False)
+    add_preparation(parser, "how images are prepared (default: as the run's data)")
     group = parser.add_argument_group("what is measured")
     text = "of features, several with commas between them (default: the best at hand, and why is said)"
     group.add_argument("--extractor", metavar="NAME", help=text)
@@ -133,7 +134,7 @@ def prepared(options: dict[str, Any], source: str, model: Model | None) -> Datas
     """Images prepared as the run's own were, unless the options say otherwise."""
     from undiffuse.data.prepare import prepare
 
-    given = {name: options[name] for name in ("size", "crop", "channels") if name in options}
+    given = typed_preparation(options)
     return prepare(replace(model.config.data if model else DataConfig(), source=source, **given))
 
 

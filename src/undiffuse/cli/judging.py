@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
+from undiffuse.cli.preparing import add_preparation, typed_preparation
 from undiffuse.cli.values import Reader, whole
-from undiffuse.config import DataConfig
 from undiffuse.distributed import ALONE, Group
 from undiffuse.errors import UndiffuseError
 
@@ -25,7 +24,7 @@ def add_images(parser: Parser) -> None:
     group.add_argument(
         "--limit", type=whole("--limit", 1), metavar="N", help="this many, drawn at random (default: all)"
     )
-    add_fields(parser, DataConfig, "how they are prepared (default: as the run's data)", ("source", "flip"), False)
+    add_preparation(parser, "how they are prepared (default: as the run's data)")
 
 
 def add_machine(group: Any) -> None:
@@ -53,7 +52,7 @@ def open_images(options: dict[str, Any], source: str, model: Model, group: Group
     from undiffuse.data.prepare import prepare
     from undiffuse.evaluate.images import choose
 
-    given = {name: options[name] for name in ("size", "crop", "channels") if name in options}
+    given = typed_preparation(options)
     with group.in_turn():
         dataset = prepare(replace(model.config.data, source=source, **given), progress=group.leads)
     return choose(dataset, model.info, options.get("limit"), options.get("seed", 0))

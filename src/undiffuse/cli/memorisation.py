@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
+from undiffuse.cli.preparing import add_preparation, typed_preparation
 from undiffuse.cli.values import whole
 from undiffuse.config import DataConfig
 from undiffuse.errors import UndiffuseError
@@ -41,7 +41,7 @@ def configure(parser: Parser) -> None:
     )
     group.add_argument("--inception-weights", type=Path, metavar="FILE", help="the published weights of FID's network")
     group.add_argument("-n", type=whole("-n", 1), metavar="N", help=f"samples (default: {SAMPLES}; all given images)")
-    add_fields(parser, DataConfig, "how images are prepared (default: as the run's data)", ("source", "flip"), False)
+    add_preparation(parser, "how images are prepared (default: as the run's data)")
     group = parser.add_argument_group("how")
     group.add_argument("--neighbours", type=whole("--neighbours", 2), metavar="K", help="that count (default: 10)")
     group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of every random stream (default: 0)")
@@ -93,7 +93,7 @@ def _subject(options: dict[str, Any]) -> tuple[Generated | Given, DataConfig]:
     from undiffuse.config import SampleConfig
     from undiffuse.evaluate.subject import Generated, Given
 
-    given = {name: options[name] for name in ("size", "crop", "channels") if name in options}
+    given = typed_preparation(options)
     if _is_run(Path(options["SUBJECT"])):
         from undiffuse.model import load
         from undiffuse.training.setup import choose_device

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from undiffuse.cli.judging import add_machine, choice, load_model, open_images
-from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
+from undiffuse.cli.preparing import add_preparation
 from undiffuse.cli.values import Reader, whole
-from undiffuse.config import DataConfig
 from undiffuse.errors import UndiffuseError
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def configure(parser: Parser) -> None:
     text = "images or samples that the cost is measured on (default: 64)"
     group.add_argument("--limit", type=whole("--limit", 1), metavar="N", help=text)
     add_machine(group)
-    add_fields(parser, DataConfig, "how images are prepared (default: as the run's data)", ("source", "flip"), False)
+    add_preparation(parser, "how images are prepared (default: as the run's data)")
     group = parser.add_argument_group("where to")
     group.add_argument("--overwrite", action="store_true", help="replace times that were chosen before")
 

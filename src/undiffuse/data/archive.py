@@ -42,7 +42,7 @@ class ZipFile:
         with intact("a whole archive", self.path.name), zipfile.ZipFile(self.path) as archive:
             members = archive.infolist()
             unpacked = sum(member.file_size for member in members)
-            if unpacked > _most_unpacked(self.path):
+            if unpacked > most_unpacked(self.path):
                 raise _bomb(self.path, unpacked)
             for member in members:
                 name = _safe_name(member.filename, self.inside)
@@ -69,6 +69,10 @@ class TarFile:
     def entries(self) -> Iterator[Entry | Refusal]:
         with intact("a whole archive", self.path.name), _BoundedReader(self.path) as stream:
             yield from self._again(stream) if self._places else self._first(stream)
+
+    def places(self) -> dict[str, tuple[int, int]]:
+        """Offset and size of every member in the unpacked file, after a whole pass; of a name's first member."""
+        return {name: (offset, size) for name, offset, size in reversed(self._places)}
 
     def _first(self, stream: _BoundedReader) -> Iterator[Entry | Refusal]:
         places: list[tuple[str, int, int]] = []
@@ -106,7 +110,8 @@ def _safe_name(name: str, inside: str) -> str | Refusal | None:
     return clean[len(inside) + 1 :] if clean.startswith(f"{inside}/") else None
 
 
-def _most_unpacked(path: Path) -> int:
+def most_unpacked(path: Path) -> int:
+    """Bytes above which what a packed file claims to hold is taken for a bomb."""
     return FREE_EXPANSION + MAX_EXPANSION * path.stat().st_size
 
 
@@ -135,7 +140,7 @@ class _BoundedReader(io.RawIOBase):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.limit = _most_unpacked(path)
+        self.limit = most_unpacked(path)
         self.file = decompressor(path)(path)
         self.last = b""
 

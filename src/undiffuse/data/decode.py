@@ -72,8 +72,8 @@ def quiet_pillow() -> Iterator[None]:
 
 def read_header(file: BinaryIO) -> Header:
     """Shape and depth of an image, without decoding it. Raises `UnreadableError`."""
-    with _refusing(), _open(file) as image:
-        channels, dtype = _kind(image)
+    with refusing(), _open(file) as image:
+        channels, dtype = page_kind(image)
         width, height = image.size
         # TIFF is turned by Pillow itself, and PNG would be decoded to look for a late tag
         if image.format != "TIFF" and _orientation(image, look_further=image.format != "PNG") >= 5:
@@ -95,14 +95,14 @@ def decode(data: bytes, at_least: tuple[int, int] | None = None) -> NDArray[Any]
     Raises:
         UnreadableError: with the reason.
     """
-    with _refusing():
+    with refusing():
         with _open(io.BytesIO(data)) as image:
-            _kind(image)
+            page_kind(image)
             if at_least and image.format in ("JPEG", "MPO"):
                 turned = _orientation(image, look_further=True) >= 5
                 height, width = at_least[::-1] if turned else at_least
                 image.draft(None, (2 * width, 2 * height))
-            pixels = _deep_colour(data) if _is_deep_colour(image) else _pixels(image)
+            pixels = _deep_colour(data) if _is_deep_colour(image) else page_pixels(image)
             orientation = _orientation(image, look_further=True)
         if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
             raise UnreadableError("has values that are NaN or infinite")
@@ -110,7 +110,7 @@ def decode(data: bytes, at_least: tuple[int, int] | None = None) -> NDArray[Any]
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def refusing() -> Iterator[None]:
     """Whatever a decoder raises on damaged bytes (it may be anything) becomes a reason."""
     try:
         yield
@@ -134,7 +134,7 @@ def _open(file: BinaryIO) -> ImageFile:
     return image
 
 
-def _kind(image: ImageFile) -> tuple[int, str]:
+def page_kind(image: ImageFile) -> tuple[int, str]:
     """Channels and type, or the reason why Pillow cannot give the values unchanged."""
     mode, seen_through = image.mode, image.has_transparency_data
     if mode in _NOT_RGB:
@@ -176,8 +176,9 @@ def _check_scale(image: ImageFile) -> None:
             raise UnreadableError(f"is a PPM with values up to {args[-1]}, which would be rescaled; save it as PNG")
 
 
-def _pixels(image: ImageFile) -> NDArray[Any]:
-    channels, dtype = _kind(image)
+def page_pixels(image: ImageFile) -> NDArray[Any]:
+    """The values of the current page, (height, width) or (height, width, channels)."""
+    channels, dtype = page_kind(image)
     image.load()
     if dtype == "uint8":
         mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]

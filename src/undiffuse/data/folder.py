@@ -28,6 +28,10 @@ class Folder:
                 f"expected a folder that can be read, got {error.strerror} for {error.filename}"
             ) from error
 
+    def file_of(self, name: str) -> Path:
+        """Where the file of an entry lies."""
+        return self.path / name
+
     def _walk(self, folder: Path, prefix: str, above: frozenset[str]) -> Iterator[Entry | Refusal]:
         real = os.path.realpath(folder)
         if real in above:  # a link to a folder that contains it
@@ -38,12 +42,13 @@ class Folder:
                 if item.is_dir():
                     yield from self._walk(Path(item.path), f"{name}/", above | {real})
                 elif item.is_file():
-                    yield Entry(name, item.stat().st_size, partial(_open, item.path))
+                    yield Entry(name, item.stat().st_size, partial(open_file, item.path))
                 else:
                     yield name, "is no regular file, or a link to nothing"
 
 
-def _open(path: str) -> BinaryIO:
+def open_file(path: str | Path) -> BinaryIO:
+    """For `Entry`."""
     return open(path, "rb")
 
 

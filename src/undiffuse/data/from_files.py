@@ -62,13 +62,13 @@ def write_images(
     with quiet_pillow():
         headers, unreadable = _survey(files, listing, bar)
         refused = [*listing.refused, *unreadable]
-        _check_bad(files.name, len(headers), refused, listing)
+        check_bad(files.name, len(headers), refused, listing)
         target = _agree(files.name, headers, config, size)
         values = len(headers) * target.height * target.width * target.channels
         need_space(folder, values * np.dtype(target.dtype).itemsize)
         names, undecodable = _write(files, headers, target, config, size, folder / "images.npy", bar)
     refused += undecodable
-    _check_bad(files.name, len(names), refused, listing)
+    check_bad(files.name, len(names), refused, listing)
     return names, tuple(refused)
 
 
@@ -209,7 +209,8 @@ def _convert(data: bytes, target: Target, config: DataConfig, size: tuple[int, i
     return pixels
 
 
-def _check_bad(source: str, good: int, refused: list[Refusal], listing: Listing) -> None:
+def check_bad(source: str, good: int, refused: list[Refusal], listing: Listing) -> None:
+    """Refuse a data set of which nothing is left, or more than `MAX_BAD` is bad."""
     first = "; ".join(f"{name} {why}" for name, why in refused[:3])
     more = f"; and {len(refused) - 3} more" if len(refused) > 3 else ""
     if good == 0:

@@ -33,7 +33,23 @@ OTHER_IMAGE_SUFFIXES = frozenset(
     | {".dng", ".cr2", ".nef", ".arw"}
 )
 ARCHIVE_SUFFIXES = frozenset(
-    {".zip", ".tar", ".tgz", ".txz", ".tbz", ".tbz2", ".gz", ".xz", ".bz2", ".7z", ".rar", ".zst", ".npz", ".npy"}
+    {
+        ".zip",
+        ".tar",
+        ".tgz",
+        ".txz",
+        ".tbz",
+        ".tbz2",
+        ".gz",
+        ".xz",
+        ".bz2",
+        ".7z",
+        ".rar",
+        ".zst",
+        ".npz",
+        ".npy",
+        ".parquet",
+    }
 )
 TEXT_SUFFIXES = frozenset(
     {".txt", ".md", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".html", ".htm", ".py", ".log", ".ini"}
@@ -86,8 +102,15 @@ class _Found:
     metadata: dict[str, bytes] = field(default_factory=dict)
 
 
-def list_images(files: Files) -> Listing:
+def is_image(name: str) -> bool:
+    """Whether a file is named as an image, even as one that cannot be read."""
+    return PurePosixPath(name).suffix.lower() in READABLE_SUFFIXES | OTHER_IMAGE_SUFFIXES
+
+
+def list_images(files: Files, wanted: Callable[[str], bool] = is_image) -> Listing:
     """Sort a source's files into images, refused and ignored ones, and find the classes.
+
+    ``wanted`` tells by the name what is meant as data; other kinds than images are volumes and videos.
 
     *Refused* are files that the user must have meant as data: their name or their first bytes say image or archive.
     They count towards the five per cent that may be bad. *Ignored* are files that no one would take for an image (a
@@ -102,7 +125,7 @@ def list_images(files: Files) -> Listing:
             found.refused.append((entry.name, "occurs more than once in the archive; the first one is used"))
         else:
             seen.add(entry.name)
-            _judge(entry, found)
+            _judge(entry, found, wanted)
     base, aside = _base(found.images, files.name)
     images = [name for name in found.images if name.startswith(base)]
     classes, metadata, missing = _classes(images, base, found)
@@ -115,7 +138,7 @@ def list_images(files: Files) -> Listing:
     return Listing(tuple(images), classes, (*refused, *missing), (*aside, *found.ignored), used, texts)
 
 
-def _judge(entry: Entry, found: _Found) -> None:
+def _judge(entry: Entry, found: _Found, wanted: Callable[[str], bool]) -> None:
     path = PurePosixPath(entry.name)
     suffix = path.suffix.lower()
     if any(part.startswith(".") or part in ("__MACOSX", "@eaDir") for part in path.parts):
@@ -127,7 +150,7 @@ def _judge(entry: Entry, found: _Found) -> None:
             )
         with entry.open() as file:
             found.metadata[entry.name] = file.read(MAX_METADATA)
-    elif suffix in READABLE_SUFFIXES or suffix in OTHER_IMAGE_SUFFIXES:
+    elif wanted(entry.name):
         found.images.append(entry.name)
     elif suffix in ARCHIVE_SUFFIXES:
         found.refused.append(

@@ -15,21 +15,26 @@ from numpy.typing import NDArray
 from undiffuse.config import DataConfig
 from undiffuse.data.archive import TarFile, ZipFile
 from undiffuse.data.cache import cache_root, discard, new_entry
+from undiffuse.data.cifar import Cifar
 from undiffuse.data.dataset import Dataset, read_dataset, write_contents
 from undiffuse.data.digest import DigestIndex, fingerprint
 from undiffuse.data.folder import Folder
 from undiffuse.data.from_arrays import write_arrays
 from undiffuse.data.from_files import write_images
+from undiffuse.data.from_samples import Written, write_samples
 from undiffuse.data.info import DataInfo
-from undiffuse.data.listing import Listing, Refusal, list_images, sort_classes
+from undiffuse.data.listing import Listing, Refusal, is_image, list_images, sort_classes
+from undiffuse.data.records import Records
 from undiffuse.data.source import ArraySource, open_source
 from undiffuse.data.statistics import measure
+from undiffuse.data.video import ClipReader, Videos, is_video
+from undiffuse.data.volumes import VolumeReader, Volumes, is_volume
 from undiffuse.errors import UndiffuseError
 
 PREPARED_VERSION = 1
 """Part of every key: raise it when the same files would be prepared to other arrays."""
 
-Source = Folder | ZipFile | TarFile | ArraySource
+Source = Folder | ZipFile | TarFile | Records | ArraySource
 
 
 def prepare(config: DataConfig, cache: Path | None = None, progress: bool = True) -> Dataset:
@@ -50,7 +55,7 @@ def prepare(config: DataConfig, cache: Path | None = None, progress: bool = True
     size = _size(config)
     source = open_source(config.source)
     root = cache_root(cache)
-    listing = list_images(source) if isinstance(source, Folder) else None
+    listing = _list(source) if isinstance(source, (Folder, Records)) else None
     key = _key(source, listing, config, size, root)
     place = root / "prepared" / key[:32]
     for _ in range(3):  # make, read; and once more if another process cleared our entry away with a damaged one
@@ -82,13 +87,15 @@ def _key(source: Source, listing: Listing | None, config: DataConfig, size: tupl
     settings: dict[str, Any] = {
         "version": PREPARED_VERSION,
         "kind": type(source).__name__,
-        "inside": source.inside if isinstance(source, (ZipFile, TarFile)) else "",
+        "inside": _inside(source),
         "size": size,
         "crop": config.crop,
         "channels": config.channels,
     }
     if listing is not None and listing.texts:
         settings["texts"] = True
+    if isinstance(source, Videos):
+        settings |= {"frames": config.frames, "stride": config.stride}
     parts = list(_parts(source, listing))
     try:
         index = DigestIndex(
@@ -102,11 +109,30 @@ def _key(source: Source, listing: Listing | None, config: DataConfig, size: tupl
     return fingerprint([*digests, *refused], settings)
 
 
+def _list(source: Folder | ZipFile | TarFile | Records) -> Listing:
+    if isinstance(source, Records):
+        return source.listing()
+    if isinstance(source, Videos):
+        return list_images(source, is_video)
+    return list_images(source, is_volume if isinstance(source, Volumes) else is_image)
+
+
+def _inside(source: Source) -> str:
+    """Which part of its files a source is."""
+    match source:
+        case ZipFile() | TarFile():
+            return source.inside
+        case Cifar():
+            return source.split
+        case _:
+            return ""
+
+
 def _parts(source: Source, listing: Listing | None) -> Iterator[tuple[str, Path]]:
     """The files whose contents the data consist of."""
     if isinstance(source, Folder):
         if listing:
-            yield from ((name, source.path / name) for name in (*listing.images, *listing.metadata))
+            yield from ((name, source.file_of(name)) for name in (*listing.images, *listing.metadata))
     elif isinstance(source, (ZipFile, TarFile)):
         yield "archive", source.path
     else:
@@ -128,15 +154,12 @@ def _prepare(
     names: list[str] | None = None
     texts: list[str] | None = None
     labels: NDArray[np.int64] | None = None
-    if isinstance(source, (Folder, ZipFile, TarFile)):
-        listing = listing or list_images(source)
-        names, refused = write_images(source, listing, config, size, draft, progress)
-        ignored = listing.ignored
-        texts = [listing.texts.get(name, "") for name in names] if listing.texts else None
-        classes = sort_classes(listing.classes[name] for name in names) if listing.classes else ()
-        if classes:
-            number = {name: label for label, name in enumerate(classes)}
-            labels = np.array([number[listing.classes[name]] for name in names], np.int64)
+    if isinstance(source, (Folder, ZipFile, TarFile, Records)):
+        listing = listing or _list(source)
+        written = _write_files(source, listing, config, size, draft, progress)
+        names, files, refused, ignored = written.names, written.files, written.refused, listing.ignored
+        texts = [listing.texts.get(file, "") for file in files] if listing.texts else None
+        labels, classes = _number(listing.classes, files)
     else:
         scratch = draft / "scratch"
         scratch.mkdir()
@@ -145,6 +168,33 @@ def _prepare(
     info = _describe(source.name, key, draft / "images.npy", classes, len(refused))
     info = replace(info, texts=sum(map(bool, texts or ())))
     write_contents(draft, info, labels, refused, ignored, names, texts)
+
+
+def _write_files(
+    source: Folder | ZipFile | TarFile | Records,
+    listing: Listing,
+    config: DataConfig,
+    size: tuple[int, int] | None,
+    draft: Path,
+    progress: bool,
+) -> Written:
+    if isinstance(source, Videos):
+        return write_samples(source, listing, ClipReader(config, size), draft, progress)
+    if isinstance(source, Volumes):
+        if size or config.channels != "keep":
+            raise UndiffuseError(f"expected 2-D images for --size or --channels, got the volumes of {source.name}")
+        return write_samples(source, listing, VolumeReader(), draft, progress)
+    names, refused = write_images(source, listing, config, size, draft, progress)
+    return Written(names, names, refused)
+
+
+def _number(classes: dict[str, str], files: list[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    """Labels of the files, and the classes' names in the order of their labels."""
+    if not classes:
+        return None, ()
+    ordered = sort_classes(classes[file] for file in files)
+    number = {name: label for label, name in enumerate(ordered)}
+    return np.array([number[classes[file]] for file in files], np.int64), ordered
 
 
 def _describe(name: str, key: str, path: Path, classes: tuple[str, ...], refused: int) -> DataInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -12,10 +13,20 @@ from typing import Protocol
 from undiffuse.data.archive import TarFile, ZipFile, decompressor
 from undiffuse.data.arrays import Arrays, NpyFile, NpzFile
 from undiffuse.data.builtin import BUILTIN, Digits
+from undiffuse.data.cifar import Cifar, is_cifar_archive, is_cifar_folder
 from undiffuse.data.damage import intact
 from undiffuse.data.folder import Folder
+from undiffuse.data.hugging_face import PREFIX, is_saved, open_hugging_face
 from undiffuse.data.idx import IdxFile, looks_like_idx
-from undiffuse.data.listing import looks_like_image
+from undiffuse.data.listing import is_image, looks_like_image
+from undiffuse.data.lmdb_file import MAGIC, MAGIC_AT, LmdbShard
+from undiffuse.data.pages import TiffPages
+from undiffuse.data.parquet import ParquetShard
+from undiffuse.data.records import Records
+from undiffuse.data.shards import expand, is_pattern, kind_of, open_shards
+from undiffuse.data.video import Videos, is_video
+from undiffuse.data.volumes import Volumes, has_pages, is_volume, suffix_of
+from undiffuse.data.webdataset import TarShard, looks_like_shard
 from undiffuse.errors import UndiffuseError, perhaps
 
 Archive = ZipFile | TarFile
@@ -34,29 +45,37 @@ class ArraySource(Protocol):
         """Its arrays; ``scratch`` is an empty folder on a large disk."""
 
 
-def open_source(source: str) -> Folder | Archive | ArraySource:
-    """Find out what ``source`` is. ``FILE/FOLDER`` names a folder inside an archive.
+def open_source(source: str) -> Folder | Archive | Records | ArraySource:
+    """Find out what ``source`` is. ``FILE/FOLDER`` names a folder inside an archive; docs/data.md has all kinds.
 
     Raises:
         UndiffuseError: nothing there, or a kind of file that is not known.
     """
     if source in BUILTIN:
         return Digits()
+    if source.startswith(PREFIX):
+        return open_hugging_face(source)
     if not source:  # Path("") would be the current folder
         raise UndiffuseError("expected a folder, a file or a built-in name, got ''; '.' is the current folder")
     path = Path(source).expanduser()
     name = path.name or path.resolve().name
     if path.is_dir():
-        return Folder(path, name)
+        return _open_folder(path, name)
     if path.is_file():
         return _open_file(path, name)
+    if is_pattern(source):
+        return open_shards(expand(source), name)
     for above in path.parents:
         if above.is_file():
             inside = path.relative_to(above).as_posix()
             archive = _open_file(above, f"{above.name}/{inside}")
             if isinstance(archive, (ZipFile, TarFile)):
                 return type(archive)(above, archive.name, inside)
+            if isinstance(archive, Cifar) and inside in ("train", "test"):
+                return Cifar(above, archive.name, inside)
             break
+        if above.is_dir() and path.name in ("train", "test") and is_cifar_folder(path.parent):
+            return Cifar(path.parent, f"{path.parent.name}/{path.name}", path.name)
     raise UndiffuseError(
         f"expected a folder, a file or a built-in name, got '{source}', which does not exist{_near(path)}"
     )
@@ -67,16 +86,59 @@ def _near(path: Path) -> str:
     return perhaps(path.name, difflib.get_close_matches(path.name, [*beside, *BUILTIN], n=1) or BUILTIN)
 
 
-def _open_file(path: Path, name: str) -> Archive | ArraySource:
+def _open_folder(path: Path, name: str) -> Folder | Records | Cifar:
+    """What a folder is, by the names of its files: any image makes it a folder of images."""
+    if is_cifar_folder(path):
+        return Cifar(path, name)
+    if (path / "data.mdb").is_file():
+        return Records(name, (LmdbShard(path),))
+    if is_saved(path):
+        return open_hugging_face(f"{PREFIX}{path}")
+    shards, others = list[Path](), set[type[Folder]]()
+    for file in _files(path):
+        if suffix_of(file.name) in (".tif", ".tiff"):
+            with file.open("rb") as content:
+                if not has_pages(content):
+                    return Folder(path, name)
+            others.add(Volumes)
+        elif is_image(file.name):
+            return Folder(path, name)
+        elif kind_of(file):
+            shards.append(file)
+        elif is_video(file.name):
+            others.add(Videos)
+        elif is_volume(file.name):
+            others.add(Volumes)
+    if len(others) + bool(shards) > 1:
+        raise UndiffuseError(f"expected data of one kind in {name}, got several (shards, videos or volumes); name one")
+    if shards:
+        return open_shards(sorted(shards), name, path)
+    return others.pop()(path, name) if others else Folder(path, name)
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """Files below a folder; hidden ones, and those that are no regular ones, left out."""
+    for folder, inner, names in os.walk(path):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        yield from (file for name in names if not name.startswith(".") and (file := Path(folder, name)).is_file())
+
+
+def _open_file(path: Path, name: str) -> Folder | Archive | Records | ArraySource:
     try:
         with path.open("rb") as file:
-            head = file.read(16)
+            head = file.read(32)
     except OSError as error:
         raise UndiffuseError(f"expected a file that can be read, got {error.strerror} for {path}") from error
     if not head:
         raise UndiffuseError(f"expected data in {path}, got an empty file")
     if head.startswith(b"\x93NUMPY"):
         return NpyFile(path, name)
+    if head.startswith(b"PAR1"):
+        return Records(name, (ParquetShard(path),))
+    if head[MAGIC_AT : MAGIC_AT + 4] == MAGIC:
+        return Records(name, (LmdbShard(path),))
+    if is_video(name):
+        return Videos(path, name)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return NpzFile(path, name) if _is_npz(path) else ZipFile(path, name)
     with intact("a whole file", str(path)), decompressor(path)(path) as packed:
@@ -84,10 +146,21 @@ def _open_file(path: Path, name: str) -> Archive | ArraySource:
     if looks_like_idx(unpacked):
         return IdxFile(path, name)
     if unpacked[257:262] == b"ustar" or path.suffix == ".tar":
-        return TarFile(path, name)
+        return _open_tar(path, name)
     if looks_like_image(head):
+        with path.open("rb") as file:
+            if has_pages(file):
+                return TiffPages(path, name)
         raise UndiffuseError(f"expected a data set, got one image, {path}; name the folder that holds your images")
-    raise UndiffuseError(f"expected a folder, .zip, .tar, .npz, .npy or idx file, got {path}, which is none of these")
+    if is_volume(name):
+        raise UndiffuseError(f"expected a data set, got one volume, {path}; name the folder that holds your volumes")
+    raise UndiffuseError(f"expected data of a kind that docs/data.md lists, got {path}, which is none of these")
+
+
+def _open_tar(path: Path, name: str) -> TarFile | Records | Cifar:
+    if is_cifar_archive(path):
+        return Cifar(path, name)
+    return Records(name, (TarShard(path),)) if looks_like_shard(path) else TarFile(path, name)
 
 
 def _is_npz(path: Path) -> bool:

@@ -1,0 +1,24 @@
+"""Options of the commands that look at data and do not train on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from undiffuse.cli.options import add_fields
+from undiffuse.cli.parser import Parser
+from undiffuse.config import DataConfig
+
+TRAINING = ("source", "flip", "stream", "buffer")
+"""Fields of `DataConfig` that say where the data are and how a training goes through them."""
+PREPARATION = ("size", "crop", "channels", "frames", "stride")
+"""The others: what samples are made of the files."""
+
+
+def add_preparation(parser: Parser, title: str, defaults: bool = False) -> None:
+    """An option for each setting of how data are prepared."""
+    add_fields(parser, DataConfig, title, TRAINING, defaults)
+
+
+def typed_preparation(options: dict[str, Any]) -> dict[str, Any]:
+    """Those that were typed."""
+    return {name: options[name] for name in PREPARATION if name in options}

@@ -1,0 +1,126 @@
+"""Many shards under one name: ``shards/{00000..00009}.tar``, ``data/train-*.parquet``, or a folder of either.
+
+Where names or folders say that some shards are of another split (``test-00000.parquet``, ``val/0000.tar``), those of
+the training split are taken and the others are set aside and reported, as for folders of images.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path, PurePosixPath
+
+from undiffuse.data.listing import SPLITS, Refusal
+from undiffuse.data.parquet import ParquetShard
+from undiffuse.data.records import Records, Shard
+from undiffuse.data.webdataset import TarShard
+from undiffuse.errors import UndiffuseError
+
+MAX_SHARDS = 1_000_000
+TAR_SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2")
+PARQUET_SUFFIXES = (".parquet", ".pq")
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+def is_pattern(source: str) -> bool:
+    """Whether a name stands for several files."""
+    return bool(_BRACES.search(source)) or glob.has_magic(source)
+
+
+def expand(source: str) -> list[Path]:
+    """The files that a pattern names: ``{00..12}`` and ``{a,b}`` in order, then ``*``, ``?`` and ``[...]`` by alphabet.
+
+    Raises:
+        UndiffuseError: one of them is not there, or there would be absurdly many.
+    """
+    files = list[Path]()
+    for name in _expand_braces(source):
+        path = Path(name).expanduser()
+        found = [path] if path.is_file() else [Path(file) for file in sorted(glob.glob(str(path), recursive=True))]
+        if not found:
+            raise UndiffuseError(f"expected files named {source}, got none called {name}")
+        files += [file for file in found if file.is_file()]
+    return files
+
+
+def _expand_braces(source: str) -> Iterator[str]:
+    pieces = _BRACES.split(source)  # text, inside, text, inside, ..., text
+    choices = [[piece] if k % 2 == 0 else _choices(piece) for k, piece in enumerate(pieces)]
+    count = 1
+    for choice in choices:
+        count *= len(choice)
+    if count > MAX_SHARDS:
+        raise UndiffuseError(f"expected at most {MAX_SHARDS:,} shards, got {source}, which names {count:,}")
+    return map("".join, product(*choices))
+
+
+def _choices(inside: str) -> Sequence[str]:
+    span = _RANGE.fullmatch(inside)
+    if not span:
+        return inside.split(",")
+    first, last = int(span[1]), int(span[2])
+    width = len(span[1]) if span[1].startswith("0") or span[2].startswith("0") else 0
+    if not first <= last <= first + MAX_SHARDS:
+        raise UndiffuseError(f"expected a range that rises, such as {{00..09}}, got {{{inside}}}")
+    return [f"{number:0{width}}" for number in range(first, last + 1)]
+
+
+def open_shards(files: Sequence[Path], name: str, base: Path | None = None) -> Records:
+    """Shards of one kind as one data set.
+
+    Args:
+        files: tar or parquet files.
+        name: what the user called them.
+        base: the folder below which they were found, where it was a folder that was named: only then is a split
+            chosen.
+
+    Raises:
+        UndiffuseError: none, of several kinds, or none of the training split.
+    """
+    kinds = {kind_of(file) for file in files}
+    if len(kinds) != 1 or None in kinds:
+        others = [file.name for file in files if kind_of(file) is None]
+        got = f"{others[0]}" if others else " and ".join(sorted(map(str, kinds))) or "nothing"
+        raise UndiffuseError(
+            f"expected shards of one kind, .tar or .parquet, in {name}, got {got}; name them by a pattern"
+        )
+    chosen, aside = _training(files, base, name) if base else (list(files), [])
+    make = TarShard if kinds == {"tar"} else ParquetShard
+    names = [file.name for file in chosen]
+    shards: list[Shard] = [make(file) for file in chosen]
+    if len(set(names)) < len(names):
+        raise UndiffuseError(f"expected shards of different names in {name}, got {max(names, key=names.count)} twice")
+    return Records(name, tuple(shards), tuple(aside))
+
+
+def kind_of(file: Path | PurePosixPath) -> str | None:
+    """'tar', 'parquet', or None for what is no shard, by the name."""
+    lower = file.name.lower()
+    if lower.endswith(TAR_SUFFIXES):
+        return "tar"
+    return "parquet" if lower.endswith(PARQUET_SUFFIXES) else None
+
+
+def _training(files: Sequence[Path], base: Path, name: str) -> tuple[list[Path], list[Refusal]]:
+    splits = {file: split_of(file.relative_to(base)) for file in files}
+    there = sorted(set(splits.values()))
+    if len(there) == 1:
+        return list(files), []
+    trains = [split for split in there if split in ("train", "training")]
+    if len(trains) != 1:
+        raise UndiffuseError(
+            f"expected one of the splits {', '.join(split or 'none' for split in there)} in {name} to be 'train'; "
+            f"name the shards to learn from by a pattern, such as '{files[0].parent}/{there[-1]}*{files[0].suffix}'"
+        )
+    chosen = [file for file in files if splits[file] == trains[0]]
+    aside = [(str(file.relative_to(base)), "of another split, set aside") for file in files if file not in set(chosen)]
+    return chosen, aside
+
+
+def split_of(file: Path | PurePosixPath) -> str:
+    """The split that a shard's folders or the beginning of its name speak of; '' where they do not."""
+    words = [*(part.lower() for part in file.parts[:-1]), re.split(r"[-_.\d]", file.name.lower())[0]]
+    return next((word for word in words if word in SPLITS), "")
