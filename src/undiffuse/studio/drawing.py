@@ -182,7 +182,9 @@ def check_suffix(suffix: str) -> None:
         try:
             import av  # noqa: F401
         except ImportError:
-            raise UndiffuseError("Writing .mp4 needs PyAV: pip install 'undiffuse[video]', or choose webp or gif") from None
+            raise UndiffuseError(
+                "Writing .mp4 needs PyAV: pip install 'undiffuse[video]', or choose webp or gif"
+            ) from None
 
 
 def walk_in_full(

@@ -165,7 +165,7 @@ class Evaluator:
             CancelledError: the request was cancelled, before or while it waited.
         """
         ticket.check()
-        alone = torch.is_grad_enabled() and x.requires_grad or len(x) not in self.sizes
+        alone = (torch.is_grad_enabled() and x.requires_grad) or len(x) not in self.sizes
         wanted = ticket.slots
         rows = [row for row in range(len(x)) if wanted is None or row % ticket.size in wanted]
         shapes = tuple((name, *value.shape[1:], value.dtype) for name, value in sorted(conditions.items()))

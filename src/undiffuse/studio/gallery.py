@@ -17,7 +17,7 @@ import shlex
 import threading
 import time
 from dataclasses import asdict, fields
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,7 @@ class Gallery:
         with Image.open(path, formats=["PNG"]) as image:
             width, height = image.size
         recipe = recipe_of(made_by, self.request(identity))
-        made = datetime.fromtimestamp(int(identity[:16], 16) / 1e9, timezone.utc)
+        made = datetime.fromtimestamp(int(identity[:16], 16) / 1e9, UTC)
         return {
             "id": identity,
             "url": f"/v1/gallery/{identity}.png",

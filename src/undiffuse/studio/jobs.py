@@ -39,6 +39,10 @@ class BusyError(Exception):
         self.seconds = seconds
 
 
+class ClosedError(UndiffuseError):
+    """The studio is shutting down."""
+
+
 @dataclass(frozen=True)
 class Event:
     """One thing that was told; ``data`` is JSON."""
@@ -68,6 +72,7 @@ class Job:
         self.step = {"k": 0, "of": 0}
         self.error: str | None = None
         self.warning: str | None = None
+        self.note: str | None = None
         self.seconds = 0.0
         self.evaluated = 0
         self._told: deque[Event] = deque()
@@ -144,11 +149,11 @@ class Board:
 
         Raises:
             BusyError: the queue is full.
-            UndiffuseError: the studio is shutting down.
+            ClosedError: the studio is shutting down.
         """
         with self._changed:
             if self._closed:
-                raise UndiffuseError("The studio is shutting down")
+                raise ClosedError("The studio is shutting down")
             if len(self._queue) >= self.limit:
                 raise BusyError(max(1, math.ceil(len(self._queue) * self._took / self._running)))
             self._jobs[job.id] = job
@@ -237,7 +242,8 @@ class Board:
             job.tell("cancelled")
         else:
             images = len(job.images())
-            job.tell("done", seconds=job.seconds, evaluations=job.evaluated, images=images, warning=job.warning)
+            said = {"warning": job.warning, "note": job.note}
+            job.tell("done", seconds=job.seconds, evaluations=job.evaluated, images=images, **said)
         over = [known for known in self._jobs.values() if known.over]
         for old in over[: max(0, len(over) - FINISHED_KEPT)]:
             del self._jobs[old.id]

@@ -20,8 +20,9 @@ from undiffuse.checkpoint import checkpoints, step_of
 from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.model import Model, load
+from undiffuse.pictures.edited import Edited
+from undiffuse.pictures.png import Origin
 from undiffuse.pins import path_of
-from undiffuse.pictures.png import Edited, Origin
 from undiffuse.pretrained import names
 from undiffuse.studio.evaluator import Evaluator, Ticket, sizes_alike
 

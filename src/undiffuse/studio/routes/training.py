@@ -1,0 +1,207 @@
+"""Data sets and trainings."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import FileResponse
+from pydantic import Field
+from starlette.datastructures import UploadFile
+
+from undiffuse.data.report import contact_sheet
+from undiffuse.errors import UndiffuseError
+from undiffuse.recipes import get_recipe
+from undiffuse.studio.jobs import finite
+from undiffuse.studio.routes.common import (
+    FILE,
+    PROBLEMS,
+    Body,
+    answer,
+    event_stream,
+    form,
+    in_thread,
+    json_of,
+    multipart,
+    text_of,
+)
+from undiffuse.studio.studio import Studio
+
+DataPath = Annotated[str, Path(description="The id of a data set", max_length=100)]
+RunPath = Annotated[str, Path(description="The name of a run", max_length=100)]
+Side = Annotated[int | None, Query(ge=1, le=4096, description="Resize to this side")]
+Channels = Literal["keep", "grey", "rgb", "rgba"]
+Crop = Literal["none", "center"]
+POLL = 0.5
+"""Seconds between two looks at what a run has written."""
+OVER = ("done", "failed", "stopped")
+
+
+class DataRequest(Body):
+    """The field 'request' of an upload's form."""
+
+    name: str = Field("data", max_length=100)
+
+
+class RunRequest(Body):
+    """A training. Its budget is one of minutes and steps."""
+
+    data: str = Field(max_length=100, description="The id of a data set, from GET /v1/data")
+    recipe: str | None = Field(None, max_length=100)
+    minutes: float | None = Field(None, gt=0, le=100_000)
+    steps: int | None = Field(None, ge=1, le=100_000_000)
+    name: str = Field("", max_length=100, description="Of the run; by default the first that is free")
+    size: int | None = Field(None, ge=1, le=4096)
+    channels: Channels | None = None
+    crop: Crop | None = None
+    overrides: dict[str, Any] = Field(default_factory=dict, description="Settings by their flat names, such as lr")
+
+
+def router(studio: Studio) -> APIRouter:
+    """These calls."""
+    routes = APIRouter(prefix="/v1", responses=PROBLEMS, tags=["Data and training"])
+    runs = studio.trainings
+
+    @routes.post(
+        "/data",
+        status_code=201,
+        openapi_extra=multipart(
+            {"files": {"type": "array", "items": FILE}, "archive": FILE, "request": {"type": "string"}}
+        ),
+    )
+    async def upload(request: Request) -> Response:
+        """Send a data set: images as 'files' (folders in their names become classes), or one 'archive'."""
+        async with form(request, studio.limits.files + 1) as parts:
+            body = json_of(text_of(parts, "request"), DataRequest)
+            files = [part for part in parts.getlist("files") if isinstance(part, UploadFile)]
+            archives = [part for part in parts.getlist("archive") if isinstance(part, UploadFile)]
+            if bool(files) == bool(archives) or len(archives) > 1:
+                raise UndiffuseError("Send images as 'files', or one archive as 'archive'")
+            sent = [(part.filename or "", part.file) for part in archives or files]
+            identity = await in_thread(lambda: studio.uploads.add(body.name, sent, archive=bool(archives)))
+        return answer(studio.uploads.about(identity), 201)
+
+    @routes.get("/data")
+    def all_data() -> Response:
+        """The data sets here."""
+        return answer({"data": [studio.uploads.about(identity) for identity in studio.uploads.ids()]})
+
+    @routes.get("/data/{id}")
+    def data(id: DataPath, size: Side = None, channels: Channels = "keep", crop: Crop = "none") -> Response:
+        """What is in a data set: counts, shape, classes, what was refused and why."""
+        with studio.preparing:
+            return answer(studio.uploads.checked(id, _how(size, channels, crop)))
+
+    @routes.get("/data/{id}/sheet.png", responses={200: {"content": {"image/png": {}}}})
+    def sheet(id: DataPath, size: Side = None, channels: Channels = "keep", crop: Crop = "none") -> Response:
+        """Up to 64 of the pictures, as they would be learned."""
+        packed = io.BytesIO()
+        with studio.preparing:
+            contact_sheet(studio.uploads.prepared(id, _how(size, channels, crop))).save(packed, "PNG")
+        return Response(packed.getvalue(), media_type="image/png")
+
+    @routes.delete("/data/{id}", status_code=204)
+    def forget(id: DataPath) -> Response:
+        """Forget an upload."""
+        studio.uploads.delete(id, runs.uses)
+        return Response(status_code=204)
+
+    @routes.post("/runs", status_code=202)
+    def start(body: RunRequest) -> Response:
+        """Start a training in the background: the ordinary command, which needs neither page nor studio to go on."""
+        if (body.minutes is None) == (body.steps is None):
+            raise UndiffuseError("Give one of minutes and steps")
+        if finite(body.overrides) != body.overrides:
+            raise UndiffuseError("The overrides hold a number that is not finite")
+        if body.recipe is not None:
+            get_recipe(body.recipe)
+        given: dict[str, Any] = {"minutes": body.minutes, "steps": body.steps, "size": body.size}
+        given |= {"channels": body.channels, "crop": body.crop}
+        if clash := sorted(given.keys() & body.overrides.keys() | {"source"} & body.overrides.keys()):
+            raise UndiffuseError(f"'{clash[0]}' has a place of its own in the request, not among the overrides")
+        source = studio.uploads.source(body.data)
+        name = runs.start(body.data, source, body.recipe, body.name, {**given, **body.overrides})
+        return answer(_run(studio, name), 202)
+
+    @routes.get("/runs")
+    def all_runs() -> Response:
+        """The runs here, the newest first."""
+        return answer({"runs": [_run(studio, name) for name in runs.names()]})
+
+    @routes.get("/runs/{id}")
+    def run(id: RunPath) -> Response:
+        """Where a run stands, its settings, its command and the end of its log."""
+        return answer({**runs.in_full(id), "model": _model_of(studio, id)})
+
+    @routes.get("/runs/{id}/metrics")
+    def metrics(
+        id: RunPath,
+        since: Annotated[int, Query(ge=0, le=2**53)] = 0,
+        points: Annotated[int, Query(ge=1, le=10_000)] = 500,
+    ) -> Response:
+        """Losses and statistics of samples after a step."""
+        return answer(runs.metrics(id, since, points))
+
+    @routes.get("/runs/{id}/events")
+    async def events(id: RunPath, since: Annotated[int, Query(ge=0, le=2**53)] = 0) -> Response:
+        """Server-sent events of a run: state, metric, sample, and at last end."""
+        await in_thread(lambda: runs.check(id))
+        return event_stream(_watched(studio, id, since))
+
+    @routes.get("/runs/{id}/samples/{step}.png", responses={200: {"content": {"image/png": {}}}})
+    def sample(id: RunPath, step: Annotated[int, Path(ge=0, le=2**53)]) -> Response:
+        """The grid of samples that was drawn after a step."""
+        return FileResponse(runs.sample(id, step), media_type="image/png", headers={"Cache-Control": "no-cache"})
+
+    @routes.post("/runs/{id}/{verb}", status_code=202)
+    def change(id: RunPath, verb: Literal["pause", "stop", "resume"]) -> Response:
+        """Pause or stop (both finish the step and save), or go on from the newest checkpoint."""
+        runs.resume(id) if verb == "resume" else runs.stop(id)
+        return answer(_run(studio, id), 202)
+
+    return routes
+
+
+def _how(size: int | None, channels: str, crop: str) -> dict[str, Any]:
+    return {"size": size, "channels": channels, "crop": crop}
+
+
+def _model_of(studio: Studio, name: str) -> str | None:
+    """The id of the model that a run has made so far."""
+    place = (studio.trainings.runs / name).resolve()
+    return next((e.id for e in studio.shelf.entries().values() if e.newest and e.path.resolve() == place), None)
+
+
+def _run(studio: Studio, name: str) -> dict[str, Any]:
+    return {**studio.trainings.about(name), "model": _model_of(studio, name)}
+
+
+async def _watched(studio: Studio, name: str, since: int) -> AsyncIterator[str]:
+    """What a run writes, as it writes it."""
+    runs, before, drawn = studio.trainings, "", since
+    while True:
+        now = await in_thread(lambda: _run(studio, name))
+        found = await in_thread(lambda: runs.metrics(name, since, 10_000))
+        for line in found["lines"]:
+            yield _told("metric", {"line": line})
+        for line in found["samples"]:
+            if line["step"] > drawn:
+                url = f"/v1/runs/{name}/samples/{line['step']}.png"
+                yield _told("sample", {"step": line["step"], "url": url, "line": line})
+                drawn = line["step"]
+        since = max(since, found["last"])
+        if (state := _told("state", now)) != before:
+            yield state
+            before = state
+        if now["state"] in OVER:
+            yield _told("end", {"state": now["state"]})
+            return
+        await asyncio.sleep(POLL)
+
+
+def _told(kind: str, data: dict[str, Any]) -> str:
+    return f"event: {kind}\ndata: {json.dumps(finite(data))}\n\n"

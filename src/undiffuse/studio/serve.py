@@ -1,0 +1,104 @@
+"""From the command's options to a running server."""
+
+from __future__ import annotations
+
+import re
+import socket
+import webbrowser
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from undiffuse.errors import UndiffuseError
+from undiffuse.studio.app import make_app
+from undiffuse.studio.guard import Doors, is_any, is_loopback
+from undiffuse.studio.studio import Studio
+
+TOKEN = re.compile(r"[A-Za-z0-9_-]{16,200}")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a studio listens.
+
+    Args:
+        host: an address of this machine.
+        port: 0 for one that is free.
+        token: what strangers must show.
+        names: other names by which browsers may call this machine.
+
+    Raises:
+        UndiffuseError: the address can be reached from elsewhere and there is no token, or one that can be guessed.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str = ""
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.token and not TOKEN.fullmatch(self.token):
+            raise UndiffuseError("A token has 16 letters or more, of A-Z, a-z, 0-9, '-' and '_'")
+        if not is_loopback(self.host) and not self.token:
+            raise UndiffuseError(
+                f"--host {self.host} can be reached from other machines, so the studio needs --token TEXT, a secret of "
+                "16 letters or more"
+            )
+
+    def bind(self) -> socket.socket:
+        """A socket that listens there.
+
+        Raises:
+            UndiffuseError: the port is taken, or there is no such address here.
+        """
+        try:
+            found = socket.getaddrinfo(self.host or None, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            family, kind, protocol, _, place = found[0]
+            listening = socket.socket(family, kind, protocol)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(place)
+        except (OSError, UnicodeError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UndiffuseError(f"cannot listen on {self.host}:{self.port}: {reason}; try --port 0") from None
+        return listening
+
+
+def serve(
+    address: Address,
+    given: Sequence[Path] = (),
+    runs: Path = Path("runs"),
+    gallery: Path | None = None,
+    device: str = "cpu",
+    open_page: bool = False,
+    say: Callable[[str], object] = print,
+) -> None:
+    """Serve a studio until it is interrupted.
+
+    Raises:
+        UndiffuseError: the address cannot be listened on.
+    """
+    listening = address.bind()
+    port = listening.getsockname()[1]
+    shown = "localhost" if is_any(address.host) else f"[{address.host}]" if ":" in address.host else address.host
+    url = f"http://{shown}:{port}/" + (f"?token={address.token}" if address.token else "")
+    app = make_app(Studio.of(given, runs, gallery, device), Doors(address.host, address.token, address.names))
+    config = uvicorn.Config(
+        app,
+        access_log=False,  # addresses may hold the token
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=3,  # streams of events end when their readers do, which may be never
+        timeout_keep_alive=30,
+    )
+    server = uvicorn.Server(config)
+    say(f"The studio is at {url}  (Ctrl-C ends it; trainings go on)")
+    if open_page:
+        webbrowser.open(url)
+    try:
+        server.run(sockets=[listening])
+    except KeyboardInterrupt:
+        pass
+    finally:
+        listening.close()

@@ -1,0 +1,92 @@
+"""Everything that a studio is made of, put together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from undiffuse.config import SampleConfig
+from undiffuse.errors import UndiffuseError
+from undiffuse.model import override_settings
+from undiffuse.studio.gallery import Gallery
+from undiffuse.studio.jobs import Board, finite
+from undiffuse.studio.limits import Limits
+from undiffuse.studio.shelf import Loaded, Shelf
+from undiffuse.studio.trainings import Trainings
+from undiffuse.studio.uploads import Uploads
+
+
+@dataclass(frozen=True)
+class Studio:
+    """What the routes work with."""
+
+    shelf: Shelf
+    board: Board
+    gallery: Gallery
+    uploads: Uploads
+    trainings: Trainings
+    limits: Limits
+    device: str
+    preparing: threading.Lock
+
+    @classmethod
+    def of(
+        cls,
+        given: Sequence[Path] = (),
+        runs: Path = Path("runs"),
+        gallery: Path | None = None,
+        device: str = "cpu",
+        limits: Limits | None = None,
+        board: Board | None = None,
+    ) -> Studio:
+        """A studio of these folders.
+
+        Args:
+            given: runs, checkpoints or model files beside those in ``runs``.
+            runs: the folder of runs.
+            gallery: where pictures and uploads are kept; by default ``runs/studio``.
+            device: where models are.
+        """
+        limits = limits or Limits()
+        kept = gallery or runs / "studio"
+        return cls(
+            Shelf(given, runs, device),
+            board or Board(),
+            Gallery(kept),
+            Uploads(kept / "uploads", limits),
+            Trainings(runs),
+            limits,
+            device,
+            threading.Lock(),
+        )
+
+    def settings(self, given: dict[str, Any], base: SampleConfig | None = None) -> SampleConfig:
+        """A sampler's settings out of what came, within the limits.
+
+        Raises:
+            UndiffuseError: an unknown setting, or a value that cannot be.
+        """
+        if finite(given) != given:
+            raise UndiffuseError("The settings hold a number that is not finite")
+        settings = override_settings(base or SampleConfig(), given)
+        self.limits.check_settings(settings)
+        return self.shelf.settled(settings)
+
+    def ready(self, model: str, settings: SampleConfig) -> tuple[Loaded, SampleConfig]:
+        """A model in memory that can be asked for these settings.
+
+        Raises:
+            UndiffuseError: there is no such model, or it cannot.
+        """
+        loaded = self.shelf.load(model, settings.weights)
+        settled = loaded.model.settle(settings)
+        loaded.model.walk(settled)
+        return loaded, settled
+
+    def close(self) -> None:
+        """Cancel what is under way and let go of the models; trainings go on."""
+        self.board.close()
+        self.shelf.close()
