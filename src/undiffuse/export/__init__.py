@@ -1,0 +1,44 @@
+"""A model for other programs: which formats there are, `TARGETS`, and who writes each.
+
+A format is a module with ``write(model, path, overwrite) -> list[str]``: it writes the file or the folder and returns
+what it has to say of it, in lines. It is imported when it is asked for, so this list is free of torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from undiffuse.model import Model
+
+
+@dataclass(frozen=True)
+class Target:
+    """A format.
+
+    Args:
+        what: it is, for people.
+        module: that writes it.
+    """
+
+    what: str
+    module: str
+
+
+TARGETS = {
+    "onnx": Target("ONNX, and beside it a script that samples with NumPy and onnxruntime alone", "export.onnx_file"),
+    "pt2": Target("torch.export's file: PyTorch runs it without this package", "export.pt2_file"),
+}
+
+
+def convert(model: Model, path: Path, target: str, overwrite: bool = False) -> list[str]:
+    """Write a model in one of the `TARGETS`; what was written and how exact it is, in lines.
+
+    Raises:
+        UndiffuseError: something is at ``path`` already, a package is missing, or the format cannot hold the model.
+    """
+    lines: list[str] = import_module(f"undiffuse.{TARGETS[target].module}").write(model, path, overwrite)
+    return lines

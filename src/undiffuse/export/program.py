@@ -1,0 +1,177 @@
+"""The network alone as a program of torch.export, and what a program needs to be told to sample with it.
+
+The program is ``(x, time, *conditions) -> F``, float32, any number of samples, of the size that the model has. What
+the numbers mean stands in a `description`, JSON that goes with the program: one row for each time at which a walk may
+stop, with everything that the equations need there, so that whoever reads it knows nothing of schedules and
+parameterizations:
+
+    x_t = alpha x0 + sigma eps,    F(scale x_t, time) = p x0 + q eps
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from undiffuse import __version__
+from undiffuse.denoiser import TIME_INPUTS
+from undiffuse.errors import UndiffuseError
+from undiffuse.model import Model
+from undiffuse.networks.conditions import Condition
+from undiffuse.parameterize import make_parameterization
+from undiffuse.schedule import DiscreteSchedule
+from undiffuse.timesteps import make_timesteps
+
+FORMAT = 1
+"""Version of the description."""
+KEY = "undiffuse"
+"""Under which it stands in a file's metadata."""
+ROWS = 1000
+"""Times that a continuous process is described at."""
+TOLERANCE = 1e-3
+"""Of the largest output: beyond it, what was exported is something else. Rounding is a thousandth of that."""
+
+Run = Callable[[Sequence[Tensor]], Tensor]
+
+
+class Positional(nn.Module):
+    """A network whose conditions are told in order, without names."""
+
+    def __init__(self, network: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.network = network
+        self.names = tuple(names)
+
+    def forward(self, x: Tensor, time: Tensor, *told: Tensor) -> Tensor:
+        y: Tensor = self.network(x, time, **dict(zip(self.names, told, strict=True)))
+        return y
+
+
+def names(model: Model) -> list[str]:
+    """Of the program's inputs."""
+    return ["x", "time", *(condition.name for condition in model.conditions)]
+
+
+def examples(model: Model, batch: int, seed: int = 0) -> list[Tensor]:
+    """Inputs of every kind: noise, times from all of the walk, conditions of which some are null."""
+    dice = torch.Generator().manual_seed(seed)
+    rows = _times(model)
+    times = rows[torch.randint(len(rows), (batch,), generator=dice)]
+    time = TIME_INPUTS[model.config.diffusion.time_input](model.schedule, times).float()
+    x = torch.randn(batch, *model.info.shape, generator=dice)
+    return [x, time, *(_example(condition, batch, dice) for condition in model.conditions)]
+
+
+def _example(condition: Condition, batch: int, dice: torch.Generator) -> Tensor:
+    if condition.kind == "class":
+        return torch.randint(condition.size + 1, (batch,), generator=dice)
+    value = torch.randn(batch, 3, condition.size, generator=dice)
+    value[0] = torch.nan
+    return value
+
+
+def program(model: Model) -> torch.export.ExportedProgram:
+    """The network as a program; the number of samples, and of a text's pieces, is free."""
+    batch = torch.export.Dim("batch", min=1)
+    pieces = {"class": {0: batch}, "tokens": {0: batch, 1: torch.export.Dim("length", min=1)}}
+    shapes = ({0: batch}, {0: batch}, tuple(pieces[condition.kind] for condition in model.conditions))
+    network = Positional(model.network, names(model)[2:]).eval()
+    with torch.no_grad(), quiet():
+        return torch.export.export(network, tuple(examples(model, 2)), dynamic_shapes=shapes)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Exporters warn of what concerns their authors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def check_parity(model: Model, run: Run) -> str:
+    """Compare a program's outputs with the network's, over batches and times; the line to print.
+
+    Raises:
+        UndiffuseError: they differ by more than rounding.
+    """
+    furthest, largest = 0.0, 0.0
+    batches = (1, 2, 5)
+    network = Positional(model.network, names(model)[2:]).eval()
+    for batch, seed in itertools.product(batches, range(3)):
+        inputs = examples(model, batch, seed)
+        with torch.no_grad():
+            expected = network(*inputs)
+        furthest = max(furthest, float((run(inputs) - expected).abs().max()))
+        largest = max(largest, float(expected.abs().max()))
+    if not furthest <= TOLERANCE * largest:
+        raise UndiffuseError(
+            f"What was exported is not the network: its outputs, up to {largest:.3g}, differ by up to {furthest:.3g}"
+        )
+    return (
+        f"parity  max |difference| from PyTorch {furthest:.1e}, outputs up to {largest:.2g}; "
+        f"batches of {', '.join(map(str, batches))}, {3 * sum(batches)} times"
+    )
+
+
+def _times(model: Model) -> Tensor:
+    """The times of the description's rows, rising."""
+    count = model.schedule.T if isinstance(model.schedule, DiscreteSchedule) else ROWS
+    return make_timesteps(model.schedule, count, "trailing")[:-1].flip(0)
+
+
+def describe(model: Model) -> dict[str, Any]:
+    """What a sampler must know, as plain values; see the head of this file and docs/formats.md."""
+    diffusion, info = model.config.diffusion, model.info
+    row = make_parameterization(diffusion.parameterization, diffusion.sigma_data)
+    times = _times(model)
+    q_t = model.schedule(times)
+    p, q = row.row(q_t)
+    columns = {
+        "time": TIME_INPUTS[diffusion.time_input](model.schedule, times),
+        "alpha": q_t.alpha,
+        "sigma": q_t.sigma,
+        "p": p,
+        "q": q,
+        "scale": row.input_scale(q_t),
+    }
+    end = model.schedule(torch.zeros((), dtype=torch.float64))
+    return {
+        "format": FORMAT,
+        "made_by": f"undiffuse {__version__}",
+        "weights_sha256": model.provenance.get("sha256", ""),
+        "shape": list(info.shape),
+        "dtype": info.dtype,
+        "low": info.low,
+        "high": info.high,
+        "classes": list(info.classes),
+        "conditions": [{"name": c.name, "kind": c.kind, "size": c.size} for c in model.conditions],
+        "predicts": row.name,
+        "prior_std": model.schedule.prior_std,
+        "end": {"alpha": float(end.alpha), "sigma": float(end.sigma)},
+        "rows": {name: column.tolist() for name, column in columns.items()},
+    }
+
+
+def check_model(model: Model) -> Model:
+    """The model on the CPU, ready to be exported.
+
+    Raises:
+        UndiffuseError: it is told what a program cannot be.
+    """
+    for condition in model.conditions:
+        if condition.kind not in ("class", "tokens"):
+            raise UndiffuseError(f"A model that is told '{condition.name}', {condition.kind}, cannot be exported yet")
+    return model.to("cpu")
+
+
+def check_path(path: Path, suffix: str) -> None:
+    """Refuse a file's name without its suffix."""
+    if path.suffix != suffix:
+        raise UndiffuseError(f"{path} should end in {suffix}")

@@ -1,0 +1,31 @@
+"""The network as a file of torch.export: ``torch.export.load(path).module()(x, time, label)``, without this package.
+
+The description (see `program`) is in the file, too: ``torch.export.load(path, extra_files={"undiffuse.json": ""})``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import torch
+
+from undiffuse.export.program import KEY, check_model, check_parity, check_path, describe, names, program, quiet
+from undiffuse.model import Model
+from undiffuse.pictures.png import check_free, write_file
+
+
+def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
+    """See `undiffuse.export`."""
+    check_path(path, ".pt2")
+    check_free(path, overwrite)
+    packed = io.BytesIO()
+    with quiet():
+        torch.export.save(program(check_model(model)), packed, extra_files={f"{KEY}.json": json.dumps(describe(model))})
+        packed.seek(0)
+        module = torch.export.load(packed).module()
+    with torch.no_grad():
+        parity = check_parity(model, lambda inputs: module(*inputs))
+    write_file(path, packed.getvalue(), overwrite)
+    return [f"file    {path}, {len(packed.getvalue()):,} bytes, inputs {', '.join(names(model))}", parity]

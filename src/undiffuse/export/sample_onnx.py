@@ -1,0 +1,175 @@
+"""Draw samples from an ONNX file that `undiffuse convert ... --to onnx` wrote.
+
+    python sample_onnx.py model.onnx -n 16 --sampler dpm++2m --steps 20 --class 7 --out samples
+
+Needs numpy and onnxruntime, and nothing else. The file's metadata hold, under "undiffuse", JSON with all that is not in
+the network: the samples' shape and range, and for each time of the process one row of float64 numbers,
+
+    x_t = alpha x0 + sigma eps,    F(scale x_t, time) = p x0 + q eps
+
+so that from the network's output F at x_t, with d = alpha q - sigma p,
+
+    x0  = (q x_t - sigma F) / d        eps = (alpha F - p x_t) / d
+
+DDIM and DPM-Solver++ 2M go from one time to the next with these (see `steps`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import struct
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+FORMAT = 1
+
+
+class Network:
+    """The network in a file and the description that came with it."""
+
+    def __init__(self, path: str) -> None:
+        self.session: Any = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        about = json.loads(self.session.get_modelmeta().custom_metadata_map["undiffuse"])
+        if about["format"] > FORMAT:
+            sys.exit(f"{path} has format {about['format']}, this script reads up to {FORMAT}")
+        self.about = about
+        self.rows = {name: np.array(column) for name, column in about["rows"].items()}
+
+    def null(self, condition: dict[str, Any], count: int) -> np.ndarray:
+        """What says that nothing is said: the class after the last, a vector of NaN."""
+        if condition["kind"] == "class":
+            return np.full(count, condition["size"], np.int64)
+        return np.full((count, 1, condition["size"]), np.nan, np.float32)
+
+    def output(self, x: np.ndarray, row: int, told: dict[str, np.ndarray], guidance: float) -> np.ndarray:
+        """F(scale x, time); guidance leads by (F - F_null), and F is linear in x0 and eps."""
+        inputs = {
+            "x": np.float32(self.rows["scale"][row]) * x,
+            "time": np.full(len(x), self.rows["time"][row], np.float32),
+        }
+        nulls = {c["name"]: self.null(c, len(x)) for c in self.about["conditions"]}
+        found: np.ndarray = self.session.run(None, {**inputs, **nulls, **told})[0]
+        if guidance != 1:
+            null = self.session.run(None, {**inputs, **nulls})[0]
+            found = null + np.float32(guidance) * (found - null)
+        return found[:, : x.shape[1]]  # a learned variance, which comes after it, has no part here
+
+
+def walk(rows: int, count: int) -> list[int]:
+    """The rows of ``count`` steps, evenly spread, from the noisiest on ('trailing', Lin et al. 2023)."""
+    return [math.floor((k + 1) * rows / count + 0.5) - 1 for k in reversed(range(count))]
+
+
+def steps(
+    network: Network, x: np.ndarray, sampler: str, count: int, told: dict[str, np.ndarray], guidance: float
+) -> np.ndarray:
+    """From noise x to data, in model space.
+
+        DDIM            x_s = alpha_s x0 + sigma_s eps                                     (Song et al. 2021, eq. 12)
+        DPM-Solver++ 2M the same, and alpha_s (1 - e^-h) (x0 - x0_before) / (2 r)          (Lu et al. 2022b, algorithm 2)
+
+    with lambda = log(alpha / sigma), h = lambda_s - lambda_t and r h = lambda_t - lambda_before; the first step, steps
+    from pure noise and the last one to data are DDIM's. Coefficients are float64, the state is float32.
+    """
+    columns = ("alpha", "sigma", "p", "q")
+    points = [
+        (row, tuple(float(network.rows[name][row]) for name in columns))
+        for row in walk(len(network.rows["time"]), count)
+    ]
+    end = network.about["end"]
+    before: tuple[float, np.ndarray] | None = None
+    for (row, (alpha, sigma, p, q)), following in zip(points, [*points[1:], None], strict=True):
+        F = network.output(x, row, told, guidance)
+        d = alpha * q - sigma * p
+        x0 = np.clip(np.float32(q / d) * x - np.float32(sigma / d) * F, -1, 1)
+        eps = np.float32(1 / sigma) * x - np.float32(alpha / sigma) * x0  # of the clipped x0
+        alpha_s, sigma_s = following[1][:2] if following else (end["alpha"], end["sigma"])
+        x = np.float32(alpha_s) * x0 + np.float32(sigma_s) * eps
+        level = math.log(alpha / sigma) if alpha else -math.inf
+        if sampler == "dpm++2m" and before is not None and sigma_s > 0 and math.isfinite(before[0]):
+            h = math.log(alpha_s / sigma_s) - level
+            x = x - np.float32(alpha_s * math.expm1(-h) * h / (2 * (level - before[0]))) * (x0 - before[1])
+        before = (level, x0)
+    return x
+
+
+def to_values(x: np.ndarray, about: dict[str, Any]) -> np.ndarray:
+    """Model space, [-1, 1], to the data's own values."""
+    low, high = about["low"], about["high"]
+    values = np.clip((x.astype(np.float64) + 1) * (high - low) / 2 + low, low, high)
+    return (values if about["dtype"] == "float32" else np.rint(values)).astype(about["dtype"])
+
+
+def png(picture: np.ndarray) -> bytes:
+    """(channels, height, width) of 8 bits as a PNG file."""
+    channels, height, width = picture.shape
+    lines = np.pad(picture.transpose(1, 2, 0).reshape(height, -1), ((0, 0), (1, 0)))  # filter 0 before each line
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(lines.tobytes())) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def conditions(typed: argparse.Namespace, about: dict[str, Any], count: int) -> dict[str, np.ndarray]:
+    """What the network is told, by name; classes are taken in turns, all of them where none is asked for."""
+    told: dict[str, np.ndarray] = {}
+    for condition in about["conditions"]:
+        if condition["kind"] == "class":
+            asked = typed.classes.split(",") if typed.classes else about["classes"]
+            if unknown := [word for word in asked if word not in about["classes"]]:
+                sys.exit(f"There is no class '{unknown[0]}'; there are {', '.join(about['classes'])}")
+            labels = [about["classes"].index(word) for word in asked]
+            told[condition["name"]] = np.resize(np.array(labels, np.int64), count)
+        elif typed.tokens:
+            vectors = np.load(typed.tokens).astype(np.float32)
+            told[condition["name"]] = np.repeat(vectors[None], count, 0)
+    return told
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("model")
+    parser.add_argument("-n", type=int, default=16, help="how many")
+    parser.add_argument("--seed", type=int, default=0, help="of NumPy's noise")
+    parser.add_argument("--noise", help="an .npy file with the noise to start from, (n, channels, ...), instead")
+    parser.add_argument("--sampler", choices=("ddim", "dpm++2m"), default="dpm++2m")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--class", dest="classes", help="names with commas between them, taken in turns")
+    parser.add_argument("--tokens", help="an .npy file with a text's vectors, (length, size)")
+    parser.add_argument("--guidance", type=float, default=1.0)
+    parser.add_argument("--out", default="samples", help="folder for samples.npy and, of 8-bit images, PNG files")
+    typed = parser.parse_args()
+
+    network = Network(typed.model)
+    about = network.about
+    if not 1 <= typed.steps <= len(network.rows["time"]):
+        sys.exit(f"--steps must be from 1 to {len(network.rows['time'])}")
+    if typed.noise:
+        noise = np.load(typed.noise).astype(np.float32)
+    else:
+        noise = np.random.default_rng(typed.seed).standard_normal((typed.n, *about["shape"]), np.float32)
+    x = np.float32(about["prior_std"]) * noise
+    made = to_values(
+        steps(network, x, typed.sampler, typed.steps, conditions(typed, about, len(x)), typed.guidance), about
+    )
+    folder = Path(typed.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "samples.npy", made)
+    if made.dtype == np.uint8 and made.ndim == 4 and made.shape[1] <= 4:
+        for number, picture in enumerate(made):
+            (folder / f"{number:05d}.png").write_bytes(png(picture))
+    print(f"{folder}: {len(made)} samples")
+
+
+if __name__ == "__main__":
+    main()
