@@ -119,7 +119,7 @@ export async function openDetails(id, { status, usual, edits, onEdit, onReuse, o
     h(
       "div",
       { class: "details-words" },
-      h("header", {}, h("h2", { id: heading }, item.recipe.settings?.classes?.length === 1 ? `A ${item.recipe.settings.classes[0]}` : "A picture"), iconButton("close", "Close", close)),
+      h("header", {}, h("h2", { id: heading }, item.recipe.settings?.classes?.length === 1 ? item.recipe.settings.classes[0] : "A picture"), iconButton("close", "Close", close)),
       h("dl", { class: "recipe" }, rows(item, usual)),
       h("details", { class: "folded" }, h("summary", {}, "As a command"), h("pre", { tabindex: "0" }, item.recipe.command), button("Copy", copy)),
       group(

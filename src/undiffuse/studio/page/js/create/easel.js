@@ -25,7 +25,7 @@ function noise(shape, seed) {
 
 /**
  * @param {object} options onOpen: image -> void, when a finished picture is pressed; onDone: () -> void; signal.
- * @returns {{ element, wait, run, busy, cancel }} wait(model, count) shows the noise that is waiting;
+ * @returns {{ element, wait, clear, run, busy, cancel }} wait(model, count, words) shows noise that is waiting;
  *   run(path, body, { count, verb }) draws, and resolves to the images, or null.
  */
 export function easel({ onOpen, onDone, onBusy, signal }) {
@@ -70,6 +70,14 @@ export function easel({ onOpen, onDone, onBusy, signal }) {
     review.hidden = true;
     place(count, (k) => k < NOISY && noise(model.shape, k));
     status.textContent = words;
+  }
+
+  function clear() {
+    if (job) return;
+    walk = [];
+    review.hidden = true;
+    place(0);
+    status.textContent = "";
   }
 
   function paint(tile, src, alt) {
@@ -155,6 +163,7 @@ export function easel({ onOpen, onDone, onBusy, signal }) {
   return {
     element,
     wait,
+    clear,
     run,
     cancel,
     get busy() {

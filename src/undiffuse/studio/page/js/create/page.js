@@ -40,7 +40,7 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
   const form = samplingForm({ descriptions: settings.sample, samplers });
   const count = slider({ label: "Pictures", min: 1, max: status.limits.count, value: 8, onInput: () => waiting() });
   const seed = field({ label: "Seed", value: "0", inputmode: "numeric", autocomplete: "off", hint: "The same seed makes the same pictures." });
-  const first = field({ label: "First number", value: "0", inputmode: "numeric", autocomplete: "off", hint: "The pictures of a seed are numbered from 0." });
+  const first = field({ label: "First number", value: "0", inputmode: "numeric", autocomplete: "off" });
   const dice = iconButton("dice", "Another seed", () => seed.set(Math.floor(Math.random() * 100000)));
   const chooser = select({ label: "Model", choices: models.map(choice), value: "", onChange: useModel });
   const about = h("p", { class: "hint", "aria-live": "polite" });
@@ -59,7 +59,7 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
   let drawn = [];
   const together = button("All as one PNG", allAsOne, { sign: "download", hidden: true });
   stage.element.append(together);
-  const drawPane = h("div", { class: "stack" }, count.element, first.element);
+  const drawPane = h("div", { class: "stack" }, count.element);
   const changeTab = h("div", { class: "stack" }, change.element);
   const modes = tabs({
     label: "Draw or change",
@@ -77,7 +77,7 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
         { class: "workshop-form", novalidate: true, "aria-label": "What to make", onsubmit: (event) => (event.preventDefault(), start()) },
         chooser.element,
         modes.element,
-        h("div", { class: "seed" }, seed.element, dice),
+        h("div", { class: "seed" }, seed.element, dice, first.element),
         form.element,
         h("div", { class: "go-row" }, go, wrong),
         restorer(),
@@ -94,12 +94,15 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
     if (!model) return;
     go.textContent = mode === "draw" ? "Draw" : "Change it";
     wrong.textContent = "";
+    first.element.hidden = mode !== "draw";
+    if (mode === "draw") waiting();
+    else stage.clear();
   }
 
   function waiting() {
     drawn = [];
     together.hidden = true;
-    if (model) stage.wait(model, count.value, "This is the noise that your pictures begin as.");
+    if (model && mode === "draw") stage.wait(model, count.value, "This is the noise that your pictures begin as.");
   }
 
   async function useModel(id) {

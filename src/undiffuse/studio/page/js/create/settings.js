@@ -13,12 +13,17 @@ const CHIPS = 24;
 export function chips({ label, hint, choices, onChange }) {
   const inputs = choices.map((value) => h("input", { type: "checkbox", value, onchange: () => onChange?.() }));
   const note = freshId("chips");
+  const row = h("div", { class: "segments tight" }, inputs.map((input) => h("label", {}, input, input.value)));
+  if (choices.every((name) => name.length <= 2)) {
+    row.classList.add("even");
+    row.style.setProperty("--columns", Math.ceil(choices.length / Math.ceil(choices.length / 7)));
+  }
   return {
     element: h(
       "fieldset",
       { class: "control", "aria-describedby": note },
       h("legend", { class: "label" }, label),
-      h("div", { class: "segments tight" }, inputs.map((input) => h("label", {}, input, input.value))),
+      row,
       h("p", { class: "hint", id: note }, hint),
     ),
     value: () => inputs.filter(({ checked }) => checked).map(({ value }) => value),
