@@ -49,6 +49,7 @@ COMMANDS = {
     "edit interpolate": "from one picture to another: undiffuse edit interpolate runs/NAME a.png b.png",
     "edit invert": "the noise that a picture comes from, and how well it gives it back",
     "cascade make": "set models that enlarge upon one of small pictures: undiffuse cascade make BASE STAGE --name NAME",
+    "convert": "a model for other programs, as ONNX and the like: undiffuse convert runs/NAME model.onnx --to onnx",
     "recipes": "the recipes of undiffuse train, what they need and what they reached",
     "samplers": "the samplers of undiffuse sample",
     "doctor": "versions, device, memory, optional parts: what to send with a question",
