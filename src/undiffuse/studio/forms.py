@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import MISSING, Field, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -20,7 +21,7 @@ def described(cls: type, omit: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     texts: dict[str, str] = {}
     for owner in reversed(cls.__mro__[:-1]):
         texts |= field_texts(owner)
-    own = cls.__dict__.get("__annotations__", {})
+    own = inspect.get_annotations(cls)
     found = sorted(fields(cls), key=lambda field: field.name not in own)
     return [
         _described(field, hints[field.name], texts.get(field.name, "")) for field in found if field.name not in omit

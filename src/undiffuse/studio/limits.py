@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError
@@ -25,7 +25,7 @@ class Limits:
     previews: int = 16
     """Pictures that are shown on the way."""
     text: int = 1000
-    """Letters of a text."""
+    """Letters of a text, and entries of a list."""
     json_bytes: int = 1 << 20
     """Of a request without files."""
     upload_bytes: int = 64 << 20
@@ -57,9 +57,10 @@ class Limits:
         """
         _most("steps", max(settings.steps, len(settings.times)), self.steps)
         _most("micro_batch", settings.micro_batch, self.micro_batch)
-        _most("classes", len(settings.classes), self.text)
-        for name in ("text", "avoid", "weak", "classifier", "weights", "sampler"):
-            _most(f"letters of {name}", len(getattr(settings, name)), self.text)
+        for field in fields(SampleConfig):
+            value = getattr(settings, field.name)
+            if isinstance(value, tuple | str):
+                _most(f"letters of {field.name}" if isinstance(value, str) else field.name, len(value), self.text)
         if settings.sampler == "ode" and settings.tolerance < 1e-7:
             raise UndiffuseError(f"tolerance lies at 1e-7 or above here; it is {settings.tolerance:g}")
 

@@ -61,7 +61,7 @@ def router(studio: Studio) -> APIRouter:
 
     @routes.post("/edits/{name}", status_code=202, openapi_extra=multipart(_FIELDS, ("request",)))
     async def edit(name: Annotated[str, Path(max_length=100)], request: Request) -> Response:
-        """Edit a picture: inpaint, outpaint, upscale, colorize, deblur, denoise, vary, interpolate, invert, translate."""
+        """Edit a picture that is sent along or in the gallery; GET /v1/edits says what each edit takes."""
         if name not in EDITS:
             raise UnknownError(f"There is no edit '{name}'{perhaps(name, EDITS)}")
         async with form(request, len(PICTURES)) as parts:

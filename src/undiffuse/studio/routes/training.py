@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -185,7 +186,7 @@ async def _watched(studio: Studio, name: str, since: int) -> AsyncIterator[str]:
     runs, before, drawn = studio.trainings, "", since
     while True:
         now = await in_thread(lambda: _run(studio, name))
-        found = await in_thread(lambda: runs.metrics(name, since, 10_000))
+        found = await in_thread(partial(runs.metrics, name, since, 10_000))
         for line in found["lines"]:
             yield _told("metric", {"line": line})
         for line in found["samples"]:
