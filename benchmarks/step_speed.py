@@ -5,7 +5,8 @@
 
 Both sides have the same number of parameters (it is checked), the same batch, forward, backward, clipping to a norm of
 1, Adam and an average of the weights at 0.9999. diffusers is as its training script leaves it: channels first, AdamW in
-its default form, `EMAModel`. Ours is as `undiffuse train` runs it: channels last, fused Adam, one call for the average.
+its default form, `EMAModel`. Ours is as `undiffuse train` and `undiffuse sample` run it: rows in threads (threads.py),
+channels last, fused Adam, one call for the average.
 The two take turns, step by step; a ratio is the median over pairs of neighbours in time, so that a machine whose speed
 wanders does not decide it.
 """
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from undiffuse.config import EMAConfig, OptimizerConfig, UNetConfig
 from undiffuse.networks.unet import UNet
+from undiffuse.threads import Team, cut_rows, in_threads
 from undiffuse.training.ema import EMA
 from undiffuse.training.optimizer import clip_gradient, make_optimizer
 
@@ -64,14 +66,26 @@ def ours(case: Case, x: Tensor, t: Tensor) -> Side:
     x = x.to(memory_format=torch.channels_last)
     optimizer, ema = make_optimizer(OptimizerConfig(), network), EMA(network, EMAConfig())
 
+    team, parameters = Team() if torch.get_num_threads() > 1 else None, list(network.parameters())
+    shared = in_threads(network)
+
+    def gradient(rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        part, times = rows
+        return torch.autograd.grad((network(part, times) - part).square().sum() / x.numel(), parameters)
+
     def train() -> None:
         network.zero_grad(set_to_none=True)
-        (network(x, t) - x).square().mean().backward()
-        clip_gradient(network.parameters(), 1.0)
+        if team is None:
+            (network(x, t) - x).square().mean().backward()
+        else:
+            parts = team.run(gradient, cut_rows((x, t), team.size))
+            for parameter, gradients in zip(parameters, zip(*parts, strict=True), strict=True):
+                parameter.grad = sum(gradients[1:], gradients[0])
+        clip_gradient(parameters, 1.0)
         optimizer.step()
         ema.update(0)
 
-    return Side(train, lambda: network(x, t), _count(network))
+    return Side(train, lambda: shared(x, t), _count(network))
 
 
 def theirs(case: Case, x: Tensor, t: Tensor) -> Side:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,17 @@ import torch
 from torch import Tensor, nn
 
 import undiffuse
-from undiffuse.config import TrainConfig, UNetConfig
+from undiffuse.config import UNetConfig
+from undiffuse.config_file import override
+from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
+from undiffuse.model import Model, build_model
 from undiffuse.networks.unet import UNet
-from undiffuse.threads import RowsInThreads, Team, cut_rows, in_threads
+from undiffuse.recipes import get_recipe
+from undiffuse.threads import WORK, RowsInThreads, Team, cut_rows, in_threads, pays
 from undiffuse.training.setup import make_team
 
+INFO = DataInfo("things", "0" * 64, 40, (1, 8, 8), "uint8", 0.0, 255.0, (0.0,), (0.5,))
 TINY = UNetConfig(base=8, multipliers=(1, 2), blocks=1, attention_levels=(1,))
 
 
@@ -27,6 +31,12 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads however little there is to do."""
+    monkeypatch.setattr("undiffuse.threads.WORK", 1)
 
 
 def network() -> UNet:
@@ -69,7 +79,7 @@ def test_parts_are_cut_alike_and_put_together_are_the_whole() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("rows", [1, 2, 5, 16])
-def test_a_network_in_threads_is_the_network(two_threads: None, rows: int) -> None:
+def test_a_network_in_threads_is_the_network(two_threads: None, always: None, rows: int) -> None:
     plain = network()
     shared = in_threads(plain)
     assert isinstance(shared, RowsInThreads)
@@ -79,7 +89,7 @@ def test_a_network_in_threads_is_the_network(two_threads: None, rows: int) -> No
     assert all(shared(x, t).equal(found) for _ in range(3)), "the same bits each time"
 
 
-def test_gradients_with_respect_to_the_input_pass(two_threads: None) -> None:
+def test_gradients_with_respect_to_the_input_pass(two_threads: None, always: None) -> None:
     plain = network()
     x, t = torch.randn(4, 1, 12, 12, requires_grad=True), 1000 * torch.rand(4)
     (wanted,) = torch.autograd.grad(plain(x, t).sum(), x)
@@ -102,7 +112,7 @@ def train(images: Path, name: str) -> dict[str, Tensor]:
     return model.network.state_dict()
 
 
-def test_a_training_in_threads_is_the_training(two_threads: None, tmp_path: Path) -> None:
+def test_a_training_in_threads_is_the_training(two_threads: None, always: None, tmp_path: Path) -> None:
     images = tmp_path / "images.npy"
     np.save(images, np.random.default_rng(0).integers(0, 255, (20, 8, 8), dtype=np.uint8))
     found, again = train(images, "found"), train(images, "again")
@@ -113,12 +123,23 @@ def test_a_training_in_threads_is_the_training(two_threads: None, tmp_path: Path
     assert any(not torch.allclose(wanted[name], torch.zeros(())) for name in wanted)
 
 
-def test_dropout_compile_and_recomputed_blocks_are_not_for_threads(two_threads: None) -> None:
-    config, cpu = TrainConfig(), torch.device("cpu")
-    assert make_team(config, cpu) is not None
-    assert make_team(replace(config, network=replace(config.network, dropout=0.1)), cpu) is None
-    assert make_team(replace(config, network=replace(config.network, checkpoint_blocks=True)), cpu) is None
-    assert make_team(replace(config, loop=replace(config.loop, compile=True)), cpu) is None
-    assert make_team(config, torch.device("meta")) is None
+def model(**settings: object) -> Model:
+    config = override(get_recipe("small").build(INFO), **({"dropout": 0.0, "device": "cpu"} | settings))
+    return build_model(config, INFO)
+
+
+def test_dropout_compile_and_recomputed_blocks_are_not_for_threads(two_threads: None, always: None) -> None:
+    assert make_team(model()) is not None
+    assert make_team(model(dropout=0.1)) is None
+    assert make_team(model(checkpoint_blocks=True)) is None
+    assert make_team(model(compile=True)) is None
     torch.set_num_threads(1)
-    assert make_team(config, cpu) is None
+    assert make_team(model()) is None
+
+
+def test_threads_are_for_enough_work_in_each() -> None:
+    plain = network()  # 8 channels, no patches
+    assert pays(plain, (2 * WORK // (8 * 64), 1, 8, 8), 2)
+    assert not pays(plain, (2 * WORK // (8 * 64) - 1, 1, 8, 8), 2)
+    assert not pays(plain, (WORK, 1, 8, 8), 1)
+    assert not pays(plain, (1, 1, 4096, 4096), 2), "a row is not divided"

@@ -5,12 +5,16 @@ thin matrix products and copies do not divide well. Here a thread takes rows ins
 on one core, and all meet once. With two cores that makes a training step of networks of 4 to 36 M parameters 1.2 to 1.4
 times as quick (docs/lab-notes.md); Winograd's convolutions, which pay on one core alone, are part of that.
 
+A small network gains nothing, or loses: its operations are so short that the threads wait for Python, which serves one
+at a time. So `pays` decides, by a fixed rule of shapes and never by a measurement at run time.
+
 The result is that of the whole batch up to float rounding, which depends on the number of threads, as it does in
 PyTorch, and on nothing else: parts are cut and summed in one order.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -19,6 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.networks.unet import UNet
+
+WORK = 1 << 18
+"""Activations of the first level, in each thread, from which threads pay."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -54,17 +61,16 @@ class Team:
 class RowsInThreads(nn.Module):
     """A network whose batches are shared out among the cores; ``network(x, time, **conditions)`` as before.
 
-    A single row goes as it is, and so does what gradients are wanted of.
+    Too few rows go as they are, and so does what gradients are wanted of.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: UNet) -> None:
         super().__init__()
         self.network = network
         self._team = Team()
 
     def forward(self, x: Tensor, time: Tensor, **conditions: Tensor) -> Tensor:
-        parts = min(self._team.size, len(x))
-        if parts == 1 or torch.is_grad_enabled():
+        if torch.is_grad_enabled() or not pays(self.network, x.shape, self._team.size):
             whole: Tensor = self.network(x, time, **conditions)
             return whole
 
@@ -73,7 +79,7 @@ class RowsInThreads(nn.Module):
             y: Tensor = self.network(rows, times, **dict(zip(conditions, told, strict=True)))
             return y
 
-        return torch.cat(self._team.run(evaluate, cut_rows((x, time, *conditions.values()), parts)))
+        return torch.cat(self._team.run(evaluate, cut_rows((x, time, *conditions.values()), self._team.size)))
 
 
 def in_threads(network: nn.Module) -> nn.Module:
@@ -81,6 +87,13 @@ def in_threads(network: nn.Module) -> nn.Module:
     if not isinstance(network, UNet) or torch.get_num_threads() == 1:
         return network
     return RowsInThreads(network) if next(network.parameters()).device.type == "cpu" else network
+
+
+def pays(network: UNet, shape: Sequence[int], threads: int) -> bool:
+    """Whether a batch of this shape, (rows, channels, *spatial), is quicker with its rows in so many threads."""
+    rows, _, *spatial = shape
+    positions = math.prod(spatial) / network.patch**network.dims
+    return threads > 1 and rows >= threads and rows / threads * positions * network.width >= WORK
 
 
 def cut_rows(tensors: Sequence[Tensor], parts: int) -> list[tuple[Tensor, ...]]:

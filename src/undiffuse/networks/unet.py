@@ -204,6 +204,7 @@ class UNet(nn.Module):
         self.conditions = conditions
         self.dims = dims
         self.patch = config.patch
+        self.width = config.base
         self.multiple = config.patch * 2 ** (len(config.multipliers) - 1)  # sizes divisible by this need no padding
         self.center = config.center_input
 

@@ -22,10 +22,11 @@ from undiffuse.distributed import ALONE, Group
 from undiffuse.enlarging import seen_in_training
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
+from undiffuse.networks.unet import UNet
 from undiffuse.objectives import make_objective, make_time_law
 from undiffuse.seeds import generator
 from undiffuse.text.table import text_table
-from undiffuse.threads import Team
+from undiffuse.threads import Team, pays
 from undiffuse.training.ema import EMA
 from undiffuse.training.loop import Learner, Task
 from undiffuse.training.optimizer import (
@@ -174,18 +175,21 @@ def make_task(model: Model, data: Data, total: int, group: Group = ALONE) -> Tas
         device=model.device,
         share=share,
         bfloat16=uses_bfloat16(config.loop.precision, model.device),
-        team=make_team(config, model.device, group),
+        team=make_team(model, group),
     )
 
 
-def make_team(config: TrainConfig, device: torch.device, group: Group = ALONE) -> Team | None:
+def make_team(model: Model, group: Group = ALONE) -> Team | None:
     """Threads that share a batch's rows out among them: on a CPU of several cores that this process has to itself.
 
     Not with dropout or recomputed blocks: both use torch's one global random stream, whose order threads would shuffle.
     """
-    plain = group.alone and not config.loop.compile and not config.network.checkpoint_blocks
-    several = device.type == "cpu" and torch.get_num_threads() > 1
-    return Team() if plain and several and config.network.dropout == 0 else None
+    config, network, threads = model.config, model.network, torch.get_num_threads()
+    plain = not (config.loop.compile or config.network.checkpoint_blocks or config.network.dropout)
+    if not (plain and group.alone and model.device.type == "cpu" and isinstance(network, UNet)):
+        return None
+    rows = config.loop.batch // config.optimizer.accumulate
+    return Team() if pays(network, (rows, *model.info.shape), threads) else None
 
 
 def state_of(learner: Learner, total: int, window: tuple[float, ...] = ()) -> State:
