@@ -1,0 +1,191 @@
+// One training, live: how far it is, how it learns, what it draws; pause, go on, stop.
+
+import { events, get, post } from "../api.js";
+import { button, transport } from "../ui/controls.js";
+import { h } from "../ui/dom.js";
+import { trouble } from "../ui/overlays.js";
+import { folded } from "../create/fields.js";
+import { duration } from "../create/job.js";
+import { chart, short, smooth } from "./chart.js";
+
+/** Points of a curve that are asked for. */
+const POINTS = 500;
+/** What the states are called, and which of pause and resume they allow. */
+const STATES = {
+  starting: ["starting", []],
+  running: ["training", ["pause"]],
+  stopping: ["finishing its step and saving", []],
+  stopped: ["paused", ["resume"]],
+  done: ["done", []],
+  failed: ["failed", ["resume"]],
+};
+
+/** What a state is called. */
+export const called = (state) => STATES[state]?.[0] ?? state;
+
+/**
+ * @param {string} id of the run. @param {object} options onState(run), signal.
+ * @returns {HTMLElement} which fills itself and follows the run until signal aborts.
+ */
+export function liveRun(id, { onState, signal }) {
+  const path = `/v1/runs/${encodeURIComponent(id)}`;
+  let run = null;
+  let lines = [];
+  let pictures = [];
+  const state = h("p", { class: "status", role: "status" });
+  const bar = h("progress", { class: "progress", max: 1, value: 0, "aria-label": "How far the training is" });
+  const figures = h("dl", { class: "figures" });
+  const loss = chart({ title: "Loss", logarithmic: true, signal });
+  const quarters = chart({ title: "Loss by noise, from little to much", logarithmic: true, signal });
+  const image = h("img", { class: "pixels", alt: "" });
+  const scrub = transport({
+    label: "What it draws from the same noise",
+    name: "the samples over time",
+    steps: 0,
+    seconds: 4,
+    format: (k) => (pictures[k] ? `step ${pictures[k].step.toLocaleString("en-GB")}` : "none yet"),
+    onStep: showPicture,
+    signal,
+  });
+  const samples = h("div", { class: "samples", hidden: true }, image, scrub.element);
+  const actions = h("div", { class: "row" });
+  const wrong = h("p", { class: "form-error", role: "alert" });
+  const log = h("pre", { tabindex: "0", "aria-label": "The last lines of the log" });
+  const command = h("pre", { tabindex: "0", "aria-label": "The command" });
+  const settings = h("div", { class: "stack" });
+  const more = folded("Command, settings and log", command, settings, log);
+  more.addEventListener("toggle", () => more.open && about());
+  const element = h(
+    "section",
+    { class: "live", "aria-label": `The run ${id}` },
+    h("header", { class: "live-head" }, h("h2", {}, id), actions),
+    state,
+    bar,
+    figures,
+    wrong,
+    h("div", { class: "live-panels" }, h("div", { class: "stack" }, loss.element, quarters.element), samples),
+    more,
+  );
+
+  function showState(next) {
+    run = next;
+    onState(run);
+    const [words, can] = STATES[run.state] ?? [run.state, []];
+    state.textContent = `This run is ${words}${run.state === "failed" && run.error ? `: ${run.error}` : "."}`;
+    state.classList.toggle("form-error", run.state === "failed");
+    bar.value = run.progress ?? 0;
+    const rows = [
+      ["step", `${(run.step ?? 0).toLocaleString("en-GB")}${run.total ? ` of ${run.total.toLocaleString("en-GB")}` : ""}`],
+      ["time", duration(run.seconds)],
+      ["to go", run.state === "running" ? duration(run.eta) : "–"],
+      ["loss", run.loss === null || run.loss === undefined ? "–" : short(run.loss)],
+      ["pictures a second", run.images_per_second ? Math.round(run.images_per_second).toLocaleString("en-GB") : "–"],
+    ];
+    figures.replaceChildren(...rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+    wrong.textContent = run.drift ?? "";
+    const stop = run.state === "running" && button("Stop", () => act("stop"), { kind: "danger", sign: "stop" });
+    const use = run.model && h("a", { class: "button", href: `#/create?model=${encodeURIComponent(run.model)}` }, "Draw with it");
+    const words2 = { pause: ["Pause", "pause"], resume: ["Go on", "play"] };
+    const pressed = can.filter(() => run.mine !== false).map((each) => button(words2[each][0], () => act(each), { sign: words2[each][1] }));
+    actions.replaceChildren(...[...pressed, run.mine !== false && stop, use].filter(Boolean));
+  }
+
+  async function act(what) {
+    for (const each of actions.querySelectorAll("button")) each.disabled = true;
+    try {
+      const answer = await post(`${path}/${what}`, {}, { signal });
+      if (answer?.state) showState(answer);
+      if (what === "resume") follow();
+    } catch (error) {
+      if (signal.aborted) return;
+      wrong.textContent = error.message;
+      for (const each of actions.querySelectorAll("button")) each.disabled = false;
+    }
+  }
+
+  function drawCurves() {
+    const xs = lines.map(({ step }) => step);
+    const ys = lines.map((each) => each.loss ?? NaN);
+    loss.show([
+      { xs, ys, tint: "ink", faint: true },
+      { name: "smoothed", xs, ys: smooth(ys), tint: "ink" },
+    ]);
+    const tints = ["signal", "good", "strong-line", "noise"];
+    const words = ["least noise", "less", "more", "most noise"];
+    const some = lines.filter((each) => each.loss_by_quarter);
+    quarters.element.hidden = some.length === 0;
+    const at = some.map(({ step }) => step);
+    quarters.show(words.map((name, k) => ({ name, xs: at, ys: smooth(some.map((each) => each.loss_by_quarter[k] ?? NaN)), tint: tints[k] })));
+  }
+
+  function showPicture(k) {
+    const now = pictures[k];
+    if (!now) return;
+    image.src = now.url;
+    image.alt = `What the model draws at step ${now.step}`;
+  }
+
+  function addPictures(found) {
+    const atEnd = scrub.value >= pictures.length - 1;
+    const known = new Set(pictures.map(({ step }) => step));
+    pictures = [...pictures, ...found.filter(({ step }) => !known.has(step))].sort((a, b) => a.step - b.step);
+    samples.hidden = pictures.length === 0;
+    if (!pictures.length) return;
+    const k = atEnd ? pictures.length - 1 : scrub.value;
+    scrub.resize(pictures.length - 1, k);
+    showPicture(k);
+  }
+
+  async function about() {
+    try {
+      const found = await get(path, { signal });
+      log.textContent = (found.log ?? []).join("\n");
+      command.textContent = found.command ?? "";
+      settings.replaceChildren(...Object.entries(found.config ?? {}).map(([name, section]) => sectionTable(name, section)));
+    } catch (error) {
+      if (!signal.aborted) log.textContent = error.message;
+    }
+  }
+
+  function follow() {
+    const since = lines.at(-1)?.step ?? 0;
+    const told = {
+      state: showState,
+      metric: (found) => {
+        const each = found.line ?? found;
+        if (each.step > (lines.at(-1)?.step ?? -1)) lines.push(each);
+        drawCurves();
+      },
+      sample: (found) => addPictures([found]),
+      end: () => refresh(),
+    };
+    events(`${path}/events?since=${since}`, told, { last: ["end"], signal, onLost: () => (wrong.textContent = "The studio does not answer any more.") });
+  }
+
+  async function refresh() {
+    const found = await get(path, { signal });
+    showState(found);
+    addPictures((found.samples ?? []).map((step) => ({ step, url: `${path}/samples/${step}.png` })));
+    return found;
+  }
+
+  async function begin() {
+    try {
+      await refresh();
+      ({ lines } = await get(`${path}/metrics?since=0&points=${POINTS}`, { signal }));
+      drawCurves();
+      if (["starting", "running", "stopping"].includes(run.state)) follow();
+    } catch (error) {
+      if (!signal.aborted) element.replaceChildren(trouble(error.message));
+    }
+  }
+
+  begin();
+  return element;
+}
+
+function sectionTable(name, section) {
+  if (section === null || typeof section !== "object") return h("p", { class: "hint" }, `${name}: ${section}`);
+  const rows = Object.entries(section).map(([key, value]) => h("div", {}, h("dt", {}, key), h("dd", {}, typeof value === "object" ? JSON.stringify(value) : String(value))));
+  return h("div", {}, h("h3", {}, name), h("dl", { class: "recipe" }, rows));
+}

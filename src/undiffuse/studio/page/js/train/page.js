@@ -1,0 +1,175 @@
+// The Train page: data, recipe and budget, and the runs that are here, each to be watched live.
+
+import { get, post } from "../api.js";
+import { button, field, segments, select, slider } from "../ui/controls.js";
+import { h } from "../ui/dom.js";
+import { controls, folded } from "../create/fields.js";
+import { dataPane } from "./data.js";
+import { called, liveRun } from "./live.js";
+
+/** Sections of the settings that the form offers; the others belong to the recipe. */
+const SECTIONS = ["optimizer", "ema", "loop", "network", "diffusion", "objective", "conditions"];
+/** What has a control of its own or is no question of a form. */
+const OWN = ["steps", "images", "minutes", "parallel"];
+/** Seconds between two looks at the list of runs. */
+const EVERY = 5;
+
+export async function show(root, { path, signal }) {
+  root.append(
+    h(
+      "header",
+      { class: "page-head compact" },
+      h("h1", {}, "Train"),
+      h("p", { class: "lead" }, "Choose pictures and a budget, and watch a model learn. It trains in the background: close this page if you like."),
+    ),
+  );
+  const [status, { recipes }, settings] = await Promise.all(["/v1/status", "/v1/recipes", "/v1/settings"].map((each) => get(each, { signal })));
+  const watch = h("div", { class: "watch" });
+  const list = runList(signal);
+  const form = startForm({ status, recipes, descriptions: settings.train ?? {}, signal });
+  root.append(watch, list.element, form.element);
+  let leave = new AbortController();
+
+  function moved({ path: [id] }) {
+    leave.abort();
+    leave = new AbortController();
+    const both = AbortSignal.any([signal, leave.signal]);
+    watch.replaceChildren(...(id ? [liveRun(id, { onState: () => list.soon(), signal: both })] : []));
+    list.mark(id);
+  }
+  moved({ path });
+  await list.refresh();
+  form.begin();
+  return { moved };
+}
+
+/** The runs that are here, the newest first, kept up to date. */
+function runList(signal) {
+  let chosen = null;
+  let timer = 0;
+  const rows = h("ul", { class: "runs" });
+  const none = h("p", { class: "gallery-empty", hidden: true }, "No run is here yet. The first one is made below.");
+  const element = h("section", { class: "run-list", "aria-labelledby": "runs-heading" }, h("h2", { id: "runs-heading" }, "Runs"), none, rows);
+
+  async function refresh() {
+    clearTimeout(timer);
+    try {
+      const { runs } = await get("/v1/runs", { signal });
+      rows.replaceChildren(...runs.map(row));
+      none.hidden = runs.length > 0;
+    } catch (error) {
+      if (signal.aborted) return;
+      none.hidden = false;
+      none.textContent = error.message;
+    }
+    if (!signal.aborted) timer = setTimeout(refresh, 1000 * EVERY);
+  }
+
+  function row(run) {
+    const far = h("progress", { class: "progress", max: 1, value: run.progress ?? 0, "aria-label": `How far ${run.name} is` });
+    const details = [run.recipe, run.data].filter(Boolean).join(", ");
+    const link = h("a", { href: `#/train/${encodeURIComponent(run.id)}` }, h("span", { class: "run-name" }, run.name), h("span", {}, details), h("span", {}, called(run.state)), far);
+    if (run.id === chosen) link.setAttribute("aria-current", "true");
+    return h("li", {}, link);
+  }
+
+  signal.addEventListener("abort", () => clearTimeout(timer));
+  return {
+    element,
+    refresh,
+    mark(id) {
+      chosen = id ?? null;
+      for (const link of rows.querySelectorAll("a")) {
+        if (link.hash === `#/train/${encodeURIComponent(chosen)}`) link.setAttribute("aria-current", "true");
+        else link.removeAttribute("aria-current");
+      }
+    },
+    /** A run changed: look again soon, but not with every event. */
+    soon() {
+      clearTimeout(timer);
+      timer = setTimeout(refresh, 1000);
+    },
+  };
+}
+
+/** Data, recipe, budget, start. */
+function startForm({ status, recipes, descriptions, signal }) {
+  const go = button("Start training", start, { kind: "primary go", disabled: true });
+  const wrong = h("p", { class: "form-error", role: "alert" });
+  const data = dataPane({ limits: status.limits, onChange: chosen, signal });
+  const about = h("p", { class: "hint" });
+  const recipe = select({ label: "Recipe", choices: recipes.map(({ name }) => [name, name]), value: recipes[0]?.name, onChange: describe });
+  recipe.element.append(about);
+  const kind = segments({ label: "Budget", choices: [["minutes", "minutes"], ["steps", "steps"]], value: "minutes", onChange: showBudget });
+  const minutes = slider({ label: "Minutes", min: 1, max: 120, value: 5, format: (m) => (m === 1 ? "1 minute" : `${m} minutes`) });
+  const steps = field({ label: "Steps", value: "3000", inputmode: "numeric", autocomplete: "off" });
+  const name = field({ label: "Name", autocomplete: "off", hint: "Of the run's folder; empty: one is found." });
+  const rest = SECTIONS.filter((each) => descriptions[each]?.length).map((each) => [each, controls(descriptions[each].filter((row) => !OWN.includes(row.name)))]);
+  const element = h(
+    "form",
+    { class: "start", novalidate: true, "aria-labelledby": "start-heading", onsubmit: (event) => (event.preventDefault(), go.disabled || start()) },
+    h("h2", { id: "start-heading" }, "A new run"),
+    h(
+      "div",
+      { class: "start-columns" },
+      h("section", { class: "stack", "aria-label": "Data" }, h("h3", {}, "What it learns from"), data.element),
+      h(
+        "section",
+        { class: "stack", "aria-label": "Recipe and budget" },
+        h("h3", {}, "How, and for how long"),
+        recipe.element,
+        kind.element,
+        minutes.element,
+        steps.element,
+        name.element,
+        folded("Settings that you want otherwise", h("p", { class: "hint" }, "Only what you change here differs from the recipe."), rest.map(([title, each]) => folded(title, each.element))),
+        wrong,
+        go,
+      ),
+    ),
+  );
+
+  function describe() {
+    const found = recipes.find((each) => each.name === recipe.value);
+    about.textContent = found ? [found.description, found.needs].filter(Boolean).join(" ") : "";
+  }
+
+  function showBudget() {
+    minutes.element.hidden = kind.value !== "minutes";
+    steps.element.hidden = kind.value !== "steps";
+  }
+
+  function chosen(found) {
+    go.disabled = found === null;
+    const fitting = found && (recipes.some((each) => each.name === found.name) ? found.name : "small");
+    if (fitting && recipes.some((each) => each.name === fitting)) recipe.input.value = fitting;
+    describe();
+  }
+
+  async function start() {
+    wrong.textContent = "";
+    const count = Number(steps.value);
+    const counted = kind.value !== "steps" || (Number.isInteger(count) && count > 0);
+    steps.complain(counted ? null : `Steps are a whole number from 1, and “${steps.value}” is none.`);
+    if (!counted) return steps.input.focus();
+    const { size, ...cut } = data.cut();
+    go.disabled = true;
+    try {
+      const overrides = Object.assign({}, ...rest.map(([, each]) => each.touched()));
+      const body = { data: data.chosen.id, recipe: recipe.value, overrides, ...cut, ...(size && { size: Number(size) }) };
+      body[kind.value] = kind.value === "minutes" ? minutes.value : count;
+      if (name.value.trim()) body.name = name.value.trim();
+      const run = await post("/v1/runs", body, { signal });
+      location.hash = `#/train/${encodeURIComponent(run.id)}`;
+      scrollTo(0, 0);
+    } catch (error) {
+      if (!signal.aborted) wrong.textContent = error.message;
+    }
+    go.disabled = data.chosen === null;
+    return undefined;
+  }
+
+  describe();
+  showBudget();
+  return { element, begin: () => data.refresh() };
+}
