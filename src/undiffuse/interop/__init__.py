@@ -10,8 +10,9 @@ from pathlib import Path
 
 from undiffuse.interop.diffusers.folder import READER as DIFFUSERS
 from undiffuse.interop.found import Found, Reader
+from undiffuse.interop.original.reader import READER as ORIGINAL
 
-READERS: tuple[Reader, ...] = (DIFFUSERS,)
+READERS: tuple[Reader, ...] = (DIFFUSERS, ORIGINAL)
 """In the order in which they are asked."""
 
 

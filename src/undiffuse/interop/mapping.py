@@ -45,6 +45,13 @@ HALVES_SWAPPED = Change(
 """A linear layer whose input comes with its two halves in the other order."""
 
 
+WITHOUT_NULL = Change(
+    lambda theirs: torch.cat([theirs[0], torch.zeros_like(theirs[0][:1])]),
+    lambda ours: [ours[:-1]],
+)
+"""A table of classes without a row for no class; ours gets one of zeros, which nobody trained."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """A layer of ours and the one or several of theirs that it is; ``{}`` stands for the same numbers in each."""

@@ -113,6 +113,8 @@ def check_state_dict(tree: Any, path: Path) -> None:
     valid = isinstance(tree, dict) and all(isinstance(name, str) for name in tree)
     if not valid or not all(isinstance(value, Tensor) and value.is_floating_point() for value in tree.values()):
         raise UndiffuseError(f"{path} should hold tensors by their names and nothing else")
+    if sum(tensor.nbytes for tensor in tree.values()) > path.stat().st_size:
+        raise UndiffuseError(f"{path} is not valid: its tensors claim more than the file holds")
 
 
 def load_pickled(path: Path) -> Any:

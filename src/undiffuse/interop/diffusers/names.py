@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import torch
-
-from undiffuse.interop.mapping import HALVES_SWAPPED, SAME, Change, Rule, stacked
+from undiffuse.interop.mapping import HALVES_SWAPPED, SAME, WITHOUT_NULL, Rule, stacked
 
 BLOCKS = (
     ("down.{}.blocks.{}", "down_blocks.{}.resnets.{}"),
@@ -33,12 +31,6 @@ ATTENTIONS = (
 )
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Layers of attention in files from before diffusers 0.15."""
-
-WITHOUT_NULL = Change(
-    lambda theirs: torch.cat([theirs[0], torch.zeros_like(theirs[0][:1])]),
-    lambda ours: [ours[:-1]],
-)
-"""A table of classes without a row for no class; ours gets one of zeros, which nobody trained."""
 
 
 def rules(swapped: bool, null_class: bool) -> Sequence[Rule]:
