@@ -2,8 +2,8 @@
 
 import { hasServer } from "../api.js";
 import { button, segments, transport } from "../ui/controls.js";
-import { picture } from "../ui/canvas.js";
-import { equation, frac, h, hat, inline, row, sub, tinted } from "../ui/dom.js";
+import { calm, picture } from "../ui/canvas.js";
+import { equation, h, hat, inline, row, sub, tinted } from "../ui/dom.js";
 import { toast } from "../ui/overlays.js";
 import { drawn, recorded } from "./walks.js";
 import { readouts, whenNear } from "./readouts.js";
@@ -25,15 +25,15 @@ export const chapter = {
     ),
   gloss: [
     "One step back, from t to an earlier s (the sampler DDIM): the same sum as before, with the network’s belief in place of the truth, ",
-    inline(row(believedPicture(), "=", frac(row(sub("x", "t"), "−", sub("σ", "t"), believedNoise()), sub("α", "t")))),
+    inline(row(believedPicture(), "=", "(", sub("x", "t"), "−", sub("σ", "t"), believedNoise(), ")", "/", sub("α", "t"))),
     ".",
   ],
   prose: [
     "Nobody can unshake a grain. But a network that was shown many drowned pictures, and was asked each time which noise had " +
       "been put in, becomes good at guessing. Its guess of the noise is a guess of the picture, too: take the noise away, and see what is left.",
-    "At first there is nothing to go by, and the guess is the mean of all pictures there are: a grey blur. Do not trust it. " +
+    "At first there is nothing to go by, and the guess is the mean of all sevens there are: a grey blur. Do not trust it. " +
       "Take away a little of the noise, and ask again: now there is a trace to go by, and the guess is a little less vague.",
-    "After some twenty questions the guess and the picture are the same. The digit was in no training set. It was decided on the way.",
+    "After some twenty questions the guess and the picture are the same. Nobody wrote this digit; how it would look was decided on the way.",
   ],
   hint:
     "Choose another digit. The noise at the start stays the same, pixel for pixel; only the wish is another. " +
@@ -125,16 +125,16 @@ function panel(signal) {
   const trio = h(
     "div",
     { class: "trio" },
-    part(views.x_t, "Where it stands", inline(sub("x", "t")), ", half way between noise and picture"),
+    part(views.x_t, "Where it stands", inline(sub("x", "t")), ", between noise and picture"),
     part(views.x0, "The picture it believes in", inline(believedPicture()), ", a mean of all that it might become"),
     part(views.eps, "The noise it believes in", inline(believedNoise()), ", what the network was trained to guess"),
   );
-  whenNear(trio, () => fetchWalk(0));
+  whenNear(trio, () => fetchWalk(calm() ? 12 : 0, !calm()));
   return [
     h("div", { class: "panel-controls top" }, choice.element, hasServer() && dice),
     trio,
     bar.element,
     figures.element,
-    h("figure", { class: "film-figure" }, h("div", { class: "film" }, film.map((view) => view.element)), h("figcaption", {}, "The belief ", inline(believedPicture()), " along the way: from the mean of everything to one thing.")),
+    h("figure", { class: "film-figure" }, h("div", { class: "film" }, film.map((view) => view.element)), h("figcaption", {}, "The belief ", inline(believedPicture()), " along the way: from the mean of all there are to one of its own.")),
   ];
 }

@@ -9,7 +9,7 @@ const POINTS = 201;
  * Curves of two schedules over t, the chosen one bold.
  *
  * @param {object} options
- *   schedules: { name: schedule }; lines: [{ of: marginal -> y, colour, name }]; range: [low, high] of y;
+ *   schedules: { name: schedule }; lines: [{ of: marginal -> y, colour, name, at: share of t where the name stands }]; range: [low, high] of y;
  *   ticks: values of y that get a line; state: () -> { name, t }; onDrag: t -> void; describe: state -> words; signal.
  */
 export function curves({ schedules, lines, range, ticks, state, onDrag, describe, signal }) {
@@ -70,7 +70,7 @@ export function curves({ schedules, lines, range, ticks, state, onDrag, describe
       if (!row.name) return;
       const at = Math.round(row.at * (POINTS - 1));
       context.fillStyle = colour(row.colour);
-      context.fillText(row.name, Math.min(x(t[at]) + 6, width - 40), y(values[k][at]) + (row.below ? 18 : -8));
+      context.fillText(row.name, Math.min(x(t[at]) + 6, width - 40), y(values[k][at]) - 8);
     });
   }
 

@@ -87,8 +87,8 @@ function panel(signal) {
       range: [0, 1.04],
       ticks: [0, 0.5, 1],
       lines: [
-        { of: ({ alpha }) => alpha, colour: "signal", name: "α", at: 0.14, below: true },
-        { of: ({ sigma }) => sigma, colour: "noise", name: "σ", at: 0.22 },
+        { of: ({ alpha }) => alpha, colour: "signal", name: "α", at: 0.62 },
+        { of: ({ sigma }) => sigma, colour: "noise", name: "σ", at: 0.62 },
       ],
       describe: ({ name, t }) => {
         const { alpha, sigma } = SCHEDULES[name].at(t);

@@ -5,7 +5,8 @@ import { Random } from "../math/random.js";
 import { SAMPLERS, stepsFor, walk } from "../math/samplers.js";
 import { VP, evenInLogSnr, logSnr } from "../math/schedule.js";
 import { button, segments, slider, transport } from "../ui/controls.js";
-import { equation, frac, freshId, h, hat, inline, row, sub, tinted, upright } from "../ui/dom.js";
+import { calm } from "../ui/canvas.js";
+import { equation, frac, freshId, h, hat, inline, named, row, sub, tinted } from "../ui/dom.js";
 import { energyDistance, rootMeanSquare } from "./distances.js";
 import { whenNear } from "./readouts.js";
 import { REACH, between, field, pathTo, world } from "./world.js";
@@ -14,7 +15,7 @@ const SHAPES = { moons: moons(), clouds: clouds(), spiral: spiral() };
 const SCHEDULE = new VP();
 /** Walkers; those whose path is drawn; those whose path is compared with the exact one; steps of the exact walk. */
 const WALKERS = 400;
-const DRAWN = 10;
+const DRAWN = 9;
 const COMPARED = 80;
 const EXACT_STEPS = 160;
 const DATA = 800;
@@ -28,7 +29,7 @@ export const chapter = {
   equation: () =>
     equation(
       "the gradient of log p t at x equals minus the believed epsilon, divided by sigma t",
-      row("∇", upright("log"), sub("p", "t"), "(", "x", ")", "=", "−", frac(tinted("noise", hat("ε"), "(", "x", ",", "t", ")"), sub("σ", "t"))),
+      row("∇", named("log"), sub("p", "t"), "(", "x", ")", "=", "−", frac(tinted("noise", hat("ε"), "(", "x", ",", "t", ")"), sub("σ", "t"))),
     ),
   gloss: [
     "The score, left, is the direction in which x becomes more likely. It is the noise that a perfect network believes in, turned round. The arrows show it, times ",
@@ -43,7 +44,7 @@ export const chapter = {
     "With few questions the leaps cut corners, and the samplers differ in how cleverly they do that. DDPM throws dice at each " +
       "step: its points end in the right shape, but no path is the exact one.",
   ],
-  hint: "Set three evaluations and let it play, then eight, then forty. Which sampler is the first to land on the shape? Put the cross between the two moons and watch the arrow there turn as the noise falls.",
+  hint: "Set three evaluations and let it play, then ten, then forty. Which sampler is the first to land on the shape? Heun looks before it leaps, which costs it every second question: with few it leaps far past the edge. Put the cross between the two moons and watch the arrow there turn as the noise falls.",
   panel,
 };
 
@@ -66,7 +67,7 @@ function panel(signal) {
     onStep: show,
     signal,
   });
-  const budget = slider({ label: "Questions to the network, for each point", min: 3, max: 64, value: 8, format: (n) => `${n} evaluations`, onInput: schedule });
+  const budget = slider({ label: "Questions to the network, for each point", min: 3, max: 64, value: 10, format: (n) => `${n} evaluations`, onInput: schedule });
   const choice = segments({
     label: "The data",
     choices: [
@@ -155,13 +156,15 @@ function panel(signal) {
     const states = runs.get(key);
     if (!states || !now) return null;
     const moment = momentIn(states);
-    const several = Array.from({ length: DRAWN }, (_, i) => i);
+    const { random } = SAMPLERS[key];
+    // paths that jump about hide more than they show: few of them
+    const several = Array.from({ length: random ? DRAWN / 3 : DRAWN }, (_, i) => i);
     return {
       field: now,
       particles: between(states, moment),
       tint: "ink",
       paths: several.map((i) => pathTo(states, i, moment)),
-      truth: SAMPLERS[key].random ? [] : several.map((i) => pathTo(exact, i, momentIn(exact))),
+      truth: random ? [] : several.map((i) => pathTo(exact, i, momentIn(exact))),
       probe,
     };
   }
@@ -186,7 +189,11 @@ function panel(signal) {
   }
 
   const worlds = h("div", { class: "worlds" }, views.map(({ element }) => element));
-  whenNear(worlds, begin);
+  whenNear(worlds, () => {
+    begin();
+    if (calm()) bar.seek(0.7 * MOMENTS);
+    else bar.play();
+  });
   return [
     h("div", { class: "panel-controls top" }, choice.element, dice),
     worlds,

@@ -4,7 +4,7 @@ import { Random } from "../math/random.js";
 import { Water } from "../math/water.js";
 import { button, segments, transport } from "../ui/controls.js";
 import { line, scale, stage, font, calm } from "../ui/canvas.js";
-import { equation, h, inline, row, sqrt, sub, sup, tinted } from "../ui/dom.js";
+import { equation, h, inline, row, sub, sup, subsup, tinted } from "../ui/dom.js";
 import { colour } from "../ui/theme.js";
 import { readouts, whenNear } from "./readouts.js";
 
@@ -25,13 +25,15 @@ export const chapter = {
   title: "A drop of ink",
   equation: () =>
     equation(
-      "x t equals x zero plus the square root of two D t, times epsilon",
-      row(sub("x", "t"), "=", tinted("signal", sub("x", "0")), "+", tinted("noise", sqrt("2", "D", "t"), "ε")),
+      "x t equals x zero plus sigma t times epsilon, with sigma t squared equal to two D t",
+      row(sub("x", "t"), "=", tinted("signal", sub("x", "0")), "+", tinted("noise", sub("σ", "t"), "ε")),
     ),
   gloss: [
     "Where a grain is at time t: where it began, and a random push ",
     inline(tinted("noise", "ε")),
-    " drawn from the bell curve, as wide as the root of the time.",
+    " drawn from the bell curve, whose variance grows with the time: ",
+    inline(tinted("noise", subsup("σ", "t", "2")), "=", "2", "D", "t"),
+    ".",
   ],
   prose: [
     "Let a drop of ink fall into water. Nobody stirs, and yet it spreads. Each grain is knocked about by the water around it, " +
@@ -152,9 +154,9 @@ function panel(signal) {
     const { water } = WATERS[kind];
     const [t, base] = [times[now()], height - 22];
     const x = scale([-REACH, REACH], [0, width]);
-    // As high as the curve a quarter of the way through; a drop that is taller is cut at the top.
+    // As high as the curve a quarter of the way through; a drop that is taller reaches beyond the top.
     const peak = water.density(water.mean(times[MOMENTS / 4]), times[MOMENTS / 4]);
-    const y = (density) => base - Math.min(density / (1.12 * peak), 1) * (base - 6);
+    const y = (density) => base - (density / (1.12 * peak)) * base;
     context.fillStyle = colour("signal-wash");
     histogram(states[now()]).forEach((density, bin) => {
       const left = x(-REACH + (2 * REACH * bin) / BINS);
@@ -180,7 +182,8 @@ function panel(signal) {
   const figure = h("div", { class: "ink-figure" }, cloud.element, plot.element);
   whenNear(figure, () => {
     pour();
-    if (!calm()) bar.play();
+    if (calm()) bar.seek(MOMENTS / 2);
+    else bar.play();
   });
   return [h("div", { class: "panel-controls top" }, choice.element, again), figure, bar.element, figures.element];
 }

@@ -25,7 +25,7 @@ async function readRecording() {
   ]);
   const sheet = await createImageBitmap(bytes);
   const canvas = new OffscreenCanvas(sheet.width, sheet.height);
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(sheet, 0, 0);
   const [, height, width] = facts.shape;
   /** The tile in a row and column, its bytes spread over [-reach, reach]; see undiffuse/studio/record.py. */

@@ -86,18 +86,19 @@ function trace(context, path, x, y) {
   line(context, Array.from({ length: count }, (_, i) => path[2 * i]), Array.from({ length: count }, (_, i) => path[2 * i + 1]), x, y);
 }
 
-/** Arrows along sigma times the score, which is -eps: towards the data; longer than a cell is cut to a cell. */
+/** Arrows along sigma times the score, which is -eps: towards the data. The longest fill a cell, short ones are kept visible. */
 function drawArrows(context, arrows, x, y, width) {
   const cell = width / ARROWS;
   context.strokeStyle = colour("strong-line");
   context.lineWidth = 1;
   context.globalAlpha = 0.8;
   context.beginPath();
+  const longest = arrows.eps.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
   for (let i = 0; i < arrows.x.length; i += 2) {
     const [dx, dy] = [-arrows.eps[i], arrows.eps[i + 1]];
     const size = Math.hypot(dx, dy);
-    if (size < 1e-3) continue;
-    const length = cell * 0.72 * Math.min(1, size / 2);
+    if (size < 1e-3 * longest) continue;
+    const length = cell * 0.72 * Math.min(1, size / (0.6 * longest));
     const [ux, uy] = [dx / size, dy / size];
     const [left, top] = [x(arrows.x[i]) - (ux * length) / 2, y(arrows.x[i + 1]) - (uy * length) / 2];
     const [right, bottom] = [left + ux * length, top + uy * length];

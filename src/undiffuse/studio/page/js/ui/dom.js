@@ -65,7 +65,7 @@ function m(tag, children, attributes = {}) {
 function term(value) {
   if (value instanceof Node) return value;
   if (/^[\d.]+$/.test(value)) return m1("mn", value);
-  if (/^[\p{L}\u0302]+$/u.test(value)) return m1("mi", value);
+  if (/^[\p{L}∅]+$/u.test(value)) return m1("mi", value);
   return m1("mo", value);
 }
 
@@ -79,8 +79,8 @@ export const sub = (base, index) => m("msub", [base, index]);
 export const sup = (base, power) => m("msup", [base, power]);
 export const subsup = (base, index, power) => m("msubsup", [base, index, power]);
 export const frac = (above, below) => m("mfrac", [above, below]);
-export const sqrt = (...terms) => m("msqrt", terms);
-export const upright = (text) => m1("mi", text, { class: "upright" });
+/** A function's name, with the thin space that follows it. */
+export const named = (text) => m("mrow", [m1("mi", text, { class: "upright" }), m("mspace", [], { width: "0.2em" })]);
 /** A letter with a hat: what a network believes. */
 export const hat = (letter, index) => {
   const hatted = m("mover", [letter, m1("mo", "^", { stretchy: "false" })], { accent: "true" });
@@ -88,12 +88,6 @@ export const hat = (letter, index) => {
 };
 /** Terms in the colour of signal or of noise. */
 export const tinted = (name, ...terms) => m("mrow", terms, { class: name });
-/** A number that changes: set(value) writes it. */
-export function live(text) {
-  const element = m1("mn", text);
-  return { element, set: (value) => (element.textContent = value) };
-}
-
 /** A whole equation; `words` is what a screen reader says where it knows no MathML. */
 export function equation(words, ...terms) {
   return m("math", [m("mrow", terms)], { display: "block", "aria-label": words, role: "math" });
