@@ -187,6 +187,7 @@ def tensors_of(shapes, seed=0):
     return {name: draw(name, shape) for name, shape in shapes.items()}
 
 
+GUIDED = {"mults": (1, 2), "attention": (1,), "scale_shift": True, "resblock": True, "classes": 5, "out": 6}
 VARIANTS = {
     "improved": (
         {"mults": (1, 2), "attention": (1,), "scale_shift": True, "resblock": False, "classes": 0, "out": 6},
@@ -197,11 +198,11 @@ VARIANTS = {
         {"num_heads": 1, "diffusion_steps": 1000, "noise_schedule": "linear"},
     ),
     "guided": (
-        {"mults": (1, 2), "attention": (0, 1), "scale_shift": True, "resblock": True, "classes": 5, "out": 6},
+        {**GUIDED, "attention": (0, 1)},
         {"num_head_channels": 16, "diffusion_steps": 1000, "noise_schedule": "linear"},
     ),
     "guided-new-order": (
-        {"mults": (1, 2), "attention": (1,), "scale_shift": True, "resblock": True, "classes": 5, "out": 6},
+        GUIDED,
         {"num_head_channels": 16, "diffusion_steps": 1000, "noise_schedule": "cosine", "use_new_attention_order": True},
     ),
     "guided-512": (
@@ -325,7 +326,7 @@ def test_a_tensor_missing_extra_or_of_another_shape_is_a_sentence(change, senten
         ({"diffusion_steps": 1000, "noise_schedule": "lineer", "num_heads": 4}, "perhaps you meant 'linear'"),
         ({"diffusion_steps": 1000, "noise_schedule": "linear", "num_heds": 4}, "unknown setting 'num_heds'"),
         ({"diffusion_steps": 1000, "noise_schedule": "linear", "num_heads": 5}, "heads"),
-        ({"diffusion_steps": 10**9, "noise_schedule": "linear", "num_heads": 4}, "diffusion_steps of 1 to"),
+        ({"diffusion_steps": 10**9, "noise_schedule": "linear", "num_heads": 4}, "diffusion_steps of 2 to"),
     ],
 )
 def test_flags_that_are_missing_or_wrong_are_a_sentence(flags, sentence, guided):

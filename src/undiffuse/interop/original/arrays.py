@@ -51,5 +51,5 @@ def opened_arrays(path: Path) -> Iterator[Arrays]:
 def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], str]:
     """Shape and kind of an array."""
     with archive.open(name) as file:
-        shape, _, dtype = HEADERS[np.lib.format.read_magic(file)](file)  # type: ignore[no-untyped-call]
+        shape, _, dtype = HEADERS[np.lib.format.read_magic(file)](file)
     return shape, dtype.kind

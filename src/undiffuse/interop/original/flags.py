@@ -86,8 +86,8 @@ def read_flags(path: Path) -> Flags:
 
 
 def _check(flags: Flags, where: Path) -> None:
-    if not 1 <= flags.image_size <= MAX_SIDE or not 1 <= flags.diffusion_steps <= MAX_STEPS:
-        raise UndiffuseError(f"{where} needs an image_size of 1 to {MAX_SIDE} and diffusion_steps of 1 to {MAX_STEPS}")
+    if not 1 <= flags.image_size <= MAX_SIDE or not 2 <= flags.diffusion_steps <= MAX_STEPS:
+        raise UndiffuseError(f"{where} needs an image_size of 1 to {MAX_SIDE} and diffusion_steps of 2 to {MAX_STEPS}")
     if (flags.num_heads is None) == (flags.num_head_channels is None):
         raise UndiffuseError(
             f"{where} needs one of num_heads and num_head_channels: the tensors do not tell heads apart"
