@@ -80,6 +80,24 @@ class SmallImages:
         return self.images[[i % len(self.images) for i in members]]
 
 
+@dataclass(frozen=True)
+class BatchImages:
+    """Small images of one batch, in its order, whatever the numbers of its members.
+
+    Args:
+        images: in model space.
+    """
+
+    images: Small
+
+    @property
+    def told(self) -> frozenset[str]:
+        return frozenset()
+
+    def __call__(self, members: Sequence[int], seed: int, settings: SampleConfig) -> Small:
+        return self.images
+
+
 def stage_conditions(config: ConditionConfig, info: DataInfo) -> tuple[Condition, ...]:
     """What the network of a stage is told beside classes and the like; nothing for a model that is no stage.
 

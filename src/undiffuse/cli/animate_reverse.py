@@ -46,7 +46,7 @@ def run(typed: Namespace) -> None:
     if count > settings.micro_batch:
         raise UndiffuseError(f"-n can be up to --micro-batch, which is {settings.micro_batch}, not {count}; raise both")
     model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"))))
-    denoiser, sampler, times = model.walk(settings)
+    denoiser, sampler, times = model.walk(settings, seed=seed)
     block = range(settings.micro_batch)
 
     def frames(wanted: int) -> Iterator[Frame]:

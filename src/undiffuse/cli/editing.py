@@ -183,7 +183,8 @@ class Desk:
 
         learned = self.model.info.spatial
         larger = any(side > usual for side, usual in zip(sides, learned, strict=True))
-        overlap = self.options.get("overlap", min(learned) // 4 if larger else None)
+        tiled = larger and self.model.config.conditions.upscale == 1  # a stage sees everything at once
+        overlap = self.options.get("overlap", min(learned) // 4 if tiled else None)
         return Editor(self.model, self.settings, self.options.get("seed", 0), tuple(indices), overlap, progress=True)
 
     def origin(self, index: int, shape: Sequence[int]) -> Edited:

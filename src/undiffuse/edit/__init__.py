@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from undiffuse.edit.denoising import denoise, estimate_noise
     from undiffuse.edit.editor import Editor
+    from undiffuse.edit.enlargement import enlarge
     from undiffuse.edit.interpolation import interpolate, slerp
     from undiffuse.edit.inverse_problems import colorize, deblur, inpaint, outpaint, restore, upscale
     from undiffuse.edit.inversion import Inversion, Inverter, invert
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "denoising": ("denoise", "estimate_noise"),
     "editor": ("Editor",),
+    "enlargement": ("enlarge",),
     "interpolation": ("interpolate", "slerp"),
     "inverse_problems": ("colorize", "deblur", "inpaint", "outpaint", "restore", "upscale"),
     "inversion": ("Inversion", "Inverter", "invert"),
@@ -39,6 +41,7 @@ __all__ = [
     "colorize",
     "deblur",
     "denoise",
+    "enlarge",
     "estimate_noise",
     "inpaint",
     "interpolate",

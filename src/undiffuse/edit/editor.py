@@ -80,7 +80,16 @@ class Editor:
     on_step: Callable[[int, int], object] = field(default=lambda done, of: None, repr=False, compare=False)
 
     def denoiser(self, members: Sequence[int]) -> Denoiser:
-        """The model's denoiser for these members, with its threshold, in tiles where they are wanted."""
+        """The model's denoiser for these members, with its threshold, in tiles where they are wanted.
+
+        Raises:
+            UndiffuseError: the model is a stage of a cascade, or a cascade: it sees what it enlarges, not the picture.
+        """
+        if self.model.config.conditions.upscale > 1:
+            raise UndiffuseError(
+                "A cascade, or a stage of one, enlarges what is below it and edits nothing else; "
+                "edit with a model that draws by itself"
+            )
         denoiser, _, _ = self.model.walk(self.settings, members)
         if self.overlap is None:
             return denoiser

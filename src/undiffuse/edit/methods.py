@@ -20,6 +20,7 @@ ADVISED: dict[str, SampleConfig] = {
     "ddnm": SampleConfig(sampler="ddpm", steps=100),
     "pigdm": SampleConfig(sampler="ddpm", steps=100),
     "dps": SampleConfig(sampler="ddpm", steps=250),
+    "stage": SampleConfig(augmentation=0.0),
 }
 """What was measured for docs/editing.md."""
 

@@ -223,7 +223,7 @@ def _draw(model: Model, settings: SampleConfig, n: int, seed: int, reference: Re
     begun = time.perf_counter()
     with evaluating(model):
         for start in range(0, n, size):
-            denoiser, sampler, times = model.walk(settings, range(start, start + size))
+            denoiser, sampler, times = model.walk(settings, range(start, start + size), seed)
             counting = CountingDenoiser(denoiser)
             members = range(start, min(start + size, n))
             parts.append(

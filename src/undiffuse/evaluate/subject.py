@@ -99,7 +99,7 @@ class Generated:
         size = self.settings.micro_batch
         for block, members in groupby(indices, lambda index: index // size):
             slots = range(block * size, (block + 1) * size)
-            denoiser, sampler, times = self.model.walk(self.settings, slots)
+            denoiser, sampler, times = self.model.walk(self.settings, slots, self.seed)
             counting = CountingDenoiser(denoiser)
             with evaluating(self.model):
                 x = sample(

@@ -1,0 +1,118 @@
+"""Digits of 28 x 28 by a cascade and by one model, at equal processor time of training, by the judge of judge.py.
+
+    UNDIFFUSE_TEST_DATA=FOLDER python benchmarks/cascade.py --seconds 240 --seeds 2 --out cascade.json
+
+All networks are that of the recipe `digits`, whose patches make 28 x 28 pixels 14 x 14 positions; the base model works on
+14 x 14 pixels as they are. So a step costs all three about the same, and base and stage have half of the time each.
+Rows: the single model; the stage upon real small digits, which is what a perfect base would give; small digits enlarged
+by a bicubic filter; the cascade at several levels of augmentation. Drawing from the cascade costs two evaluations where
+the single model needs one. One thread; what the machine is stands in the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alternation import alternate, machine, write_json
+from judge import HEADER, Bench, TrainingData, as_kept, make_bench, model_space
+from ours import MICRO_BATCH, Ours
+from undiffuse.config import DataConfig, SampleConfig, TrainConfig
+from undiffuse.config_file import override
+from undiffuse.data.order import batch_indices
+from undiffuse.data.prepare import prepare
+from undiffuse.data.values import encode
+from undiffuse.enlarging import SmallImages, shrunk
+from undiffuse.model import Lower, Model
+from undiffuse.pictures.grid import grid, to_image
+from undiffuse.recipes import get_recipe
+
+LEVELS = (0.0, 0.1, 0.2, 0.4)
+"""Of augmentation."""
+
+
+def trainees(bench: Bench, seed: int) -> tuple[Ours, Ours, Ours]:
+    """The single model, the base and the stage."""
+    recipe = get_recipe("digits").build(bench.data.info)
+    config: TrainConfig = override(recipe, seed=seed, device="cpu")
+    small = prepare(DataConfig(source="digits", size=14))
+    base = replace(config, data=replace(config.data, size=14), network=replace(config.network, patch=1))
+    return (
+        Ours("single", config, bench.data),
+        Ours("base", base, TrainingData(small.info, small.images)),
+        Ours("stage", override(config, upscale=2), bench.data),
+    )
+
+
+def rows(bench: Bench, models: tuple[Model, Model, Model], n: int, seed: int) -> Iterator[tuple[str, Tensor]]:
+    """Names and pictures in [-1, 1], (n, 1, 28, 28)."""
+    single, base, stage = models
+    settings = SampleConfig(micro_batch=MICRO_BATCH)
+    yield "single model", model_space(single.sample(n, seed=seed, settings=settings).array)
+    x0 = encode(bench.data.images[batch_indices(len(bench.data.images), n, 0, seed)], bench.data.info)
+    real = shrunk(x0, 2)
+    yield "real small digits, bicubic", as_kept(F.interpolate(real, scale_factor=2, mode="bicubic"))
+    drawn = Lower(base)(range(n), seed, settings)  # once for all rows, as a cascade draws them
+    tried = [("stage upon real small digits", real, 0.1), *(("cascade", drawn, level) for level in LEVELS)]
+    for name, small, level in tried:
+        enlarging = replace(stage, below=SmallImages(small))
+        samples = enlarging.sample(n, seed=seed, settings=replace(settings, augmentation=level))
+        yield f"{name}, {level:g}", model_space(samples.array)
+
+
+def picture(cascade: Model, path: Path, columns: int = 14) -> None:
+    """Small digits above what the stage makes of them."""
+    settings = SampleConfig(micro_batch=columns)
+    assert isinstance(cascade.below, Lower)
+    small = cascade.below(range(columns), 0, settings)
+    above = F.interpolate(small, scale_factor=2, mode="nearest")
+    below = model_space(cascade.sample(columns, settings=settings).array)
+    values = ((torch.cat([above, below]) + 1) * 127.5).round().to(torch.uint8).numpy()
+    sheet = grid([to_image(value, cascade.info) for value in values], columns)
+    sheet.resize((2 * sheet.width, 2 * sheet.height), 0).save(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=240, help="processor time of each training")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("-n", type=int, default=1000, help="samples of each row")
+    parser.add_argument("--out", type=Path, default=Path("cascade.json"))
+    parser.add_argument("--keep", type=Path, help="folder for checkpoints of the models of seed 0")
+    parser.add_argument("--picture", type=Path, help="small and enlarged digits of seed 0 as PNG")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    bench = make_bench(args.n)
+    results: dict[str, Any] = {"machine": machine(), "seconds": args.seconds, "judge": bench.name, "seeds": []}
+    print(HEADER)
+    print(bench.row("held-out real digits", bench.held_out.images), flush=True)
+    for seed in range(args.seeds):
+        single, base, stage = trainees(bench, seed)
+        half = alternate([base, stage], [args.seconds / 2], lambda trainee, mark, spent: None)
+        whole = alternate([single], [args.seconds], lambda trainee, mark, spent: None)
+        print(f"seed {seed}: {half}; {whole}")
+        print("; ".join(f"{t.name} {t.steps} steps, {t.parameters:,} parameters" for t in (single, base, stage)))
+        models = (single.averaged(), base.averaged(), stage.averaged())
+        if seed == 0 and args.keep:
+            for trainee in (single, base, stage):
+                trainee.keep(args.keep / trainee.name)
+        found: dict[str, Any] = {"steps": {t.name: t.steps for t in (single, base, stage)}}
+        for name, images in rows(bench, models, args.n, seed):
+            scores = bench.measure(images)
+            found[name] = scores.to_json()
+            print(scores.row(name), flush=True)
+        results["seeds"].append(found)
+        write_json(args.out, results)
+        if seed == 0 and args.picture:
+            picture(replace(models[2], below=Lower(models[1])), args.picture)
+
+
+if __name__ == "__main__":
+    main()
