@@ -5,27 +5,28 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.preparing import add_preparation, typed_preparation
+from undiffuse.cli.preparing import PREPARATION, SOURCE
 from undiffuse.config import DataConfig
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("DATA", help="a folder, .zip, .tar, .npz, .npy or idx(.gz) file, or the built-in name 'digits'")
-    add_preparation(parser, "how it is prepared", defaults=True)
+    parser.add_argument("DATA", help=f"{SOURCE}, or the built-in name 'digits'")
+    add_fields(parser, DataConfig, "how it is prepared", omit=("source", "flip"))
     group = parser.add_argument_group("the contact sheet")
     group.add_argument("--out", type=Path, metavar="FILE", help="a .png file (default: NAME-contact.png)")
     group.add_argument("--overwrite", action="store_true", help="replace the file")
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.data.prepare import prepare
     from undiffuse.data.report import contact_sheet, describe
+    from undiffuse.data.stream import open_data
     from undiffuse.pictures.png import check_free, write_png
 
     options = vars(typed)
-    settings = typed_preparation(options)
-    dataset = prepare(DataConfig(source=options["DATA"], **settings))
+    settings = {name: options[name] for name in (*PREPARATION, "stream", "buffer") if name in options}
+    dataset = open_data(DataConfig(source=options["DATA"], **settings))
     print(describe(dataset))
     sheet = options.get("out", Path(f"{dataset.info.name.replace('/', '-')}-contact.png"))
     if "out" not in options and sheet.exists() and "overwrite" not in options:

@@ -8,6 +8,8 @@ from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.config import DataConfig
 
+SOURCE = "a folder, a file or a pattern such as 'shards/{00..09}.tar' of any kind in docs/data.md, hf:ORG/NAME"
+"""What DATA may be, for the help."""
 TRAINING = ("source", "flip", "stream", "buffer")
 """Fields of `DataConfig` that say where the data are and how a training goes through them."""
 PREPARATION = ("size", "crop", "channels", "frames", "stride")

@@ -19,13 +19,13 @@ from typing import Any, get_type_hints
 
 from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
+from undiffuse.cli.preparing import SOURCE
 from undiffuse.config import TrainConfig
 from undiffuse.errors import UndiffuseError
 
 
 def configure(parser: Parser) -> None:
-    text = "a folder, .zip, .tar, .npz, .npy or idx(.gz) file, or the built-in name 'digits'"
-    parser.add_argument("DATA", nargs="?", default=None, help=text)
+    parser.add_argument("DATA", nargs="?", default=None, help=f"{SOURCE}, or the built-in name 'digits'")
     group = parser.add_argument_group("the run")
     group.add_argument(
         "--recipe", metavar="TEXT", help="settings to start from (default: digits for digits, else small)"

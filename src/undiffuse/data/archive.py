@@ -42,7 +42,7 @@ class ZipFile:
         with intact("a whole archive", self.path.name), zipfile.ZipFile(self.path) as archive:
             members = archive.infolist()
             unpacked = sum(member.file_size for member in members)
-            if unpacked > most_unpacked(self.path):
+            if unpacked > most_unpacked(self.path.stat().st_size):
                 raise _bomb(self.path, unpacked)
             for member in members:
                 name = _safe_name(member.filename, self.inside)
@@ -110,9 +110,9 @@ def _safe_name(name: str, inside: str) -> str | Refusal | None:
     return clean[len(inside) + 1 :] if clean.startswith(f"{inside}/") else None
 
 
-def most_unpacked(path: Path) -> int:
-    """Bytes above which what a packed file claims to hold is taken for a bomb."""
-    return FREE_EXPANSION + MAX_EXPANSION * path.stat().st_size
+def most_unpacked(size: int) -> int:
+    """Bytes above which what a packed file of this size claims to hold is taken for a bomb."""
+    return FREE_EXPANSION + MAX_EXPANSION * size
 
 
 def _bomb(path: Path, unpacked: int) -> UndiffuseError:
@@ -140,7 +140,7 @@ class _BoundedReader(io.RawIOBase):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.limit = most_unpacked(path)
+        self.limit = most_unpacked(path.stat().st_size)
         self.file = decompressor(path)(path)
         self.last = b""
 

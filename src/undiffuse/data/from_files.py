@@ -63,7 +63,7 @@ def write_images(
         headers, unreadable = _survey(files, listing, bar)
         refused = [*listing.refused, *unreadable]
         check_bad(files.name, len(headers), refused, listing)
-        target = _agree(files.name, headers, config, size)
+        target = agree(files.name, headers, config, size)
         values = len(headers) * target.height * target.width * target.channels
         need_space(folder, values * np.dtype(target.dtype).itemsize)
         names, undecodable = _write(files, headers, target, config, size, folder / "images.npy", bar)
@@ -104,20 +104,19 @@ def _write(
         if isinstance(data, UnreadableError):
             return name, data
         try:
-            return name, _convert(data, target, config, size)
+            return name, convert_image(data, target, config, size)
         except UnreadableError as error:
             return name, error
 
     names, refused = list[str](), list[Refusal]()
-    mean_pixels = sum(header.height * header.width for header in headers.values()) / len(headers)
-    workers = _cores() if mean_pixels > _WORTH_THREADS else 1
+    workers = workers_for(headers)
     with (
         RowWriter(path, target.dtype, (target.channels, target.height, target.width)) as rows,
         tqdm(
             total=len(headers), desc="Preparing", unit="image", disable=None if bar else True, leave=False
         ) as progress,
     ):
-        for name, image in _ordered_map(convert, _read_all(files, headers), workers):
+        for name, image in ordered_map(convert, _read_all(files, headers), workers):
             if isinstance(image, UnreadableError):
                 refused.append((name, str(image)))
             else:
@@ -127,8 +126,10 @@ def _write(
     return names, refused
 
 
-def _cores() -> int:
-    """Cores that this process may use."""
+def workers_for(headers: dict[str, Header]) -> int:
+    """Threads that decode images of such sizes: the cores that this process may use, or one."""
+    if sum(header.height * header.width for header in headers.values()) <= _WORTH_THREADS * len(headers):
+        return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -159,7 +160,7 @@ def _read_all(files: Files, headers: dict[str, Header]) -> Iterator[tuple[str, b
             yield entry.name, UnreadableError(f"cannot be read: {error}")
 
 
-def _agree(source: str, headers: dict[str, Header], config: DataConfig, size: tuple[int, int] | None) -> Target:
+def agree(source: str, headers: dict[str, Header], config: DataConfig, size: tuple[int, int] | None) -> Target:
     """The one shape and depth that all images have, or get by the options; else a sentence that says how to choose."""
     depths = Counter(header.dtype for header in headers.values())
     if len(depths) > 1:
@@ -198,7 +199,8 @@ def _agree(source: str, headers: dict[str, Header], config: DataConfig, size: tu
     return Target(size[0], size[1], channels, dtype)
 
 
-def _convert(data: bytes, target: Target, config: DataConfig, size: tuple[int, int] | None) -> NDArray[Any]:
+def convert_image(data: bytes, target: Target, config: DataConfig, size: tuple[int, int] | None) -> NDArray[Any]:
+    """The pixels of an encoded image, as the target says. Raises `UnreadableError`."""
     pixels = decode(data, at_least=size)
     if config.channels != "keep":
         pixels = convert_channels(pixels, target.channels)
@@ -223,7 +225,7 @@ def check_bad(source: str, good: int, refused: list[Refusal], listing: Listing) 
         )
 
 
-def _ordered_map(function: Callable[[A], B], jobs: Iterable[A], workers: int) -> Iterator[B]:
+def ordered_map(function: Callable[[A], B], jobs: Iterable[A], workers: int) -> Iterator[B]:
     """Results in order, with a bounded number of jobs in memory (Executor.map would read all of them first)."""
     if workers < 2:
         yield from map(function, jobs)

@@ -18,7 +18,7 @@ from typing import Any
 
 from undiffuse.data.decode import UnreadableError
 from undiffuse.data.parquet import class_name, encoded_image, find_columns
-from undiffuse.data.records import MAX_RECORD, Index, Item, Records, cut_runs
+from undiffuse.data.records import MAX_RECORD, RUN, Index, Item, Records, cut_runs
 from undiffuse.errors import UndiffuseError, perhaps
 
 PREFIX = "hf:"
@@ -71,7 +71,7 @@ class HuggingFaceShard:
             yield _fetched(value)
 
     def runs(self, longest: int) -> list[range]:
-        return cut_runs([range(len(self.table))], longest)
+        return cut_runs([range(len(self.table))], min(longest, RUN))
 
 
 def _fetched(value: Any) -> bytes | UnreadableError:

@@ -19,7 +19,7 @@ from typing import Any
 from undiffuse.data.damage import intact
 from undiffuse.data.decode import UnreadableError
 from undiffuse.data.listing import Refusal, looks_like_image
-from undiffuse.data.records import MAX_RECORD, Index, Item, cut_runs
+from undiffuse.data.records import MAX_RECORD, RUN, Index, Item, cut_runs
 from undiffuse.errors import UndiffuseError
 
 MAGIC = b"\xde\xc0\xef\xbe"
@@ -79,7 +79,7 @@ class LmdbShard:
                 yield UnreadableError("is gone") if value is None else bytes(value)
 
     def runs(self, longest: int) -> list[range]:
-        return cut_runs([range(len(self._keys))], longest)
+        return cut_runs([range(len(self._keys))], min(longest, RUN))
 
     @contextmanager
     def _reading(self) -> Iterator[Any]:

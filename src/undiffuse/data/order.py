@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -10,26 +11,53 @@ from numpy.typing import NDArray
 from undiffuse.errors import UndiffuseError
 from undiffuse.seeds import stream_seed
 
+EpochOrder = Callable[[int, int, int], NDArray[np.int64]]
+"""``(count, seed, epoch) -> a permutation of 0..count-1``."""
+
 
 @lru_cache(maxsize=2)  # a batch may lie across two epochs; beyond that a permutation is cheap to draw again
-def _permutation(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+def permutation(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Every sample once, each order as likely as any other."""
     order = np.random.Generator(np.random.PCG64(stream_seed(seed, "order", epoch))).permutation(count)
     order.flags.writeable = False
     return order
 
 
-def batch_indices(count: int, batch: int, step: int, seed: int) -> NDArray[np.int64]:
+def shuffled_runs(runs: Sequence[range], window: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Every sample once, in an order that data can be read in without jumping about.
+
+    The runs, each of which is read in one go, stand one after another in a random order; then the sample at place j
+    moves to the rank of
+
+        j + window u_j,    u_j uniform in [0, 1)
+
+    so it comes out among those that lay at most ``window`` places before or after it. That is what a shuffle buffer of
+    ``window`` samples does, but a function of (seed, epoch) alone, so that a training that goes on needs no saved
+    buffer.
+
+    Args:
+        runs: that together hold 0..count-1.
+        window: samples that are mixed.
+    """
+    dice = np.random.Generator(np.random.PCG64(stream_seed(seed, "stream order", epoch)))
+    samples = np.concatenate([np.arange(runs[k].start, runs[k].stop) for k in dice.permutation(len(runs))])
+    keys = np.arange(len(samples)) + window * dice.random(len(samples))
+    return samples[np.argsort(keys, kind="stable")]
+
+
+def batch_indices(count: int, batch: int, step: int, seed: int, order: EpochOrder = permutation) -> NDArray[np.int64]:
     """Indices of the samples in batch ``step`` (from 0) of an endless sequence of shuffled epochs.
 
-    Epoch e is a permutation of 0..count-1 drawn from (seed, e). The epochs stand one after another and batch k takes
-    places k * batch ... (k + 1) * batch - 1, across the border of two epochs (or more, where batch > count): every
-    sample is seen equally often, and all batches are full.
+    Epoch e is a permutation of 0..count-1, a function of (seed, e). The epochs stand one after another and batch k
+    takes places k * batch ... (k + 1) * batch - 1, across the border of two epochs (or more, where batch > count):
+    every sample is seen equally often, and all batches are full.
 
     Args:
         count: samples in the data set, at least 1.
         batch: samples per batch, at least 1.
         step: number of the batch, from 0.
         seed: the run's seed.
+        order: of an epoch.
 
     Returns:
         int64 indices, shape (batch,).
@@ -42,7 +70,7 @@ def batch_indices(count: int, batch: int, step: int, seed: int) -> NDArray[np.in
     pieces = []
     while place < end:
         epoch, offset = divmod(place, count)
-        piece = _permutation(count, seed, epoch)[offset : offset + end - place]
+        piece = order(count, seed, epoch)[offset : offset + end - place]
         pieces.append(piece)
         place += len(piece)
     return np.concatenate(pieces)

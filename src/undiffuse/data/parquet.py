@@ -13,17 +13,17 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from undiffuse.data.archive import most_unpacked
 from undiffuse.data.damage import intact
 from undiffuse.data.decode import UnreadableError
 from undiffuse.data.records import MAX_RECORD, Index, Item, as_label, cut_runs
+from undiffuse.data.remote import Place, RemoteFile, size_of
 from undiffuse.errors import UndiffuseError
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes")
@@ -48,10 +48,10 @@ class Columns:
 class ParquetShard:
     """One parquet file."""
 
-    path: Path
+    path: Place
 
     @property
-    def files(self) -> tuple[Path, ...]:
+    def files(self) -> tuple[Place, ...]:
         return (self.path,)
 
     @cached_property
@@ -109,10 +109,14 @@ class ParquetShard:
         need_pyarrow()
         import pyarrow.parquet as parquet
 
-        with intact("a whole parquet file", self.path.name), parquet.ParquetFile(self.path) as file:
-            size, claimed = self.path.stat().st_size, file.metadata
+        with (
+            intact("a whole parquet file", self.path.name),
+            self.path.open() if isinstance(self.path, RemoteFile) else nullcontext(self.path) as source,
+            parquet.ParquetFile(source) as file,
+        ):
+            size, claimed = size_of(self.path), file.metadata
             unpacked = sum(claimed.row_group(k).total_byte_size for k in range(claimed.num_row_groups))
-            if claimed.num_rows > size or unpacked > most_unpacked(self.path):
+            if claimed.num_rows > size or unpacked > most_unpacked(size):
                 raise UndiffuseError(
                     f"expected images in {self.path.name}, got {size:,} bytes that claim to be {claimed.num_rows:,} "
                     f"rows of {unpacked >> 20:,} MiB; leave this file out"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def prepare(config: DataConfig, cache: Path | None = None, progress: bool = True
     Raises:
         UndiffuseError: nothing there, nothing usable, more than 5 % bad images, images that do not agree, no disk.
     """
-    size = _size(config)
+    size = checked_size(config)
     source = open_source(config.source)
     root = cache_root(cache)
     listing = _list(source) if isinstance(source, (Folder, Records)) else None
@@ -72,7 +72,8 @@ def prepare(config: DataConfig, cache: Path | None = None, progress: bool = True
     raise UndiffuseError(f"expected to read back what was just written to {place}, got a damaged entry; check the disk")
 
 
-def _size(config: DataConfig) -> tuple[int, int] | None:
+def checked_size(config: DataConfig) -> tuple[int, int] | None:
+    """Height and width that are asked for."""
     if config.size is None:
         if config.crop != "none":
             raise UndiffuseError(f"expected --size together with --crop {config.crop}, got none; add --size 64, say")
@@ -135,6 +136,8 @@ def _parts(source: Source, listing: Listing | None) -> Iterator[tuple[str, Path]
             yield from ((name, source.file_of(name)) for name in (*listing.images, *listing.metadata))
     elif isinstance(source, (ZipFile, TarFile)):
         yield "archive", source.path
+    elif isinstance(source, Records):
+        yield from ((name, place) for name, place in source.parts() if isinstance(place, Path))
     else:
         yield from source.parts()
 
@@ -159,13 +162,14 @@ def _prepare(
         written = _write_files(source, listing, config, size, draft, progress)
         names, files, refused, ignored = written.names, written.files, written.refused, listing.ignored
         texts = [listing.texts.get(file, "") for file in files] if listing.texts else None
-        labels, classes = _number(listing.classes, files)
+        labels, classes = number_classes(listing.classes, files)
     else:
         scratch = draft / "scratch"
         scratch.mkdir()
         labels, classes = write_arrays(source, config, size, draft, scratch, progress)
         shutil.rmtree(scratch)
-    info = _describe(source.name, key, draft / "images.npy", classes, len(refused))
+    images = np.load(draft / "images.npy", mmap_mode="r")
+    info = describe_images(source.name, key, images, classes, len(refused))
     info = replace(info, texts=sum(map(bool, texts or ())))
     write_contents(draft, info, labels, refused, ignored, names, texts)
 
@@ -188,7 +192,7 @@ def _write_files(
     return Written(names, names, refused)
 
 
-def _number(classes: dict[str, str], files: list[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+def number_classes(classes: dict[str, str], files: Sequence[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     """Labels of the files, and the classes' names in the order of their labels."""
     if not classes:
         return None, ()
@@ -197,9 +201,8 @@ def _number(classes: dict[str, str], files: list[str]) -> tuple[NDArray[np.int64
     return np.array([number[classes[file]] for file in files], np.int64), ordered
 
 
-def _describe(name: str, key: str, path: Path, classes: tuple[str, ...], refused: int) -> DataInfo:
-    """Range and moments of what was written."""
-    images = np.load(path, mmap_mode="r")
+def describe_images(name: str, key: str, images: NDArray[Any], classes: tuple[str, ...], refused: int) -> DataInfo:
+    """Range and moments of what was read."""
     found = measure(images)
     if images.dtype == np.float32:
         low, high = found.low, found.high

@@ -11,12 +11,14 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 from undiffuse.data.decode import UnreadableError
 from undiffuse.data.listing import Entry, Listing, Refusal
+from undiffuse.data.remote import Place
 
+RUN = 64
+"""Examples that are read in one go where the shard can be entered anywhere."""
 MAX_RECORD = 1 << 29
 """Bytes of one encoded image; larger ones are refused unread."""
 
@@ -42,7 +44,7 @@ class Shard(Protocol):
     """One file, or one folder, of examples."""
 
     @property
-    def files(self) -> tuple[Path, ...]:
+    def files(self) -> tuple[Place, ...]:
         """The files that the examples are in."""
 
     def index(self) -> Index:
@@ -67,7 +69,8 @@ class Records:
     def indices(self) -> tuple[Index, ...]:
         return tuple(shard.index() for shard in self.shards)
 
-    def parts(self) -> Iterator[tuple[str, Path]]:
+    def parts(self) -> Iterator[tuple[str, Place]]:
+        """The files that it consists of."""
         for number, shard in enumerate(self.shards):
             yield from ((f"{number}/{file.name}", file) for file in shard.files)
 

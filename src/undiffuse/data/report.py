@@ -15,6 +15,7 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
 from undiffuse.data.listing import Refusal
 from undiffuse.data.statistics import chunks
+from undiffuse.data.stream import Stream
 
 MAX_TILES = 64
 _TILE = 112
@@ -48,7 +49,7 @@ def find_duplicates(dataset: Dataset) -> Duplicates:
     return Duplicates(count, tuple(examples))
 
 
-def describe(dataset: Dataset) -> str:
+def describe(dataset: Dataset | Stream) -> str:
     """A summary in lines: counts, shape, depth, range, moments, classes, duplicates, refused and ignored files."""
     info = dataset.info
     lines = [
@@ -64,17 +65,21 @@ def describe(dataset: Dataset) -> str:
         f"std         {_numbers(stds)} in the data, {_numbers(info.std)} in the model",
         f"classes     {_class_counts(dataset)}",
     ]
-    duplicates = find_duplicates(dataset)
-    pairs = "; ".join(f"{dataset.name_of(b)} = {dataset.name_of(a)}" for a, b in duplicates.examples)
-    lines.append(f"duplicates  {duplicates.count:,}{f' exact: {pairs}' if pairs else ''}")
+    if isinstance(dataset, Dataset):
+        duplicates = find_duplicates(dataset)
+        pairs = "; ".join(f"{dataset.name_of(b)} = {dataset.name_of(a)}" for a, b in duplicates.examples)
+        lines.append(f"duplicates  {duplicates.count:,}{f' exact: {pairs}' if pairs else ''}")
     lines.append(f"refused     {len(dataset.refused):,}{' files' if dataset.refused else ''}")
     lines += _reasons(dataset.refused)
     if dataset.ignored:
         lines.append(f"ignored     {len(dataset.ignored):,} that are no images of this set")
         lines += _reasons(dataset.ignored)
-    if dataset.refused or dataset.ignored:
-        lines.append(f"            all of them: {dataset.path / 'refused.txt'}")
-    lines.append(f"prepared    {dataset.path}")
+    if isinstance(dataset, Dataset):
+        if dataset.refused or dataset.ignored:
+            lines.append(f"            all of them: {dataset.path / 'refused.txt'}")
+        lines.append(f"prepared    {dataset.path}")
+    else:
+        lines.append(f"streamed    range, mean and std are of {dataset.looked:,} examples; duplicates are not sought")
     note = _view_note(info)
     return "\n".join([*lines, *([f"pictures    {note}"] if note else [])])
 
@@ -95,7 +100,7 @@ def _depth(info: DataInfo) -> str:
     return {"uint8": "8 bits", "uint16": "16 bits", "float32": "float32"}[info.dtype]
 
 
-def _class_counts(dataset: Dataset) -> str:
+def _class_counts(dataset: Dataset | Stream) -> str:
     if dataset.labels is None:
         return "none"
     names, counts = dataset.info.classes, np.bincount(dataset.labels, minlength=len(dataset.info.classes))
@@ -139,7 +144,7 @@ def _view_note(info: DataInfo) -> str:
     return "; ".join(notes)
 
 
-def contact_sheet(dataset: Dataset) -> Image.Image:
+def contact_sheet(dataset: Dataset | Stream) -> Image.Image:
     """Up to 64 samples, evenly spread over the data set, as one picture, with class names where there are classes.
 
     Small samples are enlarged by whole factors without smoothing, so that every pixel can be seen. What cannot be

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from undiffuse.data.listing import SPLITS, Refusal
 from undiffuse.data.parquet import ParquetShard
 from undiffuse.data.records import Records, Shard
+from undiffuse.data.remote import Place, RemoteFile
 from undiffuse.data.webdataset import TarShard
 from undiffuse.errors import UndiffuseError
 
@@ -68,35 +69,41 @@ def _choices(inside: str) -> Sequence[str]:
     return [f"{number:0{width}}" for number in range(first, last + 1)]
 
 
-def open_shards(files: Sequence[Path], name: str, base: Path | None = None) -> Records:
+def open_shards(files: Sequence[Place], name: str, aside: Sequence[Refusal] = ()) -> Records:
     """Shards of one kind as one data set.
 
     Args:
         files: tar or parquet files.
         name: what the user called them.
-        base: the folder below which they were found, where it was a folder that was named: only then is a split
-            chosen.
+        aside: shards that were found and are not used.
 
     Raises:
-        UndiffuseError: none, of several kinds, or none of the training split.
+        UndiffuseError: none, of several kinds, or two of one name.
     """
     kinds = {kind_of(file) for file in files}
     if len(kinds) != 1 or None in kinds:
         others = [file.name for file in files if kind_of(file) is None]
-        got = f"{others[0]}" if others else " and ".join(sorted(map(str, kinds))) or "nothing"
+        got = others[0] if others else " and ".join(sorted(map(str, kinds))) or "nothing"
         raise UndiffuseError(
             f"expected shards of one kind, .tar or .parquet, in {name}, got {got}; name them by a pattern"
         )
-    chosen, aside = _training(files, base, name) if base else (list(files), [])
-    make = TarShard if kinds == {"tar"} else ParquetShard
-    names = [file.name for file in chosen]
-    shards: list[Shard] = [make(file) for file in chosen]
+    names = [file.name for file in files]
     if len(set(names)) < len(names):
         raise UndiffuseError(f"expected shards of different names in {name}, got {max(names, key=names.count)} twice")
-    return Records(name, tuple(shards), tuple(aside))
+    return Records(name, tuple(map(_shard, files)), tuple(aside))
 
 
-def kind_of(file: Path | PurePosixPath) -> str | None:
+def _shard(file: Place) -> Shard:
+    if kind_of(file) == "parquet":
+        return ParquetShard(file)
+    if isinstance(file, RemoteFile):
+        raise UndiffuseError(
+            f"expected parquet files to stream from afar, got {file.name}; leave out --stream, and it is fetched once"
+        )
+    return TarShard(file)
+
+
+def kind_of(file: Place) -> str | None:
     """'tar', 'parquet', or None for what is no shard, by the name."""
     lower = file.name.lower()
     if lower.endswith(TAR_SUFFIXES):
@@ -104,7 +111,12 @@ def kind_of(file: Path | PurePosixPath) -> str | None:
     return "parquet" if lower.endswith(PARQUET_SUFFIXES) else None
 
 
-def _training(files: Sequence[Path], base: Path, name: str) -> tuple[list[Path], list[Refusal]]:
+def training_shards(files: Sequence[Path], base: Path, name: str) -> tuple[list[Path], list[Refusal]]:
+    """Those of the training split, by their names below ``base``, and what is set aside.
+
+    Raises:
+        UndiffuseError: there are splits, and none of them is 'train'.
+    """
     splits = {file: split_of(file.relative_to(base)) for file in files}
     there = sorted(set(splits.values()))
     if len(there) == 1:
@@ -113,10 +125,12 @@ def _training(files: Sequence[Path], base: Path, name: str) -> tuple[list[Path],
     if len(trains) != 1:
         raise UndiffuseError(
             f"expected one of the splits {', '.join(split or 'none' for split in there)} in {name} to be 'train'; "
-            f"name the shards to learn from by a pattern, such as '{files[0].parent}/{there[-1]}*{files[0].suffix}'"
+            f"name the shards to learn from by a pattern, such as '{there[-1]}-*{files[0].suffix}'"
         )
     chosen = [file for file in files if splits[file] == trains[0]]
-    aside = [(str(file.relative_to(base)), "of another split, set aside") for file in files if file not in set(chosen)]
+    aside = [
+        (str(file.relative_to(base)), "of another split, set aside") for file in files if splits[file] != trains[0]
+    ]
     return chosen, aside
 
 

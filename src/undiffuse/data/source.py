@@ -23,7 +23,7 @@ from undiffuse.data.lmdb_file import MAGIC, MAGIC_AT, LmdbShard
 from undiffuse.data.pages import TiffPages
 from undiffuse.data.parquet import ParquetShard
 from undiffuse.data.records import Records
-from undiffuse.data.shards import expand, is_pattern, kind_of, open_shards
+from undiffuse.data.shards import expand, is_pattern, kind_of, open_shards, training_shards
 from undiffuse.data.video import Videos, is_video
 from undiffuse.data.volumes import Volumes, has_pages, is_volume, suffix_of
 from undiffuse.data.webdataset import TarShard, looks_like_shard
@@ -112,7 +112,8 @@ def _open_folder(path: Path, name: str) -> Folder | Records | Cifar:
     if len(others) + bool(shards) > 1:
         raise UndiffuseError(f"expected data of one kind in {name}, got several (shards, videos or volumes); name one")
     if shards:
-        return open_shards(sorted(shards), name, path)
+        chosen, aside = training_shards(sorted(shards), path, name)
+        return open_shards(chosen, name, aside)
     return others.pop()(path, name) if others else Folder(path, name)
 
 

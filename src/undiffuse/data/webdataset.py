@@ -24,7 +24,7 @@ from undiffuse.data.archive import TarFile, decompressor
 from undiffuse.data.damage import intact
 from undiffuse.data.decode import UnreadableError
 from undiffuse.data.listing import READABLE_SUFFIXES, Entry, Refusal
-from undiffuse.data.records import MAX_RECORD, Index, Item, as_label, cut_runs
+from undiffuse.data.records import MAX_RECORD, RUN, Index, Item, as_label, cut_runs
 from undiffuse.errors import UndiffuseError
 
 CLASS_KEYS = ("label", "class", "cls")
@@ -79,7 +79,7 @@ class TarShard:
                 f"expected shards that can be entered in the middle, got the packed {self.path.name}; unpack it to a "
                 ".tar first (images hardly shrink), or leave out --stream"
             )
-        return cut_runs([range(len(self._places))], longest)
+        return cut_runs([range(len(self._places))], min(longest, RUN))
 
 
 @dataclass

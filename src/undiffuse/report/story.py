@@ -13,7 +13,7 @@ from PIL import Image
 
 from undiffuse.config import SampleConfig
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.prepare import prepare
+from undiffuse.data.stream import Stream, open_data
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
 from undiffuse.pictures.strip import evenly
@@ -87,10 +87,10 @@ class Story:
         return preview_settings(self.model.config)
 
     @cached_property
-    def dataset(self) -> Dataset | None:
-        """The prepared data, or None where they are gone or are others by now."""
+    def dataset(self) -> Dataset | Stream | None:
+        """The data as the training saw them, or None where they are gone or are others by now."""
         try:
-            dataset = prepare(self.model.config.data, progress=False)
+            dataset = open_data(self.model.config.data, progress=False)
         except UndiffuseError:
             return None
         return dataset if dataset.info.fingerprint == self.model.info.fingerprint else None

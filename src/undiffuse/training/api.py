@@ -16,7 +16,8 @@ from undiffuse.checkpoint import load as load_checkpoint
 from undiffuse.config import DataConfig, TrainConfig
 from undiffuse.config_file import override
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.prepare import prepare
+from undiffuse.data.given import is_given, keep_given
+from undiffuse.data.stream import Stream, open_data
 from undiffuse.distributed import ALONE, Group, joined
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, build_model, load
@@ -34,7 +35,7 @@ from undiffuse.training.start import started_from, take_weights
 
 
 def train(
-    source: str | Path | None = None,
+    source: Any = None,
     recipe: str | None = None,
     name: str | None = None,
     runs: str | Path = "runs",
@@ -52,7 +53,8 @@ def train(
     Everything that it writes is in the folder ``runs/name``.
 
     Args:
-        source: a folder, an archive, an array file or 'digits'; may be left out with ``resume``.
+        source: a folder, a file or a pattern of any kind in docs/data.md, or 'digits'; or the data themselves, a
+            tensor, an array, or an iterable of images or (image, label) pairs; may be left out with ``resume``.
         recipe: name of the settings to start from; 'digits' for the source 'digits' in its own size, else 'small'.
         name: of the run; by default that of the source, with a number where that is taken.
         runs: folder of runs.
@@ -65,6 +67,8 @@ def train(
             `signals.StoppedError`, and the state is saved.
     """
     started, runs = time.monotonic(), Path(runs)
+    if is_given(source):
+        source = keep_given(source)
     override(TrainConfig(), **overrides)  # misspelt settings are found before any work is done
     with joined() as group:
         console = Console(quiet or not group.leads)
@@ -88,14 +92,14 @@ def train(
         return start_run(config, dataset, folder, console=console, started=started, group=group)
 
 
-def prepare_together(config: DataConfig, console: Console, group: Group) -> Dataset:
+def prepare_together(config: DataConfig, console: Console, group: Group) -> Dataset | Stream:
     """The prepared data, made by one process of those that share a disk and opened by all.
 
     Raises:
         UndiffuseError: they cannot be prepared, or a machine has other data under the same name.
     """
     with group.in_turn():
-        dataset = prepare(config, progress=not console.quiet)
+        dataset = open_data(config, progress=not console.quiet)
     if group.told(lambda: dataset.info.fingerprint) != dataset.info.fingerprint:
         raise UndiffuseError(f"the contents of {config.source} are not those that rank 0 sees; copy the data anew")
     return dataset

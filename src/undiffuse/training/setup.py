@@ -41,6 +41,12 @@ TIME_LAW = "time-law/"
 """Before the names of what the law of t has learned, beside the optimiser's tensors."""
 
 
+class Images(Protocol):
+    """An array, or what gives parts of one."""
+
+    def __getitem__(self, chosen: Any, /) -> NDArray[Any]: ...
+
+
 class Data(Protocol):
     """What a training needs of a prepared data set."""
 
@@ -48,13 +54,22 @@ class Data(Protocol):
     def info(self) -> DataInfo: ...
 
     @property
-    def images(self) -> NDArray[Any]:
+    def images(self) -> Images:
         """(count, channels, *spatial), values of the data's own type."""
         ...
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
         """(count,), the class of each image; None without classes."""
+        ...
+
+
+@runtime_checkable
+class Ordered(Protocol):
+    """Data that are not read in just any order."""
+
+    def order(self, batch: int, step: int, seed: int) -> NDArray[np.int64]:
+        """The samples of batch ``step``, once its images were asked for; before that some may be others."""
         ...
 
 
@@ -98,12 +113,21 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
     return precision == "bfloat16"
 
 
+def order_of(data: Data, config: TrainConfig) -> Callable[[int], NDArray[np.int64]]:
+    """``step -> samples`` of the whole batch: a function of (seed, step)."""
+    batch, seed = config.loop.batch, config.loop.seed
+    if isinstance(data, Ordered):
+        return lambda step: data.order(batch, step, seed)
+    return lambda step: batch_indices(data.info.count, batch, step, seed)
+
+
 def image_batches(data: Data, config: TrainConfig, share: Share) -> Callable[[int], Tensor]:
     """``step -> x0`` in model space, of this process's share: the order and the flips are functions of (seed, step)."""
     info, loop = data.info, config.loop
+    order = order_of(data, config)
 
     def images(step: int) -> Tensor:
-        x0 = encode(data.images[share.mine(batch_indices(info.count, loop.batch, step, loop.seed))], info)
+        x0 = encode(data.images[share.mine(order(step))], info)
         if not config.data.flip:
             return x0
         return flipped(x0, share.mine(fair_coins(loop.batch, generator(loop.seed, "flip", step))))
@@ -115,14 +139,14 @@ def condition_batches(data: Data, model: Model, share: Share) -> Callable[[int, 
     """``(step, x0) -> conditions`` of this process's images: classes and texts, hidden by a function of (seed, step);
     of a stage the images themselves, made smaller."""
     told, settings = model.conditions, model.config.conditions
-    loop, count = model.config.loop, data.info.count
+    loop, order = model.config.loop, order_of(data, model.config)
     if not told:
         return lambda step, x0: {}
     tables = {condition.name: _condition_table(data, condition.name) for condition in told if not condition.required}
     small = seen_in_training(settings, loop.seed, loop.batch)
 
     def conditions(step: int, x0: Tensor) -> dict[str, Tensor]:
-        chosen = torch.from_numpy(batch_indices(count, loop.batch, step, loop.seed))
+        chosen = torch.from_numpy(order(step))
         values = {name: table(chosen) for name, table in tables.items()}
         whole = dropped(told, values, settings.condition_dropout, generator(loop.seed, "condition", step))
         found = {name: share.mine(value) for name, value in whole.items()}

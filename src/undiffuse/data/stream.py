@@ -1,0 +1,310 @@
+"""Data larger than the disk's free space: shards are read as the training goes, and nothing is prepared.
+
+A first look reads every shard's index (names, classes, texts; no image), and some examples, from which shape, range and
+moments are taken. After that a batch is a function of (seed, step), like everything in a training: runs of neighbouring
+examples come in a random order and are mixed within a window (`order.shuffled_runs`). So a training that goes on at
+step k reads what belongs to step k and nothing before it, with no saved buffer, bit for bit as if it had not stopped;
+and of several processes each reads the same runs and decodes its own part of the batch, so the result is the same for
+any number of them.
+
+An example that turns out to be unreadable is refused as a file would be: it is counted and said, the next one that can
+be read stands in for it wherever it occurs, and more than 5 % of them are an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from undiffuse.config import DataConfig
+from undiffuse.data.dataset import Dataset
+from undiffuse.data.decode import Header, UnreadableError, quiet_pillow, read_header
+from undiffuse.data.from_files import MAX_BAD, Target, agree, check_bad, convert_image, ordered_map, workers_for
+from undiffuse.data.hugging_face import PREFIX, files_of, is_saved
+from undiffuse.data.info import DataInfo
+from undiffuse.data.listing import Listing, Refusal
+from undiffuse.data.order import batch_indices, shuffled_runs
+from undiffuse.data.prepare import PREPARED_VERSION, checked_size, describe_images, number_classes, prepare
+from undiffuse.data.records import Records
+from undiffuse.data.remote import place_of, size_of
+from undiffuse.data.shards import open_shards
+from undiffuse.data.source import open_source
+from undiffuse.errors import UndiffuseError
+
+FIRST_LOOK = 1024
+"""Examples from which shape, range and moments are taken."""
+_LOOK_VALUES = 1 << 28
+"""Values that the first look keeps, at most."""
+_FEW = 10
+"""Unreadable examples that are never too many."""
+_SAID = 3
+"""Unreadable examples that are told of one by one."""
+
+Loaded = bytes | UnreadableError
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """The examples of all shards that are used, numbered 0..count-1 in the order in which they lie there.
+
+    Args:
+        records: the shards.
+        names: of the examples.
+        runs: numbers that are read in one go.
+        places: shard, and numbers within it, of each run.
+    """
+
+    records: Records
+    names: tuple[str, ...]
+    runs: tuple[range, ...]
+    places: tuple[tuple[int, tuple[int, ...]], ...]
+
+    @classmethod
+    def of(cls, records: Records, listing: Listing, longest: int) -> Examples:
+        """Those of a listing."""
+        used, names = set(listing.images), list[str]()
+        runs, places = list[range](), list[tuple[int, tuple[int, ...]]]()
+        for number, (shard, index) in enumerate(zip(records.shards, records.indices, strict=True)):
+            for run in shard.runs(longest):
+                mine = tuple(k for k in run if index.items[k].name in used)
+                if mine:
+                    runs.append(range(len(names), len(names) + len(mine)))
+                    places.append((number, mine))
+                    names += [index.items[k].name for k in mine]
+        return cls(records, tuple(names), tuple(runs), tuple(places))
+
+    def load(self, run: int) -> list[Loaded]:
+        """The encoded images of a run."""
+        shard, numbers = self.places[run]
+        return list(self.records.shards[shard].read(numbers))
+
+
+@dataclass(eq=False)
+class StreamImages:
+    """Decoded images by number, like the array of a prepared data set.
+
+    Runs that were read stay in memory, still encoded, until ``keep`` examples have come after them.
+    """
+
+    examples: Examples
+    target: Target
+    config: DataConfig
+    size: tuple[int, int] | None
+    keep: int
+    workers: int
+    refused: list[Refusal] = field(default_factory=list)
+    stand_in: dict[int, int] = field(default_factory=dict)
+    """Which example stands for an unreadable one."""
+    _runs: OrderedDict[int, list[Loaded]] = field(default_factory=OrderedDict)
+    _held: int = 0
+    _seen: int = 0
+
+    def __post_init__(self) -> None:
+        self._starts = np.array([run.start for run in self.examples.runs])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.examples.names), self.target.channels, self.target.height, self.target.width)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.target.dtype)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, chosen: Any) -> NDArray[Any]:
+        """By a number, a slice, or an array of numbers."""
+        numbers = np.arange(len(self))[chosen]
+        flat = [int(number) for number in np.atleast_1d(numbers)]
+        with quiet_pillow():
+            jobs = ((number, self._encoded(number)) for number in flat)
+            found = list(ordered_map(self._decode, jobs, self.workers))
+            self._seen += len(flat)
+            images = [self._good(*pair) for pair in zip(flat, found, strict=True)]
+        return images[0] if np.ndim(numbers) == 0 else np.stack(images)
+
+    def _encoded(self, number: int) -> Loaded:
+        run = int(np.searchsorted(self._starts, number, side="right")) - 1
+        if run not in self._runs:
+            self._runs[run] = self.examples.load(run)
+            self._held += len(self._runs[run])
+            while self._held > self.keep and len(self._runs) > 1:
+                self._held -= len(self._runs.popitem(last=False)[1])
+        self._runs.move_to_end(run)
+        return self._runs[run][number - self.examples.runs[run].start]
+
+    def _decode(self, job: tuple[int, Loaded]) -> NDArray[Any] | UnreadableError:
+        data = job[1]
+        if isinstance(data, UnreadableError):
+            return data
+        try:
+            return np.moveaxis(convert_image(data, self.target, self.config, self.size), -1, 0)
+        except UnreadableError as error:
+            return error
+
+    def _good(self, number: int, found: NDArray[Any] | UnreadableError) -> NDArray[Any]:
+        """The image, or that of the next example that has one."""
+        first = number
+        while isinstance(found, UnreadableError):
+            self._refuse(number, found)
+            number = (number + 1) % len(self)
+            found = self._decode((number, self._encoded(number)))
+        if number != first:
+            self.stand_in[first] = number
+        return found
+
+    def _refuse(self, number: int, reason: UnreadableError) -> None:
+        refusal = (self.examples.names[number], str(reason))
+        if refusal in self.refused:
+            return
+        self.refused.append(refusal)
+        if len(self.refused) <= _SAID:
+            print(f"refused: {refusal[0]} {refusal[1]}; the next example stands in for it", file=sys.stderr)
+        if len(self.refused) > max(_FEW, MAX_BAD * self._seen):
+            raise UndiffuseError(
+                f"expected at most {MAX_BAD:.0%} bad examples in {self.examples.records.name}, got "
+                f"{len(self.refused):,} of the {self._seen:,} read so far ({refusal[0]} {refusal[1]}); repair them"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Shards, as a training sees data."""
+
+    info: DataInfo
+    images: StreamImages
+    labels: NDArray[np.int64] | None
+    ignored: tuple[Refusal, ...]
+    window: int
+    looked: int
+    """Examples that the first look has read."""
+    _texts: list[str]
+    _epochs: OrderedDict[tuple[int, int], NDArray[np.int64]] = field(default_factory=OrderedDict, repr=False)
+
+    def __len__(self) -> int:
+        return self.info.count
+
+    @property
+    def refused(self) -> tuple[Refusal, ...]:
+        return tuple(self.images.refused)
+
+    def names(self) -> list[str]:
+        """The shard and the key of each example."""
+        return list(self.images.examples.names)
+
+    def texts(self) -> list[str]:
+        """What is said of each example; '' where nothing is."""
+        return self._texts
+
+    def order(self, batch: int, step: int, seed: int) -> NDArray[np.int64]:
+        """The examples of batch ``step``, those that stand in for unreadable ones once these have been met."""
+        numbers = batch_indices(len(self), batch, step, seed, self._epoch)
+        stand_in = self.images.stand_in
+        return np.array([stand_in.get(number, number) for number in numbers.tolist()]) if stand_in else numbers
+
+    def _epoch(self, count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+        if (seed, epoch) not in self._epochs:
+            self._epochs[seed, epoch] = shuffled_runs(self.images.examples.runs, self.window, seed, epoch)
+            while len(self._epochs) > 2:
+                self._epochs.popitem(last=False)
+        return self._epochs[seed, epoch]
+
+
+def open_data(config: DataConfig, progress: bool = True) -> Dataset | Stream:
+    """The data as a training with these settings sees them: prepared, or as a stream."""
+    return open_stream(config, progress) if config.stream else prepare(config, progress=progress)
+
+
+def open_stream(config: DataConfig, progress: bool = True) -> Stream:
+    """Look at the shards that ``config`` names.
+
+    The fingerprint is made of the shards' names and sizes and of all that is said of the examples; unlike a prepared
+    data set's it does not cover the images' bytes, which are not read here.
+
+    Raises:
+        UndiffuseError: no shards, nothing usable, images that do not agree.
+    """
+    if config.buffer < 1:
+        raise UndiffuseError(f"expected --buffer of at least 1 example, got {config.buffer}")
+    size, records = checked_size(config), _open_records(config.source)
+    listing = records.listing()
+    check_bad(records.name, len(listing.images), list(listing.refused), listing)
+    longest = max(1, config.buffer // 8)
+    examples = Examples.of(records, listing, longest)
+    labels, classes = number_classes(listing.classes, examples.names)
+    texts = [listing.texts.get(name, "") for name in examples.names]
+    headers, sample = _first_look(examples, listing)
+    target = agree(records.name, headers, config, size)
+    images = StreamImages(examples, target, config, size, config.buffer + 2 * longest, workers_for(headers))
+    most = max(1, _LOOK_VALUES // int(np.prod(images.shape[1:])))
+    found = images[np.array(sample[:: -(-len(sample) // most)])]
+    info = describe_images(records.name, _fingerprint(records, listing, config), found, classes, len(listing.refused))
+    info = DataInfo(**{**info.__dict__, "count": len(examples.names), "texts": sum(map(bool, texts))})
+    if progress:
+        print(
+            f"stream: {len(examples.names):,} examples in {_counted(len(records.shards), 'shard')}; shape, range and "
+            f"moments from a look at {len(found):,}",
+            file=sys.stderr,
+        )
+    return Stream(info, images, labels, listing.ignored, config.buffer, len(found), texts)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def _open_records(source: str) -> Records:
+    if source.startswith(PREFIX) and not is_saved(Path(source.removeprefix(PREFIX).partition(":")[0]).expanduser()):
+        name = source.removeprefix(PREFIX).rstrip("/").rpartition("/")[2]
+        return open_shards([place_of(address) for address in files_of(source)], name)
+    records = open_source(source)
+    if not isinstance(records, Records):
+        raise UndiffuseError(
+            f"expected shards to stream from (parquet, webdataset's tar, LMDB, hf:NAME), got {source}; leave out "
+            "--stream, and it is prepared once"
+        )
+    return records
+
+
+def _first_look(examples: Examples, listing: Listing) -> tuple[dict[str, Header], list[int]]:
+    """Headers of about `FIRST_LOOK` examples, of runs spread evenly over all, and the numbers of the good ones."""
+    headers, good, bad = dict[str, Header](), list[int](), list(listing.refused)
+    with quiet_pillow():
+        for run in _spread(examples.runs):
+            for number, data in zip(examples.runs[run], examples.load(run), strict=True):
+                try:
+                    if isinstance(data, UnreadableError):
+                        raise data
+                    headers[examples.names[number]] = read_header(BytesIO(data))
+                    good.append(number)
+                except UnreadableError as error:
+                    bad.append((examples.names[number], str(error)))
+    check_bad(examples.records.name, len(good), bad, listing)
+    return headers, good
+
+
+def _spread(runs: Sequence[range]) -> Iterator[int]:
+    mean = sum(map(len, runs)) / len(runs)
+    count = min(len(runs), max(1, round(FIRST_LOOK / mean)))
+    return iter(np.unique(np.linspace(0, len(runs) - 1, count).round().astype(int)).tolist())
+
+
+def _fingerprint(records: Records, listing: Listing, config: DataConfig) -> str:
+    settings = ["stream", PREPARED_VERSION, config.size, config.crop, config.channels]
+    total = hashlib.sha256(json.dumps(settings).encode())
+    for name, place in records.parts():
+        total.update(json.dumps([name, size_of(place)]).encode())
+    for name in listing.images:
+        total.update(json.dumps([name, listing.classes.get(name), listing.texts.get(name)]).encode())
+    return total.hexdigest()
