@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from undiffuse.cascade import make_cascade
     from undiffuse.errors import UndiffuseError
+    from undiffuse.export import convert
     from undiffuse.model import Model, load
     from undiffuse.training.api import train
 
@@ -19,12 +20,13 @@ __version__ = "0.1.0"
 _HOMES = {
     "UndiffuseError": "undiffuse.errors",
     "Model": "undiffuse.model",
+    "convert": "undiffuse.export",
     "load": "undiffuse.model",
     "make_cascade": "undiffuse.cascade",
     "train": "undiffuse.training.api",
 }
 
-__all__ = ["Model", "UndiffuseError", "__version__", "load", "make_cascade", "train"]
+__all__ = ["Model", "UndiffuseError", "__version__", "convert", "load", "make_cascade", "train"]
 
 
 def __getattr__(name: str) -> object:

@@ -1,8 +1,10 @@
-"""What a user calls a model, found: a run, a checkpoint, a model's file, one that ships, or somebody else's layout."""
+"""What a user calls a model, found: a run, a checkpoint, a model's file, one that ships, somebody
+else's layout, or the name of any of these on the hub."""
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 from undiffuse import modelfile
@@ -11,27 +13,45 @@ from undiffuse.checkpoint import load as load_checkpoint
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.interop import Found, reader_of
 from undiffuse.interop.found import provenance
+from undiffuse.interop.hub import MODEL, HubName, fetch, hub_name
 from undiffuse.pretrained import names, shipped
 
 
-def locate(name: str | Path, weights: str = "ema") -> Found:
+def locate(name: str | Path, weights: str = "ema", revision: str | None = None) -> Found:
     """The settings and the tensors of the model of this name.
 
     Args:
-        name: see `undiffuse.model.load`.
-        weights: 'ema' for the first average, 'raw' for the weights themselves, or a rate such as '0.999'.
+        name, weights, revision: see `undiffuse.model.load`.
 
     Raises:
         UndiffuseError: there is no such model, no whole checkpoint, or no such weights in it.
     """
     path = Path(name)
+    there = shipped(path) or path.exists()
+    hub = None if there else hub_name(path if revision is None else Path(f"{path.as_posix()}@{revision}"))
+    if revision is not None and hub is None:
+        raise UndiffuseError(f"A revision is of a model on the hub, ORG/NAME, and {path} is none")
+    return _local(path, weights) if hub is None else _from_hub(hub, weights)
+
+
+def _local(path: Path, weights: str) -> Found:
     if (file := shipped(path)) is not None:
         return _from_file(file, path, weights)
     if (reader := reader_of(path)) is not None:
         return _chosen(reader.read(path), weights)
     if path.is_file():
         return _from_file(path, path, weights)
+    if (path / MODEL).is_file() and not (path / "manifest.json").exists():
+        return _from_file(path / MODEL, path, weights)
     return _from_folder(_checkpoint_folder(path), weights)
+
+
+def _from_hub(hub: HubName, weights: str) -> Found:
+    """The model under the name and the commit that it has on the hub, not under those of the cache."""
+    folder = fetch(hub)
+    found = _local(folder, weights)
+    info = replace(found.info, name=hub.repo) if found.info.name == folder.name else found.info
+    return replace(found, info=info, provenance={**found.provenance, "checkpoint": f"{hub.repo}@{folder.name}"})
 
 
 def _chosen(found: Found, weights: str) -> Found:

@@ -29,6 +29,7 @@ from undiffuse.distributed import ALONE, Group
 from undiffuse.enlarging import Below, enlarging, heard
 from undiffuse.errors import UndiffuseError
 from undiffuse.guidance import Clip, DynamicThreshold
+from undiffuse.interop.hub import hub_name
 from undiffuse.locate import locate
 from undiffuse.networks.conditions import Condition
 from undiffuse.noisy_classifier import TrainedClassifier, load_noisy_classifier
@@ -93,8 +94,8 @@ class Model:
     def home(self) -> Path:
         """Where what is made with the model goes: the run's folder, or the checkpoint's where it stands alone.
 
-        A model in one file has no folder of its own, and a package's may not be written to: there it is the working
-        directory.
+        A model in one file or from the hub has no folder of its own, and a package's may not be written to: there it is
+        the working directory.
 
         Raises:
             UndiffuseError: the model was not loaded from one.
@@ -102,7 +103,7 @@ class Model:
         if "checkpoint" not in self.provenance:
             raise UndiffuseError("This model has no folder: load one with undiffuse.load('runs/NAME')")
         folder = Path(self.provenance["checkpoint"])
-        if folder.is_file() or shipped(folder) is not None:
+        if folder.is_file() or shipped(folder) is not None or hub_name(folder) is not None:
             return Path()
         return folder.parent.parent if folder.parent.name == "checkpoints" else folder
 
@@ -329,21 +330,23 @@ def build_model(config: TrainConfig, info: DataInfo) -> Model:
     return Model(build_network(config, info), make_schedule(config.diffusion), config, info)
 
 
-def load(path: str | Path, weights: str = "ema", device: str = "cpu") -> Model:
-    """A trained model from a run's folder (its newest whole checkpoint), a checkpoint's folder, or a model's file.
+def load(path: str | Path, weights: str = "ema", device: str = "cpu", revision: str | None = None) -> Model:
+    """A trained model: ours, one in somebody else's layout, or one from the Hugging Face hub.
 
     Args:
-        path: ``runs/NAME`` (a run's or a cascade's), ``runs/NAME/checkpoints/step-...``, ``NAME.safetensors``, or the name of a model that comes
-            with the package: ``digits``.
+        path: ``runs/NAME`` (a run's or a cascade's), ``runs/NAME/checkpoints/step-...``, ``NAME.safetensors``, the name
+            of a model that comes with the package: ``digits``; a folder or a file of others, see docs/interop.md; or
+            ``ORG/NAME`` on the hub, ``ORG/NAME@REVISION``.
         weights: 'ema' for the first average, 'raw' for the weights themselves, or a rate such as '0.999'.
         device: where the network goes.
+        revision: on the hub: a branch, a tag or a commit.
 
     Raises:
-        UndiffuseError: if there is no whole checkpoint, or no such weights in it.
+        UndiffuseError: if there is no such model, no whole checkpoint, or no such weights in it.
     """
     if (parts := cascadefile.read(Path(path))) is not None:
         return _cascade(parts, weights).to(device)
-    found = locate(path, weights)
+    found = locate(path, weights, revision)
     what = f"{found.provenance['checkpoint']} ({found.provenance['weights']})"
     check_tensors(found.tensors, outline(found.config, found.info), what)
     model = build_model(found.config, found.info)

@@ -55,12 +55,13 @@ def matching_model(made_by: Origin, path: Path, run: Path | None, device: str) -
     Raises:
         UndiffuseError: it is not where it was, or there are other weights now.
     """
+    from undiffuse.interop.hub import hub_name
     from undiffuse.model import load
     from undiffuse.pretrained import shipped
     from undiffuse.training.setup import choose_device
 
     home = run or Path(made_by.checkpoint)
-    if not home.exists() and shipped(home) is None:
+    if not home.exists() and shipped(home) is None and hub_name(home) is None:
         raise UndiffuseError(
             f"{path} was made by {home}, which is not there (any more): say where its run is with "
             f"undiffuse sample RUN --from {path}"

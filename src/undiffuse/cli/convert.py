@@ -2,6 +2,7 @@
 
   undiffuse convert runs/NAME model.onnx --to onnx
   undiffuse convert digits digits.pt2 --to pt2
+  undiffuse convert runs/NAME DIR --to diffusers
 
 docs/formats.md says what is in each of them.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader
@@ -28,6 +29,8 @@ def configure(parser: Parser) -> None:
     group.add_argument("--to", type=Reader("--to", hint), metavar="|".join(TARGETS), help=formats)
     group.add_argument("--weights", metavar="TEXT", help="'ema', 'raw', or a rate such as '0.999' (default: ema)")
     group.add_argument("--overwrite", action="store_true", help="replace what is there")
+    text = "with --to diffusers: add a card and samples, and send the folder to the hub, as undiffuse push does"
+    group.add_argument("--push", metavar="ORG/NAME", help=text)
 
 
 def run(typed: Namespace) -> None:
@@ -37,5 +40,26 @@ def run(typed: Namespace) -> None:
     options = vars(typed)
     if "to" not in options:
         raise UndiffuseError(f"--to says in which format: one of {', '.join(TARGETS)}")
+    if "push" in options:
+        check_push(options)
     model = load(options["RUN"], options.get("weights", "ema"))
     print("\n".join(convert(model, options["OUT"], options["to"], "overwrite" in options)))
+    if "push" in options:
+        from undiffuse.export.push import describe, upload
+
+        overwrite = "overwrite" in options
+        print("\n".join(describe(model, options["push"], options["OUT"], options["to"], 16, overwrite)))
+        print(upload(options["OUT"], options["push"]))
+
+
+def check_push(options: dict[str, Any]) -> None:
+    """Refuse what cannot be sent, before anything is written."""
+    from undiffuse.export.push import check_repo
+    from undiffuse.interop.hub import require_hub
+
+    check_repo(options["push"])
+    if options["to"] != "diffusers":
+        raise UndiffuseError(
+            f"--push goes with --to diffusers; for a file of undiffuse: undiffuse push {options['RUN']}"
+        )
+    require_hub(options["push"])

@@ -19,12 +19,13 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
+    from undiffuse.interop.hub import hub_name
     from undiffuse.modelfile import SUFFIX
     from undiffuse.pretrained import shipped
 
     options = vars(typed)
     path = options["FILE_OR_RUN"]
-    if path.is_dir() or path.suffix == SUFFIX or shipped(path):
+    if path.is_dir() or path.suffix == SUFFIX or shipped(path) or hub_name(path):
         found = about_model(path)
     elif path.exists():
         found = about_picture(path)

@@ -27,6 +27,7 @@ import torch
 from torch import nn
 
 from undiffuse.build import build_network
+from undiffuse.conditions import conditions_of
 from undiffuse.config import TrainConfig, UNetConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
@@ -233,8 +234,12 @@ def unet_values(config: TrainConfig, info: DataInfo) -> dict[str, Any]:
 
 def _check_expressible(config: TrainConfig, info: DataInfo) -> None:
     network = config.network
-    if others := [name for name in config.conditions.condition if name != "class"]:
+    if others := [told.name for told in conditions_of(config, info) if told.kind != "class"]:
         raise UndiffuseError(f"diffusers' UNet2DModel can be told a class and nothing else, this network '{others[0]}'")
+    if network.time_width not in (None, network.base):
+        raise UndiffuseError(
+            "diffusers' UNet2DModel has as many sinusoids of time as --base, this network --time-width"
+        )
     if network.patch != 1:
         raise UndiffuseError(
             f"diffusers' UNet2DModel has no patches, and this network folds patches of {network.patch} x "

@@ -135,7 +135,7 @@ def scheduler_values(config: DiffusionConfig) -> dict[str, Any]:
         )
     if config.time_input != "index":
         raise UndiffuseError(
-            "diffusers tells its networks the timestep's number, and this one wants the log-SNR: "
+            f"diffusers tells its networks the timestep's number, and this one was told '{config.time_input}': "
             "train one with --time-input index"
         )
     return {

@@ -1,0 +1,53 @@
+"""Put a model on the Hugging Face hub: card, samples, weights and settings.
+
+  undiffuse push runs/NAME ORG/NAME --dry-run     write the folder and look at it; nothing is sent
+  undiffuse push runs/NAME ORG/NAME
+  undiffuse push runs/NAME ORG/NAME --to diffusers
+
+Afterwards ``undiffuse sample ORG/NAME`` and ``undiffuse.load("ORG/NAME")`` work everywhere. docs/interop.md says more.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Literal
+
+from undiffuse.cli.parser import Parser
+from undiffuse.cli.values import Reader, whole
+
+
+def configure(parser: Parser) -> None:
+    text = "a run's folder, a checkpoint's, a model's file, or 'digits', which comes with undiffuse"
+    parser.add_argument("RUN", type=Path, help=text)
+    parser.add_argument("NAME", help="the repository, ORG/NAME; made if it is not there")
+    group = parser.add_argument_group("what")
+    text = "file: one file for undiffuse, in half precision (default); diffusers: what its DDPMPipeline loads"
+    group.add_argument("--to", type=Reader("--to", Literal["file", "diffusers"]), metavar="file|diffusers", help=text)
+    group.add_argument("-n", type=whole("-n", 0), metavar="N", help="samples in the grid (default: 16)")
+    group.add_argument("--weights", metavar="TEXT", help="'ema', 'raw', or a rate such as '0.999' (default: ema)")
+    group.add_argument("--device", metavar="TEXT", help="that draws them: auto, cpu, cuda, cuda:1, mps (default: auto)")
+    group = parser.add_argument_group("where to")
+    group.add_argument("--out", type=Path, metavar="DIR", help="folder of what is sent (default: RUN/hub/NAME)")
+    group.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    group.add_argument("--private", action="store_true", help="only you can see the repository, if it is new")
+    group.add_argument("--dry-run", action="store_true", help="write the folder and send nothing")
+
+
+def run(typed: Namespace) -> None:
+    from undiffuse.export.push import check_repo, prepare, upload
+    from undiffuse.interop.hub import require_hub
+    from undiffuse.model import load
+    from undiffuse.training.setup import choose_device
+
+    options = vars(typed)
+    repo, sends = options["NAME"], "dry_run" not in options
+    check_repo(repo)
+    if sends:
+        require_hub(repo)
+    device = str(choose_device(options.get("device", "auto")))
+    model = load(options["RUN"], options.get("weights", "ema"), device)
+    folder = options.get("out") or model.home / "hub" / repo.split("/")[1]
+    made = prepare(model, repo, folder, options.get("to", "file"), options.get("n", 16), "overwrite" in options)
+    print("\n".join(made))
+    print(upload(folder, repo, "private" in options) if sends else f"nothing was sent; leave out --dry-run to: {repo}")

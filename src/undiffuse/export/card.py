@@ -1,0 +1,85 @@
+"""The model card of a model on the hub: README.md, with the lines at its head that the hub reads."""
+
+from __future__ import annotations
+
+import json
+
+from undiffuse import __version__
+from undiffuse.config_file import to_yaml
+from undiffuse.export.handed_on import without_paths
+from undiffuse.model import Model
+
+USES = {
+    "file": """```python
+import undiffuse
+
+samples = undiffuse.load({name}).sample(16, seed=0)
+samples.grid().save("samples.png")
+```""",
+    "diffusers": """```python
+import diffusers
+
+pipeline = diffusers.DDPMPipeline.from_pretrained({name})
+```
+
+```python
+import undiffuse
+
+samples = undiffuse.load({name}).sample(16, seed=0)
+```""",
+}
+"""How to use it, by format."""
+LIBRARIES = {"file": "undiffuse", "diffusers": "diffusers"}
+
+
+def hub_card(model: Model, repo: str, to: str, samples: int) -> str:
+    """Markdown that says what the model is, what it learned from, and how to use it.
+
+    Args:
+        model: with its provenance.
+        repo: ``ORG/NAME``.
+        to: format of the weights beside it.
+        samples: how many there are in samples.png; 0 where there is none.
+    """
+    config, info, process = without_paths(model.config), model.info, model.config.diffusion
+    parameters = sum(parameter.numel() for parameter in model.network.parameters())
+    task = "unconditional-image-generation"
+    picture = f"\n![{samples} samples, not chosen](samples.png)\n" if samples else ""
+    classes = f" in {len(info.classes)} classes" if info.classes else ""
+    count = f"{info.count:,} samples{classes}" if info.count else "not known"
+    return f"""---
+library_name: {LIBRARIES[to]}
+pipeline_tag: {task}
+tags:
+- undiffuse
+- diffusion
+- ddpm
+- {task}
+---
+
+# {repo.split("/")[1]}
+
+A denoising diffusion model, written by undiffuse {__version__}.
+{picture}
+| | |
+|---|---|
+| Data | {json.dumps(info.name)}: {count} |
+| Shape | {" x ".join(map(str, info.shape))} (channels first), {info.dtype} |
+| Parameters | {parameters:,} |
+| Process | {process.schedule}, T = {process.timesteps}, predicts {process.parameterization} |
+| Told | {", ".join(config.conditions.condition) or "nothing"} |
+| Weights | {model.provenance.get("weights", "raw")}, after {model.provenance.get("step", 0):,} steps |
+
+Samples of a model are as biased as its data. Quality and memorisation were not measured for this card; `undiffuse
+evaluate` and `undiffuse memorisation` do so.
+
+## Use
+
+{USES[to].format(name=json.dumps(repo))}
+
+## Settings
+
+```yaml
+{to_yaml(config).rstrip()}
+```
+"""

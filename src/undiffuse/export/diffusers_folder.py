@@ -1,0 +1,49 @@
+"""A folder that diffusers' own ``DDPMPipeline.from_pretrained`` loads, see `undiffuse.interop.diffusers`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from undiffuse.errors import UndiffuseError
+from undiffuse.export.handed_on import check_whole, without_paths
+from undiffuse.interop.diffusers.folder import INDEX, write_folder
+from undiffuse.model import Model
+
+
+def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
+    """See `undiffuse.export`. The folder appears when it is whole; with ``overwrite`` other files in it stay.
+
+    Raises:
+        UndiffuseError: the model is a stage of a cascade, too; or with ``overwrite`` what is there is no such folder.
+    """
+    check_whole(model)
+    _check_place(path, overwrite)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        write_folder(without_paths(model.config), model.info, model.network.state_dict(), partial)
+        for file in [file for file in partial.rglob("*") if file.is_file()]:
+            target = path / file.relative_to(partial)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
+    except OSError as error:
+        raise UndiffuseError(f"could not write {path}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    if model.conditions:
+        return [
+            f"folder  {path}: diffusers.DDPMPipeline loads it, and cannot say a class; its U-Net can: "
+            f'diffusers.UNet2DModel.from_pretrained("{path / "unet"}")(x, t, class_labels=...)'
+        ]
+    return [f'folder  {path}: diffusers.DDPMPipeline.from_pretrained("{path}")']
+
+
+def _check_place(path: Path, overwrite: bool) -> None:
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not overwrite:
+        raise UndiffuseError(f"{path} exists already; give another name, or replace its files with --overwrite")
+    if not (path / INDEX).is_file():
+        raise UndiffuseError(f"{path} is no folder of diffusers', so --overwrite does not touch it; give another name")

@@ -1,0 +1,27 @@
+"""A model in one file, see `undiffuse.modelfile`: what ``undiffuse.load`` opens without the run around it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from undiffuse.errors import UndiffuseError
+from undiffuse.export.handed_on import check_whole, without_paths
+from undiffuse.model import Model
+from undiffuse.modelfile import SUFFIX, ModelFile
+from undiffuse.pictures.png import check_free, write_file
+
+
+def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
+    """See `undiffuse.export`.
+
+    Raises:
+        UndiffuseError: a cascade, or a weight beyond half precision's range, too; or the name has another ending.
+    """
+    check_whole(model)
+    if path.suffix != SUFFIX:
+        raise UndiffuseError(f"A model's file is called NAME{SUFFIX}, not {path.name}")
+    check_free(path, overwrite)
+    weights, step = str(model.provenance.get("weights", "raw")), int(model.provenance.get("step", 0))
+    data = ModelFile(without_paths(model.config), model.info, step, weights, model.network.state_dict()).to_bytes()
+    write_file(path, data, overwrite)
+    return [f"file    {path}, {len(data):,} bytes: undiffuse sample {path}"]

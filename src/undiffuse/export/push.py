@@ -1,0 +1,100 @@
+"""A model to the Hugging Face hub: a folder that can be looked at, and its upload.
+
+README.md          the model card
+samples.png        samples of one seed, not chosen
+model.safetensors  the model in one file of ours; or diffusers' files, see `diffusers_folder`
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from undiffuse.errors import UndiffuseError
+from undiffuse.export import convert
+from undiffuse.export.card import hub_card
+from undiffuse.files import replace_bytes
+from undiffuse.interop.diffusers.folder import FILES
+from undiffuse.interop.hub import MODEL, require_hub
+from undiffuse.model import Model
+from undiffuse.pictures.png import check_free, write_png
+
+CARD, SAMPLES = "README.md", "samples.png"
+FORMATS = ("file", "diffusers")
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+
+
+def check_repo(repo: str) -> None:
+    """Refuse what is no name of a repository.
+
+    Raises:
+        UndiffuseError: it is none.
+    """
+    if not _REPO.fullmatch(repo):
+        raise UndiffuseError(f"A model on the hub is called ORG/NAME, with letters, digits and '._-', not '{repo}'")
+
+
+def prepare(
+    model: Model, repo: str, folder: Path, to: str = "file", samples: int = 16, overwrite: bool = False
+) -> list[str]:
+    """Write the folder; nothing is sent anywhere.
+
+    Args:
+        model: on its device.
+        repo: ``ORG/NAME``, which the card tells how to load.
+        folder: made if it is not there.
+        to: one of `FORMATS`.
+        samples: in the grid, numbers 0, 1, ... of seed 0; 0 for no grid.
+        overwrite: replace files that are there.
+
+    Returns:
+        What there is to say of it, in lines.
+
+    Raises:
+        UndiffuseError: a file is in the way, or the format cannot hold the model.
+    """
+    check_repo(repo)
+    for name in (CARD, SAMPLES):
+        check_free(folder / name, overwrite)
+    lines = convert(model, folder / MODEL if to == "file" else folder, to, overwrite)
+    return [*lines, *describe(model, repo, folder, to, samples, overwrite)]
+
+
+def describe(model: Model, repo: str, folder: Path, to: str, samples: int, overwrite: bool) -> list[str]:
+    """The card and the grid, beside weights that are there."""
+    if samples:
+        drawn = model.sample(samples, seed=0)
+        drawn = replace(drawn, provenance={**drawn.provenance, "checkpoint": repo})
+        write_png(folder / SAMPLES, drawn.grid(), drawn.origin(0, samples), overwrite)
+    check_free(folder / CARD, overwrite)
+    replace_bytes(folder / CARD, hub_card(model, repo, to, samples).encode())
+    return [f"card    {folder / CARD}" + (f", {samples} samples in {folder / SAMPLES}" if samples else "")]
+
+
+def upload(folder: Path, repo: str, private: bool = False) -> str:
+    """Send what `prepare` wrote, and nothing else that may lie there; the commit's address.
+
+    Raises:
+        UndiffuseError: the hub's package is missing, nobody is logged in, may not write there, or there is no network.
+    """
+    check_repo(repo)
+    require_hub(repo)
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    try:
+        api.create_repo(repo, private=private, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo,
+            folder_path=folder,
+            commit_message="A model made by undiffuse",
+            allow_patterns=[CARD, SAMPLES, MODEL, *FILES],
+        )
+    except (OSError, ValueError) as error:  # all that the hub's package raises of its own
+        reason = str(error).strip().partition("\n")[0]
+        raise UndiffuseError(
+            f"{repo} could not be written on the hub ({reason[:300]}): log in with hf auth login as somebody who may; "
+            f"what was to be sent is in {folder}"
+        ) from None
+    return str(commit.commit_url)
