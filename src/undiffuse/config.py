@@ -242,6 +242,8 @@ class LoopConfig:
     """Images in such a grid."""
     checkpoint_every: int = 5000
     """Steps between checkpoints (one is always written at the end)."""
+    track: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    """Send losses and grids of samples on to these, too; each needs the extra of its name."""
     keep: int = 3
     """Checkpoints kept; older ones are deleted; 0 keeps all."""
 

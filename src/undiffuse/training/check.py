@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 from undiffuse.config import TrainConfig
 from undiffuse.config_file import BUDGETS, flatten
 from undiffuse.errors import UndiffuseError
@@ -37,6 +39,9 @@ def check(config: TrainConfig) -> None:
             f"'accumulate' splits a batch of {config.loop.batch} into {config.optimizer.accumulate} parts; "
             "it must be at most 'batch'"
         )
+    for name in config.loop.track:
+        if importlib.util.find_spec(name) is None:
+            raise UndiffuseError(f"--track {name} needs the package {name}: pip install 'undiffuse[{name}]'")
     given = [name for name in BUDGETS if flat[name] is not None]
     if len(given) != 1:
         got = "none" if not given else " and ".join(f"{name}={flat[name]}" for name in given)

@@ -95,6 +95,8 @@ class MetricsFile:
         self._seconds = self._loading = 0.0
         self._images = 0
         self.window = Window.from_tuple(window)
+        self.listeners: list[Callable[[dict[str, Any]], None]] = []
+        """Called with every line after it was written."""
         self.last: dict[str, Any] = next(reversed(read_metrics(path)), {})
         """The last line about the loss."""
 
@@ -120,6 +122,8 @@ class MetricsFile:
         """Append one line; it has a "step"."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+        for listen in self.listeners:
+            listen(line)
 
     def sync(self) -> None:
         """Wait until the disk has the lines: a checkpoint must not outlive the lines before it."""

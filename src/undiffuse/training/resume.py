@@ -11,7 +11,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.training.budget import fixed_total
 from undiffuse.training.check import check
 
-FREE = ("source", "device", "compile", "parallel", "sample_every", "sample_count", "checkpoint_every", "keep")
+FREE = ("source", "device", "compile", "parallel", "sample_every", "sample_count", "checkpoint_every", "keep", "track")
 """Settings that may be changed on resuming: they do not change what is learned (``source`` is compared by content)."""
 
 

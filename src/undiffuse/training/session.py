@@ -23,6 +23,7 @@ from undiffuse.training.previews import Previews, over_data, preview_evaluations
 from undiffuse.training.run import RunFolder
 from undiffuse.training.setup import capture, state_of
 from undiffuse.training.signals import Interrupts, StoppedError
+from undiffuse.training.tracking import Tracking
 
 MEASURING = 0.02
 """Part of a budget in minutes that is spent on measuring the speed."""
@@ -78,10 +79,13 @@ def carry_out(
     """
     loop, total, group = model.config.loop, task.total, task.share.group
     interrupts = Interrupts(group)
-    metrics = previews = None
+    metrics = previews = tracking = None
     if group.leads:
         metrics = MetricsFile(run.metrics, learner.step, window, loop.log_every, total, task.denoiser.schedule.t_max)
         previews = Previews(run, learner, model, total, metrics, console, interrupts, task.whole_images)
+
+        tracking = Tracking(run, model.config, learner.step, console)
+        metrics.listeners.append(tracking.line)
 
     def state() -> Checkpoint:
         return capture(learner, model, total, metrics.window.to_tuple() if metrics else ())
@@ -133,6 +137,8 @@ def carry_out(
             "part(s): a higher --accumulate needs less for the same result; a lower --batch or --base needs less"
         ) from error
     finally:
+        if tracking:
+            tracking.close()
         console.close()
     console.say(f"trained to step {total:,} in {duration(time.monotonic() - began)}")
 
