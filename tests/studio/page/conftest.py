@@ -7,6 +7,7 @@ style, and every request that leaves the machine or fails is an error of the tes
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import shutil
@@ -108,7 +109,14 @@ class Studio:
         """A picture for the gallery."""
         identity = f"{len(self.pictures):020x}"
         self.pictures[identity] = png(97 * seed + index, size)
-        settings = {"sampler": "ddim", "steps": 20, "classes": ["7"], "guidance": 2.0, "spacing": "trailing", "text": ""}
+        settings = {
+            "sampler": "ddim",
+            "steps": 20,
+            "classes": ["7"],
+            "guidance": 2.0,
+            "spacing": "trailing",
+            "text": "",
+        }
         item = {
             "id": identity,
             "url": f"/v1/gallery/{identity}.png",
@@ -122,7 +130,10 @@ class Studio:
             "walk": kind == "sample",
             "recipe": {"kind": kind, "model": "digits", "step": 15000, "seed": seed, "index": index},
         }
-        item["recipe"] |= {"settings": settings, "command": f"undiffuse sample digits -n 1 --first {index} --seed {seed}"}
+        item["recipe"] |= {
+            "settings": settings,
+            "command": f"undiffuse sample digits -n 1 --first {index} --seed {seed}",
+        }
         self.kept.insert(0, item)
         return item
 
@@ -146,11 +157,17 @@ class Studio:
                 return
             look = "data:image/png;base64," + base64.b64encode(png(k)).decode()
             shown = range(first, first + min(n, request.get("previews", 0))) if sample else ()
-            yield "step", {"k": k, "of": of, "t": 950.0, "previews": [{"index": i, "x_t": look, "x0": look} for i in shown]}
+            yield (
+                "step",
+                {"k": k, "of": of, "t": 950.0, "previews": [{"index": i, "x_t": look, "x0": look} for i in shown]},
+            )
         for index in range(first, first + n):
             item = self.keep(seed, index, job["kind"], (28, 28) if sample else (32, 32))
             same = {"identical": True} if request.get("again") else {}
-            yield "image", {**{key: item[key] for key in ("id", "url", "width", "height", "recipe")}, "index": index, **same}
+            yield (
+                "image",
+                {**{key: item[key] for key in ("id", "url", "width", "height", "recipe")}, "index": index, **same},
+            )
         yield "done", {"seconds": 0.2, "evaluations": of, "images": n, "warning": None}
 
 
@@ -175,9 +192,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
-        for number, (name, data) in enumerate(told):
-            self.wfile.write(f"id: {number}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode())
-            self.wfile.flush()
+        with contextlib.suppress(ConnectionError):  # the person left the page
+            for number, (name, data) in enumerate(told):
+                self.wfile.write(f"id: {number}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode())
+                self.wfile.flush()
 
     def do_GET(self) -> None:
         address = urlsplit(self.path)
@@ -262,7 +280,9 @@ def studio() -> Iterator[Studio]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Chromium, or a reason why there is none."""
-    driver = pytest.importorskip("playwright.sync_api", reason="the browser's driver is not installed: pip install playwright")
+    driver = pytest.importorskip(
+        "playwright.sync_api", reason="the browser's driver is not installed: pip install playwright"
+    )
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
         pytest.skip("no chromium on this machine: apt-get install chromium")

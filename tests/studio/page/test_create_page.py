@@ -139,7 +139,9 @@ def test_a_mask_is_drawn_and_painted_anew(visit: Any, studio: Any, how: str) -> 
     mask = masked(body)
     assert mask.shape == (28, 28)
     assert set(mask.ravel()) == {0, 255}
-    assert (mask[14, 14], mask[14, 21], mask[2, 14], mask[14, 2]) == (255, 255, 0, 0), "right of the middle, nowhere else"
+    assert (mask[14, 14], mask[14, 21], mask[2, 14], mask[14, 2]) == (255, 255, 0, 0), (
+        "right of the middle, nowhere else"
+    )
 
 
 def test_a_morph_takes_two_pictures_of_the_gallery(visit: Any, studio: Any) -> None:

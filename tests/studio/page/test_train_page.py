@@ -56,19 +56,35 @@ def training(studio: Any) -> Any:
         goes.set()
         return run | {"state": "stopping"}
 
-    checked = {**DATA, "info": INFO, "report": ["5,000 pictures of 28 x 28"], "refusals": [["bad.png", "It is cut off."]]}
+    checked = {
+        **DATA,
+        "info": INFO,
+        "report": ["5,000 pictures of 28 x 28"],
+        "refusals": [["bad.png", "It is cut off."]],
+    }
     recipes = [
-        {"name": name, "description": f"What {name} is for.", "needs": "Minutes.", "reached": ""} for name in ("small", "digits")
+        {"name": name, "description": f"What {name} is for.", "needs": "Minutes.", "reached": ""}
+        for name in ("small", "digits")
     ]
     studio.answers |= {
         "/v1/recipes": {"recipes": recipes},
         "/v1/runs": lambda _: {"runs": [run]},
-        "/v1/runs/demo": lambda _: run | {"config": {"loop": {"batch": 128}}, "command": "undiffuse train digits", "log": ["step 1"]},
+        "/v1/runs/demo": lambda _: (
+            run | {"config": {"loop": {"batch": 128}}, "command": "undiffuse train digits", "log": ["step 1"]}
+        ),
         "/v1/runs/demo/metrics": {"lines": [line(step) for step in range(50, 1201, 50)], "samples": [], "last": 1200},
         "/v1/data": {"data": [DATA]},
         "/v1/data/digits": checked,
     }
-    lr = {"name": "lr", "type": "float", "default": 2e-4, "help": "Learning rate.", "choices": None, "list": False, "optional": False}
+    lr = {
+        "name": "lr",
+        "type": "float",
+        "default": 2e-4,
+        "help": "Learning rate.",
+        "choices": None,
+        "list": False,
+        "optional": False,
+    }
     studio.answers["/v1/settings"] = {"sample": [], "train": {"optimizer": [lr]}, "edits": {}}
     studio.streams["/v1/runs/demo/events"] = stream
     studio.posts |= {"/v1/runs": lambda _: run, "/v1/runs/demo/pause": pause, "/v1/runs/demo/stop": pause}
@@ -120,7 +136,9 @@ def test_a_dropped_archive_is_taken_in(visit: Any, training: Any) -> None:
     training.posts["/v1/data"] = take
     page = visit("#/train")
     page.get_by_text("5,000 grey pictures").wait_for()
-    page.get_by_label("An archive").set_input_files({"name": "photos.zip", "mimeType": "application/zip", "buffer": b"PK"})
+    page.get_by_label("An archive").set_input_files(
+        {"name": "photos.zip", "mimeType": "application/zip", "buffer": b"PK"}
+    )
     page.get_by_text("The pictures have 3 sizes: choose a size.").wait_for()
     assert page.get_by_role("button", name="Start training").is_disabled()
     (body,) = [body for _, path, body in training.asked if path == "/v1/data"]

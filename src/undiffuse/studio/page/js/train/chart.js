@@ -18,6 +18,17 @@ export function ticks(low, high, most = LINES) {
   return Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, k) => (first + k) * step);
 }
 
+/** As ticks, for [low, high] powers of ten: 1, 2 and 5 times powers, or fewer where these are too many. */
+export function logTicks(low, high, most = LINES + 1) {
+  for (const steps of [[1, 2, 5], [1, 3], [1]]) {
+    const found = [];
+    for (let power = Math.floor(low); power <= high; power += 1) found.push(...steps.map((step) => power + Math.log10(step)));
+    const inside = found.filter((each) => each >= low && each <= high);
+    if (inside.length <= most) return inside.length > 1 ? inside : ticks(low, high, 3);
+  }
+  return ticks(low, high).filter(Number.isInteger);
+}
+
 /** A number as short as it can be said: 1200 -> 1.2k, 0.000123 -> 1.2e-4. */
 export function short(value) {
   if (value === 0) return "0";
@@ -61,7 +72,7 @@ export function chart({ title, x = "step", logarithmic = false, signal }) {
     context.lineWidth = 1;
     context.textAlign = "right";
     context.textBaseline = "middle";
-    for (const tick of ticks(low - pad, high + pad)) {
+    for (const tick of (logarithmic ? logTicks : ticks)(low - pad, high + pad)) {
       const y = Math.round(up(tick)) + 0.5;
       line(context, [MARGIN.left, width - MARGIN.right], [y, y], (each) => each, (each) => each);
       context.fillText(short(logarithmic ? 10 ** tick : tick), MARGIN.left - 8, y);
