@@ -1,6 +1,7 @@
 """Processes that outlive this one: started in a group of their own, and known again after a restart.
 
-A process id alone says little, as it is given to others later. With the time at which the process started it is its own.
+A process id alone says little, as it is given to others later; with the time at which the process started it is one's
+own.
 """
 
 from __future__ import annotations

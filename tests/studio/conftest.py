@@ -1,0 +1,131 @@
+"""A studio on a folder of its own, two tiny runs, and a client that reads events."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+import undiffuse
+from undiffuse.studio.app import make_app
+from undiffuse.studio.guard import Doors
+from undiffuse.studio.jobs import Board
+from undiffuse.studio.limits import Limits
+from undiffuse.studio.studio import Studio
+
+HOST = "http://127.0.0.1:8000"
+TINY = {"base": 8, "multipliers": (1,), "blocks": 1, "attention_levels": (), "middle_attention": False}
+TINY |= {"batch": 4, "log_every": 1, "sample_count": 4, "timesteps": 20, "ema": (0.9,)}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Prepared data go to a folder of their own."""
+    before = os.environ.get("UNDIFFUSE_CACHE")
+    os.environ["UNDIFFUSE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    os.environ.pop("UNDIFFUSE_CACHE")
+    if before is not None:
+        os.environ["UNDIFFUSE_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two finished runs, 'a' and 'b', of noise in colour."""
+    folder = tmp_path_factory.mktemp("data")
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3)).astype(np.uint8)
+    np.save(folder / "noise.npy", pixels)
+    place = tmp_path_factory.mktemp("work") / "runs"
+    for name, lr in (("a", 1e-3), ("b", 1e-4)):
+        undiffuse.train(folder / "noise.npy", name=name, runs=place, quiet=True, steps=2, lr=lr, sample_every=1, **TINY)
+    return place
+
+
+@dataclass
+class Page:
+    """What the page does, as calls."""
+
+    client: TestClient
+    studio: Studio
+
+    def get(self, path: str, status: int = 200) -> Any:
+        answer = self.client.get(path)
+        assert answer.status_code == status, answer.text
+        return answer.json() if "json" in answer.headers["content-type"] else answer.content
+
+    def post(self, path: str, body: Any, status: int = 202) -> Any:
+        answer = self.client.post(path, json=body)
+        assert answer.status_code == status, answer.text
+        return answer.json() if "json" in answer.headers["content-type"] else answer.content
+
+    def edit(self, name: str, request: Any, status: int = 202, data: Any = None, **files: bytes) -> Any:
+        sent = {key: (f"{key}.png", content, "image/png") for key, content in files.items()}
+        form = {"request": json.dumps(request), **(data or {})}
+        answer = self.client.post(f"/v1/edits/{name}", data=form, files=sent or {"none": b""})
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    def events(self, job: Any, after: int | None = None) -> list[tuple[str, Any]]:
+        """All events of a job until it is over."""
+        headers = {} if after is None else {"Last-Event-ID": str(after)}
+        return read_events(self.client.get(job["events"], headers=headers).text)
+
+    def images(self, job: Any) -> list[Any]:
+        """The pictures of a job that must end well."""
+        told = self.events(job)
+        assert told[-1][0] == "done", told[-1]
+        return [data for kind, data in told if kind == "image"]
+
+    def draw(self, **body: Any) -> list[Any]:
+        """Samples."""
+        return self.images(self.post("/v1/samples", body))
+
+
+def read_events(text: str) -> list[tuple[str, Any]]:
+    """Kind and data of server-sent events."""
+    found = []
+    for block in text.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        if fields:
+            found.append((fields["event"], json.loads(fields["data"])))
+    return found
+
+
+@contextmanager
+def opened(
+    folder: Path, runs: Path, board: Board | None = None, limits: Limits | None = None, **doors: Any
+) -> Iterator[Page]:
+    """A studio's page."""
+    board = board or Board(running=8, waiting=64)
+    studio = Studio.of(runs=runs, gallery=folder / "gallery", limits=limits, board=board)
+    app = make_app(studio, Doors(**doors))
+    with TestClient(app, base_url=HOST, raise_server_exceptions=False) as client:
+        yield Page(client, studio)
+
+
+@pytest.fixture
+def open_page(tmp_path: Path, runs: Path) -> Iterator[Callable[..., Page]]:
+    """``open_page(limits=..., token=...)``: a studio of the two runs and the shipped model, made otherwise."""
+    with ExitStack() as stack:
+        yield lambda **how: stack.enter_context(opened(tmp_path, how.pop("runs", runs), **how))
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Page]) -> Page:
+    """A studio of the two runs and the shipped model."""
+    return open_page()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, runs: Path) -> Iterator[Page]:
+    """The same for a whole file of tests that leave nothing behind which others would mind."""
+    with opened(tmp_path_factory.mktemp("shared"), runs) as page:
+        yield page
