@@ -47,7 +47,7 @@ class Condition:
     size: int
     required: bool = False
 
-    def null(self, batch: int, spatial: tuple[int, ...] = ()) -> Tensor:
+    def null(self, batch: int | torch.SymInt, spatial: tuple[int, ...] = ()) -> Tensor:
         """What says that nothing is said, for a batch (and an image's size)."""
         if self.kind == "class":
             return torch.full((batch,), self.size, dtype=torch.int64)
