@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from undiffuse.conditions import conditions_of
 from undiffuse.config import TrainConfig
 from undiffuse.data.info import DataInfo
+from undiffuse.errors import UndiffuseError
 from undiffuse.networks.conditions import Condition
 from undiffuse.networks.unet import UNet
 from undiffuse.seeds import stream_seed
+
+SIDE, VALUES = 1 << 16, 1 << 30
+"""Of one sample: a side, and how many values at most."""
+LEVELS = 16
+WEIGHTS = 1 << 34
+"""At most, float32 of 64 GB: four times the largest U-Nets there are."""
 
 
 def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ...] | None = None) -> UNet:
@@ -18,13 +27,51 @@ def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ..
 
     Args:
         told: its conditions, if not those of the settings.
+
+    Raises:
+        UndiffuseError: as for `check_size`, or settings that describe no network.
     """
+    check_size(config, info)
     with torch.random.fork_rng(devices=[]):  # layers initialise themselves from torch's global stream
         torch.manual_seed(stream_seed(config.loop.seed, "weights"))
         outputs = 2 * info.channels if config.diffusion.learn_variance else info.channels
         told = conditions_of(config, info) if told is None else told
         network = UNet(info.channels, outputs, len(info.spatial), config.network, told)
     return _arranged(network, config, info)
+
+
+def check_size(config: TrainConfig, info: DataInfo) -> None:
+    """Refuse what no machine holds before anything is allocated: settings may come from a stranger's file.
+
+    The number of weights is estimated by the residual blocks' convolutions and the first and last one:
+
+        sum over levels and the stem of (2 blocks + 1) 2 k w^2,    2 k base channels patch^dims,    k = 3^dims
+
+    Raises:
+        UndiffuseError: a shape, a seed or a network that cannot be.
+    """
+    network, shape = config.network, info.shape
+    if not 2 <= len(shape) <= 4 or min(shape) < 1 or max(shape) > SIDE or math.prod(shape) > VALUES:
+        raise UndiffuseError(
+            f"The shape of a sample is channels and 1 to 3 sides, from 1 to {SIDE:,} each; it is {_short(shape)}"
+        )
+    if len(network.multipliers) > LEVELS:
+        raise UndiffuseError(f"--multipliers has {len(network.multipliers)} levels, and {LEVELS} are the most")
+    if config.loop.seed < 0:
+        raise UndiffuseError(f"--seed must be a whole number from 0 on, not {_short(config.loop.seed)}")
+    dims = len(shape) - 1
+    kernel = 3**dims
+    widths = [network.base * multiplier for multiplier in network.multipliers]
+    inside = sum((2 * max(network.blocks, 0) + 1) * 2 * kernel * width**2 for width in [network.base, *widths])
+    if inside > WEIGHTS or 2 * kernel * network.base * info.channels * network.patch**dims > WEIGHTS:
+        raise UndiffuseError(
+            f"The network is too large, over {WEIGHTS:,} weights: lower --base, --multipliers, --blocks or --patch"
+        )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def outline(config: TrainConfig, info: DataInfo) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import types
 from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 from pathlib import Path
@@ -115,7 +116,7 @@ def _fit(value: Any, hint: Any) -> Any:
         options = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
         if len(options) == len(value):
             return tuple(_fit(item, option) for item, option in zip(value, options, strict=True))
-    elif hint is float and type(value) is int:
+    elif hint is float and type(value) is int and abs(value) <= sys.float_info.max:
         return float(value)
     elif hint is types.NoneType and value is None:
         return None

@@ -71,7 +71,7 @@ class ModelFile:
         """
         stored = from_bytes(data, where)
         length = int.from_bytes(data[:8], "little")
-        text = json.loads(data[8 : 8 + length]).get("__metadata__", {}).get(_KEY)
+        text = (json.loads(data[8 : 8 + length]).get("__metadata__") or {}).get(_KEY)
         if text is None:
             raise UndiffuseError(f"{where} holds tensors and no settings; a model's file is made by undiffuse")
         try:
@@ -84,13 +84,15 @@ class ModelFile:
                 f"{where} has format {version!r:.20}, this undiffuse reads up to {FORMAT}; "
                 "upgrade with: pip install --upgrade undiffuse"
             )
+        if type(step) is not int or step < 0 or type(weights) is not str:
+            raise UndiffuseError(f"{where} is not valid: it says step {step!r:.20} and weights {weights!r:.20}")
         if digest != _digest(data):
             raise UndiffuseError(f"{where} is damaged: its weights are not those that were saved")
         return cls(
             config=from_dict(header.get("config"), str(where)),
             info=from_plain(DataInfo, header.get("data"), str(where)),
-            step=int(step),
-            weights=str(weights),
+            step=step,
+            weights=weights,
             tensors={name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in stored.items()},
         )
 

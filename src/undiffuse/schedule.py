@@ -275,6 +275,9 @@ def zero_terminal_snr(schedule: DiscreteSchedule) -> DiscreteSchedule:
     return DiscreteSchedule(torch.cat([schedule.alpha_bar[:1], root**2]))
 
 
+LONGEST = 1_000_000
+"""Timesteps that a chain has at most: its tables are in memory."""
+
 CHAINS = {
     "linear": linear,
     "scaled-linear": scaled_linear,
@@ -307,8 +310,10 @@ def between(name: str, T: int, start: float, end: float) -> DiscreteSchedule:
 
 def make_schedule(config: DiffusionConfig) -> Schedule:
     """The schedule that a configuration names, or whose betas it gives."""
-    if config.timesteps < 2:
-        raise UndiffuseError(f"A chain needs at least 2 timesteps; --timesteps is {config.timesteps}")
+    if not 2 <= config.timesteps <= LONGEST:
+        raise UndiffuseError(
+            f"A chain needs at least 2 timesteps and at most {LONGEST:,}; --timesteps is {config.timesteps!s:.40}"
+        )
     if config.betas and len(config.betas) != config.timesteps:
         raise UndiffuseError(f"--betas takes {config.timesteps} numbers, one a timestep, not {len(config.betas)}")
     if (config.beta_start is None) != (config.beta_end is None):

@@ -25,7 +25,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("OUT", type=Path, help="the file or folder to write")
     group = parser.add_argument_group("how")
     formats = "; ".join(f"{name}: {target.what}" for name, target in TARGETS.items())
-    hint = Literal[tuple(TARGETS)]
+    hint: Any = Literal[tuple(TARGETS)]
     group.add_argument("--to", type=Reader("--to", hint), metavar="|".join(TARGETS), help=formats)
     group.add_argument("--weights", metavar="TEXT", help="'ema', 'raw', or a rate such as '0.999' (default: ema)")
     group.add_argument("--overwrite", action="store_true", help="replace what is there")

@@ -80,8 +80,9 @@ def _example(condition: Condition, batch: int, dice: torch.Generator) -> Tensor:
 def program(model: Model) -> torch.export.ExportedProgram:
     """The network as a program; the number of samples, and of a text's pieces, is free."""
     batch = torch.export.Dim("batch", min=1)
-    pieces = {"class": {0: batch}, "tokens": {0: batch, 1: torch.export.Dim("length", min=1)}}
-    shapes = ({0: batch}, {0: batch}, tuple(pieces[condition.kind] for condition in model.conditions))
+    free = {"class": {0: batch}, "tokens": {0: batch, 1: torch.export.Dim("length", min=1)}}
+    told = tuple(free[condition.kind] for condition in model.conditions)
+    shapes = ({0: batch}, {0: batch}, *((told,) if told else ()))
     network = Positional(model.network, names(model)[2:]).eval()
     with torch.no_grad(), quiet():
         return torch.export.export(network, tuple(examples(model, 2)), dynamic_shapes=shapes)

@@ -72,17 +72,15 @@ def steps(
 ) -> np.ndarray:
     """From noise x to data, in model space.
 
-        DDIM            x_s = alpha_s x0 + sigma_s eps                                     (Song et al. 2021, eq. 12)
-        DPM-Solver++ 2M the same, and alpha_s (1 - e^-h) (x0 - x0_before) / (2 r)          (Lu et al. 2022b, algorithm 2)
+        DDIM             x_s = alpha_s x0 + sigma_s eps                          (Song et al. 2021, eq. 12)
+        DPM-Solver++ 2M  and alpha_s (1 - e^-h) (x0 - x0_before) / (2 r)         (Lu et al. 2022b, algorithm 2)
 
     with lambda = log(alpha / sigma), h = lambda_s - lambda_t and r h = lambda_t - lambda_before; the first step, steps
     from pure noise and the last one to data are DDIM's. Coefficients are float64, the state is float32.
     """
     columns = ("alpha", "sigma", "p", "q")
-    points = [
-        (row, tuple(float(network.rows[name][row]) for name in columns))
-        for row in walk(len(network.rows["time"]), count)
-    ]
+    chosen = walk(len(network.rows["time"]), count)
+    points = [(row, tuple(float(network.rows[name][row]) for name in columns)) for row in chosen]
     end = network.about["end"]
     before: tuple[float, np.ndarray] | None = None
     for (row, (alpha, sigma, p, q)), following in zip(points, [*points[1:], None], strict=True):
@@ -104,7 +102,8 @@ def to_values(x: np.ndarray, about: dict[str, Any]) -> np.ndarray:
     """Model space, [-1, 1], to the data's own values."""
     low, high = about["low"], about["high"]
     values = np.clip((x.astype(np.float64) + 1) * (high - low) / 2 + low, low, high)
-    return (values if about["dtype"] == "float32" else np.rint(values)).astype(about["dtype"])
+    found: np.ndarray = (values if about["dtype"] == "float32" else np.rint(values)).astype(about["dtype"])
+    return found
 
 
 def png(picture: np.ndarray) -> bytes:
@@ -159,9 +158,8 @@ def main() -> None:
     else:
         noise = np.random.default_rng(typed.seed).standard_normal((typed.n, *about["shape"]), np.float32)
     x = np.float32(about["prior_std"]) * noise
-    made = to_values(
-        steps(network, x, typed.sampler, typed.steps, conditions(typed, about, len(x)), typed.guidance), about
-    )
+    told = conditions(typed, about, len(x))
+    made = to_values(steps(network, x, typed.sampler, typed.steps, told, typed.guidance), about)
     folder = Path(typed.out)
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "samples.npy", made)
