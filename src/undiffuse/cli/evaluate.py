@@ -102,9 +102,9 @@ def measure(options: dict[str, Any], group: Group) -> None:
 
 
 def is_run(subject: str) -> bool:
-    """Whether the words name a run's folder or a checkpoint's; anything else is images."""
+    """Whether the words name a run's folder, a checkpoint's or a cascade's; anything else is images."""
     folder = Path(subject)
-    return (folder / "checkpoints").is_dir() or (folder / "manifest.json").is_file()
+    return (folder / "checkpoints").is_dir() or any((folder / n).is_file() for n in ("manifest.json", "cascade.json"))
 
 
 def open_model(options: dict[str, Any], group: Group) -> Model | None:

@@ -132,7 +132,7 @@ def complete(wanted: tuple[Condition, ...], given: Mapping[str, Tensor], x: Tens
     """The conditions of a batch x, null where they are not given.
 
     Raises:
-        UndiffuseError: one that the network does not know, or of another shape.
+        UndiffuseError: one that the network does not know, or of another shape; or one is missing that it needs.
     """
     names = [condition.name for condition in wanted]
     for name in given:
@@ -143,6 +143,8 @@ def complete(wanted: tuple[Condition, ...], given: Mapping[str, Tensor], x: Tens
     spatial = tuple(x.shape[2:])
     found = {}
     for condition in wanted:
+        if condition.required and condition.name not in given:
+            raise UndiffuseError(f"This network does nothing without the condition '{condition.name}', and got none")
         null = condition.null(x.shape[0], spatial)  # len(x) would fix the batch of an exported network
         value = given.get(condition.name, null)
         free = 1 if condition.kind == "tokens" else None  # the length of a sequence is free

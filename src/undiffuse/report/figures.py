@@ -31,7 +31,7 @@ def final_grid(story: Story) -> tuple[Image.Image, str]:
     if grids := story.grids(2):
         step, image = grids[-1]
         return image, f"Step {step:,}: {how}"
-    samples = story.model.sample(FEW, seed, settings=settings)
+    samples = (story.drawing or story.model).sample(FEW, seed, settings=settings)
     return grid([to_image(array, samples.info) for array in samples.array]), f"Step {story.state['step']:,}: {how}"
 
 
@@ -55,9 +55,14 @@ def forward_columns(story: Story) -> list[Column]:
 
 
 def reverse_columns(story: Story) -> tuple[list[Column], list[Column]]:
-    """The first few samples on their way from noise: x_t, and the x0 predicted from it."""
-    model, settings = story.model, story.settings
-    denoiser, sampler, times = model.walk(settings)
+    """The first few samples on their way from noise: x_t, and the x0 predicted from it.
+
+    Both are empty where it is a stage of a cascade and the data are gone.
+    """
+    model, settings = story.drawing, story.settings
+    if model is None:
+        return [], []
+    denoiser, sampler, times = model.walk(settings, seed=model.config.loop.seed)
     wanted = evenly(len(times), COLUMNS)
     block = range(settings.micro_batch)
     walk = moments(denoiser, sampler, times, model.info.shape, block, model.config.loop.seed, model.device)

@@ -18,8 +18,10 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
 from undiffuse.pictures.strip import evenly
 from undiffuse.training.metrics import read_metrics
-from undiffuse.training.previews import preview_settings
+from undiffuse.training.parallel import Share
+from undiffuse.training.previews import over_data, preview_settings
 from undiffuse.training.run import RunFolder
+from undiffuse.training.setup import image_batches
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,19 @@ class Story:
         except UndiffuseError:
             return None
         return dataset if dataset.info.fingerprint == self.model.info.fingerprint else None
+
+    @cached_property
+    def drawing(self) -> Model | None:
+        """What draws as the training's grids were drawn: of a stage the model upon the data's small images.
+
+        None where those are gone.
+        """
+        if self.model.config.conditions.upscale == 1:
+            return self.model
+        if self.dataset is None:
+            return None
+        share = Share(self.model.config.loop.batch)
+        return over_data(self.model, image_batches(self.dataset, self.model.config, share))
 
     @property
     def missing_data(self) -> str:

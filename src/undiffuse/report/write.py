@@ -108,6 +108,8 @@ def _forward(story: Story) -> str:
 
 def _reverse(story: Story) -> str:
     noisy, clean = reverse_columns(story)
+    if not noisy:
+        return section("Out of noise", story.missing_data, "")
     text = (
         "The model walks back. Below each x_t stands what it takes the picture to be at that moment: the mean of "
         "all pictures that could have become this x_t, blurred as long as there are many. These are the first samples "
