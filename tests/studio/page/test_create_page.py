@@ -185,5 +185,6 @@ def test_the_page_fits_a_phone_and_every_control_has_a_name(visit: Any, studio: 
     page = visit("#/create", width=390)
     page.get_by_text("million parameters").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    nameless = "[...document.querySelectorAll('button, input, select, textarea')].filter((e) => !(e.labels?.length || e.ariaLabel || e.textContent.trim())).length"
+    controls = "[...document.querySelectorAll('button, input, select, textarea')]"
+    nameless = f"{controls}.filter((e) => !(e.labels?.length || e.ariaLabel || e.textContent.trim())).length"
     assert page.evaluate(nameless) == 0

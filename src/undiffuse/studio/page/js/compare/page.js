@@ -4,6 +4,7 @@ import { get } from "../api.js";
 import { h } from "../ui/dom.js";
 import { trouble } from "../ui/overlays.js";
 import { chart } from "../train/chart.js";
+import { plural } from "../create/job.js";
 import { segments } from "../ui/controls.js";
 import { noiseGrid, samplerGrid } from "./grids.js";
 import { table } from "./table.js";
@@ -87,7 +88,7 @@ const section = (title, ...children) => h("section", { class: "compare-section",
 function shared(settings) {
   const rows = Object.entries(settings).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, String(value))));
   if (!rows.length) return [];
-  return h("details", { class: "folded" }, h("summary", {}, `${rows.length} settings are shared`), h("dl", { class: "recipe" }, rows));
+  return h("details", { class: "folded" }, h("summary", {}, `Shared by all: ${plural(rows.length, "setting")}`), h("dl", { class: "recipe" }, rows));
 }
 
 /** Loss by step or by minute, and the measure that was taken while they trained. */

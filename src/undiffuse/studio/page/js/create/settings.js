@@ -13,8 +13,9 @@ const CHIPS = 24;
 export function chips({ label, hint, choices, onChange }) {
   const inputs = choices.map((value) => h("input", { type: "checkbox", value, onchange: () => onChange?.() }));
   const note = freshId("chips");
-  const row = h("div", { class: "segments tight" }, inputs.map((input) => h("label", {}, input, input.value)));
-  if (choices.every((name) => name.length <= 2)) {
+  const short = choices.every((name) => name.length <= 2);
+  const row = h("div", { class: short ? "segments tight" : "segments" }, inputs.map((input) => h("label", {}, input, input.value)));
+  if (short) {
     row.classList.add("even");
     row.style.setProperty("--columns", Math.ceil(choices.length / Math.ceil(choices.length / 7)));
   }
