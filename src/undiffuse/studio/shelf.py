@@ -25,6 +25,7 @@ from undiffuse.pictures.png import Origin
 from undiffuse.pins import path_of
 from undiffuse.pretrained import names
 from undiffuse.studio.evaluator import Evaluator, Ticket, sizes_alike
+from undiffuse.threads import in_threads
 
 LOADED = 4
 """Models in memory, beside those at work."""
@@ -152,8 +153,9 @@ class Shelf:
                     self._loaded.move_to_end(key)
                     return self._loaded[key]
             model = load(place, weights, self._device)
-            sizes = sizes_alike(model.network, model.info.shape, model.conditions, model.device)
-            loaded = Loaded(entry, model, Evaluator(model.network, sizes))
+            network = in_threads(model.network)  # as the command line evaluates it
+            sizes = sizes_alike(network, model.info.shape, model.conditions, model.device)
+            loaded = Loaded(entry, model, Evaluator(network, sizes))
             with self._lock:
                 self._loaded[key] = loaded
                 self._tidy()
