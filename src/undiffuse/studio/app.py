@@ -40,6 +40,7 @@ def make_app(studio: Studio, doors: Doors | None = None) -> ASGIApp:
         version=__version__,
         docs_url=None,  # FastAPI's pages load from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
     )
     for part in PARTS:

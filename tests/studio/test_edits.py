@@ -1,0 +1,174 @@
+"""Edits over HTTP do what `undiffuse edit` does, and their pictures say how."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from undiffuse.cli import main
+
+QUICK = {"steps": 4}
+EDITS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("inpaint", {"method": "ddnm"}, QUICK),
+    ("inpaint", {"method": "dps"}, QUICK),
+    ("inpaint", {"method": "repaint", "jump": 2, "repeats": 2}, QUICK),
+    ("outpaint", {"method": "ddnm", "right": 4}, QUICK),
+    ("upscale", {"method": "pigdm", "factor": 2}, QUICK),
+    ("colorize", {"method": "ddnm"}, QUICK),
+    ("deblur", {"method": "ddnm", "std": 1.5, "noise": 1.0}, QUICK),
+    ("denoise", {"noise": 20.0}, QUICK),
+    ("vary", {"strength": 0.5}, QUICK),
+    ("interpolate", {"frames": 3}, QUICK),
+    ("invert", {}, QUICK),
+]
+
+
+def png(seed: int = 0, channels: int = 3, side: int = 8) -> bytes:
+    values = np.random.default_rng(seed).integers(0, 256, (side, side, channels), np.uint8)
+    packed = io.BytesIO()
+    Image.fromarray(values if channels == 3 else values[..., 0]).save(packed, "PNG")
+    return packed.getvalue()
+
+
+def mask(side: int = 8) -> bytes:
+    image, packed = Image.new("L", (side, side)), io.BytesIO()
+    image.paste(255, (0, 0, side // 2, side))
+    image.save(packed, "PNG")
+    return packed.getvalue()
+
+
+def files(name: str) -> dict[str, bytes]:
+    if name == "interpolate":
+        return {"first": png(1), "second": png(2)}
+    pictures = {"image": png(channels=1 if name == "colorize" else 3)}
+    return pictures | ({"mask": mask()} if name == "inpaint" else {})
+
+
+@pytest.mark.filterwarnings("ignore:1 of 1 pictures come back")
+@pytest.mark.parametrize(("name", "options", "settings"), EDITS, ids=[f"{name}-{how}" for name, how, _ in EDITS])
+def test_an_edit_is_the_command_lines_pixel_by_pixel(
+    shared: Any, tmp_path: Path, name: str, options: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    """The command in the recipe, run on the pictures that are kept, gives the same pixels."""
+    request = {"model": "a", "seed": 3, "options": options, "settings": settings}
+    images = shared.images(shared.edit(name, request, **files(name)))
+    recipe = images[0]["recipe"]
+    assert recipe["kind"] == name
+    words = recipe["command"].split()[1:]
+    assert main([*words, "--device", "cpu", "--no-strips", "--out", str(tmp_path)]) == 0
+    made = sorted(tmp_path.glob("*.png"))
+    assert len(made) == (1 if name == "invert" else len(images))
+    for path, image in zip(made, images, strict=False):
+        with Image.open(path) as ours, Image.open(io.BytesIO(shared.get(image["url"]))) as its:
+            assert np.array_equal(np.asarray(ours), np.asarray(its))
+    for url in recipe["inputs"].values():
+        assert shared.get(url).startswith(b"\x89PNG")
+
+
+def test_a_translation_needs_a_model_of_classes(shared: Any) -> None:
+    told = shared.events(shared.edit("translate", {"model": "a", "options": {"to": "x"}}, image=png()))
+    assert told[-1][0] == "error"
+    picture = png(channels=1, side=28)
+    request = {"model": "digits", "options": {"to": "three"}, "settings": {"steps": 2}}
+    told = shared.events(shared.edit("translate", request, image=picture))
+    assert told[-1][0] == "done"
+    assert "gives the picture back" in told[-1][1]["note"]
+
+
+def test_edits_of_several_results_and_of_pictures_in_the_gallery(shared: Any) -> None:
+    (first,) = shared.draw(model="a", n=1, settings=QUICK)
+    request = {"model": "a", "n": 3, "options": {"strength": 0.4}, "settings": QUICK}
+    job = shared.edit("vary", request, data={"image_id": first["id"]})
+    told = shared.events(job)
+    assert [data["k"] for kind, data in told if kind == "step"] == sorted(
+        data["k"] for kind, data in told if kind == "step"
+    )
+    images = [data for kind, data in told if kind == "image"]
+    assert len(images) == 3
+    assert len({shared.get(image["url"]) for image in images}) == 3
+
+
+def test_an_edit_is_made_again(shared: Any) -> None:
+    (image,) = shared.images(shared.edit("vary", {"model": "a", "seed": 5, "settings": QUICK}, image=png()))
+    about = shared.get(f"/v1/gallery/{image['id']}")
+    assert (about["again"], about["walk"], about["kind"]) == (True, False, "vary")
+    (again,) = shared.images(shared.post(f"/v1/gallery/{image['id']}/again", {}))
+    assert shared.get(again["url"]) == shared.get(image["url"])
+    assert "Only samples" in shared.get(f"/v1/gallery/{image['id']}/walk.webp", 422)["error"]
+    file = {"file": ("x.png", shared.get(image["url"]), "image/png")}
+    found = shared.client.post("/v1/restore", files=file).json()
+    assert (found["kind"], found["seed"], found["model"]) == ("vary", 5, "a")
+
+
+def test_a_picture_that_does_not_fit_is_refused_or_made_to_fit(shared: Any) -> None:
+    grey = png(channels=1, side=20)
+    told = shared.events(shared.edit("vary", {"model": "a", "settings": QUICK}, image=grey))
+    assert told[-1][0] == "error"
+    assert "'convert' makes it fit" in told[-1][1]["error"]
+    (image,) = shared.images(
+        shared.edit("vary", {"model": "a", "settings": QUICK, "options": {"fit": "convert"}}, image=grey)
+    )
+    assert (image["width"], image["height"]) == (8, 8)
+
+
+def test_the_known_part_of_an_inpainting_stays_exactly(shared: Any) -> None:
+    given = png()
+    request = {"model": "a", "options": {"method": "replace"}, "settings": QUICK}
+    (image,) = shared.images(shared.edit("inpaint", request, image=given, mask=mask()))
+    with Image.open(io.BytesIO(given)) as before, Image.open(io.BytesIO(shared.get(image["url"]))) as after:
+        assert np.array_equal(np.asarray(before)[:, 4:], np.asarray(after)[:, 4:])
+
+
+def test_metadata_of_a_picture_goes_no_further_than_its_pixels(shared: Any) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    secret, packed = PngInfo(), io.BytesIO()
+    secret.add_text("where", "at home")
+    Image.new("RGB", (8, 8), "red").save(packed, "PNG", pnginfo=secret)
+    (image,) = shared.images(shared.edit("vary", {"model": "a", "settings": QUICK}, image=packed.getvalue()))
+    assert b"at home" not in shared.get(image["recipe"]["inputs"]["image"])
+
+
+BAD: list[tuple[str, dict[str, Any], dict[str, bytes], int]] = [
+    ("vary", {"model": "a"}, {}, 422),
+    ("vary", {"model": "nope"}, {"image": png()}, 404),
+    ("vary", {"model": "a", "options": {"strenght": 1}}, {"image": png()}, 422),
+    ("vary", {"model": "a", "options": {"strength": "1"}}, {"image": png()}, 422),
+    ("vary", {"model": "a", "n": 100}, {"image": png()}, 422),
+    ("vary", {"model": "a", "settings": {"steps": 10**6}}, {"image": png()}, 422),
+    ("interpolate", {"model": "a", "n": 2}, {"first": png(), "second": png()}, 422),
+    ("interpolate", {"model": "a", "options": {"frames": 1000}}, {"first": png(), "second": png()}, 422),
+    ("vary", {"model": "a"}, {"image": b"<svg/>"}, 422),
+    ("vary", {"model": "a"}, {"image": png()[:60]}, 422),
+    ("sharpen", {"model": "a"}, {"image": png()}, 404),
+]
+
+
+@pytest.mark.parametrize(("name", "request_", "sent", "status"), BAD)
+def test_what_cannot_be_edited_is_refused(
+    shared: Any, name: str, request_: dict[str, Any], sent: dict[str, bytes], status: int
+) -> None:
+    assert shared.edit(name, request_, status, **sent)["error"]
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(open_page: Any) -> None:
+    from undiffuse.studio.limits import Limits
+
+    page = open_page(limits=Limits(pixels=200))
+    assert "pixels" in page.edit("vary", {"model": "a"}, 413, image=png(side=20))["error"]
+    told = page.events(page.edit("upscale", {"model": "a", "options": {"factor": 4}, "settings": QUICK}, image=png()))
+    assert told[-1][0] == "error"
+    assert "pixels" in told[-1][1]["error"]
+
+
+def test_a_form_is_a_form(shared: Any) -> None:
+    assert shared.client.post("/v1/edits/vary", json={}).status_code == 422
+    for text in ("{", "[]", '{"model": 1}', '{"model": "a", "x": 1}', "[" * 10_000):
+        answer = shared.client.post("/v1/edits/vary", data={"request": text}, files={"image": ("a.png", png())})
+        assert answer.status_code == 422
+        assert answer.json()["error"]
