@@ -2,7 +2,7 @@
 
     UNDIFFUSE_TEST_DATA=FOLDER python benchmarks/cascade.py --seconds 240 --seeds 2 --out cascade.json
 
-All networks are that of the recipe `digits`, whose patches make 28 x 28 pixels 14 x 14 positions; the base model works on
+All networks are that of the recipe `digits`, whose patches make 28 x 28 pixels 14 x 14 positions; the base works on
 14 x 14 pixels as they are. So a step costs all three about the same, and base and stage have half of the time each.
 Rows: the single model; the stage upon real small digits, which is what a perfect base would give; small digits enlarged
 by a bicubic filter; the cascade at several levels of augmentation. Drawing from the cascade costs two evaluations where

@@ -1,8 +1,8 @@
 """The folder of a cascade: a file for each model (`modelfile`), and ``cascade.json`` with their order and sha256.
 
-  runs/NAME/cascade.json           {"format": 1, "models": [{"file": ..., "sha256": ..., "from": ...}, ...]}
-  runs/NAME/0-base.safetensors     draws small images
-  runs/NAME/1-up.safetensors       enlarges them; and so on
+runs/NAME/cascade.json           {"format": 1, "models": [{"file": ..., "sha256": ..., "from": ...}, ...]}
+runs/NAME/0-base.safetensors     draws small images
+runs/NAME/1-up.safetensors       enlarges them; and so on
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def read(folder: Path) -> CascadeFolder | None:
         except OSError as error:
             raise UndiffuseError(f"the cascade {folder} is torn: cannot read {path.name} ({error.strerror})") from None
         if found != entry.get("sha256"):
-            raise UndiffuseError(f"the cascade {folder} is torn: {path.name} does not have the contents that were saved")
+            raise UndiffuseError(f"the cascade {folder} is torn: {path.name} does not hold what was saved")
     return CascadeFolder(folder, files, hashlib.sha256(data).hexdigest())
 
 

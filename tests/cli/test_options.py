@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from undiffuse.cli.options import add_fields, field_texts
+from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.config import TrainConfig, UNetConfig
 from undiffuse.errors import UndiffuseError

@@ -62,7 +62,7 @@ def check_stage(desk: Desk, learned: int) -> None:
     if desk.model.below is not None:
         raise UndiffuseError(f"{desk.options['RUN']} is a cascade and draws its own small pictures; name a stage's run")
     if desk.options.get("factor", learned) != learned:
-        raise UndiffuseError(f"{desk.options['RUN']} learned to make pictures {learned} times as large: leave out --factor")
+        raise UndiffuseError(f"{desk.options['RUN']} learned to enlarge {learned} times: leave out --factor")
     for name in ("method", "scale"):
         if name in desk.options:
             raise UndiffuseError(f"--{name} is for models that never learned to enlarge, and this one did")
