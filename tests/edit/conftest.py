@@ -5,16 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 
-from undiffuse.config import DiffusionConfig, SampleConfig, TrainConfig, UNetConfig
+from undiffuse.config import ConditionConfig, DiffusionConfig, SampleConfig, TrainConfig, UNetConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.edit import Editor
 from undiffuse.model import Model, build_model
 
 
-def tiny_model(channels: int = 1, side: int = 8) -> Model:
-    info = DataInfo("toy", "", 10, (channels, side, side), "uint8", 0.0, 255.0, (0.0,) * channels, (0.5,) * channels)
+def tiny_model(channels: int = 1, side: int = 8, classes: tuple[str, ...] = (), upscale: int = 1) -> Model:
+    mean, std = (0.0,) * channels, (0.5,) * channels
+    info = DataInfo("toy", "", 10, (channels, side, side), "uint8", 0.0, 255.0, mean, std, classes)
     network = UNetConfig(base=8, multipliers=(1, 2), blocks=1, attention_levels=(), middle_attention=True)
-    config = TrainConfig(network=network, diffusion=DiffusionConfig(timesteps=50, parameterization="v"))
+    told = ConditionConfig(condition=("class",) if classes else (), upscale=upscale)
+    diffusion = DiffusionConfig(timesteps=50, parameterization="v")
+    config = TrainConfig(network=network, diffusion=diffusion, conditions=told)
     model = build_model(config, info)
     with torch.no_grad():  # the last layer starts at zero; any other network will do as well
         dice = torch.Generator().manual_seed(0)
@@ -31,6 +34,18 @@ def model() -> Model:
 @pytest.fixture(scope="session")
 def colour_model() -> Model:
     return tiny_model(channels=3)
+
+
+@pytest.fixture(scope="session")
+def class_model() -> Model:
+    """A model of two classes."""
+    return tiny_model(classes=("cats", "dogs"))
+
+
+@pytest.fixture(scope="session")
+def stage() -> Model:
+    """A model that makes pictures of 4 x 4 twice as large."""
+    return tiny_model(upscale=2)
 
 
 @pytest.fixture
