@@ -137,7 +137,7 @@ class ConditionConfig:
     upscale: int = 1
     """Learn to make images this many times as large, as a stage of a cascade: the network is told the small image."""
     augmentation: float = 0.5
-    """With --upscale: the most noise that small images are given, 0..1, so that the stage learns not to rely on them."""
+    """With --upscale: the most noise that small images are given, 0..1, so that the stage learns not to trust them."""
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def test_a_stage_that_knows_more_than_the_base_is_refused(runs, tmp_path):
     labelled = TinyData(replace(data.info, classes=("a", "b")), data.images, np.arange(40) % 2)
     config = tiny_settings(upscale=2, condition=("class",), sample_every=0, steps=1)
     start_run(config, labelled, tmp_path / "knowing")
-    with pytest.raises(UndiffuseError, match="is told class, .*nothing"):
+    with pytest.raises(UndiffuseError, match=r"is told class, .*nothing"):
         undiffuse.make_cascade([runs / "base", tmp_path / "knowing"], tmp_path / "x")
 
 
