@@ -14,6 +14,7 @@ makes the file small.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +27,15 @@ from undiffuse.model import Model, load
 from undiffuse.pictures.reverse import Moment, moments
 
 FOLDER = Path(__file__).parent / "page" / "data"
-STEPS = 24
+SEED, STEPS = 0, 24
 X0_RANGE, EPS_RANGE = 1.0, 4.0
 EPS_LEVELS = 32
 
 
-def walks(model: Model, seed: int = 0) -> dict[str, list[Moment]]:
+def walks(model: Model, seed: int, classes: Sequence[str]) -> dict[str, list[Moment]]:
     """For each class the moments of a DDIM walk of sample 0, up to the end, where nothing is predicted."""
     found = {}
-    for name in model.info.classes:
+    for name in classes:
         settings = SampleConfig(sampler="ddim", steps=STEPS, classes=(name,), micro_batch=1)
         denoiser, sampler, times = model.walk(settings, [0])
         found[name] = list(moments(denoiser, sampler, times, model.info.shape, [0], seed, model.device))[:-1]
@@ -59,12 +60,12 @@ def atlas(found: dict[str, list[Moment]]) -> Image.Image:
 
 def main() -> None:
     model = load("digits")
-    found = walks(model)
+    found = walks(model, SEED, model.info.classes)
     times = torch.tensor([moment.t for moment in next(iter(found.values()))], dtype=torch.float64)
     alpha, sigma = model.schedule(times)
     facts = {
         "model": "digits",
-        "seed": 0,
+        "seed": SEED,
         "sampler": "ddim",
         "shape": model.info.shape,
         "classes": list(found),

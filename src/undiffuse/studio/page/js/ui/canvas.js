@@ -100,7 +100,8 @@ export const font = (size, weight = 400) => `${weight} ${size}px Inter, system-u
  */
 export function picture({ description, shape, low = -1, high = 1, className = "" }) {
   const element = h("canvas", { class: `picture ${className}`, role: "img", "aria-label": description });
-  const context = element.getContext("2d");
+  // kept where the processor writes: its pixels are computed one by one
+  const context = element.getContext("2d", { willReadFrequently: true });
   let size = [0, 0, 0];
   let image = null;
   const reshape = (next) => {
