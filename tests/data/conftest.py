@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -118,6 +119,35 @@ def zipped() -> Callable[[Path, dict[str, bytes]], Path]:
         return path
 
     return zip_
+
+
+@pytest.fixture
+def write_tar() -> Callable[..., Path]:
+    """A tar file with these members."""
+
+    def write(path: Path, files: dict[str, bytes], mode: str = "w") -> Path:
+        with tarfile.open(path, mode) as archive:
+            for name, content in files.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_parquet() -> Callable[..., Path]:
+    """A parquet file with a column of images as Hugging Face's, in row groups of ``group``."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    def write(path: Path, images: list[bytes | None], group: int = 4, **columns: list[Any]) -> Path:
+        cells = [{"bytes": image, "path": None} for image in images]
+        parquet.write_table(pa.table({"image": cells, **columns}), path, row_group_size=group)
+        return path
+
+    return write
 
 
 @pytest.fixture

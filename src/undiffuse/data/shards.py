@@ -7,6 +7,7 @@ the training split are taken and the others are set aside and reported, as for f
 from __future__ import annotations
 
 import glob
+import math
 import re
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -50,9 +51,7 @@ def expand(source: str) -> list[Path]:
 def _expand_braces(source: str) -> Iterator[str]:
     pieces = _BRACES.split(source)  # text, inside, text, inside, ..., text
     choices = [[piece] if k % 2 == 0 else _choices(piece) for k, piece in enumerate(pieces)]
-    count = 1
-    for choice in choices:
-        count *= len(choice)
+    count = math.prod(map(len, choices))
     if count > MAX_SHARDS:
         raise UndiffuseError(f"expected at most {MAX_SHARDS:,} shards, got {source}, which names {count:,}")
     return map("".join, product(*choices))

@@ -119,7 +119,7 @@ def _look_at_npy(file: BinaryIO, entry: Entry) -> Form:
     shape, _, dtype = reader(file)
     if dtype.hasobject:
         raise UnreadableError("holds pickled objects, which are never opened")
-    if dtype.itemsize * math.prod(shape) > entry.size:
+    if dtype.itemsize * math.prod(shape) > entry.size - file.tell():
         raise UnreadableError(f"claims shape {shape} of {dtype}, more than its {entry.size:,} bytes")
     name = _FLOATS.get(dtype.name, dtype.newbyteorder("=").name)
     if name not in ("uint8", "uint16", "float32"):

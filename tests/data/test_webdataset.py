@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from undiffuse.data.shards import expand, split_of
+from undiffuse.errors import UndiffuseError
+
+
+@pytest.fixture
+def shards(tmp_path, rng, encoded, write_tar):
+    """Three shards of four examples each with .cls and .txt, and their pixels."""
+    pixels = rng.integers(0, 256, (12, 6, 5, 3), dtype=np.uint8)
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for s in range(3):
+        members = {}
+        for k in range(4 * s, 4 * s + 4):
+            members |= {f"d/{k:04}.cls": str(k % 3).encode(), f"d/{k:04}.png": encoded(pixels[k])}
+            members[f"d/{k:04}.txt"] = f"number {k}\n".encode()
+        write_tar(folder / f"train-{s:02}.tar", members)
+    return folder, pixels
+
+
+@pytest.mark.parametrize("pattern", ["train-{00..02}.tar", "train-*.tar", "train-{00,01,02}.tar", ""])
+def test_shards_are_one_data_set_with_classes_and_texts(shards, opened, pattern):
+    folder, pixels = shards
+    dataset = opened(f"{folder}/{pattern}" if pattern else folder)
+    assert np.array_equal(dataset.images.transpose(0, 2, 3, 1), pixels)
+    assert dataset.info.classes == ("0", "1", "2")
+    assert dataset.labels.tolist() == [k % 3 for k in range(12)]
+    assert dataset.texts() == [f"number {k}" for k in range(12)]
+    assert dataset.name_of(5) == "train-01.tar/d/0005"
+
+
+def test_other_splits_are_set_aside(shards, opened):
+    folder, _pixels = shards
+    (folder / "train-02.tar").rename(folder / "val-02.tar")
+    dataset = opened(folder)
+    assert len(dataset) == 8
+    assert dataset.ignored == (("val-02.tar", "of another split, set aside"),)
+    (folder / "train-00.tar").rename(folder / "dev-0.tar")
+    (folder / "train-01.tar").rename(folder / "dev-1.tar")
+    with pytest.raises(UndiffuseError, match="dev, val"):
+        opened(folder)
+
+
+def test_a_split_is_told_by_folders_and_by_the_beginning_of_a_name():
+    told = {"train-00.tar": "train", "Test_1.parquet": "test", "val/0.tar": "val", "trainer-0.tar": "", "a/0.tar": ""}
+    assert {name: split_of(Path(name)) for name in told} == told
+
+
+def test_one_tar_with_notes_beside_its_images_is_a_shard_and_one_without_is_a_folder(
+    tmp_path, opened, encoded, rng, write_tar
+):
+    images = [encoded(rng.integers(0, 256, (4, 4), dtype=np.uint8)) for _ in range(3)]
+    notes = {f"{k}.json": json.dumps({"label": "ab"[k % 2], "caption": f"c{k}"}).encode() for k in range(3)}
+    members = {f"{k}.png": image for k, image in enumerate(images)}
+    plain = opened(write_tar(tmp_path / "plain.tar", members))
+    assert (plain.labels, plain.info.texts) == (None, 0)
+    both = dict(sorted((members | notes).items()))
+    told = opened(write_tar(tmp_path / "told.tar.gz", both, "w:gz"))
+    assert (told.labels.tolist(), told.texts()) == ([0, 1, 0], ["c0", "c1", "c2"])
+    assert np.array_equal(told.images, plain.images)
+
+
+def test_bad_examples_are_refused_with_reasons(shards, opened, encoded, rng, write_tar):
+    folder, _ = shards
+    good = encoded(rng.integers(0, 256, (6, 5, 3), dtype=np.uint8))
+    many = {f"{k:03}.{kind}": content for k in range(100) for kind, content in (("png", good), ("cls", b"1"))}
+    bad = {
+        "200.png": good, "200.cls": b"\xff", "201.cls": b"1", "202.pyd": b"\x80\x04.", "203.a.png": good,
+        "203.b.png": good, "204.png": good,
+    }  # fmt: skip
+    dataset = opened(write_tar(folder / "bad.tar", many | bad))
+    reasons = dict(dataset.refused)
+    assert len(dataset) == 100
+    assert "cannot be read" in reasons["bad.tar/200"]
+    assert reasons["bad.tar/201"] == "holds no image (cls)"
+    assert reasons["bad.tar/202"] == "holds no image (pyd)"
+    assert "2 images" in reasons["bad.tar/203"]
+    assert "no class" in reasons["bad.tar/204"]
+
+
+def test_a_shard_cut_short_is_one_sentence(shards, opened):
+    folder, _ = shards
+    whole = (folder / "train-01.tar").read_bytes()
+    (folder / "train-01.tar").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UndiffuseError, match=r"train-01\.tar"):
+        opened(folder)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("train-{00..09}.tar", "none called .*train-03"),
+        ("{00..99999999}.tar", "rises"),
+        ("{0..999999}{0..9}.tar", "at most"),
+        ("test-*.tar", "got none"),
+        ("*", "of one kind"),
+    ],
+)
+def test_patterns_that_name_nothing_or_too_much_are_refused(shards, opened, pattern, words):
+    folder, _ = shards
+    (folder / "README").write_text("x")
+    with pytest.raises(UndiffuseError, match=words):
+        opened(f"{folder}/{pattern}")
+
+
+def test_braces_count_with_and_without_zeros(tmp_path):
+    for name in ("a8", "a9", "a10", "b08", "b10"):
+        (tmp_path / name).touch()
+    assert [p.name for p in expand(f"{tmp_path}/a{{8..10}}")] == ["a8", "a9", "a10"]
+    assert [p.name for p in expand(f"{tmp_path}/b{{08,10}}")] == ["b08", "b10"]
