@@ -41,7 +41,6 @@ def test_the_recorded_values_lead_from_each_step_to_the_next() -> None:
         before = alpha[k] * x0[k - 1] + sigma[k] * eps[k - 1]
         now = alpha[k] * x0[k] + sigma[k] * eps[k]
         kept = np.all([(np.abs(eps[j]) < 0.99 * EPS_RANGE) & (np.abs(x0[j]) < 0.99) for j in (k - 1, k)], axis=0)
-        # half a level of the noise at both ends, and of the picture
-        assert (
-            np.abs(before - now)[kept].max() <= 2 * EPS_RANGE / (EPS_LEVELS - 1) * sigma[k] + 2 * alpha[k] / 255 + 1e-2
-        )
+        # half a level of the noise at both ends, its byte rounded at both, and of the picture alike
+        bound = sigma[k] * 2 * EPS_RANGE * (1 / (EPS_LEVELS - 1) + 1 / 255) + alpha[k] * 2 * X0_RANGE / 255
+        assert np.abs(before - now)[kept].max() <= bound
