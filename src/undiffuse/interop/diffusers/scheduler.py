@@ -64,8 +64,7 @@ def process(settings: Settings, learn_variance: bool) -> DiffusionConfig:
     Raises:
         UndiffuseError: another kind of process, or one that does not fit the network.
     """
-    kind = settings.values.get("_class_name")
-    if kind not in SAMPLERS:
+    if settings.values.get("_class_name") not in list(SAMPLERS):  # by ==: it may be anything
         raise settings.wrong("_class_name", "a scheduler over a chain of betas, such as 'DDPMScheduler',")
     if settings.flag("use_flow_sigmas", False):
         raise settings.wrong("use_flow_sigmas", "false, a chain of betas,")
