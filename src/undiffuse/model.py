@@ -83,6 +83,11 @@ class Model:
         """What the network can be told; empty for an unconditional model."""
         return conditions_of(self.config, self.info)
 
+    @property
+    def cascade(self) -> tuple[Model, ...]:
+        """The models that it stands upon, the one of the smallest images first, and itself."""
+        return (*(self.below.model.cascade if isinstance(self.below, Lower) else ()), self)
+
     def to(self, device: torch.device | str) -> Model:
         """Move the network to a device, in place, and those below it."""
         self.network.to(device)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from undiffuse.cli import main
 from undiffuse.pictures.png import read_metadata
 
 Command = Callable[..., Any]
@@ -241,6 +242,104 @@ def test_a_hostile_chunk_is_a_sentence(undiffuse: Command, tmp_path: Path, chunk
     said = undiffuse("info", path)
     assert said.status == 2
     assert said.err.count("\n") == 1
+
+
+@pytest.fixture(scope="session")
+def knowing(tmp_path_factory: pytest.TempPathFactory, data: Path, tiny: list[str]) -> Path:
+    """A run of the same pictures that was told two classes, cats and dogs."""
+    folder = tmp_path_factory.mktemp("knowing")
+    for k, image in enumerate(np.load(data)):
+        place = folder / "data" / ("cats", "dogs")[k % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place / f"{k}.png")
+    argv = ["train", str(folder / "data"), "--runs", str(folder), "--name", "pets", "--condition", "class", *tiny]
+    assert main(argv) == 0
+    return folder / "pets"
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory, data: Path, tiny: list[str]) -> Path:
+    """A run that makes 4 x 4 to 8 x 8."""
+    runs = tmp_path_factory.mktemp("stages")
+    assert main(["train", str(data), "--upscale", "2", "--runs", str(runs), "--name", "up", *tiny]) == 0
+    assert main(["train", str(data), "--size", "4", "--runs", str(runs), "--name", "base", *tiny]) == 0
+    return runs / "up"
+
+
+@pytest.mark.filterwarnings("always:.*pictures come back")
+def test_a_folder_is_translated_with_its_error_and_strips(
+    undiffuse: Command, knowing: Path, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "b.png").unlink()
+    words = ("edit", "translate", knowing, folder, "--from", "cats", "--to", "dogs", "--out", tmp_path / "out")
+    said = undiffuse(*words, *QUICK)
+    assert said.status == 0, said.err
+    assert said.out.count("its inversion gives it back within") == 2
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a-strip.png", "a.png", "c-strip.png", "c.png"]
+    found = read_metadata(tmp_path / "out" / "a.png").edited
+    assert found is not None
+    assert undiffuse(*found.command[1:], "--out", tmp_path / "again").status == 0
+    assert np.array_equal(pixels(tmp_path / "out" / "a.png"), pixels(tmp_path / "again" / "a.png"))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--to", "dog"), "There is no class 'dog'; perhaps you meant 'dogs'"),
+        (("--to", "dogs", "--from", "cat"), "There is no class 'cat'; perhaps you meant 'cats'"),
+        (("--from", "cats"), "This needs --to"),
+        (("--to", "dogs", "--strength", 1.5), "lies in 0..1"),
+        (("--to", "dogs", "--strength", 0, "--steps", 3), "above 0"),
+        (("--to", "dogs", "--sampler", "ddpm"), "Only DDIM"),
+        (("--to", "dogs", "-n", 2), "leave out -n"),
+    ],
+)
+def test_a_wrong_translation_is_one_sentence(
+    undiffuse: Command, knowing: Path, picture: Path, words: tuple[Any, ...], expected: str
+) -> None:
+    said = undiffuse("edit", "translate", knowing, picture, *words, "--device", "cpu")
+    assert said.status == 2, said.out
+    assert expected in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_a_model_without_classes_is_asked_for_one_in_vain(undiffuse: Command, finished: Path, picture: Path) -> None:
+    for words in (("translate", "--to", "dogs"), ("vary", "--class", "dogs")):
+        said = undiffuse("edit", words[0], finished, picture, *words[1:], *QUICK)
+        assert said.status == 2
+        assert "trained without classes" in said.err
+        assert said.err.count("\n") == 1
+
+
+def test_a_stage_upscales_by_its_own_factor_and_stands_in_a_cascade(
+    undiffuse: Command, stage: Path, picture: Path, tmp_path: Path
+) -> None:
+    said = undiffuse("edit", "upscale", stage, picture, "--out", tmp_path / "out", *QUICK)
+    assert said.status == 0, said.err
+    assert pixels(tmp_path / "out" / "square.png").shape == (16, 16)
+    for words, expected in (
+        (("edit", "upscale", stage, picture, "--factor", 3), "leave out --factor"),
+        (("edit", "upscale", stage, picture, "--method", "dps"), "never learned to enlarge, and this one did"),
+        (("edit", "upscale", stage, picture, "--augmentation", 0.9), "from 0 to 0.5"),
+        (("edit", "vary", stage, picture), "draws none by itself"),
+        (("sample", stage), "undiffuse cascade make"),
+        (("cascade", "make", stage.parent / "base", stage), "needs --name"),
+        (("cascade", "make", stage.parent / "base", stage, "--name", "a/b"), "a folder's name"),
+    ):
+        said = undiffuse(*words)
+        assert said.status == 2, words
+        assert expected in said.err
+    made = undiffuse("cascade", "make", stage.parent / "base", stage, "--name", "both", "--runs", tmp_path)
+    assert made.status == 0, made.err
+    said = undiffuse("sample", tmp_path / "both", "-n", 3, "--out", tmp_path / "drawn", *QUICK)
+    assert said.status == 0, said.err
+    again = undiffuse("sample", "--from", tmp_path / "drawn" / "00002.png")
+    assert "identical, every one" in again.out
+    about = json.loads(undiffuse("info", tmp_path / "both", "--json").out)
+    assert {name: part["shape"] for name, part in about["cascade"].items()} == {"base": [1, 4, 4], "stage 1": [1, 8, 8]}
+    said = undiffuse("edit", "vary", tmp_path / "both", picture, *QUICK)
+    assert said.status == 2
+    assert "edits nothing else" in said.err
 
 
 def test_larger_pictures_are_edited_in_tiles_or_whole(undiffuse: Command, run: Path, folder: Path) -> None:

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 
 from undiffuse.config import SampleConfig
+from undiffuse.denoiser import Prediction
 from undiffuse.edit import Editor, colorize, deblur, inpaint, outpaint, upscale
 from undiffuse.edit.methods import FillMethod, Method
 from undiffuse.errors import UndiffuseError
-from undiffuse.operators import Blur, Downsample, Grey
+from undiffuse.gaussian import expand
+from undiffuse.operators import LUMA, Blur, Downsample, Grey
 from undiffuse.samplers import SAMPLERS
+from undiffuse.schedule import Schedule, cosine
 
 KNOWN = torch.ones(1, 1, 8, 8)
 KNOWN[..., 2:6, 3:7] = 0
@@ -79,6 +82,37 @@ def test_the_luma_of_the_coloured_is_the_grey_picture(colour_model, pictures, me
     made = colorize(Editor(colour_model, SampleConfig(sampler="ddpm", steps=6)), pictures, method=method)
     assert made.shape == (5, 3, 8, 8)
     torch.testing.assert_close(Grey().A(made), pictures, rtol=1e-5, atol=1e-5)
+
+
+@dataclass
+class TwoColours:
+    """The exact denoiser of pixels whose three channels are N(0, C), C = STD^2 [[1, r, 0], [r, 1, 0], [0, 0, 1]]."""
+
+    schedule: Schedule
+    covariance: torch.Tensor
+    network: object = None
+
+    def __call__(self, x_t, t, **conditions):
+        q_t, C = self.schedule(t), self.covariance
+        gain = q_t.alpha * C @ torch.linalg.inv(q_t.alpha**2 * C + q_t.sigma**2 * torch.eye(3).double())
+        x0 = torch.einsum("ij,bj...->bi...", gain.to(x_t), x_t)
+        return Prediction(x0, (x_t - expand(q_t.alpha, x_t) * x0) / expand(q_t.sigma, x_t))
+
+
+def test_colours_follow_the_posterior_of_an_exact_prior(colour_model, monkeypatch):
+    """Given its luma y = w'x, a pixel of N(0, C) has the mean C w y / (w' C w) and the covariance C - C w w' C / w'Cw."""
+    C = 0.25**2 * torch.tensor([[1.0, 0.6, 0.0], [0.6, 1.0, 0.0], [0.0, 0.0, 1.0]]).double()
+    w, y = torch.tensor(LUMA).double(), 0.1
+    model = replace(colour_model, schedule=cosine(1000))
+    oracle = TwoColours(model.schedule, C)
+    monkeypatch.setattr(type(model), "denoiser", property(lambda self: oracle))
+    editor = Editor(model, SampleConfig(sampler="ddpm", steps=150))
+    made = colorize(editor, torch.full((16, 1, 8, 8), y), method="pigdm")
+    pixels = made.movedim(1, -1).reshape(-1, 3).double()
+    mean, covariance = C @ w * y / (w @ C @ w), C - torch.outer(C @ w, C @ w) / (w @ C @ w)
+    torch.testing.assert_close(pixels.mean(0), mean, rtol=0, atol=0.02)
+    error = torch.linalg.norm(pixels.T.cov() - covariance)
+    assert error < 0.25 * torch.linalg.norm(covariance)
 
 
 def test_the_blur_of_the_sharpened_is_the_blurred_picture_up_to_its_noise(editor, pictures):

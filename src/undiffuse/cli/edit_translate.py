@@ -1,9 +1,10 @@
 """Pictures of one class as pictures of another: the noise that they come from, seen as the other class.
 
   undiffuse edit translate digits seven.png --from seven --to three
-  undiffuse edit translate runs/NAME photos/ --from cats --to dogs --guidance 2 --strength 0.8
+  undiffuse edit translate runs/NAME photos/ --from cats --to dogs --guidance 1 --strength 0.9
 
-Without --from no class is told on the way into noise. Less strength keeps more of the picture.
+Without --from no class is told on the way into noise. Less strength and less --guidance, which is 2 unless typed, keep
+more of the picture.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def run(typed: Namespace) -> None:
     options = vars(typed)
     strength, to, source = options.get("strength", 1.0), options["to"], options.get("from", NONE)
     check_strength(strength)
-    desk = Desk("translate", options, SampleConfig(sampler="ddim", steps=100, spacing="linspace"))
+    desk = Desk("translate", options, SampleConfig(sampler="ddim", steps=100, spacing="linspace", guidance=2.0))
     if desk.settings.sampler != "ddim" or desk.settings.eta != 0:
         raise UndiffuseError("Only DDIM without noise is inverted: leave out --sampler and --eta")
     if desk.copies > 1:

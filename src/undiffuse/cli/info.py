@@ -70,10 +70,18 @@ def about_model(path: Path) -> dict[str, Any]:
     from undiffuse.model import load
 
     model = load(path)
-    parameters = sum(parameter.numel() for parameter in model.network.parameters())
+    parts = {
+        f"stage {number}" if number else "base": {
+            "shape": list(part.info.shape),
+            "step": part.provenance["step"],
+            "parameters": sum(parameter.numel() for parameter in part.network.parameters()),
+        }
+        for number, part in enumerate(model.cascade)
+    }
     return {
         **model.provenance,
-        "parameters": parameters,
+        "parameters": sum(part["parameters"] for part in parts.values()),
+        **({"cascade": parts} if len(parts) > 1 else {}),
         "data": model.info.to_json(),
         "settings": to_dict(model.config),
     }
