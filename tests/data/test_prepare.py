@@ -272,8 +272,7 @@ def test_what_is_not_a_data_set_is_one_sentence(tmp_path: Path, opened: Open, pi
 def test_large_pictures_are_decoded_by_threads_in_order(
     tmp_path: Path, opened: Open, pictures: Any, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(from_files, "_WORTH_THREADS", 1)
-    monkeypatch.setattr(from_files, "_cores", lambda: 3)
+    monkeypatch.setattr(from_files, "workers_for", lambda headers: 3)
     files = pictures(40)
     dataset = opened(write(tmp_path / "a", {**files, "0017.png": b"broken"}))
     expected = [np.array(Image.open(io.BytesIO(data))) for name, data in files.items() if name != "0017.png"]
