@@ -92,7 +92,7 @@ function panel(signal) {
       bar.resize(walk.steps.length, Math.min(at, walk.steps.length));
       fillFilm();
       update();
-      if (playThen) bar.play();
+      if (playThen) bar.playWhenSeen();
     } catch (error) {
       if (error.name !== "AbortError" && !mine.signal.aborted) toast(error.message, { error: true });
     }

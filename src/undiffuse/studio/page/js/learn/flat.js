@@ -192,7 +192,7 @@ function panel(signal) {
   whenNear(worlds, () => {
     begin();
     if (calm()) bar.seek(0.7 * MOMENTS);
-    else bar.play();
+    else bar.playWhenSeen();
   });
   return [
     h("div", { class: "panel-controls top" }, choice.element, dice),

@@ -183,7 +183,7 @@ function panel(signal) {
   whenNear(figure, () => {
     pour();
     if (calm()) bar.seek(MOMENTS / 2);
-    else bar.play();
+    else bar.playWhenSeen();
   });
   return [h("div", { class: "panel-controls top" }, choice.element, again), figure, bar.element, figures.element];
 }

@@ -158,6 +158,8 @@ export function select({ label, choices, value, hint = null, onChange }) {
 export function transport({ label, name, steps, value = 0, seconds = 5, format, onStep, signal }) {
   let frame = 0;
   let position = value;
+  let seen = false;
+  let wanted = false;
   const moved = (k) => {
     bar.set(k);
     onStep(k);
@@ -176,6 +178,7 @@ export function transport({ label, name, steps, value = 0, seconds = 5, format, 
   }
 
   function play() {
+    wanted = false;
     if (frame) return;
     const last = Number(bar.input.max);
     if (position >= last) position = 0;
@@ -195,11 +198,20 @@ export function transport({ label, name, steps, value = 0, seconds = 5, format, 
   show();
   signal?.addEventListener("abort", pause);
   const element = h("div", { class: "transport" }, press, bar.element);
-  new IntersectionObserver(([entry]) => entry.isIntersecting || pause()).observe(element);
+  new IntersectionObserver(([entry]) => {
+    seen = entry.isIntersecting;
+    if (!seen) pause();
+    else if (wanted) play();
+  }).observe(element);
   return {
     element,
     play,
     pause,
+    /** Play now, or as soon as somebody sees it. */
+    playWhenSeen() {
+      if (seen) play();
+      else wanted = true;
+    },
     get value() {
       return bar.value;
     },
