@@ -4,7 +4,7 @@
 
 Digit k of class c becomes one of class c + 1 + 3 k (mod 10), or the next where that is c. The judge of judge.py says of
 which class a result is. Kept: over all digits, the correlation between old and new of three things that are no class:
-ink (the sum of values), slant (the regression of columns on rows) and the strokes' width (ink over the length of edges).
+ink (the sum of values), slant (the regression of columns on rows) and stroke width (ink over length of edges).
 """
 
 from __future__ import annotations

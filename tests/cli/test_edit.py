@@ -275,7 +275,13 @@ def test_a_folder_is_translated_with_its_error_and_strips(
     said = undiffuse(*words, *QUICK)
     assert said.status == 0, said.err
     assert said.out.count("its inversion gives it back within") == 2
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a-strip.png", "a.png", "c-strip.png", "c.png"]
+    written = sorted(file.name for file in (tmp_path / "out").iterdir())
+    assert written == [
+        "a-strip.png",
+        "a.png",
+        "c-strip.png",
+        "c.png",
+    ]
     found = read_metadata(tmp_path / "out" / "a.png").edited
     assert found is not None
     assert undiffuse(*found.command[1:], "--out", tmp_path / "again").status == 0

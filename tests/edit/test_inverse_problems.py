@@ -100,7 +100,7 @@ class TwoColours:
 
 
 def test_colours_follow_the_posterior_of_an_exact_prior(colour_model, monkeypatch):
-    """Given its luma y = w'x, a pixel of N(0, C) has the mean C w y / (w' C w) and the covariance C - C w w' C / w'Cw."""
+    """Given its luma y = w'x, N(0, C) has the mean C w y / (w' C w) and the covariance C - C w w' C / w'Cw."""
     C = 0.25**2 * torch.tensor([[1.0, 0.6, 0.0], [0.6, 1.0, 0.0], [0.0, 0.0, 1.0]]).double()
     w, y = torch.tensor(LUMA).double(), 0.1
     model = replace(colour_model, schedule=cosine(1000))

@@ -317,3 +317,10 @@ def visit(browser: Any, studio: Studio) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert [said for said in troubles if not any(said.startswith(start) for start in allowed)] == []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A browser takes seconds a test: all that is beside this file is slow."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.slow)
