@@ -133,7 +133,7 @@ def flipped(folder):
         (damaged('{"format": 2, "models": []}'), "reads up to 1"),
         (damaged('{"format": 1, "models": [{}]}'), "from 2 to"),
         (damaged(json.dumps({"format": 1, "models": [{"file": "../x.safetensors"}] * 2})), "names the file"),
-        (flipped, "does not have the contents"),
+        (flipped, "does not hold what was saved"),
         (lambda folder: (folder / "0-base.safetensors").unlink(), "cannot read 0-base"),
     ],
 )
