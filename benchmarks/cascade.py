@@ -3,7 +3,7 @@
     UNDIFFUSE_TEST_DATA=FOLDER python benchmarks/cascade.py --seconds 240 --seeds 2 --out cascade.json
 
 All networks are that of the recipe `digits`, whose patches make 28 x 28 pixels 14 x 14 positions; the base works on
-14 x 14 pixels as they are. So a step costs all three about the same, and base and stage have half of the time each.
+14 x 14 pixels as they are. So a step costs all three about the same; base and stage share the time as --share says.
 Rows: the single model; the stage upon real small digits, which is what a perfect base would give; small digits enlarged
 by a bicubic filter; the cascade at several levels of augmentation. Drawing from the cascade costs two evaluations where
 the single model needs one. One thread; what the machine is stands in the file.
@@ -82,6 +82,7 @@ def picture(cascade: Model, path: Path, columns: int = 14) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=240, help="processor time of each training")
+    parser.add_argument("--share", type=float, default=0.5, help="of the cascade's time that the base has")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("-n", type=int, default=1000, help="samples of each row")
     parser.add_argument("--out", type=Path, default=Path("cascade.json"))
@@ -90,14 +91,15 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     bench = make_bench(args.n)
-    results: dict[str, Any] = {"machine": machine(), "seconds": args.seconds, "judge": bench.name, "seeds": []}
+    asked = {"seconds": args.seconds, "share": args.share}
+    results: dict[str, Any] = {"machine": machine(), **asked, "judge": bench.name, "seeds": []}
     print(HEADER)
     print(bench.row("held-out real digits", bench.held_out.images), flush=True)
     for seed in range(args.seeds):
         single, base, stage = trainees(bench, seed)
-        half = alternate([base, stage], [args.seconds / 2], lambda trainee, mark, spent: None)
-        whole = alternate([single], [args.seconds], lambda trainee, mark, spent: None)
-        print(f"seed {seed}: {half}; {whole}")
+        for trainee, share in ((base, args.share), (stage, 1 - args.share), (single, 1.0)):
+            load = alternate([trainee], [share * args.seconds], lambda trainee, mark, spent: None)
+            print(f"seed {seed}, {trainee.name}: {load}", flush=True)
         print("; ".join(f"{t.name} {t.steps} steps, {t.parameters:,} parameters" for t in (single, base, stage)))
         models = (single.averaged(), base.averaged(), stage.averaged())
         if seed == 0 and args.keep:
