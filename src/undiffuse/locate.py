@@ -28,7 +28,7 @@ def locate(name: str | Path, weights: str = "ema", revision: str | None = None) 
     """
     path = Path(name)
     there = shipped(path) or path.exists()
-    hub = None if there else hub_name(path if revision is None else Path(f"{path.as_posix()}@{revision}"))
+    hub = None if there else hub_name(name if revision is None else f"{name}@{revision}")
     if revision is not None and hub is None:
         raise UndiffuseError(f"A revision is of a model on the hub, ORG/NAME, and {path} is none")
     return _local(path, weights) if hub is None else _from_hub(hub, weights)

@@ -61,7 +61,9 @@ def matching_model(made_by: Origin, path: Path, run: Path | None, device: str) -
     from undiffuse.training.setup import choose_device
 
     home = run or Path(made_by.checkpoint)
-    if not home.exists() and shipped(home) is None and hub_name(home) is None:
+    hub = hub_name(home)
+    on_hub = hub is not None and (run is not None or hub.revision is not None)  # one that was a path has no revision
+    if not home.exists() and shipped(home) is None and not on_hub:
         raise UndiffuseError(
             f"{path} was made by {home}, which is not there (any more): say where its run is with "
             f"undiffuse sample RUN --from {path}"

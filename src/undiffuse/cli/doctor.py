@@ -14,8 +14,20 @@ from pathlib import Path
 from undiffuse.cli.parser import Parser
 
 PARTS = ("torch", "numpy", "pillow", "safetensors", "jaxtyping", "pyyaml", "tqdm")
-OPTIONAL = {"av": ("MP4 films", "pip install 'undiffuse[video]'")}
-"""Module: what it is for, how to get it."""
+OPTIONAL = {
+    "fastapi": ("undiffuse studio", "studio"),
+    "av": ("videos as data, MP4 films", "video"),
+    "pyarrow": ("parquet files", "parquet"),
+    "datasets": ("data sets hf:NAME", "datasets"),
+    "lmdb": ("LMDB", "lmdb"),
+    "huggingface_hub": ("models by their names on the hub", "hub"),
+    "onnx": ("convert --to onnx", "export"),
+    "onnxruntime": ("extractors in ONNX files", "onnx"),
+    "tensorboard": ("--track tensorboard", "tensorboard"),
+    "wandb": ("--track wandb", "wandb"),
+    "trackio": ("--track trackio", "trackio"),
+}
+"""Module: what it is for, the extra that brings it."""
 GIB = 1024**3
 
 
@@ -25,7 +37,7 @@ def configure(parser: Parser) -> None:
 
 def run(typed: Namespace) -> None:
     for name, value in facts():
-        print(f"{name:<14}{value}")
+        print(f"{name:<17}{value}")
 
 
 def facts() -> list[tuple[str, str]]:
@@ -52,8 +64,8 @@ def version(part: str) -> str:
 
 
 def optional(module: str) -> str:
-    purpose, command = OPTIONAL[module]
-    return f"present ({purpose})" if find_spec(module) else f"absent: for {purpose}, {command}"
+    purpose, extra = OPTIONAL[module]
+    return f"present ({purpose})" if find_spec(module) else f"absent: for {purpose}, pip install 'undiffuse[{extra}]'"
 
 
 def devices() -> list[tuple[str, str]]:

@@ -155,7 +155,10 @@ def _open_file(path: Path, name: str) -> Folder | Archive | Records | ArraySourc
         raise UndiffuseError(f"expected a data set, got one image, {path}; name the folder that holds your images")
     if is_volume(name):
         raise UndiffuseError(f"expected a data set, got one volume, {path}; name the folder that holds your volumes")
-    raise UndiffuseError(f"expected data of a kind that docs/data.md lists, got {path}, which is none of these")
+    raise UndiffuseError(
+        "expected a folder, or a .zip, .tar, .npz, .npy, idx, parquet, LMDB, TIFF or video file, "
+        f"got {path}, which is none of these"
+    )
 
 
 def _open_tar(path: Path, name: str) -> TarFile | Records | Cifar:

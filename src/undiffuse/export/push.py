@@ -16,7 +16,7 @@ from undiffuse.export import convert
 from undiffuse.export.card import hub_card
 from undiffuse.files import replace_bytes
 from undiffuse.interop.diffusers.folder import FILES
-from undiffuse.interop.hub import MODEL, require_hub
+from undiffuse.interop.hub import MODEL, failures, require_hub
 from undiffuse.model import Model
 from undiffuse.pictures.png import check_free, write_png
 
@@ -91,7 +91,7 @@ def upload(folder: Path, repo: str, private: bool = False) -> str:
             commit_message="A model made by undiffuse",
             allow_patterns=[CARD, SAMPLES, MODEL, *FILES],
         )
-    except (OSError, ValueError) as error:  # all that the hub's package raises of its own
+    except failures() as error:
         reason = str(error).strip().partition("\n")[0]
         raise UndiffuseError(
             f"{repo} could not be written on the hub ({reason[:300]}): log in with hf auth login as somebody who may; "

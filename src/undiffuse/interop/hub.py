@@ -32,9 +32,10 @@ class HubName:
     revision: str | None = None
 
 
-def hub_name(path: Path) -> HubName | None:
-    """The repository that a path which is not there may mean; None for anything else."""
-    found = _NAME.fullmatch(path.as_posix())
+def hub_name(name: str | Path) -> HubName | None:
+    """The repository that a path which is not there may mean; None for anything else, such as a text './NAME'."""
+    path = Path(name)
+    found = _NAME.fullmatch(name if isinstance(name, str) else name.as_posix())
     if found is None or path.exists() or path.parts[0] == "runs" or Path(path.parts[0]).exists():
         return None
     return HubName(found[1], found[2])
@@ -50,6 +51,13 @@ def require_hub(name: str) -> None:
         raise UndiffuseError(
             f"{name} is no path here, and a model of the Hugging Face hub needs: pip install 'undiffuse[hub]'"
         )
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """All that the hub's package raises, and the library by which it connects, from which its own errors derive."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return (OSError, ValueError, *HfHubHTTPError.__bases__)
 
 
 def fetch(name: HubName) -> Path:
@@ -81,7 +89,7 @@ def fetch(name: HubName) -> Path:
             f"{name.repo} is no path here, is not in the hub's cache, and the hub cannot be reached: connect, with "
             "HF_HUB_OFFLINE unset"
         ) from None
-    except (OSError, ValueError) as error:  # all that the hub's package raises of its own
+    except failures() as error:
         reason = str(error).strip().partition("\n")[0]
         raise UndiffuseError(f"{name.repo} could not be fetched from the hub: {reason[:300]}") from None
     if not any(folder.rglob("*.safetensors")):
