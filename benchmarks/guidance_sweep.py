@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 import undiffuse
-from undiffuse.conditions import Guides, Wish
+from undiffuse.conditions import CLASS, Guides, Wish, nothing
 from undiffuse.config import DataConfig, SampleConfig
 from undiffuse.data.prepare import prepare
 from undiffuse.data.values import decode
@@ -76,9 +76,10 @@ def methods(model: Model, classifier: Path | None, weak: Path | None) -> dict[st
 def measure(model: Model, judge: Judge, method: str, how: tuple[bool, Guides], scale: float, n: int, seed: int) -> Row:
     """Draw, and judge."""
     is_told, guides = how
-    classes = tuple(range(len(model.info.classes)))
+    classes = len(model.info.classes)
     told = model.conditions if is_told else ()
-    wanted = Wish(told, classes, len(classes), Strength(scale), guides)
+    rows = {CLASS: torch.arange(classes)}
+    wanted = Wish(told, rows, nothing(told, rows), Strength(scale), guides)
     _, sampler, times = model.walk(SampleConfig())
     drawn = []
     for first in range(0, n, MICRO_BATCH):
@@ -88,7 +89,7 @@ def measure(model: Model, judge: Judge, method: str, how: tuple[bool, Guides], s
         drawn.append(sample(denoiser, sampler, times, model.info.shape, mine, seed=seed, micro_batch=MICRO_BATCH))
     found = extract(judge.extractor, batches(decode(torch.cat(drawn), model.info), model.info), n)
     assert found.logits is not None
-    asked = torch.arange(n) % len(classes)
+    asked = torch.arange(n) % classes
     right = (found.logits.argmax(1) == asked).double().mean().item()
     return Row(method, scale, right, frechet_distance(found.moments, judge.reference.moments))
 

@@ -83,6 +83,8 @@ def check_fits(names: Sequence[str], found: Sequence[Found]) -> None:
             )
         if "class" in asked and stage.info.classes != base.info.classes:
             raise UndiffuseError(f"{name} knows other classes than {names[0]}")
+        if "vector" in asked and stage.info.vectors != base.info.vectors:
+            raise UndiffuseError(f"{name} knows other numbers than {names[0]}")
 
 
 def _name(part: Found) -> str:

@@ -6,15 +6,18 @@ are drawn, and all are drawn equally often.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.data.info import DataInfo
+from undiffuse.data.values import standard
 from undiffuse.denoiser import Denoiser
 from undiffuse.enlarging import stage_conditions
 from undiffuse.errors import UndiffuseError, perhaps
@@ -27,6 +30,8 @@ CLASS = "label"
 """The name of the argument that carries the class."""
 TEXT = "text"
 """The name of the argument that carries the vectors of a text's pieces."""
+VECTOR = "vector"
+"""The name of the argument that carries numbers, each less its mean and divided by its standard deviation."""
 ALL, NONE = "all", "none"
 """In place of a class: each of them by turns; no class at all."""
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -37,7 +42,7 @@ def conditions_of(config: TrainConfig, info: DataInfo) -> tuple[Condition, ...]:
     """What the network of these settings and data is told.
 
     Raises:
-        UndiffuseError: a class or a text is wanted and the data have none.
+        UndiffuseError: a class, a text or numbers are wanted and the data have none.
     """
     found = []
     if "class" in config.conditions.condition:
@@ -54,7 +59,22 @@ def conditions_of(config: TrainConfig, info: DataInfo) -> tuple[Condition, ...]:
                 "columns file_name and text beside the images"
             )
         found.append(Condition(TEXT, "tokens", SIZE))
+    if "vector" in config.conditions.condition:
+        if not info.vectors:
+            raise UndiffuseError(
+                "--condition vector needs to know which numbers: --vectors angle,width names columns of the metadata, "
+                "or arrays of an .npz file"
+            )
+        found.append(Condition(VECTOR, "vector", _checked_vectors(info)))
     return (*found, *stage_conditions(config.conditions, info))
+
+
+def _checked_vectors(info: DataInfo) -> int:
+    """How many numbers there are; the information may come from a stranger's file."""
+    spread = info.vector_std
+    if not len(info.vectors) == len(info.vector_mean) == len(spread) or not all(0 < std < math.inf for std in spread):
+        raise UndiffuseError("Each of the numbers that a model is told needs a name, a mean and a standard deviation")
+    return len(info.vectors)
 
 
 def class_number(word: str, classes: Sequence[str]) -> int:
@@ -106,25 +126,21 @@ class Wish:
 
     Args:
         told: what the model can be told.
-        classes: labels, for sample i the i-th of them, over and over; empty where none is asked for.
-        avoid: the label that guidance leads away from.
+        rows: what is asked for, by name: sample i is told the i-th row, over and over.
+        away: one row of each, what guidance leads away from; null where it is nothing.
         strength: of that guidance.
         guides: who leads, if not the model itself.
-        text: (length, size), of all samples; None where none is asked for.
-        avoid_text: of the same shape, what guidance leads away from; NaN for nothing.
     """
 
     told: tuple[Condition, ...]
-    classes: tuple[int, ...]
-    avoid: int
+    rows: Mapping[str, Tensor]
+    away: Mapping[str, Tensor]
     strength: Strength
     guides: Guides = NO_GUIDES
-    text: Tensor | None = None
-    avoid_text: Tensor | None = None
 
     def denoiser(self, denoiser: Denoiser, members: Sequence[int]) -> Denoiser:
         """The denoiser for a batch of these numbers of samples."""
-        wanted, guides = self._wanted(members), self.guides
+        wanted, guides = {name: rows[[i % len(rows) for i in members]] for name, rows in self.rows.items()}, self.guides
         if guides.weak is not None:
             weak = given(guides.weak, guides.weak_told, wanted)
             return Autoguided(given(denoiser, self.told, wanted), weak, self.strength)
@@ -133,23 +149,8 @@ class Wish:
             return ClassifierGuided(strong, guides.classifier, wanted[CLASS], float(self.strength.scale))
         if not wanted or self.strength.scale == 1:
             return given(denoiser, self.told, wanted)
-        return ClassifierFree(denoiser, wanted, self._unwanted(members), self.strength)
-
-    def _wanted(self, members: Sequence[int]) -> dict[str, Tensor]:
-        found = {}
-        if self.classes:
-            found[CLASS] = torch.tensor([self.classes[i % len(self.classes)] for i in members])
-        if self.text is not None:
-            found[TEXT] = self.text.expand(len(members), -1, -1)
-        return found
-
-    def _unwanted(self, members: Sequence[int]) -> dict[str, Tensor]:
-        found = {}
-        if self.classes:
-            found[CLASS] = torch.full((len(members),), self.avoid)
-        if self.avoid_text is not None:
-            found[TEXT] = self.avoid_text.expand(len(members), -1, -1)
-        return found
+        unwanted = {name: row.expand(len(members), *row.shape[1:]) for name, row in self.away.items()}
+        return ClassifierFree(denoiser, wanted, unwanted, self.strength)
 
 
 def given(denoiser: Denoiser, told: tuple[Condition, ...], values: Mapping[str, Tensor]) -> Denoiser:
@@ -173,17 +174,21 @@ def wish(
     info: DataInfo,
     guides: Guides = NO_GUIDES,
     read: Callable[[str], Tensor] = read_text,
+    examples: Mapping[str, Tensor] | None = None,
 ) -> Wish:
     """The user's words as numbers.
 
     Args:
         read: a text to the vectors of its pieces.
+        examples: rows that samples are told where the settings ask for nothing.
 
     Raises:
         UndiffuseError: a class of a model without classes, an unknown one, a text of a model without texts, or guidance
             that cannot be.
     """
     strength = Strength(settings.guidance, settings.guidance_rescale, *_interval(settings.guidance_interval))
+    if examples and not (settings.classes or settings.text or settings.vector):
+        return Wish(told, examples, nothing(told, examples), strength, guides)
     names = [condition.name for condition in told]
     _check_guides(settings, told, info, guides)
     classes = info.classes if CLASS in names else guides.classifier_classes
@@ -193,29 +198,54 @@ def wish(
         )
     if not classes:
         _check_without_classes(settings, names, guides)
-    labels: tuple[int, ...] = ()
+    rows, away = dict[str, Tensor](), dict[str, Tensor]()
     if classes:
-        asked = settings.classes or ((NONE,) if settings.text else (ALL,))
-        labels = class_numbers(asked, classes)
-    avoid = class_number(settings.avoid, classes) if settings.avoid and classes else len(classes)
-    if not settings.text:
-        return Wish(told, labels, avoid, strength, guides)
-    text = read(settings.text)
-    away = read(settings.avoid) if settings.avoid and not classes else text.new_full((1, text.shape[1]), torch.nan)
-    both = pad_sequence([text, away], batch_first=True, padding_value=torch.nan)
-    return Wish(told, labels, avoid, strength, guides, both[0], both[1])
+        asked = settings.classes or ((NONE,) if settings.text or settings.vector else (ALL,))
+        rows[CLASS] = torch.tensor(class_numbers(asked, classes))
+        away[CLASS] = torch.tensor([class_number(settings.avoid or NONE, classes)])
+    if settings.vector:
+        rows[VECTOR] = standardised(settings.vector, names, info)[None]
+    if settings.text:
+        texts = [read(text) for text in (settings.text, *([settings.avoid] if settings.avoid and not classes else []))]
+        filled = pad_sequence(texts, batch_first=True, padding_value=torch.nan)
+        rows[TEXT] = filled[:1]
+        away |= {TEXT: filled[1:]} if len(filled) > 1 else {}
+    return Wish(told, rows, nothing(told, rows) | away, strength, guides)
+
+
+def nothing(told: tuple[Condition, ...], rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """One row of each of these conditions that says nothing."""
+    everything = torch.ones(1, dtype=torch.bool)
+    return {c.name: c.dropped(rows[c.name][:1], everything) for c in told if c.name in rows}
+
+
+def standardised(vector: Sequence[float], names: Sequence[str], info: DataInfo) -> Tensor:
+    """The user's numbers as the network is told them, (size,): less the data's mean, divided by their spread.
+
+    Raises:
+        UndiffuseError: the model is not told numbers, or other ones.
+    """
+    if VECTOR not in names:
+        raise UndiffuseError(
+            "This model was trained without numbers, so it cannot be asked by them; train one with --condition vector"
+        )
+    if len(vector) != len(info.vectors):
+        some = "one number" if len(info.vectors) == 1 else f"{len(info.vectors)} numbers"
+        raise UndiffuseError(f"--vector takes {some}, {','.join(info.vectors)}; it got {len(vector)}")
+    return torch.from_numpy(standard(np.array([vector]), info))[0]
 
 
 def _check_without_classes(settings: SampleConfig, names: Sequence[str], guides: Guides) -> None:
     """Refuse what needs classes of a model that has none."""
     led = settings.guidance != 1 and guides.weak is None
-    if settings.classes or ((settings.avoid or led) and TEXT not in names):
+    able = TEXT in names or (VECTOR in names and not settings.avoid)
+    if settings.classes or ((settings.avoid or led) and not able):
         raise UndiffuseError(
             "This model was trained without classes, so there is none to ask for and nothing to guide by; train "
             "one with --condition class, or a classifier for this one with undiffuse train-classifier"
         )
-    if (settings.avoid or led) and not settings.text:
-        raise UndiffuseError("Guidance of a model of texts needs a --text to lead to")
+    if (settings.avoid or led) and not (settings.text or settings.vector):
+        raise UndiffuseError("Guidance of a model of texts or numbers needs a --text or a --vector to lead to")
 
 
 def _check_guides(settings: SampleConfig, told: tuple[Condition, ...], info: DataInfo, guides: Guides) -> None:

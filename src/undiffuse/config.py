@@ -36,6 +36,8 @@ class DataConfig:
     """'keep' takes the channels the files have (they must agree); the others convert, alpha onto white."""
     flip: bool = False
     """Mirror images left to right at random while training; only for data in which left and right are alike."""
+    vectors: tuple[str, ...] = ()
+    """Columns of numbers in the metadata, or arrays of an .npz file, for --condition vector: angle,width."""
     frames: int = 0
     """Frames of a clip, for videos."""
     stride: int = 1
@@ -130,8 +132,9 @@ class DiffusionConfig:
 class ConditionConfig:
     """What the network is told beside the time, so that samples can be asked for by it."""
 
-    condition: tuple[Literal["class", "text"], ...] = ()
-    """'class', by the folder or the metadata that an image came with; 'text', by the metadata; 'none' for nothing."""
+    condition: tuple[Literal["class", "text", "vector"], ...] = ()
+    """'class', by the folder or the metadata that an image came with; 'text', by the metadata; 'vector', by the numbers
+    that --vectors names; 'none' for nothing."""
     condition_dropout: float = 0.1
     """Part of the images whose conditions are hidden, so that the network also learns to do without (guidance)."""
     upscale: int = 1

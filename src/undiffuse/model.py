@@ -6,7 +6,7 @@ predicts, and the shape and range of its data. It knows nothing of how it was tr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from undiffuse import cascadefile
 from undiffuse.build import build_network, outline
 from undiffuse.checkpoint import check_tensors
-from undiffuse.conditions import Guides, conditions_of, read_text, wish
+from undiffuse.conditions import VECTOR, Guides, conditions_of, read_text, wish
 from undiffuse.config import PROCESS, SampleConfig, TrainConfig
 from undiffuse.config_file import from_plain
 from undiffuse.data.info import DataInfo
@@ -66,6 +66,8 @@ class Model:
     """Other networks that led its samples, by path, and texts that asked for them, so that each is read once."""
     below: Below | None = None
     """Of a stage: where the small images that it enlarges come from; see `undiffuse.enlarging`."""
+    examples: Mapping[str, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
+    """What samples are told by turns where nothing is asked for, by name: in training, what is said of images."""
 
     @property
     def device(self) -> torch.device:
@@ -136,6 +138,11 @@ class Model:
         same = all(getattr(mine, name) == getattr(its, name) for name in PROCESS)
         if not same or found.info.shape != self.info.shape:
             raise UndiffuseError(f"--weak must name a model of the same process and shape as this one, {path} is not")
+        standards = [(part.info.vectors, part.info.vector_mean, part.info.vector_std) for part in (self, found)]
+        if any(condition.name == VECTOR for condition in found.conditions) and standards[0] != standards[1]:
+            raise UndiffuseError(
+                f"--weak {path} learned other numbers than this model: their names, mean or spread differ"
+            )
         self.guides[path] = found.to(self.device)
         return found
 
@@ -185,7 +192,7 @@ class Model:
         evaluated.network = in_threads(self.network)
         own = enlarging(evaluated, self.config.conditions, self.below, settings, members, seed)
         heeded = heard(settings, [condition.name for condition in self.conditions], self.below)
-        wanted = wish(heeded, self.conditions, self.info, self._guides(settings), self._read_text)
+        wanted = wish(heeded, self.conditions, self.info, self._guides(settings), self._read_text, self.examples)
         denoiser = wanted.denoiser(own, members)
         if settings.threshold == "clip":
             denoiser = Clip(denoiser)

@@ -118,9 +118,9 @@ def test_what_is_asked_for_and_what_to_avoid_are_of_one_length():
 def test_a_text_alone_leaves_the_class_open():
     info = replace(described().info, classes=("dark", "light"))
     told = (Condition(CLASS, "class", 2), *TOLD)
-    assert wish(SampleConfig(text="dark"), told, info).classes == (2,)
-    assert wish(SampleConfig(text="dark", classes=("light",)), told, info).classes == (1,)
-    assert wish(SampleConfig(), told, info).classes == (0, 1)
+    assert wish(SampleConfig(text="dark"), told, info).rows[CLASS].tolist() == [2]
+    assert wish(SampleConfig(text="dark", classes=("light",)), told, info).rows[CLASS].tolist() == [1]
+    assert wish(SampleConfig(), told, info).rows[CLASS].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Draw pictures from a trained model, or make one picture again.
 
   undiffuse sample digits --class seven              from the model that comes with undiffuse
+  undiffuse sample runs/BARS --vector 30,2           by numbers, of a run of --condition vector
   undiffuse sample runs/NAME -n 64 --seed 0 --sampler ddim --steps 50
   undiffuse sample runs/NAME -n 50000 --resume       go on where the same command was interrupted
   undiffuse sample --from picture.png
@@ -125,6 +126,7 @@ def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
 
 def default_folder(model: Model, settings: SampleConfig, seed: int) -> Path:
     """``pictures/...`` in the run's folder, or in the checkpoint's where it stands alone."""
-    asked = [*settings.classes, *([f"guidance-{settings.guidance:g}"] if settings.guidance != 1 else [])]
+    asked = [*settings.classes, settings.text[:40], *(f"{value:g}" for value in settings.vector)]
+    asked = [*filter(None, asked), *([f"guidance-{settings.guidance:g}"] if settings.guidance != 1 else [])]
     name = "-".join([settings.sampler, str(settings.steps), "seed", str(seed), *asked])
     return model.home / "pictures" / re.sub(r"[^\w.+-]", "_", name)

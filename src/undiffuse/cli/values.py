@@ -20,7 +20,8 @@ class Reader:
         try:
             return read(text, self.hint)
         except ValueError:
-            choices = [word for part in parts(self.hint) if get_origin(part) is Literal for word in get_args(part)]
+            kinds = [kind for part in parts(self.hint) for kind in (part, *get_args(part)[:1])]
+            choices = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
             hint = perhaps(text, choices) if choices else f"; it takes {describe(self.hint)}"
             raise UndiffuseError(f"{self.flag} cannot be '{text}'{hint}") from None
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from undiffuse.data.damage import intact
 from undiffuse.data.listing import sort_classes
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, perhaps
 
 Layout = Literal["infer", "first", "last"]
 
@@ -97,6 +97,27 @@ class NpzFile:
         if labels is None:
             return Arrays(array)
         return Arrays(array, *index_labels(_map(scratch / f"{labels}.npy", self.name), len(array), self.name))
+
+    def arrays(self, names: Sequence[str], scratch: Path) -> dict[str, NDArray[Any]]:
+        """Its arrays of these names, unpacked into the folder ``scratch``.
+
+        Raises:
+            UndiffuseError: there is no such array.
+        """
+        with intact("an .npz file", self.name):
+            archive = zipfile.ZipFile(self.path)
+        found = {}
+        with archive:
+            members = {Path(name).stem: name for name in archive.namelist() if name.endswith(".npy")}
+            for name in names:
+                if name not in members:
+                    raise UndiffuseError(f"{self.name} has no array '{name}'{perhaps(name, members)}")
+                with intact("an .npz file", self.name):
+                    packed = archive.open(members[name])
+                with packed:
+                    unpack(packed, archive.getinfo(members[name]).file_size, scratch / f"{name}.npy", self.name)
+                found[name] = _map(scratch / f"{name}.npy", self.name)
+        return found
 
 
 def unpack(packed: IO[bytes], size: int, target: Path, name: str) -> None:

@@ -47,6 +47,11 @@ class Dataset:
         texts = self.path / "texts.json"
         return list(json.loads(texts.read_text(encoding="utf-8"))) if texts.exists() else [""] * len(self)
 
+    def vectors(self) -> NDArray[np.float32] | None:
+        """(N, len(info.vectors)), the numbers that are said of each sample, NaN where nothing is; None without them."""
+        rows = self.path / "vectors.npy"
+        return np.load(rows) if rows.exists() else None
+
 
 def write_contents(
     folder: Path,
@@ -56,12 +61,15 @@ def write_contents(
     ignored: tuple[Refusal, ...] = (),
     names: list[str] | None = None,
     texts: list[str] | None = None,
+    vectors: NDArray[np.float32] | None = None,
 ) -> None:
     """Everything of a prepared folder but ``images.npy``."""
     if labels is not None:
         np.save(folder / "labels.npy", labels)
     if names is not None:
         (folder / "names.json").write_text(json.dumps(names))
+    if vectors is not None:
+        np.save(folder / "vectors.npy", vectors)
     if texts is not None:
         (folder / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
     lines = [
@@ -81,8 +89,12 @@ def read_dataset(folder: Path, name: str) -> Dataset | None:
         info = DataInfo.from_json(fields["info"])
         images = np.load(folder / "images.npy", mmap_mode="r")  # refuses a file shorter than its header says
         labels = np.load(folder / "labels.npy") if fields["labels"] else None
+        vectors = np.load(folder / "vectors.npy") if info.vectors else None
         refused, ignored = (tuple((str(file), str(why)) for file, why in fields[key]) for key in ("refused", "ignored"))
     except (OSError, ValueError, TypeError, KeyError, EOFError):
+        return None
+    numbers = (info.count, len(info.vectors))
+    if info.vectors and (vectors is None or (vectors.shape, str(vectors.dtype)) != (numbers, "float32")):
         return None
     whole = images.shape == (info.count, *info.shape) and images.dtype == info.dtype
     if not whole or (labels is not None and labels.shape != (info.count,)):

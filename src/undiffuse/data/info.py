@@ -39,6 +39,12 @@ class DataInfo:
 
     texts: int = 0
     """Samples of which a text says something."""
+    vectors: tuple[str, ...] = ()
+    """Names of the numbers that are said of samples."""
+    vector_mean: tuple[float, ...] = ()
+    """Mean of each of them, which a network is told them without."""
+    vector_std: tuple[float, ...] = ()
+    """Standard deviation of each, which they are divided by."""
 
     @property
     def channels(self) -> int:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import BinaryIO, Protocol
 
-from undiffuse.data.metadata import METADATA_NAMES, parse_metadata, parse_texts
+from undiffuse.data.metadata import METADATA_NAMES, parse_metadata, parse_numbers, parse_texts
 from undiffuse.errors import UndiffuseError
 
 Refusal = tuple[str, str]
@@ -92,6 +92,8 @@ class Listing:
     """The metadata file in use, if there is one."""
     texts: dict[str, str] = field(default_factory=dict)
     """What the metadata say of images; not all need have a text."""
+    numbers: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """Numbers that the metadata say of images, in the columns that were asked for; not all need have them."""
 
 
 @dataclass
@@ -107,10 +109,11 @@ def is_image(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in READABLE_SUFFIXES | OTHER_IMAGE_SUFFIXES
 
 
-def list_images(files: Files, wanted: Callable[[str], bool] = is_image) -> Listing:
+def list_images(files: Files, wanted: Callable[[str], bool] = is_image, columns: tuple[str, ...] = ()) -> Listing:
     """Sort a source's files into images, refused and ignored ones, and find the classes.
 
-    ``wanted`` tells by the name what is meant as data; other kinds than images are volumes and videos.
+    ``wanted`` tells by the name what is meant as data; other kinds than images are volumes and videos. ``columns`` are
+    those of the metadata that hold numbers to be told.
 
     *Refused* are files that the user must have meant as data: their name or their first bytes say image or archive.
     They count towards the five per cent that may be bad. *Ignored* are files that no one would take for an image (a
@@ -134,8 +137,9 @@ def list_images(files: Files, wanted: Callable[[str], bool] = is_image) -> Listi
         refused += [(name, f"has no class in {metadata}") for name in images if name not in classes]
         images = [name for name in images if name in classes]
     texts, described = _texts(images, base, found)
-    used = tuple(dict.fromkeys(filter(None, (metadata, described))))
-    return Listing(tuple(images), classes, (*refused, *missing), (*aside, *found.ignored), used, texts)
+    numbers, counted = _numbers(images, base, found, columns) if columns else ({}, "")
+    used = tuple(dict.fromkeys(filter(None, (metadata, described, counted))))
+    return Listing(tuple(images), classes, (*refused, *missing), (*aside, *found.ignored), used, texts, numbers)
 
 
 def _judge(entry: Entry, found: _Found, wanted: Callable[[str], bool]) -> None:
@@ -233,6 +237,20 @@ def _texts(images: list[str], base: str, found: _Found) -> tuple[dict[str, str],
     named = {folder + name: text for name, text in texts.items()}
     chosen = {name: named[name] for name in images if name in named}
     return chosen, metadata if chosen else ""
+
+
+def _numbers(
+    images: list[str], base: str, found: _Found, columns: tuple[str, ...]
+) -> tuple[dict[str, tuple[float, ...]], str]:
+    """The numbers of each image, and the metadata file that says them."""
+    folder, metadata = _nearest_metadata(base, found)
+    if not metadata:
+        raise UndiffuseError(
+            f"--vectors {','.join(columns)} needs a metadata.csv (or .jsonl) with the columns file_name and "
+            f"{', '.join(columns)} beside the images"
+        )
+    named = {folder + name: row for name, row in parse_numbers(metadata, found.metadata[metadata], columns).items()}
+    return {name: named[name] for name in images if name in named}, metadata
 
 
 def _nearest_metadata(base: str, found: _Found) -> tuple[str, str]:

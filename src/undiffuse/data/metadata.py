@@ -5,15 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any
 
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, perhaps
 
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
 LABEL_COLUMNS = ("label", "class")
 TEXT_COLUMN = "text"
+LARGEST = 3e38
+"""Of numbers that can be told: those of float32."""
 
 
 def parse_metadata(name: str, content: bytes) -> dict[str, str] | None:
@@ -69,6 +73,41 @@ def parse_texts(name: str, content: bytes) -> dict[str, str]:
         if texts.setdefault(file, text) != text:
             raise UndiffuseError(f"expected one text per file in {name}, got two for '{file}' (line {number})")
     return texts
+
+
+def parse_numbers(name: str, content: bytes, columns: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """The numbers in some columns of each file, by ``file_name``; files with an empty cell are left out.
+
+    The rows must be those that `parse_metadata` has accepted.
+
+    Raises:
+        UndiffuseError: a column that no row has, something in one that is no finite number, or two rows for one file.
+    """
+    rows = list(_rows(name, content.decode("utf-8-sig")))
+    there = {str(column) for _, row in rows for column in row}
+    for column in columns:
+        if column not in there:
+            raise UndiffuseError(f"{name} has no column '{column}'{perhaps(column, there)}")
+    numbers: dict[str, tuple[float, ...]] = {}
+    for line, row in rows:
+        cells = [row.get(column) for column in columns]
+        if any(cell is None or cell == "" for cell in cells):
+            continue
+        values = tuple(_number(cell, name, line) for cell in cells)
+        file = _normal(row["file_name"])
+        if numbers.setdefault(file, values) != values:
+            raise UndiffuseError(f"expected one row of numbers per file in {name}, got two for '{file}' (line {line})")
+    return numbers
+
+
+def _number(cell: object, name: str, line: int) -> float:
+    value = math.nan
+    if isinstance(cell, str | int | float) and not isinstance(cell, bool):
+        with suppress(ValueError, OverflowError):
+            value = float(cell)
+    if not abs(value) <= LARGEST:
+        raise UndiffuseError(f"expected a number for each file in {name}, got {cell!r:.60} in line {line}")
+    return value
 
 
 def _rows(name: str, text: str) -> Iterator[tuple[int, Any]]:

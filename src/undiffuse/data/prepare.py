@@ -27,6 +27,7 @@ from undiffuse.data.listing import Listing, Refusal, is_image, list_images, sort
 from undiffuse.data.records import Records
 from undiffuse.data.source import ArraySource, open_source
 from undiffuse.data.statistics import measure
+from undiffuse.data.vectors import Vectors, of_arrays, of_files
 from undiffuse.data.video import ClipReader, Videos, is_video
 from undiffuse.data.volumes import VolumeReader, Volumes, is_volume
 from undiffuse.errors import UndiffuseError
@@ -53,9 +54,11 @@ def prepare(config: DataConfig, cache: Path | None = None, progress: bool = True
         UndiffuseError: nothing there, nothing usable, more than 5 % bad images, images that do not agree, no disk.
     """
     size = checked_size(config)
+    if len(set(config.vectors)) < len(config.vectors):
+        raise UndiffuseError(f"--vectors {','.join(config.vectors)} names a column twice")
     source = open_source(config.source)
     root = cache_root(cache)
-    listing = _list(source) if isinstance(source, (Folder, Records)) else None
+    listing = _list(source, config.vectors) if isinstance(source, (Folder, Records)) else None
     key = _key(source, listing, config, size, root)
     place = root / "prepared" / key[:32]
     for _ in range(3):  # make, read; and once more if another process cleared our entry away with a damaged one
@@ -95,6 +98,8 @@ def _key(source: Source, listing: Listing | None, config: DataConfig, size: tupl
     }
     if listing is not None and listing.texts:
         settings["texts"] = True
+    if config.vectors:
+        settings["vectors"] = config.vectors
     if isinstance(source, Videos):
         settings |= {"frames": config.frames, "stride": config.stride}
     parts = list(_parts(source, listing))
@@ -110,12 +115,14 @@ def _key(source: Source, listing: Listing | None, config: DataConfig, size: tupl
     return fingerprint([*digests, *refused], settings)
 
 
-def _list(source: Folder | ZipFile | TarFile | Records) -> Listing:
+def _list(source: Folder | ZipFile | TarFile | Records, columns: tuple[str, ...]) -> Listing:
     if isinstance(source, Records):
+        if columns:
+            raise UndiffuseError(f"--vectors is for folders, archives and .npz files; {source.name} is none of these")
         return source.listing()
     if isinstance(source, Videos):
-        return list_images(source, is_video)
-    return list_images(source, is_volume if isinstance(source, Volumes) else is_image)
+        return list_images(source, is_video, columns)
+    return list_images(source, is_volume if isinstance(source, Volumes) else is_image, columns)
 
 
 def _inside(source: Source) -> str:
@@ -157,21 +164,29 @@ def _prepare(
     names: list[str] | None = None
     texts: list[str] | None = None
     labels: NDArray[np.int64] | None = None
+    vectors: Vectors | None = None
     if isinstance(source, (Folder, ZipFile, TarFile, Records)):
-        listing = listing or _list(source)
+        listing = listing or _list(source, config.vectors)
         written = _write_files(source, listing, config, size, draft, progress)
         names, files, refused, ignored = written.names, written.files, written.refused, listing.ignored
         texts = [listing.texts.get(file, "") for file in files] if listing.texts else None
         labels, classes = number_classes(listing.classes, files)
+        vectors = of_files(listing.numbers, config.vectors, files) if config.vectors else None
     else:
         scratch = draft / "scratch"
         scratch.mkdir()
         labels, classes = write_arrays(source, config, size, draft, scratch, progress)
+        if config.vectors:
+            count = len(np.load(draft / "images.npy", mmap_mode="r"))
+            vectors = of_arrays(source, config.vectors, scratch, count)
         shutil.rmtree(scratch)
     images = np.load(draft / "images.npy", mmap_mode="r")
     info = describe_images(source.name, key, images, classes, len(refused))
     info = replace(info, texts=sum(map(bool, texts or ())))
-    write_contents(draft, info, labels, refused, ignored, names, texts)
+    if vectors is not None:
+        mean, std = vectors.statistics()
+        info = replace(info, vectors=vectors.names, vector_mean=mean, vector_std=std)
+    write_contents(draft, info, labels, refused, ignored, names, texts, vectors.rows if vectors else None)
 
 
 def _write_files(

@@ -65,6 +65,7 @@ def describe(dataset: Dataset | Stream) -> str:
         f"std         {_numbers(stds)} in the data, {_numbers(info.std)} in the model",
         f"classes     {_class_counts(dataset)}",
     ]
+    lines += _vectors(dataset) if isinstance(dataset, Dataset) else []
     if isinstance(dataset, Dataset):
         duplicates = find_duplicates(dataset)
         pairs = "; ".join(f"{dataset.name_of(b)} = {dataset.name_of(a)}" for a, b in duplicates.examples)
@@ -106,6 +107,17 @@ def _class_counts(dataset: Dataset | Stream) -> str:
     names, counts = dataset.info.classes, np.bincount(dataset.labels, minlength=len(dataset.info.classes))
     shown = ", ".join(f"{name} {count:,}" for name, count in zip(names[:20], counts[:20].tolist(), strict=True))
     return f"{len(names)}: {shown}{f' and {len(names) - 20} more' if len(names) > 20 else ''}"
+
+
+def _vectors(dataset: Dataset) -> list[str]:
+    """One line for each of the numbers that are said of samples."""
+    rows, info = dataset.vectors(), dataset.info
+    if rows is None:
+        return []
+    known = rows[~np.isnan(rows).any(1)]
+    columns = zip(info.vectors, info.vector_mean, info.vector_std, known.T, strict=True)
+    spread = [f"{name}: mean {m:.4g}, std {s:.4g}, {v.min():.4g} .. {v.max():.4g}" for name, m, s, v in columns]
+    return [f"numbers     of {len(known):,}", *(f"            {line}" for line in spread[:20])]
 
 
 def _reasons(items: tuple[Refusal, ...]) -> list[str]:

@@ -63,3 +63,14 @@ def decode(x: Float[Tensor, "*shape"], info: DataInfo) -> NDArray[Any]:
     half = (info.high - info.low) / 2
     values = np.clip((model + 1) * half + info.low, info.low, info.high)
     return (values if info.dtype == "float32" else np.rint(values)).astype(info.dtype)
+
+
+def standard(rows: NDArray[Any], info: DataInfo) -> NDArray[np.float32]:
+    """Numbers that are said of samples as a network is told them: (v - mean) / std, NaN where nothing is said.
+
+    Args:
+        rows: (..., len(info.vectors)).
+        info: whose mean and standard deviation of each column to use.
+    """
+    found: NDArray[np.float32] = ((rows - np.array(info.vector_mean)) / np.array(info.vector_std)).astype(np.float32)
+    return found

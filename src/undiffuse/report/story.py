@@ -21,7 +21,7 @@ from undiffuse.training.metrics import read_metrics
 from undiffuse.training.parallel import Share
 from undiffuse.training.previews import over_data, preview_settings
 from undiffuse.training.run import RunFolder
-from undiffuse.training.setup import image_batches
+from undiffuse.training.setup import condition_tables, examples_of, image_batches
 
 
 @dataclass(frozen=True)
@@ -99,16 +99,15 @@ class Story:
 
     @cached_property
     def drawing(self) -> Model | None:
-        """What draws as the training's grids were drawn: of a stage the model upon the data's small images.
+        """What draws as the training's grids were drawn: by what is said of the data, a stage upon their small images.
 
-        None where those are gone.
+        Of a stage None where those are gone; other models then draw by nothing.
         """
-        if self.model.config.conditions.upscale == 1:
-            return self.model
+        model = self.model
         if self.dataset is None:
-            return None
-        share = Share(self.model.config.loop.batch)
-        return over_data(self.model, image_batches(self.dataset, self.model.config, share))
+            return None if model.config.conditions.upscale > 1 else model
+        examples = examples_of(self.dataset, model, condition_tables(self.dataset, model))
+        return over_data(model, image_batches(self.dataset, model.config, Share(model.config.loop.batch)), examples)
 
     @property
     def missing_data(self) -> str:

@@ -329,4 +329,5 @@ def sizes_alike(network: nn.Module, shape: Sequence[int], told: Sequence[Conditi
 def _told(condition: Condition, count: int, draw: torch.Generator) -> Tensor:
     if condition.kind == "class":
         return torch.randint(0, condition.size + 1, (count,), generator=draw)
-    return torch.randn(count, 4, condition.size, generator=draw)
+    inner = (4,) if condition.kind == "tokens" else ()
+    return torch.randn(count, *inner, condition.size, generator=draw)

@@ -31,7 +31,7 @@ from undiffuse.training.resume import reconcile
 from undiffuse.training.run import RunFolder, changed_environment, claim
 from undiffuse.training.session import carry_out, fit_minutes
 from undiffuse.training.setup import Data, capture, choose_device, make_learner, make_task, restore
-from undiffuse.training.start import started_from, take_weights
+from undiffuse.training.start import in_its_standard, started_from, take_weights
 
 
 def train(
@@ -132,6 +132,7 @@ def start_run(
     check(config)
     check_share(config, group)
     device = choose_device(config.loop.device, group)
+    info = in_its_standard(dataset.info, config.start)
     run = RunFolder(folder)
     if group.leads:
         claim(folder)
@@ -139,11 +140,11 @@ def start_run(
         try:
             if group.leads:
                 claim(folder)  # again, now that no one else can
-                run.write_settings(config, dataset.info, device, group.world)
+                run.write_settings(config, info, device, group.world)
                 console.log_to(run.log)
             group.barrier()  # the others begin when rank 0 has found nothing wrong
             console.say(f"run: {folder}")
-            model = build_model(config, dataset.info)
+            model = build_model(config, info)
             take_weights(model)
             learner = make_learner(model.to(device), group)
             task = make_task(model, dataset, total=fixed_total(config.loop) or 1, group=group)

@@ -9,6 +9,7 @@ from undiffuse import __version__
 from undiffuse.checkpoint import State
 from undiffuse.config import ConditionConfig, StartConfig
 from undiffuse.config_file import BUDGETS, to_yaml
+from undiffuse.data.info import DataInfo
 from undiffuse.model import Model
 from undiffuse.training.live import duration
 
@@ -44,7 +45,7 @@ A denoising diffusion model made by undiffuse {__version__}, recipe `{config.rec
 | Data fingerprint | `{info.fingerprint}` |
 | Parameters | {parameters:,} |
 | Process | {process.schedule}, T = {process.timesteps}, predicts {process.parameterization} |
-| Told | {_told(config.conditions)} |
+| Told | {_told(config.conditions, info)} |
 | Started from | {_start(config.start)} |
 | Budget | {budget}: {state.total:,} steps of {config.loop.batch} |
 | Progress | {progress}: step {state.step:,}, {state.images:,} images in {duration(state.seconds)} |
@@ -93,9 +94,10 @@ samples = undiffuse.load("{path}").sample(16, seed=0).array
 ```"""
 
 
-def _told(conditions: ConditionConfig) -> str:
+def _told(conditions: ConditionConfig, info: DataInfo) -> str:
     small = [f"the image made {conditions.upscale} times smaller"] if conditions.upscale > 1 else []
-    return ", ".join([*small, *conditions.condition]) or "nothing"
+    numbers = {"vector": f"the numbers {', '.join(info.vectors)}"}
+    return ", ".join([*small, *(numbers.get(name, name) for name in conditions.condition)]) or "nothing"
 
 
 def _losses(metrics: dict[str, Any]) -> str:

@@ -112,6 +112,7 @@ class Task:
         images: ``step -> x0`` in model space, float32 of (mine, channels, *spatial): a pure function.
         whole_images: the same of the whole batch, for whoever wants to look at data.
         conditions: ``(step, x0) -> conditions`` of this process's images, some of them null.
+        examples: what is said of a few images of the data, for grids of samples; by name, one a row.
         device: where the network is.
         share: which samples of a batch are this process's.
         bfloat16: run the network's forward pass under bfloat16 autocast.
@@ -126,6 +127,7 @@ class Task:
     images: Callable[[int], Tensor]
     whole_images: Callable[[int], Tensor]
     conditions: Callable[[int, Tensor], Mapping[str, Tensor]]
+    examples: Mapping[str, Tensor]
     device: torch.device
     share: Share
     bfloat16: bool = False

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.data.info import DataInfo
@@ -56,6 +58,7 @@ class Previews:
         console: Console,
         interrupts: Interrupts,
         images: Images,
+        examples: Mapping[str, Tensor],
     ) -> None:
         self._images = images
         self._run, self._learner, self._total = run, learner, total
@@ -64,7 +67,7 @@ class Previews:
         self._seed = model.config.loop.seed
         self._settings = preview_settings(model.config)
         # A second network holds the averages, so that the one in training is left alone.
-        self._model = over_data(build_model(model.config, model.info).to(model.device), images)
+        self._model = over_data(build_model(model.config, model.info).to(model.device), images, examples)
 
     def __call__(self, result: StepResult) -> None:
         self.draw_if_due(result.step)
@@ -108,13 +111,15 @@ class Previews:
             self.draw_if_due(step)
 
 
-def over_data(model: Model, images: Images) -> Model:
-    """A stage of a cascade with images of the data, made smaller, below it; of any other model, itself.
+def over_data(model: Model, images: Images, examples: Mapping[str, Tensor]) -> Model:
+    """A model that draws by what is said of the data's images; a stage of a cascade upon those images, made smaller.
 
     Args:
         images: the training's batches; the first ones are used.
+        examples: what is said of them.
     """
     upscale, count = model.config.conditions.upscale, model.config.loop.sample_count
+    model = replace(model, examples=examples)
     if upscale == 1:
         return model
     first = images(0)

@@ -42,7 +42,7 @@ def fit_minutes(
     step = measure_step(task, learner, MEASURING * 60 * loop.minutes, clock)
     preview = 0.0
     if loop.sample_every:
-        drawing = over_data(model, task.whole_images)
+        drawing = over_data(model, task.whole_images, task.examples)
         drawing.sample(1, steps=1)
         preview = preview_evaluations(model.config) * _timed(lambda: drawing.sample(1, steps=1), clock)
     began = clock()
@@ -82,8 +82,7 @@ def carry_out(
     metrics = previews = tracking = None
     if group.leads:
         metrics = MetricsFile(run.metrics, learner.step, window, loop.log_every, total, task.denoiser.schedule.t_max)
-        previews = Previews(run, learner, model, total, metrics, console, interrupts, task.whole_images)
-
+        previews = Previews(run, learner, model, total, metrics, console, interrupts, task.whole_images, task.examples)
         tracking = Tracking(run, model.config, learner.step, console)
         metrics.listeners.append(tracking.line)
 

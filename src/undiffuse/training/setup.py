@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from undiffuse.checkpoint import Checkpoint, State, check_tensors, ema_file
-from undiffuse.conditions import CLASS, dropped
+from undiffuse.conditions import CLASS, VECTOR, dropped
 from undiffuse.config import TrainConfig
 from undiffuse.data.augment import fair_coins, flipped
 from undiffuse.data.info import DataInfo
 from undiffuse.data.order import batch_indices
-from undiffuse.data.values import encode
+from undiffuse.data.values import encode, standard
 from undiffuse.distributed import ALONE, Group
 from undiffuse.enlarging import seen_in_training
 from undiffuse.errors import UndiffuseError
@@ -61,6 +62,15 @@ class Data(Protocol):
     @property
     def labels(self) -> NDArray[np.int64] | None:
         """(count,), the class of each image; None without classes."""
+        ...
+
+
+@runtime_checkable
+class Numbered(Protocol):
+    """Data with numbers."""
+
+    def vectors(self) -> NDArray[np.float32] | None:
+        """(count, numbers), NaN where nothing is said of a sample; None without any."""
         ...
 
 
@@ -135,14 +145,18 @@ def image_batches(data: Data, config: TrainConfig, share: Share) -> Callable[[in
     return images
 
 
-def condition_batches(data: Data, model: Model, share: Share) -> Callable[[int, Tensor], dict[str, Tensor]]:
-    """``(step, x0) -> conditions`` of this process's images: classes and texts, hidden by a function of (seed, step);
-    of a stage the images themselves, made smaller."""
+Tables = Mapping[str, Callable[[Tensor], Tensor]]
+
+
+def condition_batches(
+    data: Data, model: Model, share: Share, tables: Tables
+) -> Callable[[int, Tensor], dict[str, Tensor]]:
+    """``(step, x0) -> conditions`` of this process's images: what the tables say of them, hidden by a function of
+    (seed, step); of a stage the images themselves, made smaller."""
     told, settings = model.conditions, model.config.conditions
     loop, order = model.config.loop, order_of(data, model.config)
     if not told:
         return lambda step, x0: {}
-    tables = {condition.name: _condition_table(data, condition.name) for condition in told if not condition.required}
     small = seen_in_training(settings, loop.seed, loop.batch)
 
     def conditions(step: int, x0: Tensor) -> dict[str, Tensor]:
@@ -155,14 +169,40 @@ def condition_batches(data: Data, model: Model, share: Share) -> Callable[[int, 
     return conditions
 
 
-def _condition_table(data: Data, name: str) -> Callable[[Tensor], Tensor]:
-    """``samples -> values`` of one condition."""
+def condition_tables(data: Data, model: Model) -> dict[str, Callable[[Tensor], Tensor]]:
+    """``samples -> values`` of each condition that the data say something of."""
+    told = [condition.name for condition in model.conditions if not condition.required]
+    return {name: _condition_table(data, name, model.info) for name in told}
+
+
+def _condition_table(data: Data, name: str, info: DataInfo) -> Callable[[Tensor], Tensor]:
+    """``info`` is the model's, whose standard of numbers may be that of a model it started from."""
     if name == CLASS:
         assert data.labels is not None  # there are classes, so there are labels
         labels = torch.from_numpy(data.labels)
         return lambda samples: labels[samples]
+    if name == VECTOR:
+        assert isinstance(data, Numbered)  # there are numbers
+        rows = data.vectors()
+        assert rows is not None
+        table = torch.from_numpy(standard(rows, info))
+        return lambda samples: table[samples]
     assert isinstance(data, Described)  # there are texts
     return text_table(data.texts(), progress=True).batch
+
+
+def examples_of(data: Data, model: Model, tables: Tables) -> dict[str, Tensor]:
+    """What is said of the first images of the training, which its grids are drawn by: a model of texts should be seen
+    following some.
+
+    Nothing where classes are all that a model is told: those are taken by turns.
+    """
+    config = model.config
+    if set(tables) <= {CLASS} and config.conditions.upscale == 1:
+        return {}
+    order, count = order_of(data, config), config.loop.sample_count
+    first = np.concatenate([order(step) for step in range(math.ceil(count / config.loop.batch))])[:count]
+    return {name: table(torch.from_numpy(first)) for name, table in tables.items()}
 
 
 def make_learner(model: Model, group: Group = ALONE) -> Learner:
@@ -183,6 +223,7 @@ def make_task(model: Model, data: Data, total: int, group: Group = ALONE) -> Tas
     """What the steps of this training are made of."""
     config, denoiser = model.config, model.denoiser
     share = Share(config.loop.batch, config.optimizer.accumulate, group)
+    tables = condition_tables(data, model)
     compiled = model.denoiser
     compiled.network = share.connect(model.network, config.loop)
     if config.loop.compile:
@@ -195,7 +236,8 @@ def make_task(model: Model, data: Data, total: int, group: Group = ALONE) -> Tas
         objective=make_objective(config.objective, config.diffusion, model.info.levels),
         images=image_batches(data, config, share),
         whole_images=image_batches(data, config, Share(config.loop.batch)),
-        conditions=condition_batches(data, model, share),
+        conditions=condition_batches(data, model, share, tables),
+        examples=examples_of(data, model, tables),
         device=model.device,
         share=share,
         bfloat16=uses_bfloat16(config.loop.precision, model.device),

@@ -6,6 +6,7 @@ Notable choices:
   is the recipe's choice.
 * Only layers for conditions that the other model does not know may be new. They start without effect
   (`networks.conditions`), so the first sample of the new run is the other model's, bit for bit.
+* Numbers are told in the standard of the model that first learned them, for its weights are meant for that one.
 * The new run's first checkpoint holds the weights, so nothing of the other one is needed to resume it.
 """
 
@@ -17,7 +18,9 @@ import torch
 
 from undiffuse.build import build_network
 from undiffuse.checkpoint import check_tensors
+from undiffuse.conditions import VECTOR
 from undiffuse.config import StartConfig, TrainConfig
+from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, load
 
@@ -37,6 +40,23 @@ def started_from(config: TrainConfig, start: StartConfig) -> TrainConfig:
         objective=old.config.objective,
         start=replace(start, start_sha256=old.provenance["sha256"]),
     )
+
+
+def in_its_standard(info: DataInfo, start: StartConfig) -> DataInfo:
+    """What is known of the data, with the mean and spread of their numbers as the model to start from was told them.
+
+    Raises:
+        UndiffuseError: that one was told other numbers.
+    """
+    if not start.start_from:
+        return info
+    old = load(start.start_from, start.start_weights)
+    if all(condition.name != VECTOR for condition in old.conditions):
+        return info
+    if info.vectors != old.info.vectors:
+        its, now = (",".join(names) or "none" for names in (old.info.vectors, info.vectors))
+        raise UndiffuseError(f"{start.start_from} is told the numbers {its}, here they are {now}: add --vectors {its}")
+    return replace(info, vector_mean=old.info.vector_mean, vector_std=old.info.vector_std)
 
 
 def take_weights(model: Model) -> None:

@@ -1,0 +1,77 @@
+"""Numbers that are said of samples: columns of metadata, or arrays of an .npz file, as rows of one table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from undiffuse.data.arrays import NpzFile
+from undiffuse.errors import UndiffuseError
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """A table of numbers.
+
+    Args:
+        names: of its columns.
+        rows: float32, one row a sample; NaN in all of it where nothing is said of a sample.
+    """
+
+    names: tuple[str, ...]
+    rows: NDArray[np.float32]
+
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each column, over the samples of which something is said.
+
+        Raises:
+            UndiffuseError: a column that does not vary, of which nothing could be learned.
+        """
+        known = self.rows[~np.isnan(self.rows).any(1)].astype(np.float64)
+        if not len(known):
+            raise UndiffuseError(f"expected numbers in {', '.join(self.names)}, got none that is finite")
+        mean, std = known.mean(0), known.std(0)
+        for name, value, spread in zip(self.names, mean, std, strict=True):
+            if spread == 0:
+                raise UndiffuseError(f"expected numbers that vary in '{name}', got {value:g} for all; leave it out")
+        return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def of_files(numbers: Mapping[str, tuple[float, ...]], columns: tuple[str, ...], files: Sequence[str]) -> Vectors:
+    """The rows of these files."""
+    nothing = (math.nan,) * len(columns)
+    return Vectors(columns, np.array([numbers.get(file, nothing) for file in files], np.float32))
+
+
+def of_arrays(source: object, names: tuple[str, ...], scratch: Path, count: int) -> Vectors:
+    """Arrays of an .npz file beside its images, (count,) or (count, k), one after another.
+
+    Raises:
+        UndiffuseError: another kind of file, no such array, or one of another shape or type.
+    """
+    if not isinstance(source, NpzFile):
+        raise UndiffuseError(
+            "--vectors names columns of a metadata file, or arrays of an .npz; these data have neither"
+        )
+    columns, tables = list[str](), list[NDArray[Any]]()
+    for name, array in source.arrays(names, scratch).items():
+        table = array[:, None] if array.ndim == 1 else array
+        if table.ndim != 2 or len(table) != count or table.dtype.kind not in "iufb" or not table.shape[1]:
+            raise UndiffuseError(
+                f"expected an array '{name}' of {count} numbers, or rows of them, in {source.name}, got {array.dtype} "
+                f"of shape {array.shape}"
+            )
+        columns += [name] if table.shape[1] == 1 else [f"{name}.{k}" for k in range(table.shape[1])]
+        tables.append(table)
+    with np.errstate(over="ignore"):
+        rows = np.concatenate(tables, 1).astype(np.float32)
+    if np.isinf(rows).any():
+        raise UndiffuseError(f"expected numbers in {', '.join(names)} of {source.name}, got an infinite one")
+    rows[~np.isfinite(rows).all(1)] = np.nan
+    return Vectors(tuple(columns), rows)
