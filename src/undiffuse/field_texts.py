@@ -8,6 +8,10 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
+from threading import Lock
+
+_ONE_AT_A_TIME = Lock()
+"""Python 3.11 counts the depth of a tree it builds in one place for all threads, and fails where two meet."""
 
 
 def field_texts(cls: type) -> dict[str, str]:
@@ -18,7 +22,9 @@ def field_texts(cls: type) -> dict[str, str]:
 @cache
 def _module_texts(module: str) -> dict[str, dict[str, str]]:
     """For each class of a module: the string below each annotated field."""
-    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    source = inspect.getsource(sys.modules[module])
+    with _ONE_AT_A_TIME:
+        tree = ast.parse(source)
     return {node.name: dict(_described(node.body)) for node in tree.body if isinstance(node, ast.ClassDef)}
 
 

@@ -1,0 +1,38 @@
+"""The strings below the fields of settings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from undiffuse import config
+from undiffuse.config import LoopConfig
+from undiffuse.field_texts import _module_texts, field_texts
+
+
+def test_a_field_has_the_string_below_it() -> None:
+    assert set(field_texts(LoopConfig)) <= set(LoopConfig.__dataclass_fields__)
+    assert all(text and "\n" not in text for text in field_texts(LoopConfig).values())
+
+
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+def test_threads_may_ask_at_the_same_time(restless: None) -> None:
+    """Python 3.11 counts the depth of a tree that is built in one place for all threads."""
+
+    def fresh(_: int) -> int:
+        return len(_module_texts.__wrapped__(config.__name__))
+
+    with ThreadPoolExecutor(8) as pool:
+        counts = list(pool.map(fresh, range(24)))
+    assert counts == [counts[0]] * 24
