@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from undiffuse.cli.train import run_to_resume
@@ -130,6 +131,21 @@ def test_info_tells_of_pictures_runs_and_checkpoints(undiffuse: Command, run: Pa
         assert found["settings"]["network"]["base"] == 8
         assert found["data"]["shape"] == [1, 8, 8]
     assert "\nparameters" in undiffuse("info", run).out
+
+
+def test_info_tells_of_samples_and_refuses_what_says_nothing(undiffuse: Command, run: Path, tmp_path: Path) -> None:
+    undiffuse("sample", run, "-n", 1, "--steps", 2, "--out", tmp_path / "out", "--npz")
+    assert json.loads(undiffuse("info", tmp_path / "out/samples.npz", "--json").out)["made by"]["sample"]["steps"] == 2
+    (tmp_path / "notes.txt").write_text("mine")
+    torch.save({"weight": torch.ones(2)}, tmp_path / "other.pt")
+    for name, words in {
+        "notes.txt": "none of what info takes",
+        "none.pt": "is not there",
+        "other.pt": "OpenAI",
+    }.items():
+        said = undiffuse("info", tmp_path / name)
+        assert said.status == 2
+        assert words in said.err
 
 
 def test_data_describes_and_draws_a_contact_sheet(undiffuse: Command, data: Path, tmp_path: Path) -> None:

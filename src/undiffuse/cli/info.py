@@ -1,4 +1,4 @@
-"""What a picture, a run or a checkpoint says of itself."""
+"""What a picture, samples or a model says of itself, be it a run, a checkpoint, a file, or somebody else's."""
 
 from __future__ import annotations
 
@@ -12,29 +12,44 @@ from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import show
 from undiffuse.errors import UndiffuseError
 
+KINDS = "a picture (PNG), samples (.npz), or a model: a run's folder, a checkpoint's, a file, or ORG/NAME on the hub"
+
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("FILE_OR_RUN", type=Path, help="a PNG file, a run's folder or a checkpoint's folder")
+    parser.add_argument("FILE_OR_RUN", type=Path, help=KINDS)
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.interop.hub import hub_name
-    from undiffuse.modelfile import SUFFIX
-    from undiffuse.pretrained import shipped
-
     options = vars(typed)
-    path = options["FILE_OR_RUN"]
-    if path.is_dir() or path.suffix == SUFFIX or shipped(path) or hub_name(path):
-        found = about_model(path)
-    elif path.exists():
-        found = about_picture(path)
-    else:
-        raise UndiffuseError(f"{path} is not there; info takes a PNG file, a run's folder or a checkpoint's folder")
+    found = about(options["FILE_OR_RUN"])
     if "json" in options:
         print(json.dumps(found, indent=2))
     else:
         print("\n".join(lines(found)))
+
+
+def about(path: Path) -> dict[str, Any]:
+    """All that is known of what is there.
+
+    Raises:
+        UndiffuseError: nothing is, or it is of no kind that says anything.
+    """
+    from undiffuse.interop import reader_of
+    from undiffuse.interop.hub import hub_name
+    from undiffuse.modelfile import SUFFIX
+    from undiffuse.npz import read_origin
+    from undiffuse.pretrained import shipped
+
+    if path.suffix == ".npz" and (origin := read_origin(path)) is not None:
+        return {"file": str(path), "made by": asdict(origin)}
+    if path.is_dir() or path.suffix == SUFFIX or reader_of(path) or shipped(path) or hub_name(path):
+        return about_model(path)
+    if not path.exists():
+        raise UndiffuseError(f"{path} is not there; info takes {KINDS}")
+    if path.suffix.lower() != ".png":
+        raise UndiffuseError(f"{path} is none of what info takes: {KINDS}")
+    return about_picture(path)
 
 
 def lines(tree: dict[str, Any], indent: str = "") -> list[str]:

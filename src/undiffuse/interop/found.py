@@ -54,7 +54,7 @@ def provenance(place: str | Path, file: Path, weights: str = "raw", step: int = 
         file: the weights' own file, whose sha256 tells them from others.
         weights: which these are: 'raw', 'ema' where all that is known is that they are an average, or its rate.
         step: of the training; 0 where nobody knows.
-        more: what else is known.
+        more: what else is known, such as the ``layout`` of somebody else's.
     """
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()

@@ -92,7 +92,7 @@ def read_folder(path: Path) -> Found:
         names = {modern(name): name for name in tensors.shapes}
         check(pairs, expected, {new: tensors.shapes[old] for new, old in names.items()}, str(weights))
         values = read(pairs, lambda name: tensors(names[name]))
-    return Found(config, info, values, provenance(path, weights, sampling=sampling(settings)))
+    return Found(config, info, values, provenance(path, weights, layout="diffusers", sampling=sampling(settings)))
 
 
 READER = Reader("diffusers", recognises, read_folder)

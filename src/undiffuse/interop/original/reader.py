@@ -33,6 +33,8 @@ from undiffuse.interop.original.arrays import opened_arrays
 from undiffuse.interop.original.flags import process, read_flags
 from undiffuse.interop.tensors import PICKLED, Held, Tensors, check_state_dict, load_pickled, opened
 
+LAYOUTS = {"openai": "OpenAI's improved-diffusion and guided-diffusion", "ho": "Ho's TensorFlow code"}
+"""Whose a file is, by its recipe."""
 SAFE, OTHER_PICKLES = ".safetensors", (".pkl", ".pickle")
 
 
@@ -120,7 +122,7 @@ def _found(
     expected = outline(config, info)
     pairs = pair(expected, table)
     check(pairs, expected, tensors.shapes, str(path))
-    return Found(config, info, read(pairs, tensors), provenance(path, path, weights))
+    return Found(config, info, read(pairs, tensors), provenance(path, path, weights, layout=LAYOUTS[config.recipe]))
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
