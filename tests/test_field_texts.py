@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import gc
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,11 +21,17 @@ def test_a_field_has_the_string_below_it() -> None:
 
 @pytest.fixture
 def restless() -> Iterator[None]:
-    """Threads take turns as often as they can."""
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
+    """The collector comes often and lets another thread go on, in the middle of whatever is being built."""
+    usual = gc.get_threshold()
+    gc.callbacks.append(pause)
+    gc.set_threshold(200)
     yield
-    sys.setswitchinterval(usual)
+    gc.set_threshold(*usual)
+    gc.callbacks.remove(pause)
+
+
+def pause(phase: str, info: dict[str, int]) -> None:
+    time.sleep(0)
 
 
 def test_threads_may_ask_at_the_same_time(restless: None) -> None:
