@@ -61,6 +61,8 @@ def parse(line: str) -> dict[str, Any]:
         ("--levels 4", {"levels": (4,)}),
         ("--levels 4,5,6", {"levels": (4, 5, 6)}),
         ("--levels 4 5 6", {"levels": (4, 5, 6)}),
+        ("--levels -4,5", {"levels": (-4, 5)}),
+        ("--levels -4 -5", {"levels": (-4, -5)}),
         ("--levels none", {"levels": ()}),
         ("--size 64", {"size": 64}),
         ("--size 64 96", {"size": (64, 96)}),

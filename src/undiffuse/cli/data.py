@@ -25,7 +25,7 @@ def run(typed: Namespace) -> None:
     from undiffuse.pictures.png import check_free, write_png
 
     options = vars(typed)
-    settings = {name: options[name] for name in (*PREPARATION, "stream", "buffer") if name in options}
+    settings = {name: options[name] for name in (*PREPARATION, "vectors", "stream", "buffer") if name in options}
     dataset = open_data(DataConfig(source=options["DATA"], **settings))
     print(describe(dataset))
     sheet = options.get("out", Path(f"{dataset.info.name.replace('/', '-')}-contact.png"))

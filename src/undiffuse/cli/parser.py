@@ -73,6 +73,10 @@ class Parser(argparse.ArgumentParser):
             # A list's option itself is followed by its first value, which the next turn may extend.
             inside = word in self.lists or (inside and joined[-1] in self.lists)
             joined.append(word)
+        # argparse takes '-10' for a number and '-10,2' for an option.
+        negative = [k for k in range(1, len(joined)) if joined[k - 1] in self.lists and NUMBER.fullmatch(joined[k])]
+        for k in reversed(negative):
+            joined[k - 1 : k + 1] = [f"{joined[k - 1]}={joined[k]}"]
         return joined
 
 
