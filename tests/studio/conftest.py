@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -109,6 +113,29 @@ def opened(
     app = make_app(studio, Doors(**doors))
     with TestClient(app, base_url=HOST, raise_server_exceptions=False) as client:
         yield Page(client, studio)
+
+
+@contextmanager
+def serving(folder: Path, *words: str) -> Iterator[str]:
+    """The address of a real server, as a process of its own: `undiffuse studio` in a folder."""
+    command = [sys.executable, "-m", "undiffuse", "studio", "--port", "0", "--device", "cpu", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as process:
+        try:
+            assert process.stdout is not None
+            found = re.search(r"http://\S+", process.stdout.readline())
+            assert found, "the studio did not start"
+            yield found[0].rstrip("/")
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, runs: Path) -> Iterator[str]:
+    """The address of a real server with the two runs."""
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copytree(runs, folder / "runs")
+    with serving(folder) as address:
+        yield address
 
 
 @pytest.fixture

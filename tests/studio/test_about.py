@@ -109,3 +109,10 @@ def test_the_description_names_every_call_and_loads_nothing(shared: Any) -> None
     assert "<script" not in page
     assert "http://" not in page.replace("http://127.0.0.1", "")
     assert "https://" not in page
+
+
+def test_an_address_names_all_that_it_takes(shared: Any) -> None:
+    for path, methods in (("/v1/data/x", "DELETE, GET"), ("/v1/gallery/grid", "POST"), ("/v1/status", "GET")):
+        answer = shared.client.request("PATCH", path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, methods)
+        assert "does not take" in answer.json()["error"]

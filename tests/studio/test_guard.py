@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -119,18 +120,25 @@ PAYLOADS = sorted({*WRAPPED, *(quote(path, safe="") for path in WRAPPED)})[:56]
 PAYLOADS += ["\u2215etc\u2215passwd", "%c0%ae%c0%ae/etc/passwd", "file:///etc/passwd", "digits/../../etc/passwd"]
 PATHS = [
     "/page/{}", "/v1/models/{}", "/v1/samples/{}", "/v1/samples/{}/events", "/v1/gallery/{}", "/v1/gallery/{}.png",
-    "/v1/gallery/{}/walk.webp", "/v1/inputs/{}", "/v1/data/{}", "/v1/data/{}/sheet.png", "/v1/runs/{}",
-    "/v1/runs/{}/metrics", "/v1/runs/{}/events", "/v1/runs/{}/samples/1.png", "/v1/runs/a/samples/{}.png",
+    "/v1/gallery/{}/walk.webp", "/v1/gallery/00000000000000000000/walk.{}", "/v1/inputs/{}", "/v1/data/{}",
+    "/v1/data/{}/sheet.png", "/v1/runs/{}", "/v1/runs/{}/metrics", "/v1/runs/{}/events",
+    "/v1/runs/{}/samples/1.png", "/v1/runs/a/samples/{}.png",
 ]  # fmt: skip
 VERBS = [
     ("POST", "/v1/gallery/{}/again"), ("DELETE", "/v1/gallery/{}"), ("DELETE", "/v1/samples/{}"),
-    ("POST", "/v1/edits/{}"), ("DELETE", "/v1/data/{}"), ("POST", "/v1/runs/{}/stop"), ("POST", "/v1/runs/{}/resume"),
-    ("POST", "/v1/runs/a/{}"),
+    ("POST", "/v1/edits/{}"), ("DELETE", "/v1/data/{}"), ("POST", "/v1/runs/{}/pause"), ("POST", "/v1/runs/{}/stop"),
+    ("POST", "/v1/runs/{}/resume"),
 ]  # fmt: skip
+TRIED = [*(("GET", path) for path in PATHS), *VERBS]
 
 
-def test_sixty_payloads_are_tried() -> None:
+def test_sixty_payloads_are_tried_on_every_path_that_takes_anything(shared: Any) -> None:
     assert len(set(PAYLOADS)) == 60
+    tried = {(method, path.replace("{}", "*").replace("/a/", "/*/")) for method, path in TRIED}
+    tried |= {(method, path.replace("/1.", "/*.").replace("walk.webp", "walk.*")) for method, path in tried}
+    described = shared.get("/openapi.json")["paths"]
+    there = {(method.upper(), re.sub("{.*?}", "*", path)) for path in described for method in described[path]}
+    assert {call for call in there if "*" in call[1]} <= tried
 
 
 def ask(app: Any, method: str, path: str) -> tuple[int, bytes]:
@@ -150,7 +158,7 @@ def ask(app: Any, method: str, path: str) -> tuple[int, bytes]:
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
 
 
-@pytest.mark.parametrize(("method", "path"), [*(("GET", path) for path in PATHS), *VERBS])
+@pytest.mark.parametrize(("method", "path"), TRIED)
 def test_no_path_leads_out(shared: Any, method: str, path: str) -> None:
     """Each payload as it is, and quoted once more, behind whatever unquotes."""
     for payload in PAYLOADS:
@@ -159,6 +167,28 @@ def test_no_path_leads_out(shared: Any, method: str, path: str) -> None:
             assert status in (400, 404, 405, 409, 422), (part, status, body[:200])
             assert b"root:" not in body
             assert "error" in json.loads(body)
+
+
+def test_no_id_in_a_query_or_a_body_leads_out(shared: Any) -> None:
+    for payload in PAYLOADS:
+        calls = [
+            shared.client.post("/v1/samples", json={"model": payload}),
+            shared.client.post("/v1/samples", json={"model": "digits", "settings": {"weak": payload, "guidance": 2.0}}),
+            shared.client.post("/v1/walk", json={"model": payload}),
+            shared.client.post("/v1/gallery/grid", json={"ids": [payload]}),
+            shared.client.post("/v1/runs", json={"data": payload, "steps": 1}),
+            shared.client.post("/v1/runs", json={"data": "digits", "steps": 1, "recipe": payload}),
+            shared.client.post("/v1/runs", json={"data": "digits", "steps": 1, "name": payload}),
+            shared.client.get("/v1/compare", params={"runs": ["a", payload]}),
+            shared.client.get("/v1/pictures", params={"source": "samples", "model": payload}),
+            shared.client.post(
+                "/v1/edits/vary", data={"request": '{"model": "digits"}', "image_id": payload}, files={"x": b""}
+            ),
+        ]
+        for answer in calls:
+            assert answer.status_code in (404, 422), (payload, answer.request.url, answer.text)
+            assert "root:" not in answer.text
+        assert shared.get("/v1/gallery?before=" + quote(payload, safe=""))["items"] == []
 
 
 def test_symlinks_out_of_the_page_are_not_followed(tmp_path: Any) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from undiffuse import __version__
@@ -43,10 +44,11 @@ def make_app(studio: Studio, doors: Doors | None = None) -> ASGIApp:
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    for part in PARTS:
-        app.include_router(part.router(studio))
+    routers = [part.router(studio) for part in PARTS]
+    for router in routers:
+        app.include_router(router)
     _add_pages(app)
-    _add_refusals(app)
+    _add_refusals(app, [route for router in routers for route in router.routes])
     return Guard(app, doors or Doors(), studio.limits)
 
 
@@ -64,7 +66,7 @@ def _add_pages(app: FastAPI) -> None:
         return HTMLResponse(documentation(app.openapi()))
 
 
-def _add_refusals(app: FastAPI) -> None:
+def _add_refusals(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     """Every mistake is one sentence as JSON."""
 
     @app.exception_handler(UndiffuseError)
@@ -84,9 +86,19 @@ def _add_refusals(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
         words = SENTENCES.get(error.status_code, str(error.detail))
-        return JSONResponse({"error": words}, error.status_code, headers=error.headers)
+        headers = dict(error.headers or {})
+        if error.status_code == 405 and (methods := _methods_of(routes, request.url.path)):
+            headers["Allow"] = ", ".join(methods)
+        return JSONResponse({"error": words}, error.status_code, headers=headers)
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:
         logging.getLogger("undiffuse.studio").error("a mistake of ours", exc_info=error)
         return JSONResponse({"error": f"This should not happen, and is a mistake of ours: {type(error).__name__}"}, 500)
+
+
+def _methods_of(routes: Sequence[BaseRoute], path: str) -> list[str]:
+    """All that an address takes; a framework that has one route for each method names the first route's alone."""
+    known = [route for route in routes if isinstance(route, Route)]
+    kind = next((route.path for route in known if route.path_regex.match(path)), None)
+    return sorted({method for route in known if route.path == kind for method in route.methods or ()})

@@ -38,6 +38,10 @@ class UnknownError(UndiffuseError):
     """There is nothing of this id."""
 
 
+class ConflictError(UndiffuseError):
+    """What is asked does not fit the state that something is in."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A model that may be asked for."""

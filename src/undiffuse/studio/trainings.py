@@ -29,7 +29,7 @@ from undiffuse.files import replace_file
 from undiffuse.report.commands import option
 from undiffuse.studio import processes
 from undiffuse.studio.processes import Process
-from undiffuse.studio.shelf import UnknownError
+from undiffuse.studio.shelf import ConflictError, UnknownError
 from undiffuse.training.metrics import read_metrics
 from undiffuse.training.previews import drift
 from undiffuse.training.run import RunFolder
@@ -40,10 +40,6 @@ RECENT = 20
 """Lines of metrics over which the speed is taken."""
 FREE = ("start_from", "device", "parallel", "compile")
 """Settings that a request may not have: other files, and what belongs to the machine."""
-
-
-class ConflictError(UndiffuseError):
-    """What is asked does not fit the state that something is in."""
 
 
 @dataclass(frozen=True)

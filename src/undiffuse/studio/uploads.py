@@ -23,7 +23,7 @@ from undiffuse.data.prepare import prepare
 from undiffuse.data.report import describe
 from undiffuse.errors import UndiffuseError
 from undiffuse.studio.limits import Limits, TooLargeError
-from undiffuse.studio.shelf import UnknownError
+from undiffuse.studio.shelf import ConflictError, UnknownError
 
 ID = re.compile(r"[0-9a-f]{16}")
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".npz", ".npy", ".gz")
@@ -174,13 +174,13 @@ class Uploads:
 
         Raises:
             UnknownError: there is none.
-            UndiffuseError: a run learns from it at this moment.
+            ConflictError: it comes with the package, or a run learns from it at this moment.
         """
         source = self.source(identity)
         if identity in BUILTIN:
-            raise UndiffuseError(f"'{identity}' comes with the package and stays")
+            raise ConflictError(f"'{identity}' comes with the package and stays")
         if used(source):
-            raise UndiffuseError("A run learns from these data at this moment; stop it first")
+            raise ConflictError("A run learns from these data at this moment; stop it first")
         shutil.rmtree(self.folder / identity)
 
 

@@ -17,8 +17,7 @@ from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.studio.jobs import OVER, Board, ClosedError, Event, Job, finite
 from undiffuse.studio.limits import TooLargeError
-from undiffuse.studio.shelf import UnknownError
-from undiffuse.studio.trainings import ConflictError
+from undiffuse.studio.shelf import ConflictError, UnknownError
 
 ALIVE = 15.0
 """Seconds of silence after which a stream says that it is still there."""
@@ -49,11 +48,25 @@ Settings = Annotated[dict[str, Any], WithJsonSchema(_SETTINGS)]
 """Settings of a sampler by name; what is left out keeps its default."""
 
 ModelId = Annotated[str, Field(description="The id of a model, from GET /v1/models", max_length=100)]
-Seed = Annotated[int, Field(ge=0, le=2**63 - 1, description="Of the noise")]
+EXACT = 2**53 - 1
+"""The largest number that every reader of JSON keeps exactly."""
+Seed = Annotated[int, Field(ge=0, le=EXACT, description="Of the noise")]
 Index = Annotated[int, Field(ge=0, le=2**31 - 1, description="Number of the sample among those of the seed")]
 
 STATUS = ((UnknownError, 404), (ConflictError, 409), (TooLargeError, 413), (ClosedError, 503), (UndiffuseError, 422))
 """Of the answer to each kind of mistake."""
+
+
+class Png(Response):
+    """A picture."""
+
+    media_type = "image/png"
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events."""
+
+    media_type = "text/event-stream"
 
 
 def refused(error: UndiffuseError) -> Response:
@@ -141,7 +154,7 @@ def stream(job: Job, request: Request) -> Response:
 def event_stream(parts: AsyncIterator[str]) -> Response:
     """Server-sent events."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(parts, media_type="text/event-stream", headers=headers)
+    return EventStream(parts, headers=headers)
 
 
 async def _events(job: Job, number: int) -> AsyncIterator[str]:
@@ -218,9 +231,17 @@ def sentence(errors: Any) -> str:
     return f"{place}: {message[:1].lower()}{message[1:]}"[:300]
 
 
-def multipart(fields: dict[str, dict[str, Any]], required: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The description of a form, for the interface's page."""
-    schema = {"type": "object", "properties": fields, "required": list(required)}
+def multipart(
+    fields: dict[str, dict[str, Any]], required: tuple[str, ...] = (), one_of: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The description of a form, for the interface's page.
+
+    Args:
+        one_of: fields of which exactly one is to be sent.
+    """
+    schema: dict[str, Any] = {"type": "object", "properties": fields, "required": list(required)}
+    if one_of:
+        schema["oneOf"] = [{"required": [name]} for name in one_of]
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 

@@ -23,7 +23,18 @@ from undiffuse.studio.editing import again as edit_again
 from undiffuse.studio.editing import work_on
 from undiffuse.studio.gallery import recipe_of
 from undiffuse.studio.jobs import Job
-from undiffuse.studio.routes.common import FILE, PROBLEMS, Body, accepted, answer, file_of, finished, form, multipart
+from undiffuse.studio.routes.common import (
+    FILE,
+    PROBLEMS,
+    Body,
+    Png,
+    accepted,
+    answer,
+    file_of,
+    finished,
+    form,
+    multipart,
+)
 from undiffuse.studio.studio import Studio
 
 PicturePath = Annotated[str, Path(description="The id of a picture", max_length=100)]
@@ -55,12 +66,12 @@ def router(studio: Studio) -> APIRouter:
         found, more = studio.gallery.items(limit, before, model, kind)
         return answer({"items": found, "more": more})
 
-    @routes.post("/gallery/grid", responses={200: {"content": {"image/png": {}}}})
+    @routes.post("/gallery/grid", response_class=Png)
     def together(body: GridRequest) -> Response:
         """Several pictures as one."""
-        return Response(_grid(studio, body), media_type="image/png")
+        return Png(_grid(studio, body))
 
-    @routes.get("/gallery/{name}")
+    @routes.get("/gallery/{name}", responses={200: {"content": {"image/png": {}}}})
     def one(name: PicturePath, download: bool = False) -> Response:
         """A picture's file, as ID.png, or what is known of it, as ID."""
         identity = name.removesuffix(".png")
@@ -93,7 +104,11 @@ def router(studio: Studio) -> APIRouter:
             )
         )
 
-    @routes.get("/gallery/{name}/walk.{suffix}", responses={200: {"content": {kind: {} for kind in TYPES.values()}}})
+    @routes.get(
+        "/gallery/{name}/walk.{suffix}",
+        response_class=Response,
+        responses={200: {"content": {kind: {} for kind in TYPES.values()}}},
+    )
     async def walk(
         name: PicturePath,
         suffix: Annotated[str, Path(pattern="^(webp|gif|mp4|png)$")],
@@ -112,7 +127,7 @@ def router(studio: Studio) -> APIRouter:
         headers = {"Content-Disposition": f'attachment; filename="undiffuse-{name}.{suffix}"'}
         return Response(made[0], media_type=TYPES[suffix], headers=headers)
 
-    @routes.get("/inputs/{name}", responses={200: {"content": {"image/png": {}}}})
+    @routes.get("/inputs/{name}", response_class=Png)
     def given(name: FileName) -> Response:
         """A picture that an edit began from."""
         return FileResponse(studio.gallery.input(name), media_type="image/png", headers=KEPT)

@@ -13,6 +13,7 @@ from undiffuse.studio.jobs import Job
 from undiffuse.studio.routes.common import (
     PROBLEMS,
     Body,
+    EventStream,
     Index,
     ModelId,
     Seed,
@@ -76,7 +77,7 @@ def router(studio: Studio) -> APIRouter:
         """A job as it stands; edits and walks are jobs, too."""
         return answer(job_json(_job(studio, id), studio.board))
 
-    @routes.get("/samples/{id}/events")
+    @routes.get("/samples/{id}/events", response_class=EventStream)
     async def events(id: JobPath, request: Request) -> Response:
         """Server-sent events: queued, started, step, image, and at last done, error or cancelled.
 

@@ -19,9 +19,12 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.recipes import get_recipe
 from undiffuse.studio.jobs import finite
 from undiffuse.studio.routes.common import (
+    EXACT,
     FILE,
     PROBLEMS,
     Body,
+    EventStream,
+    Png,
     answer,
     event_stream,
     form,
@@ -71,7 +74,8 @@ def router(studio: Studio) -> APIRouter:
         "/data",
         status_code=201,
         openapi_extra=multipart(
-            {"files": {"type": "array", "items": FILE}, "archive": FILE, "request": {"type": "string"}}
+            {"files": {"type": "array", "items": FILE}, "archive": FILE, "request": {"type": "string"}},
+            one_of=("files", "archive"),
         ),
     )
     async def upload(request: Request) -> Response:
@@ -97,13 +101,13 @@ def router(studio: Studio) -> APIRouter:
         with studio.preparing:
             return answer(studio.uploads.checked(id, _how(size, channels, crop)))
 
-    @routes.get("/data/{id}/sheet.png", responses={200: {"content": {"image/png": {}}}})
+    @routes.get("/data/{id}/sheet.png", response_class=Png)
     def sheet(id: DataPath, size: Side = None, channels: Channels = "keep", crop: Crop = "none") -> Response:
         """Up to 64 of the pictures, as they would be learned."""
         packed = io.BytesIO()
         with studio.preparing:
             contact_sheet(studio.uploads.prepared(id, _how(size, channels, crop))).save(packed, "PNG")
-        return Response(packed.getvalue(), media_type="image/png")
+        return Png(packed.getvalue())
 
     @routes.delete("/data/{id}", status_code=204)
     def forget(id: DataPath) -> Response:
@@ -141,27 +145,34 @@ def router(studio: Studio) -> APIRouter:
     @routes.get("/runs/{id}/metrics")
     def metrics(
         id: RunPath,
-        since: Annotated[int, Query(ge=0, le=2**53)] = 0,
+        since: Annotated[int, Query(ge=0, le=EXACT)] = 0,
         points: Annotated[int, Query(ge=1, le=10_000)] = 500,
     ) -> Response:
         """Losses and statistics of samples after a step."""
         return answer(runs.metrics(id, since, points))
 
-    @routes.get("/runs/{id}/events")
-    async def events(id: RunPath, since: Annotated[int, Query(ge=0, le=2**53)] = 0) -> Response:
+    @routes.get("/runs/{id}/events", response_class=EventStream)
+    async def events(id: RunPath, since: Annotated[int, Query(ge=0, le=EXACT)] = 0) -> Response:
         """Server-sent events of a run: state, metric, sample, and at last end."""
         await in_thread(lambda: runs.check(id))
         return event_stream(_watched(studio, id, since))
 
-    @routes.get("/runs/{id}/samples/{step}.png", responses={200: {"content": {"image/png": {}}}})
-    def sample(id: RunPath, step: Annotated[int, Path(ge=0, le=2**53)]) -> Response:
+    @routes.get("/runs/{id}/samples/{step}.png", response_class=Png)
+    def sample(id: RunPath, step: Annotated[int, Path(ge=0, le=EXACT)]) -> Response:
         """The grid of samples that was drawn after a step."""
         return FileResponse(runs.sample(id, step), media_type="image/png", headers={"Cache-Control": "no-cache"})
 
-    @routes.post("/runs/{id}/{verb}", status_code=202)
-    def change(id: RunPath, verb: Literal["pause", "stop", "resume"]) -> Response:
-        """Pause or stop (both finish the step and save), or go on from the newest checkpoint."""
-        runs.resume(id) if verb == "resume" else runs.stop(id)
+    @routes.post("/runs/{id}/pause", status_code=202)
+    @routes.post("/runs/{id}/stop", status_code=202)
+    def stop(id: RunPath) -> Response:
+        """Pause or stop, which is the same: the run finishes its step, saves and ends, and can be resumed."""
+        runs.stop(id)
+        return answer(_run(studio, id), 202)
+
+    @routes.post("/runs/{id}/resume", status_code=202)
+    def resume(id: RunPath) -> Response:
+        """Go on from the newest checkpoint."""
+        runs.resume(id)
         return answer(_run(studio, id), 202)
 
     return routes
@@ -186,6 +197,9 @@ async def _watched(studio: Studio, name: str, since: int) -> AsyncIterator[str]:
     runs, before, drawn = studio.trainings, "", since
     while True:
         now = await in_thread(lambda: _run(studio, name))
+        if (state := _told("state", now)) != before:
+            yield state
+            before = state
         found = await in_thread(partial(runs.metrics, name, since, 10_000))
         for line in found["lines"]:
             yield _told("metric", {"line": line})
@@ -195,9 +209,6 @@ async def _watched(studio: Studio, name: str, since: int) -> AsyncIterator[str]:
                 yield _told("sample", {"step": line["step"], "url": url, "line": line})
                 drawn = line["step"]
         since = max(since, found["last"])
-        if (state := _told("state", now)) != before:
-            yield state
-            before = state
         if now["state"] in OVER:
             yield _told("end", {"state": now["state"]})
             return

@@ -1,0 +1,246 @@
+"""Data come in checked, and trainings are ordinary processes that need nobody to watch them."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from undiffuse.studio import processes
+from undiffuse.studio.limits import Limits
+from undiffuse.studio.trainings import Trainings, complaint
+
+TINY = {"base": 8, "multipliers": [1], "blocks": 1, "attention_levels": [], "middle_attention": False, "batch": 4}
+TINY |= {"log_every": 1, "sample_every": 0, "timesteps": 20, "ema": [0.9], "checkpoint_every": 0, "device": None}
+
+
+def png(seed: int, side: int = 8) -> bytes:
+    values = np.random.default_rng(seed).integers(0, 256, (side, side), np.uint8)
+    packed = io.BytesIO()
+    Image.fromarray(values).save(packed, "PNG")
+    return packed.getvalue()
+
+
+def upload(
+    page: Any, files: list[tuple[str, bytes]], status: int = 201, field: str = "files", name: str = "mine"
+) -> Any:
+    sent = [(field, (path, content, "application/octet-stream")) for path, content in files]
+    answer = page.client.post("/v1/data", data={"request": json.dumps({"name": name})}, files=sent)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def zipped(entries: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+def test_uploaded_folders_become_classes_and_bad_files_are_named(shared: Any) -> None:
+    files = [(f"photos/{'cat' if k % 2 else 'dog'}/{k}.png", png(k)) for k in range(24)]
+    data = upload(shared, [*files, ("photos/cat/broken.png", b"\x89PNG\r\n\x1a\nbroken")])
+    found = shared.get(f"/v1/data/{data['id']}")
+    assert found["error"] is None
+    assert found["info"]["classes"] == ["cat", "dog"]
+    assert (found["info"]["count"], found["info"]["refused"]) == (24, 1)
+    assert "broken" in found["refusals"][0][0]
+    assert found["report"][0].startswith("mine") or "24 images" in found["report"][0]
+    assert str(shared.studio.uploads.folder) not in json.dumps(found)
+    with Image.open(io.BytesIO(shared.get(f"/v1/data/{data['id']}/sheet.png"))) as sheet:
+        assert sheet.width > 100
+    assert data["id"] in [one["id"] for one in shared.get("/v1/data")["data"]]
+
+
+def test_an_archive_is_a_data_set(shared: Any) -> None:
+    archive = zipped({f"x/{k}.png": png(k) for k in range(5)} | {"../../evil.png": png(9)})
+    data = upload(shared, [("photos.zip", archive)], field="archive")
+    found = shared.get(f"/v1/data/{data['id']}")
+    assert found["info"]["count"] == 5  # the sixth is not among them
+    assert not list(shared.studio.uploads.folder.parent.rglob("evil*"))
+
+
+def test_pictures_of_several_sizes_need_one(shared: Any) -> None:
+    data = upload(shared, [("a.png", png(1, 8)), ("b.png", png(2, 12))])
+    found = shared.get(f"/v1/data/{data['id']}")
+    assert found["info"] is None
+    assert found["error"]
+    assert str(shared.studio.uploads.folder) not in found["error"]
+    assert shared.get(f"/v1/data/{data['id']}?size=8")["info"]["shape"] == [1, 8, 8]
+    shared.get(f"/v1/data/{data['id']}/sheet.png", 422)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../../evil.png", "/etc/evil.png", "..\\..\\evil.png", "a/../../evil.png", ".hidden/evil.png", "~/evil.png"],
+)
+def test_names_of_files_lead_nowhere(shared: Any, name: str) -> None:
+    data = upload(shared, [(name, png(1)), (name, png(2))])
+    place = shared.studio.uploads.folder / data["id"] / "data"
+    files = [path for path in place.rglob("*") if path.is_file()]
+    assert len(files) == 2  # both of one name
+    assert all(path.resolve().is_relative_to(place.resolve()) for path in files)
+
+
+def test_what_is_no_data_set_is_refused(shared: Any) -> None:
+    assert "archive" in upload(shared, [("x.pkl", b"\x80\x04.")], 422, field="archive")["error"]
+    assert shared.client.post("/v1/data", json={}).status_code == 422
+    pickled = upload(shared, [("x.npy", b"\x93NUMPY\x01\x00v\x00{'descr': '|O', 'fortran_order': False, 'shape': (1,)}" + b" " * 60 + b"\n" + b"\x80\x04.")], field="archive")  # fmt: skip # noqa: E501
+    assert shared.get(f"/v1/data/{pickled['id']}")["error"]
+
+
+def test_uploads_have_limits(open_page: Any) -> None:
+    page = open_page(limits=Limits(data_bytes=2000, json_bytes=3000, files=3))
+    before = list(page.studio.uploads.folder.glob("*"))
+    assert "at most" in upload(page, [("a.png", png(1) * 20)], 413)["error"]
+    assert upload(page, [(f"{k}.png", b"x") for k in range(5)], 400)["error"]
+    assert list(page.studio.uploads.folder.glob("*")) == before
+
+
+def test_an_upload_is_forgotten_and_the_built_in_data_stay(shared: Any) -> None:
+    data = upload(shared, [("a.png", png(1))])
+    assert shared.client.delete(f"/v1/data/{data['id']}").status_code == 204
+    shared.get(f"/v1/data/{data['id']}", 404)
+    answer = shared.client.delete("/v1/data/digits")
+    assert (answer.status_code, "stays" in answer.json()["error"]) == (409, True)
+
+
+# --- trainings --------------------------------------------------------------------------------------------------------
+
+REFUSED: list[tuple[dict[str, Any], int, str]] = [
+    ({"data": "digits"}, 422, "one of minutes and steps"),
+    ({"data": "digits", "steps": 1, "minutes": 1}, 422, "one of minutes and steps"),
+    ({"data": "nope", "steps": 1}, 404, "no such data"),
+    ({"data": "digits", "steps": 1, "recipe": "smal"}, 422, "small"),
+    ({"data": "digits", "steps": 1, "name": "../x"}, 422, "name"),
+    ({"data": "digits", "steps": 1, "name": "a"}, 409, "already"),
+    ({"data": "digits", "steps": 1, "overrides": {"lrr": 1}}, 422, "'lrr'"),
+    ({"data": "digits", "steps": 1, "overrides": {"lr": "fast"}}, 422, "'lr'"),
+    ({"data": "digits", "steps": 1, "overrides": {"start_from": "/etc/passwd"}}, 422, "command line"),
+    ({"data": "digits", "steps": 1, "overrides": {"source": "/etc"}}, 422, "place of its own"),
+    ({"data": "digits", "steps": 1, "overrides": {"steps": 3}}, 422, "place of its own"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "words"), REFUSED)
+def test_a_training_that_cannot_be_is_refused(shared: Any, body: dict[str, Any], status: int, words: str) -> None:
+    assert words in shared.post("/v1/runs", body, status)["error"]
+    assert [run["id"] for run in shared.get("/v1/runs")["runs"] if run["id"] not in ("a", "b")] == []
+
+
+def test_finished_runs_that_were_made_elsewhere_are_shown(shared: Any) -> None:
+    runs = {run["id"]: run for run in shared.get("/v1/runs")["runs"]}
+    about = runs["a"]
+    assert (about["state"], about["step"], about["total"], about["mine"], about["model"]) == ("done", 2, 2, False, "a")
+    assert about["samples"] == [1, 2]
+    assert shared.get("/v1/runs/a")["config"]["optimizer"]["lr"] == 1e-3
+    found = shared.get("/v1/runs/a/metrics")
+    assert [line["step"] for line in found["lines"]] == [1, 2]
+    assert [line["step"] for line in found["samples"]] == [1, 2]
+    assert [line["step"] for line in shared.get("/v1/runs/a/metrics?since=1")["lines"]] == [2]
+    assert len(shared.get("/v1/runs/a/metrics?points=1")["lines"]) == 1
+    assert shared.get("/v1/runs/a/samples/1.png").startswith(b"\x89PNG")
+    shared.get("/v1/runs/a/samples/7.png", 404)
+    told = shared.events({"events": "/v1/runs/a/events"})
+    assert [kind for kind, _ in told] == ["state", "metric", "metric", "sample", "sample", "end"]
+    assert "not started here" in shared.post("/v1/runs/a/stop", {}, 409)["error"]
+    assert "is done" in shared.post("/v1/runs/a/resume", {}, 409)["error"]
+    shared.post("/v1/runs/nope/stop", {}, 404)
+
+
+def test_why_a_training_ended_is_found_in_what_it_said() -> None:
+    assert complaint(["undiffuse: no such data"]) == "no such data"
+    assert complaint(["run: x", "undiffuse: stopped at step 3 of 9, saved"]) == ""
+    assert complaint(["Traceback", "  File", "torch.OutOfMemoryError: no room"]) == "torch.OutOfMemoryError: no room"
+    assert complaint(["run: x"]) == ""
+
+
+def test_a_process_is_known_by_when_it_started(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", "import time; time.sleep(60)"]
+    process = processes.start(words, tmp_path / "out.log", tmp_path)
+    assert process.alive
+    assert not processes.Process(process.pid, "another time").alive
+    assert not processes.Process(process.pid, "").alive
+    assert process.ask_to_stop()
+    assert processes.wait_until_gone(process, 30)
+    assert not process.ask_to_stop()
+
+
+@pytest.fixture
+def training(open_page: Any, tmp_path: Path) -> Iterator[tuple[Any, str]]:
+    """A studio and a data set, with all that was started ended at the end."""
+    page = open_page(runs=tmp_path / "runs")
+    np.save(tmp_path / "noise.npy", np.random.default_rng(0).integers(0, 256, (16, 8, 8)).astype(np.uint8))
+    data = upload(page, [("noise.npy", (tmp_path / "noise.npy").read_bytes())], field="archive")
+    yield page, data["id"]
+    for note in (tmp_path / "runs" / ".studio").glob("*.json"):
+        found = json.loads(note.read_text())
+        process = processes.Process(found["pid"], found["started"])
+        process.ask_to_stop()
+        processes.wait_until_gone(process, 60)
+
+
+def wait_for(page: Any, name: str, wanted: Callable[[Any], bool], seconds: float = 120) -> Any:
+    end = time.monotonic() + seconds
+    while not wanted(about := page.get(f"/v1/runs/{name}")):
+        assert time.monotonic() < end, about
+        time.sleep(0.2)
+    return about
+
+
+@pytest.mark.slow
+def test_a_training_is_paused_found_again_by_another_studio_and_goes_on(
+    training: tuple[Any, str], open_page: Any, tmp_path: Path
+) -> None:
+    page, data = training
+    body = {"data": data, "recipe": "small", "steps": 4000, "name": "mine", "overrides": {**TINY, "device": None}}
+    run = page.post("/v1/runs", body)
+    assert run["state"] in ("starting", "running")
+    wait_for(page, "mine", lambda about: about["state"] == "running" and about["step"] > 5)
+    assert "learns from these data" in page.client.delete(f"/v1/data/{data}").json()["error"]
+
+    other = open_page(runs=tmp_path / "runs")  # the studio is started again, so to speak
+    about = wait_for(other, "mine", lambda about: about["eta"] is not None)
+    assert (about["state"], about["mine"], about["total"]) == ("running", True, 4000)
+    assert other.post("/v1/runs/mine/pause", {})["state"] in ("stopping", "stopped")
+    stopped = wait_for(other, "mine", lambda about: about["state"] == "stopped")
+    assert stopped["error"] is None
+    assert 0 < stopped["step"] < 4000
+    assert "does not run" in other.post("/v1/runs/mine/stop", {}, 409)["error"]
+
+    other.post("/v1/runs/mine/resume", {})
+    wait_for(other, "mine", lambda about: about["step"] > stopped["step"])
+    other.post("/v1/runs/mine/stop", {})
+    wait_for(other, "mine", lambda about: about["state"] == "stopped")
+    told = other.events({"events": "/v1/runs/mine/events?since=1"})
+    assert told[-1] == ("end", {"state": "stopped"})
+    steps = [data["line"]["step"] for kind, data in told if kind == "metric"]
+    assert steps == sorted(set(steps))
+    assert other.draw(model="mine", n=1, settings={"steps": 2})
+
+
+@pytest.mark.slow
+def test_a_training_that_fails_says_why(training: tuple[Any, str]) -> None:
+    page, data = training
+    body = {"data": data, "recipe": "ho2020-cifar10", "steps": 10, "name": "wrong"}
+    page.post("/v1/runs", body)
+    about = wait_for(page, "wrong", lambda about: about["state"] == "failed")
+    assert "ho2020-cifar10" in about["error"]
+    assert "no checkpoint" in page.post("/v1/runs/wrong/resume", {}, 409)["error"]
+
+
+def test_runs_of_a_folder_that_is_not_there_are_none(tmp_path: Path) -> None:
+    assert Trainings(tmp_path / "none").names() == []
