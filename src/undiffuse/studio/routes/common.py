@@ -36,7 +36,12 @@ class Problem(BaseModel):
     error: str = Field(description="One sentence: what was expected, what came, what to do.")
 
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {"default": {"model": Problem, "description": "A refusal, in one sentence"}}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "A refusal, in one sentence",
+        "content": {"application/json": {"schema": Problem.model_json_schema()}},
+    }
+}
 """For a router's ``responses``."""
 
 _SETTINGS = {
@@ -57,16 +62,15 @@ STATUS = ((UnknownError, 404), (ConflictError, 409), (TooLargeError, 413), (Clos
 """Of the answer to each kind of mistake."""
 
 
+_EVENT = {"type": "object", "properties": {name: {"type": "string"} for name in ("id", "event", "data")}}
+EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": _EVENT}}}}
+"""For a route that answers with server-sent events, together with ``response_class=Response``; data are JSON."""
+
+
 class Png(Response):
     """A picture."""
 
     media_type = "image/png"
-
-
-class EventStream(StreamingResponse):
-    """Server-sent events."""
-
-    media_type = "text/event-stream"
 
 
 def refused(error: UndiffuseError) -> Response:
@@ -154,7 +158,7 @@ def stream(job: Job, request: Request) -> Response:
 def event_stream(parts: AsyncIterator[str]) -> Response:
     """Server-sent events."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return EventStream(parts, headers=headers)
+    return StreamingResponse(parts, media_type="text/event-stream", headers=headers)
 
 
 async def _events(job: Job, number: int) -> AsyncIterator[str]:

@@ -11,9 +11,9 @@ from undiffuse.model import check_numbers
 from undiffuse.studio.drawing import Wanted, draw
 from undiffuse.studio.jobs import Job
 from undiffuse.studio.routes.common import (
+    EVENTS,
     PROBLEMS,
     Body,
-    EventStream,
     Index,
     ModelId,
     Seed,
@@ -77,7 +77,7 @@ def router(studio: Studio) -> APIRouter:
         """A job as it stands; edits and walks are jobs, too."""
         return answer(job_json(_job(studio, id), studio.board))
 
-    @routes.get("/samples/{id}/events", response_class=EventStream)
+    @routes.get("/samples/{id}/events", response_class=Response, responses=EVENTS)
     async def events(id: JobPath, request: Request) -> Response:
         """Server-sent events: queued, started, step, image, and at last done, error or cancelled.
 

@@ -19,11 +19,11 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.recipes import get_recipe
 from undiffuse.studio.jobs import finite
 from undiffuse.studio.routes.common import (
+    EVENTS,
     EXACT,
     FILE,
     PROBLEMS,
     Body,
-    EventStream,
     Png,
     answer,
     event_stream,
@@ -151,7 +151,7 @@ def router(studio: Studio) -> APIRouter:
         """Losses and statistics of samples after a step."""
         return answer(runs.metrics(id, since, points))
 
-    @routes.get("/runs/{id}/events", response_class=EventStream)
+    @routes.get("/runs/{id}/events", response_class=Response, responses=EVENTS)
     async def events(id: RunPath, since: Annotated[int, Query(ge=0, le=EXACT)] = 0) -> Response:
         """Server-sent events of a run: state, metric, sample, and at last end."""
         await in_thread(lambda: runs.check(id))
