@@ -4,6 +4,7 @@
 
     model.safetensors          the weights
     ema-0.9999.safetensors     the averaged weights, one file a rate
+    power-0.05.safetensors     averages from which others are made, if --ema-std asks for them
     optimizer.safetensors      Adam's running means
     config.json                every setting and what is known of the data: sampling needs no flags
     state.json                 step, images, seconds, ...
@@ -23,7 +24,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ class Checkpoint:
     weights: dict[str, Tensor]
     averages: dict[float, dict[str, Tensor]]
     optimizer: dict[str, Tensor]
+    powers: dict[float, dict[str, Tensor]] = field(default_factory=dict)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -119,6 +121,8 @@ def _write(checkpoint: Checkpoint, folder: Path) -> None:
     write("model.safetensors", to_bytes(checkpoint.weights))
     for rate, tensors in checkpoint.averages.items():
         write(ema_file(rate), to_bytes(tensors))
+    for std, tensors in checkpoint.powers.items():
+        write(power_file(std), to_bytes(tensors))
     write("optimizer.safetensors", to_bytes(checkpoint.optimizer))
     write("config.json", json.dumps(header, indent=1).encode())
     write("state.json", json.dumps(asdict(checkpoint.state), indent=1).encode())
@@ -129,6 +133,11 @@ def _write(checkpoint: Checkpoint, folder: Path) -> None:
 def ema_file(rate: float) -> str:
     """Name of the file with the average of this rate."""
     return f"ema-{rate}.safetensors"
+
+
+def power_file(std: float) -> str:
+    """Name of the file with the power function's average of this relative width."""
+    return f"power-{std}.safetensors"
 
 
 def _fingerprint(data: bytes) -> dict[str, Any]:
@@ -215,6 +224,7 @@ def load(path: Path) -> Checkpoint:
         weights=tensors("model.safetensors"),
         averages={rate: tensors(ema_file(rate)) for rate in config.ema.ema},
         optimizer=tensors("optimizer.safetensors"),
+        powers={std: tensors(power_file(std)) for std in config.ema.ema_std},
     )
 
 

@@ -10,7 +10,7 @@ The same dataclasses serve the Python API, the command line, the YAML file in a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 CONFIG_VERSION = 1
@@ -38,6 +38,9 @@ class DataConfig:
     """Mirror images left to right at random while training; only for data in which left and right are alike."""
     vectors: tuple[str, ...] = ()
     """Columns of numbers in the metadata, or arrays of an .npz file, for --condition vector: angle,width."""
+    pairs: str = ""
+    """A second folder or file, with a picture of the same name for each image, for --condition image; --size, --crop
+    and --channels hold for both."""
     frames: int = 0
     """Frames of a clip, for videos."""
     stride: int = 1
@@ -46,6 +49,10 @@ class DataConfig:
     """Read shards as the training goes, with no prepared copy on the disk; for data larger than it."""
     buffer: int = 2048
     """With --stream: examples among which the next one is drawn, kept in memory as they are in their files."""
+
+    def of_others(self, source: str) -> DataConfig:
+        """How other images are prepared to be like these: as they are, and without what is said of them."""
+        return self if source == self.source else replace(self, source=source, vectors=(), pairs="")
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,10 @@ class UNetConfig:
     """Normalise before the attention in the middle; diffusers' networks with --scale-shift may not."""
     center_input: bool = False
     """Show the network 2 x - 1 in place of x (diffusers' center_input_sample)."""
+    architecture: Literal["unet", "rms-unet"] = "unet"
+    """'unet', or 'rms-unet' with linear attention and norms by the root mean square, as denoising-diffusion-pytorch
+    has it: of the settings above --base, --multipliers, --attention-levels (of full attention), --heads, --head-width
+    (32 by default) and --dropout."""
 
 
 @dataclass(frozen=True)
@@ -132,9 +143,9 @@ class DiffusionConfig:
 class ConditionConfig:
     """What the network is told beside the time, so that samples can be asked for by it."""
 
-    condition: tuple[Literal["class", "text", "vector"], ...] = ()
+    condition: tuple[Literal["class", "text", "vector", "image"], ...] = ()
     """'class', by the folder or the metadata that an image came with; 'text', by the metadata; 'vector', by the numbers
-    that --vectors names; 'none' for nothing."""
+    that --vectors names; 'image', by the pictures in --pairs; 'none' for nothing."""
     condition_dropout: float = 0.1
     """Part of the images whose conditions are hidden, so that the network also learns to do without (guidance)."""
     upscale: int = 1
@@ -211,6 +222,11 @@ class EMAConfig:
     """Decay rates; one average is kept for each, the first is the one that samples are drawn with."""
     ema_warmup: bool = True
     """Use min(rate, (1 + step) / (10 + step)), so that a short run's average forgets its random start."""
+    ema_std: tuple[float, ...] = ()
+    """Widths of averages as parts of the training (0.05,0.1): of these, copies are left on the way, from which
+    'undiffuse ema' makes an average of any width afterwards."""
+    ema_copies: int = 32
+    """Copies of each of them, evenly over the training."""
 
 
 @dataclass(frozen=True)
@@ -317,6 +333,8 @@ class SampleConfig:
     """What a model of texts is to show: 'a seven on the left'."""
     vector: tuple[float, ...] = ()
     """Numbers for a model of vectors, in the order of its columns."""
+    image: str = ""
+    """For a model of pairs: a picture, or a folder of pictures, taken in turns, that samples are to go with."""
     guidance: float = 1.0
     """How far guidance leads: 1 is the model as it is, more is more of the class or text and less variety."""
     avoid: str = ""

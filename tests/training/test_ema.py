@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from undiffuse.config import EMAConfig
-from undiffuse.training.ema import EMA, ema_rate
+from undiffuse.power_profile import exponent
+from undiffuse.training.ema import EMA, PowerAverages, ema_rate
 
 
 class WithTables(nn.Module):
@@ -94,3 +95,16 @@ def test_updating_leaves_the_network_alone():
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     EMA(network, EMAConfig()).update(0)
     assert all(torch.equal(network.state_dict()[name], tensor) for name, tensor in before.items())
+
+
+def test_a_power_average_weighs_each_step_by_the_integral_of_its_profile():
+    network, std = WithTables(), 0.1
+    powers = PowerAverages(network, EMAConfig(ema_std=(std,)))
+    values = torch.randn(9, 2, generator=torch.Generator().manual_seed(0))
+    for step, value in enumerate(values):
+        network.weight.data.copy_(value)
+        powers.update(step)
+    # integral of (gamma + 1) i^gamma / 9^(gamma + 1) from i - 1 to i: the start has no part in it
+    cumulated = (torch.arange(10, dtype=torch.float64) / 9) ** (exponent(std) + 1)
+    expected = cumulated.diff() @ values.double()
+    torch.testing.assert_close(powers.state_dict(std)["weight"].double(), expected, rtol=1e-6, atol=1e-6)

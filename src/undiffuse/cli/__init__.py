@@ -31,6 +31,7 @@ COMMANDS = {
     "likelihood": "bits per dimension of images under a model: undiffuse likelihood runs/NAME photos/",
     "anomaly": "which images a model finds strange, and where: undiffuse anomaly runs/NAME photos/",
     "memorisation": "whether samples are copies of training images: undiffuse memorisation runs/NAME --held-out DATA",
+    "ema": "averages of any length after a training with --ema-std: undiffuse ema runs/NAME --std 0.02,0.05",
     "timesteps": "choose the times of a few steps for a run: undiffuse timesteps runs/NAME --evaluations 5,10",
     "info": "what a picture, a run or a checkpoint says of itself",
     "bench": "how fast a run or a recipe is here, and what to change: undiffuse bench runs/NAME",

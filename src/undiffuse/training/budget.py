@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from torch import Tensor
+
 from undiffuse.config import LoopConfig
 from undiffuse.errors import UndiffuseError
+from undiffuse.training.ema import Averages
 from undiffuse.training.loop import Learner, Task, training
 
 Clock = Callable[[], float]
@@ -71,10 +74,10 @@ def measure_step(task: Task, learner: Learner, seconds: float, clock: Clock = ti
         seconds: time to spend on it once the untimed steps are over.
         clock: seconds, monotonic.
     """
-    weights = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
-    averages = {rate: learner.ema.state_dict(rate) for rate in learner.ema.averages}
-    averages = {rate: {name: tensor.clone() for name, tensor in a.items()} for rate, a in averages.items()}
-    learned = {name: tensor.clone() for name, tensor in learner.time_law.tensors().items()}
+    weights = _copied(learner.network.state_dict())
+    kinds: tuple[Averages, ...] = (learner.ema, learner.powers)
+    averages = [{key: _copied(tensors) for key, tensors in kind.state_dicts().items()} for kind in kinds]
+    learned = _copied(learner.time_law.tensors())
     times: list[float] = []
     for count, _ in enumerate(training(replace(task, total=UNTIMED + 1_000_000), learner), start=1):
         if count >= UNTIMED:
@@ -88,10 +91,15 @@ def measure_step(task: Task, learner: Learner, seconds: float, clock: Clock = ti
     learner.network.load_state_dict(weights)
     learner.network.zero_grad(set_to_none=True)
     learner.optimizer.state.clear()
-    for rate, average in averages.items():
-        learner.ema.load_state_dict(rate, average)
+    for kind, kept in zip(kinds, averages, strict=True):
+        for key, tensors in kept.items():
+            kind.load_state_dict(key, tensors)
     for name, tensor in learner.time_law.tensors().items():
         tensor.copy_(learned[name])
     learner.step = learner.images = learner.skipped = learner.skipped_in_a_row = 0
     learner.seconds = 0.0
     return taken
+
+
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}

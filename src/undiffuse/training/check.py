@@ -7,8 +7,20 @@ import importlib.util
 from undiffuse.config import TrainConfig
 from undiffuse.config_file import BUDGETS, flatten
 from undiffuse.errors import UndiffuseError
+from undiffuse.power_profile import check_widths
 
-_POSITIVE = ("lr", "clip", "batch", "accumulate", *BUDGETS, "log_every", "sample_count", "timesteps", "upscale")
+_POSITIVE = (
+    "lr",
+    "clip",
+    "batch",
+    "accumulate",
+    *BUDGETS,
+    "log_every",
+    "sample_count",
+    "timesteps",
+    "upscale",
+    "ema_copies",
+)
 _NOT_NEGATIVE = ("weight_decay", "warmup", "seed", "sample_every", "checkpoint_every", "keep", "offset_noise")
 _FRACTIONS = ("beta1", "beta2", "dropout", "condition_dropout")
 
@@ -34,6 +46,7 @@ def check(config: TrainConfig) -> None:
     rates = config.ema.ema
     if not rates or len(set(rates)) < len(rates) or not all(0 <= rate < 1 for rate in rates):
         raise UndiffuseError(f"'ema' must be one or more different rates from 0 to less than 1, got {list(rates)}")
+    check_widths(config.ema.ema_std)
     if config.optimizer.accumulate > config.loop.batch:
         raise UndiffuseError(
             f"'accumulate' splits a batch of {config.loop.batch} into {config.optimizer.accumulate} parts; "

@@ -11,10 +11,14 @@ Notable choices:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
 from undiffuse.config import EMAConfig
+from undiffuse.power_profile import exponent
 from undiffuse.training.parallel import placed, whole
 
 
@@ -27,47 +31,81 @@ def ema_rate(rate: float, step: int, warmup: bool) -> float:
     return min(rate, (1 + step) / (10 + step)) if warmup else rate
 
 
-class EMA:
-    """One average of a network's parameters for each of several rates, all starting at the current values.
+class Averages(ABC):
+    """Averages of a network's parameters, all starting at the current values.
 
     An update is ``average <- rate average + (1 - rate) parameter``.
 
     Attributes:
-        averages: for each rate, the averaged tensors in the order of ``network.named_parameters()``.
+        averages: by what tells them apart, the averaged tensors in the order of ``network.named_parameters()``.
     """
 
-    def __init__(self, network: nn.Module, config: EMAConfig) -> None:
+    def __init__(self, network: nn.Module, names: Iterable[float]) -> None:
         self._network = network
-        self._warmup = config.ema_warmup
         self.averages: dict[float, list[Tensor]] = {
-            rate: [parameter.detach().to(torch.float32, copy=True) for parameter in network.parameters()]
-            for rate in config.ema
+            name: [parameter.detach().to(torch.float32, copy=True) for parameter in network.parameters()]
+            for name in names
         }
         self._collected: dict[float, dict[str, Tensor]] = {}
+
+    @abstractmethod
+    def rate(self, name: float, step: int) -> float:
+        """In force for that average at the update after ``step`` earlier steps."""
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move every average towards the network's present parameters; ``step`` counts the steps before this one."""
         self._collected.clear()
+        if not self.averages:
+            return
         parameters = [parameter.detach().float() for parameter in self._network.parameters()]
-        for rate, average in self.averages.items():
-            torch._foreach_lerp_(average, parameters, 1 - ema_rate(rate, step, self._warmup))
+        for name, average in self.averages.items():
+            torch._foreach_lerp_(average, parameters, 1 - self.rate(name, step))
 
-    def collect(self, rate: float) -> None:
+    def collect(self, name: float) -> None:
         """Put sharded averages together: all processes must, so that one of them can ask for `state_dict` then."""
-        self._collected[rate] = self.state_dict(rate)
+        self._collected[name] = self.state_dict(name)
 
-    def state_dict(self, rate: float) -> dict[str, Tensor]:
-        """The network's state dict with the averages of ``rate`` in place of the parameters; buffers as they are."""
-        if rate in self._collected:
-            return self._collected[rate]
+    def state_dict(self, name: float) -> dict[str, Tensor]:
+        """The network's state dict with that average in place of the parameters; buffers as they are."""
+        if name in self._collected:
+            return self._collected[name]
         names = [name for name, _ in self._network.named_parameters()]
-        tensors = {**self._network.state_dict(), **dict(zip(names, self.averages[rate], strict=True))}
+        tensors = {**self._network.state_dict(), **dict(zip(names, self.averages[name], strict=True))}
         return {name: whole(tensor) for name, tensor in tensors.items()}
 
+    def state_dicts(self) -> dict[float, dict[str, Tensor]]:
+        """`state_dict` of each."""
+        return {name: self.state_dict(name) for name in self.averages}
+
     @torch.no_grad()
-    def load_state_dict(self, rate: float, tensors: dict[str, Tensor]) -> None:
-        """Set the averages of ``rate`` from what `state_dict` gave."""
+    def load_state_dict(self, name: float, tensors: dict[str, Tensor]) -> None:
+        """Set that average from what `state_dict` gave."""
         self._collected.clear()
-        for (name, _), average in zip(self._network.named_parameters(), self.averages[rate], strict=True):
-            average.copy_(placed(tensors[name], average))
+        for (parameter, _), average in zip(self._network.named_parameters(), self.averages[name], strict=True):
+            average.copy_(placed(tensors[parameter], average))
+
+
+class EMA(Averages):
+    """Exponential moving averages, one for each of the rates."""
+
+    def __init__(self, network: nn.Module, config: EMAConfig) -> None:
+        super().__init__(network, config.ema)
+        self._warmup = config.ema_warmup
+
+    def rate(self, name: float, step: int) -> float:
+        return ema_rate(name, step, self._warmup)
+
+
+class PowerAverages(Averages):
+    """Averages that weigh step i by a power of i, one for each of the relative widths; `power_profile` says why.
+
+    rate_i = (1 - 1 / i)^(gamma + 1),   i = 1, 2, ...
+    """
+
+    def __init__(self, network: nn.Module, config: EMAConfig) -> None:
+        super().__init__(network, config.ema_std)
+        self._exponents = {std: exponent(std) for std in config.ema_std}
+
+    def rate(self, name: float, step: int) -> float:
+        return float((1 - 1 / (step + 1)) ** (self._exponents[name] + 1))

@@ -37,7 +37,7 @@ from undiffuse.objectives import Loss, TimeLaw, draw_noise
 from undiffuse.seeds import generator, stream_seed
 from undiffuse.threads import Team, cut_rows
 from undiffuse.training.diagnose import TOO_LARGE, first_non_finite
-from undiffuse.training.ema import EMA
+from undiffuse.training.ema import EMA, PowerAverages
 from undiffuse.training.optimizer import clip_gradient, learning_rate, set_learning_rate
 from undiffuse.training.parallel import FORMATS, Share
 
@@ -91,6 +91,7 @@ class Learner:
     network: nn.Module
     optimizer: Optimizer
     ema: EMA
+    powers: PowerAverages
     time_law: TimeLaw
     step: int = 0
     images: int = 0
@@ -186,6 +187,7 @@ def training(task: Task, learner: Learner) -> Iterator[StepResult]:
             set_learning_rate(learner.optimizer, rate)
             learner.optimizer.step()
             learner.ema.update(step)
+            learner.powers.update(step)
             learner.time_law.observe(t, losses)
         learner.step += 1
         learner.images += len(losses)

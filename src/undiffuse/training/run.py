@@ -9,6 +9,7 @@ runs/NAME/
   train.log      what the training said, with dates
   samples/       grids of samples from fixed noise
   checkpoints/   `checkpoint`
+  averages/      copies of averages, if --ema-std asks for them (`averaging`)
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from undiffuse import __version__
+from undiffuse import __version__, averaging
 from undiffuse.checkpoint import checkpoints
 from undiffuse.config import TrainConfig
 from undiffuse.config_file import to_yaml
@@ -66,6 +67,10 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    @property
+    def averages(self) -> Path:
+        return self.path / averaging.FOLDER
 
     def sample(self, step: int) -> Path:
         """The grid of samples drawn after ``step`` steps."""

@@ -15,6 +15,7 @@ from undiffuse.model import Model
 from undiffuse.training.budget import Clock, Costs, measure_step, steps_that_fit
 from undiffuse.training.card import model_card
 from undiffuse.training.console import Console
+from undiffuse.training.copies import Copies
 from undiffuse.training.live import LiveLine, duration
 from undiffuse.training.loop import Learner, NonFiniteError, Task, training
 from undiffuse.training.metrics import MetricsFile
@@ -101,7 +102,8 @@ def carry_out(
     # and the grid of its step are there before it is.
     sharded = not group.alone and loop.parallel == "fsdp"
     collector = Collector(learner.ema, loop.sample_every if sharded else 0, total)
-    observers: list[Observer] = [collector, writer]
+    copies = Copies(run.averages, model, learner.powers, total, group.leads)
+    observers: list[Observer] = [collector, copies, writer]
     if metrics and previews:
         observers[1:1] = [metrics, LiveLine(console, total), LoaderWatch(console), previews]
     began = time.monotonic()

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from undiffuse.checkpoint import Checkpoint, State, check_tensors, ema_file
-from undiffuse.conditions import CLASS, VECTOR, dropped
+from undiffuse.checkpoint import Checkpoint, State, check_tensors, ema_file, power_file
+from undiffuse.conditions import CLASS, IMAGE, VECTOR, dropped
 from undiffuse.config import TrainConfig
 from undiffuse.data.augment import fair_coins, flipped
 from undiffuse.data.info import DataInfo
@@ -28,7 +28,7 @@ from undiffuse.objectives import make_objective, make_time_law
 from undiffuse.seeds import generator
 from undiffuse.text.table import text_table
 from undiffuse.threads import Team, pays
-from undiffuse.training.ema import EMA
+from undiffuse.training.ema import EMA, PowerAverages
 from undiffuse.training.loop import Learner, Task
 from undiffuse.training.optimizer import (
     expected_optimizer_tensors,
@@ -71,6 +71,16 @@ class Numbered(Protocol):
 
     def vectors(self) -> NDArray[np.float32] | None:
         """(count, numbers), NaN where nothing is said of a sample; None without any."""
+        ...
+
+
+@runtime_checkable
+class Paired(Protocol):
+    """Data with pictures that go with the samples."""
+
+    @property
+    def pairs(self) -> Images | None:
+        """(count, channels, *spatial); None without any."""
         ...
 
 
@@ -162,6 +172,8 @@ def condition_batches(
     def conditions(step: int, x0: Tensor) -> dict[str, Tensor]:
         chosen = torch.from_numpy(order(step))
         values = {name: table(chosen) for name, table in tables.items()}
+        if IMAGE in values and model.config.data.flip:  # with its image
+            values[IMAGE] = flipped(values[IMAGE], fair_coins(loop.batch, generator(loop.seed, "flip", step)))
         whole = dropped(told, values, settings.condition_dropout, generator(loop.seed, "condition", step))
         found = {name: share.mine(value) for name, value in whole.items()}
         return found | small(step, x0, share.mine) if settings.upscale > 1 else found
@@ -187,6 +199,10 @@ def _condition_table(data: Data, name: str, info: DataInfo) -> Callable[[Tensor]
         assert rows is not None
         table = torch.from_numpy(standard(rows, info))
         return lambda samples: table[samples]
+    if name == IMAGE:
+        pairs = data.pairs if isinstance(data, Paired) else None
+        assert pairs is not None
+        return lambda samples: encode(pairs[samples.numpy()], info.pair)
     assert isinstance(data, Described)  # there are texts
     return text_table(data.texts(), progress=True).batch
 
@@ -215,6 +231,7 @@ def make_learner(model: Model, group: Group = ALONE) -> Learner:
         model.network,
         make_optimizer(config.optimizer, model.network),
         EMA(model.network, config.ema),
+        PowerAverages(model.network, config.ema),
         make_time_law(config.objective, model.schedule),
     )
 
@@ -281,7 +298,8 @@ def capture(learner: Learner, model: Model, total: int, window: tuple[float, ...
         info=model.info,
         state=state_of(learner, total, window),
         weights={name: whole(tensor) for name, tensor in learner.network.state_dict().items()},
-        averages={rate: learner.ema.state_dict(rate) for rate in learner.ema.averages},
+        averages=learner.ema.state_dicts(),
+        powers=learner.powers.state_dicts(),
         optimizer={
             **optimizer_tensors(learner.optimizer, learner.network),
             **{f"{TIME_LAW}{name}": tensor for name, tensor in learner.time_law.tensors().items()},
@@ -302,6 +320,9 @@ def restore(learner: Learner, checkpoint: Checkpoint, where: Path) -> None:
     for rate, tensors in checkpoint.averages.items():
         check_tensors(tensors, expected, str(where / ema_file(rate)))
         learner.ema.load_state_dict(rate, tensors)
+    for std, tensors in checkpoint.powers.items():
+        check_tensors(tensors, expected, str(where / power_file(std)))
+        learner.powers.load_state_dict(std, tensors)
     learned = {f"{TIME_LAW}{name}": tensor for name, tensor in learner.time_law.tensors().items()}
     found = {name: tensor for name, tensor in checkpoint.optimizer.items() if name.startswith(TIME_LAW)}
     check_tensors(found, learned, str(where / "optimizer.safetensors"))

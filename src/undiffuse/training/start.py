@@ -18,7 +18,7 @@ import torch
 
 from undiffuse.build import build_network
 from undiffuse.checkpoint import check_tensors
-from undiffuse.conditions import VECTOR
+from undiffuse.conditions import IMAGE, VECTOR
 from undiffuse.config import StartConfig, TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
@@ -43,7 +43,7 @@ def started_from(config: TrainConfig, start: StartConfig) -> TrainConfig:
 
 
 def in_its_standard(info: DataInfo, start: StartConfig) -> DataInfo:
-    """What is known of the data, with the mean and spread of their numbers as the model to start from was told them.
+    """What is known of the data, with the scales of their numbers and pairs as the model to start from was told them.
 
     Raises:
         UndiffuseError: that one was told other numbers.
@@ -51,7 +51,10 @@ def in_its_standard(info: DataInfo, start: StartConfig) -> DataInfo:
     if not start.start_from:
         return info
     old = load(start.start_from, start.start_weights)
-    if all(condition.name != VECTOR for condition in old.conditions):
+    told = {condition.name for condition in old.conditions}
+    if IMAGE in told and info.pair_dtype == old.info.pair_dtype:
+        info = replace(info, pair_low=old.info.pair_low, pair_high=old.info.pair_high)
+    if VECTOR not in told:
         return info
     if info.vectors != old.info.vectors:
         its, now = (",".join(names) or "none" for names in (old.info.vectors, info.vectors))

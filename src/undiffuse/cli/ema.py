@@ -1,0 +1,52 @@
+"""Averages of any length from a training that is over, without training again.
+
+  undiffuse train photos/ --ema-std 0.05,0.1
+  undiffuse ema runs/photos --std 0.02,0.05,0.1
+  undiffuse sample runs/photos/averages/std-0.02.safetensors
+
+--std is the average's relative width: the part of the training that it remembers, as a standard deviation. The copies
+that --ema-std left are combined by least squares; docs/guide.md says how to choose.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from undiffuse.cli.parser import Parser
+from undiffuse.cli.values import Reader, whole
+from undiffuse.errors import UndiffuseError
+
+POOR = 0.1
+"""A mismatch that is worth a word."""
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("RUN", type=Path, help="a run's folder")
+    flag = "--std"
+    hint = Reader(flag, tuple[float, ...])
+    parser.add_argument(flag, type=hint, metavar="X,X,...", required=True, help="relative widths, each up to 0.28")
+    parser.lists.add(flag)
+    text = "the last step that is averaged over (default: that of the last copies)"
+    parser.add_argument("--step", type=whole("--step", 1), metavar="N", help=text)
+    parser.add_argument("--overwrite", action="store_true", help="replace averages that were made before")
+
+
+def run(typed: Namespace) -> None:
+    from undiffuse.averaging import FOLDER, copies_of, made_name, make_average
+    from undiffuse.files import replace_bytes
+    from undiffuse.power_profile import check_widths
+
+    options = vars(typed)
+    widths, folder = options["std"], options["RUN"]
+    check_widths(widths)
+    last = max(profile.step for profile in copies_of(folder))
+    for std in widths:
+        made = make_average(folder, std, options.get("step"))
+        path = folder / FOLDER / made_name(made.profile, last)
+        if path.exists() and "overwrite" not in options:
+            raise UndiffuseError(f"{path} exists already; replace it with --overwrite")
+        replace_bytes(path, made.model.to_bytes())
+        poor = ": the copies are too few or too wide for it" if made.mismatch > POOR else ""
+        print(f"{path}: of {made.copies} copies, {made.mismatch:.1%} from the exact profile{poor}")
+    print(f"try: undiffuse sample {path}")
