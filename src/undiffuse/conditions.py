@@ -32,6 +32,8 @@ TEXT = "text"
 """The name of the argument that carries the vectors of a text's pieces."""
 VECTOR = "vector"
 """The name of the argument that carries numbers, each less its mean and divided by its standard deviation."""
+IMAGE = "image"
+"""The name of the argument that carries a picture to go with."""
 ALL, NONE = "all", "none"
 """In place of a class: each of them by turns; no class at all."""
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -42,7 +44,7 @@ def conditions_of(config: TrainConfig, info: DataInfo) -> tuple[Condition, ...]:
     """What the network of these settings and data is told.
 
     Raises:
-        UndiffuseError: a class, a text or numbers are wanted and the data have none.
+        UndiffuseError: a class, a text, numbers or pictures are wanted and the data have none.
     """
     found = []
     if "class" in config.conditions.condition:
@@ -66,6 +68,13 @@ def conditions_of(config: TrainConfig, info: DataInfo) -> tuple[Condition, ...]:
                 "or arrays of an .npz file"
             )
         found.append(Condition(VECTOR, "vector", _checked_vectors(info)))
+    if "image" in config.conditions.condition:
+        if info.pair_channels < 1:
+            raise UndiffuseError(
+                "--condition image needs a picture to go with each image: --pairs FOLDER names a folder of pictures of "
+                "the same names"
+            )
+        found.append(Condition(IMAGE, "image", info.pair_channels))
     return (*found, *stage_conditions(config.conditions, info))
 
 
@@ -174,12 +183,14 @@ def wish(
     info: DataInfo,
     guides: Guides = NO_GUIDES,
     read: Callable[[str], Tensor] = read_text,
+    look: Callable[[str], Tensor] | None = None,
     examples: Mapping[str, Tensor] | None = None,
 ) -> Wish:
     """The user's words as numbers.
 
     Args:
         read: a text to the vectors of its pieces.
+        look: a path to the pictures there, one a row; needed where the settings name an image.
         examples: rows that samples are told where the settings ask for nothing.
 
     Raises:
@@ -187,7 +198,8 @@ def wish(
             that cannot be.
     """
     strength = Strength(settings.guidance, settings.guidance_rescale, *_interval(settings.guidance_interval))
-    if examples and not (settings.classes or settings.text or settings.vector):
+    beside = bool(settings.text or settings.vector or settings.image)
+    if examples and not (settings.classes or beside):
         return Wish(told, examples, nothing(told, examples), strength, guides)
     names = [condition.name for condition in told]
     _check_guides(settings, told, info, guides)
@@ -200,11 +212,18 @@ def wish(
         _check_without_classes(settings, names, guides)
     rows, away = dict[str, Tensor](), dict[str, Tensor]()
     if classes:
-        asked = settings.classes or ((NONE,) if settings.text or settings.vector else (ALL,))
+        asked = settings.classes or ((NONE,) if beside else (ALL,))
         rows[CLASS] = torch.tensor(class_numbers(asked, classes))
         away[CLASS] = torch.tensor([class_number(settings.avoid or NONE, classes)])
     if settings.vector:
         rows[VECTOR] = standardised(settings.vector, names, info)[None]
+    if settings.image:
+        if IMAGE not in names:
+            raise UndiffuseError(
+                "This model was trained without pairs, so it cannot go by a picture; train one with --condition image"
+            )
+        assert look is not None
+        rows[IMAGE] = look(settings.image)
     if settings.text:
         texts = [read(text) for text in (settings.text, *([settings.avoid] if settings.avoid and not classes else []))]
         filled = pad_sequence(texts, batch_first=True, padding_value=torch.nan)
@@ -238,14 +257,14 @@ def standardised(vector: Sequence[float], names: Sequence[str], info: DataInfo) 
 def _check_without_classes(settings: SampleConfig, names: Sequence[str], guides: Guides) -> None:
     """Refuse what needs classes of a model that has none."""
     led = settings.guidance != 1 and guides.weak is None
-    able = TEXT in names or (VECTOR in names and not settings.avoid)
+    able = TEXT in names or ({VECTOR, IMAGE} & set(names) and not settings.avoid)
     if settings.classes or ((settings.avoid or led) and not able):
         raise UndiffuseError(
             "This model was trained without classes, so there is none to ask for and nothing to guide by; train "
             "one with --condition class, or a classifier for this one with undiffuse train-classifier"
         )
-    if (settings.avoid or led) and not (settings.text or settings.vector):
-        raise UndiffuseError("Guidance of a model of texts or numbers needs a --text or a --vector to lead to")
+    if (settings.avoid or led) and not (settings.text or settings.vector or settings.image):
+        raise UndiffuseError("Guidance of this model needs a --text, a --vector or an --image to lead to")
 
 
 def _check_guides(settings: SampleConfig, told: tuple[Condition, ...], info: DataInfo, guides: Guides) -> None:

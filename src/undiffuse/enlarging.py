@@ -218,4 +218,4 @@ def heard(settings: SampleConfig, names: Sequence[str], below: Below | None) -> 
     """The settings without the words that a stage does not know, where what is below it does."""
     if below is None or not below.told or set(names) & below.told:
         return settings
-    return replace(settings, classes=(), text="", vector=(), avoid="", guidance=1.0)
+    return replace(settings, classes=(), text="", vector=(), image="", avoid="", guidance=1.0)

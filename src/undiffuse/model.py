@@ -19,10 +19,11 @@ from tqdm import tqdm
 from undiffuse import cascadefile
 from undiffuse.build import build_network, outline
 from undiffuse.checkpoint import check_tensors
-from undiffuse.conditions import VECTOR, Guides, conditions_of, read_text, wish
+from undiffuse.conditions import IMAGE, VECTOR, Guides, conditions_of, read_text, wish
 from undiffuse.config import PROCESS, SampleConfig, TrainConfig
 from undiffuse.config_file import from_plain
 from undiffuse.data.info import DataInfo
+from undiffuse.data.picture import read_pairs
 from undiffuse.data.values import decode, encode
 from undiffuse.denoiser import Denoiser, NetworkDenoiser
 from undiffuse.distributed import ALONE, Group
@@ -63,7 +64,7 @@ class Model:
     info: DataInfo
     provenance: dict[str, Any] = field(default_factory=dict)
     guides: dict[str, Model | TrainedClassifier | torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
-    """Other networks that led its samples, by path, and texts that asked for them, so that each is read once."""
+    """Other networks that led its samples, by path, and texts and pictures that asked for them: each is read once."""
     below: Below | None = None
     """Of a stage: where the small images that it enlarges come from; see `undiffuse.enlarging`."""
     examples: Mapping[str, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
@@ -125,6 +126,11 @@ class Model:
         if settings.classifier:
             pin = pinned(settings.classifier, self._classifier(settings).sha256)
             settings = replace(settings, classifier=pin)
+        told = {condition.name for condition in self.conditions}
+        if settings.image and IMAGE in told and f"image: {settings.image}" not in self.guides:
+            rows, digest = read_pairs(path_of(settings.image), self.info.pair, self.config.data)
+            settings = replace(settings, image=pinned(settings.image, digest))
+            self.guides[f"image: {settings.image}"] = rows
         if settings.spacing == "learned" and not settings.times:
             learned = LearnedTimesteps.read(self.home, settings.steps, self.provenance["sha256"])
             settings = replace(settings, times=learned.times)
@@ -138,11 +144,12 @@ class Model:
         same = all(getattr(mine, name) == getattr(its, name) for name in PROCESS)
         if not same or found.info.shape != self.info.shape:
             raise UndiffuseError(f"--weak must name a model of the same process and shape as this one, {path} is not")
-        standards = [(part.info.vectors, part.info.vector_mean, part.info.vector_std) for part in (self, found)]
-        if any(condition.name == VECTOR for condition in found.conditions) and standards[0] != standards[1]:
-            raise UndiffuseError(
-                f"--weak {path} learned other numbers than this model: their names, mean or spread differ"
-            )
+        scales = [
+            (i.vectors, i.vector_mean, i.vector_std, i.pair_dtype, i.pair_low, i.pair_high)
+            for i in (self.info, found.info)
+        ]
+        if {VECTOR, IMAGE} & {condition.name for condition in found.conditions} and scales[0] != scales[1]:
+            raise UndiffuseError(f"--weak {path} is told numbers or pictures on other scales than this model")
         self.guides[path] = found.to(self.device)
         return found
 
@@ -159,6 +166,14 @@ class Model:
         key = f"text: {text}"
         if key not in self.guides:
             self.guides[key] = read_text(text)
+        found = self.guides[key]
+        assert isinstance(found, torch.Tensor)
+        return found
+
+    def _look_at(self, path: str) -> torch.Tensor:
+        key = f"image: {path}"
+        if key not in self.guides:
+            self.guides[key], _ = read_pairs(path_of(path), self.info.pair, self.config.data)
         found = self.guides[key]
         assert isinstance(found, torch.Tensor)
         return found
@@ -192,7 +207,9 @@ class Model:
         evaluated.network = in_threads(self.network)
         own = enlarging(evaluated, self.config.conditions, self.below, settings, members, seed)
         heeded = heard(settings, [condition.name for condition in self.conditions], self.below)
-        wanted = wish(heeded, self.conditions, self.info, self._guides(settings), self._read_text, self.examples)
+        wanted = wish(
+            heeded, self.conditions, self.info, self._guides(settings), self._read_text, self._look_at, self.examples
+        )
         denoiser = wanted.denoiser(own, members)
         if settings.threshold == "clip":
             denoiser = Clip(denoiser)

@@ -31,7 +31,7 @@ def pinned(name: str, sha256: str) -> str:
         return f"{name}@{sha256[:LENGTH]}"
     if found[1] != sha256[:LENGTH]:
         raise UndiffuseError(
-            f"{path_of(name)} has other weights than were meant: their sha256 begins with {sha256[:LENGTH]}, not with "
+            f"{path_of(name)} has other contents than were meant: their sha256 begins with {sha256[:LENGTH]}, not with "
             f"{found[1]}; leave out '@{found[1]}' to take those that are there"
         )
     return name

@@ -130,7 +130,7 @@ def test_settings_say_which_weights_led(run, folder):
     assert settled.classifier == f"{folder}@{load_noisy_classifier(folder).sha256[:12]}"
     assert model.settle(settled) == settled
     assert isinstance(model.walk(replace(settled, threshold="none"))[0], ClassifierGuided)
-    with pytest.raises(UndiffuseError, match="other weights than were meant"):
+    with pytest.raises(UndiffuseError, match="other contents than were meant"):
         model.settle(SampleConfig(classifier=f"{folder}@{'0' * 12}"))
 
 

@@ -111,7 +111,7 @@ def test_numbers_alone_leave_the_class_open():
         ({"vector": (1.0, 2.0)}, (), "trained without numbers"),
         ({"vector": (1.0,)}, TOLD, "2 numbers, brightness,grain; it got 1"),
         ({"classes": ("light",)}, TOLD, "trained without classes"),
-        ({"guidance": 2.0}, TOLD, "needs a --text or a --vector"),
+        ({"guidance": 2.0}, TOLD, "needs a --text, a --vector"),
         ({"vector": (1.0, 2.0), "avoid": "dark"}, TOLD, "trained without classes"),
         ({"text": "dark"}, TOLD, "trained without texts"),
     ],
@@ -206,7 +206,7 @@ def test_a_run_from_one_of_other_numbers_is_one_sentence(tmp_path):
 def test_a_weak_model_of_another_standard_is_refused(tmp_path):
     model = start_run(settings(steps=1, sample_every=0), numbered(), tmp_path / "a")
     start_run(settings(steps=1, sample_every=0), numbered(scale=2.0), tmp_path / "b")
-    with pytest.raises(UndiffuseError, match="learned other numbers"):
+    with pytest.raises(UndiffuseError, match="on other scales than this model"):
         model.sample(1, weak=str(tmp_path / "b"), guidance=2.0, vector=(100.0, 3.0), steps=2)
 
 

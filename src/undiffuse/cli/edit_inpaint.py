@@ -18,7 +18,7 @@ from undiffuse.cli.values import whole
 from undiffuse.errors import UndiffuseError
 
 if TYPE_CHECKING:
-    from undiffuse.edit.pictures import Picture
+    from undiffuse.data.picture import Picture
 
 
 def configure(parser: Parser) -> None:
@@ -47,9 +47,10 @@ def returns(options: dict[str, Any]) -> dict[str, Any]:
 def run(typed: Namespace) -> None:
     import torch
 
+    from undiffuse.data.picture import find_pictures
     from undiffuse.edit import inpaint
     from undiffuse.edit.methods import ADVISED, FILL_DEFAULT
-    from undiffuse.edit.pictures import find_pictures, read_mask, view
+    from undiffuse.edit.pictures import read_mask, view
 
     options = vars(typed)
     if "mask" not in options:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from undiffuse.data.picture import Picture
     from undiffuse.edit import Editor
-    from undiffuse.edit.pictures import Picture, Result
+    from undiffuse.edit.pictures import Result
     from undiffuse.model import Model
     from undiffuse.pictures.edited import Edited
 
@@ -130,7 +131,7 @@ class Desk:
     @cached_property
     def pictures(self) -> list[Picture]:
         """All of them, read and checked before any work, and their files' places free."""
-        from undiffuse.edit.pictures import find_pictures, read_picture
+        from undiffuse.data.picture import find_pictures, read_picture
         from undiffuse.pictures.png import check_free
 
         convert = self.options.get("channels")

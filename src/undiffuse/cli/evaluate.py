@@ -135,7 +135,7 @@ def prepared(options: dict[str, Any], source: str, model: Model | None) -> Datas
     from undiffuse.data.prepare import prepare
 
     given = typed_preparation(options)
-    return prepare(replace(model.config.data if model else DataConfig(), source=source, **given))
+    return prepare(replace(model.config.data.of_others(source) if model else DataConfig(source=source), **given))
 
 
 def open_reference(options: dict[str, Any], model: Model | None) -> Reference:

@@ -54,7 +54,7 @@ def open_images(options: dict[str, Any], source: str, model: Model, group: Group
 
     given = typed_preparation(options)
     with group.in_turn():
-        dataset = prepare(replace(model.config.data, source=source, **given), progress=group.leads)
+        dataset = prepare(replace(model.config.data.of_others(source), **given), progress=group.leads)
     return choose(dataset, model.info, options.get("limit"), options.get("seed", 0))
 
 

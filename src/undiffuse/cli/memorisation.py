@@ -131,7 +131,7 @@ def _training(options: dict[str, Any], subject: Generated | Given, preparation: 
 def _open(source: str, preparation: DataConfig) -> Dataset:
     from undiffuse.data.prepare import prepare
 
-    return prepare(replace(preparation, source=source))
+    return prepare(preparation.of_others(source))
 
 
 def _extractors(options: dict[str, Any], training: Dataset) -> list[Extractor]:

@@ -2,6 +2,7 @@
 
   undiffuse sample digits --class seven              from the model that comes with undiffuse
   undiffuse sample runs/BARS --vector 30,2           by numbers, of a run of --condition vector
+  undiffuse sample runs/PAIRS --image sketches/      for each picture there one, of a run of --condition image
   undiffuse sample runs/NAME -n 64 --seed 0 --sampler ddim --steps 50
   undiffuse sample runs/NAME -n 50000 --resume       go on where the same command was interrupted
   undiffuse sample --from picture.png
@@ -26,6 +27,7 @@ from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, whole
 from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError
+from undiffuse.pins import path_of
 
 if TYPE_CHECKING:
     from undiffuse.distributed import Group
@@ -39,7 +41,9 @@ def configure(parser: Parser) -> None:
     text = "a run's folder, a checkpoint's, a model's file, or 'digits', which comes with undiffuse"
     parser.add_argument("RUN", type=Path, nargs="?", default=None, help=text)
     group = parser.add_argument_group("which pictures")
-    group.add_argument("-n", type=whole("-n", 1), metavar="N", help=f"how many (default: {DEFAULT})")
+    group.add_argument(
+        "-n", type=whole("-n", 1), metavar="N", help=f"how many (default: {DEFAULT}, or a picture for each --image)"
+    )
     group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of the noise (default: 0)")
     group.add_argument("--first", type=whole("--first", 0), metavar="N", help="number of the first one (default: 0)")
     group.add_argument("--from", type=Path, metavar="FILE", help="make this picture again and compare the pixels")
@@ -87,6 +91,7 @@ def how(options: dict[str, Any]) -> SampleConfig:
 
 def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
     """Sample, and write pictures, grid and, where asked or needed, values as they come."""
+    from undiffuse.data.picture import find_pictures
     from undiffuse.drawing import draw_to
     from undiffuse.model import load
     from undiffuse.pictures.grid import is_exact
@@ -95,7 +100,8 @@ def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
 
     model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"), group)))
     settings = model.settle(settings)
-    n, seed, first = options.get("n", DEFAULT), options.get("seed", 0), options.get("first", 0)
+    default = len(find_pictures(path_of(settings.image))) if settings.image else DEFAULT
+    n, seed, first = options.get("n", default), options.get("seed", 0), options.get("first", 0)
     folder = options.get("out") or default_folder(model, settings, seed)
     values = "npz" in options or not is_exact(model.info)
     try:
@@ -127,6 +133,7 @@ def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
 def default_folder(model: Model, settings: SampleConfig, seed: int) -> Path:
     """``pictures/...`` in the run's folder, or in the checkpoint's where it stands alone."""
     asked = [*settings.classes, settings.text[:40], *(f"{value:g}" for value in settings.vector)]
+    asked += [path_of(settings.image).stem] if settings.image else []
     asked = [*filter(None, asked), *([f"guidance-{settings.guidance:g}"] if settings.guidance != 1 else [])]
     name = "-".join([settings.sampler, str(settings.steps), "seed", str(seed), *asked])
     return model.home / "pictures" / re.sub(r"[^\w.+-]", "_", name)

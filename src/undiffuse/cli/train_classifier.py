@@ -9,7 +9,7 @@ The run itself need not know any classes. DATA is prepared as the run's data wer
 from __future__ import annotations
 
 from argparse import Namespace
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 from undiffuse.cli.options import add_fields
@@ -41,10 +41,10 @@ def run(typed: Namespace) -> None:
     folder = options.get("out") or model.home / "classifier"
     if folder.exists():
         raise UndiffuseError(f"{folder} is there already: delete it, or name another folder with --out")
-    data = prepare(replace(model.config.data, source=options["DATA"]))
+    data = prepare(model.config.data.of_others(options["DATA"]))
     if data.info.shape != model.info.shape:
         raise UndiffuseError(f"{options['run']} makes data of the shape {model.info.shape}, got {data.info.shape}")
-    config = classifier_settings(settings, model.config, replace(model.config.data, source=options["DATA"]))
+    config = classifier_settings(settings, model.config, model.config.data.of_others(options["DATA"]))
     with tqdm(total=settings.steps, desc="classifier", unit="step", disable=None) as bar:
 
         def advance(step: int, loss: float) -> None:

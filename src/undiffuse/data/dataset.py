@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from undiffuse.data.info import DataInfo
 from undiffuse.data.listing import Refusal
+from undiffuse.data.pairs import Pairs
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Dataset:
     """Files that are no images, and splits set aside: (name, reason)."""
     path: Path
     """The folder in the cache; its ``refused.txt`` lists both of the above."""
+    pairs: Pairs | None = None
+    """The pictures that go with the samples."""
 
     def __len__(self) -> int:
         return self.info.count

@@ -45,6 +45,14 @@ class DataInfo:
     """Mean of each of them, which a network is told them without."""
     vector_std: tuple[float, ...] = ()
     """Standard deviation of each, which they are divided by."""
+    pair_channels: int = 0
+    """Channels of the picture that goes with each sample; 0 without any."""
+    pair_dtype: str = ""
+    """As ``dtype``, of those pictures."""
+    pair_low: float = 0.0
+    """As ``low``."""
+    pair_high: float = 0.0
+    """As ``high``."""
 
     @property
     def channels(self) -> int:
@@ -53,6 +61,14 @@ class DataInfo:
     @property
     def spatial(self) -> tuple[int, ...]:
         return self.shape[1:]
+
+    @property
+    def pair(self) -> DataInfo:
+        """Kind, range and shape of the pictures that go with the samples, for `encode` and readers."""
+        shape, mean, std = (self.pair_channels, *self.spatial), (0.0,) * self.pair_channels, (1.0,) * self.pair_channels
+        return DataInfo(
+            self.name, self.fingerprint, self.count, shape, self.pair_dtype, self.pair_low, self.pair_high, mean, std
+        )
 
     @property
     def levels(self) -> int | None:

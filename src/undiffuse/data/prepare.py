@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from undiffuse.data.from_files import write_images
 from undiffuse.data.from_samples import Written, write_samples
 from undiffuse.data.info import DataInfo
 from undiffuse.data.listing import Listing, Refusal, is_image, list_images, sort_classes
+from undiffuse.data.pairs import match
 from undiffuse.data.records import Records
 from undiffuse.data.source import ArraySource, open_source
 from undiffuse.data.statistics import measure
@@ -46,13 +48,17 @@ def prepare(config: DataConfig, cache: Path | None = None, progress: bool = True
     `decode`, arrays in `arrays`.
 
     Args:
-        config: ``source``, ``size``, ``crop`` and ``channels``; ``flip`` belongs to training and changes nothing here.
+        config: ``flip`` belongs to training and changes nothing here.
         cache: folder for prepared data; by default the environment's UNDIFFUSE_CACHE, else ~/.cache/undiffuse.
         progress: show bars (on a terminal only) and a line about refused files on stderr.
 
     Raises:
         UndiffuseError: nothing there, nothing usable, more than 5 % bad images, images that do not agree, no disk.
     """
+    if config.pairs:
+        alone = replace(config, pairs="")
+        with_them = replace(alone, source=config.pairs, vectors=())
+        return paired(prepare(alone, cache, progress), prepare(with_them, cache, progress))
     size = checked_size(config)
     if len(set(config.vectors)) < len(config.vectors):
         raise UndiffuseError(f"--vectors {','.join(config.vectors)} names a column twice")
@@ -73,6 +79,31 @@ def prepare(config: DataConfig, cache: Path | None = None, progress: bool = True
         with new_entry(place) as draft:
             _prepare(source, listing, config, size, key, draft, progress)
     raise UndiffuseError(f"expected to read back what was just written to {place}, got a damaged entry; check the disk")
+
+
+def paired(dataset: Dataset, pictures: Dataset) -> Dataset:
+    """The data, each sample with the picture of its name; both are prepared as if alone, so one's cache serves both.
+
+    Raises:
+        UndiffuseError: pictures of another size, or a sample without one.
+    """
+    info, theirs = dataset.info, pictures.info
+    if theirs.spatial != info.spatial:
+        sizes = [" x ".join(map(str, one.spatial)) for one in (theirs, info)]
+        raise UndiffuseError(
+            f"expected pictures of the images' size in {theirs.name}, got {sizes[0]} for images of {sizes[1]}; "
+            "make them alike with --size"
+        )
+    pairs = match(dataset.names(), pictures.names(), pictures.images, theirs.name)
+    info = replace(
+        info,
+        fingerprint=hashlib.sha256(f"{info.fingerprint} {theirs.fingerprint}".encode()).hexdigest(),
+        pair_channels=theirs.channels,
+        pair_dtype=theirs.dtype,
+        pair_low=theirs.low,
+        pair_high=theirs.high,
+    )
+    return replace(dataset, info=info, pairs=pairs)
 
 
 def checked_size(config: DataConfig) -> tuple[int, int] | None:

@@ -65,7 +65,7 @@ def describe(dataset: Dataset | Stream) -> str:
         f"std         {_numbers(stds)} in the data, {_numbers(info.std)} in the model",
         f"classes     {_class_counts(dataset)}",
     ]
-    lines += _vectors(dataset) if isinstance(dataset, Dataset) else []
+    lines += [*_vectors(dataset), *_pairs(dataset)] if isinstance(dataset, Dataset) else []
     if isinstance(dataset, Dataset):
         duplicates = find_duplicates(dataset)
         pairs = "; ".join(f"{dataset.name_of(b)} = {dataset.name_of(a)}" for a, b in duplicates.examples)
@@ -118,6 +118,13 @@ def _vectors(dataset: Dataset) -> list[str]:
     columns = zip(info.vectors, info.vector_mean, info.vector_std, known.T, strict=True)
     spread = [f"{name}: mean {m:.4g}, std {s:.4g}, {v.min():.4g} .. {v.max():.4g}" for name, m, s, v in columns]
     return [f"numbers     of {len(known):,}", *(f"            {line}" for line in spread[:20])]
+
+
+def _pairs(dataset: Dataset) -> list[str]:
+    if dataset.pairs is None:
+        return []
+    unused = f"; {dataset.pairs.unused:,} more are not used" if dataset.pairs.unused else ""
+    return [f"pairs       a picture for each, {_shape(dataset.info.pair)}, {_depth(dataset.info.pair)}{unused}"]
 
 
 def _reasons(items: tuple[Refusal, ...]) -> list[str]:

@@ -235,8 +235,9 @@ def open_stream(config: DataConfig, progress: bool = True) -> Stream:
     Raises:
         UndiffuseError: no shards, nothing usable, images that do not agree.
     """
-    if config.vectors:
-        raise UndiffuseError("--vectors is not for --stream; leave one of them out")
+    for flag, given in (("--vectors", config.vectors), ("--pairs", config.pairs)):
+        if given:
+            raise UndiffuseError(f"{flag} is not for --stream; leave one of them out")
     if config.buffer < 1:
         raise UndiffuseError(f"expected --buffer of at least 1 example, got {config.buffer}")
     size, records = checked_size(config), _open_records(config.source)

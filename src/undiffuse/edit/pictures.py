@@ -7,18 +7,15 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from undiffuse.data.decode import UnreadableError, quiet_pillow
 from undiffuse.data.decode import decode as decode_file
 from undiffuse.data.info import DataInfo
-from undiffuse.data.listing import READABLE_SUFFIXES
 from undiffuse.data.transform import convert_channels
 from undiffuse.data.values import decode
 from undiffuse.errors import UndiffuseError
@@ -26,73 +23,6 @@ from undiffuse.pictures.edited import Edited
 from undiffuse.pictures.grid import is_exact, to_image, viewable
 from undiffuse.pictures.png import write_file, write_png
 from undiffuse.pictures.strip import flatten, strip
-
-KINDS = {1: "grey", 3: "rgb", 4: "rgba"}
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture of the kind that a model learned.
-
-    Args:
-        path: its file.
-        sha256: of the file.
-        values: (channels, height, width), of the data's type.
-    """
-
-    path: Path
-    sha256: str
-    values: NDArray[Any]
-
-
-def find_pictures(path: Path) -> list[Path]:
-    """A file, or the pictures of a folder in the order of their names; its sub-folders are not looked into.
-
-    Raises:
-        UndiffuseError: nothing there, or no pictures in it.
-    """
-    if not path.exists():
-        raise UndiffuseError(f"{path} is not there; IMAGE is a picture's file or a folder of pictures")
-    if not path.is_dir():
-        return [path]
-    found = sorted(file for file in path.iterdir() if file.suffix.lower() in READABLE_SUFFIXES and file.is_file())
-    if not found:
-        raise UndiffuseError(f"{path} holds no pictures; IMAGE is a picture's file or a folder of pictures")
-    return found
-
-
-def read_picture(path: Path, info: DataInfo, channels: int | None = None, convert: bool = False) -> Picture:
-    """A picture for a model of such data.
-
-    Args:
-        path: its file.
-        info: of the model's data, whose kind of number it must have.
-        channels: how many are wanted; by default the model's.
-        convert: make grey of colour, colour of grey and so on, as `undiffuse train --channels` does.
-
-    Raises:
-        UndiffuseError: unreadable, of another kind of number or number of channels, or the model knows no pictures.
-    """
-    wanted = channels or info.channels
-    if len(info.spatial) != 2:
-        raise UndiffuseError(f"Only models of pictures edit files of pictures; this one learned the shape {info.shape}")
-    try:
-        content = path.read_bytes()
-        with quiet_pillow():
-            values = decode_file(content)
-    except OSError as error:
-        raise UndiffuseError(f"Cannot read {path}: {error.strerror or error}") from None
-    except UnreadableError as error:
-        raise UndiffuseError(f"{path} {error}") from None
-    values = values[..., None] if values.ndim == 2 else values
-    if str(values.dtype) != info.dtype:
-        raise UndiffuseError(f"The model learned {info.dtype} values, and {path} has {values.dtype}")
-    if values.shape[2] != wanted and convert and wanted in KINDS:
-        values = convert_channels(values, wanted)
-    if values.shape[2] != wanted:
-        help = f"; try --channels {KINDS[wanted]}" if wanted in KINDS else ""
-        raise UndiffuseError(f"{path} has {values.shape[2]} channels where {wanted} are wanted{help}")
-    return Picture(path, hashlib.sha256(content).hexdigest(), np.moveaxis(values, -1, 0))
 
 
 def read_mask(path: Path, sides: Sequence[int]) -> Tensor:

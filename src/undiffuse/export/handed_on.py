@@ -24,5 +24,5 @@ def check_whole(model: Model) -> None:
 
 def without_paths(config: TrainConfig) -> TrainConfig:
     """The settings with names for what was on the disk of whoever trained, not where it was."""
-    data = replace(config.data, source=Path(config.data.source).name)
+    data = replace(config.data, source=Path(config.data.source).name, pairs=Path(config.data.pairs).name)
     return replace(config, data=data, start=replace(config.start, start_from=Path(config.start.start_from).name))

@@ -18,10 +18,11 @@ from undiffuse.config import SampleConfig
 from undiffuse.config_file import from_plain
 from undiffuse.data.decode import UnreadableError, decode, quiet_pillow, read_header
 from undiffuse.data.info import DataInfo
+from undiffuse.data.picture import read_picture
 from undiffuse.data.transform import convert_channels, resize
 from undiffuse.data.values import encode
 from undiffuse.edit.editor import Editor
-from undiffuse.edit.pictures import read_mask, read_picture
+from undiffuse.edit.pictures import read_mask
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, override_settings
 from undiffuse.pictures.edited import Edited

@@ -11,8 +11,11 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.training.budget import fixed_total
 from undiffuse.training.check import check
 
-FREE = ("source", "pairs", "device", "compile", "parallel", "sample_every", "sample_count", "checkpoint_every", "keep", "track")
-"""Settings that may be changed on resuming: they do not change what is learned (``source`` and ``pairs`` are compared by content)."""
+FREE = (
+    *("source", "pairs", "device", "compile", "parallel"),
+    *("sample_every", "sample_count", "checkpoint_every", "keep", "track"),
+)
+"""Settings that may be changed on resuming: they do not change what is learned (data are compared by their content)."""
 
 
 def reconcile(config: TrainConfig, state: State, given: dict[str, Any]) -> tuple[TrainConfig, int]:
