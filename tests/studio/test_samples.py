@@ -73,6 +73,11 @@ def test_company_changes_no_pixel(page: Any) -> None:
         assert np.array_equal(pixels(page.get(image["url"])), expected), body
 
 
+def test_the_evaluations_are_counted_with_their_rows(page: Any) -> None:
+    page.draw(model="digits", n=3, settings=QUICK)
+    assert page.get("/v1/status")["work"] == {"evaluations": 3, "rows": 9}
+
+
 def test_a_sampler_that_couples_a_batch_gives_the_same_too(page: Any, runs: Path) -> None:
     pytest.importorskip("torchdiffeq")
     settings = {"sampler": "ode", "steps": 1, "tolerance": 0.05}

@@ -106,6 +106,24 @@ _Part = tuple[_Call, list[int]]
 """Some rows of a call."""
 
 
+class Tally:
+    """How many evaluations there were, and of how many rows that were wanted.
+
+    Attributes:
+        evaluations, rows: since the beginning.
+    """
+
+    def __init__(self) -> None:
+        self.evaluations = self.rows = 0
+        self._lock = threading.Lock()
+
+    def count(self, rows: int) -> None:
+        """One more evaluation."""
+        with self._lock:
+            self.evaluations += 1
+            self.rows += rows
+
+
 class Evaluator:
     """A network and the thread that evaluates it.
 

@@ -17,6 +17,8 @@ from undiffuse.studio.guard import Doors, is_any, is_loopback
 from undiffuse.studio.studio import Studio
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,200}")
+WAITING = 1024
+"""Connections that wait to be taken."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Address:
             listening = socket.socket(family, kind, protocol)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(place)
+            listening.listen(WAITING)  # whoever reads the address may come at once, before the server is up
         except (OSError, UnicodeError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UndiffuseError(f"cannot listen on {self.host}:{self.port}: {reason}; try --port 0") from None

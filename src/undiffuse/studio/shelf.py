@@ -24,7 +24,7 @@ from undiffuse.pictures.edited import Edited
 from undiffuse.pictures.png import Origin
 from undiffuse.pins import path_of
 from undiffuse.pretrained import names
-from undiffuse.studio.evaluator import Evaluator, Ticket, sizes_alike
+from undiffuse.studio.evaluator import Evaluator, Tally, Ticket, sizes_alike
 from undiffuse.threads import in_threads
 
 LOADED = 4
@@ -89,11 +89,15 @@ class Shelf:
         given: runs, checkpoints or model files that were named on the command line.
         runs: the folder of runs; looked into again at each question.
         device: where networks go.
+
+    Attributes:
+        tally: of the evaluations of all models.
     """
 
     def __init__(self, given: Sequence[Path], runs: Path, device: torch.device | str = "cpu") -> None:
         self._given, self._runs, self._device = tuple(given), runs, str(device)
         self._loaded: OrderedDict[tuple[str, str, str], Loaded] = OrderedDict()
+        self.tally = Tally()
         self._lock = threading.Lock()
         self._loading: dict[tuple[str, str, str], threading.Lock] = {}
 
@@ -159,7 +163,7 @@ class Shelf:
             model = load(place, weights, self._device)
             network = in_threads(model.network)  # as the command line evaluates it
             sizes = sizes_alike(network, model.info.shape, model.conditions, model.device)
-            loaded = Loaded(entry, model, Evaluator(network, sizes))
+            loaded = Loaded(entry, model, Evaluator(network, sizes, self.tally.count))
             with self._lock:
                 self._loaded[key] = loaded
                 self._tidy()

@@ -31,13 +31,15 @@ def router(studio: Studio) -> APIRouter:
 
     @routes.get("/status")
     def status() -> Response:
-        """Version, device, queue, limits and optional parts."""
+        """Version, device, queue, work done, limits and optional parts."""
         installed = {name: importlib.util.find_spec(module) is not None for name, module in OPTIONAL.items()}
+        tally = studio.shelf.tally
         return answer(
             {
                 "version": __version__,
                 "device": studio.device,
                 "queue": studio.board.counts(),
+                "work": {"evaluations": tally.evaluations, "rows": tally.rows},
                 "limits": studio.limits.about(),
                 "extras": {**installed, "digits": digits_installed()},
                 "runs_folder": str(studio.trainings.runs),
