@@ -11,13 +11,18 @@ import pytest
 from PIL import Image
 
 from undiffuse.cli import main
+from undiffuse.config import SampleConfig
+from undiffuse.studio.edits import EDITS as EDIT_ROWS
+from undiffuse.studio.edits import Fill
 
 QUICK = {"steps": 4}
 EDITS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("inpaint", {"method": "ddnm"}, QUICK),
-    ("inpaint", {"method": "dps"}, QUICK),
+    ("inpaint", {}, QUICK),
+    ("inpaint", {"method": "dps", "scale": 0.5}, {"steps": 20}),
     ("inpaint", {"method": "repaint", "jump": 2, "repeats": 2}, QUICK),
     ("outpaint", {"method": "ddnm", "right": 4}, QUICK),
+    ("outpaint", {}, QUICK),
     ("upscale", {"method": "pigdm", "factor": 2}, QUICK),
     ("colorize", {"method": "ddnm"}, QUICK),
     ("deblur", {"method": "ddnm", "std": 1.5, "noise": 1.0}, QUICK),
@@ -68,6 +73,30 @@ def test_an_edit_is_the_command_lines_pixel_by_pixel(
             assert np.array_equal(np.asarray(ours), np.asarray(its))
     for url in recipe["inputs"].values():
         assert shared.get(url).startswith(b"\x89PNG")
+
+
+@pytest.mark.filterwarnings("ignore:1 of 1 pictures come back")
+def test_a_translation_is_the_command_lines_pixel_by_pixel(shared: Any, tmp_path: Path) -> None:
+    options = {"to": "three", "source": "seven", "strength": 0.9}
+    request = {"model": "digits", "options": options, "settings": {"steps": 4}}
+    (image,) = shared.images(shared.edit("translate", request, image=png(channels=1, side=28)))
+    words = image["recipe"]["command"].split()[1:]
+    assert main([*words, "--device", "cpu", "--no-strips", "--out", str(tmp_path)]) == 0
+    (made,) = tmp_path.glob("*.png")
+    with Image.open(made) as ours, Image.open(io.BytesIO(shared.get(image["url"]))) as its:
+        assert np.array_equal(np.asarray(ours), np.asarray(its))
+
+
+def test_what_is_left_open_is_filled_in_and_told(shared: Any) -> None:
+    (image,) = shared.images(shared.edit("outpaint", {"model": "a", "settings": QUICK}, image=png()))
+    assert (image["width"], image["height"]) == (12, 12)
+    options = image["recipe"]["options"]
+    assert {options[side] for side in ("top", "bottom", "left", "right")} == {2}
+    assert (options["method"], options["scale"], image["recipe"]["settings"]["steps"]) == ("dps", 2.0, 4)
+    in_full = EDIT_ROWS["inpaint"].in_full
+    assert in_full(Fill(), SampleConfig(steps=100), (8, 8)) == Fill(scale=1.0)
+    assert in_full(Fill(method="pigdm"), SampleConfig(steps=20), (8, 8)) == Fill(method="pigdm", scale=1.0)
+    assert in_full(Fill(scale=3.0), SampleConfig(steps=20), (8, 8)) == Fill(scale=3.0)
 
 
 def test_a_translation_needs_a_model_of_classes(shared: Any) -> None:

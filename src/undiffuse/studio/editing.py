@@ -155,6 +155,8 @@ def work_on(job: Job, loaded: Loaded, gallery: Gallery, wanted: Asked, shelf: Sh
             pictures = {n: fitted(p, model.info, channels, gallery) for n, p in wanted.inputs.items() if n != "mask"}
             wanted = replace(wanted, inputs={**wanted.inputs, **pictures})
         given = _given(job, model, wanted, limits)
+        height, width = given.x0.shape[2:]
+        wanted = replace(wanted, how=wanted.row.in_full(wanted.how, settings, (height, width)))
         job.tell("started", of=0, images=wanted.n)
         made = wanted.row.work(given, wanted.how)
         job.ticket.check()
@@ -233,9 +235,9 @@ def command(wanted: Asked, run: str) -> list[str]:
     if "mask" in files:
         words += ["--mask", files["mask"]]
     standard = asdict(wanted.row.options())
+    usual = asdict((wanted.row.usual or wanted.row.advised)(wanted.how))
     changed = {name: value for name, value in asdict(wanted.how).items() if value != standard[name]}
-    advised = asdict(wanted.row.advised(wanted.how))
-    changed |= {name: value for name, value in asdict(wanted.settings).items() if value != advised[name]}
+    changed |= {name: value for name, value in asdict(wanted.settings).items() if value != usual[name]}
     for name, value in changed.items():
         if name not in DEFAULTS_OF_THE_PAGE:
             words += option(FLAGS.get(name, name), value)

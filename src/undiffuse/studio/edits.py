@@ -6,7 +6,7 @@ A row here is a row of `undiffuse edit`, and calls the same function of `undiffu
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -48,8 +48,8 @@ class Fill(Common):
 
     method: FillMethod = FILL_DEFAULT
     """How the known part is met; 'dps' keeps objects whole, 'replace' and 'ddnm' are quick."""
-    scale: float = 1.0
-    """Of the gradient, for pigdm and dps."""
+    scale: float | None = None
+    """Of the gradient, for pigdm and dps; by default 1, and 2 for dps on fewer than 100 steps."""
     jump: int = 10
     """Repaint: steps that are walked again and again."""
     repeats: int = 5
@@ -61,7 +61,7 @@ class Outpaint(Fill):
     """What is added at each side."""
 
     top: int = 0
-    """Pixels to add at the top."""
+    """Pixels to add at the top; where all four are 0, a quarter of the shorter side is added everywhere."""
     bottom: int = 0
     """Pixels to add at the bottom."""
     left: int = 0
@@ -185,17 +185,17 @@ class Made:
 
 def _inpaint(given: Given, how: Fill) -> Made:
     assert given.mask is not None
-    words = {"method": how.method, "scale": how.scale, "jump": how.jump, "repeats": how.repeats}
-    return Made(edit.inpaint(given.here, given.x0, given.mask, **words))  # type: ignore[arg-type]
+    return Made(edit.inpaint(given.here, given.x0, given.mask, **_filling(how)))
 
 
 def _outpaint(given: Given, how: Outpaint) -> Made:
     margins = ((how.top, how.bottom), (how.left, how.right))
-    if not how.top + how.bottom + how.left + how.right:
-        raise UndiffuseError("Nothing is added: say how many pixels at the top, bottom, left and right")
     canvas, _ = extended(given.x0, margins)
-    words = {"method": how.method, "scale": how.scale, "jump": how.jump, "repeats": how.repeats}
-    return Made(edit.outpaint(given.editor(*canvas.shape[2:]), given.x0, margins, **words))  # type: ignore[arg-type]
+    return Made(edit.outpaint(given.editor(*canvas.shape[2:]), given.x0, margins, **_filling(how)))
+
+
+def _filling(how: Fill) -> dict[str, Any]:
+    return {"method": how.method, "scale": how.scale, "jump": how.jump, "repeats": how.repeats}
 
 
 def _upscale(given: Given, how: Upscale) -> Made:
@@ -262,6 +262,23 @@ def _check_ddim(editor: Editor, sentence: str) -> None:
 
 DDIM = SampleConfig(sampler="ddim", steps=100, spacing="linspace")
 """How walks are inverted."""
+DPS_HERE = SampleConfig(sampler="ddpm", steps=50)
+"""DPS while somebody waits: a fifth of the steps that the command line takes, with a gradient twice as long."""
+FEW_STEPS = 100
+
+
+def _in_full(how: Fill, settings: SampleConfig, sides: tuple[int, int]) -> Fill:
+    """The options with what was left open."""
+    if how.scale is not None:
+        return how
+    return replace(how, scale=2.0 if how.method == "dps" and settings.steps < FEW_STEPS else 1.0)
+
+
+def _with_margins(how: Outpaint, settings: SampleConfig, sides: tuple[int, int]) -> Fill:
+    if not any((how.top, how.bottom, how.left, how.right)):
+        quarter = max(1, (min(sides) + 2) // 4)
+        how = replace(how, top=quarter, bottom=quarter, left=quarter, right=quarter)
+    return _in_full(how, settings, sides)
 
 
 @dataclass(frozen=True)
@@ -273,6 +290,8 @@ class Edit:
         options: a dataclass of settings, with their defaults.
         work: does it.
         advised: the sampler's settings where none are given.
+        usual: those of the command line, where they are others.
+        in_full: the options, with what depends on the sampler's settings and the picture's (height, width) filled in.
         images: the pictures it takes.
         copies: whether several results of a picture may be wanted.
         channels: that pictures must have; by default the model's.
@@ -282,6 +301,8 @@ class Edit:
     options: type[Common]
     work: Callable[[Given, Any], Made]
     advised: Callable[[Any], SampleConfig]
+    usual: Callable[[Any], SampleConfig] | None = None
+    in_full: Callable[[Any, SampleConfig, tuple[int, int]], Common] = lambda how, settings, sides: how
     images: tuple[str, ...] = ("image",)
     copies: bool = True
     channels: int | None = None
@@ -290,6 +311,10 @@ class Edit:
 
 def _by_method(how: Fill | Solve) -> SampleConfig:
     return ADVISED[how.method]
+
+
+def _filled_here(how: Fill) -> SampleConfig:
+    return DPS_HERE if how.method == "dps" else ADVISED[how.method]
 
 
 def _colourful(model: Model) -> bool:
@@ -305,8 +330,10 @@ def _knows_classes(model: Model) -> bool:
 
 
 EDITS: dict[str, Edit] = {
-    "inpaint": Edit("paint anew what a mask marks", Fill, _inpaint, _by_method, images=("image", "mask")),
-    "outpaint": Edit("paint more around a picture", Outpaint, _outpaint, _by_method),
+    "inpaint": Edit(
+        "paint anew what a mask marks", Fill, _inpaint, _filled_here, _by_method, _in_full, images=("image", "mask")
+    ),
+    "outpaint": Edit("paint more around a picture", Outpaint, _outpaint, _filled_here, _by_method, _with_margins),
     "upscale": Edit("make a picture larger", Upscale, _upscale, _by_method),
     "colorize": Edit("give a grey picture colour", Solve, _colorize, _by_method, channels=1, able=_colourful),
     "deblur": Edit("sharpen a picture blurred by a Gaussian", Deblur, _deblur, _by_method),
@@ -321,7 +348,14 @@ EDITS: dict[str, Edit] = {
         copies=False,
     ),
     "invert": Edit("the noise that a picture comes from", Invert, _invert, lambda how: DDIM, copies=False),
-    "translate": Edit("to another class", Translate, _translate, lambda how: DDIM, copies=False, able=_knows_classes),
+    "translate": Edit(
+        "to another class",
+        Translate,
+        _translate,
+        lambda how: replace(DDIM, guidance=2.0),
+        copies=False,
+        able=_knows_classes,
+    ),
 }
 
 
