@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from undiffuse.conditions import conditions_of
 from undiffuse.config import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.conditions import Condition
+from undiffuse.networks.rms_unet import RMSUNet
 from undiffuse.networks.unet import UNet
 from undiffuse.seeds import stream_seed
 
+ARCHITECTURES: dict[str, type[UNet] | type[RMSUNet]] = {"unet": UNet, "rms-unet": RMSUNet}
 SIDE, VALUES = 1 << 16, 1 << 30
 """Of one sample: a side, and how many values at most."""
 LEVELS = 16
@@ -22,7 +24,7 @@ WEIGHTS = 1 << 34
 """At most, float32 of 64 GB: four times the largest U-Nets there are."""
 
 
-def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ...] | None = None) -> UNet:
+def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ...] | None = None) -> nn.Module:
     """The network for data of this shape, its weights drawn from the settings' seed.
 
     Args:
@@ -36,7 +38,8 @@ def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ..
         torch.manual_seed(stream_seed(config.loop.seed, "weights"))
         outputs = 2 * info.channels if config.diffusion.learn_variance else info.channels
         told = conditions_of(config, info) if told is None else told
-        network = UNet(info.channels, outputs, len(info.spatial), config.network, told)
+        kind = ARCHITECTURES[config.network.architecture]
+        network = kind(info.channels, outputs, len(info.spatial), config.network, told)
     return _arranged(network, config, info)
 
 
@@ -83,7 +86,7 @@ def outline(config: TrainConfig, info: DataInfo) -> dict[str, Tensor]:
         return build_network(config, info).state_dict()
 
 
-def _arranged(network: UNet, config: TrainConfig, info: DataInfo) -> UNet:
+def _arranged(network: nn.Module, config: TrainConfig, info: DataInfo) -> nn.Module:
     formats = {2: torch.channels_last, 3: torch.channels_last_3d}
     if config.loop.channels_last and len(info.spatial) in formats:
         network = network.to(memory_format=formats[len(info.spatial)])  # type: ignore[call-overload]

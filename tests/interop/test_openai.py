@@ -357,12 +357,6 @@ def test_a_pickle_that_holds_code_is_refused_and_not_run(name, tmp_path):
     assert canary.exists()
 
 
-def test_a_trainers_file_of_denoising_diffusion_pytorch_is_a_sentence(tmp_path):
-    torch.save({"step": 7, "model": {"init_conv.weight": torch.ones(1)}, "ema": {}}, path := tmp_path / "model-1.pt")
-    with pytest.raises(UndiffuseError, match="denoising-diffusion-pytorch"):
-        undiffuse.model.load(path)
-
-
 def test_names_that_nobody_knows_are_a_sentence(tmp_path):
     with pytest.raises(UndiffuseError, match="names that undiffuse does not know"):
         undiffuse.model.load(write_pt(tmp_path, {"a.weight": torch.ones(2)}))

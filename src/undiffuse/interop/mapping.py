@@ -54,11 +54,15 @@ WITHOUT_NULL = Change(
 
 @dataclass(frozen=True)
 class Rule:
-    """A layer of ours and the one or several of theirs that it is; ``{}`` stands for the same numbers in each."""
+    """A layer of ours and the one or several of theirs that it is; ``{}`` stands for the same numbers in each.
+
+    Its tensors keep their own names, or have the name ``leaf`` there.
+    """
 
     ours: str
     theirs: str | tuple[str, ...]
     change: Change = SAME
+    leaf: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,9 @@ def pair(names: Iterable[str], rules: Sequence[Rule]) -> list[Pair]:
         match, rule = found
         *numbers, leaf = match.groups()
         theirs = (rule.theirs,) if isinstance(rule.theirs, str) else rule.theirs
-        pairs.append(Pair(name, tuple(f"{layer.format(*numbers)}.{leaf}" for layer in theirs), rule.change))
+        pairs.append(
+            Pair(name, tuple(f"{layer.format(*numbers)}.{rule.leaf or leaf}" for layer in theirs), rule.change)
+        )
     return pairs
 
 

@@ -234,6 +234,8 @@ def unet_values(config: TrainConfig, info: DataInfo) -> dict[str, Any]:
 
 def _check_expressible(config: TrainConfig, info: DataInfo) -> None:
     network = config.network
+    if network.architecture != "unet":
+        raise UndiffuseError(f"diffusers' UNet2DModel is another network than --architecture {network.architecture}")
     if others := [told.name for told in conditions_of(config, info) if told.kind != "class"]:
         raise UndiffuseError(f"diffusers' UNet2DModel can be told a class and nothing else, this network '{others[0]}'")
     if network.time_width not in (None, network.base):

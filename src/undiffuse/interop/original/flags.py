@@ -114,3 +114,30 @@ def process(flags: Flags, learn_variance: bool) -> DiffusionConfig:
         time_input="scaled-index" if flags.rescale_timesteps and steps != 1000 else "index",
         learn_variance=learn_variance,
     )
+
+
+@dataclass(frozen=True)
+class _Side:
+    image_size: int
+
+
+def read_side(path: Path, otherwise: int | None = None) -> int:
+    """Height and width of images, for files that tell all but these: what the .json of the file's name says.
+
+    Args:
+        otherwise: where there is no such file.
+
+    Raises:
+        UndiffuseError: nothing says it, or something else is said.
+    """
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        if otherwise is None:
+            raise UndiffuseError(
+                f'{path} does not tell the size of its images: write {{"image_size": 32}} to {beside.name}'
+            )
+        return otherwise
+    found = from_plain(_Side, dict(read_settings(beside).values), str(beside)).image_size
+    if not 1 <= found <= MAX_SIDE:
+        raise UndiffuseError(f"{beside} needs an image_size of 1 to {MAX_SIDE}")
+    return found

@@ -13,18 +13,15 @@ exported to an .npz with ``{name: reader.get_tensor(name)}`` of a checkpoint. ``
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from undiffuse.config import DiffusionConfig, UNetConfig
-from undiffuse.config_file import from_plain
 from undiffuse.errors import UndiffuseError
 from undiffuse.interop.mapping import Change, Rule, Shape
-from undiffuse.interop.original.flags import MAX_SIDE
-from undiffuse.interop.settings import read_settings
+from undiffuse.interop.original.flags import read_side
 
 MARK = "conv_in.weight"
 """The stem, as `named` calls it, which tells Ho's files from others'."""
@@ -86,28 +83,14 @@ def architecture(shapes: Mapping[str, Shape], where: str) -> tuple[UNetConfig, i
     return network, channels
 
 
-@dataclass(frozen=True)
-class _Beside:
-    image_size: int
-
-
 def side(path: Path, network: UNetConfig) -> int:
     """Of images: what the .json of the file's name says, or else the size whose attention is at 16 x 16.
 
     Raises:
         UndiffuseError: neither says it.
     """
-    beside = path.with_suffix(".json")
-    if beside.is_file():
-        found = from_plain(_Beside, dict(read_settings(beside).values), str(beside)).image_size
-        if not 1 <= found <= MAX_SIDE:
-            raise UndiffuseError(f"{beside} needs an image_size of 1 to {MAX_SIDE}")
-        return found
-    if len(network.attention_levels) != 1:
-        raise UndiffuseError(
-            f'{path} does not tell the size of its images: write {{"image_size": 32}} to {beside.name}'
-        )
-    return int(SIDE_OF_ATTENTION * 2 ** network.attention_levels[0])
+    of_attention = [SIDE_OF_ATTENTION * 2**level for level in network.attention_levels]
+    return read_side(path, of_attention[0] if len(of_attention) == 1 else None)
 
 
 TRANSPOSED = Change(

@@ -5,11 +5,9 @@ Such a file holds no settings. Shapes tell most of them; the rest is known for p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import safetensors
 from torch import Tensor
@@ -27,26 +25,30 @@ from undiffuse.config import (
 from undiffuse.errors import UndiffuseError
 from undiffuse.interop.found import Found, Reader, provenance, unknown_data
 from undiffuse.interop.mapping import Rule, check, pair, read
-from undiffuse.interop.original import ho, openai
+from undiffuse.interop.original import ho, lucidrains, openai
 from undiffuse.interop.original.arrays import ENDING as ARRAYS
 from undiffuse.interop.original.arrays import opened_arrays
-from undiffuse.interop.original.flags import process, read_flags
+from undiffuse.interop.original.flags import process, read_flags, read_side
 from undiffuse.interop.tensors import PICKLED, Held, Tensors, check_state_dict, load_pickled, opened
 
-LAYOUTS = {"openai": "OpenAI's improved-diffusion and guided-diffusion", "ho": "Ho's TensorFlow code"}
+LAYOUTS = {
+    "openai": "OpenAI's improved-diffusion and guided-diffusion",
+    "ho": "Ho's TensorFlow code",
+    "lucidrains": "denoising-diffusion-pytorch",
+}
 """Whose a file is, by its recipe."""
 SAFE, OTHER_PICKLES = ".safetensors", (".pkl", ".pickle")
 
 
 def recognises(path: Path) -> bool:
-    """Whether a file is one of tensors alone: by its ending, and of safetensors by OpenAI's names in it."""
+    """Whether a file is one of tensors alone: by its ending, and of safetensors by somebody's names in it."""
     if not path.is_file():
         return False
     if path.suffix != SAFE:
         return path.suffix in (*PICKLED, *OTHER_PICKLES, ARRAYS)
     try:
         with safetensors.safe_open(path, "pt") as file:
-            return openai.MARK in file.keys()  # noqa: SIM118 - not a mapping
+            return not {openai.MARK, lucidrains.INSIDE + lucidrains.MARK}.isdisjoint(file.keys())
     except (safetensors.SafetensorError, OSError):
         return False
 
@@ -57,15 +59,29 @@ def read_file(path: Path) -> Found:
     Raises:
         UndiffuseError: it cannot be opened without running code, is of nobody that is known here, or is incomplete.
     """
-    with _opened(path) as tensors:
-        if openai.MARK in tensors.shapes:
-            return _openai(path, tensors)
-        names = ho.named(list(tensors.shapes))
-        if ho.MARK in names:
-            return _ho(path, _Renamed(tensors, names))
+    if path.suffix in (*PICKLED, *OTHER_PICKLES):
+        tree = load_pickled(path)
+        if lucidrains.is_trainer(tree):
+            return _trainer(path, lucidrains.trained(tree, str(path)))
+        check_state_dict(tree, path)
+        return _of(path, Held(tree))
+    with opened(path) if path.suffix == SAFE else opened_arrays(path) as tensors:
+        return _of(path, tensors)
+
+
+def _of(path: Path, tensors: Tensors) -> Found:
+    """The model of these tensors."""
+    if openai.MARK in tensors.shapes:
+        return _openai(path, tensors)
+    names = ho.named(list(tensors.shapes))
+    if ho.MARK in names:
+        return _ho(path, _Renamed(tensors, names))
+    names = lucidrains.named(list(tensors.shapes))
+    if lucidrains.MARK in names:
+        return _lucidrains(path, tensors, _Renamed(tensors, names), "raw")
     raise UndiffuseError(
         f"{path} holds tensors under names that undiffuse does not know: it reads those of OpenAI's improved-diffusion "
-        "and guided-diffusion and of Ho's TensorFlow code, and diffusers' folders"
+        "and guided-diffusion, of Ho's TensorFlow code and of denoising-diffusion-pytorch, and diffusers' folders"
     )
 
 
@@ -95,6 +111,27 @@ def _ho(path: Path, tensors: _Renamed) -> Found:
     return _found(path, config, (channels, size, size), 0, ho.rules(network), tensors, weights)
 
 
+def _trainer(path: Path, parts: lucidrains.Trained) -> Found:
+    """The average in a trainer's file, or the weights where there is none."""
+    check_state_dict(parts.process, path)
+    if parts.average is None:
+        weights, tensors = "raw", parts.process
+    else:
+        check_state_dict(parts.average, path)
+        weights, tensors = "ema", parts.average
+    network = _Renamed(Held(tensors), lucidrains.named(list(tensors)))
+    return _lucidrains(path, Held(parts.process), network, weights, parts.step)
+
+
+def _lucidrains(path: Path, chain: Tensors, tensors: _Renamed, weights: str, step: int = 0) -> Found:
+    found = lucidrains.architecture(tensors.shapes, str(path))
+    diffusion = replace(lucidrains.process(chain, str(path)), learn_variance=found.learn_variance)
+    size = read_side(path)
+    config = _config("lucidrains", path, found.network, diffusion)
+    table = lucidrains.rules(found.network)
+    return _found(path, config, (found.channels, size, size), 0, table, tensors, weights, step)
+
+
 def _config(
     recipe: str, path: Path, network: UNetConfig, diffusion: DiffusionConfig, classes: bool = False
 ) -> TrainConfig:
@@ -117,39 +154,15 @@ def _found(
     table: list[Rule],
     tensors: Tensors,
     weights: str,
+    step: int = 0,
 ) -> Found:
     info = unknown_data(path.stem, shape, tuple(str(number) for number in range(classes)))
     expected = outline(config, info)
     pairs = pair(expected, table)
     check(pairs, expected, tensors.shapes, str(path))
-    return Found(config, info, read(pairs, tensors), provenance(path, path, weights, layout=LAYOUTS[config.recipe]))
-
-
-# --- files ------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Tensors]:
-    """The tensors of a file of any of the endings."""
-    if path.suffix == SAFE:
-        with opened(path) as tensors:
-            yield tensors
-    elif path.suffix == ARRAYS:
-        with opened_arrays(path) as arrays:
-            yield arrays
-    else:
-        tree = load_pickled(path)
-        _check_no_trainer(tree, path)
-        check_state_dict(tree, path)
-        yield Held(tree)
-
-
-def _check_no_trainer(tree: Any, path: Path) -> None:
-    if isinstance(tree, dict) and {"step", "model", "ema"} <= tree.keys():
-        raise UndiffuseError(
-            f"{path} is a file of denoising-diffusion-pytorch's trainer, whose network undiffuse cannot be: its stem "
-            "is 7 x 7, its attention linear with learned extra tokens, its norms divide by the root mean square"
-        )
+    return Found(
+        config, info, read(pairs, tensors), provenance(path, path, weights, step, layout=LAYOUTS[config.recipe])
+    )
 
 
 @dataclass(frozen=True)
