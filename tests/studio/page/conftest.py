@@ -26,6 +26,8 @@ from PIL import Image
 
 PAGE = Path(__file__).parents[3] / "src" / "undiffuse" / "studio" / "page"
 POLICY = "default-src 'self'; img-src 'self' data: blob:; connect-src 'self'; object-src 'none'; base-uri 'none'"
+PATIENCE = 30
+"""Seconds for what takes a fraction of one on a machine with nothing else to do."""
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 TYPES |= {".woff2": "font/woff2", ".png": "image/png", ".json": "application/json"}
 
@@ -66,16 +68,32 @@ MODEL = {
     "shape": [1, 28, 28],
     "classes": [str(k) for k in range(10)],
     "conditions": ["class"],
-    "edits": ["inpaint", "outpaint", "upscale", "vary", "interpolate"],
+    "edits": ["inpaint", "outpaint", "upscale", "vary", "interpolate", "translate"],
     "sampling": {"sampler": "ddim", "steps": 20, "guidance": 2.0, "classes": ["all"]},
 }
-METHOD = setting("method", "str", "dps", choices=["replace", "dps"])
+METHOD = setting("method", "str", "dps", choices=["replace", "repaint", "dps"])
+SIDES = ("top", "bottom", "left", "right")
 EDITS = [
-    {"name": "inpaint", "images": ["image", "mask"], "options": [METHOD]},
-    {"name": "outpaint", "images": ["image"], "options": [setting(side, "int", 4) for side in ("top", "left")]},
-    {"name": "upscale", "images": ["image"], "options": [setting("factor", "int", 2)]},
-    {"name": "vary", "images": ["image"], "options": [setting("strength", "float", 0.5)]},
-    {"name": "interpolate", "images": ["first", "second"], "options": [setting("frames", "int", 5)]},
+    {"name": "inpaint", "images": ["image", "mask"], "copies": True, "options": [METHOD, setting("jump", "int", 10)]},
+    {"name": "outpaint", "images": ["image"], "copies": True, "options": [setting(side, "int", 0) for side in SIDES]},
+    {"name": "upscale", "images": ["image"], "copies": True, "options": [setting("factor", "int", 2)]},
+    {"name": "vary", "images": ["image"], "copies": True, "options": [setting("strength", "float", 0.5)]},
+    {
+        "name": "interpolate",
+        "images": ["first", "second"],
+        "copies": False,
+        "options": [
+            setting("way", "str", "slerp", choices=["slerp", "shared"]),
+            setting("frames", "int", 5),
+            setting("strength", "float", 0.5),
+        ],
+    },
+    {
+        "name": "translate",
+        "images": ["image"],
+        "copies": False,
+        "options": [setting("to", "str", ""), setting("source", "str", "none"), setting("exact", "bool", False)],
+    },
 ]
 STATUS = {
     "version": "0.1.0",
@@ -293,6 +311,19 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
+def until() -> Callable[[Any, str], None]:
+    """Wait for a JavaScript expression; the policy forbids Playwright's own waiting, which needs eval."""
+
+    def wait(page: Any, true: str) -> None:
+        end = time.monotonic() + PATIENCE
+        while not page.evaluate(true):
+            assert time.monotonic() < end, f"never true: {true}"
+            page.wait_for_timeout(25)
+
+    return wait
+
+
+@pytest.fixture
 def visit(browser: Any, studio: Studio) -> Iterator[Callable[..., Any]]:
     """Open a page of the studio as a person; errors of the console and requests elsewhere fail the test."""
     troubles: list[str] = []
@@ -303,7 +334,7 @@ def visit(browser: Any, studio: Studio) -> Iterator[Callable[..., Any]]:
         context = browser.new_context(viewport={"width": width, "height": 900}, accept_downloads=True, **more)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(8000)
+        page.set_default_timeout(1000 * PATIENCE)
         if refused:
             allowed.append("Failed to load resource")
         page.on("console", lambda said: said.type in ("error", "warning") and troubles.append(said.text))

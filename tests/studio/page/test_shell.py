@@ -8,14 +8,16 @@ from typing import Any
 from undiffuse.studio.page_files import FOLDER
 
 Visit = Callable[..., Any]
+Until = Callable[[Any, str], None]
 CALM = {"reduced_motion": "reduce"}
 BACKGROUND = "getComputedStyle(document.documentElement).backgroundColor"
 
 
-def test_the_home_page_opens_every_door(visit: Visit, studio: Any) -> None:
+def test_the_home_page_opens_every_door(visit: Visit, studio: Any, until: Until) -> None:
     studio.answers["/v1/pictures"] = {"shape": [1, 28, 28], "pictures": []}
     page = visit("#/", **CALM)
     doors = page.locator(".door")
+    doors.nth(3).wait_for()
     assert [page.locator(".door h2").nth(k).text_content() for k in range(doors.count())] == [
         "Learn",
         "Create",
@@ -25,7 +27,7 @@ def test_the_home_page_opens_every_door(visit: Visit, studio: Any) -> None:
     page.get_by_role("link", name="Understand it in ten minutes").click()
     page.get_by_role("heading", name="How pictures come out of noise").wait_for()
     assert page.url.endswith("#/learn")
-    assert page.evaluate("document.activeElement.id") == "main"  # a screen reader begins at the new page
+    until(page, "document.activeElement.id === 'main'")  # a screen reader begins at the new page
     page.go_back()
     page.get_by_role("heading", name="Noise, taken back one step at a time.").wait_for()
 
@@ -39,17 +41,17 @@ def test_the_keyboard_skips_the_navigation(visit: Visit) -> None:
     assert page.evaluate("document.activeElement.id") == "main"
 
 
-def test_the_digits_of_the_home_page_stand_still_where_motion_is_unwelcome(visit: Visit) -> None:
+def test_the_digits_of_the_home_page_stand_still_where_motion_is_unwelcome(visit: Visit, until: Until) -> None:
     page = visit("#/", **CALM)
-    canvas = page.locator(".hero-picture canvas")
-    shot = "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.reduce((a, b) => a + b)"
-    page.wait_for_timeout(300)
-    first = canvas.evaluate(shot)
+    page.get_by_role("button", name="Play again").wait_for()
+    bytes_of = "(c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
+    shot = f"{bytes_of}(document.querySelector('.hero-picture canvas')).reduce((a, b) => a + b)"
+    until(page, f"{shot} > 0")  # the walks have come
+    first = page.evaluate(shot)
     page.wait_for_timeout(200)
-    assert canvas.evaluate(shot) == first
+    assert page.evaluate(shot) == first
     page.get_by_role("button", name="Play again").click()
-    page.wait_for_timeout(200)
-    assert canvas.evaluate(shot) != first
+    until(page, f"{shot} !== {first}")
 
 
 def test_dark_follows_the_system_until_a_person_chooses_and_is_remembered(visit: Visit) -> None:

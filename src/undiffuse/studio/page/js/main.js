@@ -33,7 +33,7 @@ function startStudio() {
     h(
       "header",
       { class: "shell-header" },
-      h("a", { class: "wordmark", href: "#/", "aria-label": "undiffuse, home" }, mark(), "undiffuse"),
+      h("a", { class: "wordmark", href: "#/", "aria-label": "undiffuse, home" }, mark(), h("span", { class: "word" }, "undiffuse")),
       h("nav", { class: "shell-nav", "aria-label": "Pages" }, links),
       themeSwitch(),
     ),

@@ -15,7 +15,7 @@ const FIRST = ["ddim", "dpm++2m", "dpm++2m-sde"];
 /** One cell: pictures with a line that says what became of them. */
 function cell(label) {
   const pictures = h("div", { class: "cell-pictures" });
-  const said = h("p", { class: "hint" });
+  const said = h("p", { class: "hint" }, "Not drawn yet.");
   return {
     element: h("div", { class: "cell", role: "group", "aria-label": label }, pictures, said),
     /** Draw into it; every picture on the way and at the end. */
@@ -105,7 +105,7 @@ export function samplerGrid({ models, samplers, signal }) {
   const names = samplers.map(({ name }) => name);
   const usual = FIRST.filter((name) => names.includes(name));
   const model = select({ label: "Model", choices: models.map(({ id, name }) => [id, name]), value: models[0]?.id });
-  const chosen = chips({ label: "Samplers", hint: "Those that go one step at a time at few steps are drawn soonest.", choices: names });
+  const chosen = chips({ label: "Samplers", hint: `Each is drawn with ${STEPS.slice(0, -1).join(", ")} and ${STEPS.at(-1)} steps.`, choices: names });
   chosen.set(usual.length ? usual : names.slice(0, 2));
   const grid = h("div", { class: "table-frame", tabindex: "0", role: "group", "aria-label": "Samplers against steps" });
 

@@ -58,7 +58,7 @@ function runPicker(names) {
   }
 
   return {
-    element: h("fieldset", { class: "control run-picker" }, h("legend", { class: "label" }, "Runs"), h("div", { class: "segments" }, labels), note),
+    element: h("fieldset", { class: "control run-picker" }, h("legend", { class: "label" }, "Runs"), h("div", { class: "chips" }, labels), note),
     set: (chosen) => inputs.forEach((input) => (input.checked = chosen.includes(input.value))),
   };
 }

@@ -4,6 +4,7 @@ import { ApiError } from "../api.js";
 import { select, slider } from "../ui/controls.js";
 import { h } from "../ui/dom.js";
 import { controls, folded } from "./fields.js";
+import { frameView, proposal } from "./frame.js";
 import { maskEditor } from "./mask.js";
 import { source } from "./source.js";
 import { gist, offered, verb } from "./verbs.js";
@@ -14,11 +15,23 @@ const PLACES = {
   first: ["From", "where the walk begins"],
   second: ["To", "where the walk ends"],
 };
-/** Options that are rarely touched. */
-const RARE = ["overlap", "fit"];
+/** Options that say how the model goes about it, and those for pictures that are not of its kind: folded away. */
+const MANNER = ["method", "scale", "jump", "repeats", "way", "exact", "iterations", "within"];
+const FIT = ["overlap", "fit"];
+/** Edits with many good answers, of which a person wants to see some. */
+const SEVERAL = ["inpaint", "vary"];
+/** Options that mean something only where another has one of these values. */
+const ONLY_WITH = {
+  scale: { method: ["pigdm", "dps"] },
+  jump: { method: ["repaint"] },
+  repeats: { method: ["repaint"] },
+  iterations: { exact: [true] },
+  within: { exact: [true] },
+  interpolate: { strength: { way: ["shared"] }, exact: { way: ["slerp"] } },
+};
 
 /**
- * @param {object} options edits: as the API tells them; pick: see gallery.js; easelPlace: where the mask is drawn; signal.
+ * @param {object} options edits: as the API tells them; pick: see gallery.js; board: where a mask or a frame is shown; signal.
  * @returns {{ element, show, choose, request, words, edit }} show(model) offers what a model can; choose(name, item) begins with
  *   a picture; request(common) resolves to [path, FormData, count], or throws a sentence.
  */
@@ -26,9 +39,11 @@ export function changePane({ edits, pick, board, signal }) {
   const byName = new Map(edits.map((edit) => [edit.name, edit]));
   let name = null;
   let places = {};
-  let options = null;
+  let groups = [];
   let mask = null;
+  let frame = null;
   let kept = null;
+  let model = null;
   const kind = select({ label: "What to do", choices: [], value: "", onChange: (chosen) => build(chosen) });
   const about = h("p", { class: "hint" });
   kind.element.append(about);
@@ -40,21 +55,69 @@ export function changePane({ edits, pick, board, signal }) {
     name = chosen;
     kind.input.value = name;
     about.textContent = gist(name);
-    const { images, options: fields } = byName.get(name);
-    mask = null;
+    const { images, copies: several, options: fields } = byName.get(name);
+    mask = frame = null;
     board.replaceChildren();
     places = Object.fromEntries(images.filter((each) => each !== "mask").map((each) => [each, place(each)]));
-    const usual = controls(fields.filter((each) => !RARE.includes(each.name)));
-    const rare = controls(fields.filter((each) => RARE.includes(each.name)));
-    options = () => ({ ...usual.touched(), ...rare.touched() });
+    const parts = [(field) => ![...MANNER, ...FIT].includes(field), (field) => MANNER.includes(field), (field) => FIT.includes(field)];
+    groups = parts.map((wanted) => controls(fields.filter((field) => wanted(field.name)).map(withClasses), follow));
+    const [usual, manner, fit] = groups;
+    copies.set(SEVERAL.includes(name) ? 4 : 1);
     body.replaceChildren(
       ...Object.values(places).map((each) => each.element),
       usual.element,
-      ...(name === "interpolate" ? [] : [copies.element]),
-      folded("When the picture's size or colours are not the model's", rare.element),
+      ...(several ? [copies.element] : []),
+      ...(manner.element.children.length ? [folded("How the model goes about it", manner.element)] : []),
+      folded("When the picture's size or colours are not the model's", fit.element),
     );
+    follow();
     const begin = places.image ?? places.first;
     if (kept) begin.put(kept);
+  }
+
+  /** The classes that a model knows are chosen, not typed. */
+  function withClasses(field) {
+    if (name !== "translate" || !["to", "source"].includes(field.name)) return field;
+    const choices = field.name === "source" ? ["none", ...model.classes] : model.classes;
+    return { ...field, choices, default: field.default || choices[0] };
+  }
+
+  const options = () => Object.assign({}, ...groups.map((group) => group.values()));
+  const touched = () => ({ ...Object.assign({}, ...groups.map((group) => group.touched())), ...(name === "translate" && { to: options().to }) });
+
+  /** Show the options that mean something now. */
+  function follow() {
+    for (const group of groups) group.only(() => true);
+    let all;
+    try {
+      all = options();
+    } catch {
+      return; // the field says itself what is wrong with it
+    }
+    const means = (field) => {
+      const needs = ONLY_WITH[name]?.[field] ?? ONLY_WITH[field] ?? {};
+      return Object.entries(needs).every(([other, values]) => !(other in all) || values.includes(all[other]));
+    };
+    for (const group of groups) group.only(means);
+    frame?.redraw();
+  }
+
+  const sides = () => {
+    const { top = 0, bottom = 0, left = 0, right = 0 } = options();
+    return { top, bottom, left, right };
+  };
+
+  function openFrame(image) {
+    if (Object.values(sides()).every((side) => side === 0)) groups[0].set(proposal(image), false);
+    frame = frameView({ picture: image, sides, signal });
+    lay(frame.element);
+  }
+
+  /** Put on the board what is drawn on, where a person sees it. */
+  function lay(content) {
+    board.replaceChildren(content);
+    const { top, bottom } = board.getBoundingClientRect();
+    if (bottom > innerHeight * 1.5 || top < 0) board.scrollIntoView({ block: "start" });
   }
 
   function place(key) {
@@ -67,7 +130,10 @@ export function changePane({ edits, pick, board, signal }) {
         if (item && key !== "second") kept = item;
         return item;
       },
-      onChange: (image) => key === "image" && needsMask() && openMask(image),
+      onChange: (image) => {
+        if (needsMask()) openMask(image);
+        if (name === "outpaint") openFrame(image);
+      },
     });
     return made;
   }
@@ -76,15 +142,17 @@ export function changePane({ edits, pick, board, signal }) {
 
   function openMask(image) {
     mask = maskEditor({ picture: image, signal });
-    board.replaceChildren(mask.element);
+    lay(mask.element);
   }
 
-  function show(model) {
+  function show(shown) {
+    model = shown;
     const can = offered(edits.map((edit) => edit.name)).filter((each) => model.edits.includes(each));
     element.hidden = can.length === 0;
     if (!can.length) return;
     kind.offer(can.map((each) => [each, verb(each)]), name);
-    if (!can.includes(name)) build(can[0]);
+    // the classes that can be turned into are those of the model
+    if (!can.includes(name) || name === "translate") build(can.includes(name) ? name : can[0]);
   }
 
   async function request({ model, seed, settings }) {
@@ -92,8 +160,8 @@ export function changePane({ edits, pick, board, signal }) {
       if (!each.filled) throw new ApiError(`Choose a picture first: “${PLACES[key][0]}” is empty.`);
     }
     if (needsMask() && !mask.marked()) throw new ApiError("Mark the part that is to be painted anew: draw over the picture.");
-    const chosen = options();
-    const n = name === "interpolate" ? 1 : copies.value;
+    const chosen = touched();
+    const n = copies.element.isConnected ? copies.value : 1;
     const form = new FormData();
     form.append("request", JSON.stringify({ model, seed, n, settings, options: chosen }));
     for (const [key, each] of Object.entries(places)) each.append(form, key);

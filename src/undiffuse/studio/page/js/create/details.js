@@ -20,6 +20,15 @@ export function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
+/** What a picture is called: the wish that it was made by, where there was one. */
+function title({ recipe, kind }) {
+  const { text, classes = [] } = recipe.settings ?? {};
+  if (text) return `“${text}”`;
+  if (classes.length === 1) return `“${classes[0]}”`;
+  if (kind === "sample") return `Seed ${recipe.seed}, number ${recipe.index ?? 0}`;
+  return `A picture, ${madeHow(kind)}`;
+}
+
 function rows({ recipe, width, height, created, kind }, usual) {
   const told = [
     ["made", `${new Date(created).toLocaleString()}, ${madeHow(kind)}`],
@@ -115,11 +124,11 @@ export async function openDetails(id, { status, usual, edits, onEdit, onReuse, o
   const element = h(
     "dialog",
     { class: "dialog details", "aria-labelledby": heading },
-    h("div", { class: "details-picture" }, shown(item.url, `The picture: ${item.parameters ?? item.kind}`, item.width)),
+    h("div", { class: "details-picture" }, shown(item.url, `The picture: ${item.parameters ?? item.kind}`, item.width), group("Download", downloads)),
     h(
       "div",
       { class: "details-words" },
-      h("header", {}, h("h2", { id: heading }, item.recipe.settings?.classes?.length === 1 ? item.recipe.settings.classes[0] : "A picture"), iconButton("close", "Close", close)),
+      h("header", {}, h("h2", { id: heading }, title(item)), iconButton("close", "Close", close)),
       h("dl", { class: "recipe" }, rows(item, usual)),
       h("details", { class: "folded" }, h("summary", {}, "As a command"), h("pre", { tabindex: "0" }, item.recipe.command), button("Copy", copy)),
       group(
@@ -128,7 +137,6 @@ export async function openDetails(id, { status, usual, edits, onEdit, onReuse, o
         item.again && button("Make it again", again, { sign: "again" }),
       ),
       edits.length > 0 && group("Change", edits.map((edit) => button(verb(edit), then(() => onEdit(edit, item))))),
-      group("Download", downloads),
       said,
       h("div", { class: "row end" }, button("Delete", forget, { kind: "danger" })),
     ),

@@ -9,11 +9,23 @@ import { begin, duration, plural } from "./job.js";
 
 /** Pictures up to this many pixels wide are shown with their pixels as they are. */
 const SMALL = 128;
+/** Seconds that nobody needs to be told of. */
+const PATIENCE = 5;
+/** More tiles than this may be small. */
+const MANY = 16;
 /** Tiles that show the noise in which all begins; the rest stay plain. */
 const NOISY = 64;
 
 /** An <img> of a picture at its own pixels. */
 export const shown = (src, alt, width = 1) => h("img", { class: width <= SMALL ? "pixels" : "", src, alt, draggable: "false" });
+
+/** Columns for so many tiles: rather wider than high, and the last row as full as can be. */
+export function columnsFor(count) {
+  const good = Math.sqrt(1.4 * count);
+  const empty = (columns) => Math.ceil(count / columns) * columns - count;
+  const near = Array.from({ length: Math.ceil(1.5 * good) }, (_, k) => k + 1).filter((columns) => columns >= good / 1.5);
+  return near.sort((a, b) => empty(a) - empty(b) || Math.abs(a - good) - Math.abs(b - good))[0] ?? 1;
+}
 
 /** A tile of noise in the shape of a model's pictures. */
 function noise(shape, seed) {
@@ -32,6 +44,7 @@ export function easel({ onOpen, onDone, onBusy, signal }) {
   let tiles = [];
   let walk = [];
   let job = null;
+  let begun = null;
   let seen = "x_t";
   const grid = h("div", { class: "tiles" });
   const status = h("p", { class: "status", role: "status" });
@@ -50,7 +63,7 @@ export function easel({ onOpen, onDone, onBusy, signal }) {
     name: "the way out of the noise",
     steps: 1,
     seconds: 3,
-    format: (k) => `step ${k + 1} of ${walk.length}`,
+    format: (k) => (k === walk.length - 1 && walk.final ? "finished" : `step ${k + 1} of ${walk.length - (walk.final ? 1 : 0)}`),
     onStep: repaint,
     signal,
   });
@@ -58,9 +71,9 @@ export function easel({ onOpen, onDone, onBusy, signal }) {
   const element = h("section", { class: "easel", "aria-label": "The pictures" }, status, grid, progress, review);
 
   function place(count, content) {
-    const columns = Math.ceil(Math.sqrt(count * 1.2));
-    grid.style.setProperty("--columns", columns);
+    grid.style.setProperty("--columns", columnsFor(count));
     grid.classList.toggle("one", count === 1);
+    grid.classList.toggle("many", count > MANY);
     tiles = Array.from({ length: count }, (_, k) => h("div", { class: "tile" }, content?.(k)));
     grid.replaceChildren(...tiles);
   }
@@ -106,7 +119,8 @@ export function easel({ onOpen, onDone, onBusy, signal }) {
       started: ({ images }) => images && (status.textContent = `${verb} ${plural(images, "picture")}`),
       step: ({ k, of, t, previews }) => {
         [bar.max, bar.value] = [of, k];
-        moment.textContent = `step ${k} of ${of}${t === undefined || t === null ? "" : ` · t = ${Number(t.toPrecision(3))}`}`;
+        const time = t === undefined || t === null ? "" : ` · t = ${Number(t.toPrecision(3))}`;
+        moment.textContent = `step ${k} of ${of}${time}${toGo(k, of)}`;
         if (!previews?.length) return;
         walk.push({ k, previews: previews.map((each) => ({ ...each, tile: each.index - first })) });
         repaint(walk.length - 1);
@@ -114,6 +128,7 @@ export function easel({ onOpen, onDone, onBusy, signal }) {
       image: (image) => finish(image, first),
     };
     job = { cancel: () => {} };
+    begun = null;
     onBusy(true);
     try {
       job = await begin(path, body, handlers, { signal });
@@ -132,6 +147,13 @@ export function easel({ onOpen, onDone, onBusy, signal }) {
       onBusy(false);
       onDone();
     }
+  }
+
+  /** What is left, said of what takes long enough to wonder. */
+  function toGo(k, of) {
+    if (!begun || k <= begun.k) begun = { k, at: performance.now() };
+    const left = (((performance.now() - begun.at) / 1000) * (of - k)) / Math.max(1, k - begun.k);
+    return left > PATIENCE ? ` · about ${duration(Math.ceil(left))} to go` : "";
   }
 
   function finish(image, first) {

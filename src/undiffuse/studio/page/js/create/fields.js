@@ -41,23 +41,23 @@ function one(text, name, type) {
  * `value` reads it (and throws a sentence); `set` writes it, by default as what is given; `touched` says whether it
  * differs from what is given.
  */
-export function control(description) {
+export function control(description, onChange) {
   const { name, type, choices, help, default: standard } = description;
   const label = spoken(name);
   let given = standard;
   if (type === "bool") {
-    const { element, input } = toggle({ label, value: Boolean(standard) });
+    const { element, input } = toggle({ label, value: Boolean(standard), onChange });
     const set = (next) => (input.checked = Boolean(next));
     return made(name, h("div", { class: "control" }, element, h("p", { class: "hint" }, help)), () => input.checked, set);
   }
   if (choices && !description.list) {
     const list = description.optional ? [["", "automatic"], ...choices.map((each) => [each, each])] : choices.map((each) => [each, each]);
-    const chooser = select({ label, choices: list, value: standard ?? "", hint: help });
+    const chooser = select({ label, choices: list, value: standard ?? "", hint: help, onChange });
     const set = (next) => (chooser.input.value = next ?? "");
     return made(name, chooser.element, () => chooser.value || null, set);
   }
   const numeric = type !== "str" && !description.list;
-  const entry = field({ label, value: typed(standard), hint: help, inputmode: numeric ? "decimal" : "text", autocomplete: "off" });
+  const entry = field({ label, value: typed(standard), hint: help, inputmode: numeric ? "decimal" : "text", autocomplete: "off", onChange });
   const value = () => {
     try {
       const found = read(entry.value, description);
@@ -85,14 +85,16 @@ export function control(description) {
   }
 }
 
-/** Many controls: { element, values, touched, set }. */
-export function controls(descriptions) {
-  const all = descriptions.map(control);
+/** Many controls: { element, values, touched, set, only }. only(wanted: name -> boolean) hides the others, which then are not told. */
+export function controls(descriptions, onChange) {
+  const all = descriptions.map((description) => control(description, onChange));
+  const seen = () => all.filter(({ element }) => !element.hidden);
   const pairs = (chosen) => Object.fromEntries(chosen.map((each) => [each.name, each.value()]));
   return {
     element: h("div", { class: "fields" }, all.map(({ element }) => element)),
-    values: () => pairs(all),
-    touched: () => pairs(all.filter((each) => each.touched())),
+    values: () => pairs(seen()),
+    touched: () => pairs(seen().filter((each) => each.touched())),
+    only: (wanted) => all.forEach(({ name, element }) => (element.hidden = !wanted(name))),
     set: (values, asGiven = true) => all.forEach((each) => each.name in values && each.set(values[each.name], asGiven)),
   };
 }

@@ -30,10 +30,10 @@ export function inWords({ kind, model, recipe }) {
 }
 
 /**
- * @param {object} options onOpen: item -> void; signal.
+ * @param {object} options onOpen: item -> void; aside: an element beside the pictures; signal.
  * @returns {{ element, refresh, pick }} pick(what) resolves to the item that is pressed next, null if none is wanted.
  */
-export function gallery({ onOpen, signal }) {
+export function gallery({ onOpen, aside, signal }) {
   let items = [];
   let more = false;
   let picking = null;
@@ -57,6 +57,7 @@ export function gallery({ onOpen, signal }) {
     grid,
     empty,
     older,
+    aside,
   );
 
   async function load(before = null) {
@@ -84,7 +85,7 @@ export function gallery({ onOpen, signal }) {
 
   function tile(item) {
     const press = () => (picking ? answer(item) : onOpen(item));
-    const caption = h("span", { class: "caption", "aria-hidden": "true" }, item.kind === "sample" ? `seed ${item.recipe.seed}` : madeHow(item.kind));
+    const caption = h("span", { class: "caption", "aria-hidden": "true" }, item.kind === "sample" ? `seed ${item.recipe.seed}, no. ${item.recipe.index ?? 0}` : madeHow(item.kind));
     return h(
       "li",
       {},

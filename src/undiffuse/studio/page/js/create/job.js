@@ -50,5 +50,5 @@ export function duration(seconds) {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
-/** "1 picture", "4 pictures". */
-export const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+/** "1 picture", "4,000 pictures". */
+export const plural = (count, word) => `${count.toLocaleString("en-GB")} ${word}${count === 1 ? "" : "s"}`;

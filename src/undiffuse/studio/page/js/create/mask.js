@@ -56,14 +56,14 @@ export function maskEditor({ picture, signal }) {
   });
   board.element.style.setProperty("--ratio", width / height);
   const size = slider({
-    label: "Brush",
+    label: "Its width",
     min: 1,
     max: Math.max(4, Math.round(Math.min(width, height) / 2)),
     value: Math.max(1, Math.round(Math.min(width, height) / 5)),
     format: (d) => `${d} pixel${d === 1 ? "" : "s"}`,
     onInput: () => board.redraw(),
   });
-  const mode = segments({ label: "It", choices: [[1, "marks"], [0, "wipes"]], value: 1, onChange: (chosen) => (value = chosen) });
+  const mode = segments({ label: "The brush", choices: [[1, "marks"], [0, "wipes"]], value: 1, onChange: (chosen) => (value = chosen) });
   const said = h("p", { class: "status", role: "status" });
   const say = () => {
     const share = (100 * marked()) / mask.length;

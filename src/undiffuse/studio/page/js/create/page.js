@@ -37,11 +37,17 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
   let model = null;
   let mode = "draw";
   const usual = new Map(settings.sample.map(({ name, default: standard }) => [name, standard]));
-  const form = samplingForm({ descriptions: settings.sample, samplers });
   const count = slider({ label: "Pictures", min: 1, max: status.limits.count, value: 8, onInput: () => waiting() });
   const seed = field({ label: "Seed", value: "0", inputmode: "numeric", autocomplete: "off", hint: "The same seed makes the same pictures." });
-  const first = field({ label: "First number", value: "0", inputmode: "numeric", autocomplete: "off" });
-  const dice = iconButton("dice", "Another seed", () => seed.set(Math.floor(Math.random() * 100000)));
+  const first = field({
+    label: "First number",
+    value: "0",
+    inputmode: "numeric",
+    autocomplete: "off",
+    hint: "A seed makes any number of pictures, numbered from 0: begin with this one.",
+  });
+  const form = samplingForm({ descriptions: settings.sample, samplers, extra: [first.element] });
+  const dice = iconButton("dice", "Another seed", () => (seed.set(Math.floor(Math.random() * 100000)), seed.complain(null)));
   const chooser = select({ label: "Model", choices: models.map(choice), value: "", onChange: useModel });
   const about = h("p", { class: "hint", "aria-live": "polite" });
   chooser.element.append(about);
@@ -52,7 +58,7 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
     onBusy: (busy) => (go.disabled = together.disabled = busy),
     signal,
   });
-  const shelf = gallery({ onOpen: (item) => openPicture(item.id), signal });
+  const shelf = gallery({ onOpen: (item) => openPicture(item.id), aside: restorer(), signal });
   const change = changePane({ edits, pick: shelf.pick, board, signal });
   const wrong = h("p", { class: "form-error", role: "alert" });
   const go = button("Draw", start, { kind: "primary go" });
@@ -77,10 +83,9 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
         { class: "workshop-form", novalidate: true, "aria-label": "What to make", onsubmit: (event) => (event.preventDefault(), start()) },
         chooser.element,
         modes.element,
-        h("div", { class: "seed" }, seed.element, dice, first.element),
+        h("div", { class: "seed" }, seed.element, dice),
         form.element,
         h("div", { class: "go-row" }, go, wrong),
-        restorer(),
       ),
       h("div", { class: "workshop-stage" }, board, stage.element),
     ),
@@ -95,14 +100,19 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
     go.textContent = mode === "draw" ? "Draw" : "Change it";
     wrong.textContent = "";
     first.element.hidden = mode !== "draw";
+    form.forEdits(mode === "change");
     if (mode === "draw") waiting();
-    else stage.clear();
+    else clear();
+  }
+
+  function clear() {
+    finished(null);
+    stage.clear();
   }
 
   function waiting() {
-    drawn = [];
-    together.hidden = true;
-    if (model && mode === "draw") stage.wait(model, count.value, "This is the noise that your pictures begin as.");
+    finished(null);
+    if (model && mode === "draw") stage.wait(model, count.value, "Pictures begin as noise like this.");
   }
 
   async function useModel(id) {
@@ -207,13 +217,12 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
   }
 
   function restorer() {
-    const zone = h(
+    return h(
       "div",
       { class: "drop" },
-      h("p", {}, "Drop a PNG made here, and its settings come back."),
+      h("p", {}, "Drop a PNG made here anywhere on this page, and its settings come back."),
       filePicker("Choose a PNG", ([file]) => restore(file), { accept: "image/png" }),
     );
-    return zone;
   }
 
   async function restore(file) {

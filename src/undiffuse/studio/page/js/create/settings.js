@@ -14,11 +14,8 @@ export function chips({ label, hint, choices, onChange }) {
   const inputs = choices.map((value) => h("input", { type: "checkbox", value, onchange: () => onChange?.() }));
   const note = freshId("chips");
   const short = choices.every((name) => name.length <= 2);
-  const row = h("div", { class: short ? "segments tight" : "segments" }, inputs.map((input) => h("label", {}, input, input.value)));
-  if (short) {
-    row.classList.add("even");
-    row.style.setProperty("--columns", Math.ceil(choices.length / Math.ceil(choices.length / 7)));
-  }
+  const row = h("div", { class: short ? "chips even" : "chips" }, inputs.map((input) => h("label", {}, input, input.value)));
+  if (short) row.style.setProperty("--columns", Math.ceil(choices.length / Math.ceil(choices.length / 7)));
   return {
     element: h(
       "fieldset",
@@ -31,6 +28,9 @@ export function chips({ label, hint, choices, onChange }) {
     set: (values) => inputs.forEach((input) => (input.checked = values.includes(input.value))),
   };
 }
+
+/** A note of the API as a sentence of the page. */
+const sentence = (text) => text && `${text[0].toUpperCase()}${text.slice(1)}.`;
 
 /** Classes typed with commas between them, as `chips`. */
 function typedClasses(classes) {
@@ -45,20 +45,31 @@ function typedClasses(classes) {
 /**
  * The form of the settings of sampling.
  *
- * @param {object} options descriptions: of all settings; samplers: as the API tells them.
- * @returns {{ element, show, settings, touched, restore }}
+ * @param {object} options descriptions: of all settings; samplers: as the API tells them; extra: elements beside the rarer ones.
+ * @returns {{ element, show, settings, touched, restore, forEdits }}
  *   show(model): offers what a model can, at its recipe's values; settings(): all of them; touched(): those that the person
- *   changed, for edits, which have good values of their own; restore(settings): those of a picture.
+ *   changed, for edits, which have good values of their own; restore(settings): those of a picture; forEdits(whether) leaves
+ *   sampler and steps to the edit.
  */
-export function samplingForm({ descriptions, samplers }) {
+export function samplingForm({ descriptions, samplers, extra = [] }) {
   let given = {};
   let classes = null;
   const notes = new Map(samplers.map(({ name, note }) => [name, note]));
   const note = h("p", { class: "hint" });
-  const say = () => (note.textContent = notes.get(sampler.value) ?? "");
+  const say = () => (note.textContent = sentence(notes.get(sampler.value) ?? ""));
   const sampler = select({ label: "Sampler", choices: samplers.map(({ name }) => [name, name]), value: "ddim", onChange: say });
   sampler.element.append(note);
-  const steps = slider({ label: "Steps", min: 1, max: 100, value: 20 });
+  // An edit has a sampler and steps that suit it: they stay its own until a person chooses.
+  let ofEdit = false;
+  let stepsOfEdit = false;
+  const steps = slider({
+    label: "Steps",
+    min: 1,
+    max: 100,
+    value: 20,
+    format: (k) => (stepsOfEdit ? "the edit’s own" : String(k)),
+    onInput: () => ((stepsOfEdit = false), steps.refresh()),
+  });
   const text = field({ label: "What it shows", type: "textarea", hint: "In plain words, as the texts it was trained with.", maxlength: 1000 });
   const guidance = slider({
     label: "Guidance",
@@ -80,7 +91,7 @@ export function samplingForm({ descriptions, samplers }) {
   function write(settings, asGiven) {
     const now = { ...given, ...settings };
     if (asGiven) given = now;
-    sampler.input.value = now.sampler;
+    if (!ofEdit) sampler.input.value = now.sampler;
     say();
     setSteps(now.steps);
     guidance.input.max = Math.max(8, now.guidance);
@@ -104,15 +115,25 @@ export function samplingForm({ descriptions, samplers }) {
     write(model.sampling, true);
   }
 
+  function forEdits(whether) {
+    ofEdit = stepsOfEdit = whether;
+    const own = whether ? [["", "the edit’s own"]] : [];
+    sampler.offer([...own, ...samplers.map(({ name }) => [name, name])], whether ? "" : given.sampler);
+    say();
+    steps.refresh();
+  }
+
   function own() {
-    const chosen = { sampler: sampler.value, steps: steps.value };
+    const chosen = {};
+    if (sampler.value) chosen.sampler = sampler.value;
+    if (!stepsOfEdit) chosen.steps = steps.value;
     if (!guidance.element.hidden) chosen.guidance = guidance.value;
     if (!text.element.hidden) chosen.text = text.value.trim();
     if (classes?.value().length) chosen.classes = classes.value();
     return chosen;
   }
 
-  const differs = ([name, value]) => JSON.stringify(value) !== JSON.stringify(given[name]);
+  const differs = ([name, value]) => ["sampler", "steps"].includes(name) || JSON.stringify(value) !== JSON.stringify(given[name]);
   return {
     element: h(
       "div",
@@ -122,9 +143,10 @@ export function samplingForm({ descriptions, samplers }) {
       guidance.element,
       sampler.element,
       steps.element,
-      folded("More settings", rest.element),
+      folded("More settings", extra, rest.element),
     ),
     show,
+    forEdits,
     restore: (settings) => write(settings, false),
     settings: () => ({ ...rest.values(), ...own() }),
     touched: () => ({ ...rest.touched(), ...Object.fromEntries(Object.entries(own()).filter(differs)) }),

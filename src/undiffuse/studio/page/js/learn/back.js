@@ -24,20 +24,26 @@ export const chapter = {
       row(sub("x", "s"), "=", sub("α", "s"), believedPicture(), "+", sub("σ", "s"), believedNoise()),
     ),
   gloss: [
-    "One step back, from t to an earlier s (the sampler DDIM): the same sum as before, with the network’s belief in place of the truth, ",
+    "One step back, from ",
+    inline("t"),
+    " to an earlier ",
+    inline("s"),
+    ": the same sum as before, with what the network believes in place of the truth. Hats mark beliefs; either one gives the other, ",
     inline(row(believedPicture(), "=", "(", sub("x", "t"), "−", sub("σ", "t"), believedNoise(), ")", "/", sub("α", "t"))),
     ".",
   ],
   prose: [
-    "Nobody can unshake a grain. But a network that was shown many drowned pictures, and was asked each time which noise had " +
-      "been put in, becomes good at guessing. Its guess of the noise is a guess of the picture, too: take the noise away, and see what is left.",
-    "At first there is nothing to go by, and the guess is the mean of all sevens there are: a grey blur. Do not trust it. " +
-      "Take away a little of the noise, and ask again: now there is a trace to go by, and the guess is a little less vague.",
+    "Nobody can unshake a grain, but one can learn to guess. A neural network is a function with very many numbers to adjust, " +
+      "650,000 in this one. It is shown drowned pictures, asked which noise was put in, and each time its numbers are moved a " +
+      "little towards the right answer. That is all the training there is. To guess the noise is to guess the picture: take " +
+      "the noise away, and see what is left.",
+    "At first there is nothing to go by, and the guess is the mean of all sevens there are: a grey blur. Do not trust it yet. " +
+      "Take away only a little of the noise, and ask again: now there is a trace to go by, and the guess is less vague.",
     "After some twenty questions the guess and the picture are the same. Nobody wrote this digit; how it would look was decided on the way.",
   ],
   hint:
     "Choose another digit. The noise at the start stays the same, pixel for pixel; only the wish is another. " +
-    "Stop in the middle and look when the network made up its mind.",
+    "Stop in the middle, and see when the network makes up its mind.",
   panel,
 };
 
@@ -57,7 +63,7 @@ function panel(signal) {
     ["time", "time t"],
     ["alpha", "α"],
     ["sigma", "σ"],
-    ["seed", "seed of the noise"],
+    ["seed", "number of the noise"],
   ]);
   const bar = transport({
     label: "Steps taken, from noise to the picture",
@@ -92,7 +98,7 @@ function panel(signal) {
       bar.resize(walk.steps.length, Math.min(at, walk.steps.length));
       fillFilm();
       update();
-      if (playThen) bar.playWhenSeen();
+      if (playThen) bar.playWhenSeen(trio);
     } catch (error) {
       if (error.name !== "AbortError" && !mine.signal.aborted) toast(error.message, { error: true });
     }
@@ -127,7 +133,7 @@ function panel(signal) {
     { class: "trio" },
     part(views.x_t, "Where it stands", inline(sub("x", "t")), ", between noise and picture"),
     part(views.x0, "The picture it believes in", inline(believedPicture()), ", a mean of all that it might become"),
-    part(views.eps, "The noise it believes in", inline(believedNoise()), ", what the network was trained to guess"),
+    part(views.eps, "The noise it believes in", inline(believedNoise()), ", the rest of what it sees"),
   );
   whenNear(trio, () => fetchWalk(calm() ? 12 : 0, !calm()));
   return [

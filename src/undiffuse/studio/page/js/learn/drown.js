@@ -4,7 +4,7 @@ import { cosine, linear, logSnr } from "../math/schedule.js";
 import { Random } from "../math/random.js";
 import { segments, transport } from "../ui/controls.js";
 import { picture } from "../ui/canvas.js";
-import { equation, freshId, h, icon, inline, row, sub, tinted } from "../ui/dom.js";
+import { equation, freshId, h, icon, inline, row, sub, sup, tinted } from "../ui/dom.js";
 import { toast } from "../ui/overlays.js";
 import { curves } from "./curves.js";
 import { digits, hills, own } from "./pictures.js";
@@ -29,16 +29,24 @@ export const chapter = {
     h("span", { class: "signal" }, "signal"),
     ", some of the ",
     h("span", { class: "noise" }, "noise"),
-    ". As t grows, α falls from 1 to 0 and σ rises from 0 to 1, with α² + σ² = 1.",
+    ". As ",
+    inline("t"),
+    " grows, ",
+    inline(tinted("signal", "α")),
+    " falls from 1 to 0 and ",
+    inline(tinted("noise", "σ")),
+    " rises from 0 to 1, always with ",
+    inline(row(sup("α", "2"), "+", sup("σ", "2"), "=", "1")),
+    ".",
   ],
   prose: [
-    "A picture is a grain of ink, too, only in a space with one direction for each pixel. Push every pixel about as water " +
-      "pushes a grain, let what is left of the picture fade meanwhile, and after a while there is a bell curve in each pixel " +
-      "and nothing else.",
-    "Nothing has to be walked through for that: any moment is one sum away. Drag the point along the curves and watch the " +
-      "two parts of the sum.",
-    "How fast to drown is a choice, called the schedule. The linear one wastes its last third on pictures that nobody could " +
-      "recognise; the cosine one spends its steps evenly.",
+    "A picture is a list of numbers: 784 of them for a digit of 28 × 28 pixels. So it is one point, one grain of ink, in a " +
+      "space of 784 directions. Shake every number as water shakes a grain, let the picture fade meanwhile, and after a while " +
+      "each pixel holds a bell curve’s chance and nothing else.",
+    "Nobody has to walk there step by step: any moment is one sum away. Drag the slider, or the point on the curves, and watch " +
+      "the two parts of the sum.",
+    "How fast to drown is a choice, called the schedule. The older one is called linear, for what each step adds; it spends " +
+      "its last third on pictures that nobody could recognise. The cosine one spends its steps more evenly.",
   ],
   hint: "Find the t at which you can just tell what the picture is, for a digit and then for the hills. Large things survive longer than small ones.",
   panel,
@@ -57,7 +65,7 @@ function panel(signal) {
   };
   const factors = { alpha: h("span", { class: "signal", "data-figure": "alpha" }), sigma: h("span", { class: "noise", "data-figure": "sigma" }) };
   const bar = transport({
-    label: "Time t, from the picture to noise",
+    label: "Time t, from picture to noise",
     name: "the drowning picture",
     steps: T,
     value: 300,
@@ -132,7 +140,7 @@ function panel(signal) {
   const sum = h(
     "div",
     { class: "sum" },
-    h("figure", { class: "whole" }, views.whole.element, h("figcaption", {}, inline(xt()), ", what is left to see")),
+    part(views.whole, inline(xt()), ", what there is to see"),
     h("span", { class: "sum-sign" }, "="),
     part(views.signal, inline(signalPart()), ", the signal: α = ", factors.alpha),
     h("span", { class: "sum-sign" }, "+"),

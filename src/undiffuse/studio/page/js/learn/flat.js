@@ -6,7 +6,7 @@ import { SAMPLERS, stepsFor, walk } from "../math/samplers.js";
 import { VP, evenInLogSnr, logSnr } from "../math/schedule.js";
 import { button, segments, slider, transport } from "../ui/controls.js";
 import { calm } from "../ui/canvas.js";
-import { equation, frac, freshId, h, hat, inline, named, row, sub, tinted } from "../ui/dom.js";
+import { equation, frac, freshId, h, hat, inline, minus, named, row, sub, tinted } from "../ui/dom.js";
 import { energyDistance, rootMeanSquare } from "./distances.js";
 import { whenNear } from "./readouts.js";
 import { REACH, between, field, pathTo, world } from "./world.js";
@@ -23,28 +23,36 @@ const DATA = 800;
 const MOMENTS = 200;
 const ENDS = [SCHEDULE.tMax, SCHEDULE.tMin].map((t) => logSnr(SCHEDULE.at(t)));
 
+/** A distance that may be nothing at all, as far as so many points can tell. */
+const small = (distance) => (distance < 0.0005 ? "≈ 0" : distance.toFixed(3));
+
 export const chapter = {
   id: "flat",
   title: "The flat world",
   equation: () =>
     equation(
       "the gradient of log p t at x equals minus the believed epsilon, divided by sigma t",
-      row("∇", named("log"), sub("p", "t"), "(", "x", ")", "=", "−", frac(tinted("noise", hat("ε"), "(", "x", ",", "t", ")"), sub("σ", "t"))),
+      row("∇", named("log"), sub("p", "t"), "(", "x", ")", "=", minus(), frac(tinted("noise", hat("ε"), "(", "x", ",", "t", ")"), sub("σ", "t"))),
     ),
   gloss: [
-    "The score, left, is the direction in which x becomes more likely. It is the noise that a perfect network believes in, turned round. The arrows show it, times ",
+    "On the left the score: the direction in which ",
+    inline("x"),
+    " becomes more likely. It is the noise that a perfect network believes in, turned round. The arrows show it, times ",
     inline(sub("σ", "t")),
     ".",
   ],
   prose: [
-    "Pictures have too many directions to see what goes on. So let a picture have two pixels: a point in the plane. Now the data " +
-      "is a shape, and the best network that could ever be trained is known exactly; no training, no error.",
-    "The four squares start with the same points of noise. At each step a sampler asks for the arrow where it stands, and leaps. " +
-      "The dashed lines are the paths that infinitely many steps would take; the red ones are the leaps.",
-    "With few questions the leaps cut corners, and the samplers differ in how cleverly they do that. DDPM throws dice at each " +
-      "step: its points end in the right shape, but no path is the exact one.",
+    "Nobody can look into 784 directions. So let a picture have two pixels: it is a point in the plane, all pictures there are " +
+      "make a shape, and the best network that could ever be trained is known exactly.",
+    "A sampler is a way of walking back: ask for the arrow where you stand, leap, ask again. The four squares start with the " +
+      "same points of noise. Dashed are the paths that infinitely many small steps would take; red are the leaps.",
+    "With few questions the leaps cut corners, and samplers differ in how cleverly they do it. DDPM throws dice at each step: " +
+      "its points end in the right shape, but along no path that could be foretold.",
   ],
-  hint: "Set three evaluations and let it play, then ten, then forty. Which sampler is the first to land on the shape? Heun looks before it leaps, which costs it every second question: with few it leaps far past the edge. Put the cross between the two moons and watch the arrow there turn as the noise falls.",
+  hint:
+    "Set three questions and let it play, then ten, then forty. Which sampler is the first to land on the shape? Heun looks before " +
+    "it leaps, which costs it every second question: with few it leaps far past the edge. Then point between the two moons, and " +
+    "watch the arrow there turn as the noise falls.",
   panel,
 };
 
@@ -67,7 +75,7 @@ function panel(signal) {
     onStep: show,
     signal,
   });
-  const budget = slider({ label: "Questions to the network, for each point", min: 3, max: 64, value: 10, format: (n) => `${n} evaluations`, onInput: schedule });
+  const budget = slider({ label: "Questions to the network, for each point", min: 3, max: 64, value: 10, format: (n) => `${n} questions`, onInput: schedule });
   const choice = segments({
     label: "The data",
     choices: [
@@ -99,7 +107,7 @@ function panel(signal) {
       { class: "world" },
       stage.element,
       h("h3", {}, sampler.name),
-      h("dl", {}, h("dt", {}, "steps"), places.steps, h("dt", {}, "off the exact path by"), places.path, h("dt", {}, "off the data by"), places.distance),
+      h("dl", {}, h("dt", {}, "steps"), places.steps, h("dt", {}, "off the path"), places.path, h("dt", {}, "off the shape"), places.distance),
     );
     return { key, sampler, stage, places, element };
   }
@@ -127,8 +135,8 @@ function panel(signal) {
       const states = walk(sampler, { predict, schedule: SCHEDULE, times, x: runs.get("start"), random: new Random(seed + 1000) });
       runs.set(key, states);
       places.steps.textContent = `${steps}`;
-      places.path.textContent = sampler.random ? "it throws dice" : rootMeanSquare(states.at(-1), exact.at(-1)).toFixed(3);
-      places.distance.textContent = energyDistance(states.at(-1), data).toFixed(3);
+      places.path.textContent = sampler.random ? "dice" : rootMeanSquare(states.at(-1), exact.at(-1)).toFixed(3);
+      places.distance.textContent = small(energyDistance(states.at(-1), data));
     }
     show();
   }
@@ -192,12 +200,19 @@ function panel(signal) {
   whenNear(worlds, () => {
     begin();
     if (calm()) bar.seek(0.7 * MOMENTS);
-    else bar.playWhenSeen();
+    else bar.playWhenSeen(worlds);
   });
   return [
     h("div", { class: "panel-controls top" }, choice.element, dice),
     worlds,
     h("div", { class: "panel-controls" }, bar.element, budget.element),
+    h(
+      "p",
+      { class: "caption" },
+      "The haze is where drowned pictures are at this moment, ",
+      inline(row(sub("p", "t"), "(", "x", ")")),
+      "; the arrows lead to where there are more of them. Below each square: how far its points end from where the exact paths end, and from the shape.",
+    ),
     probeWords,
   ];
 }

@@ -36,17 +36,20 @@ export const chapter = {
       row(tinted("noise", "ε"), "=", tinted("noise", sub("ε", "∅")), "+", "w", "(", tinted("noise", sub("ε", "c")), "−", tinted("noise", sub("ε", "∅")), ")"),
     ),
   gloss: [
-    "What the network believes when it is told the wish ",
+    "The noise that the network believes in when it is told the wish ",
     inline("c"),
-    " and when it is told nothing, ",
+    ", and when it is told nothing, ",
     inline("∅"),
-    ". At w = 1 it simply does as told; beyond, it exaggerates the difference.",
+    ". At ",
+    inline(row("w", "=", "1")),
+    " it does as told; beyond, it exaggerates what the wish changed.",
   ],
   prose: [
     "A network can be told what to draw: “a seven”, “a cat on a roof”. Told and untold, it sees different noise in the same " +
       "picture, and the difference of the two is what the wish changed.",
-    "Guidance takes that difference more than once. The points leave the ground that both kinds share, and every one is " +
-      "plainly what was asked for. The price can be seen as well: they crowd together. More obedience, less variety.",
+    "Guidance takes that difference more than once. Here are two kinds of points that overlap, and a wish for one of them. With " +
+      "guidance the points leave the ground that both kinds share, and each is plainly what was asked for. The price can be " +
+      "seen as well: they crowd together. More obedience, less variety.",
   ],
   hint: "Move w from 0, where the wish is not heard, over 1 to 6. Keep an eye on the two figures: at which w would you stop?",
   panel,
@@ -73,8 +76,8 @@ function panel(signal) {
   const choice = segments({
     label: "The wish",
     choices: [
-      ["left", "the kind on the left"],
-      ["right", "the kind on the right"],
+      ["left", "the left kind"],
+      ["right", "the right kind"],
     ],
     value: kind,
     onChange: (next) => ((kind = next), compute()),
@@ -85,7 +88,7 @@ function panel(signal) {
     const figures = ["clear", "variety"].map((key) => h("dd", { "data-figure": `${name}-${key}` }));
     places.set(name, figures);
     const stage = world({ description: "", scene: () => scene(name), signal });
-    const rows = h("dl", {}, h("dt", {}, "more likely of the other kind"), figures[0], h("dt", {}, "variety, the mean distance from the middle"), figures[1]);
+    const rows = h("dl", {}, h("dt", {}, "more likely of the other kind"), figures[0], h("dt", {}, "variety: mean distance from their middle"), figures[1]);
     return { stage, element: h("div", { class: "world" }, stage.element, h("h3", {}, heading), rows) };
   }
 

@@ -16,7 +16,7 @@ const MOMENTS = 240;
 const TRAIL = 36;
 
 const WATERS = {
-  free: { water: new Water({ diffusivity: 0.5, radius: 0.35 }), duration: 1, law: "0.35²/4 + 2Dt" },
+  free: { water: new Water({ diffusivity: 0.5, radius: 0.35 }), duration: 1, law: "0.35²/4 + 2 D t,  D = 0.5" },
   held: { water: new Water({ diffusivity: 1, theta: 1, radius: 0.35, centre: -1.6 }), duration: 2.5, law: "e⁻²ᵗ 0.35²/4 + 1 − e⁻²ᵗ" },
 };
 
@@ -29,27 +29,32 @@ export const chapter = {
       row(sub("x", "t"), "=", tinted("signal", sub("x", "0")), "+", tinted("noise", sub("σ", "t"), "ε")),
     ),
   gloss: [
-    "Where a grain is at time t: where it began, and a random push ",
+    "Where a grain is at time ",
+    inline("t"),
+    ": where it began, and a push ",
     inline(tinted("noise", "ε")),
-    " drawn from the bell curve, whose variance grows with the time: ",
+    " that chance draws from a bell curve. The push grows with the time: its variance, the square of its width, is ",
     inline(tinted("noise", subsup("σ", "t", "2")), "=", "2", "D", "t"),
-    ".",
+    ", where ",
+    inline("D"),
+    " says how hard the water shakes.",
   ],
   prose: [
     "Let a drop of ink fall into water. Nobody stirs, and yet it spreads. Each grain is knocked about by the water around it, " +
-      "left or right by pure chance; follow the marked one and you can tell nothing about where it will go next.",
-    "The crowd is another matter. After any time its outline is the drop, blurred by a bell curve that can be computed to " +
-      "the last digit. Order is lost by chance, but by a law.",
+      "left or right by pure chance: follow the marked one, and you cannot tell where it will go next.",
+    "The crowd is another matter. At any moment the cloud is the drop, blurred by a bell curve (a Gaussian) that can be " +
+      "computed to the last digit. Order is lost by chance, but by a law.",
     [
-      "That is the first half of every diffusion model. The second kind of water pulls all grains gently to the middle, so " +
-        "that the cloud forgets where the drop fell and stays as wide as ",
+      "That is the first half of every diffusion model: to destroy, by small pushes whose law is known. Pictures use another " +
+        "kind of water, which also pulls all grains gently to the middle. The cloud then forgets where the drop fell, and stays " +
+        "as wide as ",
       inline(row(sup("σ", "2"), "=", "1")),
-      ": the kind that is used for pictures.",
+      ".",
     ],
   ],
   hint:
-    "Choose the water that holds back and play. The drop falls at the left; by the end nothing in the cloud tells you so. " +
-    "What is left is the same bell curve whatever the drop was.",
+    "Choose the water that pulls to the middle, and play. The drop falls at the left; by the end nothing in the cloud tells you " +
+    "so. What is left is the same bell curve, whatever the drop was.",
   panel,
 };
 
@@ -66,7 +71,7 @@ function panel(signal) {
     ["time", "time t"],
     ["measured", "variance of the grains, with its error"],
     ["exact", "variance by the law"],
-    ["law", "the law"],
+    ["law", "the law, for a drop of radius 0.35"],
   ]);
   const bar = transport({
     label: "Time since the drop fell",
@@ -80,8 +85,8 @@ function panel(signal) {
   const choice = segments({
     label: "The water",
     choices: [
-      ["free", "lets go"],
-      ["held", "holds back"],
+      ["free", "lets them go"],
+      ["held", "pulls to the middle"],
     ],
     value: kind,
     onChange: (next) => {
@@ -183,7 +188,7 @@ function panel(signal) {
   whenNear(figure, () => {
     pour();
     if (calm()) bar.seek(MOMENTS / 2);
-    else bar.playWhenSeen();
+    else bar.playWhenSeen(figure);
   });
   return [h("div", { class: "panel-controls top" }, choice.element, again), figure, bar.element, figures.element];
 }

@@ -1,5 +1,6 @@
 // The Learn page: chapters in the order in which they explain each other. learn.html shows the same without a server.
 
+import { hasServer } from "../api.js";
 import { h } from "../ui/dom.js";
 import { chapter as ink } from "./ink.js";
 import { chapter as drown } from "./drown.js";
@@ -20,6 +21,7 @@ export function show(root, { path, only = null, signal }) {
   }
   if (!only) root.append(head());
   root.append(...chosen.map((chapter) => section(chapter, only, signal)));
+  if (!only && hasServer()) root.append(ending());
   const moved = ({ path: [id] }) => document.getElementById(id)?.scrollIntoView();
   if (path[0] && !only) requestAnimationFrame(() => moved({ path }));
   return { moved };
@@ -31,8 +33,29 @@ function head() {
     "header",
     { class: "page-head" },
     h("h1", {}, "How pictures come out of noise"),
-    h("p", { class: "lead" }, "Five panels, one equation each. Everything that moves is computed as you watch: drag, play, and break it."),
+    h("p", { class: "lead" }, "Five moving pictures, one equation each, ten minutes. All of it is computed as you watch: drag it, play it, break it."),
     h("nav", { class: "contents", "aria-label": "Chapters" }, CHAPTERS.map(link)),
+  );
+}
+
+/** Where to go from here. */
+function ending() {
+  return h(
+    "section",
+    { class: "ending", "aria-label": "And now" },
+    h("h2", {}, "That is all there is to it."),
+    h(
+      "p",
+      { class: "lead" },
+      "Drown pictures, train a network to guess the noise, begin with nothing but noise and walk back. What draws cats and cathedrals does the same, " +
+        "with more pixels, more pictures to learn from, and a wish in words.",
+    ),
+    h(
+      "div",
+      { class: "actions" },
+      h("a", { class: "button primary", href: "#/create" }, "Draw digits yourself"),
+      h("a", { class: "button", href: "#/train" }, "Train on your own pictures"),
+    ),
   );
 }
 

@@ -8,6 +8,15 @@ const MARGIN = { left: 56, right: 12, top: 12, bottom: 32 };
 /** The most grid lines across a chart. */
 const LINES = 5;
 
+/** Where a line ends; of a line of one point it is all there is. */
+function dot(context, x, y, tint) {
+  if (!Number.isFinite(x + y)) return;
+  context.beginPath();
+  context.arc(x, y, 3.5, 0, 2 * Math.PI);
+  context.fillStyle = tint;
+  context.fill();
+}
+
 /** Round numbers that cut [low, high] into at most `most` parts. */
 export function ticks(low, high, most = LINES) {
   const rough = (high - low) / most;
@@ -86,6 +95,7 @@ export function chart({ title, x = "step", logarithmic = false, signal }) {
       context.lineWidth = faint ? 1 : 2;
       context.setLineDash(dashed ? [5, 5] : []);
       line(context, xs, ys.map(map), across, up);
+      if (!faint) dot(context, across(xs.at(-1)), up(map(ys.at(-1))), tinted(tint));
     }
     context.globalAlpha = 1;
     context.setLineDash([]);

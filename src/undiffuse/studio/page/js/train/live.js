@@ -38,6 +38,7 @@ export function liveRun(id, { onState, signal }) {
   const loss = chart({ title: "Loss", logarithmic: true, signal });
   const quarters = chart({ title: "Loss by noise, from little to much", logarithmic: true, signal });
   const image = h("img", { class: "pixels", alt: "" });
+  const waiting = h("p", { class: "hint samples-none" }, "What it draws is shown here from its first samples on.");
   const scrub = transport({
     label: "What it draws from the same noise",
     name: "the samples over time",
@@ -47,7 +48,9 @@ export function liveRun(id, { onState, signal }) {
     onStep: showPicture,
     signal,
   });
-  const samples = h("div", { class: "samples", hidden: true }, image, scrub.element);
+  const samples = h("div", { class: "samples" }, waiting, image, scrub.element);
+  const picturesShown = (some) => ([waiting.hidden, image.hidden, scrub.element.hidden] = [some, !some, !some]);
+  picturesShown(false);
   const actions = h("div", { class: "row" });
   const wrong = h("p", { class: "form-error", role: "alert" });
   const log = h("pre", { tabindex: "0", "aria-label": "The last lines of the log" });
@@ -77,17 +80,18 @@ export function liveRun(id, { onState, signal }) {
     const rows = [
       ["step", `${(run.step ?? 0).toLocaleString("en-GB")}${run.total ? ` of ${run.total.toLocaleString("en-GB")}` : ""}`],
       ["time", duration(run.seconds)],
-      ["to go", run.state === "running" ? duration(run.eta) : "–"],
+      ["to go", run.state === "running" ? duration(run.eta) : run.state === "done" ? "nothing" : "–"],
       ["loss", run.loss === null || run.loss === undefined ? "–" : short(run.loss)],
       ["pictures a second", run.images_per_second ? Math.round(run.images_per_second).toLocaleString("en-GB") : "–"],
     ];
     figures.replaceChildren(...rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
     wrong.textContent = run.drift ?? "";
     const stop = run.state === "running" && button("Stop", () => act("stop"), { kind: "danger", sign: "stop" });
+    const compare = run.model && h("a", { class: "button", href: `#/compare?runs=${encodeURIComponent(run.model)}` }, "Compare");
     const use = run.model && h("a", { class: "button", href: `#/create?model=${encodeURIComponent(run.model)}` }, "Draw with it");
     const words2 = { pause: ["Pause", "pause"], resume: ["Go on", "play"] };
     const pressed = can.filter(() => run.mine !== false).map((each) => button(words2[each][0], () => act(each), { sign: words2[each][1] }));
-    actions.replaceChildren(...[...pressed, run.mine !== false && stop, use].filter(Boolean));
+    actions.replaceChildren(...[...pressed, run.mine !== false && stop, compare, use].filter(Boolean));
   }
 
   async function act(what) {
@@ -129,7 +133,7 @@ export function liveRun(id, { onState, signal }) {
     const atEnd = scrub.value >= pictures.length - 1;
     const known = new Set(pictures.map(({ step }) => step));
     pictures = [...pictures, ...found.filter(({ step }) => !known.has(step))].sort((a, b) => a.step - b.step);
-    samples.hidden = pictures.length === 0;
+    picturesShown(pictures.length > 0);
     if (!pictures.length) return;
     const k = atEnd ? pictures.length - 1 : scrub.value;
     scrub.resize(pictures.length - 1, k);

@@ -4,6 +4,7 @@ import { get, post } from "../api.js";
 import { button, field, segments, select, slider } from "../ui/controls.js";
 import { h } from "../ui/dom.js";
 import { controls, folded } from "../create/fields.js";
+import { duration, plural } from "../create/job.js";
 import { dataPane } from "./data.js";
 import { called, liveRun } from "./live.js";
 
@@ -48,7 +49,7 @@ function runList(signal) {
   let chosen = null;
   let timer = 0;
   const rows = h("ul", { class: "runs" });
-  const none = h("p", { class: "gallery-empty", hidden: true }, "No run is here yet. The first one is made below.");
+  const none = h("p", { class: "gallery-empty", hidden: true }, "No run is here yet. The first one is started below.");
   const element = h("section", { class: "run-list", "aria-labelledby": "runs-heading" }, h("h2", { id: "runs-heading" }, "Runs"), none, rows);
 
   async function refresh() {
@@ -66,9 +67,13 @@ function runList(signal) {
   }
 
   function row(run) {
-    const far = h("progress", { class: "progress", max: 1, value: run.progress ?? 0, "aria-label": `How far ${run.name} is` });
-    const details = [run.recipe, run.data].filter(Boolean).join(", ");
-    const link = h("a", { href: `#/train/${encodeURIComponent(run.id)}` }, h("span", { class: "run-name" }, run.name), h("span", {}, details), h("span", {}, called(run.state)), far);
+    const active = ["starting", "running", "stopping"].includes(run.state);
+    const details = [run.data && `learns ${run.data}`, run.recipe && `by the recipe ${run.recipe}`].filter(Boolean).join(" ");
+    const far = active
+      ? h("progress", { class: "progress", max: 1, value: run.progress ?? 0, "aria-label": `How far ${run.name} is` })
+      : h("span", { class: "run-step" }, `${plural(run.step ?? 0, "step")}`);
+    const state = h("span", { class: `run-state ${run.state}` }, active && Number.isFinite(run.eta) ? `${called(run.state)}, ${duration(run.eta)} to go` : called(run.state));
+    const link = h("a", { href: `#/train/${encodeURIComponent(run.id)}` }, h("span", { class: "run-name" }, run.name), h("span", {}, details), state, far);
     if (run.id === chosen) link.setAttribute("aria-current", "true");
     return h("li", {}, link);
   }
@@ -102,8 +107,8 @@ function startForm({ status, recipes, descriptions, signal }) {
   recipe.element.append(about);
   const kind = segments({ label: "Budget", choices: [["minutes", "minutes"], ["steps", "steps"]], value: "minutes", onChange: showBudget });
   const minutes = slider({ label: "Minutes", min: 1, max: 120, value: 5, format: (m) => (m === 1 ? "1 minute" : `${m} minutes`) });
-  const steps = field({ label: "Steps", value: "3000", inputmode: "numeric", autocomplete: "off" });
-  const name = field({ label: "Name", autocomplete: "off", hint: "Of the run's folder; empty: one is found." });
+  const steps = field({ label: "Steps", value: "3000", inputmode: "numeric", autocomplete: "off", hint: "Each looks at one batch of pictures." });
+  const name = field({ label: "Name", autocomplete: "off", hint: "Of the run's folder. Left empty, one is found." });
   const rest = SECTIONS.filter((each) => descriptions[each]?.length).map((each) => [each, controls(descriptions[each].filter((row) => !OWN.includes(row.name)))]);
   const element = h(
     "form",

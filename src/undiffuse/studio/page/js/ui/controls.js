@@ -198,17 +198,26 @@ export function transport({ label, name, steps, value = 0, seconds = 5, format, 
   show();
   signal?.addEventListener("abort", pause);
   const element = h("div", { class: "transport" }, press, bar.element);
-  new IntersectionObserver(([entry]) => {
-    seen = entry.isIntersecting;
-    if (!seen) pause();
-    else if (wanted) play();
-  }).observe(element);
+  const watch = new IntersectionObserver(
+    (entries) => {
+      seen = entries.at(-1).isIntersecting;
+      if (!seen) pause();
+      else if (wanted) play();
+    },
+    { threshold: 0.2 },
+  );
+  watch.observe(element);
   return {
     element,
     play,
     pause,
-    /** Play now, or as soon as somebody sees it. */
-    playWhenSeen() {
+    /** Play now, or as soon as somebody sees it: it, or `moving`, what it moves, which then is what must be on the screen. */
+    playWhenSeen(moving = null) {
+      if (moving) {
+        watch.disconnect();
+        watch.observe(moving);
+        seen = false;
+      }
       if (seen) play();
       else wanted = true;
     },

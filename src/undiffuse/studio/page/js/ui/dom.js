@@ -79,6 +79,8 @@ export const sub = (base, index) => m("msub", [base, index]);
 export const sup = (base, power) => m("msup", [base, power]);
 export const subsup = (base, index, power) => m("msubsup", [base, index, power]);
 export const frac = (above, below) => m("mfrac", [above, below]);
+/** The sign of a negative term, which stands close to it. */
+export const minus = () => m1("mo", "−", { form: "prefix", rspace: "0.1em" });
 /** A function's name, with the thin space that follows it. */
 export const named = (text) => m("mrow", [m1("mi", text, { class: "upright" }), m("mspace", [], { width: "0.2em" })]);
 /** A letter with a hat: what a network believes. */
