@@ -162,6 +162,30 @@ class Wish:
         return ClassifierFree(denoiser, wanted, unwanted, self.strength)
 
 
+def check_null(wanted: Wish, dropout: float) -> None:
+    """Refuse what needs a class to stand for none, of a network that never saw one: its row is what chance left there.
+
+    Args:
+        dropout: part of the training's images whose conditions were hidden.
+
+    Raises:
+        UndiffuseError: no class is asked for, or guidance would lead away from none.
+    """
+    size = next((condition.size for condition in wanted.told if condition.name == CLASS), None)
+    if dropout > 0 or size is None:
+        return
+    if (wanted.rows[CLASS] == size).any():
+        raise UndiffuseError(
+            f"This model never learned to draw without a class, so there is no --class {NONE}: name one of its classes"
+        )
+    led = wanted.strength.scale != 1 and wanted.guides == NO_GUIDES
+    if led and (wanted.away[CLASS] == size).any():
+        raise UndiffuseError(
+            "This model never learned to draw without a class, so guidance has nothing to lead away from: leave out "
+            "--guidance, or name a class with --avoid, a worse model with --weak or a --classifier"
+        )
+
+
 def given(denoiser: Denoiser, told: tuple[Condition, ...], values: Mapping[str, Tensor]) -> Denoiser:
     """The denoiser, told those of the values that it can be told."""
     known = {condition.name: values[condition.name] for condition in told if condition.name in values}

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from undiffuse import cascadefile
 from undiffuse.build import build_network, outline
 from undiffuse.checkpoint import check_tensors
-from undiffuse.conditions import IMAGE, VECTOR, Guides, conditions_of, read_text, wish
+from undiffuse.conditions import IMAGE, VECTOR, Guides, check_null, conditions_of, read_text, wish
 from undiffuse.config import PROCESS, SampleConfig, TrainConfig
 from undiffuse.config_file import from_plain
 from undiffuse.data.info import DataInfo
@@ -210,6 +210,7 @@ class Model:
         wanted = wish(
             heeded, self.conditions, self.info, self._guides(settings), self._read_text, self._look_at, self.examples
         )
+        check_null(wanted, self.config.conditions.condition_dropout)
         denoiser = wanted.denoiser(own, members)
         if settings.threshold == "clip":
             denoiser = Clip(denoiser)

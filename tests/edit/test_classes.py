@@ -58,6 +58,15 @@ def test_between_two_gaussians_translation_is_the_map_between_them(class_model, 
     torch.testing.assert_close(found.pictures, 0.4 + 0.1 * (x0 + 0.3) / 0.2, rtol=0, atol=0.05)
 
 
+def test_an_edit_by_a_model_of_classes_tells_it_none_where_none_is_named(class_model, pictures):
+    by_default, none, cats = (
+        vary(Editor(class_model, replace(SETTINGS, classes=classes)), pictures, 0.5)
+        for classes in ((), ("none",), ("cats",))
+    )
+    assert torch.equal(by_default, none)
+    assert not torch.equal(by_default, cats)
+
+
 def test_translation_to_its_own_class_without_guidance_is_the_reconstruction(editor, pictures):
     found = translate(editor, pictures, "cats", "cats")
     assert torch.equal(found.pictures, found.inversion.reconstructions)

@@ -120,6 +120,23 @@ def test_the_null_class_with_any_guidance_is_the_unconditional_model():
     assert abs(close).max() <= 1
 
 
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"classes": ("none",)}, "so there is no --class none"),
+        ({"classes": ("light", "none")}, "so there is no --class none"),
+        ({"guidance": 2.0}, "leave out --guidance, or name a class with --avoid"),
+    ],
+)
+def test_a_table_that_never_had_a_row_for_no_class_is_not_asked_for_it(asked, sentence):
+    """As those of other people's checkpoints, whose last row is one of ours that nobody trained."""
+    model = build_model(settings(condition_dropout=0.0), labelled().info)
+    with pytest.raises(UndiffuseError, match=sentence):
+        model.sample(2, steps=2, **asked)
+    assert len(model.sample(2, steps=2).array) == 2
+    assert len(model.sample(2, steps=2, guidance=2.0, avoid="dark").array) == 2
+
+
 def test_a_conditional_run_draws_what_it_is_asked_for(tmp_path):
     """Two brightnesses are learned in some hundred steps, and come when they are called."""
     run = settings(steps=400, lr=3e-3, sample_every=0, checkpoint_every=0, batch=16, timesteps=100, base=16, warmup=0)

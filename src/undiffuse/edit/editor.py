@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from undiffuse.conditions import CLASS, NONE
 from undiffuse.config import SampleConfig
 from undiffuse.denoiser import Denoiser
 from undiffuse.edit.methods import check_strength
@@ -31,7 +32,7 @@ class Part:
 
     Args:
         rows: which, of all that the editor was given.
-        members: the numbers of their random streams, by which a class-conditional model is told classes by turns.
+        members: the numbers of their random streams, by which classes that are asked for are taken in turns.
         noise: their streams.
         tick: to be called after each step.
     """
@@ -61,7 +62,7 @@ class Editor:
     """A model and how it walks.
 
     Args:
-        model: an unconditional one, or one whose settings say what class each picture is.
+        model: any that draws by itself. One of classes is told none where the settings name none.
         settings: sampler, steps, threshold, micro-batch.
         seed: of every random stream.
         indices: number of each picture's stream; 0, 1, ... where none are given. Picture i of a seed gets the same
@@ -79,6 +80,13 @@ class Editor:
     progress: bool = False
     on_step: Callable[[int, int], object] = field(default=lambda done, of: None, repr=False, compare=False)
 
+    @property
+    def _asked(self) -> SampleConfig:
+        """The settings; where samples would be of all classes by turns, of none: the picture says what it shows."""
+        open_ = not (self.settings.classes or self.settings.classifier)
+        told = any(condition.name == CLASS for condition in self.model.conditions)
+        return replace(self.settings, classes=(NONE,)) if open_ and told else self.settings
+
     def denoiser(self, members: Sequence[int]) -> Denoiser:
         """The model's denoiser for these members, with its threshold, in tiles where they are wanted.
 
@@ -90,7 +98,7 @@ class Editor:
                 "A cascade, or a stage of one, enlarges what is below it and edits nothing else; "
                 "edit with a model that draws by itself"
             )
-        denoiser, _, _ = self.model.walk(self.settings, members)
+        denoiser, _, _ = self.model.walk(self._asked, members)
         if self.overlap is None:
             return denoiser
         # A denoiser that was told classes knows one batch of them: then each tile is a batch of its own.
@@ -99,12 +107,12 @@ class Editor:
 
     @cached_property
     def sampler(self) -> Sampler[Any]:
-        return self.model.walk(self.settings)[1]
+        return self.model.walk(self._asked)[1]
 
     @cached_property
     def times(self) -> Float[Tensor, "points"]:
         """From noise to data."""
-        return self.model.walk(self.settings)[2]
+        return self.model.walk(self._asked)[2]
 
     def time(self, part: float) -> Time:
         """The time at this part of the process, 0 for data and 1 for its end.
