@@ -19,7 +19,8 @@ from undiffuse.model import build_model, load
 from undiffuse.networks.conditions import Condition
 from undiffuse.seeds import generator
 from undiffuse.training.api import resume_run, start_run
-from undiffuse.training.setup import make_task
+from undiffuse.training.previews import over_data
+from undiffuse.training.setup import examples_of, make_task, order_of
 from undiffuse.training.start import started_from
 
 TOLD = (Condition(VECTOR, "vector", 2),)
@@ -208,6 +209,22 @@ def test_a_weak_model_of_another_standard_is_refused(tmp_path):
     start_run(settings(steps=1, sample_every=0), numbered(scale=2.0), tmp_path / "b")
     with pytest.raises(UndiffuseError, match="on other scales than this model"):
         model.sample(1, weak=str(tmp_path / "b"), guidance=2.0, vector=(100.0, 3.0), steps=2)
+
+
+def test_grids_are_drawn_by_what_is_said_of_the_first_images(tmp_path):
+    data = numbered()
+    config = settings(batch=4, sample_count=6, condition_dropout=0.5)
+    model = _effective(build_model(config, data.info))
+    task = make_task(model, data, 4)
+    first = order_of(data, config)
+    told = np.concatenate([first(0), first(1)])[:6]
+    expected = (data.rows[told] - np.array(data.info.vector_mean)) / np.array(data.info.vector_std)
+    np.testing.assert_allclose(task.examples[VECTOR], expected, rtol=1e-6, atol=1e-6)
+    drawn = over_data(model, task.whole_images, task.examples).sample(6, **DDIM).array
+    for k, row in enumerate(data.rows[told].tolist()):
+        alone = model.sample(1, first=k, vector=() if np.isnan(row[0]) else tuple(row), **DDIM).array[0]
+        assert abs(drawn[k].astype(int) - alone).max() <= 1
+    assert examples_of(data, build_model(tiny_settings(), data.info), {}) == {}
 
 
 def bars(count=512):
