@@ -113,7 +113,7 @@ def test_a_run_is_watched_live_and_paused(visit: Any, training: Any) -> None:
     page = visit("#/train/demo")
     page.get_by_text("This run is training.").wait_for()
     page.get_by_text("1,200 of 3,000").wait_for()
-    page.get_by_text("1 min 50 s").wait_for()
+    page.get_by_text("1 min 50 s", exact=True).wait_for()
     page.get_by_role("img", name="What the model draws at step 1200").wait_for()
     scrub = page.get_by_label("What it draws from the same noise", exact=True)
     scrub.fill("0")
