@@ -159,6 +159,16 @@ def test_a_clipped_ground_does_not_hide_the_noise_of_the_rest():
     assert abs(float(estimate_noise(noisy)) - 0.1) < 0.01
 
 
+@pytest.mark.parametrize("end", [-1.0, 1.0])
+@pytest.mark.parametrize("std", [0.05, 0.3, 0.8])
+def test_noise_that_an_end_of_the_range_halves_is_found_whole(end, std):
+    """Strokes on a black ground, or black ones on white: the ground's noise is clipped, pixel by pixel."""
+    truth = torch.full((1, 1, 64, 64), end)
+    truth[..., 20:30, 10:50] = -0.9 * end
+    noisy = (truth + std * draw(1, 1, 64, 64)).clamp(-1, 1)
+    assert float(estimate_noise(noisy)) == pytest.approx(std, rel=0.12)
+
+
 def test_denoising_starts_at_the_t_of_the_noise_and_one_step_is_the_posterior_mean(model, pictures):
     std = 0.4
     editor = Editor(model, SampleConfig(sampler="ddim", steps=1, threshold="none"))

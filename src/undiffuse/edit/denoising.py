@@ -26,7 +26,8 @@ def estimate_noise(x: Pictures) -> Float[Tensor, "count"]:
     are few, so the median does not see them, and noise has as much there as everywhere.
 
     Values at either end of the range were clipped and carry less noise than they got. Details that touch one are left
-    out where enough others are left, a tenth of all.
+    out where enough others are left, a tenth of all. What is black (or white) in truth tells more than all detail: see
+    `_from_an_end`.
 
     Args:
         x: in model space, any number of spatial axes from 1 on; differences are taken along the last two.
@@ -41,10 +42,30 @@ def estimate_noise(x: Pictures) -> Float[Tensor, "count"]:
         detail = (detail[tuple(first)] - detail[tuple(second)]) / math.sqrt(2)
         touched = touched[tuple(first)] | touched[tuple(second)]
     found = []
-    for values, bad in zip(detail.abs().flatten(1), touched.flatten(1), strict=True):
+    for picture, values, bad in zip(x, detail.abs().flatten(1), touched.flatten(1), strict=True):
         free = values[~bad]
-        found.append((free if len(free) >= 0.1 * len(values) else values).median() / MEDIAN_OF_NORMAL)
+        by_detail = (free if len(free) >= 0.1 * len(values) else values).median() / MEDIAN_OF_NORMAL
+        by_ends = [std for end in (-1, 1) if (std := _from_an_end(picture, end)) is not None]
+        found.append(by_ends[0] if by_ends else by_detail)
     return torch.stack(found)
+
+
+def _from_an_end(x: Float[Tensor, "channels *spatial"], end: int) -> Float[Tensor, ""] | None:
+    """Standard deviation of the noise by what lies at an end of the range; None where that tells nothing.
+
+    Of m pixels that are at the end in truth, half are clipped and the others std |z| away from it. So where n are
+    clipped, the m/4 = n/2 nearest of the others lie within the median of |z|:  std = d_(n/2) / 0.6745.
+
+    That is meant where at least 3 in 10 pixels are clipped, and one by one: beside a clipped pixel another is clipped
+    half of the time. A saturated sky or a black margin without noise is clipped as a whole, and says nothing.
+    """
+    away = (x - end).abs()
+    clipped = away == 0
+    free, count = away[~clipped].sort().values, int(clipped.sum())
+    beside = (clipped[..., 1:] & clipped[..., :-1]).sum() / clipped[..., :-1].sum().clamp(min=1)
+    if count < 0.3 * x.numel() or beside > 0.7 or len(free) <= count // 2:
+        return None
+    return free[count // 2] / MEDIAN_OF_NORMAL
 
 
 def denoise(editor: Editor, y: Pictures, noise: float | None = None) -> tuple[Pictures, Float[Tensor, "count"]]:
