@@ -236,7 +236,7 @@ def wish(
         _check_without_classes(settings, names, guides)
     rows, away = dict[str, Tensor](), dict[str, Tensor]()
     if classes:
-        asked = settings.classes or ((NONE,) if beside else (ALL,))
+        asked = settings.classes or ((NONE,) if beside and not guides.classifier_classes else (ALL,))
         rows[CLASS] = torch.tensor(class_numbers(asked, classes))
         away[CLASS] = torch.tensor([class_number(settings.avoid or NONE, classes)])
     if settings.vector:

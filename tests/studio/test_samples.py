@@ -154,7 +154,7 @@ def test_pictures_need_not_be_kept(page: Any) -> None:
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({}, "model"),
     ({"model": "digits", "n": 0}, "n"),
-    ({"model": "digits", "n": 65}, "At most 64 n"),
+    ({"model": "digits", "n": 65}, "At most 64 pictures"),
     ({"model": "digits", "seed": -1}, "seed"),
     ({"model": "digits", "colour": 1}, "colour"),
     ({"model": "digits", "settings": {"steps": 1001}}, "At most 1,000 steps"),
@@ -168,6 +168,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"model": "digits", "settings": {"text": "x" * 2000}}, "letters of text"),
     ({"model": "digits", "settings": {"weak": "../../etc/passwd", "guidance": 2.0}}, "There is no model"),
     ({"model": "digits", "settings": {"classifier": "/etc/passwd"}}, "command line"),
+    ({"model": "digits", "settings": {"image": "/etc/passwd"}}, "command line"),
     ({"model": "digits", "settings": {"times": [1.0] * 1001}}, "At most"),
 ]
 

@@ -130,6 +130,7 @@ REFUSED: list[tuple[dict[str, Any], int, str]] = [
     ({"data": "digits", "steps": 1, "overrides": {"lrr": 1}}, 422, "'lrr'"),
     ({"data": "digits", "steps": 1, "overrides": {"lr": "fast"}}, 422, "'lr'"),
     ({"data": "digits", "steps": 1, "overrides": {"start_from": "/etc/passwd"}}, 422, "command line"),
+    ({"data": "digits", "steps": 1, "overrides": {"pairs": "/etc"}}, 422, "command line"),
     ({"data": "digits", "steps": 1, "overrides": {"source": "/etc"}}, 422, "place of its own"),
     ({"data": "digits", "steps": 1, "overrides": {"steps": 3}}, 422, "place of its own"),
 ]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import TinyData, tiny_data, tiny_settings
 
-from undiffuse.conditions import CLASS, VECTOR, conditions_of, wish
+from undiffuse.conditions import CLASS, VECTOR, Guides, conditions_of, wish
 from undiffuse.config import SampleConfig
 from undiffuse.config_file import override
 from undiffuse.data.info import DataInfo
@@ -104,6 +104,8 @@ def test_numbers_alone_leave_the_class_open():
     assert both.rows[CLASS].tolist() == [1]
     assert VECTOR in both.rows
     assert set(wish(SampleConfig(), told, info).rows) == {CLASS}
+    led = wish(SampleConfig(vector=(1, 2)), TOLD, info, Guides(classifier=object(), classifier_classes=("a", "b")))
+    assert led.rows[CLASS].tolist() == [0, 1]  # a classifier leads to a class, and by default to each
 
 
 @pytest.mark.parametrize(

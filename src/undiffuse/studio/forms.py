@@ -11,7 +11,7 @@ from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.field_texts import field_texts
 from undiffuse.studio.edits import EDITS
 
-HIDDEN = {"sample": ("classifier",), "data": ("source",), "start": ("start_from", "start_sha256")}
+HIDDEN = {"sample": ("classifier", "image"), "data": ("source", "pairs"), "start": ("start_from", "start_sha256")}
 """Fields that name files, which a request cannot."""
 
 

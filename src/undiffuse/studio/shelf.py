@@ -209,6 +209,8 @@ class Shelf:
         """
         if settings.classifier:
             raise UndiffuseError("Guidance by a classifier is for the command line: undiffuse sample --classifier")
+        if settings.image:
+            raise UndiffuseError("A picture for samples to go by is for the command line: undiffuse sample --image")
         if not settings.weak:
             return settings
         known = self.entries()

@@ -38,7 +38,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 LOG_LINES = 50
 RECENT = 20
 """Lines of metrics over which the speed is taken."""
-FREE = ("start_from", "device", "parallel", "compile")
+FREE = ("start_from", "pairs", "device", "parallel", "compile")
 """Settings that a request may not have: other files, and what belongs to the machine."""
 
 
