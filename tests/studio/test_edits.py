@@ -100,8 +100,8 @@ def test_what_is_left_open_is_filled_in_and_told(shared: Any) -> None:
 
 
 def test_a_translation_needs_a_model_of_classes(shared: Any) -> None:
-    told = shared.events(shared.edit("translate", {"model": "a", "options": {"to": "x"}}, image=png()))
-    assert told[-1][0] == "error"
+    refused = shared.edit("translate", {"model": "a", "options": {"to": "x"}}, 422, image=png())
+    assert "cannot do 'translate'" in refused["error"]
     picture = png(channels=1, side=28)
     request = {"model": "digits", "options": {"to": "three"}, "settings": {"steps": 2}}
     told = shared.events(shared.edit("translate", request, image=picture))
@@ -143,6 +143,22 @@ def test_a_picture_that_does_not_fit_is_refused_or_made_to_fit(shared: Any) -> N
         shared.edit("vary", {"model": "a", "settings": QUICK, "options": {"fit": "convert"}}, image=grey)
     )
     assert (image["width"], image["height"]) == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "options"),
+    [("outpaint", 1, {"right": 100_000}), ("outpaint", 60, {}), ("upscale", 1, {"factor": 1000})],
+)
+def test_results_far_larger_than_what_was_learned_are_refused(
+    shared: Any, name: str, n: int, options: dict[str, Any]
+) -> None:
+    """A gradient remembers all tiles of all results: gigabytes, if anybody could ask for them."""
+    job = shared.edit(name, {"model": "a", "n": n, "options": options, "settings": QUICK}, image=png())
+    kind, told = shared.events(job)[-1]
+    assert kind == "error"
+    assert "at most 64 times are made here" in told["error"]
+    (evaluations,) = {shared.get(job["url"])["evaluations"]}
+    assert evaluations == 0
 
 
 def test_the_known_part_of_an_inpainting_stays_exactly(shared: Any) -> None:

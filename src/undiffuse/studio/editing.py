@@ -146,8 +146,6 @@ def work_on(job: Job, loaded: Loaded, gallery: Gallery, wanted: Asked, shelf: Sh
     """
     job.ticket.want_all()
     with loaded.lent(job.ticket) as model:
-        if not wanted.row.able(model) or len(model.info.spatial) != 2:
-            raise UndiffuseError(f"This model cannot do '{wanted.name}'")
         settings = model.settle(shelf.settled(wanted.settings))
         wanted = replace(wanted, settings=settings)
         if wanted.how.fit == "convert":
@@ -165,18 +163,20 @@ def work_on(job: Job, loaded: Loaded, gallery: Gallery, wanted: Asked, shelf: Sh
 
 def _given(job: Job, model: Model, wanted: Asked, limits: Limits) -> Given:
     info = model.info
+    learned = (info.spatial[0], info.spatial[1])
     first = wanted.inputs["first" if "first" in wanted.inputs else "image"]
     x0 = _read(first, info, wanted.row.channels)
-    sides = tuple(int(side) for side in x0.shape[2:])
+    sides = (x0.shape[2], x0.shape[3])
+    limits.check_larger(wanted.n, sides, learned)
     second = _read(wanted.inputs["second"], info, None)[0] if "second" in wanted.inputs else None
     mask = None
     if "mask" in wanted.inputs:
         with _reading:
             mask = read_mask(wanted.inputs["mask"], sides)[None, None]
-    learned = info.spatial
 
     def editor(height: int, width: int) -> Editor:
         limits.check_pixels(height, width)
+        limits.check_larger(wanted.n, (height, width), learned)
         larger = any(side > usual for side, usual in zip((height, width), learned, strict=True))
         overlap = wanted.how.overlap if wanted.how.overlap is not None else min(learned) // 4 if larger else None
         indices = tuple(range(wanted.n))

@@ -15,7 +15,7 @@ from torch import Tensor
 from undiffuse import edit
 from undiffuse.config import SampleConfig
 from undiffuse.edit.editor import Editor
-from undiffuse.edit.inverse_problems import check_colour, extended
+from undiffuse.edit.inverse_problems import check_colour
 from undiffuse.edit.inversion import Inversion, Inverter
 from undiffuse.edit.methods import ADVISED, FILL_DEFAULT, ROUNDING, SOLVE_DEFAULT, FillMethod, Method, Way
 from undiffuse.errors import UndiffuseError
@@ -190,8 +190,9 @@ def _inpaint(given: Given, how: Fill) -> Made:
 
 def _outpaint(given: Given, how: Outpaint) -> Made:
     margins = ((how.top, how.bottom), (how.left, how.right))
-    canvas, _ = extended(given.x0, margins)
-    return Made(edit.outpaint(given.editor(*canvas.shape[2:]), given.x0, margins, **_filling(how)))
+    height, width = given.x0.shape[2:]
+    editor = given.editor(height + how.top + how.bottom, width + how.left + how.right)
+    return Made(edit.outpaint(editor, given.x0, margins, **_filling(how)))
 
 
 def _filling(how: Fill) -> dict[str, Any]:
@@ -360,7 +361,7 @@ EDITS: dict[str, Edit] = {
 
 
 def edits_of(model: Model) -> list[str]:
-    """Names of the edits that a model can do; none for signals and volumes."""
-    if len(model.info.spatial) != 2:
+    """Names of the edits that a model can do; none for signals and volumes, and for stages of a cascade."""
+    if len(model.info.spatial) != 2 or model.config.conditions.upscale > 1:
         return []
     return [name for name, row in EDITS.items() if row.able(model)]

@@ -36,6 +36,8 @@ class Limits:
     """Of a data set."""
     pixels: int = 1 << 24
     """Of a picture, in or out."""
+    larger: int = 64
+    """Times as many pixels as the model learned, of an edit's results together: a gradient remembers all tiles."""
 
     def about(self) -> dict[str, int]:
         return asdict(self)
@@ -48,6 +50,23 @@ class Limits:
         """
         if height * width > self.pixels:
             raise TooLargeError(f"A picture has at most {self.pixels:,} pixels here; this one has {height} x {width}")
+
+    def check_larger(self, n: int, sides: tuple[int, int], learned: tuple[int, int]) -> None:
+        """Refuse results of an edit that are far larger than what the model learned.
+
+        Args:
+            n: how many results.
+            sides, learned: (height, width) of a result, and of the data that the model learned.
+
+        Raises:
+            TooLargeError: together they have too many pixels.
+        """
+        times = n * sides[0] * sides[1] / (learned[0] * learned[1])
+        if times > self.larger:
+            raise TooLargeError(
+                f"{n} of {sides[0]} x {sides[1]} have {times:,.0f} times the pixels that this model learned "
+                f"({learned[0]} x {learned[1]}); at most {self.larger} times are made here: ask for fewer or smaller"
+            )
 
     def check_settings(self, settings: SampleConfig) -> None:
         """Refuse a walk that is too long.
@@ -64,9 +83,9 @@ class Limits:
         if settings.sampler == "ode" and settings.tolerance < 1e-7:
             raise UndiffuseError(f"tolerance lies at 1e-7 or above here; it is {settings.tolerance:g}")
 
-    def check_count(self, n: int) -> None:
+    def check_count(self, n: int, what: str = "pictures") -> None:
         """Refuse more pictures than may be asked for at once."""
-        _most("n", n, self.count)
+        _most(what, n, self.count)
 
 
 def _most(what: str, value: int, most: int) -> None:

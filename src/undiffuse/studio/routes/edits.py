@@ -11,7 +11,7 @@ from starlette.datastructures import FormData
 
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.studio.editing import Asked, asked, take_in, work_on
-from undiffuse.studio.edits import EDITS
+from undiffuse.studio.edits import EDITS, edits_of
 from undiffuse.studio.jobs import Job, finite
 from undiffuse.studio.routes.common import (
     FILE,
@@ -83,8 +83,10 @@ def _submitted(studio: Studio, name: str, body: EditRequest, sent: dict[str, byt
     wanted: Asked = asked(name, body.options, body.settings, body.n, body.seed, inputs)
     studio.limits.check_settings(wanted.settings)
     if "frames" in body.options:
-        studio.limits.check_count(body.options["frames"])
+        studio.limits.check_count(body.options["frames"], "frames")
     loaded = studio.shelf.load(entry.id, wanted.settings.weights)
+    if name not in edits_of(loaded.model):
+        raise UndiffuseError(f"This model cannot do '{name}'")
     job = Job(name, entry.id, wanted.request(entry.id))
     return studio.board.submit(
         job, lambda job: work_on(job, loaded, studio.gallery, wanted, studio.shelf, studio.limits)
