@@ -10,6 +10,7 @@ import importlib.util
 import io
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,21 @@ SCRIPT = Path(__file__).with_name("sample_onnx.py")
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
+Change = Callable[[bytes], tuple[bytes, str]]
+"""What makes another file of the contents of one, and a line of what it did."""
+
+
 def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
     """See `undiffuse.export`.
 
     Raises:
         UndiffuseError: a package is missing, too.
     """
+    return save(model, path, overwrite)
+
+
+def save(model: Model, path: Path, overwrite: bool, change: Change | None = None) -> list[str]:
+    """As `write`, with a change of the file once it has been compared with the network."""
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
         raise UndiffuseError(f"ONNX needs the package {missing[0]}, which is not here: pip install 'undiffuse[export]'")
     check_path(path, ".onnx")
@@ -37,12 +47,15 @@ def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
     for file in (path, script):
         check_free(file, overwrite)
     data = to_bytes(check_model(model))
-    parity = check_parity(model, runner(data, names(model)))
+    said = [check_parity(model, runner(data, names(model)))]
+    if change is not None:
+        data, line = change(data)
+        said.append(line)
     write_file(path, data, overwrite)
     write_file(script, SCRIPT.read_bytes(), overwrite)
     return [
         f"file    {path}, {len(data):,} bytes, inputs {', '.join(names(model))}",
-        parity,
+        *said,
         f"script  {script}: samples from it with numpy and onnxruntime alone: python {script} {path} -n 16",
     ]
 

@@ -11,6 +11,7 @@ parameterizations:
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ ROWS = 1000
 """Times that a continuous process is described at."""
 TOLERANCE = 1e-3
 """Of the largest output: beyond it, what was exported is something else. Rounding is a thousandth of that."""
+BATCHES, SEEDS = (1, 2, 5), 3
+"""What outputs are compared over."""
 
 Run = Callable[[Sequence[Tensor]], Tensor]
 
@@ -103,13 +106,8 @@ def check_parity(model: Model, run: Run) -> str:
         UndiffuseError: they differ by more than rounding.
     """
     furthest, largest = 0.0, 0.0
-    batches = (1, 2, 5)
-    network = Positional(model.network, names(model)[2:]).eval()
-    for batch, seed in itertools.product(batches, range(3)):
-        inputs = examples(model, batch, seed)
-        with torch.no_grad():
-            expected = network(*inputs)
-        furthest = max(furthest, float((run(inputs) - expected).abs().max()))
+    for found, expected in _outputs(model, run):
+        furthest = max(furthest, float((found - expected).abs().max()))
         largest = max(largest, float(expected.abs().max()))
     if not furthest <= TOLERANCE * largest:
         raise UndiffuseError(
@@ -117,8 +115,27 @@ def check_parity(model: Model, run: Run) -> str:
         )
     return (
         f"parity  max |difference| from PyTorch {furthest:.1e}, outputs up to {largest:.2g}; "
-        f"batches of {', '.join(map(str, batches))}, {3 * sum(batches)} times"
+        f"batches of {', '.join(map(str, BATCHES))}, {SEEDS * sum(BATCHES)} times"
     )
+
+
+def difference(model: Model, run: Run) -> float:
+    """How far a program's outputs are from the network's: their root mean square in units of the outputs' own."""
+    apart, own = 0.0, 0.0
+    for found, expected in _outputs(model, run):
+        apart += float((found - expected).square().sum())
+        own += float(expected.square().sum())
+    return math.sqrt(apart / own) if own else math.inf
+
+
+def _outputs(model: Model, run: Run) -> Iterator[tuple[Tensor, Tensor]]:
+    """A program's outputs and the network's, over batches and times."""
+    network = Positional(model.network, names(model)[2:]).eval()
+    for batch, seed in itertools.product(BATCHES, range(SEEDS)):
+        inputs = examples(model, batch, seed)
+        with torch.no_grad():
+            expected = network(*inputs)
+        yield run(inputs), expected
 
 
 def _times(model: Model) -> Tensor:
