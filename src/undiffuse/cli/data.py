@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import fields
 from pathlib import Path
 
 from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.preparing import PREPARATION, SOURCE
+from undiffuse.cli.preparing import SOURCE
 from undiffuse.config import DataConfig
 
 
@@ -25,7 +26,7 @@ def run(typed: Namespace) -> None:
     from undiffuse.pictures.png import check_free, write_png
 
     options = vars(typed)
-    settings = {name: options[name] for name in (*PREPARATION, "vectors", "stream", "buffer") if name in options}
+    settings = {field.name: options[field.name] for field in fields(DataConfig) if field.name in options}
     dataset = open_data(DataConfig(source=options["DATA"], **settings))
     print(describe(dataset))
     sheet = options.get("out", Path(f"{dataset.info.name.replace('/', '-')}-contact.png"))

@@ -10,7 +10,7 @@ from undiffuse.config import DataConfig
 
 SOURCE = "a folder, a file or a pattern such as 'shards/{00..09}.tar' of any kind in docs/data.md, hf:ORG/NAME"
 """What DATA may be, for the help."""
-TRAINING = ("source", "flip", "stream", "buffer", "vectors")
+TRAINING = ("source", "flip", "stream", "buffer", "vectors", "pairs")
 """Fields of `DataConfig` that say where the data are, how a training goes through them and what it is told of them."""
 PREPARATION = ("size", "crop", "channels", "frames", "stride")
 """The others: what samples are made of the files."""
