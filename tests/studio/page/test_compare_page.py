@@ -36,7 +36,7 @@ def runs(studio: Any) -> Any:
             "quality": [
                 {
                     "title": "Frechet distance",
-                    "table": {"head": ["", "a", "b"], "rows": [["fid", 42, 57]]},
+                    "table": {"head": ["", "a", "b"], "rows": [["fid", 42, 57]], "best": [[0, 1]]},
                     "notes": ["N = 2,000."],
                 }
             ],
@@ -57,7 +57,7 @@ def test_runs_are_laid_side_by_side(visit: Any, runs: Any) -> None:
     page.get_by_text("They were trained on different data.").wait_for()
     assert page.url.endswith("#/compare?runs=a&runs=b"), "the choice can be kept and sent"
     assert page.get_by_role("row", name="lr 0.001 0.0002").is_visible()
-    assert page.get_by_role("row", name="fid 42 57").is_visible()
+    assert page.get_by_role("row", name="fid 42 (best) 57").is_visible()
     assert page.get_by_role("img", name="Loss over the steps. a: now 0.001. b: now 0.002").is_visible()
     page.get_by_label("minutes", exact=True).check()
     assert page.get_by_role("img", name="Loss over the minutes. a: now 0.001. b: now 0.002").is_visible()

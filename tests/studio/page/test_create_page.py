@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+Visit = Callable[..., Any]
 
 
 def posted(studio: Any, path: str) -> Any:
@@ -160,6 +163,68 @@ def test_a_morph_takes_two_pictures_of_the_gallery(visit: Any, studio: Any) -> N
     body = posted(studio, "/v1/edits/interpolate")
     assert json.loads(part(body, "request"))["options"] == {"frames": 7}
     assert (part(body, "first_id").decode(), part(body, "second_id").decode()) == (first["id"], second["id"])
+
+
+def test_an_extension_shows_its_frame_and_leaves_the_sampler_to_the_edit(visit: Visit, studio: Any) -> None:
+    studio.keep(1, 0)
+    page = visit("#/create")
+    page.get_by_text("million parameters").wait_for()
+    page.get_by_role("button", name="digits, drawn, seed 1, number 0").click()
+    page.get_by_role("dialog").get_by_role("button", name="Extend").click()
+    page.get_by_text("From 28 × 28 to 42 × 42 pixels").wait_for()  # a quarter at every side
+    page.get_by_label("Top", exact=True).fill("0")
+    page.get_by_label("Left", exact=True).fill("12")
+    page.get_by_label("Right", exact=True).focus()
+    page.get_by_text("From 28 × 28 to 47 × 35 pixels").wait_for()
+    page.get_by_role("button", name="Change it").click()
+    page.get_by_text("1 picture in").wait_for()
+    asked = json.loads(part(posted(studio, "/v1/edits/outpaint"), "request"))
+    assert (asked["options"], asked["settings"]) == ({"bottom": 7, "left": 12, "right": 7}, {})
+    page.get_by_label("Sampler", exact=True).select_option("ddpm")
+    page.get_by_label("Steps", exact=True).fill("9")
+    page.get_by_role("button", name="Change it").click()
+    page.get_by_text("9 evaluations").wait_for()
+    asked = json.loads(part(posted(studio, "/v1/edits/outpaint"), "request"))
+    assert asked["settings"] == {"sampler": "ddpm", "steps": 9}
+
+
+def test_options_are_asked_for_where_they_mean_something(visit: Visit, studio: Any) -> None:
+    page = visit("#/create")
+    page.get_by_text("million parameters").wait_for()
+    page.get_by_role("tab", name="Change a picture").click()
+    page.get_by_text("How the model goes about it").click()
+    jump = page.get_by_label("Jump", exact=True)
+    assert jump.is_hidden()
+    page.get_by_label("Method", exact=True).select_option("repaint")
+    assert jump.is_visible()
+    page.get_by_label("What to do", exact=True).select_option("Morph")
+    assert page.get_by_label("Results", exact=True).count() == 0
+    assert page.get_by_label("Strength", exact=True).is_hidden()
+    page.get_by_text("How the model goes about it").click()
+    page.get_by_label("Way", exact=True).select_option("shared")
+    assert page.get_by_label("Strength", exact=True).is_visible()
+
+
+def test_a_picture_is_turned_into_another_class(visit: Visit, studio: Any) -> None:
+    studio.keep(1, 0)
+    page = visit("#/create")
+    page.get_by_text("million parameters").wait_for()
+    page.get_by_role("button", name="digits, drawn, seed 1, number 0").click()
+    page.get_by_role("dialog").get_by_role("button", name="Turn into").click()
+    page.get_by_label("Into", exact=True).select_option("3")
+    page.get_by_label("What it is", exact=True).select_option("7")
+    page.get_by_role("button", name="Change it").click()
+    page.get_by_text("1 picture in").wait_for()
+    asked = json.loads(part(posted(studio, "/v1/edits/translate"), "request"))
+    assert asked["options"] == {"to": "3", "source": "7"}
+
+
+def test_tiles_fill_their_rows(visit: Visit) -> None:
+    page = visit("#/create")
+    columns = (
+        "import('/page/js/create/easel.js').then(({ columnsFor }) => [1, 2, 4, 6, 8, 9, 12, 16, 64].map(columnsFor))"
+    )
+    assert page.evaluate(columns) == [1, 2, 2, 3, 4, 3, 4, 4, 8]
 
 
 def test_a_png_brings_its_settings_back(visit: Any, studio: Any) -> None:

@@ -47,7 +47,8 @@ def training(studio: Any) -> Any:
         yield "metric", line(1250)
         yield "sample", {"step": 1200, "url": "/v1/runs/demo/samples/1200.png", "line": {}}
         told.set()
-        goes.wait(20)
+        while not goes.wait(0.05):
+            yield "state", run
         yield "state", run | {"state": "stopped"}
         yield "end", {"state": "stopped"}
 
@@ -102,6 +103,7 @@ def test_a_run_is_started_from_checked_data(visit: Any, training: Any) -> None:
     page.get_by_label("Minutes", exact=True).fill("7")
     page.get_by_text("Settings that you want otherwise").click()
     page.get_by_text("optimizer").click()
+    assert page.get_by_label("Lr").get_attribute("placeholder") == "the recipe’s"
     page.get_by_label("Lr").fill("0.001")
     page.get_by_role("button", name="Start training").click()
     page.get_by_role("heading", name="demo").wait_for()
@@ -119,7 +121,13 @@ def test_a_run_is_watched_live_and_paused(visit: Any, training: Any) -> None:
     scrub.fill("0")
     page.get_by_role("img", name="What the model draws at step 400").wait_for()
     assert page.get_by_role("img", name="Loss over the steps. smoothed: now").is_visible()
-    page.get_by_role("button", name="Pause", exact=True).click()
+    pause = page.get_by_role("button", name="Pause", exact=True)
+    pause.focus()
+    page.wait_for_timeout(300)  # some states later
+    assert pause.evaluate("button => button === document.activeElement"), (
+        "what is told many times a second takes no button away"
+    )
+    pause.press("Enter")
     page.get_by_text("This run is paused.").wait_for()
     assert page.get_by_role("button", name="Go on").is_enabled()
     assert page.get_by_role("link", name="Draw with it").get_attribute("href") == "#/create?model=demo"
@@ -144,6 +152,8 @@ def test_a_dropped_archive_is_taken_in(visit: Any, training: Any) -> None:
     (body,) = [body for _, path, body in training.asked if path == "/v1/data"]
     assert b'name="archive"; filename="photos.zip"' in body
     assert page.get_by_role("button", name="Delete this upload").is_visible()
+    training.answers["/v1/runs"] = {"runs": [RUN | {"data": "u1"}]}
+    page.get_by_text("learns photos by the recipe digits").wait_for()
 
 
 def test_the_page_fits_a_phone(visit: Any, training: Any) -> None:

@@ -18,6 +18,8 @@ const PLACES = {
 /** Options that say how the model goes about it, and those for pictures that are not of its kind: folded away. */
 const MANNER = ["method", "scale", "jump", "repeats", "way", "exact", "iterations", "within"];
 const FIT = ["overlap", "fit"];
+/** Options that have a plainer name here than on the command line. */
+const LABELS = { std: "Blur", to: "Into", source: "What it is", within: "Exact within" };
 /** Edits with many good answers, of which a person wants to see some. */
 const SEVERAL = ["inpaint", "vary"];
 /** Options that mean something only where another has one of these values. */
@@ -60,7 +62,7 @@ export function changePane({ edits, pick, board, signal }) {
     board.replaceChildren();
     places = Object.fromEntries(images.filter((each) => each !== "mask").map((each) => [each, place(each)]));
     const parts = [(field) => ![...MANNER, ...FIT].includes(field), (field) => MANNER.includes(field), (field) => FIT.includes(field)];
-    groups = parts.map((wanted) => controls(fields.filter((field) => wanted(field.name)).map(withClasses), follow));
+    groups = parts.map((wanted) => controls(fields.filter((field) => wanted(field.name)).map(asked), follow));
     const [usual, manner, fit] = groups;
     copies.set(SEVERAL.includes(name) ? 4 : 1);
     body.replaceChildren(
@@ -75,11 +77,12 @@ export function changePane({ edits, pick, board, signal }) {
     if (kept) begin.put(kept);
   }
 
-  /** The classes that a model knows are chosen, not typed. */
-  function withClasses(field) {
-    if (name !== "translate" || !["to", "source"].includes(field.name)) return field;
+  /** A field as the page asks for it: the classes that a model knows are chosen, not typed. */
+  function asked(field) {
+    const named = { ...field, label: LABELS[field.name] };
+    if (name !== "translate" || !["to", "source"].includes(field.name)) return named;
     const choices = field.name === "source" ? ["none", ...model.classes] : model.classes;
-    return { ...field, choices, default: field.default || choices[0] };
+    return { ...named, choices, default: field.default || choices[0] };
   }
 
   const options = () => Object.assign({}, ...groups.map((group) => group.values()));

@@ -32,6 +32,7 @@ function noise(shape, seed) {
   const flat = [shape[0] === 3 ? 3 : 1, ...(shape.length > 2 ? shape.slice(-2) : [1, shape.at(-1)])];
   const tile = picture({ description: "Noise", shape: flat, low: -3, high: 3 });
   tile.show(new Random(seed).normals(flat[0] * flat[1] * flat[2]));
+  tile.element.setAttribute("aria-hidden", "true");
   return tile.element;
 }
 
@@ -70,10 +71,14 @@ export function easel({ onOpen, onDone, onBusy, signal }) {
   const review = h("div", { class: "easel-review", hidden: true }, back.element, view.element);
   const element = h("section", { class: "easel", "aria-label": "The pictures" }, status, grid, progress, review);
 
-  function place(count, content) {
+  function arrange(count) {
     grid.style.setProperty("--columns", columnsFor(count));
     grid.classList.toggle("one", count === 1);
     grid.classList.toggle("many", count > MANY);
+  }
+
+  function place(count, content) {
+    arrange(count);
     tiles = Array.from({ length: count }, (_, k) => h("div", { class: "tile" }, content?.(k)));
     grid.replaceChildren(...tiles);
   }
@@ -158,7 +163,11 @@ export function easel({ onOpen, onDone, onBusy, signal }) {
 
   function finish(image, first) {
     const k = image.index - first;
-    while (tiles.length <= k) grid.append(tiles[tiles.push(h("div", { class: "tile" })) - 1]);
+    if (k >= tiles.length) {
+      // an edit may have more to show than was asked for, as the noise that it found
+      while (tiles.length <= k) grid.append(tiles[tiles.push(h("div", { class: "tile" })) - 1]);
+      arrange(tiles.length);
+    }
     const name = `Picture ${k + 1}: open`;
     const open = h("button", { type: "button", class: "tile done", "aria-label": name, onclick: () => onOpen(image) });
     open.append(shown(image.url, "", image.width));
@@ -168,9 +177,9 @@ export function easel({ onOpen, onDone, onBusy, signal }) {
     if (last) walk.final = [...(walk.final ?? []), { tile: k, x_t: image.url, x0: image.url }];
   }
 
-  function end({ images, seconds, evaluations, warning }) {
+  function end({ images, seconds, evaluations, note, warning }) {
     const evaluated = evaluations ? `, ${plural(evaluations, "evaluation")} of the network` : "";
-    status.textContent = `${plural(images.length, "picture")} in ${duration(seconds)}${evaluated}.${warning ? ` ${warning}` : ""}`;
+    status.textContent = [`${plural(images.length, "picture")} in ${duration(seconds)}${evaluated}.`, note, warning].filter(Boolean).join(" ");
     if (walk.length < 2) return;
     if (walk.final) walk.push({ previews: walk.final });
     review.hidden = false;

@@ -36,15 +36,16 @@ function one(text, name, type) {
 }
 
 /**
- * A control for one setting: { name, element, value, set, touched }.
+ * A control for one setting: { name, element, value, set, touched }. Besides what the API says of it, a description may have a
+ * `label`, and with `elsewhere`, the words for it, its value is decided there unless a person fills it.
  *
  * `value` reads it (and throws a sentence); `set` writes it, by default as what is given; `touched` says whether it
  * differs from what is given.
  */
 export function control(description, onChange) {
-  const { name, type, choices, help, default: standard } = description;
-  const label = spoken(name);
+  const { name, type, choices, help, default: standard, label = spoken(name) } = description;
   let given = standard;
+  if (description.elsewhere) return open(description, label);
   if (type === "bool") {
     const { element, input } = toggle({ label, value: Boolean(standard), onChange });
     const set = (next) => (input.checked = Boolean(next));
@@ -83,6 +84,31 @@ export function control(description, onChange) {
     };
     return { name: key, element, value: get, set: write, touched: () => typed(get()) !== typed(given) };
   }
+}
+
+/**
+ * A control that stays empty until a person fills it, for settings whose value is decided elsewhere.
+ *
+ * What is decided elsewhere cannot be shown as if it were a default.
+ */
+function open(description, label) {
+  const { name, type, choices, help, elsewhere } = description;
+  const words = type === "bool" ? ["yes", "no"] : choices;
+  const made = words && !description.list
+    ? select({ label, choices: [["", elsewhere], ...words.map((each) => [each, each])], value: "", hint: help })
+    : field({ label, value: "", hint: help, placeholder: elsewhere, autocomplete: "off" });
+  const value = () => {
+    if (type === "bool") return made.value === "yes";
+    try {
+      return read(made.value, description);
+    } catch (error) {
+      made.complain?.(error.message);
+      for (let fold = made.input.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+      made.input.focus();
+      throw error;
+    }
+  };
+  return { name, element: made.element, value, set: () => {}, touched: () => made.value.trim() !== "" };
 }
 
 /** Many controls: { element, values, touched, set, only }. only(wanted: name -> boolean) hides the others, which then are not told. */

@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { button, select } from "../ui/controls.js";
-import { h } from "../ui/dom.js";
+import { exchange, h } from "../ui/dom.js";
 import { toast } from "../ui/overlays.js";
 import { shown } from "./easel.js";
 
@@ -75,7 +75,7 @@ export function gallery({ onOpen, aside, signal }) {
   }
 
   function show() {
-    grid.replaceChildren(...items.map(tile));
+    exchange(grid, items.map(tile));
     older.hidden = !more;
     empty.hidden = items.length > 0;
     empty.textContent = kind.value

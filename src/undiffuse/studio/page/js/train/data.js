@@ -38,11 +38,11 @@ function relative(files) {
 const ARCHIVE = /\.(zip|tar|tgz|tar\.gz|npz|npy|idx|gz)$/i;
 
 /**
- * @param {object} options limits: of the server; onChange: data or null; signal.
+ * @param {object} options limits: of the server; onChange: data or null; onRows: all data that are here -> void; signal.
  * @returns {{ element, refresh, chosen, cut }} `chosen` is the data set that passed its checks; `cut` how pictures are made
  *   one size: { size?, channels?, crop? }.
  */
-export function dataPane({ limits, onChange, signal }) {
+export function dataPane({ limits, onChange, onRows, signal }) {
   let checked = null;
   let rows = [];
   let asked = 0;
@@ -147,6 +147,7 @@ export function dataPane({ limits, onChange, signal }) {
       if (!signal.aborted) said.textContent = error.message;
       return;
     }
+    onRows(rows);
     const chosen = rows.some(({ id }) => id === wanted) ? wanted : (rows[0]?.id ?? "");
     chooser.offer(rows.map(({ id, name, kind }) => [id, kind === "builtin" ? `${name}, comes with undiffuse` : name]), chosen);
     chooser.element.hidden = rows.length === 0;

@@ -2,7 +2,7 @@
 
 import { events, get, post } from "../api.js";
 import { button, transport } from "../ui/controls.js";
-import { h } from "../ui/dom.js";
+import { exchange, h, tell } from "../ui/dom.js";
 import { trouble } from "../ui/overlays.js";
 import { folded } from "../create/fields.js";
 import { duration } from "../create/job.js";
@@ -32,6 +32,7 @@ export function liveRun(id, { onState, signal }) {
   let run = null;
   let lines = [];
   let pictures = [];
+  let offered = null;
   const state = h("p", { class: "status", role: "status" });
   const bar = h("progress", { class: "progress", max: 1, value: 0, "aria-label": "How far the training is" });
   const figures = h("dl", { class: "figures" });
@@ -74,7 +75,8 @@ export function liveRun(id, { onState, signal }) {
     run = next;
     onState(run);
     const [words, can] = STATES[run.state] ?? [run.state, []];
-    state.textContent = `This run is ${words}${run.state === "failed" && run.error ? `: ${run.error}` : "."}`;
+    const why = { failed: run.error, starting: "the pictures are read and the network is built." }[run.state];
+    tell(state, `This run is ${words}${why ? `: ${why}` : "."}`);
     state.classList.toggle("form-error", run.state === "failed");
     bar.value = run.progress ?? 0;
     const rows = [
@@ -85,17 +87,26 @@ export function liveRun(id, { onState, signal }) {
       ["pictures a second", run.images_per_second ? Math.round(run.images_per_second).toLocaleString("en-GB") : "–"],
     ];
     figures.replaceChildren(...rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
-    wrong.textContent = run.drift ?? "";
-    const stop = run.state === "running" && button("Stop", () => act("stop"), { kind: "danger", sign: "stop" });
-    const compare = run.model && h("a", { class: "button", href: `#/compare?runs=${encodeURIComponent(run.model)}` }, "Compare");
-    const use = run.model && h("a", { class: "button", href: `#/create?model=${encodeURIComponent(run.model)}` }, "Draw with it");
-    const words2 = { pause: ["Pause", "pause"], resume: ["Go on", "play"] };
-    const pressed = can.filter(() => run.mine !== false).map((each) => button(words2[each][0], () => act(each), { sign: words2[each][1] }));
-    actions.replaceChildren(...[...pressed, run.mine !== false && stop, compare, use].filter(Boolean));
+    tell(wrong, run.drift ?? "");
+    showActions(can);
+  }
+
+  /** The buttons, made anew only where others are wanted: whoever is about to press one must not lose it. */
+  function showActions(can) {
+    const wanted = [run.state, run.mine, run.model].join();
+    if (wanted === offered) return;
+    offered = wanted;
+    const words = { pause: ["Pause", "pause"], resume: ["Go on", "play"] };
+    const own = run.mine !== false;
+    const pressed = can.map((each) => own && button(words[each][0], () => act(each), { sign: words[each][1] }));
+    const stop = own && run.state === "running" && button("Stop", () => act("stop"), { kind: "danger", sign: "stop" });
+    const link = (where, text) => run.model && h("a", { class: "button", href: `#/${where}=${encodeURIComponent(run.model)}` }, text);
+    exchange(actions, [...pressed, stop, link("compare?runs", "Compare"), link("create?model", "Draw with it")].filter(Boolean));
   }
 
   async function act(what) {
     for (const each of actions.querySelectorAll("button")) each.disabled = true;
+    offered = null;
     try {
       const answer = await post(`${path}/${what}`, {}, { signal });
       if (answer?.state) showState(answer);

@@ -2,8 +2,8 @@
 
 import { get, post } from "../api.js";
 import { button, field, segments, select, slider } from "../ui/controls.js";
-import { h } from "../ui/dom.js";
-import { controls, folded } from "../create/fields.js";
+import { exchange, h } from "../ui/dom.js";
+import { controls, folded, spoken } from "../create/fields.js";
 import { duration, plural } from "../create/job.js";
 import { dataPane } from "./data.js";
 import { called, liveRun } from "./live.js";
@@ -27,7 +27,7 @@ export async function show(root, { path, signal }) {
   const [status, { recipes }, settings] = await Promise.all(["/v1/status", "/v1/recipes", "/v1/settings"].map((each) => get(each, { signal })));
   const watch = h("div", { class: "watch" });
   const list = runList(signal);
-  const form = startForm({ status, recipes, descriptions: settings.train ?? {}, signal });
+  const form = startForm({ status, recipes, descriptions: settings.train ?? {}, onRows: list.name, signal });
   root.append(watch, list.element, form.element);
   let leave = new AbortController();
 
@@ -48,6 +48,8 @@ export async function show(root, { path, signal }) {
 function runList(signal) {
   let chosen = null;
   let timer = 0;
+  let found = [];
+  let names = new Map();
   const rows = h("ul", { class: "runs" });
   const none = h("p", { class: "gallery-empty", hidden: true }, "No run is here yet. The first one is started below.");
   const element = h("section", { class: "run-list", "aria-labelledby": "runs-heading" }, h("h2", { id: "runs-heading" }, "Runs"), none, rows);
@@ -55,9 +57,8 @@ function runList(signal) {
   async function refresh() {
     clearTimeout(timer);
     try {
-      const { runs } = await get("/v1/runs", { signal });
-      rows.replaceChildren(...runs.map(row));
-      none.hidden = runs.length > 0;
+      ({ runs: found } = await get("/v1/runs", { signal }));
+      show();
     } catch (error) {
       if (signal.aborted) return;
       none.hidden = false;
@@ -66,9 +67,14 @@ function runList(signal) {
     if (!signal.aborted) timer = setTimeout(refresh, 1000 * EVERY);
   }
 
+  function show() {
+    exchange(rows, found.map(row));
+    none.hidden = found.length > 0;
+  }
+
   function row(run) {
     const active = ["starting", "running", "stopping"].includes(run.state);
-    const details = [run.data && `learns ${run.data}`, run.recipe && `by the recipe ${run.recipe}`].filter(Boolean).join(" ");
+    const details = [run.data && `learns ${names.get(run.data) ?? run.data}`, run.recipe && `by the recipe ${run.recipe}`].filter(Boolean).join(" ");
     const far = active
       ? h("progress", { class: "progress", max: 1, value: run.progress ?? 0, "aria-label": `How far ${run.name} is` })
       : h("span", { class: "run-step" }, `${plural(run.step ?? 0, "step")}`);
@@ -89,6 +95,11 @@ function runList(signal) {
         else link.removeAttribute("aria-current");
       }
     },
+    /** Uploads have ids; this says what a person called them. */
+    name(data) {
+      names = new Map(data.map((each) => [each.id, each.name]));
+      show();
+    },
     /** A run changed: look again soon, but not with every event. */
     soon() {
       clearTimeout(timer);
@@ -98,10 +109,10 @@ function runList(signal) {
 }
 
 /** Data, recipe, budget, start. */
-function startForm({ status, recipes, descriptions, signal }) {
+function startForm({ status, recipes, descriptions, onRows, signal }) {
   const go = button("Start training", start, { kind: "primary go", disabled: true });
   const wrong = h("p", { class: "form-error", role: "alert" });
-  const data = dataPane({ limits: status.limits, onChange: chosen, signal });
+  const data = dataPane({ limits: status.limits, onChange: chosen, onRows, signal });
   const about = h("p", { class: "hint" });
   const recipe = select({ label: "Recipe", choices: recipes.map(({ name }) => [name, name]), value: recipes[0]?.name, onChange: describe });
   recipe.element.append(about);
@@ -109,7 +120,7 @@ function startForm({ status, recipes, descriptions, signal }) {
   const minutes = slider({ label: "Minutes", min: 1, max: 120, value: 5, format: (m) => (m === 1 ? "1 minute" : `${m} minutes`) });
   const steps = field({ label: "Steps", value: "3000", inputmode: "numeric", autocomplete: "off", hint: "Each looks at one batch of pictures." });
   const name = field({ label: "Name", autocomplete: "off", hint: "Of the run's folder. Left empty, one is found." });
-  const rest = SECTIONS.filter((each) => descriptions[each]?.length).map((each) => [each, controls(descriptions[each].filter((row) => !OWN.includes(row.name)))]);
+  const rest = SECTIONS.filter((each) => descriptions[each]?.length).map((each) => [each, controls(descriptions[each].filter((row) => !OWN.includes(row.name)).map((row) => ({ ...row, elsewhere: "the recipe’s" })))]);
   const element = h(
     "form",
     { class: "start", novalidate: true, "aria-labelledby": "start-heading", onsubmit: (event) => (event.preventDefault(), go.disabled || start()) },
@@ -127,7 +138,7 @@ function startForm({ status, recipes, descriptions, signal }) {
         minutes.element,
         steps.element,
         name.element,
-        folded("Settings that you want otherwise", h("p", { class: "hint" }, "Only what you change here differs from the recipe."), rest.map(([title, each]) => folded(title, each.element))),
+        folded("Settings that you want otherwise", h("p", { class: "hint" }, "What you leave empty is the recipe’s choice."), rest.map(([title, each]) => folded(spoken(title), each.element))),
         wrong,
         go,
       ),
@@ -165,6 +176,7 @@ function startForm({ status, recipes, descriptions, signal }) {
       body[kind.value] = kind.value === "minutes" ? minutes.value : count;
       if (name.value.trim()) body.name = name.value.trim();
       const run = await post("/v1/runs", body, { signal });
+      name.set("");
       location.hash = `#/train/${encodeURIComponent(run.id)}`;
       scrollTo(0, 0);
     } catch (error) {

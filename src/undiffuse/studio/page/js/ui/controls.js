@@ -22,7 +22,8 @@ export function iconButton(sign, name, onclick) {
  */
 export function slider({ label, min, max, step = 1, value, format = String, onInput, hint = null }) {
   const id = freshId("slider");
-  const output = h("output", { class: "value", for: id });
+  // seen only: the slider itself speaks its value, and a slider that plays would not stop talking
+  const output = h("output", { class: "value", for: id, "aria-live": "off" });
   const input = h("input", { type: "range", id, min, max, step, value });
   const show = () => {
     const now = Number(input.value);

@@ -22,6 +22,19 @@ function fill(element, attributes, children) {
   return element;
 }
 
+/** Give an element other children, and leave the keyboard at the place of the list where it is. */
+export function exchange(element, children) {
+  const stops = () => [...element.querySelectorAll("a, button")];
+  const at = stops().indexOf(document.activeElement);
+  element.replaceChildren(...children);
+  if (at >= 0) stops()[Math.min(at, stops().length - 1)]?.focus({ preventScroll: true });
+}
+
+/** Set a text that is spoken when it changes, so that it is spoken only then. */
+export function tell(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 let lastId = 0;
 
 /** An id that no other element has, for labels and descriptions. */
