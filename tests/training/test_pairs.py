@@ -13,13 +13,15 @@ from undiffuse.config import DataConfig, SampleConfig
 from undiffuse.data.picture import read_pairs
 from undiffuse.data.prepare import prepare
 from undiffuse.data.report import describe
+from undiffuse.distributed import Group
 from undiffuse.errors import UndiffuseError
 from undiffuse.export.model_file import write
 from undiffuse.guidance import ClassifierFree
 from undiffuse.model import build_model, load
 from undiffuse.networks.conditions import Condition
 from undiffuse.training.api import resume_run, start_run
-from undiffuse.training.setup import make_task
+from undiffuse.training.parallel import Share
+from undiffuse.training.setup import condition_batches, condition_tables, make_task
 
 TOLD = (Condition(IMAGE, "image", 3),)
 DDIM = {"steps": 2, "sampler": "ddim", "threshold": "none"}
@@ -69,6 +71,20 @@ def test_a_step_is_told_the_pictures_of_its_own_images_mirrored_with_them(tmp_pa
         pixels = ((batch.x0[:, 0] + 1) * 127.5).round().numpy()
         mirrored += sum(not (data.images[:, 0] == one).all((1, 2)).any() for one in pixels)
     assert 0 < mirrored < 24
+
+
+def test_processes_that_train_together_are_told_the_pictures_of_their_own_images(tmp_path):
+    data = opened(tmp_path)
+    model = build_model(settings(condition_dropout=0.3, batch=5, flip=True), data.info)
+    tables = condition_tables(data, model)
+    whole, *parts = (
+        condition_batches(data, model, share, tables)
+        for share in (Share(5), Share(5, 1, Group(0, 2)), Share(5, 1, Group(1, 2)))
+    )
+    nothing = torch.empty(0)
+    for step in range(4):
+        together = torch.cat([part(step, nothing)[IMAGE] for part in parts])
+        torch.testing.assert_close(together, whole(step, nothing)[IMAGE], rtol=0, atol=0, equal_nan=True)
 
 
 def test_pictures_change_the_fingerprint_and_share_the_cache(tmp_path):
