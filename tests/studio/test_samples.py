@@ -169,6 +169,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"model": "digits", "settings": {"weak": "../../etc/passwd", "guidance": 2.0}}, "There is no model"),
     ({"model": "digits", "settings": {"classifier": "/etc/passwd"}}, "command line"),
     ({"model": "digits", "settings": {"image": "/etc/passwd"}}, "command line"),
+    ({"model": "digits", "settings": {"image": "/etc/passwd"}}, "command line"),
     ({"model": "digits", "settings": {"times": [1.0] * 1001}}, "At most"),
 ]
 

@@ -78,11 +78,11 @@ def test_every_call_has_a_sentence_and_a_described_refusal() -> None:
 
 
 @pytest.mark.slow
-def test_nothing_is_found_by_a_long_search_on_a_real_server(server: str) -> None:
+def test_nothing_is_found_by_a_long_search_on_a_real_server(server: str, tmp_path: Path) -> None:
     """Each limit of the description and what lies just beyond it, undeclared methods, calls that follow on others."""
     words = ["run", f"{server}/openapi.json", "--exclude-path-regex", "/v1/runs$|/resume$", "--continue-on-failure"]
     words += ["--exclude-checks", LEFT_TO_CONTENT, "--max-examples", "10", "--seed", "1", "--no-color"]
     words += ["--request-timeout", "120"]
     tool = Path(sys.executable).parent / "st"
-    found = subprocess.run([tool, *words], capture_output=True, text=True, check=False)
+    found = subprocess.run([tool, *words], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert found.returncode == 0, found.stdout[-6000:] + found.stderr[-2000:]

@@ -58,7 +58,8 @@ def test_uploaded_folders_become_classes_and_bad_files_are_named(shared: Any) ->
     assert found["info"]["classes"] == ["cat", "dog"]
     assert (found["info"]["count"], found["info"]["refused"]) == (24, 1)
     assert "broken" in found["refusals"][0][0]
-    assert found["report"][0].startswith("mine") or "24 images" in found["report"][0]
+    assert found["report"][0] == "mine: 24 images"
+    assert found["info"]["name"] == "mine"
     assert str(shared.studio.uploads.folder) not in json.dumps(found)
     with Image.open(io.BytesIO(shared.get(f"/v1/data/{data['id']}/sheet.png"))) as sheet:
         assert sheet.width > 100
@@ -132,6 +133,9 @@ REFUSED: list[tuple[dict[str, Any], int, str]] = [
     ({"data": "digits", "steps": 1, "overrides": {"start_from": "/etc/passwd"}}, 422, "command line"),
     ({"data": "digits", "steps": 1, "overrides": {"pairs": "/etc"}}, 422, "command line"),
     ({"data": "digits", "steps": 1, "overrides": {"source": "/etc"}}, 422, "place of its own"),
+    ({"data": "digits", "steps": 1, "overrides": {"pairs": "/etc"}}, 422, "command line"),
+    ({"data": "digits", "steps": 1, "overrides": {"track": ["wandb"]}}, 422, "command line"),
+    ({"data": "digits", "steps": 1, "overrides": {"device": "cuda:7"}}, 422, "command line"),
     ({"data": "digits", "steps": 1, "overrides": {"steps": 3}}, 422, "place of its own"),
 ]
 

@@ -10,9 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.field_texts import field_texts
 from undiffuse.studio.edits import EDITS
-
-HIDDEN = {"sample": ("classifier", "image"), "data": ("source", "pairs"), "start": ("start_from", "start_sha256")}
-"""Fields that name files, which a request cannot."""
+from undiffuse.studio.limits import FOR_THE_COMMAND_LINE
 
 
 def described(cls: type, omit: tuple[str, ...] = ()) -> list[dict[str, Any]]:
@@ -51,7 +49,11 @@ def all_fields() -> dict[str, Any]:
     """Everything that can be set: of samples, of trainings by section, of edits by name."""
     train = {name: hint for name, hint in get_type_hints(TrainConfig).items() if is_dataclass(hint)}
     return {
-        "sample": described(SampleConfig, HIDDEN["sample"]),
-        "train": {name: described(cls, HIDDEN.get(name, ())) for name, cls in train.items() if isinstance(cls, type)},
+        "sample": described(SampleConfig, FOR_THE_COMMAND_LINE["sample"]),
+        "train": {
+            name: described(cls, FOR_THE_COMMAND_LINE.get(name, ()))
+            for name, cls in train.items()
+            if isinstance(cls, type)
+        },
         "edits": {name: described(row.options) for name, row in EDITS.items()},
     }

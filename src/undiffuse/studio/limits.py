@@ -7,6 +7,14 @@ from dataclasses import asdict, dataclass, fields
 from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError
 
+FOR_THE_COMMAND_LINE = {
+    "sample": ("image", "classifier"),
+    "data": ("source", "pairs"),
+    "start": ("start_from", "start_weights", "start_sha256"),
+    "loop": ("device", "parallel", "compile", "track"),
+}
+"""Settings that a request may not have, by section: they name files, are the machine's, or send things elsewhere."""
+
 
 class TooLargeError(UndiffuseError):
     """More came than is taken."""

@@ -25,6 +25,7 @@ from undiffuse.pictures.png import Origin
 from undiffuse.pins import path_of
 from undiffuse.pretrained import names
 from undiffuse.studio.evaluator import Evaluator, Tally, Ticket, sizes_alike
+from undiffuse.studio.limits import FOR_THE_COMMAND_LINE
 from undiffuse.threads import in_threads
 
 LOADED = 4
@@ -207,8 +208,9 @@ class Shelf:
         Raises:
             UndiffuseError: there is none of that id, or a network that cannot be named here.
         """
-        if settings.classifier:
-            raise UndiffuseError("Guidance by a classifier is for the command line: undiffuse sample --classifier")
+        for name in FOR_THE_COMMAND_LINE["sample"]:
+            if getattr(settings, name):
+                raise UndiffuseError(f"'{name}' names a file, and is for the command line: undiffuse sample --{name}")
         if settings.image:
             raise UndiffuseError("A picture for samples to go by is for the command line: undiffuse sample --image")
         if not settings.weak:

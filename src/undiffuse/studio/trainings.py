@@ -28,6 +28,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.files import replace_file
 from undiffuse.report.commands import option
 from undiffuse.studio import processes
+from undiffuse.studio.limits import FOR_THE_COMMAND_LINE
 from undiffuse.studio.processes import Process
 from undiffuse.studio.shelf import ConflictError, UnknownError
 from undiffuse.training.metrics import read_metrics
@@ -38,8 +39,6 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 LOG_LINES = 50
 RECENT = 20
 """Lines of metrics over which the speed is taken."""
-FREE = ("start_from", "pairs", "device", "parallel", "compile")
-"""Settings that a request may not have: other files, and what belongs to the machine."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,8 @@ class Trainings:
             ConflictError: the name is taken.
         """
         given = {name: value for name, value in given.items() if value is not None}
-        for key in FREE:
-            if key in given:
+        for key in given:
+            if any(key in names for names in FOR_THE_COMMAND_LINE.values()):
                 raise UndiffuseError(f"'{key}' is for the command line: undiffuse train --{key.replace('_', '-')}")
         override(TrainConfig(), **given)
         with self._lock:

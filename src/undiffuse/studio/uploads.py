@@ -155,10 +155,12 @@ class Uploads:
             raise
         except UndiffuseError as error:
             return {**about, "error": str(error)}
+        called = dataset.info.name if identity in BUILTIN else self._about(identity)["name"]
         info = dataset.info.to_json()
-        info |= {"refused": len(dataset.refused), "ignored": len(dataset.ignored)}
+        info |= {"name": called, "refused": len(dataset.refused), "ignored": len(dataset.ignored)}
         hidden = ("prepared", "            all of them:")
         lines = [line for line in describe(dataset).splitlines() if not line.startswith(hidden)]
+        lines[0] = lines[0].replace(dataset.info.name, called, 1)
         report = [self._spoken(identity, line) for line in lines]
         return {**about, "info": info, "report": report, "refusals": [list(row) for row in dataset.refused[:REFUSALS]]}
 

@@ -16,7 +16,7 @@ from starlette.datastructures import FormData, UploadFile
 from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.studio.jobs import OVER, Board, ClosedError, Event, Job, finite
-from undiffuse.studio.limits import TooLargeError
+from undiffuse.studio.limits import FOR_THE_COMMAND_LINE, TooLargeError
 from undiffuse.studio.shelf import ConflictError, UnknownError
 
 ALIVE = 15.0
@@ -44,8 +44,12 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 """For a router's ``responses``."""
 
+_SAMPLING = TypeAdapter(SampleConfig).json_schema()
 _SETTINGS = {
-    **TypeAdapter(SampleConfig).json_schema(),
+    **_SAMPLING,
+    "properties": {
+        name: one for name, one in _SAMPLING["properties"].items() if name not in FOR_THE_COMMAND_LINE["sample"]
+    },
     "additionalProperties": False,
     "description": "Any of the settings of `undiffuse sample`; GET /v1/settings describes them.",
 }
