@@ -46,9 +46,10 @@ def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ..
 def check_size(config: TrainConfig, info: DataInfo) -> None:
     """Refuse what no machine holds before anything is allocated: settings may come from a stranger's file.
 
-    The number of weights is estimated by the residual blocks' convolutions and the first and last one:
+    The number of weights is estimated by the residual blocks' convolutions, the first and last one, and the embedding
+    of time, of s sinusoids:
 
-        sum over levels and the stem of (2 blocks + 1) 2 k w^2,    2 k base channels patch^dims,    k = 3^dims
+        sum over levels and the stem of (2 blocks + 1) 2 k w^2,   2 k base channels patch^dims,   20 s^2,   k = 3^dims
 
     Raises:
         UndiffuseError: a shape, a seed or a network that cannot be.
@@ -66,9 +67,11 @@ def check_size(config: TrainConfig, info: DataInfo) -> None:
     kernel = 3**dims
     widths = [network.base * multiplier for multiplier in network.multipliers]
     inside = sum((2 * max(network.blocks, 0) + 1) * 2 * kernel * width**2 for width in [network.base, *widths])
-    if inside > WEIGHTS or 2 * kernel * network.base * info.channels * network.patch**dims > WEIGHTS:
+    waves = 20 * (network.time_width or network.base) ** 2
+    if max(inside, waves) > WEIGHTS or 2 * kernel * network.base * info.channels * network.patch**dims > WEIGHTS:
         raise UndiffuseError(
-            f"The network is too large, over {WEIGHTS:,} weights: lower --base, --multipliers, --blocks or --patch"
+            f"The network is too large, over {WEIGHTS:,} weights: lower --base, --multipliers, --blocks, --patch or "
+            "--time-width"
         )
 
 

@@ -1,7 +1,8 @@
 """A trained classifier of noisy images, p(y | x_t, t): what `guidance.ClassifierGuided` follows.
 
 It is stored as a checkpoint (`undiffuse.checkpoint`) whose settings name the recipe `RECIPE`: its network is the way
-down of the U-Net that they describe, its process the one that it learned on.
+down of the U-Net that they describe, its process the one that it learned on. Files of OpenAI's classifiers are read,
+too (`interop.original.openai_classifier`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.denoiser import TIME_INPUTS
 from undiffuse.errors import UndiffuseError
 from undiffuse.gaussian import Batch, expand
+from undiffuse.interop.original.openai_classifier import read_classifier
 from undiffuse.networks.unet_classifier import UNetClassifier
 from undiffuse.parameterize import Parameterization, make_parameterization
 from undiffuse.schedule import Schedule, make_schedule
@@ -94,11 +96,15 @@ def build_classifier(config: TrainConfig, info: DataInfo) -> TrainedClassifier:
 
 
 def load_noisy_classifier(path: Path) -> TrainedClassifier:
-    """The classifier in a folder that ``undiffuse train-classifier`` wrote, ready to lead.
+    """The classifier in a folder that ``undiffuse train-classifier`` wrote, or in a file of OpenAI's, ready to lead.
 
     Raises:
         UndiffuseError: nothing whole is there, or something that is no classifier of noisy images.
     """
+    if path.is_file():
+        found, network = read_classifier(path)
+        network.eval().requires_grad_(False)
+        return TrainedClassifier(network, found.config, found.info, found.provenance["sha256"])
     folder: Path | None = path
     if not (path / "manifest.json").exists():
         folder, _ = latest(path / "checkpoints")

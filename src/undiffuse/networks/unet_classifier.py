@@ -1,13 +1,16 @@
 """The way down of the U-Net with a head: which class is this noisy image of?
 
 (Dhariwal & Nichol 2021, section 4 and appendix H, https://arxiv.org/abs/2105.05233. Their head is a pooling by
-attention; here it is the mean over positions, behind a middle that has attention.)
+attention, which their published networks need; those that are trained here have the mean over positions, behind a
+middle that has attention.)
 """
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -18,9 +21,35 @@ from undiffuse.networks.attention import SelfAttention
 from undiffuse.networks.blocks import Downsample, ResidualBlock
 from undiffuse.networks.conditions import CrossAttentions
 from undiffuse.networks.embedding import TimeEmbedding
-from undiffuse.networks.layers import conv, group_norm, linear
+from undiffuse.networks.layers import Norm, conv, group_norm, linear
 from undiffuse.networks.shapes import pad, space_to_depth
 from undiffuse.networks.unet import DownLevel, Middle, check_settings, heads
+
+
+class AttentionPool(nn.Module):
+    """The answer to the mean of all positions, asked of all positions and itself (Radford et al. 2021, section 2.4).
+
+    Args:
+        channels: of x.
+        outputs: numbers to return.
+        heads: must divide the channels.
+        positions: how many there are; each has an embedding of its own, and so has the mean, which comes first.
+    """
+
+    def __init__(self, channels: int, outputs: int, heads: int, positions: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.positions = nn.Parameter(torch.randn(channels, positions + 1) / math.sqrt(channels))
+        self.qkv = linear(channels, 3 * channels)
+        self.out = linear(channels, outputs)
+
+    def forward(self, x: Float[Tensor, "batch channels *spatial"]) -> Float[Tensor, "batch outputs"]:
+        tokens = x.flatten(2)
+        tokens = torch.cat([tokens.mean(2, keepdim=True), tokens], dim=2) + self.positions
+        q, k, v = self.qkv(tokens.transpose(1, 2)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        h = F.scaled_dot_product_attention(q[:, :, :1], k, v)
+        y: Tensor = self.out(h.flatten(1))
+        return y
 
 
 class UNetClassifier(nn.Module):
@@ -31,12 +60,15 @@ class UNetClassifier(nn.Module):
         classes: how many, at least 2.
         dims: spatial dimensions of x: 1, 2 or 3.
         config: the settings of the U-Net.
+        positions: at the lowest resolution, for a head that is an `AttentionPool`; without it the head is their mean.
 
     Raises:
         UndiffuseError: for settings that describe no network.
     """
 
-    def __init__(self, channels: int, classes: int, dims: int, config: UNetConfig) -> None:
+    def __init__(
+        self, channels: int, classes: int, dims: int, config: UNetConfig, positions: int | None = None
+    ) -> None:
         super().__init__()
         check_settings(channels, channels, dims, config)
         if classes < 2:
@@ -44,16 +76,27 @@ class UNetClassifier(nn.Module):
         self.patch = config.patch
         self.multiple = config.patch * 2 ** (len(config.multipliers) - 1)
         base = config.base
-        block = partial(ResidualBlock, dims, embedding=4 * base, dropout=config.dropout, scale_shift=config.scale_shift)
+        sinusoids = base if config.time_width is None else config.time_width
+        norm: Norm = partial(group_norm, groups=config.norm_groups, eps=config.norm_eps)
+        block = partial(
+            ResidualBlock,
+            dims,
+            embedding=4 * sinusoids,
+            dropout=config.dropout,
+            scale_shift=config.scale_shift,
+            norm=norm,
+        )
         residual = config.resample == "residual"
 
         def attention(width: int, wanted: bool) -> nn.Module:
-            return SelfAttention(width, heads(width, config)) if wanted else nn.Identity()
+            return SelfAttention(width, heads(width, config), norm) if wanted else nn.Identity()
 
         def halve(width: int) -> nn.Module:
-            return block(width, width, resample="down") if residual else Downsample(dims, width)
+            if residual:
+                return block(width, width, resample="down")
+            return Downsample(dims, width, config.downsample_padding)
 
-        self.time = TimeEmbedding(base, 4 * base, config.embedding)
+        self.time = TimeEmbedding(sinusoids, 4 * sinusoids, config.embedding)
         self.stem = conv(dims, channels * config.patch**dims, base)
         self.down = nn.ModuleList()
         width = base
@@ -67,8 +110,11 @@ class UNetClassifier(nn.Module):
         self.middle = Middle(
             block(width, width), attention(width, config.middle_attention), CrossAttentions({}), block(width, width)
         )
-        self.norm = group_norm(width)
-        self.out = linear(width, classes, zero=True)
+        self.norm = norm(width)
+        self.pools = positions is not None
+        self.out: nn.Module = linear(width, classes, zero=True)
+        if positions is not None:
+            self.out = AttentionPool(width, classes, heads(width, config), positions)
 
     def forward(
         self, x: Float[Tensor, "batch channels *spatial"], time: Float[Tensor, " batch"]
@@ -80,5 +126,6 @@ class UNetClassifier(nn.Module):
         for down in self.down:
             h = down(h, embedding, {}, skips)
         h = self.middle(h, embedding, {})
-        y: Tensor = self.out(F.silu(self.norm(h)).flatten(2).mean(2))
+        h = F.silu(self.norm(h))
+        y: Tensor = self.out(h if self.pools else h.flatten(2).mean(2))
         return y

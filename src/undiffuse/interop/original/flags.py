@@ -62,6 +62,10 @@ PUBLISHED = {
     "cifar10_uncond_vlb_50M_500K": IMPROVED_32,
     "lsun_uncond_100M_1200K_bs128": IMPROVED_256,
     "lsun_uncond_100M_2400K_bs64": IMPROVED_256,
+    "64x64_classifier": Flags(64, 1000, "cosine", num_head_channels=64),
+    "128x128_classifier": Flags(128, 1000, "linear", num_head_channels=64),
+    "256x256_classifier": Flags(256, 1000, "linear", num_head_channels=64),
+    "512x512_classifier": Flags(512, 1000, "linear", num_head_channels=64),
 }
 """By the files' names without their endings."""
 

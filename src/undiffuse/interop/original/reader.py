@@ -91,8 +91,8 @@ READER = Reader("a file of tensors", recognises, read_file)
 def _openai(path: Path, tensors: Tensors) -> Found:
     if openai.MARK_UNET not in tensors.shapes:
         raise UndiffuseError(
-            f"{path} is a classifier of OpenAI's, which undiffuse does not read: its head is an attention over all "
-            "positions, which ours have not; train one with undiffuse train-classifier"
+            f"{path} is a classifier of OpenAI's and makes no images: it leads a model that does, with "
+            f"undiffuse sample RUN --classifier {path}"
         )
     flags = read_flags(path)
     found = openai.architecture(tensors.shapes, flags, str(path))

@@ -1,0 +1,148 @@
+"""OpenAI's classifiers of noisy images (Dhariwal & Nichol 2021, section 4): the way down of their U-Net, and a head.
+
+    time_embed.{0,2}   input_blocks.K.J   middle_block.J   out.0   out.2.{positional_embedding, qkv_proj, c_proj}
+
+The way down has what the U-Net's has (`openai`) under the same names. How many levels there are is told by the size of
+images, which is a flag, and by the number of positions that the head knows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from undiffuse.config import DataConfig, EMAConfig, TrainConfig, UNetConfig
+from undiffuse.errors import UndiffuseError
+from undiffuse.interop.found import Found, provenance, unknown_data
+from undiffuse.interop.mapping import Rule, Shape, check, pair, read
+from undiffuse.interop.original import openai
+from undiffuse.interop.original.flags import Flags, process, read_flags
+from undiffuse.interop.tensors import Tensors, opened
+from undiffuse.networks.unet_classifier import UNetClassifier
+
+POSITIONS = "out.2.positional_embedding"
+"""What tells a classifier, and which head it has."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What shapes and flags tell.
+
+    Args:
+        network: settings of its way down.
+        channels: of images.
+        classes: that it tells apart.
+        positions: that its head attends to.
+    """
+
+    network: UNetConfig
+    channels: int
+    classes: int
+    positions: int
+
+    def build(self) -> UNetClassifier:
+        return UNetClassifier(self.channels, self.classes, 2, self.network, self.positions)
+
+
+def read_classifier(path: Path) -> tuple[Found, UNetClassifier]:
+    """The classifier in a file, and its network with these weights.
+
+    Raises:
+        UndiffuseError: it is none of OpenAI's, or does not fit its flags.
+    """
+    with opened(path) as tensors:
+        if POSITIONS not in tensors.shapes:
+            raise UndiffuseError(
+                f"{path} holds no classifier of noisy images: of files, those of OpenAI's guided-diffusion are read, "
+                f"with a '{POSITIONS}'"
+            )
+        return _read(path, tensors)
+
+
+def _read(path: Path, tensors: Tensors) -> tuple[Found, UNetClassifier]:
+    flags = read_flags(path)
+    found = architecture(tensors.shapes, flags, str(path))
+    with torch.device("meta"):
+        network = found.build()
+    expected = network.state_dict()
+    pairs = pair(expected, rules(found.network, flags.use_new_attention_order))
+    check(pairs, expected, tensors.shapes, str(path))
+    config = TrainConfig(
+        recipe="openai",
+        data=DataConfig(source=path.stem),
+        network=found.network,
+        diffusion=process(flags, learn_variance=False),
+        ema=EMAConfig(ema=()),
+    )
+    shape = (found.channels, flags.image_size, flags.image_size)
+    info = unknown_data(path.stem, shape, tuple(str(number) for number in range(found.classes)))
+    values: dict[str, Tensor] = read(pairs, tensors)
+    network.load_state_dict(values, assign=True)
+    return Found(config, info, values, provenance(path, path, layout="openai")), network
+
+
+def architecture(shapes: Mapping[str, Shape], flags: Flags, where: str) -> Architecture:
+    """The network of these shapes.
+
+    Raises:
+        UndiffuseError: they are those of no such network.
+    """
+
+    def size(name: str, axis: int = 0) -> int:
+        if len(shapes.get(name, ())) <= axis:
+            raise UndiffuseError(f"{where} lacks '{name}', which each of OpenAI's classifiers has")
+        return shapes[name][axis]
+
+    base, channels = size(openai.MARK), size(openai.MARK, 1)
+    positions = size(POSITIONS, 1) - 1
+    side = math.isqrt(max(positions, 0))
+    levels = (flags.image_size // side).bit_length() if side else 0
+    if not side or side**2 != positions or side << (levels - 1) != flags.image_size:
+        raise UndiffuseError(
+            f"{where} attends to {positions} positions at its end, which images of {flags.image_size} x "
+            f"{flags.image_size} pixels do not come down to: see its image_size"
+        )
+    count = next(k for k in range(len(shapes) + 1) if not _begins(shapes, f"input_blocks.{k + 1}.0."))
+    length, rest = divmod(count + 1, levels)
+    if rest or length < 2:
+        raise UndiffuseError(f"{where} has {count} blocks on its way down, which are no {levels} levels of one length")
+    firsts = [f"input_blocks.{1 + level * length}" for level in range(levels)]
+    widths = [size(f"{first}.0.out_layers.0.weight") for first in firsts]
+    if not base or any(width % base for width in widths):
+        raise UndiffuseError(f"{where} has levels of {widths} channels, which are no multiples of its stem's {base}")
+    sinusoids = size("time_embed.0.weight", 1)
+    network = UNetConfig(
+        base=base,
+        multipliers=tuple(width // base for width in widths),
+        blocks=length - 1,
+        attention_levels=tuple(k for k, first in enumerate(firsts) if f"{first}.1.qkv.weight" in shapes),
+        heads=flags.num_heads or 1,
+        head_width=flags.num_head_channels,
+        scale_shift=size("middle_block.0.emb_layers.1.weight") == 2 * size("middle_block.0.out_layers.0.weight"),
+        resample="conv" if f"input_blocks.{length}.0.op.weight" in shapes else "residual",
+        embedding="adm",
+        time_width=None if sinusoids == base else sinusoids,
+        norm_groups=32,
+        norm_eps=1e-5,
+        downsample_padding="both",
+    )
+    return Architecture(network, channels, size("out.2.c_proj.weight"), positions)
+
+
+def _begins(shapes: Mapping[str, Shape], start: str) -> bool:
+    return any(name.startswith(start) for name in shapes)
+
+
+def rules(network: UNetConfig, new_order: bool) -> list[Rule]:
+    """The table: the head's, and the U-Net's for the rest."""
+    return [
+        Rule("out.qkv", "out.2.qkv_proj", openai.one_wide()),
+        Rule("out.out", "out.2.c_proj", openai.one_wide()),
+        Rule("out", "out.2", leaf="positional_embedding"),
+        *openai.rules(network, new_order),
+    ]
