@@ -64,6 +64,17 @@ def test_runs_are_laid_side_by_side(visit: Any, runs: Any) -> None:
     assert page.get_by_role("img", name="Distance of their samples from the data").is_visible()
 
 
+def test_a_model_without_a_run_is_compared_by_its_pictures(visit: Any, runs: Any) -> None:
+    shipped = {"id": "digits", "name": "digits", "kind": "shipped", "step": None}
+    runs.answers["/v1/models"]["models"].append(shipped)
+    page = visit("#/compare?runs=a&runs=digits")
+    page.get_by_text("Of digits there is no run's folder to read").wait_for()
+    page.get_by_role("button", name="Draw from the same noise").click()
+    page.get_by_role("img", name="digits, number 0").wait_for()
+    page.get_by_label("b", exact=True).check()
+    page.get_by_role("row", name="lr 0.001 0.0002").wait_for()  # the two runs are
+
+
 def test_grids_come_from_the_same_noise(visit: Any, runs: Any) -> None:
     page = visit("#/compare?runs=a&runs=b")
     place = page.get_by_role("region", name="From the same noise")

@@ -22,6 +22,7 @@ export async function show(root, { query, signal }) {
     return null;
   }
   const names = new Map([...models, ...runs].map(({ id, name }) => [id, name]));
+  const ran = new Set([...runs.map(({ id }) => id), ...models.filter(({ step }) => Number.isFinite(step)).map(({ id }) => id)]);
   const found = h("div", { class: "compared", "aria-live": "polite" });
   const picker = runPicker(names);
   root.append(picker.element, found, samplerGrid({ models, samplers, signal }));
@@ -33,7 +34,7 @@ export async function show(root, { query, signal }) {
     const chosen = asked.getAll("runs").filter((id) => names.has(id));
     picker.set(chosen);
     const both = AbortSignal.any([signal, leave.signal]);
-    if (chosen.length > 1) compare(found, chosen, { models, signal: both });
+    if (chosen.length > 1) compare(found, chosen, { models, ran, signal: both });
     else found.replaceChildren(h("p", { class: "gallery-empty" }, chosen.length ? "Choose one more." : "Choose two runs or more."));
   }
   moved({ query });
@@ -58,21 +59,35 @@ function runPicker(names) {
   }
 
   return {
-    element: h("fieldset", { class: "control run-picker" }, h("legend", { class: "label" }, "Runs"), h("div", { class: "chips" }, labels), note),
+    element: h("fieldset", { class: "control run-picker" }, h("legend", { class: "label" }, "Runs and models"), h("div", { class: "chips" }, labels), note),
     set: (chosen) => inputs.forEach((input) => (input.checked = chosen.includes(input.value))),
   };
 }
 
-async function compare(root, chosen, { models, signal }) {
+/** What is known of a model without a run's folder, such as one that comes with undiffuse: what it draws. */
+function picturesOnly(chosen, { ran, drawable, signal }) {
+  const without = chosen.filter((id) => !ran.has(id)).join(" and ");
+  return [
+    h("p", { class: "hint" }, `Of ${without} there is no run's folder to read: its pictures can be compared, not its training.`),
+    section("From the same noise", noiseGrid({ models: drawable, signal })),
+  ];
+}
+
+async function compare(root, chosen, { models, ran, signal }) {
+  const drawable = models.filter(({ id }) => chosen.includes(id));
+  const told = chosen.filter((id) => ran.has(id));
+  if (told.length < 2) {
+    root.replaceChildren(...picturesOnly(chosen, { ran, drawable, signal }));
+    return;
+  }
   root.replaceChildren(h("p", { class: "status" }, "Reading the runs …"));
   let report;
   try {
-    report = await get(`/v1/compare?${new URLSearchParams(chosen.map((id) => ["runs", id]))}`, { signal });
+    report = await get(`/v1/compare?${new URLSearchParams(told.map((id) => ["runs", id]))}`, { signal });
   } catch (error) {
     if (!signal.aborted) root.replaceChildren(trouble(error.message));
     return;
   }
-  const drawable = models.filter(({ id }) => chosen.includes(id));
   root.replaceChildren(
     ...(report.warnings ?? []).map((words) => h("p", { class: "warning" }, words)),
     section("What they are", table(report.facts)),

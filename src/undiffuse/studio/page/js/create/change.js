@@ -113,14 +113,15 @@ export function changePane({ edits, pick, board, signal }) {
   function openFrame(image) {
     if (Object.values(sides()).every((side) => side === 0)) groups[0].set(proposal(image), false);
     frame = frameView({ picture: image, sides, signal });
-    lay(frame.element);
+    return lay(frame.element);
   }
 
-  /** Put on the board what is drawn on, where a person sees it. */
+  /** Put on the board what is drawn on, where a person sees it: on a narrow page the board lies above the form. */
   function lay(content) {
     board.replaceChildren(content);
-    const { top, bottom } = board.getBoundingClientRect();
-    if (bottom > innerHeight * 1.5 || top < 0) board.scrollIntoView({ block: "start" });
+    const narrow = board.getBoundingClientRect().top < element.getBoundingClientRect().top - 200;
+    if (narrow) board.scrollIntoView({ block: "start" });
+    return narrow;
   }
 
   function place(key) {
@@ -134,8 +135,8 @@ export function changePane({ edits, pick, board, signal }) {
         return item;
       },
       onChange: (image) => {
-        if (needsMask()) openMask(image);
-        if (name === "outpaint") openFrame(image);
+        if (needsMask()) return openMask(image);
+        return name === "outpaint" && openFrame(image);
       },
     });
     return made;
@@ -145,7 +146,7 @@ export function changePane({ edits, pick, board, signal }) {
 
   function openMask(image) {
     mask = maskEditor({ picture: image, signal });
-    lay(mask.element);
+    return lay(mask.element);
   }
 
   function show(shown) {

@@ -39,6 +39,7 @@ function noise(shape, seed) {
 /**
  * @param {object} options onOpen: image -> void, when a finished picture is pressed; onDone: () -> void; signal.
  * @returns {{ element, wait, clear, run, busy, cancel }} wait(model, count, words) shows noise that is waiting;
+ *   clear(words) shows none;
  *   run(path, body, { count, verb }) draws, and resolves to the images, or null.
  */
 export function easel({ onOpen, onDone, onBusy, signal }) {
@@ -90,12 +91,12 @@ export function easel({ onOpen, onDone, onBusy, signal }) {
     status.textContent = words;
   }
 
-  function clear() {
+  function clear(words) {
     if (job) return;
     walk = [];
     review.hidden = true;
     place(0);
-    status.textContent = "";
+    status.textContent = words;
   }
 
   function paint(tile, src, alt) {

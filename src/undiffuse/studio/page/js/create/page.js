@@ -107,7 +107,7 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
 
   function clear() {
     finished(null);
-    stage.clear();
+    stage.clear("Choose a picture on the left, or press one in the gallery; what becomes of it appears here.");
   }
 
   function waiting() {

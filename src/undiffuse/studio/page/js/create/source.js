@@ -32,7 +32,7 @@ export function filePicker(text, onFiles, attributes = {}) {
 
 /**
  * @param {object} options label, such as "The picture"; pick(): resolves to an item of the gallery or null;
- *   onChange(loaded <img> or null).
+ *   onChange(loaded <img>) -> whether it has brought something else into view.
  * @returns {{ element, filled, put, append }} append(form, name) adds what was chosen to a request.
  */
 export function source({ label, what, pick, onChange }) {
@@ -46,19 +46,18 @@ export function source({ label, what, pick, onChange }) {
       await image.decode();
     } catch {
       toast("This file is no picture that the browser can show.", { error: true });
-      return;
+      return true;
     }
     if (image.naturalWidth > 128) image.classList.remove("pixels");
     chosen = item;
     frame.replaceChildren(image);
-    onChange?.(image);
+    return onChange?.(image) ?? false;
   }
 
   const fromGallery = async () => {
     const item = await pick(what);
     if (!item) return;
-    await put(item);
-    element.scrollIntoView({ block: "center" });
+    if (!(await put(item))) element.scrollIntoView({ block: "center" });
     element.querySelector("button").focus({ preventScroll: true });
   };
   const element = h(
