@@ -312,6 +312,11 @@ def test_a_trainers_file_of_other_things_is_a_sentence(part, tmp_path):
         undiffuse.model.load(save(tmp_path, tree))
 
 
+def test_a_network_without_its_process_is_a_sentence(tmp_path):
+    with pytest.raises(UndiffuseError, match="save the state of the GaussianDiffusion"):
+        undiffuse.model.load(save(tmp_path, tensors_of(shapes_of())))
+
+
 def test_the_size_of_images_must_be_told(tmp_path):
     tree = process_of(sigmoid_chain()) | inside(tensors_of(shapes_of()))
     with pytest.raises(UndiffuseError, match=r"write \{\"image_size\": 32\} to model-1.json"):

@@ -82,7 +82,12 @@ def trained(tree: Mapping[str, Any], where: str) -> Trained:
 
 
 def named(names: list[str]) -> dict[str, str]:
-    """The network's tensors without what stands before them, by the file's names; nothing of the process."""
+    """The network's tensors without what stands before them, by the file's names; nothing of the process.
+
+    Those of a network alone are its own names; `process` then says what is missing.
+    """
+    if MARK in names:
+        return {name: name for name in names}
     return {name.removeprefix(INSIDE): name for name in names if name.startswith(INSIDE)}
 
 

@@ -12,8 +12,9 @@ residual block, its attention if it has one, and what changes the resolution at 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
@@ -63,15 +64,12 @@ def architecture(shapes: Mapping[str, Shape], flags: Flags, where: str) -> Archi
         UndiffuseError: they are those of no such network.
     """
 
-    def size(name: str, axis: int = 0) -> int:
-        if len(shapes.get(name, ())) <= axis:
-            raise UndiffuseError(f"{where} lacks '{name}', which each of OpenAI's networks has")
-        return shapes[name][axis]
+    size = partial(side_of, shapes, where)
 
     def has(name: str) -> bool:
         return f"{name}.weight" in shapes
 
-    base, channels, out = size(MARK), size(MARK, 1), size("out.2.weight")
+    channels, out = size(MARK, 1), size("out.2.weight")
     if channels > 4:
         raise UndiffuseError(
             f"{where} takes {channels} channels: it enlarges images that it is shown, and undiffuse reads OpenAI's "
@@ -89,15 +87,28 @@ def architecture(shapes: Mapping[str, Shape], flags: Flags, where: str) -> Archi
     if length < 2 or count != length * levels or ends != list(range(length - 1, count - 1, length)):
         raise UndiffuseError(f"{where} has levels of different lengths, which no network of OpenAI's has")
     firsts = [f"output_blocks.{level * length}" for level in reversed(range(levels))]
+    network = network_of(shapes, flags, firsts, length - 1, residual, where)
+    return Architecture(network, channels, out == 2 * channels, size("label_emb.weight") if has("label_emb") else 0)
+
+
+def network_of(
+    shapes: Mapping[str, Shape], flags: Flags, firsts: Sequence[str], blocks: int, residual: bool, where: str
+) -> UNetConfig:
+    """The settings of a network whose levels begin with the blocks ``firsts``, the finest first.
+
+    Raises:
+        UndiffuseError: its levels are of widths that ours cannot have.
+    """
+    size = partial(side_of, shapes, where)
+    base, sinusoids = size(MARK), size("time_embed.0.weight", 1)
     widths = [size(f"{first}.0.out_layers.0.weight") for first in firsts]
     if not base or any(width % base for width in widths):
         raise UndiffuseError(f"{where} has levels of {widths} channels, which are no multiples of its stem's {base}")
-    sinusoids = size("time_embed.0.weight", 1)
-    network = UNetConfig(
+    return UNetConfig(
         base=base,
         multipliers=tuple(width // base for width in widths),
-        blocks=length - 1,
-        attention_levels=tuple(level for level, first in enumerate(firsts) if has(f"{first}.1.qkv")),
+        blocks=blocks,
+        attention_levels=tuple(level for level, first in enumerate(firsts) if f"{first}.1.qkv.weight" in shapes),
         heads=flags.num_heads or 1,
         head_width=flags.num_head_channels,
         scale_shift=size("middle_block.0.emb_layers.1.weight") == 2 * size("middle_block.0.out_layers.0.weight"),
@@ -108,7 +119,17 @@ def architecture(shapes: Mapping[str, Shape], flags: Flags, where: str) -> Archi
         norm_eps=1e-5,
         downsample_padding="both",
     )
-    return Architecture(network, channels, out == 2 * channels, size("label_emb.weight") if has("label_emb") else 0)
+
+
+def side_of(shapes: Mapping[str, Shape], where: str, name: str, axis: int = 0) -> int:
+    """Length of a tensor along an axis.
+
+    Raises:
+        UndiffuseError: there is no such tensor, or it has less axes.
+    """
+    if len(shapes.get(name, ())) <= axis:
+        raise UndiffuseError(f"{where} lacks '{name}', which each of OpenAI's networks of its kind has")
+    return shapes[name][axis]
 
 
 def rules(network: UNetConfig, new_order: bool) -> list[Rule]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -83,7 +84,7 @@ def _read(path: Path, tensors: Tensors) -> tuple[Found, UNetClassifier]:
     info = unknown_data(path.stem, shape, tuple(str(number) for number in range(found.classes)))
     values: dict[str, Tensor] = read(pairs, tensors)
     network.load_state_dict(values, assign=True)
-    return Found(config, info, values, provenance(path, path, layout="openai")), network
+    return Found(config, info, values, provenance(path, path, layout="OpenAI's guided-diffusion")), network
 
 
 def architecture(shapes: Mapping[str, Shape], flags: Flags, where: str) -> Architecture:
@@ -92,13 +93,7 @@ def architecture(shapes: Mapping[str, Shape], flags: Flags, where: str) -> Archi
     Raises:
         UndiffuseError: they are those of no such network.
     """
-
-    def size(name: str, axis: int = 0) -> int:
-        if len(shapes.get(name, ())) <= axis:
-            raise UndiffuseError(f"{where} lacks '{name}', which each of OpenAI's classifiers has")
-        return shapes[name][axis]
-
-    base, channels = size(openai.MARK), size(openai.MARK, 1)
+    size = partial(openai.side_of, shapes, where)
     positions = size(POSITIONS, 1) - 1
     side = math.isqrt(max(positions, 0))
     levels = (flags.image_size // side).bit_length() if side else 0
@@ -112,26 +107,9 @@ def architecture(shapes: Mapping[str, Shape], flags: Flags, where: str) -> Archi
     if rest or length < 2:
         raise UndiffuseError(f"{where} has {count} blocks on its way down, which are no {levels} levels of one length")
     firsts = [f"input_blocks.{1 + level * length}" for level in range(levels)]
-    widths = [size(f"{first}.0.out_layers.0.weight") for first in firsts]
-    if not base or any(width % base for width in widths):
-        raise UndiffuseError(f"{where} has levels of {widths} channels, which are no multiples of its stem's {base}")
-    sinusoids = size("time_embed.0.weight", 1)
-    network = UNetConfig(
-        base=base,
-        multipliers=tuple(width // base for width in widths),
-        blocks=length - 1,
-        attention_levels=tuple(k for k, first in enumerate(firsts) if f"{first}.1.qkv.weight" in shapes),
-        heads=flags.num_heads or 1,
-        head_width=flags.num_head_channels,
-        scale_shift=size("middle_block.0.emb_layers.1.weight") == 2 * size("middle_block.0.out_layers.0.weight"),
-        resample="conv" if f"input_blocks.{length}.0.op.weight" in shapes else "residual",
-        embedding="adm",
-        time_width=None if sinusoids == base else sinusoids,
-        norm_groups=32,
-        norm_eps=1e-5,
-        downsample_padding="both",
-    )
-    return Architecture(network, channels, size("out.2.c_proj.weight"), positions)
+    residual = f"input_blocks.{length}.0.op.weight" not in shapes
+    network = openai.network_of(shapes, flags, firsts, length - 1, residual, where)
+    return Architecture(network, size(openai.MARK, 1), size("out.2.c_proj.weight"), positions)
 
 
 def _begins(shapes: Mapping[str, Shape], start: str) -> bool:
