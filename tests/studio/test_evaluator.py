@@ -12,7 +12,10 @@ import torch
 from torch import Tensor, nn
 
 import undiffuse
+from undiffuse.config import UNetConfig
 from undiffuse.errors import UndiffuseError
+from undiffuse.networks.conditions import Condition
+from undiffuse.networks.unet import UNet
 from undiffuse.studio import evaluator as module
 from undiffuse.studio.evaluator import CancelledError, Evaluator, Ticket, sizes_alike
 
@@ -263,6 +266,18 @@ def test_the_shipped_model_may_be_shared_on_this_machine_or_says_that_it_may_not
     model = undiffuse.load("digits")
     sizes = sizes_alike(model.network, model.info.shape, model.conditions, model.device)
     assert sizes == [] or 16 in sizes
+
+
+def test_networks_that_are_told_anything_are_tried_with_it() -> None:
+    told = (
+        Condition("label", "class", 3),
+        Condition("vector", "vector", 2),
+        Condition("text", "tokens", 5),
+        Condition("small", "image", 1, required=True),
+    )
+    config = UNetConfig(base=8, multipliers=(1,), blocks=1, attention_levels=(0,), middle_attention=False)
+    network = UNet(1, 1, 2, config, told).eval()
+    assert set(sizes_alike(network, (1, 4, 4), told, torch.device("cpu"))) <= set(module.SIZES)
 
 
 def test_rows_do_not_wait_for_ever_for_those_who_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -325,7 +325,7 @@ def sizes_alike(network: nn.Module, shape: Sequence[int], told: Sequence[Conditi
     draw = generator(0, "sizes alike")
     count = max(SIZES)
     x, time = torch.randn(count, *shape, generator=draw), 1000 * torch.rand(count, generator=draw)
-    values = {"x": x, "time": time, **{condition.name: _told(condition, count, draw) for condition in told}}
+    values = {"x": x, "time": time, **{condition.name: _told(condition, count, shape[1:], draw) for condition in told}}
     values = {name: value.to(device) for name, value in values.items()}
 
     def evaluated(rows: Tensor) -> Tensor:
@@ -344,8 +344,9 @@ def sizes_alike(network: nn.Module, shape: Sequence[int], told: Sequence[Conditi
     return found if REFERENCE in found else []
 
 
-def _told(condition: Condition, count: int, draw: torch.Generator) -> Tensor:
+def _told(condition: Condition, count: int, spatial: Sequence[int], draw: torch.Generator) -> Tensor:
     if condition.kind == "class":
         return torch.randint(0, condition.size + 1, (count,), generator=draw)
-    inner = (4,) if condition.kind == "tokens" else ()
-    return torch.randn(count, *inner, condition.size, generator=draw)
+    size = condition.size
+    inner = {"vector": (size,), "tokens": (4, size), "image": (size, *spatial)}[condition.kind]
+    return torch.randn(count, *inner, generator=draw)
