@@ -27,7 +27,7 @@ from undiffuse.model import Model, load
 from undiffuse.pictures.reverse import Moment, moments
 
 FOLDER = Path(__file__).parent / "page" / "data"
-SEED, STEPS = 0, 24
+SEED, STEPS = 5, 24  # one of the first twelve seeds whose ten digits are all easily told
 X0_RANGE, EPS_RANGE = 1.0, 4.0
 EPS_LEVELS = 32
 

@@ -175,10 +175,11 @@ def test_other_noise_is_walked_by_the_server(visit: Visit, studio: Any, until: U
     studio.posts["/v1/walk"] = lambda _: {"shape": [1, 28, 28], "moments": [*moments, {"t": 0, "values": grey}]}
     studio.answers["/v1/pictures"] = {"shape": [1, 28, 28], "pictures": [{"values": [0.0] * 784, "label": "7"}]}
     page = visit("#/learn/back", **CALM)
+    until(page, "document.querySelector('[data-figure=seed]').textContent == '5'")  # the recording's
     page.get_by_role("button", name="Other noise").nth(0).click()
-    until(page, "document.querySelector('[data-figure=seed]').textContent == '1'")
+    until(page, "document.querySelector('[data-figure=seed]').textContent == '6'")
     [(_, _, asked)] = [call for call in studio.asked if call[1] == "/v1/walk"]
-    assert asked["seed"] == 1
+    assert asked["seed"] == 6
     assert asked["settings"] == {"sampler": "ddim", "steps": 24, "classes": ["7"]}
     assert set(pixels(page, "#back .trio figure:nth-child(2) canvas")) == {255}
 

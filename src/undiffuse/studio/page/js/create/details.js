@@ -145,4 +145,7 @@ export async function openDetails(id, { status, usual, edits, onEdit, onReuse, o
   element.addEventListener("click", (event) => event.target === element && close());
   document.body.append(element);
   element.showModal();
+  // the way out first, and the picture in view
+  element.querySelector("header button").focus({ preventScroll: true });
+  element.scrollTop = 0;
 }

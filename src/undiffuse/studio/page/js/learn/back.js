@@ -49,7 +49,7 @@ export const chapter = {
 
 function panel(signal) {
   let walk = null;
-  let seed = 0;
+  let seed = null; // the recording's, until other noise is asked for
   let name = "7";
   let waiting = null;
 
@@ -90,6 +90,7 @@ function panel(signal) {
     const mine = waiting;
     try {
       const record = await recorded();
+      seed ??= record.seed;
       const steps = record.walks.get(name).steps.length;
       const kept = seed === record.seed ? record.walks.get(name) : null;
       const found = kept ?? (await drawn({ seed, name, steps, signal: mine.signal }));
