@@ -175,6 +175,7 @@ def test_other_noise_is_walked_by_the_server(visit: Visit, studio: Any, until: U
     studio.posts["/v1/walk"] = lambda _: {"shape": [1, 28, 28], "moments": [*moments, {"t": 0, "values": grey}]}
     studio.answers["/v1/pictures"] = {"shape": [1, 28, 28], "pictures": [{"values": [0.0] * 784, "label": "7"}]}
     page = visit("#/learn/back", **CALM)
+    page.locator("#back .transport").wait_for()
     until(page, "document.querySelector('[data-figure=seed]').textContent == '5'")  # the recording's
     page.get_by_role("button", name="Other noise").nth(0).click()
     until(page, "document.querySelector('[data-figure=seed]').textContent == '6'")

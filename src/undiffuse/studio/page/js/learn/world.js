@@ -34,10 +34,9 @@ const centre = (cell, cells) => ((2 * (cell + 0.5)) / cells - 1) * REACH;
 
 /**
  * One square view. `scene()` says what is in it now:
- *   { field, particles: flat places, paths: [flat places][], truth: [flat places][], tint: [name of a colour per particle] | name, probe: [x, y] | null }
+ *   { field, particles: flat places, paths: [flat places][], truth: [flat places][], tint: name of a colour, probe: [x, y] | null }
  */
 export function world({ description, scene, signal, attributes, onPoint }) {
-  const hazeCanvas = new OffscreenCanvas(HAZE, HAZE);
   const view = stage({ description, draw, signal, attributes });
   if (onPoint) {
     const point = (event) => {
@@ -54,7 +53,8 @@ export function world({ description, scene, signal, attributes, onPoint }) {
     if (!shown) return;
     const x = scale([-REACH, REACH], [0, width]);
     const y = scale([-REACH, REACH], [width, 0]);
-    drawHaze(context, shown.field.haze, width);
+    context.imageSmoothingEnabled = true;
+    context.drawImage(hazePicture(shown.field.haze), 0, 0, width, width);
     drawArrows(context, shown.field.arrows, x, y, width);
     context.lineJoin = "round";
     context.lineWidth = 1.25;
@@ -68,17 +68,27 @@ export function world({ description, scene, signal, attributes, onPoint }) {
     drawParticles(context, shown, x, y, width);
     if (shown.probe) cross(context, x(shown.probe[0]), y(shown.probe[1]));
   }
-
-  function drawHaze(context, haze, width) {
-    const brush = hazeCanvas.getContext("2d");
-    const image = brush.createImageData(HAZE, HAZE);
-    const [red, green, blue] = rgb(colour("signal"));
-    haze.forEach((amount, i) => image.data.set([red, green, blue, 105 * amount], 4 * i));
-    brush.putImageData(image, 0, 0);
-    context.imageSmoothingEnabled = true;
-    context.drawImage(hazeCanvas, 0, 0, width, width);
-  }
   return view;
+}
+
+/** Haze -> { tint, canvas }: painted once for all views of a moment. */
+const painted = new WeakMap();
+
+function hazePicture(haze) {
+  const tint = colour("signal");
+  const kept = painted.get(haze);
+  if (kept?.tint === tint) return kept.canvas;
+  const canvas = new OffscreenCanvas(HAZE, HAZE);
+  const brush = canvas.getContext("2d");
+  const image = brush.createImageData(HAZE, HAZE);
+  const [red, green, blue] = rgb(tint);
+  for (let i = 0; i < haze.length; i += 1) {
+    [image.data[4 * i], image.data[4 * i + 1], image.data[4 * i + 2]] = [red, green, blue];
+    image.data[4 * i + 3] = 105 * haze[i];
+  }
+  brush.putImageData(image, 0, 0);
+  painted.set(haze, { tint, canvas });
+  return canvas;
 }
 
 function trace(context, path, x, y) {
@@ -116,10 +126,10 @@ function drawArrows(context, arrows, x, y, width) {
 function drawParticles(context, { particles, tint }, x, y, width) {
   const size = Math.max(1.8, width / 150);
   context.globalAlpha = 0.85;
-  for (let i = 0; i < particles.length; i += 2) {
-    context.fillStyle = colour(Array.isArray(tint) ? tint[i / 2] : tint);
-    context.fillRect(x(particles[i]) - size / 2, y(particles[i + 1]) - size / 2, size, size);
-  }
+  context.fillStyle = colour(tint);
+  context.beginPath();
+  for (let i = 0; i < particles.length; i += 2) context.rect(x(particles[i]) - size / 2, y(particles[i + 1]) - size / 2, size, size);
+  context.fill();
   context.globalAlpha = 1;
 }
 
