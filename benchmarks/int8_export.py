@@ -4,8 +4,9 @@
 
 Each row draws -n samples in 20 steps of DPM-Solver++ 2M, the classes by turns, from the noise of each seed, with the
 script that `undiffuse convert --to onnx` writes. *FD* is the Frechet distance in the features of the data's own
-classifier (`feature_judge`); between two seeds of float32 it says what chance does. *ms* is the
-processor's time for the quickest call of 16 samples by one thread. 'dynamic' is onnxruntime's `quantize_dynamic`: weights and activations in 8 bits.
+classifier (`feature_judge`); between two seeds of float32 it says what chance does. *ms* is the processor's time for
+the quickest call of 16 samples by one thread. 'dynamic' is onnxruntime's `quantize_dynamic`: weights and activations
+in 8 bits.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def draw(network: Network, n: int, seed: int) -> NDArray[Any]:
 
 
 def milliseconds(network: Network) -> float:
-    """Of the processor, for a call of `BATCH` samples: the quickest, as what else a machine does only makes it slower."""
+    """Of the processor, for a call of `BATCH` samples: the quickest, as whatever else runs only makes it slower."""
     x = np.random.default_rng(0).standard_normal((BATCH, *network.about["shape"]), np.float32)
     found = []
     for _ in range(CALLS):

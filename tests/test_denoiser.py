@@ -93,3 +93,12 @@ def test_a_bfloat16_network_leaves_the_state_in_float32():
         torch.ones(1, 1, 2), torch.tensor(5.0).double()
     )
     assert prediction.x0.dtype == torch.float32
+
+
+def test_the_log_sigma_input_is_edms_c_noise_and_needs_a_signal_at_the_end():
+    network, t = Recorder(torch.zeros(1, 1, 2)), torch.tensor(0.3, dtype=torch.float64)
+    NetworkDenoiser(network, VP(), V, "log-sigma")(torch.ones(1, 1, 2), t)
+    alpha, sigma = VP()(t)
+    assert torch.allclose(network.time.double(), (sigma / alpha).log() / 4)
+    with pytest.raises(UndiffuseError, match="use --time-input log-snr"):
+        NetworkDenoiser(network, schedules.zero_terminal_snr(schedules.linear()), V, "log-sigma")

@@ -130,9 +130,9 @@ class DiffusionConfig:
     """Rescale the chain so that x_T is pure noise (Lin et al. 2023); not with 'epsilon' or 'score'."""
     parameterization: ParameterizationName = "epsilon"
     """What the network predicts."""
-    time_input: Literal["index", "scaled-index", "log-snr"] = "index"
+    time_input: Literal["index", "scaled-index", "log-snr", "log-sigma"] = "index"
     """What the time embedding sees: the chain's index t - 1 (Ho), 1000/T times it (Improved DDPM's code), or the noise
-    level 1000 (2/pi) atan(sigma/alpha)."""
+    level: 1000 (2/pi) atan(sigma/alpha), or ln(sigma/alpha)/4 (EDM)."""
     sigma_data: float = 0.5
     """Standard deviation of the data in [-1, 1]; used by the 'edm' parameterization alone."""
     learn_variance: bool = False

@@ -73,7 +73,18 @@ def noise_angle(schedule: Schedule, t: Float[Tensor, "*batch"]) -> Float[Tensor,
     return torch.atan2(q_t.sigma, q_t.alpha) * (2000 / math.pi)
 
 
-TIME_INPUTS: dict[str, TimeInput] = {"index": chain_index, "scaled-index": scaled_index, "log-snr": noise_angle}
+def log_sigma(schedule: Schedule, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """ln(sigma / alpha) / 4, c_noise of Karras et al. 2022, table 1: the noise level; infinite where alpha = 0."""
+    q_t = schedule(t)
+    return (q_t.sigma / q_t.alpha).log() / 4
+
+
+TIME_INPUTS: dict[str, TimeInput] = {
+    "index": chain_index,
+    "scaled-index": scaled_index,
+    "log-snr": noise_angle,
+    "log-sigma": log_sigma,
+}
 
 
 class NetworkDenoiser:
@@ -87,7 +98,7 @@ class NetworkDenoiser:
         time_input: what its time embedding sees, a name in `TIME_INPUTS`.
 
     Raises:
-        UndiffuseError: if the parameterization is singular on the schedule.
+        UndiffuseError: if the parameterization is singular on the schedule, or its time input is infinite.
     """
 
     def __init__(
@@ -95,13 +106,17 @@ class NetworkDenoiser:
         network: nn.Module,
         schedule: Schedule,
         parameterization: Parameterization,
-        time_input: Literal["index", "scaled-index", "log-snr"] = "index",
+        time_input: Literal["index", "scaled-index", "log-snr", "log-sigma"] = "index",
     ) -> None:
         parameterization.check(schedule)
         self.network = network
         self.schedule = schedule
         self.parameterization = parameterization
         self.time_input = TIME_INPUTS[time_input]
+        if not self.time_input(schedule, torch.tensor(schedule.t_max, dtype=torch.float64)).isfinite():
+            raise UndiffuseError(
+                "A schedule that ends in pure noise (alpha = 0) has no ln(sigma/alpha) there: use --time-input log-snr"
+            )
 
     def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
         q_t = self.schedule(t)

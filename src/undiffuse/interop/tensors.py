@@ -111,10 +111,14 @@ def check_state_dict(tree: Any, path: Path) -> None:
         UndiffuseError: it is something else.
     """
     valid = isinstance(tree, dict) and all(isinstance(name, str) for name in tree)
-    if not valid or not all(isinstance(value, Tensor) and value.is_floating_point() for value in tree.values()):
+    if not valid or not all(isinstance(value, Tensor) and _is_dense(value) for value in tree.values()):
         raise UndiffuseError(f"{path} should hold tensors by their names and nothing else")
     if sum(tensor.nbytes for tensor in tree.values()) > path.stat().st_size:
         raise UndiffuseError(f"{path} is not valid: its tensors claim more than the file holds")
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.layout == torch.strided and tensor.device.type == "cpu"
 
 
 def load_pickled(path: Path) -> Any:

@@ -25,7 +25,7 @@ from undiffuse.config import (
 from undiffuse.errors import UndiffuseError
 from undiffuse.interop.found import Found, Reader, provenance, unknown_data
 from undiffuse.interop.mapping import Rule, check, pair, read
-from undiffuse.interop.original import ho, lucidrains, openai
+from undiffuse.interop.original import edm, ho, lucidrains, openai
 from undiffuse.interop.original.arrays import ENDING as ARRAYS
 from undiffuse.interop.original.arrays import opened_arrays
 from undiffuse.interop.original.flags import process, read_flags, read_side
@@ -35,8 +35,11 @@ LAYOUTS = {
     "openai": "OpenAI's improved-diffusion and guided-diffusion",
     "ho": "Ho's TensorFlow code",
     "lucidrains": "denoising-diffusion-pytorch",
+    "edm": "EDM's preconditioned ADM network",
 }
 """Whose a file is, by its recipe."""
+MARKS = {openai.MARK, lucidrains.INSIDE + lucidrains.MARK, edm.MARK, edm.INSIDE + edm.MARK}
+"""Names that tell a file of safetensors from ours."""
 SAFE, OTHER_PICKLES = ".safetensors", (".pkl", ".pickle")
 
 
@@ -48,7 +51,7 @@ def recognises(path: Path) -> bool:
         return path.suffix in (*PICKLED, *OTHER_PICKLES, ARRAYS)
     try:
         with safetensors.safe_open(path, "pt") as file:
-            return not {openai.MARK, lucidrains.INSIDE + lucidrains.MARK}.isdisjoint(file.keys())
+            return not MARKS.isdisjoint(file.keys())
     except (safetensors.SafetensorError, OSError):
         return False
 
@@ -79,9 +82,12 @@ def _of(path: Path, tensors: Tensors) -> Found:
     names = lucidrains.named(list(tensors.shapes))
     if lucidrains.MARK in names:
         return _lucidrains(path, tensors, _Renamed(tensors, names), "raw")
+    names = edm.named(list(tensors.shapes))
+    if edm.MARK in names:
+        return _edm(path, _Renamed(tensors, names))
     raise UndiffuseError(
         f"{path} holds tensors under names that undiffuse does not know: it reads those of OpenAI's improved-diffusion "
-        "and guided-diffusion, of Ho's TensorFlow code and of denoising-diffusion-pytorch, and diffusers' folders"
+        "and guided-diffusion, of Ho's TensorFlow code, denoising-diffusion-pytorch and EDM, and diffusers' folders"
     )
 
 
@@ -130,6 +136,14 @@ def _lucidrains(path: Path, chain: Tensors, tensors: _Renamed, weights: str, ste
     config = _config("lucidrains", path, found.network, diffusion)
     table = lucidrains.rules(found.network)
     return _found(path, config, (found.channels, size, size), 0, table, tensors, weights, step)
+
+
+def _edm(path: Path, tensors: _Renamed) -> Found:
+    edm.check_filters(tensors.tensors, str(path))
+    found = edm.architecture(tensors.shapes, str(path))
+    config = _config("edm", path, found.network, edm.PROCESS, bool(found.classes))
+    shape = (found.channels, found.side, found.side)
+    return _found(path, config, shape, found.classes, edm.rules(found), tensors, "ema")
 
 
 def _config(
