@@ -212,7 +212,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(open_page: Any) -> 
 
 
 def test_a_form_is_a_form(shared: Any) -> None:
-    assert shared.client.post("/v1/edits/vary", json={}).status_code == 422
+    assert shared.client.post("/v1/edits/vary", json={}).status_code == 415
     for text in ("{", "[]", '{"model": 1}', '{"model": "a", "x": 1}', "[" * 10_000):
         answer = shared.client.post("/v1/edits/vary", data={"request": text}, files={"image": ("a.png", png())})
         assert answer.status_code == 422

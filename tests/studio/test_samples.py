@@ -195,6 +195,12 @@ def test_hostile_bodies_are_refused(shared: Any, body: bytes) -> None:
     assert answer.json()["error"]
 
 
+def test_what_does_not_say_that_it_is_json_is_refused(shared: Any) -> None:
+    """A form of another site, which needs no leave to be sent, cannot pass for JSON."""
+    answer = shared.client.post("/v1/samples", content=b'{"model": "digits"}', headers={"Content-Type": "text/plain"})
+    assert (answer.status_code, answer.json()["error"].split(" (")[0]) == (415, "This takes JSON")
+
+
 def test_numbers_that_are_none_are_refused(shared: Any) -> None:
     body = b'{"model": "digits", "settings": {"guidance": NaN}}'
     answer = shared.client.post("/v1/samples", content=body, headers={"Content-Type": "application/json"})

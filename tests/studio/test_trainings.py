@@ -98,7 +98,7 @@ def test_names_of_files_lead_nowhere(shared: Any, name: str) -> None:
 
 def test_what_is_no_data_set_is_refused(shared: Any) -> None:
     assert "archive" in upload(shared, [("x.pkl", b"\x80\x04.")], 422, field="archive")["error"]
-    assert shared.client.post("/v1/data", json={}).status_code == 422
+    assert shared.client.post("/v1/data", json={}).status_code == 415
     pickled = upload(shared, [("x.npy", b"\x93NUMPY\x01\x00v\x00{'descr': '|O', 'fortran_order': False, 'shape': (1,)}" + b" " * 60 + b"\n" + b"\x80\x04.")], field="archive")  # fmt: skip # noqa: E501
     assert shared.get(f"/v1/data/{pickled['id']}")["error"]
 

@@ -20,7 +20,7 @@ from undiffuse.studio.guard import Doors, Guard
 from undiffuse.studio.jobs import BusyError
 from undiffuse.studio.page_files import page_file
 from undiffuse.studio.routes import about, edits, gallery, samples, training, understanding
-from undiffuse.studio.routes.common import refused, sentence
+from undiffuse.studio.routes.common import WrongKindError, is_json, refused, sentence
 from undiffuse.studio.studio import Studio
 
 PARTS = (about, samples, gallery, edits, training, understanding)
@@ -80,6 +80,8 @@ def _add_refusals(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         found = error.errors()
+        if found and found[0]["type"] == "model_attributes_type" and not is_json(request):
+            return refused(WrongKindError("This takes JSON (Content-Type: application/json)"))
         status = 400 if found and found[0]["type"] == "json_invalid" else 422
         return JSONResponse({"error": sentence(found)}, status)
 

@@ -89,6 +89,7 @@ def serve(
     app = make_app(Studio.of(given, runs, gallery, device), Doors(address.host, address.token, address.names))
     config = uvicorn.Config(
         app,
+        ws="none",
         access_log=False,  # addresses may hold the token
         log_level="warning",
         server_header=False,

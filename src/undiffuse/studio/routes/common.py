@@ -62,7 +62,19 @@ EXACT = 2**53 - 1
 Seed = Annotated[int, Field(ge=0, le=EXACT, description="Of the noise")]
 Index = Annotated[int, Field(ge=0, le=2**31 - 1, description="Number of the sample among those of the seed")]
 
-STATUS = ((UnknownError, 404), (ConflictError, 409), (TooLargeError, 413), (ClosedError, 503), (UndiffuseError, 422))
+
+class WrongKindError(UndiffuseError):
+    """What came is no JSON, or no form."""
+
+
+STATUS = (
+    (UnknownError, 404),
+    (WrongKindError, 415),
+    (ConflictError, 409),
+    (TooLargeError, 413),
+    (ClosedError, 503),
+    (UndiffuseError, 422),
+)
 """Of the answer to each kind of mistake."""
 
 
@@ -81,6 +93,11 @@ def refused(error: UndiffuseError) -> Response:
     """A mistake as an answer."""
     status = next(status for kind, status in STATUS if isinstance(error, kind))
     return JSONResponse({"error": str(error)}, status)
+
+
+def is_json(request: Request) -> bool:
+    """Whether a body says that it is JSON."""
+    return "json" in request.headers.get("content-type", "")
 
 
 def answer(content: Any, status: int = 200) -> Response:
@@ -192,10 +209,10 @@ async def form(request: Request, most_files: int) -> AsyncIterator[FormData]:
     """The parts of a multipart body; its files are on the disk as soon as they are large.
 
     Raises:
-        UndiffuseError: it is none.
+        WrongKindError: it is none.
     """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        raise UndiffuseError("This takes a form with files (multipart/form-data)")
+        raise WrongKindError("This takes a form with files (multipart/form-data)")
     parts = await request.form(max_files=most_files, max_fields=20)
     try:
         yield parts
