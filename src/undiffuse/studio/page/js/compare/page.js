@@ -35,7 +35,10 @@ export async function show(root, { query, signal }) {
     picker.set(chosen);
     const both = AbortSignal.any([signal, leave.signal]);
     if (chosen.length > 1) compare(found, chosen, { models, ran, signal: both });
-    else found.replaceChildren(h("p", { class: "gallery-empty" }, chosen.length ? "Choose one more." : "Choose two runs or more."));
+    else {
+      const few = names.size < 2 ? "There is only one model here: train a run, and there is something to put beside it." : null;
+      found.replaceChildren(h("p", { class: "gallery-empty" }, few ?? (chosen.length ? "Choose one more." : "Choose two runs or more.")));
+    }
   }
   moved({ query });
   return { moved };
