@@ -13,10 +13,16 @@ from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.conditions import Condition
 from undiffuse.networks.rms_unet import RMSUNet
+from undiffuse.networks.score_unet import ScoreUNet
 from undiffuse.networks.unet import UNet
 from undiffuse.seeds import stream_seed
 
-ARCHITECTURES: dict[str, type[UNet] | type[RMSUNet]] = {"unet": UNet, "rms-unet": RMSUNet}
+ARCHITECTURES: dict[str, type[UNet] | type[RMSUNet] | type[ScoreUNet]] = {
+    "unet": UNet,
+    "rms-unet": RMSUNet,
+    "ddpm++": ScoreUNet,
+    "ncsn++": ScoreUNet,
+}
 SIDE, VALUES = 1 << 16, 1 << 30
 """Of one sample: a side, and how many values at most."""
 LEVELS = 16

@@ -106,10 +106,11 @@ class UNetConfig:
     """Normalise before the attention in the middle; diffusers' networks with --scale-shift may not."""
     center_input: bool = False
     """Show the network 2 x - 1 in place of x (diffusers' center_input_sample)."""
-    architecture: Literal["unet", "rms-unet"] = "unet"
+    architecture: Literal["unet", "rms-unet", "ddpm++", "ncsn++"] = "unet"
     """'unet', or 'rms-unet' with linear attention and norms by the root mean square, as denoising-diffusion-pytorch
     has it: of the settings above --base, --multipliers, --attention-levels (of full attention), --heads, --head-width
-    (32 by default) and --dropout."""
+    (32 by default) and --dropout. Or 'ddpm++' or 'ncsn++' of score-based models, as EDM has them: --base,
+    --multipliers, --blocks, --attention-levels and --dropout."""
 
 
 @dataclass(frozen=True)

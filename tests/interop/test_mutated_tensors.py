@@ -23,7 +23,8 @@ def beside(name):
     return module
 
 
-openai, lucidrains, edm = beside("openai_tensors"), beside("test_lucidrains"), beside("test_edm")
+openai, lucidrains = beside("openai_tensors"), beside("test_lucidrains")
+edm, edm_score = beside("test_edm"), beside("test_edm_score")
 FLAGS = {"image_size": 8, "diffusion_steps": 1000, "noise_schedule": "linear", "num_head_channels": 16}
 
 
@@ -43,6 +44,10 @@ def trainer():
 
 def preconditioned():
     return edm.tensors_of(), {}, undiffuse.model.load
+
+
+def score():
+    return edm_score.tensors_of("ncsn++, classes"), {}, undiffuse.model.load
 
 
 VALUES = (
@@ -83,7 +88,7 @@ def mutate(tree, rng):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, of saving sparse tensors
 @pytest.mark.parametrize("count", [12, pytest.param(300, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
-@pytest.mark.parametrize("kind", [unet, classifier, trainer, preconditioned])
+@pytest.mark.parametrize("kind", [unet, classifier, trainer, preconditioned, score])
 def test_a_mutated_file_is_a_model_or_one_sentence(kind, count, tmp_path):
     rng = np.random.default_rng(count)
     whole, flags, load = kind()

@@ -52,7 +52,7 @@ class ResidualBlock(nn.Module):
         self.scale_shift = scale_shift
         self.recompute = recompute
         self.norm1 = norm(inputs)
-        self.resample = {
+        self.resample: nn.Module = {
             "none": nn.Identity(),
             "down": POOLINGS[dims](2),
             "up": nn.Upsample(scale_factor=2, mode="nearest"),

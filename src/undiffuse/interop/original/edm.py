@@ -1,14 +1,17 @@
-"""EDM's preconditioned ADM networks (Karras et al. 2022, https://arxiv.org/abs/2206.00364, table 1 and appendix F).
+"""EDM's preconditioned networks (Karras et al. 2022, https://arxiv.org/abs/2206.00364, table 1 and appendix F).
 
-    model.map_layer{0,1}   model.map_label   model.enc.RxR_{conv, down, blockI}
-    model.dec.RxR_{in0, in1, up, blockI}     model.out_{norm, conv}
+    model.map_layer{0,1}   model.map_label   model.map_noise   model.enc.RxR_{conv, down, aux_residual, blockI}
+    model.dec.RxR_{in0, in1, up, blockI}     model.out_{norm, conv}, or model.dec.RxR_aux_{norm, conv}
 
-that is ``torch.save(net.state_dict(), ...)`` of their ``EDMPrecond`` around a ``DhariwalUNet``; R is the resolution.
+that is ``torch.save(net.state_dict(), ...)`` of their ``EDMPrecond`` around a ``DhariwalUNet``, which is ADM, or a
+``SongUNet``, which is DDPM++ or NCSN++; R is the resolution.
 
 * A level of the way up begins with its doubling there, and ends with it here.
 * Rows of queries, keys and values come head by head, channel by channel, the three of them side by side.
-* A class is a column of a matrix without bias, and no class is none of them, a row of zeros here.
-* Every resampling must be by the mean of 2 x 2 pixels, which is what their filters, in the file, are checked for.
+* A class of ADM is a column of a matrix without bias, and no class is none of them, a row of zeros here.
+* Resampling is by filters that are in the file, and must be those of the network: the mean of 2 x 2 pixels, or NCSN++'s
+  (1, 3, 3, 1) / 8 along either side.
+* Of ``SongUNet``'s options, frequencies in the file tell NCSN++; others than its and DDPM++'s own are refused.
 * The network was shown x / sqrt(sigma^2 + sigma_data^2) and ln(sigma) / 4, whatever the walk through the noise levels.
   Here it is given Song et al.'s variance-preserving process: with x_t / alpha the noise levels are sigma / alpha, up to
   152, of which EDM's own sampler uses 0.002 to 80.
@@ -18,8 +21,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -28,20 +33,33 @@ from undiffuse.config import DiffusionConfig, UNetConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.interop.mapping import Change, Rule, Shape
 from undiffuse.interop.tensors import Tensors
+from undiffuse.networks.score_unet import DDPM, NCSN
 from undiffuse.networks.unet import heads
 
 MARK = "map_layer0.weight"
 """The first layer of the embedding, which tells EDM's networks from others."""
 INSIDE = "model."
 """What stands before the names of the network within its preconditioning."""
+BASELINE = "baseline-"
+"""How the names of EDM's models of other preconditionings begin."""
 FILTER = ".resample_filter"
 PASSED_OVER = "map_augment.weight"
 """What tells the network of augmentations, of which there are none where samples are drawn."""
-OTHER = re.compile(r"(enc|dec)\.\d+x\d+_aux|map_noise\.freqs")
-"""What DDPM++ and NCSN++ have and ADM has not."""
+FREQUENCIES = "map_noise.freqs"
+"""What NCSN++ has and DDPM++ has not."""
+SCORE = re.compile(r"(enc|dec)\.\d+x\d+_aux|map_noise\.freqs")
+"""What both have and ADM has not."""
 HEAD_WIDTH = 64
 PROCESS = DiffusionConfig(schedule="vp", parameterization="edm", sigma_data=0.5, time_input="log-sigma")
 
+ADM: Final[dict[str, Any]] = {
+    "head_width": HEAD_WIDTH,
+    "scale_shift": True,
+    "resample": "residual",
+    "embedding": "adm",
+    "norm_eps": 1e-5,
+}
+"""Settings of the network that no shape tells."""
 BLOCK = ("norm0", "conv0", "affine", "norm1", "conv1", "skip")
 """Layers of a residual block, in the order of ours."""
 OURS = ("norm1", "conv1", "embed", "norm2", "conv2", "shortcut")
@@ -73,15 +91,33 @@ def named(names: Sequence[str]) -> dict[str, str]:
     return {name.removeprefix(prefix): name for name in names if name.startswith(prefix) and not name.endswith(aside)}
 
 
-def check_filters(tensors: Tensors, where: str) -> None:
-    """Refuse any way of resampling but the mean of 2 x 2 pixels.
+def check_name(path: Path) -> None:
+    """Refuse EDM's published models of other preconditionings, which nothing but their names tells from its own.
+
+    Raises:
+        UndiffuseError: it has the name of such a model.
+    """
+    if path.name.startswith(BASELINE):
+        raise UndiffuseError(
+            f"{path} has the name of one of EDM's baselines, whose preconditioning is Song et al.'s or Nichol & "
+            "Dhariwal's and not EDM's, and which would draw wrong images; give another name to what is none"
+        )
+
+
+def check_filters(tensors: Tensors, kind: str, where: str) -> None:
+    """Refuse any way of resampling but that of the architecture.
 
     Raises:
         UndiffuseError: a filter is another.
     """
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0] if kind == NCSN else [1.0, 1.0])
+    expected = torch.outer(taps, taps)[None, None] / taps.sum() ** 2
+    what = "(1, 3, 3, 1) / 8 along both sides" if kind == NCSN else "the mean of 2 x 2 pixels"
     for name, shape in tensors.shapes.items():
-        if name.endswith(FILTER) and (shape != (1, 1, 2, 2) or (tensors(name) != 0.25).any()):
-            raise UndiffuseError(f"{where} has a '{name}' that is not the mean of 2 x 2 pixels; only that is read")
+        if name.endswith(FILTER) and (shape != expected.shape or (tensors(name) != expected).any()):
+            raise UndiffuseError(
+                f"{where} has a '{name}' that is not {what}, which is all that is read of such a network"
+            )
 
 
 def architecture(shapes: Mapping[str, Shape], where: str) -> Architecture:
@@ -93,41 +129,34 @@ def architecture(shapes: Mapping[str, Shape], where: str) -> Architecture:
 
     def size(name: str, axis: int = 0) -> int:
         if len(shapes.get(name, ())) <= axis:
-            raise UndiffuseError(f"{where} lacks '{name}', which each ADM network of EDM's has")
+            raise UndiffuseError(f"{where} lacks '{name}', which each such network of EDM's has")
         return shapes[name][axis]
 
-    if any(OTHER.match(name) for name in shapes):
-        raise UndiffuseError(
-            f"{where} is a DDPM++ or NCSN++ network of EDM's, whose filters, scaled skips and embedding ours has not; "
-            "its ADM networks are read"
-        )
     found = {int(match[1]) for name in shapes if (match := re.match(r"enc\.(\d{1,5})x\1_block0\.", name))}
     sides = tuple(sorted(found, reverse=True))
     if not sides or any(small * 2 != large for large, small in pairwise(sides)):
         raise UndiffuseError(f"{where} has levels at {sides} pixels, where each is half of the one before")
     stem = f"enc.{sides[0]}x{sides[0]}_conv.weight"
     base, channels = size(stem), size(stem, 1)
-    if channels > 4 or size("out_conv.weight") != channels:
-        raise UndiffuseError(
-            f"{where} makes {size('out_conv.weight')} channels of {channels}; 1 to 4 of as many are read"
-        )
+    score = any(SCORE.match(name) for name in shapes)
+    made = size(f"dec.{sides[0]}x{sides[0]}_aux_conv.weight" if score else "out_conv.weight")
+    if channels > 4 or made != channels:
+        raise UndiffuseError(f"{where} makes {made} channels of {channels}; 1 to 4 of as many are read")
     widths = [size(f"enc.{side}x{side}_block0.conv1.weight") for side in sides]
     if not base or any(width % base for width in widths):
         raise UndiffuseError(f"{where} has levels of {widths} channels, which are no multiples of its stem's {base}")
     blocks = next(k for k in range(len(shapes)) if f"enc.{sides[0]}x{sides[0]}_block{k}.conv1.weight" not in shapes)
-    waves = size(MARK, 1)
     network = UNetConfig(
         base=base,
         multipliers=tuple(width // base for width in widths),
         blocks=blocks,
         attention_levels=tuple(k for k, s in enumerate(sides) if f"enc.{s}x{s}_block0.qkv.weight" in shapes),
-        head_width=HEAD_WIDTH,
-        scale_shift=True,
-        resample="residual",
-        embedding="adm",
-        time_width=None if waves == base else waves,
-        norm_eps=1e-5,
     )
+    if score:
+        network = replace(network, architecture=NCSN if FREQUENCIES in shapes else DDPM)
+    else:
+        waves = size(MARK, 1)
+        network = replace(network, time_width=None if waves == base else waves, **ADM)
     classes = size("map_label.weight", 1) if "map_label.weight" in shapes else 0
     return Architecture(network, channels, sides[0], classes, sides)
 
@@ -163,6 +192,10 @@ POINTWISE = Change(
 
 def rules(found: Architecture) -> list[Rule]:
     """The table for a network of these settings."""
+    return _adm_rules(found) if found.network.architecture == "unet" else _score_rules(found)
+
+
+def _adm_rules(found: Architecture) -> list[Rule]:
     table = [
         Rule("time.linear1", "map_layer0"),
         Rule("time.linear2", "map_layer1"),
@@ -174,13 +207,36 @@ def rules(found: Architecture) -> list[Rule]:
     for block, attention, theirs, width in _blocks(found):
         table += [Rule(f"{block}.{ours}", f"{theirs}.{name}") for ours, name in zip(OURS, BLOCK, strict=True)]
         if attention:
-            count = heads(width, found.network)
-            table += [
-                Rule(f"{attention}.norm", f"{theirs}.norm2"),
-                Rule(f"{attention}.qkv", f"{theirs}.qkv", side_by_side(count)),
-                Rule(f"{attention}.out", f"{theirs}.proj", POINTWISE),
-            ]
+            table += _attention_rules(attention, theirs, heads(width, found.network))
     return table
+
+
+def _score_rules(found: Architecture) -> list[Rule]:
+    finest = f"{found.side}x{found.side}"
+    table = [
+        Rule("waves", "map_noise", leaf="freqs"),
+        Rule("label", "map_label"),
+        Rule("time1", "map_layer0"),
+        Rule("time2", "map_layer1"),
+        Rule("stem", f"enc.{finest}_conv"),
+        Rule("norm", f"dec.{finest}_aux_norm"),
+        Rule("out", f"dec.{finest}_aux_conv"),
+    ]
+    for level, side in enumerate(found.sides[1:]):
+        table.append(Rule(f"down.{level}.picture.conv", f"enc.{side}x{side}_aux_residual"))
+    for block, _, theirs, _ in _blocks(found):
+        table += [Rule(f"{block}.{ours}", f"{theirs}.{name}") for ours, name in zip(OURS, BLOCK, strict=True)]
+        table += _attention_rules(f"{block}.attention", theirs, 1)
+    return table
+
+
+def _attention_rules(ours: str, theirs: str, count: int) -> list[Rule]:
+    """Of an attention of ``count`` heads behind a block."""
+    return [
+        Rule(f"{ours}.norm", f"{theirs}.norm2"),
+        Rule(f"{ours}.qkv", f"{theirs}.qkv", side_by_side(count)),
+        Rule(f"{ours}.out", f"{theirs}.proj", POINTWISE),
+    ]
 
 
 def _blocks(found: Architecture) -> Iterator[tuple[str, str, str, int]]:

@@ -35,7 +35,7 @@ LAYOUTS = {
     "openai": "OpenAI's improved-diffusion and guided-diffusion",
     "ho": "Ho's TensorFlow code",
     "lucidrains": "denoising-diffusion-pytorch",
-    "edm": "EDM's preconditioned ADM network",
+    "edm": "EDM's preconditioned network",
 }
 """Whose a file is, by its recipe."""
 MARKS = {openai.MARK, lucidrains.INSIDE + lucidrains.MARK, edm.MARK, edm.INSIDE + edm.MARK}
@@ -139,8 +139,9 @@ def _lucidrains(path: Path, chain: Tensors, tensors: _Renamed, weights: str, ste
 
 
 def _edm(path: Path, tensors: _Renamed) -> Found:
-    edm.check_filters(tensors.tensors, str(path))
+    edm.check_name(path)
     found = edm.architecture(tensors.shapes, str(path))
+    edm.check_filters(tensors.tensors, found.network.architecture, str(path))
     config = _config("edm", path, found.network, edm.PROCESS, bool(found.classes))
     shape = (found.channels, found.side, found.side)
     return _found(path, config, shape, found.classes, edm.rules(found), tensors, "ema")
