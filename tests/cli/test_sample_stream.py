@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,10 @@ def test_a_grid_says_how_many_it_shows(undiffuse: Command, run: Path, tmp_path: 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
 def test_a_killed_process_goes_on_to_the_same_files(undiffuse: Command, run: Path, tmp_path: Path, name: str) -> None:
     argv = [str(word) for word in (*words(run, tmp_path / "torn"), "-n", 3000)]
-    process = subprocess.Popen([sys.executable, "-m", "undiffuse", *argv], stderr=subprocess.PIPE, text=True)
+    # A shell's background jobs, which tests may be among, ignore SIGINT, and so would their children.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    command = [sys.executable, "-m", "undiffuse", *argv]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     while not (tmp_path / "torn" / "00002.png").exists():
         assert process.poll() is None
         time.sleep(0.01)
