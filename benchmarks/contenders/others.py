@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from contenders.averages import PowerEMA
 from contenders.training import Contender
+from contenders.twists import TWISTS
 from undiffuse.config import SampleConfig, TrainConfig, UNetConfig
 from undiffuse.config_file import override
 from undiffuse.data.info import DataInfo
@@ -134,5 +135,6 @@ ALL = (
     Contender("diffusers", _diffusers_script, _DDPM, average=_POWER, network=diffusers_network),
     Contender("lucidrains-our-size", _lucidrains, _DDIM, jabri_sigmoid, _EVERY_TEN),
     Contender("lucidrains", _lucidrains_readme, _DDIM, jabri_sigmoid, _EVERY_TEN),
+    *TWISTS,
 )
 CONTENDERS = {contender.name: contender for contender in ALL}

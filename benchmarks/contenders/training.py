@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ours import MICRO_BATCH, Ours
-from undiffuse.config import EMAConfig, SampleConfig, TrainConfig
+from undiffuse.config import EMAConfig, OptimizerConfig, SampleConfig, TrainConfig
 from undiffuse.config_file import override
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
@@ -18,9 +19,15 @@ from undiffuse.model import Model, build_model
 from undiffuse.samples import Samples
 from undiffuse.schedule import Schedule
 from undiffuse.training.ema import EMA
+from undiffuse.training.loop import Learner
 from undiffuse.training.setup import make_learner, make_task
 
 Changes = Mapping[str, Any]
+
+
+def first_average(learner: Learner) -> dict[str, Tensor]:
+    """The average that is tracked first."""
+    return learner.ema.state_dict(next(iter(learner.ema.averages)))
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,13 @@ class Contender:
     """How the weights are averaged."""
     network: Callable[[TrainConfig, DataInfo], nn.Module] | None = None
     """A network in place of our U-Net, its weights a function of the seed."""
+    optimizer: Callable[[OptimizerConfig, nn.Module], Optimizer] | None = None
+    """An optimiser in place of the configured one; the learning rate and clipping stay as they are set."""
+    weights: Callable[[Learner], dict[str, Tensor]] = first_average
+    """The weights that are judged."""
+    early: Callable[[Tensor], Tensor] | None = None
+    """What is made of a batch in the first part of the training, ``early_until`` of its steps."""
+    early_until: float = 0.0
     ours: bool = False
     """One of our recipes."""
 
@@ -71,16 +85,25 @@ class Training(Ours):
 
     def __init__(self, contender: Contender, data: Dataset, seed: int, device: str, changes: Changes) -> None:
         self.name, self.contender = contender.name, contender
-        self.config = override(contender.settings(data.info), seed=seed, precision="float32", **changes)
+        self.config = override(contender.settings(data.info), seed=seed, **changes)
         self.model = contender.model(self.config, data.info).to(device)
         self.learner = make_learner(self.model)
         self.learner.ema = contender.average(self.model.network, self.config.ema)
+        if contender.optimizer is not None:
+            self.learner.optimizer = contender.optimizer(self.config.optimizer, self.model.network)
         self.task = make_task(self.model, data, total=1)
+        self._images = self.task.images
+        self.task = replace(self.task, images=self._shown)
         self._loop = iter(())
+
+    def _shown(self, step: int) -> Tensor:
+        """The images of a step, as this contender learns from them at that part of the training."""
+        images, early = self._images(step), self.contender.early
+        return early(images) if early is not None and step < self.contender.early_until * self.task.total else images
 
     def averaged(self) -> Model:
         model = self.contender.model(self.config, self.model.info).to(self.model.device)
-        model.network.load_state_dict(self.learner.ema.state_dict(self.config.ema.ema[0]))
+        model.network.load_state_dict(self.contender.weights(self.learner))
         model.network.eval()
         return model
 
