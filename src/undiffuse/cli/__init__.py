@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TextIO
 
 from undiffuse import __version__
+from undiffuse.allocator import keep_freed_memory
 from undiffuse.cli.parser import Parser
 from undiffuse.distributed import follows, speaks
 from undiffuse.errors import UndiffuseError, perhaps
@@ -59,6 +60,8 @@ COMMANDS = {
 
 TOGETHER = ("train", "sample", "likelihood", "evaluate")
 """Commands that share their work out where torchrun starts several processes; in the others rank 0 works alone."""
+SERVERS = ("studio",)
+"""Commands that run for days and should give memory back after a large request."""
 
 USAGE = """undiffuse: denoising diffusion models, from a data set to new pictures.
 
@@ -117,7 +120,10 @@ def _dispatch(argv: list[str]) -> None:
         if "-h" in rest or "--help" in rest:
             print(parser.format_help(), end="")
         elif name in TOGETHER or not follows():
-            module.run(parser.parse(rest))
+            typed = parser.parse(rest)
+            if name not in SERVERS:
+                keep_freed_memory()
+            module.run(typed)
 
 
 def usage() -> str:
