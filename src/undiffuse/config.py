@@ -20,6 +20,7 @@ ScheduleName = Literal["linear", "scaled-linear", "quadratic", "cosine", "sigmoi
 PROCESS = ("schedule", "timesteps", "beta_start", "beta_end", "betas", "zero_terminal_snr")
 """Settings of `DiffusionConfig` that say what noise is added when."""
 ParameterizationName = Literal["epsilon", "x0", "v", "flow", "score", "edm"]
+PrecisionName = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,7 @@ class LoopConfig:
     """Seed of the weights, the data's order and every random stream."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps; 'auto' takes the best one present."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: PrecisionName = "auto"
     """Number format of the forward pass: bfloat16 autocast, or float32; 'auto' takes bfloat16 where CUDA has it."""
     compile: bool = False
     """torch.compile the network: a minute at the start, faster steps afterwards."""
@@ -356,3 +357,6 @@ class SampleConfig:
     """'ema' (the first average), 'raw', or a rate such as '0.999'."""
     micro_batch: int = 16
     """Images per evaluation of the network; part of what fixes an image to the last bit on one machine."""
+    precision: PrecisionName = "float32"
+    """Number format of the network: float32, or bfloat16 autocast, which draws slightly other images; 'auto' takes
+    bfloat16 where CUDA has it."""

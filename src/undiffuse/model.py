@@ -36,6 +36,7 @@ from undiffuse.networks.conditions import Condition
 from undiffuse.noisy_classifier import TrainedClassifier, load_noisy_classifier
 from undiffuse.parameterize import make_parameterization
 from undiffuse.pins import path_of, pinned
+from undiffuse.precision import in_precision, settled
 from undiffuse.pretrained import shipped
 from undiffuse.sample import Sampler, sample
 from undiffuse.samplers import make_sampler
@@ -116,7 +117,8 @@ class Model:
         return folder.parent.parent if folder.parent.name == "checkpoints" else folder
 
     def settle(self, settings: SampleConfig) -> SampleConfig:
-        """The settings with learned timesteps looked up and other networks pinned, so that they say all by themselves.
+        """The settings with learned timesteps looked up, other networks pinned and the number format decided, so that
+        they say all by themselves.
 
         Raises:
             UndiffuseError: there are no such timesteps or networks, or the networks do not fit.
@@ -134,6 +136,7 @@ class Model:
         if settings.spacing == "learned" and not settings.times:
             learned = LearnedTimesteps.read(self.home, settings.steps, self.provenance["sha256"])
             settings = replace(settings, times=learned.times)
+        settings = replace(settings, precision=settled(settings.precision, self.device))
         return replace(settings, steps=len(settings.times)) if settings.times else settings
 
     def _weak(self, settings: SampleConfig) -> Model:
@@ -182,7 +185,7 @@ class Model:
         weak = self._weak(settings) if settings.weak else None
         classifier = self._classifier(settings) if settings.classifier else None
         return Guides(
-            weak=weak.denoiser if weak else None,
+            weak=replace(weak, network=in_precision(weak.network, settings.precision)).denoiser if weak else None,
             weak_told=weak.conditions if weak else (),
             classifier=classifier,
             classifier_classes=classifier.info.classes if classifier else (),
@@ -203,8 +206,7 @@ class Model:
         """
         settings = self.settle(settings)
         members = range(settings.micro_batch) if members is None else members
-        evaluated = self.denoiser
-        evaluated.network = in_threads(self.network)
+        evaluated = replace(self, network=in_precision(in_threads(self.network), settings.precision)).denoiser
         own = enlarging(evaluated, self.config.conditions, self.below, settings, members, seed)
         heeded = heard(settings, [condition.name for condition in self.conditions], self.below)
         wanted = wish(

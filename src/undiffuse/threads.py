@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import TypeVar
 
 import torch
@@ -43,11 +44,13 @@ class Team:
         self._pool = ThreadPoolExecutor(self.size)
 
     def run(self, work: Callable[[T], R], parts: Sequence[T]) -> list[R]:
-        """``[work(part) for part in parts]``, all at once; gradients are recorded as they are for the caller."""
+        """``[work(part) for part in parts]``, all at once; gradients are recorded, and autocast is on, as they are for
+        the caller."""
         recorded, threads = torch.is_grad_enabled(), torch.get_num_threads()
+        autocast, format = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
 
         def alone(part: T) -> R:
-            with torch.set_grad_enabled(recorded):
+            with torch.set_grad_enabled(recorded), torch.autocast("cpu", format) if autocast else nullcontext():
                 return work(part)
 
         # A new thread takes PyTorch's number as it is at its first operation, MKL looks at it each time: it is 1 here.

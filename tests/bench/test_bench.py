@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from undiffuse.bench import clock
 from undiffuse.bench.advice import advice
 from undiffuse.bench.flops import forward_flops, step_flops
 from undiffuse.bench.kinds import kind_of, shares
 from undiffuse.bench.measure import bench, recipe_model
 from undiffuse.cli import main
 from undiffuse.config import UNetConfig
+from undiffuse.config_file import override
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.unet import UNet
 
@@ -58,7 +60,8 @@ def test_measuring_leaves_the_weights_alone_and_figures_are_consistent(measured)
     assert found.step_flops > 2 * found.evaluation_flops * found.batch / found.micro_batch
     assert sum(found.kinds.values()) == pytest.approx(1)
     assert found.seconds_per_image == pytest.approx(20 * found.evaluation_seconds / 16)
-    assert found.step_share > 0
+    assert found.precision == found.sampling_precision == "float32"
+    assert found.step_share == found.step_flops / found.step_seconds / found.ceilings["float32"]
     assert found.evaluation_share > 0
     assert found.peak_memory > 0
 
@@ -92,8 +95,73 @@ def test_a_slow_loader_is_named_first(measured):
 
 def test_there_is_always_something_to_say(measured):
     model, found = measured
-    quick = replace(found, loading_share=0.0, step_seconds=found.step_flops / found.ceiling, kinds={})
+    quick = replace(found, loading_share=0.0, step_seconds=found.step_flops / found.ceilings["float32"], kinds={})
     assert len(advice(quick, model.config)) == 1
+
+
+def on_formats(measured, gain, base=64, **formats):
+    """What is said of number formats where products in bfloat16 are ``gain`` times as fast."""
+    model, found = measured
+    config = override(model.config, base=base)
+    made = replace(found, ceilings={"float32": 100e9, "bfloat16": gain * 100e9}, **formats)
+    return [sentence for sentence in advice(made, config) if "bfloat16" in sentence]
+
+
+def test_bfloat16_is_advised_where_products_gain_from_it_and_the_network_is_wide(measured):
+    said = on_formats(measured, 1.9)
+    assert len(said) == 1
+    assert "1.9 times as fast in bfloat16" in said[0]
+    assert "try undiffuse train and undiffuse sample with --precision bfloat16" in said[0]
+    assert on_formats(measured, 1.5)
+    assert not on_formats(measured, 1.49)
+    assert not on_formats(measured, 1.9, base=63)
+    (only_samples,) = on_formats(measured, 6.0, precision="bfloat16", device="NVIDIA X")
+    assert "try undiffuse sample with --precision bfloat16" in only_samples
+
+
+def test_float32_is_advised_where_bfloat16_gains_nothing(measured):
+    (said,) = on_formats(measured, 0.04, precision="bfloat16", sampling_precision="bfloat16")
+    assert "has 0.04 times the speed" in said
+    assert "try undiffuse train and undiffuse sample with --precision float32" in said
+    assert "--precision float32" in on_formats(measured, 1.2, precision="bfloat16")[0]
+    both = {"precision": "bfloat16", "sampling_precision": "bfloat16"}
+    assert not on_formats(measured, 1.9, **both)
+    assert "With a --base of 32" in on_formats(measured, 1.9, base=32, **both)[0]
+    assert not on_formats(measured, 1.9, base=32, device="NVIDIA X", **both), "measured on CPUs alone"
+
+
+def test_an_evaluation_is_made_as_samples_are_drawn(monkeypatch):
+    """By the denoiser of `Model.walk`, in the format that was asked for, as training is."""
+    monkeypatch.setattr("undiffuse.precision.times_as_long", lambda: 0.6)
+    model = recipe_model("small", (1, 8, 8), "cpu", **TINY)
+    walked, seen = [], set()
+    walk = model.walk
+
+    def spied(settings, *arguments, **named):
+        walked.append(settings)
+        return walk(settings, *arguments, **named)
+
+    monkeypatch.setattr(model, "walk", spied)
+    first = next(module for module in model.network.modules() if isinstance(module, torch.nn.Conv2d))
+    first.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    found = bench(model, "small", seconds=0.1, precision="bfloat16")
+    assert (found.precision, found.sampling_precision) == ("bfloat16", "bfloat16")
+    assert [settings.precision for settings in walked] == ["bfloat16"]
+    assert torch.bfloat16 in seen
+    assert found.evaluation_share == (found.evaluation_flops / found.evaluation_seconds / found.ceilings["bfloat16"])
+
+
+def test_a_ceiling_is_measured_within_its_budget(monkeypatch):
+    """Where a product of full size would take four times the budget, smaller ones are taken."""
+    sides = []
+    monkeypatch.setattr(clock, "_rate", lambda device, dtype, side, budget: sides.append(side) or 1e9)
+    cpu, seconds = torch.device("cpu"), 2 * 2048**3 / 1e9
+    clock.ceiling(cpu, torch.float32, 5 * seconds)
+    assert sides == [256, 2048]
+    clock.ceiling(cpu, torch.float32, seconds)
+    assert sides[2:] == [256, 1024]
+    clock.ceiling(cpu, torch.float32, 0.0)
+    assert sides[4:] == [256, 256]
 
 
 def test_a_recipe_is_tried_on_shapes_until_it_takes_one():

@@ -13,7 +13,7 @@ from undiffuse.samples import Samples
 from undiffuse.training.api import start_run
 from undiffuse.training.metrics import read_metrics
 from undiffuse.training.previews import drift, preview_evaluations, statistics
-from undiffuse.training.setup import choose_device, uses_bfloat16
+from undiffuse.training.setup import choose_device
 
 
 def test_the_last_grid_is_what_the_finished_model_samples(data, settings, console, tmp_path):
@@ -64,9 +64,3 @@ def test_a_device_that_is_not_there_is_refused_by_name():
     for name in ("cuda:99", "gpu", "tpu"):
         with pytest.raises(UndiffuseError, match=f"no device '{name}' here"):
             choose_device(name)
-
-
-def test_auto_precision_is_float32_on_a_cpu():
-    assert not uses_bfloat16("auto", torch.device("cpu"))
-    assert uses_bfloat16("bfloat16", torch.device("cpu"))
-    assert not uses_bfloat16("float32", torch.device("cuda"))

@@ -37,8 +37,20 @@ def median_seconds(work: Callable[[], object], device: torch.device, budget: flo
 
 
 def ceiling(device: torch.device, dtype: torch.dtype, budget: float) -> float:
-    """FLOP/s of a large matrix product in this number format: what nothing that multiplies directly exceeds."""
+    """FLOP/s of a large matrix product in this number format: what nothing that multiplies directly exceeds.
+
+    A small product says first how large it may be for the budget: a CPU without instructions for bfloat16 would spend
+    minutes on one of full size.
+    """
     side = MATRIX.get(device.type, 2048)
+    small = side // 8
+    rate = _rate(device, dtype, small, 0)
+    while side > small and 4 * 2 * side**3 / rate > budget:
+        side //= 2
+    return _rate(device, dtype, side, budget)
+
+
+def _rate(device: torch.device, dtype: torch.dtype, side: int, budget: float) -> float:
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     return 2 * side**3 / median_seconds(lambda: a @ b, device, budget, untimed=1)
 

@@ -12,10 +12,12 @@ import torch
 from undiffuse.bench.clock import ceiling, median_seconds, peak_memory
 from undiffuse.bench.flops import forward_flops, step_flops
 from undiffuse.bench.kinds import shares
-from undiffuse.config import SampleConfig, TrainConfig
+from undiffuse.config import PrecisionName, SampleConfig, TrainConfig
+from undiffuse.config_file import override
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, build_model
+from undiffuse.precision import uses_bfloat16
 from undiffuse.recipes import get_recipe
 from undiffuse.seeds import stream_seed
 from undiffuse.training.loop import StepResult, training
@@ -26,6 +28,7 @@ SHAPES = ((1, 28, 28), (3, 32, 32), (3, 256, 256))
 IMAGES = 256
 """Random images that stand for a data set: what they show does not change the speed."""
 ENDLESS = 1_000_000_000
+FORMATS: dict[PrecisionName, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,9 @@ class Bench:
     name: str
     device: str
     threads: int
-    precision: str
+    precision: PrecisionName
+    """Of training."""
+    sampling_precision: PrecisionName
     parameters: int
     shape: tuple[int, ...]
     batch: int
@@ -55,12 +60,12 @@ class Bench:
     step_flops: int
     micro_batch: int
     evaluation_seconds: float
-    """Of one evaluation of the network on a micro-batch, as in sampling."""
+    """Of one evaluation on a micro-batch, exactly as samples are drawn."""
     evaluation_flops: int
     evaluations: int
     """Of an image, by the default sampler."""
-    ceiling: float
-    """FLOP/s of a large matrix product in the same number format, measured here."""
+    ceilings: dict[PrecisionName, float]
+    """FLOP/s of a large matrix product by number format, measured here."""
     peak_memory: int
     """Bytes."""
     kinds: dict[str, float]
@@ -68,13 +73,13 @@ class Bench:
 
     @property
     def step_share(self) -> float:
-        """Part of the ceiling that training reaches."""
-        return self.step_flops / self.step_seconds / self.ceiling
+        """Part of the ceiling of its number format that training reaches."""
+        return self.step_flops / self.step_seconds / self.ceilings[self.precision]
 
     @property
     def evaluation_share(self) -> float:
-        """Part of the ceiling that sampling reaches."""
-        return self.evaluation_flops / self.evaluation_seconds / self.ceiling
+        """Part of the ceiling of its number format that sampling reaches."""
+        return self.evaluation_flops / self.evaluation_seconds / self.ceilings[self.sampling_precision]
 
     @property
     def seconds_per_image(self) -> float:
@@ -98,8 +103,6 @@ def recipe_model(name: str, shape: tuple[int, ...] | None, device: str, **overri
     Raises:
         UndiffuseError: no such recipe, or none of the shapes is for it.
     """
-    from undiffuse.config_file import override
-
     build, refusal = get_recipe(name).build, None
     for candidate in [shape] if shape else SHAPES:
         info = made_info(candidate)
@@ -119,7 +122,15 @@ def made_info(shape: tuple[int, ...]) -> DataInfo:
     return DataInfo("random bytes", "0" * 64, IMAGES, shape, "uint8", 0.0, 255.0, zeros, ones)
 
 
-def bench(model: Model, name: str, *, seconds: float = 20.0, batch: int | None = None, seed: int = 0) -> Bench:
+def bench(
+    model: Model,
+    name: str,
+    *,
+    seconds: float = 20.0,
+    batch: int | None = None,
+    precision: PrecisionName | None = None,
+    seed: int = 0,
+) -> Bench:
     """Measure a model on its device; its weights are left as they were, its gradients are not.
 
     Args:
@@ -127,27 +138,28 @@ def bench(model: Model, name: str, *, seconds: float = 20.0, batch: int | None =
         name: what it is called in the result.
         seconds: to spend in all, about; small values measure less well.
         batch: images a step; by default that of the model's settings.
+        precision: of training and sampling; by default that of the model's settings, and that of sampling.
     """
-    config = _settings(model, batch)
+    config = _settings(model, batch, precision)
     twin = build_model(config, model.info).to(model.device)
     results = _steps(twin, config, seed)
     step = median_seconds(lambda: next(results), model.device, 0.4 * seconds)
     loading = [next(results) for _ in range(3)]
     kinds = shares(lambda: next(results), model.device)
-    settings, device = SampleConfig(), model.device
+    device = model.device
+    settings = model.settle(SampleConfig(precision=precision or SampleConfig.precision))
     x = torch.randn(settings.micro_batch, *model.info.shape).to(device)
     t = torch.tensor(model.schedule.t_max / 2, dtype=torch.float64)
     model.network.eval()
-    denoiser = model.denoiser
+    denoiser, _, _ = model.walk(settings)
     with torch.no_grad():
         evaluation = median_seconds(lambda: denoiser(x, t), device, 0.3 * seconds)
-    task_bfloat16 = make_task(twin, _data(twin.info, seed), ENDLESS).bfloat16
-    dtype = torch.bfloat16 if task_bfloat16 else torch.float32
     return Bench(
         name=name,
         device=_describe(device),
         threads=torch.get_num_threads(),
-        precision=str(dtype).removeprefix("torch."),
+        precision="bfloat16" if uses_bfloat16(config.loop.precision, device) else "float32",
+        sampling_precision=settings.precision,
         parameters=sum(p.numel() for p in model.network.parameters()),
         shape=model.info.shape,
         batch=config.loop.batch,
@@ -158,15 +170,16 @@ def bench(model: Model, name: str, *, seconds: float = 20.0, batch: int | None =
         evaluation_seconds=evaluation,
         evaluation_flops=forward_flops(model.network, model.info.shape, settings.micro_batch),
         evaluations=settings.steps,
-        ceiling=ceiling(device, dtype, 0.1 * seconds),
+        ceilings={name: ceiling(device, dtype, 0.1 * seconds) for name, dtype in FORMATS.items()},
         peak_memory=peak_memory(device),
         kinds=kinds,
     )
 
 
-def _settings(model: Model, batch: int | None) -> TrainConfig:
-    loop = replace(model.config.loop, batch=batch or model.config.loop.batch, steps=ENDLESS, images=None, minutes=None)
-    return replace(model.config, loop=loop)
+def _settings(model: Model, batch: int | None, precision: PrecisionName | None) -> TrainConfig:
+    own = model.config.loop
+    given = {"batch": batch or own.batch, "precision": precision or own.precision}
+    return override(model.config, **given, steps=ENDLESS, images=None, minutes=None)
 
 
 def _data(info: DataInfo, seed: int) -> Made:

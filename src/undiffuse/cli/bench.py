@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.values import Reader, number, whole
+from undiffuse.cli.values import Reader, metavar, number, whole
+from undiffuse.config import PrecisionName
 
 if TYPE_CHECKING:
     from undiffuse.bench.measure import Bench
@@ -28,6 +29,9 @@ def configure(parser: Parser) -> None:
     text = "of the data, for a recipe: CHANNELS,HEIGHT,WIDTH (default: the first that the recipe takes)"
     group.add_argument("--shape", type=Reader("--shape", tuple[int, ...]), metavar="N,N,...", help=text)
     group.add_argument("--batch", type=whole("--batch", 1), metavar="N", help="images a step (default: the settings')")
+    text = "of training and sampling (default: the settings', and float32 for samples)"
+    hint = metavar(PrecisionName)
+    group.add_argument("--precision", type=Reader("--precision", PrecisionName), metavar=hint, help=text)
     group.add_argument("--seconds", type=number("--seconds", 0), metavar="X", help="to spend (default: 20)")
     group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     group.add_argument("--out", type=Path, metavar="FILE", help="the figures as .json, too")
@@ -44,7 +48,8 @@ def run(typed: Namespace) -> None:
     if "out" in options:
         check_free(options["out"], "overwrite" in options)
     model = _model(options)
-    found = bench(model, options["RUN"], seconds=options.get("seconds", 20.0), batch=options.get("batch"))
+    seconds, batch, precision = options.get("seconds", 20.0), options.get("batch"), options.get("precision")
+    found = bench(model, options["RUN"], seconds=seconds, batch=batch, precision=precision)
     print("\n".join(f"{name:<12}{value}" for name, value in rows(found)))
     for sentence in advice(found, model.config):
         print(f"{'advice':<12}{sentence}")
@@ -68,16 +73,21 @@ def _model(options: dict[str, Any]) -> Model:
 def rows(found: Bench) -> list[tuple[str, str]]:
     """(what, value) in the order of printing."""
     giga = 1e9
+    ceilings = ", ".join(f"{rate / giga:,.0f} GFLOP/s in {name}" for name, rate in found.ceilings.items())
     kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in found.kinds.items() if share >= 0.005)
     return [
         ("model", f"{found.name}: {found.parameters:,} parameters, data of {found.shape}"),
-        ("machine", f"{found.device}, {found.threads} threads, {found.precision}"),
-        ("ceiling", f"{found.ceiling / giga:,.0f} GFLOP/s in a large matrix product"),
-        ("training", f"{1e3 * found.step_seconds:,.1f} ms a step of {found.batch}"),
+        ("machine", f"{found.device}, {found.threads} threads"),
+        ("ceiling", f"{ceilings} in a large matrix product"),
+        ("training", f"{1e3 * found.step_seconds:,.1f} ms a step of {found.batch}, in {found.precision}"),
         ("", f"{found.batch / found.step_seconds:,.1f} images/s"),
         ("", f"{found.step_flops / found.step_seconds / giga:,.0f} GFLOP/s, {found.step_share:.0%} of the ceiling"),
         ("", f"loading {found.loading_share:.1%} of the step"),
-        ("sampling", f"{1e3 * found.evaluation_seconds:,.1f} ms an evaluation of {found.micro_batch} images"),
+        (
+            "sampling",
+            f"{1e3 * found.evaluation_seconds:,.1f} ms an evaluation of {found.micro_batch} images, "
+            f"in {found.sampling_precision}",
+        ),
         ("", f"{1 / found.seconds_per_image:,.2f} images/s in {found.evaluations} evaluations each"),
         (
             "",

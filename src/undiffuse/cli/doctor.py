@@ -72,10 +72,14 @@ def devices() -> list[tuple[str, str]]:
     """The processors that torch can use."""
     import torch
 
-    rows = [("cpu", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")]
+    from undiffuse.precision import in_hardware, times_as_long
+
+    word = "bfloat16" if in_hardware() else "no bfloat16"
+    cost = f"{word} (a convolution takes {times_as_long():.2g} times as long as in float32)"
+    rows = [("cpu", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads, {cost}")]
     for index in range(torch.cuda.device_count()):
         card = torch.cuda.get_device_properties(index)
-        bfloat16 = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16"
+        bfloat16 = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no bfloat16"
         rows.append((f"cuda:{index}", f"{card.name}, {card.total_memory / GIB:.1f} GiB, {bfloat16}"))
     if not torch.cuda.is_available():
         rows.append(("cuda", "none" if torch.version.cuda else "none: this torch is built without CUDA"))

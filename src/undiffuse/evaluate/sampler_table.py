@@ -124,7 +124,8 @@ class Comparison:
         notes = [
             f"{n} samples a row, numbers 0 to {n - 1} of seed {self.seed}, by "
             f"{self.model.provenance.get('checkpoint', 'a model')} (weights: {how.weights}), x0 threshold: "
-            f"{how.threshold}; wall time on {self.model.device.type}, {how.micro_batch} images at a time.",
+            f"{how.threshold}; wall time on {self.model.device.type} in {how.precision}, "
+            f"{how.micro_batch} images at a time.",
         ]
         if self.reference is not None:
             notes += [

@@ -11,7 +11,7 @@ way joins their next evaluation.
   mixed. Where none do, or where a request's own batch has another size, its calls are evaluated as they come, one
   after the other, exactly as the command line does.
 * The command line always draws whole micro-batches; here only the rows that were asked for are evaluated.
-* Calls that need gradients (edits by DPS and PiGDM) are evaluated alone, as they come.
+* Calls that need gradients (edits by DPS and PiGDM) or bfloat16 are evaluated alone, as they come.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.conditions import Condition
+from undiffuse.precision import InBfloat16
 from undiffuse.seeds import generator
 
 REFERENCE = 16
@@ -94,6 +95,7 @@ class _Call:
     rows: list[int]
     """Those that are wanted."""
     alone: bool
+    bfloat16: bool
     signature: tuple[Any, ...]
     taken: int = 0
     left: int = 0
@@ -183,12 +185,13 @@ class Evaluator:
             CancelledError: the request was cancelled, before or while it waited.
         """
         ticket.check()
-        alone = (torch.is_grad_enabled() and x.requires_grad) or len(x) not in self.sizes
+        bfloat16 = torch.is_autocast_enabled(x.device.type)  # in this request's thread
+        alone = (torch.is_grad_enabled() and x.requires_grad) or bfloat16 or len(x) not in self.sizes
         wanted = ticket.slots
         rows = [row for row in range(len(x)) if wanted is None or row % ticket.size in wanted]
         shapes = tuple((name, *value.shape[1:], value.dtype) for name, value in sorted(conditions.items()))
         signature = (x.dtype, *x.shape[1:], *shapes)
-        call = _Call(ticket, x, time, dict(conditions), rows, alone, signature, left=len(rows))
+        call = _Call(ticket, x, time, dict(conditions), rows, alone, bfloat16, signature, left=len(rows))
         ticket._call = call
         ticket.evaluations += 1
         with self._changed:
@@ -271,8 +274,9 @@ class Evaluator:
         self._on_batch(sum(len(some) for _, some in parts))
         if parts[0][0].alone:
             (call, _) = parts[0]
+            network = InBfloat16(self.network) if call.bfloat16 else self.network
             with torch.set_grad_enabled(call.x.requires_grad):
-                call.output = self.network(call.x, call.time, **call.conditions)
+                call.output = network(call.x, call.time, **call.conditions)
             return
         count = sum(len(some) for _, some in parts)
         size = next(size for size in self.sizes if size >= count)

@@ -21,11 +21,13 @@ from undiffuse.data.stream import Stream, open_data
 from undiffuse.distributed import ALONE, Group, joined
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, build_model, load
+from undiffuse.precision import slow_bfloat16
 from undiffuse.recipes import get_recipe
 from undiffuse.training.budget import Clock, fixed_total
 from undiffuse.training.check import check
 from undiffuse.training.console import Console
 from undiffuse.training.lock import exclusive
+from undiffuse.training.loop import Task
 from undiffuse.training.parallel import check_share
 from undiffuse.training.resume import reconcile
 from undiffuse.training.run import RunFolder, changed_environment, claim
@@ -148,6 +150,7 @@ def start_run(
             take_weights(model)
             learner = make_learner(model.to(device), group)
             task = make_task(model, dataset, total=fixed_total(config.loop) or 1, group=group)
+            _tell_of_slow_format(task, console)
             if config.loop.minutes is not None:
                 total = fit_minutes(run, model, learner, task, started, console, clock)
                 task = replace(task, total=total)
@@ -218,8 +221,15 @@ def resume_run(
         restore(learner, checkpoint, path)
         if config != checkpoint.config and group.leads:
             run.write_settings(config, checkpoint.info, device, group.world)
-        carry_out(run, model, learner, make_task(model, dataset, total, group), state.window, console)
+        task = make_task(model, dataset, total, group)
+        _tell_of_slow_format(task, console)
+        carry_out(run, model, learner, task, state.window, console)
         return _finished(run, console, group)
+
+
+def _tell_of_slow_format(task: Task, console: Console) -> None:
+    if task.bfloat16 and (sentence := slow_bfloat16(task.device)):
+        console.say(f"warning: {sentence}")
 
 
 def _newest(run: RunFolder, console: Console) -> Path:

@@ -25,6 +25,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
 from undiffuse.networks.unet import UNet
 from undiffuse.objectives import make_objective, make_time_law
+from undiffuse.precision import uses_bfloat16
 from undiffuse.seeds import generator
 from undiffuse.text.table import text_table
 from undiffuse.threads import Team, pays
@@ -124,13 +125,6 @@ def choose_device(name: str, group: Group = ALONE) -> torch.device:
             f"there is no device '{name}' here ({reason}); use auto, cpu, cuda, cuda:1 or mps"
         ) from None
     return device
-
-
-def uses_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether the forward pass runs in bfloat16: where asked for, and by 'auto' where CUDA has it in hardware."""
-    if precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return precision == "bfloat16"
 
 
 def order_of(data: Data, config: TrainConfig) -> Callable[[int], NDArray[np.int64]]:
