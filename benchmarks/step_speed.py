@@ -2,13 +2,20 @@
 
     python benchmarks/step_speed.py                                  # four sizes, all threads
     python benchmarks/step_speed.py --threads 1 --clock cpu          # processor time, on a busy machine
+    python benchmarks/step_speed.py --device cuda --precision bfloat16 --compile --batch 128 --only 36
 
-Both sides have the same number of parameters (it is checked), the same batch, forward, backward, clipping to a norm of
-1, Adam and an average of the weights at 0.9999. diffusers is as its training script leaves it: channels first, AdamW in
-its default form, `EMAModel`. Ours is as `undiffuse train` and `undiffuse sample` run it: rows in threads (threads.py),
-channels last, fused Adam, one call for the average.
-The two take turns, step by step; a ratio is the median over pairs of neighbours in time, so that a machine whose speed
-wanders does not decide it.
+All sides have the same number of parameters (it is checked), the same batch, forward, backward, clipping to a norm of
+1, Adam and an average of the weights at 0.9999:
+
+* **ours**, as `undiffuse train` and `undiffuse sample` run it: rows in threads (threads.py), channels last, fused
+  Adam, one call for the average, freed memory kept (allocator.py); in the number format that --precision says.
+* **theirs**, diffusers as its training script leaves it: float32, channels first, plain AdamW, `EMAModel`.
+* **theirs tuned**: channels last, fused AdamW, the number format and compiler that ours has. For whoever asks how much
+  of the difference is settings; --tuned adds it.
+
+Each side lives in a process of its own, so that neither has the other's memory or settings. They take turns, step by
+step; a ratio is the median over pairs of neighbours in time, so that a machine whose speed wanders does not decide it.
+Memory is the most that a process had beyond what it had when its libraries were loaded.
 """
 
 from __future__ import annotations
@@ -17,18 +24,25 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 
 import torch
 from torch import Tensor, nn
 
+from undiffuse.allocator import keep_freed_memory
+from undiffuse.bench.clock import peak_memory, wait
 from undiffuse.config import EMAConfig, OptimizerConfig, UNetConfig
 from undiffuse.networks.unet import UNet
-from undiffuse.threads import Team, cut_rows, in_threads
+from undiffuse.threads import cut_rows, in_threads, the_team
 from undiffuse.training.ema import EMA
 from undiffuse.training.optimizer import clip_gradient, make_optimizer
 
 UNTIMED = 2
+SIDES = ("ours", "theirs", "theirs tuned")
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,21 @@ CASES = (
 
 
 @dataclass(frozen=True)
+class Terms:
+    """What holds for all sides."""
+
+    device: str = "cpu"
+    threads: int = 1
+    clock: str = "wall"
+    bfloat16: bool = False
+    compile: bool = False
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """A new context of the number format."""
+        return torch.autocast(self.device, torch.bfloat16) if self.bfloat16 else nullcontext()
+
+
+@dataclass(frozen=True)
 class Side:
     """One library's step and evaluation."""
 
@@ -60,23 +89,26 @@ class Side:
     parameters: int
 
 
-def ours(case: Case, x: Tensor, t: Tensor) -> Side:
+def ours(case: Case, terms: Terms) -> Side:
+    keep_freed_memory()
     settings = UNetConfig(base=case.base, multipliers=case.multipliers, blocks=2, attention_levels=(1,))
-    network = UNet(case.channels, case.channels, 2, settings).to(memory_format=torch.channels_last)
+    network = UNet(case.channels, case.channels, 2, settings).to(terms.device, memory_format=torch.channels_last)
+    x, t = batch(case, terms)
     x = x.to(memory_format=torch.channels_last)
     optimizer, ema = make_optimizer(OptimizerConfig(), network), EMA(network, EMAConfig())
-
-    team, parameters = Team() if torch.get_num_threads() > 1 else None, list(network.parameters())
-    shared = in_threads(network)
+    several = terms.device == "cpu" and torch.get_num_threads() > 1 and not terms.compile
+    team, parameters = the_team(terms.threads) if several else None, list(network.parameters())
+    called = torch.compile(network) if terms.compile else network
+    shared = called if terms.compile else in_threads(network)
 
     def gradient(rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         part, times = rows
-        return torch.autograd.grad((network(part, times) - part).square().sum() / x.numel(), parameters)
+        return torch.autograd.grad((forward(terms, called, part, times) - part).square().sum() / x.numel(), parameters)
 
     def train() -> None:
         network.zero_grad(set_to_none=True)
         if team is None:
-            (network(x, t) - x).square().mean().backward()
+            (forward(terms, called, x, t) - x).square().mean().backward()
         else:
             parts = team.run(gradient, cut_rows((x, t), team.size))
             for parameter, gradients in zip(parameters, zip(*parts, strict=True), strict=True):
@@ -85,10 +117,10 @@ def ours(case: Case, x: Tensor, t: Tensor) -> Side:
         optimizer.step()
         ema.update(0)
 
-    return Side(train, lambda: shared(x, t), _count(network))
+    return Side(train, lambda: forward(terms, shared, x, t), count(network))
 
 
-def theirs(case: Case, x: Tensor, t: Tensor) -> Side:
+def theirs(case: Case, terms: Terms, tuned: bool = False) -> Side:
     from diffusers import UNet2DModel
     from diffusers.training_utils import EMAModel
 
@@ -103,68 +135,143 @@ def theirs(case: Case, x: Tensor, t: Tensor) -> Side:
         up_block_types=tuple(kind.replace("Down", "Up") for kind in reversed(kinds)),
         norm_num_groups=min(32, case.base // 4),
         attention_head_dim=None,
-    )
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6)
+    ).to(terms.device)
+    x, t = batch(case, terms)
+    if tuned:
+        network, x = network.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+    else:
+        terms = replace(terms, bfloat16=False, compile=False)
+    settings = {"lr": 1e-4, "betas": (0.95, 0.999), "weight_decay": 1e-6, "fused": tuned or None}
+    optimizer = torch.optim.AdamW(network.parameters(), **settings)
     ema = EMAModel(network.parameters(), decay=0.9999)
+    called = torch.compile(network) if terms.compile else network
+
+    def run(x: Tensor, t: Tensor) -> Tensor:
+        y: Tensor = called(x, t).sample
+        return y
 
     def train() -> None:
-        (network(x, t).sample - x).square().mean().backward()
+        (forward(terms, run, x, t) - x).square().mean().backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         ema.step(network.parameters())
 
-    return Side(train, lambda: network(x, t), _count(network))
+    return Side(train, lambda: forward(terms, run, x, t), count(network))
 
 
-def _count(network: nn.Module) -> int:
+MAKERS: dict[str, Callable[[Case, Terms], Side]] = {
+    "ours": ours,
+    "theirs": theirs,
+    "theirs tuned": partial(theirs, tuned=True),
+}
+
+
+def batch(case: Case, terms: Terms) -> tuple[Tensor, Tensor]:
+    """The same for all sides."""
+    dice = torch.Generator().manual_seed(0)
+    x = torch.randn(case.batch, case.channels, case.size, case.size, generator=dice)
+    return x.to(terms.device), (torch.rand(case.batch, generator=dice) * 999).to(terms.device)
+
+
+def forward(terms: Terms, network: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor) -> Tensor:
+    with terms.autocast():
+        y = network(x, t)
+    return y.float()
+
+
+def count(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def alternate(
-    first: Callable[[], object], second: Callable[[], object], rounds: int, clock: Callable[[], float]
-) -> tuple[float, float, float]:
-    """Median seconds of each, and the median of second / first over pairs of neighbours."""
-    pairs = []
-    for _ in range(rounds + UNTIMED):
-        taken = []
-        for work in (first, second):
-            before = clock()
-            work()
-            taken.append(clock() - before)
-        pairs.append(taken)
-    kept = pairs[UNTIMED:]
-    ratio = statistics.median(b / a for a, b in kept)
-    return statistics.median(a for a, _ in kept), statistics.median(b for _, b in kept), ratio
+def serve(pipe: Connection, name: str, case: Case, terms: Terms) -> None:
+    """A side's process: answers 'train' and 'evaluate' with seconds, 'memory' with bytes, until it is told None."""
+    torch.set_num_threads(terms.threads)
+    torch.manual_seed(0)
+    clock = time.perf_counter if terms.clock == "wall" else time.process_time
+    device = torch.device(terms.device)
+    if name != "ours":
+        import diffusers.training_utils  # noqa: F401  so that it counts as loaded
+    loaded = peak_memory(device)
+    side = MAKERS[name](case, terms)
+    works = {"train": side.train, "evaluate": torch.no_grad()(side.evaluate)}
+    pipe.send(side.parameters)
+    while (asked := pipe.recv()) is not None:
+        if asked == "memory":
+            pipe.send(peak_memory(device) - loaded)
+            continue
+        before = clock()
+        works[asked]()
+        wait(device)
+        pipe.send(clock() - before)
+
+
+class Worker:
+    """A side in its process, from here."""
+
+    def __init__(self, name: str, case: Case, terms: Terms) -> None:
+        context = get_context("spawn")
+        self._pipe, other = context.Pipe()
+        self._process = context.Process(target=serve, args=(other, name, case, terms), daemon=True)
+        self._process.start()
+        other.close()  # so that a process that dies ends the wait
+        self.parameters: int = self._pipe.recv()
+
+    def ask(self, what: str) -> float:
+        self._pipe.send(what)
+        answer: float = self._pipe.recv()
+        return answer
+
+    def close(self) -> None:
+        self._pipe.send(None)
+        self._process.join()
+
+
+def alternate(workers: list[Worker], what: str, rounds: int) -> list[list[float]]:
+    """Seconds of each worker in each round, in which they take turns; the first rounds are left out."""
+    taken = [[worker.ask(what) for worker in workers] for _ in range(rounds + UNTIMED)]
+    return [list(times) for times in zip(*taken[UNTIMED:], strict=True)]
+
+
+def cells(times: list[list[float]]) -> str:
+    """Medians in milliseconds, and of each side but the first the median of its ratio to the first."""
+    first, *rest = times
+    texts = [f"{1e3 * statistics.median(first):>9.1f}"]
+    for other in rest:
+        ratio = statistics.median(b / a for a, b in zip(first, other, strict=True))
+        texts.append(f"{1e3 * statistics.median(other):>9.1f}{ratio:>6.2f}")
+    return "".join(texts)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=int, default=7, help="timed pairs of each case (default 7)")
+    parser.add_argument("--rounds", type=int, default=7, help="timed rounds of each case (default 7)")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="elapsed or processor time")
     parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--batch", type=int, help="in place of each case's own")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, mps (default cpu)")
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), default="float32", help="of ours and theirs tuned"
+    )
+    parser.add_argument("--compile", action="store_true", help="ours and theirs tuned, before the timed rounds")
+    parser.add_argument("--tuned", action="store_true", help="theirs in our settings, too")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    clock = time.perf_counter if args.clock == "wall" else time.process_time
-    print(f"torch {torch.__version__}, {args.threads} threads, {args.clock} time, {args.rounds} pairs")
-    print(f"{'':<24}{'parameters':>12}{'batch':>6}   {'step: ours':>11}{'theirs':>9}{'ratio':>7}", end="")
-    print(f"   {'evaluation: ours':>16}{'theirs':>9}{'ratio':>7}")
+    terms = Terms(args.device, args.threads, args.clock, args.precision == "bfloat16", args.compile)
+    names = SIDES if args.tuned else SIDES[:2]
+    print(f"torch {torch.__version__}, {terms}, {args.rounds} rounds; milliseconds, and times ours")
+    print(f"{'':<22}{'parameters':>12}{'batch':>6}  step: {', '.join(names)}; evaluation; memory in MiB")
     for case in CASES:
         if args.only not in case.name:
             continue
-        torch.manual_seed(0)
-        x = torch.randn(case.batch, case.channels, case.size, case.size)
-        t = torch.rand(case.batch) * 999
-        a, b = ours(case, x, t), theirs(case, x, t)
-        assert a.parameters == b.parameters, (a.parameters, b.parameters)
-        step = alternate(a.train, b.train, args.rounds, clock)
-        with torch.no_grad():
-            evaluation = alternate(a.evaluate, b.evaluate, args.rounds, clock)
-        row = f"{case.name:<24}{a.parameters:>12,}{case.batch:>6}   "
-        row += f"{1e3 * step[0]:>8.0f} ms{1e3 * step[1]:>6.0f} ms{step[2]:>7.2f}"
-        row += f"   {1e3 * evaluation[0]:>13.0f} ms{1e3 * evaluation[1]:>6.0f} ms{evaluation[2]:>7.2f}"
-        print(row, flush=True)
+        case = replace(case, batch=args.batch or case.batch)
+        workers = [Worker(name, case, terms) for name in names]
+        assert len({worker.parameters for worker in workers}) == 1, [worker.parameters for worker in workers]
+        rows = [cells(alternate(workers, what, args.rounds)) for what in ("train", "evaluate")]
+        rows.append("".join(f"{worker.ask('memory') / 2**20:>7.0f}" for worker in workers))
+        for worker in workers:
+            worker.close()
+        print(f"{case.name:<22}{workers[0].parameters:>12,}{case.batch:>6}" + " |".join(rows), flush=True)
 
 
 if __name__ == "__main__":

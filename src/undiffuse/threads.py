@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import lru_cache
 from typing import TypeVar
 
 import torch
@@ -36,11 +37,11 @@ class Team:
     """As many threads as PyTorch has been given, each with one core.
 
     Args:
-        size: threads; by default PyTorch's number, which ``OMP_NUM_THREADS`` sets.
+        size: threads.
     """
 
-    def __init__(self, size: int | None = None) -> None:
-        self.size = size or torch.get_num_threads()
+    def __init__(self, size: int) -> None:
+        self.size = size
         self._pool = ThreadPoolExecutor(self.size)
 
     def run(self, work: Callable[[T], R], parts: Sequence[T]) -> list[R]:
@@ -61,6 +62,16 @@ class Team:
             torch.set_num_threads(threads)
 
 
+@lru_cache
+def the_team(size: int) -> Team:
+    """The process's one team of a size, for training and evaluations alike.
+
+    Each thread has its own part of the heap, and what one has freed no other can use: teams that take turns would hold
+    the memory of all of them.
+    """
+    return Team(size)
+
+
 class RowsInThreads(nn.Module):
     """A network whose batches are shared out among the cores; ``network(x, time, **conditions)`` as before.
 
@@ -70,7 +81,7 @@ class RowsInThreads(nn.Module):
     def __init__(self, network: UNet) -> None:
         super().__init__()
         self.network = network
-        self._team = Team()
+        self._team = the_team(torch.get_num_threads())
 
     def forward(self, x: Tensor, time: Tensor, **conditions: Tensor) -> Tensor:
         if torch.is_grad_enabled() or not pays(self.network, x.shape, self._team.size):

@@ -28,7 +28,7 @@ from undiffuse.objectives import make_objective, make_time_law
 from undiffuse.precision import uses_bfloat16
 from undiffuse.seeds import generator
 from undiffuse.text.table import text_table
-from undiffuse.threads import Team, pays
+from undiffuse.threads import Team, pays, the_team
 from undiffuse.training.ema import EMA, PowerAverages
 from undiffuse.training.loop import Learner, Task
 from undiffuse.training.optimizer import (
@@ -266,7 +266,7 @@ def make_team(model: Model, group: Group = ALONE) -> Team | None:
     if not (plain and group.alone and model.device.type == "cpu" and isinstance(network, UNet)):
         return None
     rows = config.loop.batch // config.optimizer.accumulate
-    return Team() if pays(network, (rows, *model.info.shape), threads) else None
+    return the_team(threads) if pays(network, (rows, *model.info.shape), threads) else None
 
 
 def state_of(learner: Learner, total: int, window: tuple[float, ...] = ()) -> State:
