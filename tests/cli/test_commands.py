@@ -208,6 +208,50 @@ def test_doctor_tells_of_versions_and_devices(undiffuse: Command) -> None:
     assert all(word in said for word in ("undiffuse", "torch", "numpy", "pillow", "cpu", "cuda", "mps", "memory", "av"))
 
 
+@pytest.mark.parametrize(("times", "words"), [(0.65, ", bfloat16 ("), (25.9, ", no bfloat16 (")])
+def test_doctor_says_whether_this_cpu_computes_in_bfloat16(
+    undiffuse: Command, monkeypatch: pytest.MonkeyPatch, times: float, words: str
+) -> None:
+    monkeypatch.setattr("undiffuse.precision.times_as_long", lambda: times)
+    (cpu,) = (line for line in undiffuse("doctor").out.splitlines() if line.startswith("cpu "))
+    assert words in cpu
+    assert f"takes {times:.2g} times as long" in cpu
+
+
+def test_samples_in_bfloat16_are_made_again_and_cannot_be_continued_in_float32(
+    undiffuse: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("undiffuse.precision.times_as_long", lambda: 0.6)
+    words = ["sample", run, "-n", 2, "--steps", 2, "--micro-batch", 2, "--device", "cpu", "--out", tmp_path / "out"]
+    assert undiffuse(*words, "--precision", "bfloat16").status == 0
+    drawn = load(run).sample(2, steps=2, micro_batch=2, precision="bfloat16").array
+    with Image.open(tmp_path / "out" / "00001.png") as image:
+        assert np.array_equal(np.asarray(image), drawn[1, 0])
+    assert "identical" in undiffuse("sample", "--from", tmp_path / "out" / "00001.png").out
+    said = undiffuse(*words, "--resume")
+    assert said.status == 2
+    assert "with precision bfloat16, not float32" in said.err
+
+
+def test_a_format_that_is_none_is_one_sentence(undiffuse: Command, run: Path) -> None:
+    for words in (["sample", run], ["bench", run], ["animate", "reverse", run]):
+        said = undiffuse(*words, "--precision", "bf16")
+        assert said.status == 2
+        assert said.err.count("\n") == 1
+        assert "perhaps you meant 'bfloat16'" in said.err
+
+
+def test_training_in_bfloat16_says_where_a_cpu_is_slow_at_it(
+    undiffuse: Command, data: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("undiffuse.precision.times_as_long", lambda: 26.4)
+    words = ["train", data, "--runs", tmp_path, *tiny]
+    assert undiffuse(*words, "--name", "low", "--precision", "bfloat16").status == 0
+    assert undiffuse(*words, "--name", "auto").status == 0
+    logs = [(tmp_path / name / "train.log").read_text() for name in ("low", "auto")]
+    assert [log.count("warning: in bfloat16 a convolution takes 26 times as long") for log in logs] == [1, 0]
+
+
 def test_values_that_a_png_cannot_hold_go_to_an_npz(undiffuse: Command, tmp_path: Path, tiny: list[str]) -> None:
     np.save(tmp_path / "waves.npy", np.random.default_rng(0).normal(size=(12, 1, 8, 8)).astype(np.float32))
     assert undiffuse("train", tmp_path / "waves.npy", "--runs", tmp_path, "--name", "waves", *tiny).status == 0

@@ -39,6 +39,19 @@ class Counting(nn.Module):
         return self.weight * x + (time + label).reshape(-1, 1)
 
 
+class Product(nn.Module):
+    """x times a matrix, which has a lower format; remembers the sizes of its batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 3))
+        self.sizes: list[int] = []
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        self.sizes.append(len(x))
+        return x @ self.weight
+
+
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows wait until everybody is here, however slow the machine is."""
@@ -161,7 +174,7 @@ def test_more_rows_than_a_batch_holds_are_split() -> None:
 @pytest.mark.usefixtures("patient")
 def test_conditions_travel_with_their_rows_and_other_kinds_of_call_wait_their_turn() -> None:
     network = Counting()
-    evaluator = Evaluator(network, (4, 8))
+    evaluator = Evaluator(network, (4, 8, 16))  # more than come, so that all are waited for
 
     def told(label: float) -> Callable[[nn.Module, Ticket], Tensor]:
         return lambda shared, ticket: shared(torch.zeros(4, 1), torch.zeros(4), label=torch.full((4,), label))
@@ -183,6 +196,29 @@ def test_gradients_flow_through_a_shared_network() -> None:
         (gradient,) = torch.autograd.grad(evaluator.network_for(Ticket())(x, torch.zeros(4)).sum(), x)
     evaluator.close()
     assert torch.equal(gradient, torch.ones(4, 1))
+
+
+def test_a_call_in_bfloat16_is_evaluated_in_it_and_mixed_with_none() -> None:
+    network = Product()
+    evaluator, x = Evaluator(network, (4, 8)), torch.randn(4, 3)
+
+    def low(shared: nn.Module, ticket: Ticket) -> Tensor:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            return shared(x, torch.zeros(4))
+
+    def full(shared: nn.Module, ticket: Ticket) -> Tensor:
+        with torch.no_grad():
+            return shared(x, torch.zeros(4))
+
+    found = together(evaluator, [low, full, low])
+    evaluator.close()
+    with torch.no_grad():
+        wanted = x @ network.weight
+        with torch.autocast("cpu", torch.bfloat16):
+            lowered = x @ network.weight
+    assert lowered.dtype == torch.bfloat16
+    assert [one.equal(right) for one, right in zip(found, (lowered, wanted, lowered), strict=True)] == [True] * 3
+    assert network.sizes == [4, 4, 4]
 
 
 def test_a_cancelled_request_ends_while_its_rows_are_being_evaluated() -> None:

@@ -73,6 +73,25 @@ def test_company_changes_no_pixel(page: Any) -> None:
         assert np.array_equal(pixels(page.get(image["url"])), expected), body
 
 
+def test_bfloat16_changes_the_picture_as_it_does_on_the_command_line_and_not_for_those_beside_it(
+    page: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("undiffuse.precision.times_as_long", lambda: 0.6)
+    ways: list[dict[str, Any]] = [{**QUICK, "micro_batch": 4, "precision": name} for name in ("float32", "bfloat16")]
+    expected = [drawn(5, 1, settings) for settings in ways]
+    assert not np.array_equal(*expected)
+    jobs = [page.post("/v1/samples", {"model": "digits", "seed": 5, "first": 1, "settings": way}) for way in ways * 2]
+    for job, pixels_of_it in zip(jobs, expected * 2, strict=True):
+        (image,) = page.images(job)
+        assert np.array_equal(pixels(page.get(image["url"])), pixels_of_it)
+
+
+def test_bfloat16_is_refused_where_it_would_keep_others_waiting(shared: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("undiffuse.precision.times_as_long", lambda: 26.4)
+    body = {"model": "digits", "settings": {"precision": "bfloat16"}}
+    assert "takes 26 times as long" in shared.post("/v1/samples", body, 422)["error"]
+
+
 def test_the_evaluations_are_counted_with_their_rows(page: Any) -> None:
     page.draw(model="digits", n=3, settings=QUICK)
     assert page.get("/v1/status")["work"] == {"evaluations": 3, "rows": 9}
@@ -167,6 +186,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"model": "digits", "settings": {"text": "a seven"}}, "without texts"),
     ({"model": "digits", "settings": {"text": "x" * 2000}}, "letters of text"),
     ({"model": "digits", "settings": {"weak": "../../etc/passwd", "guidance": 2.0}}, "There is no model"),
+    ({"model": "digits", "settings": {"precision": "bf16"}}, "bfloat16"),
     ({"model": "digits", "settings": {"classifier": "/etc/passwd"}}, "command line"),
     ({"model": "digits", "settings": {"image": "/etc/passwd"}}, "command line"),
     ({"model": "digits", "settings": {"image": "/etc/passwd"}}, "command line"),

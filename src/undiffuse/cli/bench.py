@@ -2,6 +2,7 @@
 
   undiffuse bench runs/NAME
   undiffuse bench ho2020-cifar10 --batch 16 --seconds 60
+  undiffuse bench runs/NAME --precision bfloat16
 
 Random images stand for the data: what they show does not change the speed. Close other programs first.
 """

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import override_settings
+from undiffuse.precision import slow_bfloat16
 from undiffuse.studio.gallery import Gallery
 from undiffuse.studio.jobs import Board, finite
 from undiffuse.studio.limits import Limits
@@ -67,12 +70,14 @@ class Studio:
         """A sampler's settings out of what came, within the limits.
 
         Raises:
-            UndiffuseError: an unknown setting, or a value that cannot be.
+            UndiffuseError: an unknown setting, a value that cannot be, or bfloat16 where others would wait for it.
         """
         if finite(given) != given:
             raise UndiffuseError("The settings hold a number that is not finite")
         settings = override_settings(base or SampleConfig(), given)
         self.limits.check_settings(settings)
+        if settings.precision == "bfloat16" and (sentence := slow_bfloat16(torch.device(self.device))):
+            raise UndiffuseError(sentence)
         return self.shelf.settled(settings)
 
     def ready(self, model: str, settings: SampleConfig) -> tuple[Loaded, SampleConfig]:
