@@ -140,17 +140,24 @@ class Task:
         x0 = self.images(step)
         shape = (self.share.batch, *x0.shape[1:])
         eps = draw_noise(shape, generator(seed, "noise", step), self.config.objective.offset_noise)
-        told = {name: value.to(self.device) for name, value in self.conditions(step, x0).items()}
+        told = {name: send(value, self.device) for name, value in self.conditions(step, x0).items()}
         return Batch(self._place(x0), self._place(self.share.mine(eps)), told)
 
     def _place(self, x: Tensor) -> Tensor:
-        if self.config.loop.channels_last and x.ndim in FORMATS:
-            return x.to(self.device, memory_format=FORMATS[x.ndim])
-        return x.to(self.device)
+        last = self.config.loop.channels_last and x.ndim in FORMATS
+        return send(x, self.device, FORMATS[x.ndim] if last else torch.preserve_format)
 
     def autocast(self) -> AbstractContextManager[object]:
         """The number format of the forward pass; the losses are float32 in either."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
+
+
+def send(x: Tensor, device: torch.device, layout: torch.memory_format = torch.preserve_format) -> Tensor:
+    """A tensor on a device. From pinned memory CUDA fetches it when it comes to it, and nobody waits."""
+    x = x.contiguous(memory_format=layout) if layout is not torch.preserve_format else x
+    if device.type != "cuda":
+        return x.to(device)
+    return x.pin_memory().to(device, non_blocking=True)
 
 
 def training(task: Task, learner: Learner) -> Iterator[StepResult]:
