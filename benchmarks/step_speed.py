@@ -13,9 +13,10 @@ All sides have the same number of parameters (it is checked), the same batch, fo
 * **theirs tuned**: channels last, fused AdamW, the number format and compiler that ours has. For whoever asks how much
   of the difference is settings; --tuned adds it.
 
-Each side lives in a process of its own, so that neither has the other's memory or settings. They take turns, step by
-step; a ratio is the median over pairs of neighbours in time, so that a machine whose speed wanders does not decide it.
-Memory is the most that a process had beyond what it had after a step of a tiny network, when its libraries were loaded.
+Each side trains in a process of its own and evaluates in another, so that none has the other's memory, threads or
+settings; both sides in one process had flattered ours. They take turns, step by step; a ratio is the median over pairs
+of neighbours in time, so that a machine whose speed wanders does not decide it. Memory is the most that a process had
+beyond what it had after a step of a tiny network, when its libraries were loaded.
 """
 
 from __future__ import annotations
@@ -260,18 +261,20 @@ def main() -> None:
     terms = Terms(args.device, args.threads, args.clock, args.precision == "bfloat16", args.compile)
     names = SIDES if args.tuned else SIDES[:2]
     print(f"torch {torch.__version__}, {terms}, {args.rounds} rounds; milliseconds, and times ours")
-    print(f"{'':<22}{'parameters':>12}{'batch':>6}  step: {', '.join(names)}; evaluation; memory in MiB")
+    print(f"case, batch; step: {', '.join(names)}, MiB of each; the same of an evaluation; parameters")
     for case in CASES:
         if args.only not in case.name:
             continue
         case = replace(case, batch=args.batch or case.batch)
-        workers = [Worker(name, case, terms) for name in names]
-        assert len({worker.parameters for worker in workers}) == 1, [worker.parameters for worker in workers]
-        rows = [cells(alternate(workers, what, args.rounds)) for what in ("train", "evaluate")]
-        rows.append("".join(f"{worker.ask('memory') / 2**20:>7.0f}" for worker in workers))
-        for worker in workers:
-            worker.close()
-        print(f"{case.name:<22}{workers[0].parameters:>12,}{case.batch:>6}" + " |".join(rows), flush=True)
+        row = f"{case.name:<22}{case.batch:>6}"
+        for what in ("train", "evaluate"):
+            workers = [Worker(name, case, terms) for name in names]
+            assert len({worker.parameters for worker in workers}) == 1, [worker.parameters for worker in workers]
+            row += cells(alternate(workers, what, args.rounds))
+            row += "".join(f"{worker.ask('memory') / 2**20:>7.0f}" for worker in workers) + " |"
+            for worker in workers:
+                worker.close()
+        print(f"{row}{workers[0].parameters:>12,}", flush=True)
 
 
 if __name__ == "__main__":

@@ -109,10 +109,13 @@ Transformed = Float[Tensor, "36 _ _"]
 
 
 def transform_kernel(weight: Kernel) -> Transformed:
-    """G g G^T of every kernel: (36, outputs, inputs)."""
+    """G g G^T of every kernel: (36, inputs, outputs), a view of what is laid out by outputs.
+
+    Channels last is how weights lie in memory, so nothing is copied before the one product or after it.
+    """
     outputs, inputs = weight.shape[:2]
-    flat = weight.permute(2, 3, 0, 1).reshape(KERNEL**2, -1)
-    return (G.float() @ flat).view(PATCH**2, outputs, inputs)
+    rows = weight.permute(0, 2, 3, 1).reshape(outputs, KERNEL**2, inputs)
+    return torch.matmul(G.float(), rows).permute(1, 2, 0)
 
 
 def transform_patches(x: Images) -> Transformed:
@@ -145,7 +148,7 @@ def parts(x: Images) -> range:
 def convolve(x: Images, weight: Kernel, bias: Float[Tensor, " outputs"] | None = None) -> Images:
     """The convolution with zero padding of 1: the same as F.conv2d(x, weight, bias, padding=1), with channels last."""
     (batch, _, height, width), outputs = x.shape, len(weight)
-    kernel = transform_kernel(weight).transpose(1, 2)
+    kernel = transform_kernel(weight)
     y = x.new_empty(batch, height, width, outputs)
     spread = parts(x)
     for first in spread:
@@ -171,8 +174,8 @@ def kernel_gradient(x: Images, gradient: Images) -> Kernel:
         blocks = whole.reshape(len(part), rows, TILE, columns, TILE, outputs).permute(2, 4, 0, 1, 3, 5)
         dm = (A_T.float().T @ blocks.reshape(TILE**2, -1)).view(PATCH**2, -1, outputs)
         total.baddbmm_(dm.transpose(1, 2), transform_patches(part))
-    flat = G.float().T @ total.view(PATCH**2, -1)
-    return flat.view(KERNEL, KERNEL, outputs, x.shape[1]).permute(2, 3, 0, 1)
+    flat = torch.matmul(G.float().T, total.transpose(0, 1))  # (outputs, 9, inputs): channels last, as weights lie
+    return flat.view(outputs, KERNEL, KERNEL, x.shape[1]).permute(0, 3, 1, 2)
 
 
 class _Convolution(torch.autograd.Function):
@@ -187,7 +190,7 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad
         dx = convolve(gradient, weight.flip(2, 3).transpose(0, 1)) if wanted[0] else None
-        dw = kernel_gradient(x, gradient).contiguous(memory_format=torch.channels_last) if wanted[1] else None
+        dw = kernel_gradient(x, gradient) if wanted[1] else None
         db = gradient.sum((0, 2, 3)) if wanted[2] else None
         return dx, dw, db
 
