@@ -61,11 +61,11 @@ format: $(DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The recipe of the demo, told the classes and given more time. Interrupted, it goes on where it stopped.
+# The recipe of the demo, predicting v as it did then, told the classes and given more time. Goes on where it stopped.
 SHIPPED := runs/shipped-digits
 shipped-model: $(INSTALLED)
 	@if [ -d $(SHIPPED) ]; then $(BIN)/undiffuse train --resume $(SHIPPED); \
-	else $(BIN)/undiffuse train digits --recipe digits --condition class --steps 5000 --name $(notdir $(SHIPPED)); fi
+	else $(BIN)/undiffuse train digits --recipe digits --parameterization v --condition class --steps 5000 --name $(notdir $(SHIPPED)); fi
 	$(BIN)/python -m undiffuse.pretrained.make $(SHIPPED) --name digits
 
 clean:

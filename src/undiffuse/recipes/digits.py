@@ -46,7 +46,7 @@ def digits(info: DataInfo) -> TrainConfig:
         recipe="digits",
         data=DataConfig(source=info.name),
         network=UNetConfig(base=32, multipliers=(1, 2), blocks=1, attention_levels=(), patch=2),
-        diffusion=DiffusionConfig(schedule="cosine", timesteps=1000, parameterization="v"),
+        diffusion=DiffusionConfig(schedule="cosine", timesteps=1000, parameterization="x0"),
         objective=ObjectiveConfig(
             weighting="min-snr", gamma=5.0, time_law="logit-normal", logit_mean=1.0, logit_std=1.0, logit_uniform=0.15
         ),
