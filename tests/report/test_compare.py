@@ -73,7 +73,7 @@ def pictures(page: str) -> list[Image.Image]:
 def test_only_settings_that_differ_are_listed_and_the_others_are_counted(runs: list[Path]) -> None:
     lineup = Lineup.of(runs[:2])
     assert lineup.differing == ("parameterization", "lr")
-    assert lineup.settings_matrix().rows == (("parameterization", "v", "epsilon"), ("lr", "0.002", "0.001"))
+    assert lineup.settings_matrix().rows == (("parameterization", "x0", "epsilon"), ("lr", "0.002", "0.001"))
     assert len(lineup.shared) + 2 == len(flatten(read_config(runs[0] / "config.yaml")))
     text = compare(runs[:2], n=1).text()
     assert f"2 settings differ; {len(lineup.shared)} are the same." in text
