@@ -6,7 +6,7 @@ Notable choices, each found by measurement (docs/lab-notes.md):
 * The network predicts x0, which asks less of a narrow network than v does.
 * Times around log-SNR -1 to -3, where it is decided whether strokes make a digit; strokes themselves are easy.
 * Many small steps of Muon, whose errors fall faster than Adam's at every noise level.
-* Samples by DDPM: its fresh noise forgives the errors of a short training, which DDIM carries to the end.
+* Samples by a sampler that adds fresh noise, the default: it forgives the errors of a short training, which DDIM keeps.
 """
 
 from __future__ import annotations
