@@ -40,6 +40,7 @@ from undiffuse.config import EMAConfig, OptimizerConfig, UNetConfig
 from undiffuse.networks.unet import UNet
 from undiffuse.threads import cut_rows, in_threads, the_team
 from undiffuse.training.ema import EMA
+from undiffuse.training.in_turn import GradientsInTurn
 from undiffuse.training.optimizer import clip_gradient, make_optimizer
 
 UNTIMED = 2
@@ -98,23 +99,21 @@ def ours(case: Case, terms: Terms) -> Side:
     x = x.to(memory_format=torch.channels_last)
     optimizer, ema = make_optimizer(OptimizerConfig(), network), EMA(network, EMAConfig())
     several = terms.device == "cpu" and torch.get_num_threads() > 1 and not terms.compile
-    team, parameters = the_team(terms.threads) if several else None, list(network.parameters())
+    team = GradientsInTurn(the_team(terms.threads), network) if several else None
     called = torch.compile(network) if terms.compile else network
     shared = called if terms.compile else in_threads(network)
 
-    def gradient(rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def loss(rows: tuple[Tensor, ...]) -> tuple[None, Tensor]:
         part, times = rows
-        return torch.autograd.grad((forward(terms, called, part, times) - part).square().sum() / x.numel(), parameters)
+        return None, (forward(terms, called, part, times) - part).square().sum() / x.numel()
 
     def train() -> None:
         network.zero_grad(set_to_none=True)
         if team is None:
             (forward(terms, called, x, t) - x).square().mean().backward()
         else:
-            parts = team.run(gradient, cut_rows((x, t), team.size))
-            for parameter, gradients in zip(parameters, zip(*parts, strict=True), strict=True):
-                parameter.grad = sum(gradients[1:], gradients[0])
-        clip_gradient(parameters, 1.0)
+            team.run(loss, cut_rows((x, t), team.size))
+        clip_gradient(network.parameters(), 1.0)
         optimizer.step()
         ema.update(0)
 

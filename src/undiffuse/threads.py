@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from functools import lru_cache
 from typing import TypeVar
@@ -57,7 +57,9 @@ class Team:
         # A new thread takes PyTorch's number as it is at its first operation, MKL looks at it each time: it is 1 here.
         torch.set_num_threads(1)
         try:
-            return list(self._pool.map(alone, parts))
+            done = [self._pool.submit(alone, part) for part in parts]
+            wait(done)  # for all of them, after an error in one, too
+            return [future.result() for future in done]
         finally:
             torch.set_num_threads(threads)
 

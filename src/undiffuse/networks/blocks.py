@@ -10,7 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from undiffuse.networks.doubling import double
 from undiffuse.networks.layers import CONVOLUTIONS, POOLINGS, Norm, conv, group_norm, initialise, linear
+from undiffuse.networks.norm_silu import norm_silu
 
 Features = Float[Tensor, "batch _ ..."]  # channels and sizes change from layer to layer
 Embedding = Float[Tensor, "batch embedding"]
@@ -52,6 +54,7 @@ class ResidualBlock(nn.Module):
         self.scale_shift = scale_shift
         self.recompute = recompute
         self.norm1 = norm(inputs)
+        self.doubles = resample == "up"
         self.resample: nn.Module = {
             "none": nn.Identity(),
             "down": POOLINGS[dims](2),
@@ -71,15 +74,15 @@ class ResidualBlock(nn.Module):
         return self.compute(x, embedding)
 
     def compute(self, x: Features, embedding: Embedding) -> Features:
-        h = self.conv1(self.resample(F.silu(self.norm1(x))))
+        h = norm_silu(x, self.norm1)
+        h = double(h, self.conv1) if self.doubles else self.conv1(self.resample(h))
         e = self.embed(embedding)
-        e = e.reshape(*e.shape, *[1] * (x.dim() - 2))  # one number a channel, the same at every position
         if self.scale_shift:
-            scale, shift = e.chunk(2, dim=1)
-            h = self.norm2(h) * (1 + scale) + shift
+            scale, shift = e.reshape(*e.shape, *[1] * (x.dim() - 2)).chunk(2, dim=1)
+            h = F.silu(self.norm2(h) * (1 + scale) + shift)
         else:
-            h = self.norm2(h + e)
-        h = self.conv2(self.dropout(F.silu(h)))
+            h = norm_silu(h, self.norm2, e)
+        h = self.conv2(self.dropout(h))
         y: Tensor = self.shortcut(self.resample(x)) + h
         return y
 
@@ -112,5 +115,4 @@ class Upsample(nn.Module):
         self.conv = conv(dims, channels, channels)
 
     def forward(self, x: Features, embedding: Embedding) -> Features:
-        h: Tensor = self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
-        return h
+        return double(x, self.conv)

@@ -7,9 +7,8 @@ Notable choices:
 * Last layers of residual branches start at exactly 0 (Ho: a scale of 1e-10), so that a fresh network is the identity
   along its residual path and outputs 0.
 * GroupNorm has eps 1e-6, TensorFlow's default, and not PyTorch's 1e-5 (which OpenAI's networks have), unless asked.
-* GroupNorm is PyTorch's own. With channels last on a CPU its kernel takes up to five times as long as with channels
-  first, a sixth of a small network's training step. Two remedies were tried and were slower: changing the layout
-  before and after it, and a GroupNorm + SiLU of column sums and fused multiply-adds with a gradient of its own.
+* GroupNorm is PyTorch's own, whose kernel takes up to five times as long with channels last on a CPU as with channels
+  first. Changing the layout before and after it was slower still; with SiLU in one, see `norm_silu`, it need not be.
 * 3 x 3 convolutions over pictures go Winograd's way where that is quicker, see `winograd`.
 """
 

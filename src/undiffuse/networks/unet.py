@@ -40,6 +40,7 @@ from undiffuse.networks.conditions import (
 )
 from undiffuse.networks.embedding import TimeEmbedding
 from undiffuse.networks.layers import Norm, conv, group_norm
+from undiffuse.networks.norm_silu import norm_silu
 from undiffuse.networks.shapes import depth_to_space, pad, space_to_depth
 
 Told = Mapping[str, Tensor]
@@ -317,7 +318,7 @@ class UNet(nn.Module):
             h = self.middle(h, embedding, told)
         for up in self.up:
             h = up(h, embedding, told, skips)
-        h = self.out(F.silu(self.norm(h)))
+        h = self.out(norm_silu(h, self.norm))
         return depth_to_space(h, self.patch)[crop]
 
     def check(self, x: Tensor, time: Tensor) -> None:

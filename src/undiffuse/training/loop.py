@@ -35,9 +35,10 @@ from undiffuse.denoiser import Denoiser
 from undiffuse.errors import UndiffuseError
 from undiffuse.objectives import Loss, TimeLaw, draw_noise
 from undiffuse.seeds import generator, stream_seed
-from undiffuse.threads import Team, cut_rows
+from undiffuse.threads import cut_rows
 from undiffuse.training.diagnose import TOO_LARGE, first_non_finite
 from undiffuse.training.ema import EMA, PowerAverages
+from undiffuse.training.in_turn import GradientsInTurn
 from undiffuse.training.optimizer import clip_gradient, learning_rate, set_learning_rate
 from undiffuse.training.parallel import FORMATS, Share
 
@@ -132,7 +133,7 @@ class Task:
     device: torch.device
     share: Share
     bfloat16: bool = False
-    team: Team | None = None
+    team: GradientsInTurn | None = None
 
     def batch(self, step: int) -> Batch:
         """The batch of a step: data and noise. The streams are CPU ones, so they are the same for any device."""
@@ -249,29 +250,17 @@ def forward_backward(task: Task, network: nn.Module, batch: Batch, t: Tensor, we
         for part, piece in enumerate(zip(*(a.split(share.sizes) for a in rows), strict=True)):
             torch.manual_seed(stream_seed(task.config.loop.seed, "dropout", step, part))
             with share.part(part):
-                losses.append(_learn(task, network, list(batch.conditions), piece))
+                losses.append(_learn(task, list(batch.conditions), piece))
     return torch.cat(losses)
 
 
-def _learn(task: Task, network: nn.Module, names: list[str], rows: tuple[Tensor, ...]) -> Tensor:
+def _learn(task: Task, names: list[str], rows: tuple[Tensor, ...]) -> Tensor:
     """The losses of some rows, (x0, t, eps, weight, *conditions); their weighted sum's gradient joins the others'."""
     if task.team is None or len(rows[0]) < task.team.size:
         losses, total = _losses(task, names, rows)
         total.backward()
         return losses
-    parameters = [p for p in network.parameters() if p.requires_grad]
-
-    def work(part: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-        losses, total = _losses(task, names, part)
-        # Not backward(): it would have all threads add to one gradient at once.
-        return losses, torch.autograd.grad(total, parameters, allow_unused=True)
-
-    done = task.team.run(work, cut_rows(rows, task.team.size))
-    for parameter, gradients in zip(parameters, zip(*(found for _, found in done), strict=True), strict=True):
-        for gradient in gradients:
-            if gradient is not None:
-                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-    return torch.cat([losses for losses, _ in done])
+    return torch.cat(task.team.run(partial(_losses, task, names), cut_rows(rows, task.team.size)))
 
 
 def _losses(task: Task, names: list[str], rows: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:

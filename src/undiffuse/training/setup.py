@@ -28,8 +28,9 @@ from undiffuse.objectives import make_objective, make_time_law
 from undiffuse.precision import uses_bfloat16
 from undiffuse.seeds import generator
 from undiffuse.text.table import text_table
-from undiffuse.threads import Team, pays, the_team
+from undiffuse.threads import pays, the_team
 from undiffuse.training.ema import EMA, PowerAverages
+from undiffuse.training.in_turn import GradientsInTurn
 from undiffuse.training.loop import Learner, Task
 from undiffuse.training.optimizer import (
     expected_optimizer_tensors,
@@ -256,7 +257,7 @@ def make_task(model: Model, data: Data, total: int, group: Group = ALONE) -> Tas
     )
 
 
-def make_team(model: Model, group: Group = ALONE) -> Team | None:
+def make_team(model: Model, group: Group = ALONE) -> GradientsInTurn | None:
     """Threads that share a batch's rows out among them: on a CPU of several cores that this process has to itself.
 
     Not with dropout or recomputed blocks: both use torch's one global random stream, whose order threads would shuffle.
@@ -266,7 +267,9 @@ def make_team(model: Model, group: Group = ALONE) -> Team | None:
     if not (plain and group.alone and model.device.type == "cpu" and isinstance(network, UNet)):
         return None
     rows = config.loop.batch // config.optimizer.accumulate
-    return the_team(threads) if pays(network, (rows, *model.info.shape), threads) else None
+    if not pays(network, (rows, *model.info.shape), threads):
+        return None
+    return GradientsInTurn(the_team(threads), network)
 
 
 def state_of(learner: Learner, total: int, window: tuple[float, ...] = ()) -> State:

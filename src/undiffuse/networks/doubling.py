@@ -1,0 +1,62 @@
+"""Doubling the resolution and convolving, in one step of fewer multiplications on a CPU.
+
+Nearest-neighbour doubling writes every value twice along an axis, and the convolution after it multiplies both copies.
+Of a kernel of three taps (l, c, r) two always meet copies of one value, so their sum may meet the value itself:
+
+    y[2 i]     = l x[i - 1] + (c + r) x[i]
+    y[2 i + 1] = (l + c) x[i] + r x[i + 1]
+
+That is 4 multiplications for two outputs in place of 6, 16 for four in place of 36 in 2-D, 64 for eight in place of 216
+in 3-D; and the doubled activation is neither written nor kept for the backward pass. As a whole it is the transposed
+convolution of stride 2 whose kernel is (r, c + r, l + c, l) along every axis, which PyTorch has, gradients included.
+(The same identity, from the other side: Shi et al. 2016, https://arxiv.org/abs/1609.07009.)
+
+Notable choices:
+
+* It is used on CPUs alone, where it was measured: half of the time from 64 channels on. What a GPU's transposed
+  convolutions are like is another question, and a compiler is left to see what is written.
+* Folding the kernel costs what some hundreds of pixels cost, so few pixels go the plain way, by a fixed rule of shapes.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+
+TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
+PIXELS = 4
+"""It pays from so many pixels before the doubling, over all of the batch, a channel."""
+
+
+def applies(x: Tensor, layer: Convolution) -> bool:
+    """Whether this file's way is to be used: on a CPU, run eagerly, and many pixels."""
+    return (
+        x.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and x.numel() // x.shape[1] >= PIXELS * layer.out_channels
+    )
+
+
+def fold(weight: Float[Tensor, "outputs inputs *kernel"]) -> Float[Tensor, "inputs outputs *folded"]:
+    """The kernel of the transposed convolution: (l, c, r) to (r, c + r, l + c, l) along every axis."""
+    for axis in range(2, weight.dim()):
+        left, center, right = weight.unbind(axis)
+        weight = torch.stack((right, center + right, left + center, left), axis)
+    folded = weight.transpose(0, 1)
+    return folded.contiguous(memory_format=LAYOUTS[folded.dim()]) if folded.dim() in LAYOUTS else folded
+
+
+def double(
+    x: Float[Tensor, "batch inputs *spatial"], layer: Convolution
+) -> Float[Tensor, "batch outputs *doubled_spatial"]:
+    """``layer(interpolate(x, scale_factor=2, mode="nearest"))`` for a layer of kernel 3 that keeps the size."""
+    if applies(x, layer):
+        y: Tensor = TRANSPOSED[x.dim() - 2](x, fold(layer.weight), layer.bias, stride=2, padding=1)
+        return y
+    plain: Tensor = layer(F.interpolate(x, scale_factor=2, mode="nearest"))
+    return plain
