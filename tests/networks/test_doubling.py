@@ -69,10 +69,18 @@ def test_its_rounding_error_is_that_of_the_plain_way(always: None) -> None:
 
 
 def test_few_pixels_go_the_plain_way() -> None:
-    layer = conv(2, 16, 8)
-    assert applies(torch.zeros(2, 16, 4, 4), layer)
-    assert not applies(torch.zeros(2, 16, 3, 5), layer), "30 pixels for 8 channels"
-    assert not applies(torch.zeros(2, 16, 4, 4, device="meta"), layer), "which is how FLOPs are counted"
+    layer = conv(2, 16, 32)
+    assert applies(torch.zeros(1, 16, 4, 4), layer)
+    assert not applies(torch.zeros(100, 16, 3, 5), layer), "15 pixels for 32 channels, however many samples"
+    assert not applies(torch.zeros(1, 16, 4, 4, device="meta"), layer), "which is how FLOPs are counted"
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8])
+def test_a_sample_has_the_same_bits_in_batches_of_any_size(rows: int) -> None:
+    torch.manual_seed(0)
+    layer, x = conv(2, 64, 64), torch.randn(16, 64, 7, 7).contiguous(memory_format=torch.channels_last)
+    assert applies(x, layer)
+    assert double(x[:rows], layer).equal(double(x, layer)[:rows])
 
 
 def test_the_u_nets_layers_take_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,15 +94,15 @@ def test_it_does_not_change_its_input(always: None) -> None:
 
 def test_what_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    h, norm = numbers(24, 32, 16, 16), layer(32)
+    h, norm = numbers(2, 32, 18, 18), layer(32)
     assert applies(h, norm)
     assert not applies(h.contiguous(), norm), "channels first"
     assert not applies(h.bfloat16(), norm)
-    assert not applies(h[:8], norm), "few numbers"
+    assert not applies(numbers(50, 32, 16, 16), norm), "few numbers, however many samples"
     assert not applies(h, layer(32, 4)), "wide groups"
     assert not applies(h, nn.Identity())
     assert not applies(h.to("meta"), norm)
-    many = numbers(5, 32, 32, 32)
+    many = numbers(2, 32, 32, 32)
     assert applies(many, norm)
     with torch.no_grad():
         assert not applies(many, norm), "1,024 positions, no gradient"
@@ -112,7 +112,13 @@ def test_what_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_either_way_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    h, e, norm = numbers(24, 32, 16, 16), numbers(24, 32, seed=1), layer(32)
+    h, e, norm = numbers(2, 32, 18, 18), numbers(2, 32, seed=1), layer(32)
     found = norm_silu(h, norm, e)
     monkeypatch.setattr(here, "FEWEST", 10**9)
     torch.testing.assert_close(norm_silu(h, norm, e), found, rtol=1e-5, atol=1e-5)
+
+
+def test_a_sample_has_the_same_bits_in_batches_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    h, norm = numbers(9, 32, 18, 18), layer(32)
+    assert all(norm_silu(h[:rows], norm).equal(norm_silu(h, norm)[:rows]) for rows in (1, 2, 5))

@@ -15,10 +15,13 @@ Notable choices:
 
 * It is used on CPUs alone, where it was measured: half of the time from 64 channels on. What a GPU's transposed
   convolutions are like is another question, and a compiler is left to see what is written.
-* Folding the kernel costs what some hundreds of pixels cost, so few pixels go the plain way, by a fixed rule of shapes.
+* Folding the kernel costs what some hundreds of pixels cost, so few go the plain way, by a fixed rule of shapes.
+  The number of samples is no part of it: a sample comes out with the same bits in a batch of any size.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -29,16 +32,16 @@ Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
-PIXELS = 4
-"""It pays from so many pixels before the doubling, over all of the batch, a channel."""
+PIXELS = 0.5
+"""It pays from so many pixels before the doubling a channel, with batches of eight and more."""
 
 
 def applies(x: Tensor, layer: Convolution) -> bool:
-    """Whether this file's way is to be used: on a CPU, run eagerly, and many pixels."""
+    """Whether this file's way is to be used: on a CPU, run eagerly, and not for few pixels."""
     return (
         x.device.type == "cpu"
         and not torch.compiler.is_compiling()
-        and x.numel() // x.shape[1] >= PIXELS * layer.out_channels
+        and math.prod(x.shape[2:]) >= PIXELS * layer.out_channels
     )
 
 

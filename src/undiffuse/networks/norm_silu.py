@@ -23,6 +23,7 @@ Notable choices:
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -36,8 +37,9 @@ Numbers = Float[Tensor, "batch channels"]
 
 WIDTH = 4
 """Most channels a group."""
-FEWEST = 150_000
-"""Fewest numbers: below, the few numbers a channel take longer than the many."""
+FEWEST = 10_000
+"""Fewest numbers of a sample: below, the few numbers a channel take longer than the many. The number of samples is no
+part of the rule, so that a sample comes out with the same bits in a batch of any size."""
 POSITIONS, EVALUATED = 4096, 1023
 """Most positions, and most where no gradient is wanted."""
 
@@ -52,8 +54,8 @@ def applies(h: Tensor, norm: nn.Module) -> bool:
         and h.dtype == norm.weight.dtype == torch.float32
         and not torch.compiler.is_compiling()
         and norm.num_channels <= WIDTH * norm.num_groups
-        and h.numel() >= FEWEST
-        and h[0, 0].numel() <= (POSITIONS if torch.is_grad_enabled() else EVALUATED)
+        and math.prod(h.shape[1:]) >= FEWEST
+        and math.prod(h.shape[2:]) <= (POSITIONS if torch.is_grad_enabled() else EVALUATED)
         and h.movedim(1, -1).is_contiguous()
     )
 
