@@ -12,6 +12,7 @@ from undiffuse.config import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.conditions import Condition
+from undiffuse.networks.layers import LAYOUTS
 from undiffuse.networks.rms_unet import RMSUNet
 from undiffuse.networks.score_unet import ScoreUNet
 from undiffuse.networks.unet import UNet
@@ -96,7 +97,7 @@ def outline(config: TrainConfig, info: DataInfo) -> dict[str, Tensor]:
 
 
 def _arranged(network: nn.Module, config: TrainConfig, info: DataInfo) -> nn.Module:
-    formats = {2: torch.channels_last, 3: torch.channels_last_3d}
-    if config.loop.channels_last and len(info.spatial) in formats:
-        network = network.to(memory_format=formats[len(info.spatial)])  # type: ignore[call-overload]
+    dims = len(info.spatial) + 2
+    if config.loop.channels_last and dims in LAYOUTS:
+        network = network.to(memory_format=LAYOUTS[dims])  # type: ignore[call-overload]
     return network

@@ -26,12 +26,11 @@ import math
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+from undiffuse.networks.layers import LAYOUTS, Convolution
 
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
-LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 PIXELS = 0.5
 """It pays from so many pixels before the doubling a channel, with batches of eight and more."""
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
 from undiffuse.errors import UndiffuseError
@@ -29,6 +30,8 @@ POOLINGS: dict[int, type[nn.AvgPool1d | nn.AvgPool2d | nn.AvgPool3d]] = {
     2: nn.AvgPool2d,
     3: nn.AvgPool3d,
 }
+LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""Channels last in memory, by the number of a batch's dimensions, where PyTorch has it."""
 
 
 def initialise(layer: Convolution | nn.Linear, zero: bool = False) -> None:

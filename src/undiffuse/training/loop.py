@@ -33,6 +33,7 @@ from torch.optim import Optimizer
 from undiffuse.config import TrainConfig
 from undiffuse.denoiser import Denoiser
 from undiffuse.errors import UndiffuseError
+from undiffuse.networks.layers import LAYOUTS
 from undiffuse.objectives import Loss, TimeLaw, draw_noise
 from undiffuse.seeds import generator, stream_seed
 from undiffuse.threads import cut_rows
@@ -40,7 +41,7 @@ from undiffuse.training.diagnose import TOO_LARGE, first_non_finite
 from undiffuse.training.ema import EMA, PowerAverages
 from undiffuse.training.in_turn import GradientsInTurn
 from undiffuse.training.optimizer import clip_gradient, learning_rate, set_learning_rate
-from undiffuse.training.parallel import FORMATS, Share
+from undiffuse.training.parallel import Share
 
 PATIENCE = 10
 """Steps in a row that may be skipped; one more stops the training."""
@@ -145,8 +146,8 @@ class Task:
         return Batch(self._place(x0), self._place(self.share.mine(eps)), told)
 
     def _place(self, x: Tensor) -> Tensor:
-        last = self.config.loop.channels_last and x.ndim in FORMATS
-        return send(x, self.device, FORMATS[x.ndim] if last else torch.preserve_format)
+        last = self.config.loop.channels_last and x.ndim in LAYOUTS
+        return send(x, self.device, LAYOUTS[x.ndim] if last else torch.preserve_format)
 
     def autocast(self) -> AbstractContextManager[object]:
         """The number format of the forward pass; the losses are float32 in either."""

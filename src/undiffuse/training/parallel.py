@@ -27,9 +27,7 @@ from undiffuse.config import LoopConfig, TrainConfig
 from undiffuse.distributed import ALONE, Group, cut
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.blocks import ResidualBlock
-
-FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
-"""By the number of a batch's dimensions."""
+from undiffuse.networks.layers import LAYOUTS
 
 Rows = TypeVar("Rows", Tensor, NDArray[np.int64])
 
@@ -162,7 +160,7 @@ class SlicedDropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and self.p):
             return x
-        layout = FORMATS.get(x.ndim, torch.contiguous_format)
+        layout = LAYOUTS.get(x.ndim, torch.contiguous_format)
         if not (self._place.channels_last or x.is_contiguous(memory_format=layout)):
             layout = torch.contiguous_format
         ones = torch.empty(
