@@ -250,7 +250,8 @@ class LoopConfig:
     precision: PrecisionName = "auto"
     """Number format of the forward pass: bfloat16 autocast, or float32; 'auto' takes bfloat16 where CUDA has it."""
     compile: bool = False
-    """torch.compile the network: a minute at the start, faster steps afterwards."""
+    """torch.compile the network: a minute or two at the start, faster steps afterwards on a GPU; `undiffuse bench
+    --compile` says when it pays."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """Under torchrun: 'ddp' copies the network to every process, 'fsdp' cuts it up, for one that does not fit."""
     channels_last: bool = True
@@ -360,3 +361,6 @@ class SampleConfig:
     precision: PrecisionName = "float32"
     """Number format of the network: float32, or bfloat16 autocast, which draws slightly other images; 'auto' takes
     bfloat16 where CUDA has it."""
+    compile: bool = False
+    """torch.compile the network, which draws slightly other images: half a minute at the start, faster steps
+    afterwards on a GPU; `undiffuse bench --compile` says when it pays."""

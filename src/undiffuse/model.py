@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tqdm import tqdm
 from undiffuse import cascadefile
 from undiffuse.build import build_network, outline
 from undiffuse.checkpoint import check_tensors
+from undiffuse.compiling import CompiledEvaluations
 from undiffuse.conditions import IMAGE, VECTOR, Guides, check_null, conditions_of, read_text, wish
 from undiffuse.config import PROCESS, SampleConfig, TrainConfig
 from undiffuse.config_file import from_plain
@@ -81,6 +83,15 @@ class Model:
         diffusion = self.config.diffusion
         row = make_parameterization(diffusion.parameterization, diffusion.sigma_data)
         return NetworkDenoiser(self.network, self.schedule, row, diffusion.time_input)
+
+    @cached_property
+    def _compiled(self) -> nn.Module:
+        return CompiledEvaluations(self.network)
+
+    def _evaluated(self, settings: SampleConfig) -> NetworkDenoiser:
+        """The denoiser as the settings have it evaluated: compiled or in threads, in their number format."""
+        network = self._compiled if settings.compile else in_threads(self.network)
+        return replace(self, network=in_precision(network, settings.precision)).denoiser
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -185,7 +196,7 @@ class Model:
         weak = self._weak(settings) if settings.weak else None
         classifier = self._classifier(settings) if settings.classifier else None
         return Guides(
-            weak=replace(weak, network=in_precision(weak.network, settings.precision)).denoiser if weak else None,
+            weak=weak._evaluated(settings) if weak else None,
             weak_told=weak.conditions if weak else (),
             classifier=classifier,
             classifier_classes=classifier.info.classes if classifier else (),
@@ -206,8 +217,7 @@ class Model:
         """
         settings = self.settle(settings)
         members = range(settings.micro_batch) if members is None else members
-        evaluated = replace(self, network=in_precision(in_threads(self.network), settings.precision)).denoiser
-        own = enlarging(evaluated, self.config.conditions, self.below, settings, members, seed)
+        own = enlarging(self._evaluated(settings), self.config.conditions, self.below, settings, members, seed)
         heeded = heard(settings, [condition.name for condition in self.conditions], self.below)
         wanted = wish(
             heeded, self.conditions, self.info, self._guides(settings), self._read_text, self._look_at, self.examples

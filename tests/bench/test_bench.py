@@ -1,6 +1,7 @@
 """What `undiffuse bench` measures and says."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,8 +11,9 @@ from undiffuse.bench import clock
 from undiffuse.bench.advice import advice
 from undiffuse.bench.flops import forward_flops, step_flops
 from undiffuse.bench.kinds import kind_of, shares
-from undiffuse.bench.measure import bench, recipe_model
+from undiffuse.bench.measure import Compilation, bench, compilation, recipe_model
 from undiffuse.cli import main
+from undiffuse.cli.bench import rows
 from undiffuse.config import UNetConfig
 from undiffuse.config_file import override
 from undiffuse.errors import UndiffuseError
@@ -128,6 +130,54 @@ def test_float32_is_advised_where_bfloat16_gains_nothing(measured):
     assert not on_formats(measured, 1.9, **both)
     assert "With a --base of 32" in on_formats(measured, 1.9, base=32, **both)[0]
     assert not on_formats(measured, 1.9, base=32, device="NVIDIA X", **both), "measured on CPUs alone"
+
+
+def test_what_compiling_costs_and_saves_says_from_where_on_it_pays():
+    found = Compilation(first=10.0, eager=0.5, compiled=0.25)
+    assert found.gain == 2
+    n = found.pays_from
+    assert [10 + (k - 1) * 0.25 <= k * 0.5 for k in (n - 1, n)] == [False, True]
+    assert Compilation(first=0.1, eager=0.5, compiled=0.25).pays_from == 1
+    assert Compilation(first=10.0, eager=0.25, compiled=0.25).pays_from == math.inf
+
+
+def test_the_compiled_way_and_the_eager_one_take_turns():
+    calls = []
+    found = compilation(lambda: calls.append("eager"), lambda: calls.append("compiled"), torch.device("cpu"), 0.0)
+    assert calls == ["compiled", *["eager", "compiled"] * 5]
+    assert min(found.first, found.eager, found.compiled) > 0
+
+
+def test_compiling_is_advised_by_what_was_measured(measured):
+    model, found = measured
+    gpu = replace(found, device="NVIDIA X")
+    said = [text for text in advice(gpu, model.config) if "--compile" in text]
+    assert said == [
+        "--compile fuses the small operators: undiffuse bench --compile measures from what length on it pays."
+    ]
+    assert not any("--compile" in text for text in advice(found, model.config))
+
+    pays, never = Compilation(10.0, 0.5, 0.25), Compilation(10.0, 0.25, 0.5)
+    both = replace(gpu, compiled_step=pays, compiled_evaluation=pays)  # 39 calls; 20 draw 16 images
+    words = "undiffuse train --compile pays from 39 steps on; undiffuse sample --compile pays from 32 images on."
+    assert words in advice(both, model.config)
+    one = replace(gpu, compiled_step=never, compiled_evaluation=pays)
+    words = "undiffuse sample --compile pays from 32 images on; --compile never pays for undiffuse train here."
+    assert words in advice(one, model.config)
+    none = replace(gpu, compiled_step=never, compiled_evaluation=never)
+    assert "--compile never pays for undiffuse train and sample here." in advice(none, model.config)
+
+
+def test_steps_and_evaluations_are_compiled_where_asked(monkeypatch, capsys):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda network, **options: compiled.append(options["mode"]) or network)
+    model = recipe_model("small", (1, 8, 8), "cpu", **TINY)
+    found = bench(model, "small", seconds=0.1, compiles=True)
+    assert compiled == ["reduce-overhead", None]
+    assert found.compiled_step
+    assert found.compiled_evaluation
+    printed = [value for name, value in rows(found) if name == "compiled" or "for the first" in value]
+    assert [" a step" in printed[0], " an evaluation" in printed[1]] == [True, True]
 
 
 def test_an_evaluation_is_made_as_samples_are_drawn(monkeypatch):

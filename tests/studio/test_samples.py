@@ -189,7 +189,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"model": "digits", "settings": {"precision": "bf16"}}, "bfloat16"),
     ({"model": "digits", "settings": {"classifier": "/etc/passwd"}}, "command line"),
     ({"model": "digits", "settings": {"image": "/etc/passwd"}}, "command line"),
-    ({"model": "digits", "settings": {"image": "/etc/passwd"}}, "command line"),
+    ({"model": "digits", "settings": {"compile": True}}, "command line"),
     ({"model": "digits", "settings": {"times": [1.0] * 1001}}, "At most"),
 ]
 

@@ -5,6 +5,8 @@ Each rule is a condition on what was measured and a sentence that names the opti
 
 from __future__ import annotations
 
+import math
+
 from undiffuse.bench.measure import Bench
 from undiffuse.config import TrainConfig
 
@@ -24,10 +26,8 @@ def advice(found: Bench, config: TrainConfig) -> list[str]:
             f"Loading takes {found.loading_share:.0%} of a step: prepare the data with --size once, or put the cache "
             "on a faster disk."
         )
-    cpu = found.device == "cpu"
     said += _on_format(found, config)
-    if not cpu and not config.loop.compile:
-        said.append("--compile fuses the small operators; it pays after some minutes of training on a GPU.")
+    said += _on_compiling(found, config)
     if not config.loop.channels_last and len(found.shape) == 3:
         said.append("Convolutions are faster with --channels-last.")
     if found.kinds.get("attention", 0) > 0.25:
@@ -37,6 +37,26 @@ def advice(found: Bench, config: TrainConfig) -> list[str]:
     if not said:
         said.append("Nothing stands out: most of the time goes into products that run near the machine's speed.")
     return said
+
+
+def _on_compiling(found: Bench, config: TrainConfig) -> list[str]:
+    """From what length on --compile pays, where that was measured."""
+    step, evaluation = found.compiled_step, found.compiled_evaluation
+    if step is None or evaluation is None:
+        if found.device == "cpu" or config.loop.compile:
+            return []
+        return ["--compile fuses the small operators: undiffuse bench --compile measures from what length on it pays."]
+    batches = evaluation.pays_from / found.evaluations
+    images = found.micro_batch * (math.ceil(batches) if math.isfinite(batches) else batches)
+    rows = {"train": (step.pays_from, "steps"), "sample": (images, "images")}
+    worth = [
+        f"undiffuse {command} --compile pays from {math.ceil(least):,} {what} on"
+        for command, (least, what) in rows.items()
+        if math.isfinite(least)
+    ]
+    never = [command for command, (least, _) in rows.items() if math.isinf(least)]
+    refused = [f"--compile never pays for undiffuse {' and '.join(never)} here"] if never else []
+    return [f"{'; '.join(worth + refused)}."]
 
 
 def _on_format(found: Bench, config: TrainConfig) -> list[str]:

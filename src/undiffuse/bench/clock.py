@@ -22,6 +22,15 @@ def wait(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of ``work`` until the device has done it."""
+    wait(device)
+    before = time.perf_counter()
+    work()
+    wait(device)
+    return time.perf_counter() - before
+
+
 def median_seconds(work: Callable[[], object], device: torch.device, budget: float, untimed: int = 2) -> float:
     """Median seconds of ``work``, repeated for about ``budget`` seconds, at least three times, after untimed runs."""
     for _ in range(untimed):
@@ -29,10 +38,7 @@ def median_seconds(work: Callable[[], object], device: torch.device, budget: flo
     wait(device)
     began, times = time.perf_counter(), list[float]()
     while len(times) < 3 or time.perf_counter() - began < budget:
-        before = time.perf_counter()
-        work()
-        wait(device)
-        times.append(time.perf_counter() - before)
+        times.append(seconds_of(work, device))
     return statistics.median(times)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from undiffuse.bench.clock import ceiling, median_seconds, peak_memory
+from undiffuse.bench.clock import ceiling, median_seconds, peak_memory, seconds_of
 from undiffuse.bench.flops import forward_flops, step_flops
 from undiffuse.bench.kinds import shares
 from undiffuse.config import PrecisionName, SampleConfig, TrainConfig
@@ -38,6 +41,32 @@ class Made:
     info: DataInfo
     images: np.ndarray
     labels: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """What --compile takes, and what it saves."""
+
+    first: float
+    """Seconds of the first call, in which it compiles; less where the compiler's cache on disk knows the network."""
+    eager: float
+    """Seconds of a call without it."""
+    compiled: float
+    """Seconds of a later call with it."""
+
+    @property
+    def gain(self) -> float:
+        """Times as fast as without."""
+        return self.eager / self.compiled
+
+    @property
+    def pays_from(self) -> float:
+        """Calls, the first included, from which on it is not slower altogether; infinite where it never pays.
+
+        first + (n - 1) compiled <= n eager
+        """
+        saved = self.eager - self.compiled
+        return max(math.ceil((self.first - self.compiled) / saved), 1) if saved > 0 else math.inf
 
 
 @dataclass(frozen=True)
@@ -70,6 +99,10 @@ class Bench:
     """Bytes."""
     kinds: dict[str, float]
     """Part of a step's operators' time by kind."""
+    compiled_step: Compilation | None = None
+    """Where it was asked for."""
+    compiled_evaluation: Compilation | None = None
+    """Where it was asked for."""
 
     @property
     def step_share(self) -> float:
@@ -129,6 +162,7 @@ def bench(
     seconds: float = 20.0,
     batch: int | None = None,
     precision: PrecisionName | None = None,
+    compiles: bool = False,
     seed: int = 0,
 ) -> Bench:
     """Measure a model on its device; its weights are left as they were, its gradients are not.
@@ -139,10 +173,11 @@ def bench(
         seconds: to spend in all, about; small values measure less well.
         batch: images a step; by default that of the model's settings.
         precision: of training and sampling; by default that of the model's settings, and that of sampling.
+        compiles: measure what --compile takes and saves, too, which takes minutes more.
     """
     config = _settings(model, batch, precision)
     twin = build_model(config, model.info).to(model.device)
-    results = _steps(twin, config, seed)
+    results = _steps(twin, seed)
     step = median_seconds(lambda: next(results), model.device, 0.4 * seconds)
     loading = [next(results) for _ in range(3)]
     kinds = shares(lambda: next(results), model.device)
@@ -152,8 +187,15 @@ def bench(
     t = torch.tensor(model.schedule.t_max / 2, dtype=torch.float64)
     model.network.eval()
     denoiser, _, _ = model.walk(settings)
+    compiled_step = compiled_evaluation = None
     with torch.no_grad():
         evaluation = median_seconds(lambda: denoiser(x, t), device, 0.3 * seconds)
+        if compiles:
+            faster, _, _ = model.walk(replace(settings, compile=True))
+            compiled_evaluation = compilation(lambda: denoiser(x, t), lambda: faster(x, t), device, 0.6 * seconds)
+    if compiles:
+        others = _steps(replace(twin, config=override(config, compile=True)), seed)
+        compiled_step = compilation(lambda: next(results), lambda: next(others), device, 0.8 * seconds)
     return Bench(
         name=name,
         device=_describe(device),
@@ -173,7 +215,25 @@ def bench(
         ceilings={name: ceiling(device, dtype, 0.1 * seconds) for name, dtype in FORMATS.items()},
         peak_memory=peak_memory(device),
         kinds=kinds,
+        compiled_step=compiled_step,
+        compiled_evaluation=compiled_evaluation,
     )
+
+
+def compilation(
+    eager: Callable[[], object], compiled: Callable[[], object], device: torch.device, budget: float
+) -> Compilation:
+    """Measure the same work without and with the compiler, for about ``budget`` seconds after its first call.
+
+    They take turns, so that a machine whose speed wanders does not decide.
+    """
+    first = seconds_of(compiled, device)
+    for _ in range(2):  # on CUDA, graphs are recorded in these
+        eager(), compiled()
+    began, pairs = time.perf_counter(), list[tuple[float, float]]()
+    while len(pairs) < 3 or time.perf_counter() - began < budget:
+        pairs.append((seconds_of(eager, device), seconds_of(compiled, device)))
+    return Compilation(first, *map(statistics.median, zip(*pairs, strict=True)))
 
 
 def _settings(model: Model, batch: int | None, precision: PrecisionName | None) -> TrainConfig:
@@ -189,8 +249,8 @@ def _data(info: DataInfo, seed: int) -> Made:
     return Made(replace(info, count=IMAGES, dtype="uint8", low=0.0, high=255.0), images, labels)
 
 
-def _steps(model: Model, config: TrainConfig, seed: int) -> Iterator[StepResult]:
-    return training(make_task(model, _data(model.info, seed), config.loop.steps or ENDLESS), make_learner(model))
+def _steps(model: Model, seed: int) -> Iterator[StepResult]:
+    return training(make_task(model, _data(model.info, seed), ENDLESS), make_learner(model))
 
 
 def _describe(device: torch.device) -> str:

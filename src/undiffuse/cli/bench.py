@@ -3,6 +3,7 @@
   undiffuse bench runs/NAME
   undiffuse bench ho2020-cifar10 --batch 16 --seconds 60
   undiffuse bench runs/NAME --precision bfloat16
+  undiffuse bench runs/NAME --compile
 
 Random images stand for the data: what they show does not change the speed. Close other programs first.
 """
@@ -33,6 +34,8 @@ def configure(parser: Parser) -> None:
     text = "of training and sampling (default: the settings', and float32 for samples)"
     hint = metavar(PrecisionName)
     group.add_argument("--precision", type=Reader("--precision", PrecisionName), metavar=hint, help=text)
+    text = "measure what --compile takes and saves, too: minutes more"
+    group.add_argument("--compile", action="store_true", help=text)
     group.add_argument("--seconds", type=number("--seconds", 0), metavar="X", help="to spend (default: 20)")
     group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     group.add_argument("--out", type=Path, metavar="FILE", help="the figures as .json, too")
@@ -50,7 +53,8 @@ def run(typed: Namespace) -> None:
         check_free(options["out"], "overwrite" in options)
     model = _model(options)
     seconds, batch, precision = options.get("seconds", 20.0), options.get("batch"), options.get("precision")
-    found = bench(model, options["RUN"], seconds=seconds, batch=batch, precision=precision)
+    compiles = "compile" in options
+    found = bench(model, options["RUN"], seconds=seconds, batch=batch, precision=precision, compiles=compiles)
     print("\n".join(f"{name:<12}{value}" for name, value in rows(found)))
     for sentence in advice(found, model.config):
         print(f"{'advice':<12}{sentence}")
@@ -95,6 +99,17 @@ def rows(found: Bench) -> list[tuple[str, str]]:
             f"{found.evaluation_flops / found.evaluation_seconds / giga:,.0f} GFLOP/s, "
             f"{found.evaluation_share:.0%} of the ceiling",
         ),
+        *_compiled(found),
         ("memory", f"{found.peak_memory / 2**20:,.0f} MiB at most"),
         ("time in", kinds),
     ]
+
+
+def _compiled(found: Bench) -> list[tuple[str, str]]:
+    measured = {"a step": found.compiled_step, "an evaluation": found.compiled_evaluation}
+    texts = [
+        f"{1e3 * c.compiled:,.1f} ms {what}, {c.gain:.2f} times as fast, after {c.first:,.1f} s for the first"
+        for what, c in measured.items()
+        if c is not None
+    ]
+    return [("" if row else "compiled", text) for row, text in enumerate(texts)]

@@ -38,8 +38,8 @@ PIXELS = 0.5
 def applies(x: Tensor, layer: Convolution) -> bool:
     """Whether this file's way is to be used: on a CPU, run eagerly, and not for few pixels."""
     return (
-        x.device.type == "cpu"
-        and not torch.compiler.is_compiling()
+        not torch.compiler.is_compiling()
+        and x.device.type == "cpu"
         and math.prod(x.shape[2:]) >= PIXELS * layer.out_channels
     )
 

@@ -47,12 +47,12 @@ POSITIONS, EVALUATED = 4096, 1023
 def applies(h: Tensor, norm: nn.Module) -> bool:
     """Whether this file's way is to be used: float32 with channels last, one thread of a CPU, run eagerly, worth it."""
     return (
-        isinstance(norm, nn.GroupNorm)
+        not torch.compiler.is_compiling()
+        and isinstance(norm, nn.GroupNorm)
         and norm.affine
         and h.device.type == "cpu"
         and torch.get_num_threads() == 1
         and h.dtype == norm.weight.dtype == torch.float32
-        and not torch.compiler.is_compiling()
         and norm.num_channels <= WIDTH * norm.num_groups
         and math.prod(h.shape[1:]) >= FEWEST
         and math.prod(h.shape[2:]) <= (POSITIONS if torch.is_grad_enabled() else EVALUATED)

@@ -94,11 +94,11 @@ def pays(batch: int, inputs: int, outputs: int, height: int, width: int) -> bool
 def applies(x: Tensor, weight: Tensor) -> bool:
     """Whether this file's convolution is to be used: float32 on one thread of a CPU, run eagerly, and it pays."""
     return (
-        x.device.type == "cpu"
+        not torch.compiler.is_compiling()
+        and x.device.type == "cpu"
         and torch.get_num_threads() == 1
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
         and pays(len(x), weight.shape[1], weight.shape[0], x.shape[2], x.shape[3])
     )
 

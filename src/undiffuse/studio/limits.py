@@ -8,7 +8,7 @@ from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError
 
 FOR_THE_COMMAND_LINE = {
-    "sample": ("image", "classifier"),
+    "sample": ("image", "classifier", "compile"),
     "data": ("source", "pairs"),
     "start": ("start_from", "start_weights", "start_sha256"),
     "loop": ("device", "parallel", "compile", "track"),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from undiffuse.checkpoint import Checkpoint, State, check_tensors, ema_file, power_file
+from undiffuse.compiling import Compiled
 from undiffuse.conditions import CLASS, IMAGE, VECTOR, dropped
 from undiffuse.config import TrainConfig
 from undiffuse.data.augment import fair_coins, flipped
@@ -239,7 +240,7 @@ def make_task(model: Model, data: Data, total: int, group: Group = ALONE) -> Tas
     compiled = model.denoiser
     compiled.network = share.connect(model.network, config.loop)
     if config.loop.compile:
-        compiled.network = torch.compile(compiled.network)  # type: ignore[assignment]
+        compiled.network = Compiled(compiled.network)
     return Task(
         config=config,
         total=total,
