@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from undiffuse.devices import send
 from undiffuse.errors import UndiffuseError
 from undiffuse.gaussian import Batch, Marginal, expand
 from undiffuse.parameterize import Parameterization
@@ -120,8 +121,9 @@ class NetworkDenoiser:
 
     def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
         q_t = self.schedule(t)
-        time = self.time_input(self.schedule, t).float().to(x_t.device).expand(len(x_t))
-        output = self.network(expand(self.parameterization.input_scale(q_t), x_t) * x_t, time, **conditions)
+        time = send(self.time_input(self.schedule, t).float(), x_t.device).expand(len(x_t))
+        told = {name: send(value, x_t.device) for name, value in conditions.items()}
+        output = self.network(expand(self.parameterization.input_scale(q_t), x_t) * x_t, time, **told)
         output = output.to(x_t.dtype)  # the state stays in float32 around a bfloat16 network
         if output.shape[1] == x_t.shape[1]:
             return Prediction(*self.parameterization.solve(output, x_t, q_t))

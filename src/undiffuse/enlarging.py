@@ -33,6 +33,7 @@ from torch import Tensor
 from undiffuse.config import ConditionConfig, SampleConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.denoiser import Denoiser, Prediction
+from undiffuse.devices import send
 from undiffuse.errors import UndiffuseError
 from undiffuse.gaussian import Batch, expand
 from undiffuse.networks.conditions import Condition
@@ -172,7 +173,7 @@ class Enlarging:
 
     def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
         times = len(x_t) // len(self.small[LEVEL])
-        small = {name: torch.cat([value.to(x_t.device)] * times) for name, value in self.small.items()}
+        small = {name: torch.cat([send(value, x_t.device)] * times) for name, value in self.small.items()}
         return self.denoiser(x_t, t, **small, **conditions)
 
 

@@ -37,6 +37,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from undiffuse.devices import send
+
 Batch = Float[Tensor, "batch *shape"]
 """Samples, noise or predictions in model space, usually (batch, channels, *spatial)."""
 
@@ -72,7 +74,7 @@ class Posterior(NamedTuple):
 def expand(coefficient: Tensor, like: Tensor) -> Tensor:
     """A coefficient of shape () or (batch,) in the dtype and on the device of ``like``, shaped to multiply it."""
     # The dtype changes first: some devices have no float64.
-    coefficient = coefficient.to(like.dtype).to(like.device)
+    coefficient = send(coefficient.to(like.dtype), like.device)
     return coefficient.reshape(coefficient.shape + (1,) * (like.ndim - 1)) if coefficient.ndim else coefficient
 
 

@@ -21,6 +21,7 @@ from undiffuse.checkpoint import load as load_checkpoint
 from undiffuse.config import PROCESS, DiffusionConfig, TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.denoiser import TIME_INPUTS
+from undiffuse.devices import send
 from undiffuse.errors import UndiffuseError
 from undiffuse.gaussian import Batch, expand
 from undiffuse.interop.original.openai_classifier import read_classifier
@@ -60,7 +61,7 @@ class TrainedClassifier:
     def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"]) -> Float[Tensor, "batch classes"]:
         """Unnormalised log p(y | x_t) at times t of shape () or (batch,)."""
         scale = self._row.input_scale(self.schedule(t))
-        time = TIME_INPUTS[self.config.diffusion.time_input](self.schedule, t).float().to(x_t.device)
+        time = send(TIME_INPUTS[self.config.diffusion.time_input](self.schedule, t).float(), x_t.device)
         logits: Tensor = self.network(expand(scale, x_t) * x_t, time.expand(len(x_t)))
         return logits
 

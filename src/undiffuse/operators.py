@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from undiffuse.devices import send
 from undiffuse.errors import UndiffuseError
 
 Batch = Float[Tensor, "batch channels *spatial"]
@@ -135,7 +136,7 @@ class Grey:
         return sum(w * w for w in self.weights)
 
     def _column(self, like: Tensor) -> Tensor:
-        weights = torch.tensor(self.weights, dtype=torch.float64).to(like.dtype).to(like.device)
+        weights = send(torch.tensor(self.weights, dtype=torch.float64).to(like.dtype), like.device)
         return weights.reshape(-1, *[1] * (like.ndim - 2))
 
     def A(self, x: Batch) -> Measurement:
@@ -207,11 +208,11 @@ class Blur:
     def _filtered(self, x: Tensor, gain: Callable[[Tensor], Tensor]) -> Tensor:
         """C' gain(l) C x, in float64 on the CPU only for the coefficients."""
         sides = x.shape[2:]
-        bases = [_cosines(side).to(x.dtype).to(x.device) for side in sides]
+        bases = [send(_cosines(side).to(x.dtype), x.device) for side in sides]
         for axis, basis in enumerate(bases, start=2):
             x = _along(x, basis, axis)
         values = self._eigenvalues(sides).reshape(1, 1, *sides)
-        x = x * gain(values).to(x.dtype).to(x.device)
+        x = x * send(gain(values).to(x.dtype), x.device)
         for axis, basis in enumerate(bases, start=2):
             x = _along(x, basis.T, axis)
         return x
@@ -241,5 +242,5 @@ def _along(x: Tensor, matrix: Tensor, axis: int) -> Tensor:
 
 def _against(coefficient: Tensor, like: Tensor) -> Tensor:
     """A number, or one a sample, shaped to broadcast against ``like``."""
-    coefficient = coefficient.to(like.dtype).to(like.device)
+    coefficient = send(coefficient.to(like.dtype), like.device)
     return coefficient.reshape(-1, *[1] * (like.ndim - 1)) if coefficient.ndim else coefficient

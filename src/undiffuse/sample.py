@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.denoiser import Denoiser
+from undiffuse.devices import send
 from undiffuse.gaussian import Batch, Time
 from undiffuse.seeds import generator
 
@@ -39,7 +40,7 @@ class Noise:
 
     def normal(self, shape: Sequence[int]) -> Batch:
         """The next noise of ``shape`` (without the batch axis) of every stream."""
-        return torch.stack([torch.randn(*shape, generator=g) for g in self.generators]).to(self.device)
+        return send(torch.stack([torch.randn(*shape, generator=g) for g in self.generators]), self.device)
 
     def like(self, x: Batch) -> Batch:
         """The next noise in the shape and dtype of x."""

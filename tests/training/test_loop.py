@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from undiffuse.model import build_model
-from undiffuse.training.loop import PATIENCE, NonFiniteError, forward_backward, send, training
+from undiffuse.training.loop import PATIENCE, NonFiniteError, forward_backward, training
 from undiffuse.training.optimizer import learning_rate
 from undiffuse.training.setup import make_learner, make_task
 
@@ -237,32 +237,7 @@ def test_bfloat16_autocast_trains_with_float32_weights_and_losses(data, settings
     assert all(math.isfinite(r.loss) for r in results)
 
 
-class Recorder:
-    """Stands for a tensor where there is no GPU, and notes down how it is sent to one."""
-
-    def __init__(self, said=()):
-        self.said = said
-
-    def contiguous(self, memory_format):
-        return Recorder((*self.said, memory_format))
-
-    def pin_memory(self):
-        return Recorder((*self.said, "pinned"))
-
-    def to(self, device, non_blocking=False):
-        return (*self.said, str(device), non_blocking)
-
-
-def test_batches_go_to_cuda_from_pinned_memory_without_a_wait():
-    layout = torch.channels_last
-    assert send(Recorder(), torch.device("cuda:1"), layout) == (layout, "pinned", "cuda:1", True)
-    assert send(Recorder(), torch.device("cuda")) == ("pinned", "cuda", True)
-    assert send(Recorder(), torch.device("mps")) == ("mps", False)
-
-
-def test_a_batch_is_sent_in_the_layout_of_the_convolutions():
-    x = torch.randn(2, 3, 4, 5)
-    sent = send(x, torch.device("cpu"), torch.channels_last)
-    assert torch.equal(sent, x)
-    assert sent.is_contiguous(memory_format=torch.channels_last)
-    assert send(x, torch.device("cpu")) is x
+def test_a_batch_is_in_the_layout_of_the_convolutions(settings, data):
+    for last, layout in ((True, torch.channels_last), (False, torch.contiguous_format)):
+        _, task = pieces(settings(channels_last=last), data)
+        assert all(x.is_contiguous(memory_format=layout) for x in (task.batch(0).x0, task.batch(0).eps))

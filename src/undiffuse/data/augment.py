@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from undiffuse.devices import send
+
 
 def fair_coins(count: int, generator: torch.Generator) -> Bool[Tensor, "count"]:
     """Which of ``count`` samples are mirrored: each with probability 1/2, a pure function of the generator's state."""
@@ -23,4 +25,4 @@ def flipped(
         x: a batch, any dtype and device; it is not changed.
         which: the samples to mirror.
     """
-    return torch.where(which.to(x.device).view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)
+    return torch.where(send(which, x.device).view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from undiffuse.denoiser import Denoiser, Prediction
+from undiffuse.devices import send
 from undiffuse.gaussian import Batch, expand
 from undiffuse.schedule import Schedule
 
@@ -65,6 +66,6 @@ def log_probability_gradient(
     with torch.enable_grad():
         x = x_t.detach().requires_grad_()
         log_p = classifier(x, t).log_softmax(-1)
-        chosen = log_p.gather(1, classes.to(log_p.device)[:, None]).sum()
+        chosen = log_p.gather(1, send(classes, log_p.device)[:, None]).sum()
         (gradient,) = torch.autograd.grad(chosen, x)
     return gradient

@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.denoiser import Denoiser, Prediction
+from undiffuse.devices import send
 from undiffuse.errors import UndiffuseError
 from undiffuse.gaussian import Batch
 from undiffuse.schedule import Schedule
@@ -141,7 +142,7 @@ def guide(
     """
     w = strength.scale
     if isinstance(w, Tensor):
-        w = w.to(x_t).reshape(-1, *[1] * (x_t.ndim - 1))
+        w = send(w.to(x_t.dtype), x_t.device).reshape(-1, *[1] * (x_t.ndim - 1))
     x0 = weak.x0 + w * (strong.x0 - weak.x0)
     mixed = Prediction(x0, weak.eps + w * (strong.eps - weak.eps), strong.variance_fraction)
     if not strength.rescale:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.denoiser import Denoiser, Prediction
+from undiffuse.devices import send
 from undiffuse.errors import UndiffuseError
 from undiffuse.gaussian import Batch
 from undiffuse.schedule import Schedule
@@ -54,7 +55,7 @@ class Tiled:
         windows = list(_windows(x_t.shape[2:], tile, self.overlap))
         if len(windows) == 1:
             return self.denoiser(x_t, t, **conditions)
-        weight = _weight(tile, self.overlap).to(x_t)
+        weight = send(_weight(tile, self.overlap).to(x_t.dtype), x_t.device)
         total = x_t.new_zeros(x_t.shape[2:])
         sums: list[Tensor] = []
         per_call = max(1, self.batch // len(x_t))

@@ -47,12 +47,14 @@ class Condition:
     size: int
     required: bool = False
 
-    def null(self, batch: int | torch.SymInt, spatial: tuple[int, ...] = ()) -> Tensor:
+    def null(
+        self, batch: int | torch.SymInt, spatial: tuple[int, ...] = (), device: torch.device | None = None
+    ) -> Tensor:
         """What says that nothing is said, for a batch (and an image's size)."""
         if self.kind == "class":
-            return torch.full((batch,), self.size, dtype=torch.int64)
+            return torch.full((batch,), self.size, dtype=torch.int64, device=device)
         shape = {"vector": (self.size,), "tokens": (1, self.size), "image": (self.size, *spatial)}[self.kind]
-        return torch.full((batch, *shape), torch.nan)
+        return torch.full((batch, *shape), torch.nan, device=device)
 
     def dropped(self, value: Tensor, drop: Tensor) -> Tensor:
         """The condition, null where ``drop`` holds, (batch,)."""
@@ -145,7 +147,7 @@ def complete(wanted: tuple[Condition, ...], given: Mapping[str, Tensor], x: Tens
     for condition in wanted:
         if condition.required and condition.name not in given:
             raise UndiffuseError(f"This network does nothing without the condition '{condition.name}', and got none")
-        null = condition.null(x.shape[0], spatial)  # len(x) would fix the batch of an exported network
+        null = condition.null(x.shape[0], spatial, x.device)  # len(x) would fix the batch of an exported network
         value = given.get(condition.name, null)
         free = 1 if condition.kind == "tokens" else None  # the length of a sequence is free
         shapes = [[n for k, n in enumerate(tensor.shape) if k != free] for tensor in (value, null)]

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.denoiser import Denoiser, Prediction
+from undiffuse.devices import send
 from undiffuse.errors import UndiffuseError
 from undiffuse.gaussian import Batch, discretised_log_likelihood, expand, kl, posterior, posterior_mean, q_sample
 from undiffuse.reverse import Variance, reverse_log_variance, reverse_mean
@@ -77,7 +78,7 @@ def bound_term(
     else:
         log_p = discretised_log_likelihood(x0, mean, 0.5 * log_variance, levels)
     decoder = -log_p.to(divergence.dtype).flatten(1).mean(1)
-    return torch.where(decoding.to(decoder.device), decoder, divergence)
+    return torch.where(send(decoding, decoder.device), decoder, divergence)
 
 
 def prior_term(schedule: DiscreteSchedule, x0: Batch) -> Float[Tensor, "batch"]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from undiffuse.denoiser import Denoiser, Prediction
+from undiffuse.devices import send
 from undiffuse.gaussian import Batch, q_sample
 from undiffuse.objectives.weighting import Weighting
 from undiffuse.parameterize import Parameterization
@@ -86,7 +87,7 @@ class Objective:
         output = self.space.mix(prediction.x0, prediction.eps, q_t)
         error = self.distance(output, self.space.mix(x0, eps, q_t)).flatten(1).mean(1)
         weight = self.weighting.weight(schedule, t, self.space)
-        return weight.to(error.dtype).to(error.device) * error
+        return send(weight.to(error.dtype), error.device) * error
 
 
 def draw_noise(

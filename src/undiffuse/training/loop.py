@@ -32,6 +32,7 @@ from torch.optim import Optimizer
 
 from undiffuse.config import TrainConfig
 from undiffuse.denoiser import Denoiser
+from undiffuse.devices import send
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.layers import LAYOUTS
 from undiffuse.objectives import Loss, TimeLaw, draw_noise
@@ -147,19 +148,11 @@ class Task:
 
     def _place(self, x: Tensor) -> Tensor:
         last = self.config.loop.channels_last and x.ndim in LAYOUTS
-        return send(x, self.device, LAYOUTS[x.ndim] if last else torch.preserve_format)
+        return send(x.contiguous(memory_format=LAYOUTS[x.ndim]) if last else x, self.device)
 
     def autocast(self) -> AbstractContextManager[object]:
         """The number format of the forward pass; the losses are float32 in either."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
-
-
-def send(x: Tensor, device: torch.device, layout: torch.memory_format = torch.preserve_format) -> Tensor:
-    """A tensor on a device. From pinned memory CUDA fetches it when it comes to it, and nobody waits."""
-    x = x.contiguous(memory_format=layout) if layout is not torch.preserve_format else x
-    if device.type != "cuda":
-        return x.to(device)
-    return x.pin_memory().to(device, non_blocking=True)
 
 
 def training(task: Task, learner: Learner) -> Iterator[StepResult]:
@@ -243,7 +236,7 @@ def forward_backward(task: Task, network: nn.Module, batch: Batch, t: Tensor, we
     network.zero_grad(set_to_none=True)
     share, losses = task.share, []
     whole = len(t)
-    t, weight = share.mine(t), share.mine(weight.float()).to(task.device)
+    t, weight = share.mine(t), send(share.mine(weight.float()), task.device)
     # nn.Dropout draws from torch's global stream and takes no generator. It gets a stream that is a function of
     # (seed, step, part), and the caller's stream is put back afterwards.
     with torch.random.fork_rng(devices=[task.device] if task.device.type == "cuda" else []):

@@ -16,6 +16,9 @@ from undiffuse.training.parallel import placed, whole
 FUSED_DEVICES = ("cpu", "cuda", "mps")
 """Devices with a fused Adam: one pass over all tensors. On a CPU it takes a third of the time of the foreach form."""
 
+FOREACH_DEVICES = ("cpu", "cuda")
+"""Devices with one call for many tensors; PyTorch refuses it elsewhere, on Apple's among them, or does without."""
+
 
 def make_optimizer(config: OptimizerConfig, network: nn.Module) -> Optimizer:
     """Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or Muon over all parameters of ``network``."""
@@ -65,7 +68,9 @@ def clip_gradient(parameters: Iterable[nn.Parameter], clip: float | None) -> Ten
     The norm stays on the device: whoever needs it as a number decides when to wait for it. It is not finite exactly
     when some gradient, or the sum of the squares, is not.
     """
-    return whole(torch.nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip, foreach=True))
+    parameters = list(parameters)
+    foreach = parameters[0].device.type in FOREACH_DEVICES or None
+    return whole(torch.nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip, foreach=foreach))
 
 
 def optimizer_tensors(optimizer: Optimizer, network: nn.Module) -> dict[str, Tensor]:
@@ -89,11 +94,12 @@ def expected_optimizer_tensors(optimizer: Optimizer, network: nn.Module) -> dict
 
 def load_optimizer_tensors(optimizer: Optimizer, network: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Set the optimiser's state from what `optimizer_tensors` gave, in the parameters' devices and memory formats."""
+    fused = bool(optimizer.defaults.get("fused"))  # which counts its steps where the parameters are; others on the CPU
     for name, parameter, keys in _state_keys(optimizer, network):
         found = {key: tensors[f"{key}/{name}"] for key in keys if f"{key}/{name}" in tensors}
         if found:
             optimizer.state[parameter] = {
-                key: value.to(parameter.device, copy=True)
+                key: value.to(parameter.device if fused else "cpu", copy=True)
                 if key == "step"
                 else torch.empty_like(parameter).copy_(placed(value, parameter))
                 for key, value in found.items()

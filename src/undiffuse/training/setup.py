@@ -40,7 +40,9 @@ from undiffuse.training.optimizer import (
     optimizer_tensors,
 )
 from undiffuse.training.parallel import Share, placed, shard, whole
+from undiffuse.training.resident import encoded
 
+CPU = torch.device("cpu")
 TIME_LAW = "time-law/"
 """Before the names of what the law of t has learned, beside the optimiser's tensors."""
 
@@ -137,13 +139,16 @@ def order_of(data: Data, config: TrainConfig) -> Callable[[int], NDArray[np.int6
     return lambda step: batch_indices(data.info.count, batch, step, seed)
 
 
-def image_batches(data: Data, config: TrainConfig, share: Share) -> Callable[[int], Tensor]:
-    """``step -> x0`` in model space, of this process's share: the order and the flips are functions of (seed, step)."""
-    info, loop = data.info, config.loop
-    order = order_of(data, config)
+def image_batches(data: Data, config: TrainConfig, share: Share, device: torch.device = CPU) -> Callable[[int], Tensor]:
+    """``step -> x0`` in model space, of this process's share: the order and the flips are functions of (seed, step).
+
+    Args:
+        device: where x0 is wanted; it is there already where all images are.
+    """
+    loop, order, values = config.loop, order_of(data, config), encoded(data.images, data.info, device)
 
     def images(step: int) -> Tensor:
-        x0 = encode(data.images[share.mine(order(step))], info)
+        x0 = values(share.mine(order(step)))
         if not config.data.flip:
             return x0
         return flipped(x0, share.mine(fair_coins(loop.batch, generator(loop.seed, "flip", step))))
@@ -237,6 +242,7 @@ def make_task(model: Model, data: Data, total: int, group: Group = ALONE) -> Tas
     config, denoiser = model.config, model.denoiser
     share = Share(config.loop.batch, config.optimizer.accumulate, group)
     tables = condition_tables(data, model)
+    home = CPU if config.conditions.upscale > 1 else model.device  # small images are made of large ones on the CPU
     compiled = model.denoiser
     compiled.network = share.connect(model.network, config.loop)
     if config.loop.compile:
@@ -247,7 +253,7 @@ def make_task(model: Model, data: Data, total: int, group: Group = ALONE) -> Tas
         denoiser=compiled,
         eager=denoiser,
         objective=make_objective(config.objective, config.diffusion, model.info.levels),
-        images=image_batches(data, config, share),
+        images=image_batches(data, config, share, home),
         whole_images=image_batches(data, config, Share(config.loop.batch)),
         conditions=condition_batches(data, model, share, tables),
         examples=examples_of(data, model, tables),
