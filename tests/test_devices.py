@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from undiffuse.bench.measure import Made
 from undiffuse.config import SampleConfig, TrainConfig
@@ -33,9 +34,13 @@ META = torch.device("meta")
 READING = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::is_nonzero")
 """Operations whose result Python must know."""
 
+COPYING = ("aten::copy_", "aten::_to_copy")
+"""Operations that may take tensors of several devices. Others take those without dimensions alone."""
+
 
 class Waits(TorchDispatchMode):
-    """Notes down copies between devices that wait, values that are read back, and float64, which Apple's GPUs lack."""
+    """Notes down copies between devices that wait, values that are read back, operations of tensors on several devices,
+    and float64, which Apple's GPUs lack."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,6 +57,9 @@ class Waits(TorchDispatchMode):
             self.found.append(name)
         if name == "aten::copy_" and args[0].device != args[1].device and not (args[2:3] or kwargs.get("non_blocking")):
             self.found.append(name)
+        tensors = [leaf for leaf in tree_leaves((args, dict(kwargs))) if isinstance(leaf, Tensor)]
+        if name not in COPYING and len({x.device for x in tensors if x.ndim}) > 1:
+            self.found.append(f"{name} of tensors on several devices")
         to = kwargs.get("device")
         if name == "aten::_to_copy" and to is not None and torch.device(to) != args[0].device:
             self.sent += 1
@@ -105,8 +113,9 @@ def test_the_mode_sees_a_wait() -> None:
     with Waits() as seen:
         x.to(META)
         torch.empty(3, device=META).copy_(x)
-        send(x, META)
-    assert seen.found == ["cpu to meta, (3,)", "aten::copy_"]
+        y = send(x, META)
+        y[torch.tensor([0, 2])]
+    assert seen.found == ["cpu to meta, (3,)", "aten::copy_", "aten::index of tensors on several devices"]
     assert seen.sent == 2
 
 

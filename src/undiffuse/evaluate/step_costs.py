@@ -90,9 +90,9 @@ def x0_errors(
         eps = torch.stack([torch.randn(x0.shape[1:], generator=stream) for stream in streams]).to(x0)
         for k, t in enumerate(times):
             x0_hat = denoiser(q_sample(x0, eps, denoiser.schedule(t)), t).x0
-            error[k] += float((x0_hat - x0).double().square().flatten(1).mean(1).sum())
+            error[k] += float((x0_hat - x0).cpu().double().square().flatten(1).mean(1).sum())
             on_step()
-        square += float(x0.double().square().flatten(1).mean(1).sum())
+        square += float(x0.cpu().double().square().flatten(1).mean(1).sum())
         count += len(x0)
     return X0Errors(times, error / count, square / count)
 
