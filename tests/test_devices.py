@@ -1,14 +1,14 @@
-"""What goes to a device goes there without a wait: steps of trainings and samplers on PyTorch's device without memory.
+"""Whole trainings, samples, edits and likelihoods on PyTorch's device without memory, in place of a GPU.
 
-The meta device takes every operation and computes nothing. A dispatch mode sees each of them, and with it whether a
-copy would have waited on a GPU.
+The meta device takes every operation and computes nothing. A dispatch mode sees each of them, and with it which copies
+would wait for a GPU and which operations a GPU would refuse. What is read back is made up: ones.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -17,16 +17,21 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from undiffuse import edit
 from undiffuse.bench.measure import Made
 from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.config_file import override
 from undiffuse.data.info import DataInfo
 from undiffuse.devices import send
+from undiffuse.edit import Editor
+from undiffuse.edit.inverse_problems import FillMethod, Method
+from undiffuse.evaluate.anomaly import Look, error_maps
+from undiffuse.evaluate.bound import bound_of
+from undiffuse.guidance import Clip
 from undiffuse.model import Model, build_model
-from undiffuse.sample import Noise, trajectory
 from undiffuse.samplers import SAMPLERS
-from undiffuse.training.loop import forward_backward
-from undiffuse.training.optimizer import clip_gradient, load_optimizer_tensors, optimizer_tensors
+from undiffuse.training.loop import training
+from undiffuse.training.optimizer import load_optimizer_tensors, optimizer_tensors
 from undiffuse.training.resident import ResidentImages
 from undiffuse.training.setup import make_learner, make_task
 
@@ -39,8 +44,13 @@ COPYING = ("aten::copy_", "aten::_to_copy")
 
 
 class Waits(TorchDispatchMode):
-    """Notes down copies between devices that wait, values that are read back, operations of tensors on several devices,
-    and float64, which Apple's GPUs lack."""
+    """Notes down what a GPU would be waited for, what it would refuse, and float64, which Apple's lack.
+
+    Attributes:
+        found: copies between devices that wait, values that are read back, operations of tensors on several devices.
+        doubles: operations whose results are float64.
+        sent: copies to the device, and from it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,18 +63,22 @@ class Waits(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = func.overloadpacket._qualified_op_name
-        if name in READING and args[0].device == META:
-            self.found.append(name)
-        if name == "aten::copy_" and args[0].device != args[1].device and not (args[2:3] or kwargs.get("non_blocking")):
-            self.found.append(name)
         tensors = [leaf for leaf in tree_leaves((args, dict(kwargs))) if isinstance(leaf, Tensor)]
         if name not in COPYING and len({x.device for x in tensors if x.ndim}) > 1:
             self.found.append(f"{name} of tensors on several devices")
-        to = kwargs.get("device")
-        if name == "aten::_to_copy" and to is not None and torch.device(to) != args[0].device:
+        if name in READING and args[0].device == META:
+            self.found.append(name)
+            if name == "aten::_local_scalar_dense":
+                return torch.ones((), dtype=args[0].dtype).item()
+        if name == "aten::copy_" and args[0].device != args[1].device and not (args[2:3] or kwargs.get("non_blocking")):
+            self.found.append(name)
+        to = torch.device(kwargs.get("device") or args[0].device) if name == "aten::_to_copy" else None
+        if to is not None and to != args[0].device:
             self.sent += 1
             if not kwargs.get("non_blocking"):
                 self.found.append(f"{args[0].device} to {to}, {tuple(args[0].shape)}")
+            if to.type == "cpu":
+                return torch.ones(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
         made = func(*args, **kwargs)
         outputs = made if isinstance(made, tuple | list) else [made]
         if any(isinstance(y, Tensor) and y.device == META and y.dtype == torch.float64 for y in outputs):
@@ -130,27 +144,23 @@ def model_on_meta(classes: tuple[str, ...] = (), **settings: Any) -> Model:
     [
         {"parameterization": "x0"},
         {"parameterization": "v", "accumulate": 2, "flip": True, "offset_noise": 0.1},
-        {"learn_variance": True, "loss": "hybrid"},
+        {"learn_variance": True, "loss": "hybrid", "time_law": "loss-second-moment"},
         {"weighting": "min-snr", "optimizer": "muon", "ema_std": (0.1,)},
         {"condition": ("class",), "classes": ("a", "b")},
+        {"upscale": 2},
+        {"architecture": "ddpm++"},
     ],
 )
-def test_a_training_step_waits_for_nothing_but_its_losses(settings: dict[str, Any]) -> None:
+def test_a_training_step_waits_for_its_losses_and_for_nothing_else(settings: dict[str, Any]) -> None:
     model = model_on_meta(**settings)
-    model.network.train()
     images = np.random.default_rng(0).integers(0, 256, (8, 3, 8, 8), np.uint8)
-    task = make_task(model, Made(model.info, images, np.arange(8) % 2 if model.info.classes else None), 2)
-    t, weight = torch.tensor([1.0, 20.0, 30.0, 50.0], dtype=torch.float64), torch.ones(4)
+    task = make_task(model, Made(model.info, images, np.arange(8) % 2 if model.info.classes else None), 3)
     learner = make_learner(model)
     with Waits() as seen:
-        losses = forward_backward(task, model.network, task.batch(0), t, weight, 0)
-        clip_gradient(model.network.parameters(), 1.0)
-        learner.optimizer.step()
-        learner.ema.update(0)
-        learner.powers.update(0)
-    assert losses.device == META
-    assert seen.found == []
-    assert seen.sent >= 5
+        results = list(training(task, learner))
+    assert [result.skipped for result in results] == [False] * 3
+    assert seen.found == ["meta to cpu, (5,)"] * 3  # the losses of four images, and the norm of the gradient
+    assert seen.sent >= 3 * 5
     # Bins of the decoder's log-likelihood are narrow: `discretised_log_likelihood` takes those of Apple's to the CPU.
     assert not seen.doubles or settings.get("loss") == "hybrid"
 
@@ -177,26 +187,71 @@ def test_images_on_a_device_are_looked_up_without_a_wait() -> None:
     assert seen.found == []
 
 
-def walk(model: Model, **settings: Any) -> Waits:
-    """Three steps of a sampler."""
-    noise = Noise(0, range(2), META)
-    denoiser, sampler, times = model.walk(SampleConfig(steps=3, micro_batch=2, **settings))
-    x: Tensor = noise.normal(model.info.shape)
-    with torch.no_grad(), Waits() as seen:
-        for x_s in trajectory(denoiser, sampler, times, x, noise):
-            assert x_s.device == META
-    assert not seen.doubles
-    return seen
-
-
 @pytest.mark.parametrize("name", sorted(set(SAMPLERS) - {"ode"}))  # which looks at its error to choose its steps
-def test_a_step_of_a_sampler_waits_for_nothing(name: str) -> None:
-    seen = walk(model_on_meta(), sampler=name)
-    assert seen.found == []
-    assert seen.sent >= 5
+def test_samples_are_waited_for_when_they_are_done(name: str) -> None:
+    model = model_on_meta()
+    with Waits() as seen:
+        model.sample(4, sampler=name, steps=3, micro_batch=2)
+    assert seen.found == ["meta to cpu, (2, 3, 8, 8)"] * 2
+    assert seen.sent >= 2 * 3 * 5
+    assert not seen.doubles
 
 
-def test_neither_do_guidance_and_thresholds() -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"threshold": "dynamic"},
+        {"guidance": 3.0, "guidance_rescale": 0.5, "classes": ("a",), "avoid": "b"},
+        {"guidance": 3.0, "guidance_interval": (0.1, 5.0)},
+    ],
+)
+def test_so_are_those_of_guidance_and_thresholds(settings: dict[str, Any]) -> None:
     model = model_on_meta(("a", "b"), condition=("class",))
-    for settings in ({"threshold": "dynamic"}, {"guidance": 3.0, "guidance_rescale": 0.5}):
-        assert walk(model, **settings).found == []
+    with Waits() as seen:
+        model.sample(2, steps=3, micro_batch=2, **settings)
+    assert seen.found == ["meta to cpu, (2, 3, 8, 8)"]
+    assert not seen.doubles
+
+
+PICTURES = torch.linspace(-1, 1, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
+HALF = torch.ones(1, 1, 8, 8).index_fill(3, torch.arange(4), 0.0)
+EDITS: dict[str, Callable[[Editor], object]] = {
+    **{
+        f"inpaint by {method}": lambda editor, method=method: edit.inpaint(editor, PICTURES, HALF, method=method)
+        for method in get_args(FillMethod)
+    },
+    **{
+        f"upscale by {method}": lambda editor, method=method: edit.upscale(
+            editor, PICTURES[..., ::2, ::2], 2, method=method
+        )
+        for method in get_args(Method)
+    },
+    "deblur": lambda editor: edit.deblur(editor, PICTURES, 1.0),
+    "colorize": lambda editor: edit.colorize(editor, PICTURES[:, :1]),
+    "outpaint": lambda editor: edit.outpaint(editor, PICTURES, [(4, 4), (0, 0)]),
+    "denoise": lambda editor: edit.denoise(editor, PICTURES, 0.3),
+    "vary": lambda editor: edit.vary(editor, PICTURES),
+    "invert": lambda editor: edit.invert(editor, PICTURES),
+    "interpolate": lambda editor: edit.interpolate(editor, *PICTURES, 3),
+    "translate": lambda editor: edit.translate(editor, PICTURES, "a", "b"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_edits_keep_to_one_device(name: str) -> None:
+    """They may wait, for pictures and masks that come and go; they may not mix devices, nor want float64."""
+    model = model_on_meta(("a", "b"), condition=("class",))
+    with Waits() as seen:
+        EDITS[name](Editor(model, SampleConfig(steps=3, micro_batch=2)))
+    assert not [found for found in seen.found if "several devices" in found]
+    assert not seen.doubles
+    assert seen.sent >= 3 * 5
+
+
+def test_so_do_bounds_and_maps_of_anomalies() -> None:
+    denoiser, x0 = model_on_meta().denoiser, PICTURES.to(META)
+    with torch.no_grad(), Waits() as seen:
+        bound_of(denoiser, x0, [0, 1])
+        error_maps(Clip(denoiser), x0, [0, 1], Look())
+    assert not [found for found in seen.found if "several devices" in found]
+    assert seen.sent >= 50
