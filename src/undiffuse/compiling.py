@@ -59,4 +59,7 @@ def _in_words() -> Iterator[None]:
         if not isinstance(error, TorchDynamoException):
             raise
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UndiffuseError(f"torch.compile failed here: leave out --compile; it said: {reason[:300]}") from error
+        raise UndiffuseError(
+            "torch.compile failed here: leave out --compile, or give --no-compile to a run that was started with it; "
+            f"it said: {reason[:300]}"
+        ) from error
