@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 from torch import nn
 
+from undiffuse.asked import cut_into_blocks
 from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.distributed import Group
 from undiffuse.drawing import PARTS, draw_to
 from undiffuse.errors import UndiffuseError
-from undiffuse.model import Model, cut_into_blocks
+from undiffuse.model import Model
 from undiffuse.npz import read_npz
 from undiffuse.pictures.png import read_metadata
 from undiffuse.samples import Samples

@@ -18,10 +18,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from undiffuse.asked import check_numbers, cut_into_blocks
 from undiffuse.config import SampleConfig
 from undiffuse.distributed import ALONE, Group
 from undiffuse.errors import UndiffuseError
-from undiffuse.model import Model, check_numbers, cut_into_blocks
+from undiffuse.model import Model
 from undiffuse.npz import read_npz, read_origin, write_npz
 from undiffuse.pictures.grid import grid, is_exact
 from undiffuse.pictures.png import END, SIGNATURE, Origin, check_free, read_metadata, write_png

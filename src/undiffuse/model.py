@@ -7,7 +7,7 @@ predicts, and the shape and range of its data. It knows nothing of how it was tr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ from torch import nn
 from tqdm import tqdm
 
 from undiffuse import cascadefile
+from undiffuse.asked import check_numbers, cut_into_blocks, override_settings
 from undiffuse.build import build_network, outline
 from undiffuse.checkpoint import check_tensors
 from undiffuse.compiling import CompiledEvaluations
 from undiffuse.conditions import IMAGE, VECTOR, Guides, check_null, conditions_of, read_text, wish
 from undiffuse.config import PROCESS, SampleConfig, TrainConfig
-from undiffuse.config_file import from_plain
 from undiffuse.data.info import DataInfo
 from undiffuse.data.picture import read_pairs
 from undiffuse.data.values import decode, encode
@@ -341,30 +341,6 @@ class Lower:
         below = stream_seed(seed, "below")  # the same seed would start both from related noise
         drawn = [part.array for run in runs for part in self.model.draw(run, below, settings=settings)]
         return encode(np.concatenate(drawn), self.model.info)
-
-
-def cut_into_blocks(indices: range, size: int) -> list[range]:
-    """The numbers cut at multiples of the micro-batch: each piece is drawn in one go."""
-    cuts = range(indices.start // size * size, indices.stop, size)
-    return [range(max(cut, indices.start), min(cut + size, indices.stop)) for cut in cuts]
-
-
-def check_numbers(n: int, seed: int, first: int, settings: SampleConfig) -> None:
-    """Refuse numbers that cannot be sampled.
-
-    Raises:
-        UndiffuseError: one of them is out of range.
-    """
-    if n < 1 or seed < 0 or first < 0 or settings.micro_batch < 1:
-        raise UndiffuseError(
-            "Sampling needs n and micro_batch of at least 1, and seed and first of at least 0; it got "
-            f"n={n}, micro_batch={settings.micro_batch}, seed={seed}, first={first}"
-        )
-
-
-def override_settings(settings: SampleConfig, overrides: dict[str, Any]) -> SampleConfig:
-    """The settings with single fields replaced; names and values are checked."""
-    return from_plain(SampleConfig, {**asdict(settings), **overrides}, "the sampling")
 
 
 def build_model(config: TrainConfig, info: DataInfo) -> Model:

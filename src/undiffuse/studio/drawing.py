@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from undiffuse.asked import check_numbers, cut_into_blocks
 from undiffuse.config import SampleConfig
 from undiffuse.data.values import decode
 from undiffuse.errors import UndiffuseError
-from undiffuse.model import Model, check_numbers, cut_into_blocks
+from undiffuse.model import Model
 from undiffuse.pictures.animate import WRITERS
 from undiffuse.pictures.frame import film, film_strip
 from undiffuse.pictures.png import Origin

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from undiffuse import __version__
+from undiffuse.asked import override_settings
 from undiffuse.config import SampleConfig
 from undiffuse.config_file import from_plain
 from undiffuse.data.decode import UnreadableError, decode, quiet_pillow, read_header
@@ -24,7 +25,7 @@ from undiffuse.data.values import encode
 from undiffuse.edit.editor import Editor
 from undiffuse.edit.pictures import read_mask
 from undiffuse.errors import UndiffuseError
-from undiffuse.model import Model, override_settings
+from undiffuse.model import Model
 from undiffuse.pictures.edited import Edited
 from undiffuse.pictures.grid import to_image
 from undiffuse.pictures.png import model_name

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from undiffuse.asked import override_settings
 from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError
-from undiffuse.model import override_settings
 from undiffuse.precision import slow_bfloat16
 from undiffuse.studio.gallery import Gallery
 from undiffuse.studio.jobs import Board, finite

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 
-from undiffuse.model import check_numbers
+from undiffuse.asked import check_numbers
 from undiffuse.studio.drawing import Wanted, draw
 from undiffuse.studio.jobs import Job
 from undiffuse.studio.routes.common import (
