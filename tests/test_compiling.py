@@ -65,10 +65,8 @@ class Doubled(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(()))
         self.memory = torch.empty(2, 1, 2, 2)
-        self.calls = 0
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        self.calls += 1
         return self.memory.copy_(2 * x) if not torch.is_grad_enabled() else 2 * x * self.weight
 
 

@@ -211,8 +211,6 @@ class Shelf:
         for name in FOR_THE_COMMAND_LINE["sample"]:
             if getattr(settings, name):
                 raise UndiffuseError(f"'{name}' is for the command line: undiffuse sample --{name}")
-        if settings.image:
-            raise UndiffuseError("A picture for samples to go by is for the command line: undiffuse sample --image")
         if not settings.weak:
             return settings
         known = self.entries()
