@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from undiffuse.cli.animation import add_animation, save
 from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
+from undiffuse.cli.preparing import data_word
 from undiffuse.cli.values import whole
 from undiffuse.config import PROCESS, DataConfig, DiffusionConfig
 from undiffuse.errors import UndiffuseError
@@ -28,7 +29,7 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", "
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("IMAGE_OR_DATA", help="an image file, or anything that undiffuse train takes")
+    parser.add_argument("IMAGE_OR_DATA", type=data_word, help="an image file, or anything that undiffuse train takes")
     group = parser.add_argument_group("which pictures")
     group.add_argument("-n", type=whole("-n", 1), metavar="N", help="how many of a data set (default: 9)")
     group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of the noise (default: 0)")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from undiffuse.cli.judging import add_images, add_machine, choice, load_model, open_images, table_file
 from undiffuse.cli.parser import Parser
+from undiffuse.cli.preparing import data_word
 from undiffuse.cli.values import whole
 from undiffuse.errors import UndiffuseError, perhaps
 
@@ -32,8 +33,12 @@ SCORES = Literal["ensemble", "structure", "typicality", "reconstruction", "bound
 def configure(parser: Parser) -> None:
     add_images(parser)
     group = parser.add_argument_group("what is normal, and what is not")
-    group.add_argument("--normal", metavar="DATA", help="normal images that the model was not trained on")
-    group.add_argument("--against", metavar="DATA", help="strange images; those of DATA are normal then")
+    group.add_argument(
+        "--normal", type=data_word, metavar="DATA", help="normal images that the model was not trained on"
+    )
+    group.add_argument(
+        "--against", type=data_word, metavar="DATA", help="strange images; those of DATA are normal then"
+    )
     group.add_argument("--anomalies", metavar="CLASS,...", help="classes of DATA that are strange")
     group = parser.add_argument_group("how")
     choice(group, "--score", SCORES, "what images are ranked by (default: ensemble, which measured best)")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse.cli.parser import Parser
+from undiffuse.cli.preparing import data_word
 from undiffuse.cli.values import Reader
 from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError
@@ -27,7 +28,7 @@ def add_comparison(parser: Parser) -> None:
     group.add_argument(flag, type=Reader(flag, tuple[int, ...]), metavar="N,N,...", help=text)
     parser.lists.add(flag)
     text = f"measure the distance of -n samples (default then: {WITH_REFERENCE}) from images of this data set"
-    group.add_argument("--reference", metavar="DATA", help=text)
+    group.add_argument("--reference", type=data_word, metavar="DATA", help=text)
 
 
 def check_options(options: dict[str, Any]) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.preparing import SOURCE
+from undiffuse.cli.preparing import SOURCE, data_word
 from undiffuse.config import DataConfig
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("DATA", help=f"{SOURCE}, or the built-in name 'digits'")
+    parser.add_argument("DATA", type=data_word, help=f"{SOURCE}, or the built-in name 'digits'")
     add_fields(parser, DataConfig, "how it is prepared", omit=("source", "flip"))
     group = parser.add_argument_group("the contact sheet")
     group.add_argument("--out", type=Path, metavar="FILE", help="a .png file (default: NAME-contact.png)")

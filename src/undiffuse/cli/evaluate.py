@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.preparing import add_preparation, typed_preparation
+from undiffuse.cli.preparing import add_preparation, data_word, typed_preparation
 from undiffuse.cli.values import whole
 from undiffuse.config import DataConfig, SampleConfig
 from undiffuse.errors import UndiffuseError
@@ -43,8 +43,12 @@ OF_RUNS = ("bits", "held_out", *(field.name for field in fields(SampleConfig)))
 def configure(parser: Parser) -> None:
     parser.add_argument("SUBJECT", help="a run's folder or a checkpoint's, or images: a folder, .zip, .npz, .npy, ...")
     group = parser.add_argument_group("against what")
-    group.add_argument("--reference", metavar="DATA", help="real images (default: the run's own training data)")
-    group.add_argument("--held-out", metavar="DATA", help="real images for bits/dim that the run was not trained on")
+    group.add_argument(
+        "--reference", type=data_word, metavar="DATA", help="real images (default: the run's own training data)"
+    )
+    group.add_argument(
+        "--held-out", type=data_word, metavar="DATA", help="real images for bits/dim that the run was not trained on"
+    )
     add_preparation(parser, "how images are prepared (default: as the run's data)")
     group = parser.add_argument_group("what is measured")
     text = "of features, several with commas between them (default: the best at hand, and why is said)"

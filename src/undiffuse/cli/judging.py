@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.preparing import add_preparation, typed_preparation
+from undiffuse.cli.preparing import add_preparation, data_word, typed_preparation
 from undiffuse.cli.values import Reader, whole
 from undiffuse.distributed import ALONE, Group
 from undiffuse.errors import UndiffuseError
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 def add_images(parser: Parser) -> None:
     parser.add_argument("RUN", type=Path, help="a run's folder or a checkpoint's")
-    parser.add_argument("DATA", help="a folder, .zip, .tar, .npz, .npy or idx(.gz) file, or the built-in name 'digits'")
+    parser.add_argument(
+        "DATA",
+        type=data_word,
+        help="a folder, .zip, .tar, .npz, .npy or idx(.gz) file, or the built-in name 'digits'",
+    )
     group = parser.add_argument_group("which images")
     group.add_argument(
         "--limit", type=whole("--limit", 1), metavar="N", help="this many, drawn at random (default: all)"
@@ -64,10 +68,13 @@ def table_file(options: dict[str, Any], model: Model, folder: str) -> Path:
     Raises:
         UndiffuseError: it is called neither .csv nor .json.
     """
+    from undiffuse.data.named import BUILTIN_PREFIX
+
     home = Path(model.provenance["checkpoint"])
     if home.parent.name == "checkpoints":
         home = home.parent.parent
-    out: Path = options.get("out") or home / folder / f"{Path(options['DATA']).resolve().name.split('.')[0]}.csv"
+    data = Path(options["DATA"].removeprefix(BUILTIN_PREFIX)).resolve().name.split(".")[0]
+    out: Path = options.get("out") or home / folder / f"{data}.csv"
     if out.suffix not in (".csv", ".json"):
         raise UndiffuseError(f"--out should end in .csv or .json, and '{out}' does not")
     return out

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.preparing import add_preparation, typed_preparation
+from undiffuse.cli.preparing import add_preparation, data_word, typed_preparation
 from undiffuse.cli.values import whole
 from undiffuse.config import DataConfig
 from undiffuse.errors import UndiffuseError
@@ -34,8 +34,10 @@ SAMPLES = 1000
 def configure(parser: Parser) -> None:
     parser.add_argument("SUBJECT", help="a run's folder or a checkpoint's, or images: a folder, .npz, .npy, archive")
     group = parser.add_argument_group("against what")
-    group.add_argument("--training", metavar="DATA", help="what may have been copied (default: the run's own data)")
-    group.add_argument("--held-out", metavar="DATA", help="like the training data, and not among them")
+    group.add_argument(
+        "--training", type=data_word, metavar="DATA", help="what may have been copied (default: the run's own data)"
+    )
+    group.add_argument("--held-out", type=data_word, metavar="DATA", help="like the training data, and not among them")
     group.add_argument(
         "--extractor", metavar="NAME", help="features beside the pixels, as of undiffuse evaluate; 'none' for none"
     )

@@ -16,6 +16,13 @@ PREPARATION = ("size", "crop", "channels", "frames", "stride")
 """The others: what samples are made of the files."""
 
 
+def data_word(word: str) -> str:
+    """DATA as it was typed, without two meanings (`undiffuse.data.named`); imported late, for it loads NumPy."""
+    from undiffuse.data.named import typed_source
+
+    return typed_source(word)
+
+
 def add_preparation(parser: Parser, title: str, defaults: bool = False) -> None:
     """An option for each setting of how data are prepared."""
     add_fields(parser, DataConfig, title, TRAINING, defaults)

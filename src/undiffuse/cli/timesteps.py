@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from undiffuse.cli.judging import add_machine, choice, load_model, open_images
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.preparing import add_preparation
+from undiffuse.cli.preparing import add_preparation, data_word
 from undiffuse.cli.values import Reader, whole
 from undiffuse.errors import UndiffuseError
 
@@ -31,7 +31,9 @@ COSTS = Literal["error", "bound"]
 
 def configure(parser: Parser) -> None:
     parser.add_argument("RUN", type=Path, help="a run's folder or a checkpoint's")
-    parser.add_argument("DATA", nargs="?", help="images of the bound (default: those the run learned from)")
+    parser.add_argument(
+        "DATA", type=data_word, nargs="?", help="images of the bound (default: those the run learned from)"
+    )
     group = parser.add_argument_group("which times")
     flag = "--evaluations"
     group.add_argument(

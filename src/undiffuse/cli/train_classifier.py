@@ -14,12 +14,15 @@ from pathlib import Path
 
 from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
+from undiffuse.cli.preparing import data_word
 from undiffuse.config import ClassifierConfig
 from undiffuse.errors import UndiffuseError
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("DATA", help="labelled data: a folder of classes, an archive, an array file, or 'digits'")
+    parser.add_argument(
+        "DATA", type=data_word, help="labelled data: a folder of classes, an archive, an array file, or 'digits'"
+    )
     group = parser.add_argument_group("for which model")
     group.add_argument("--run", type=Path, metavar="RUN", help="a run's folder or a checkpoint's")
     group.add_argument("--out", type=Path, metavar="DIR", help="where to (default: RUN/classifier)")

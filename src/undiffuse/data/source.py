@@ -20,6 +20,7 @@ from undiffuse.data.hugging_face import PREFIX, is_saved, open_hugging_face
 from undiffuse.data.idx import IdxFile, looks_like_idx
 from undiffuse.data.listing import is_image, looks_like_image
 from undiffuse.data.lmdb_file import MAGIC, MAGIC_AT, LmdbShard
+from undiffuse.data.named import builtin_name
 from undiffuse.data.pages import TiffPages
 from undiffuse.data.parquet import ParquetShard
 from undiffuse.data.records import Records
@@ -51,7 +52,7 @@ def open_source(source: str) -> Folder | Archive | Records | ArraySource:
     Raises:
         UndiffuseError: nothing there, or a kind of file that is not known.
     """
-    if source in BUILTIN:
+    if builtin_name(source):
         return Digits()
     if source.startswith(PREFIX):
         return open_hugging_face(source)

@@ -23,7 +23,9 @@ from typing import Any
 from undiffuse.checkpoint import checkpoints
 from undiffuse.config import TrainConfig
 from undiffuse.config_file import override, read_config, to_dict
+from undiffuse.data.builtin import BUILTIN
 from undiffuse.data.info import DataInfo
+from undiffuse.data.named import BUILTIN_PREFIX
 from undiffuse.errors import UndiffuseError
 from undiffuse.files import replace_file
 from undiffuse.report.commands import option
@@ -107,7 +109,14 @@ class Trainings:
                 )
             if (self.runs / name).exists() or self._note(name).exists():
                 raise ConflictError(f"There is a run '{name}' already; choose another name")
-            words = ["train", source, "--name", name, "--runs", str(self.runs)]
+            words = [
+                "train",
+                f"{BUILTIN_PREFIX}{source}" if data in BUILTIN else source,
+                "--name",
+                name,
+                "--runs",
+                str(self.runs),
+            ]
             words += ["--recipe", recipe] if recipe else []
             for key, value in given.items():
                 words += option(key, tuple(value) if isinstance(value, list) else value)

@@ -17,6 +17,7 @@ from undiffuse.config import DataConfig, TrainConfig
 from undiffuse.config_file import override
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.given import is_given, keep_given
+from undiffuse.data.named import BUILTIN_PREFIX, typed_source
 from undiffuse.data.stream import Stream, open_data
 from undiffuse.distributed import ALONE, Group, joined
 from undiffuse.errors import UndiffuseError
@@ -71,6 +72,10 @@ def train(
     started, runs = time.monotonic(), Path(runs)
     if is_given(source):
         source = keep_given(source)
+    elif source is not None:
+        source = typed_source(str(source), quiet).removeprefix(BUILTIN_PREFIX)
+    if "pairs" in overrides:
+        overrides["pairs"] = typed_source(str(overrides["pairs"]), quiet).removeprefix(BUILTIN_PREFIX)
     override(TrainConfig(), **overrides)  # misspelt settings are found before any work is done
     with joined() as group:
         console = Console(quiet or not group.leads)
