@@ -80,7 +80,10 @@ def test_a_run_of_that_name_goes_first_and_a_folder_of_images_does_not() -> None
     assert shipped("digits") == FOLDER / "digits.safetensors"
     Path("digits/checkpoints").mkdir()
     assert shipped("digits") is None
-    with pytest.raises(UndiffuseError, match="holds no whole checkpoint yet"):
+    with (
+        pytest.warns(UserWarning, match="the run ./digits here"),
+        pytest.raises(UndiffuseError, match="holds no whole checkpoint yet"),
+    ):
         load("digits")
 
 

@@ -7,14 +7,15 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
-from undiffuse import modelfile
+from undiffuse import cascadefile, modelfile
 from undiffuse.checkpoint import ema_file, latest
 from undiffuse.checkpoint import load as load_checkpoint
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.interop import Found, reader_of
 from undiffuse.interop.found import provenance
 from undiffuse.interop.hub import MODEL, HubName, fetch, hub_name
-from undiffuse.pretrained import names, shipped
+from undiffuse.interop.original.reader import holds_weights
+from undiffuse.pretrained import PREFIX, is_here, names, shipped, shipped_name, written_as_path
 
 
 def locate(name: str | Path, weights: str = "ema", revision: str | None = None) -> Found:
@@ -27,16 +28,50 @@ def locate(name: str | Path, weights: str = "ema", revision: str | None = None) 
         UndiffuseError: there is no such model, no whole checkpoint, or no such weights in it.
     """
     path = Path(name)
-    there = shipped(path) or path.exists()
+    _say_which(name)
+    there = shipped(name) or path.exists()
     hub = None if there else hub_name(name if revision is None else f"{name}@{revision}")
     if revision is not None and hub is None:
         raise UndiffuseError(f"A revision is of a model on the hub, ORG/NAME, and {path} is none")
-    return _local(path, weights) if hub is None else _from_hub(hub, weights)
+    if hub is not None:
+        return _from_hub(hub, weights)
+    file = shipped(name)
+    return _local(path, weights) if file is None else _from_file(file, Path(shipped_name(name)), weights)
+
+
+def _say_which(name: str | Path) -> None:
+    """A word where a name means two models.
+
+    Raises:
+        UndiffuseError: one that should ship and does not.
+    """
+    text = str(name)
+    if text.startswith(PREFIX) and shipped(name) is None:
+        raise UndiffuseError(f"No model '{text}' comes with undiffuse{perhaps(text, [PREFIX + n for n in names()])}")
+    if text in names() and is_here(text) and not written_as_path(name):
+        kind = "file" if Path(text).is_file() else "run"
+        warnings.warn(
+            f"{text} is the {kind} ./{text} here; the model of that name that comes with undiffuse is {PREFIX}{text}",
+            stacklevel=5,
+        )
+
+
+def is_model(name: str | Path) -> bool:
+    """Whether a name that may be a model's or data's is a model's: by names and beginnings of files alone.
+
+    Every kind that `undiffuse.model.load` opens is one: a run, a checkpoint, a cascade, a model's file, one that ships,
+    somebody else's folder or file, and ORG/NAME that is nothing on the disk.
+    """
+    path = Path(name)
+    if shipped(name) is not None or hub_name(name) is not None:
+        return True
+    if path.is_file():
+        return path.suffix == modelfile.SUFFIX or (reader_of(path) is not None and holds_weights(path))
+    marks = ("manifest.json", cascadefile.NAME, MODEL)
+    return (path / "checkpoints").is_dir() or any((path / m).is_file() for m in marks) or reader_of(path) is not None
 
 
 def _local(path: Path, weights: str) -> Found:
-    if (file := shipped(path)) is not None:
-        return _from_file(file, path, weights)
     if (reader := reader_of(path)) is not None:
         return _chosen(reader.read(path), weights)
     if path.is_file():

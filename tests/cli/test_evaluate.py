@@ -154,8 +154,8 @@ def test_mistakes_of_a_run_are_one_sentence_and_leave_no_file(
     ("words", "sentence"),
     [
         ((), "--reference DATA"),
-        (("--reference", "data", "--steps", 5), "--steps is for a run"),
-        (("--reference", "data", "--held-out", "data"), "--held-out is for a run"),
+        (("--reference", "data", "--steps", 5), "--steps is for a model"),
+        (("--reference", "data", "--held-out", "data"), "--held-out is for a model"),
         (("--reference", "data", "-n", 99), "24 images, not 99"),
         (("--reference", "data", "--repeat", 2), "give -n fewer"),
         (("--reference", "nan.npy"), "NaN"),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from undiffuse.cli.animation import add_animation, save
+from undiffuse.cli.naming import add_model
 from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import whole
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("RUN", type=Path, help="a run's folder or a checkpoint's")
+    add_model(parser)
     group = parser.add_argument_group("which pictures")
     group.add_argument("-n", type=whole("-n", 1), metavar="N", help="how many, up to --micro-batch (default: 9)")
     group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of the noise (default: 0)")

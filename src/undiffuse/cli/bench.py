@@ -16,6 +16,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from undiffuse.cli.naming import MODEL
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, metavar, number, whole
 from undiffuse.config import PrecisionName
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("RUN", metavar="RUN|RECIPE", help="a run's folder, a checkpoint's, or the name of a recipe")
+    parser.add_argument("RUN", metavar="RUN|RECIPE", help=f"the name of a recipe, or {MODEL}")
     group = parser.add_argument_group("how")
     text = "of the data, for a recipe: CHANNELS,HEIGHT,WIDTH (default: the first that the recipe takes)"
     group.add_argument("--shape", type=Reader("--shape", tuple[int, ...]), metavar="N,N,...", help=text)
@@ -65,12 +66,13 @@ def run(typed: Namespace) -> None:
 
 def _model(options: dict[str, Any]) -> Model:
     from undiffuse.bench.measure import recipe_model
+    from undiffuse.locate import is_model
     from undiffuse.model import load
     from undiffuse.recipes import RECIPES
     from undiffuse.training.setup import choose_device
 
     device = options.get("device", "auto")
-    if options["RUN"] in RECIPES or not Path(options["RUN"]).exists():
+    if options["RUN"] in RECIPES or not (Path(options["RUN"]).exists() or is_model(options["RUN"])):
         return recipe_model(options["RUN"], options.get("shape"), device)
     return load(options["RUN"], device=str(choose_device(device)))
 

@@ -13,6 +13,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any, Literal
 
+from undiffuse.cli.naming import add_model
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader
 from undiffuse.errors import UndiffuseError
@@ -20,8 +21,7 @@ from undiffuse.export import TARGETS
 
 
 def configure(parser: Parser) -> None:
-    text = "a run's folder, a checkpoint's, a model's file, or 'digits', which comes with undiffuse"
-    parser.add_argument("RUN", type=Path, help=text)
+    add_model(parser)
     parser.add_argument("OUT", type=Path, help="the file or folder to write")
     group = parser.add_argument_group("how")
     formats = "; ".join(f"{name}: {target.what}" for name, target in TARGETS.items())

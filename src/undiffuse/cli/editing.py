@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from undiffuse import __version__
+from undiffuse.cli.naming import add_model
 from undiffuse.cli.options import FLAGS, add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, number, show, whole
@@ -37,7 +38,7 @@ def add_edit(parser: Parser, name: str, images: Sequence[str] = ("IMAGE",), omit
     Args:
         omit: settings of sampling that are not for this command.
     """
-    parser.add_argument("RUN", type=Path, help="a run's folder, a checkpoint's, or a model's file")
+    add_model(parser)
     for image in images:
         folder = " or a folder of them" if len(images) == 1 else ""
         parser.add_argument(image, type=Path, help=f"a picture{folder}")

@@ -5,8 +5,9 @@
   undiffuse evaluate generated/ --reference photos/ --extractor inception --inception-weights FILE
   torchrun --nproc-per-node 4 -m undiffuse evaluate runs/NAME -n 50000
 
-A run draws exactly -n images with its averaged weights; a folder, zip, npz or npy file is taken as it is. Without
---reference a run is measured against its own training data, as papers do. What each figure means: docs/evaluation.md.
+A model of any kind (a run, a file, diffusers' folder, a name on the hub, 'digits') draws exactly -n images, with its
+averaged weights where it has some; a folder, zip, npz or npy file of images is taken as it is. Without --reference a
+model is measured against its own training data, as papers do. What each figure means: docs/evaluation.md.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from undiffuse.cli.naming import MODEL, is_subject_model
 from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import add_preparation, data_word, typed_preparation
@@ -35,19 +37,19 @@ if TYPE_CHECKING:
     from undiffuse.model import Model
 
 MOST = 10_000
-"""Images that a run draws unless told otherwise, or as many as the reference has where those are fewer."""
+"""Images that a model draws unless told otherwise, or as many as the reference has where those are fewer."""
 OF_RUNS = ("bits", "held_out", *(field.name for field in fields(SampleConfig)))
 """Options that mean nothing for given images."""
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("SUBJECT", help="a run's folder or a checkpoint's, or images: a folder, .zip, .npz, .npy, ...")
+    parser.add_argument("SUBJECT", help=f"{MODEL}; or images: a folder, .zip, .npz, .npy, ...")
     group = parser.add_argument_group("against what")
     group.add_argument(
-        "--reference", type=data_word, metavar="DATA", help="real images (default: the run's own training data)"
+        "--reference", type=data_word, metavar="DATA", help="real images (default: the model's own training data)"
     )
     group.add_argument(
-        "--held-out", type=data_word, metavar="DATA", help="real images for bits/dim that the run was not trained on"
+        "--held-out", type=data_word, metavar="DATA", help="real images for bits/dim that it was not trained on"
     )
     add_preparation(parser, "how images are prepared (default: as the run's data)")
     group = parser.add_argument_group("what is measured")
@@ -58,13 +60,13 @@ def configure(parser: Parser) -> None:
         "--bits", type=whole("--bits", 0), metavar="N", help="images for bits/dim (default: 64; 0: none)"
     )
     group = parser.add_argument_group("which images")
-    text = f"how many (default: all; a run draws as many as the reference has, at most {MOST:,})"
+    text = f"how many (default: all; a model draws as many as the reference has, at most {MOST:,})"
     group.add_argument("-n", type=whole("-n", 1), metavar="N", help=text)
     group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of the noise (default: 0)")
     text = "mean and standard deviation over K seeds, from --seed on (default: 1)"
     group.add_argument("--repeat", type=whole("--repeat", 1), metavar="K", help=text)
     group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-    add_fields(parser, SampleConfig, "how a run draws")
+    add_fields(parser, SampleConfig, "how a model draws")
     group = parser.add_argument_group("where to")
     text = "a .json file; the plot stands beside it (default: in RUN/evaluation, else evaluation-NAME.json)"
     group.add_argument("--out", type=Path, metavar="FILE", help=text)
@@ -105,31 +107,27 @@ def measure(options: dict[str, Any], group: Group) -> None:
     write(quality, out, "overwrite" in options)
 
 
-def is_run(subject: str) -> bool:
-    """Whether the words name a run's folder, a checkpoint's or a cascade's; anything else is images."""
-    folder = Path(subject)
-    return (folder / "checkpoints").is_dir() or any((folder / n).is_file() for n in ("manifest.json", "cascade.json"))
-
-
 def open_model(options: dict[str, Any], group: Group) -> Model | None:
-    """The run's model with the weights and on the device that were typed; None for given images.
+    """The model with the weights and on the device that were typed; None for given images.
 
     Raises:
-        UndiffuseError: nothing there, options of a run beside given images, or no such weights.
+        UndiffuseError: nothing there, options of a model beside given images, or no such weights.
     """
+    from undiffuse.data.named import typed_source
     from undiffuse.data.source import open_source
     from undiffuse.model import load
     from undiffuse.training.setup import choose_device
 
     device = str(choose_device(options.get("device", "auto"), group))
-    if is_run(options["SUBJECT"]):
+    if is_subject_model(options["SUBJECT"], group.leads):
         return load(options["SUBJECT"], options.get("weights", "ema"), device)
+    options["SUBJECT"] = typed_source(options["SUBJECT"], quiet=True)
     open_source(options["SUBJECT"])  # says what is near, if it is not there
     for name in OF_RUNS:
         if name in options:
             flag = "--" + name.replace("_", "-")
             raise UndiffuseError(
-                f"{flag} is for a run, and '{options['SUBJECT']}' is none: images are taken as they are"
+                f"{flag} is for a model, and '{options['SUBJECT']}' is none: images are taken as they are"
             )
     return None
 
@@ -143,7 +141,7 @@ def prepared(options: dict[str, Any], source: str, model: Model | None) -> Datas
 
 
 def open_reference(options: dict[str, Any], model: Model | None) -> Reference:
-    """What --reference names, else the run's own training data.
+    """What --reference names, else the model's own training data.
 
     Raises:
         UndiffuseError: neither is there.
@@ -157,6 +155,10 @@ def open_reference(options: dict[str, Any], model: Model | None) -> Reference:
     if model is None:
         raise UndiffuseError(
             f"Images are measured against real ones: undiffuse evaluate {options['SUBJECT']} --reference DATA"
+        )
+    if not model.info.fingerprint:
+        raise UndiffuseError(
+            f"{options['SUBJECT']} does not say what it learned from: name real images by --reference DATA"
         )
     source = model.config.data.source
     try:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from undiffuse.cli.naming import model_path
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import show
 from undiffuse.errors import UndiffuseError
@@ -16,7 +17,7 @@ KINDS = "a picture (PNG), samples (.npz), or a model: a run's folder, a checkpoi
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("FILE_OR_RUN", type=Path, help=KINDS)
+    parser.add_argument("FILE_OR_RUN", type=model_path, help=KINDS)
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 

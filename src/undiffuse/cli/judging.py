@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from undiffuse.cli.naming import add_model
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import add_preparation, data_word, typed_preparation
 from undiffuse.cli.values import Reader, whole
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def add_images(parser: Parser) -> None:
-    parser.add_argument("RUN", type=Path, help="a run's folder or a checkpoint's")
+    add_model(parser)
     parser.add_argument(
         "DATA",
         type=data_word,
@@ -63,18 +64,15 @@ def open_images(options: dict[str, Any], source: str, model: Model, group: Group
 
 
 def table_file(options: dict[str, Any], model: Model, folder: str) -> Path:
-    """Where the table goes: --out, or in the run's folder, or in the checkpoint's where that stands alone.
+    """Where the table goes: --out, or in the model's folder, see `Model.home`.
 
     Raises:
         UndiffuseError: it is called neither .csv nor .json.
     """
     from undiffuse.data.named import BUILTIN_PREFIX
 
-    home = Path(model.provenance["checkpoint"])
-    if home.parent.name == "checkpoints":
-        home = home.parent.parent
     data = Path(options["DATA"].removeprefix(BUILTIN_PREFIX)).resolve().name.split(".")[0]
-    out: Path = options.get("out") or home / folder / f"{data}.csv"
+    out: Path = options.get("out") or model.home / folder / f"{data}.csv"
     if out.suffix not in (".csv", ".json"):
         raise UndiffuseError(f"--out should end in .csv or .json, and '{out}' does not")
     return out

@@ -3,7 +3,7 @@
   undiffuse memorisation runs/NAME --held-out heldout/
   undiffuse memorisation samples.npz --training photos/ --held-out heldout/ --out memorisation.html
 
-SUBJECT is a run's folder, whose model draws the samples, or images: a folder or an array file. Distances are held
+SUBJECT is a model of any kind, which draws the samples, or images: a folder or an array file. Distances are held
 against those of images that cannot have been copied: --held-out ones; without them, each training image's distance to
 the nearest other one. Give held-out images of the same kind, prepared alike: others are further away for other reasons.
 """
@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from undiffuse.cli.naming import MODEL, is_subject_model
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import add_preparation, data_word, typed_preparation
 from undiffuse.cli.values import whole
@@ -32,10 +33,10 @@ SAMPLES = 1000
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("SUBJECT", help="a run's folder or a checkpoint's, or images: a folder, .npz, .npy, archive")
+    parser.add_argument("SUBJECT", help=f"{MODEL}; or images: a folder, .npz, .npy, archive")
     group = parser.add_argument_group("against what")
     group.add_argument(
-        "--training", type=data_word, metavar="DATA", help="what may have been copied (default: the run's own data)"
+        "--training", type=data_word, metavar="DATA", help="what may have been copied (default: the model's own)"
     )
     group.add_argument("--held-out", type=data_word, metavar="DATA", help="like the training data, and not among them")
     group.add_argument(
@@ -93,28 +94,28 @@ def run(typed: Namespace) -> None:
 def _subject(options: dict[str, Any]) -> tuple[Generated | Given, DataConfig]:
     """What is judged, and how images are to be prepared so that they fit it."""
     from undiffuse.config import SampleConfig
+    from undiffuse.data.named import typed_source
     from undiffuse.evaluate.subject import Generated, Given
 
     given = typed_preparation(options)
-    if _is_run(Path(options["SUBJECT"])):
+    if is_subject_model(options["SUBJECT"]):
         from undiffuse.model import load
         from undiffuse.training.setup import choose_device
 
         weights = options.get("weights", "ema")
         model = load(options["SUBJECT"], weights, str(choose_device(options.get("device", "auto"))))
+        if not model.info.fingerprint and "training" not in options:
+            raise UndiffuseError(f"{options['SUBJECT']} does not say what it learned from: give --training DATA")
         count = options.get("n", SAMPLES)
         generated = Generated(model, SampleConfig(weights=weights), count, options.get("seed", 0))
         return generated, replace(model.config.data, **given)
+    options["SUBJECT"] = typed_source(options["SUBJECT"], quiet=True)
     preparation = DataConfig(**given)
     if "training" not in options:
         raise UndiffuseError(
-            f"'{options['SUBJECT']}' is no run, so it does not say what it learned from: give --training DATA"
+            f"'{options['SUBJECT']}' is no model, so it does not say what it learned from: give --training DATA"
         )
     return Given.of(_open(options["SUBJECT"], preparation), options.get("n"), options.get("seed", 0)), preparation
-
-
-def _is_run(path: Path) -> bool:
-    return (path / "checkpoints").is_dir() or (path / "manifest.json").is_file()
 
 
 def _training(options: dict[str, Any], subject: Generated | Given, preparation: DataConfig) -> Dataset:
@@ -124,7 +125,7 @@ def _training(options: dict[str, Any], subject: Generated | Given, preparation: 
     dataset = _open(preparation.source, preparation)
     if dataset.info.fingerprint != subject.info.fingerprint:
         raise UndiffuseError(
-            f"The data in {preparation.source} are not those that the run learned from (their contents differ); "
+            f"The data in {preparation.source} are not those that the model learned from (their contents differ); "
             "name those by --training"
         )
     return dataset

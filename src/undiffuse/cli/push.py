@@ -13,13 +13,13 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Literal
 
+from undiffuse.cli.naming import add_model
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, whole
 
 
 def configure(parser: Parser) -> None:
-    text = "a run's folder, a checkpoint's, a model's file, or 'digits', which comes with undiffuse"
-    parser.add_argument("RUN", type=Path, help=text)
+    add_model(parser)
     parser.add_argument("NAME", help="the repository, ORG/NAME; made if it is not there")
     group = parser.add_argument_group("what")
     text = "file: one file for undiffuse, in half precision (default); diffusers: what its DDPMPipeline loads"

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from undiffuse.cli.compare_samplers import add_comparison, check_options, compare
+from undiffuse.cli.naming import add_model
 from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, whole
@@ -38,8 +39,7 @@ DEFAULT = 64
 
 
 def configure(parser: Parser) -> None:
-    text = "a run's folder, a checkpoint's, a model's file, or 'digits', which comes with undiffuse"
-    parser.add_argument("RUN", type=Path, nargs="?", default=None, help=text)
+    add_model(parser, nargs="?", default=None)
     group = parser.add_argument_group("which pictures")
     group.add_argument(
         "-n", type=whole("-n", 1), metavar="N", help=f"how many (default: {DEFAULT}, or a picture for each --image)"

@@ -12,10 +12,10 @@ they are worth.
 from __future__ import annotations
 
 from argparse import Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from undiffuse.cli.judging import add_machine, choice, load_model, open_images
+from undiffuse.cli.naming import add_model
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import add_preparation, data_word
 from undiffuse.cli.values import Reader, whole
@@ -30,7 +30,7 @@ COSTS = Literal["error", "bound"]
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("RUN", type=Path, help="a run's folder or a checkpoint's")
+    add_model(parser)
     parser.add_argument(
         "DATA", type=data_word, nargs="?", help="images of the bound (default: those the run learned from)"
     )

@@ -40,13 +40,14 @@ def measure_bits(
         seed: of the choice and of the noise.
 
     Returns:
-        None for a model of a continuous process, which has no such bound.
+        None for a model of a continuous process, which has no such bound, and for a cascade, whose stages are told
+        small images that these do not come with.
 
     Raises:
         UndiffuseError: data of another shape or kind of number.
     """
     images, units = choose(dataset, model.info, count, seed), Units.of(model.info)
-    if not isinstance(model.schedule, DiscreteSchedule):
+    if not isinstance(model.schedule, DiscreteSchedule) or model.below is not None:
         return None
     timesteps = min(timesteps, model.schedule.T)
     terms = bound(model, images, count=timesteps, seed=seed, progress=progress)

@@ -68,7 +68,9 @@ class Quality:
     def with_bits(self, bits: Bits | None) -> Quality:
         """With bits/dim as the last figure, or, without any, with a note why not."""
         if bits is None:
-            return replace(self, notes=(*self.notes, "no bits/dim: a continuous process has no variational bound"))
+            return replace(
+                self, notes=(*self.notes, "no bits/dim: a continuous process or a cascade has no variational bound")
+            )
         return replace(self, figures=(*self.figures, bits.figure), likelihood=bits.facts)
 
     def figure(self, metric: str, extractor: str | None = None) -> Figure:

@@ -15,6 +15,7 @@ from undiffuse import __version__
 from undiffuse.evaluate.figure import Figure
 from undiffuse.evaluate.quality import FORMAT, Quality
 from undiffuse.evaluate.subject import Generated, Subject
+from undiffuse.pictures.png import model_name
 
 WIDTH = 100
 FOLDER = "evaluation"
@@ -152,7 +153,8 @@ def default_file(subject: Subject, reference: str, extractors: Sequence[str]) ->
 
     Returns:
         ``RUN/evaluation/step-1000-digits-5000-ddim-50-seed-0-classifier.json`` for images that a run's model draws,
-        ``evaluation-NAME.json`` in the working directory for given ones.
+        ``evaluation-NAME-step-....json`` in the working directory for one in a file, ``evaluation-NAME.json`` there
+        for given images.
     """
     if isinstance(subject, Generated):
         settings = subject.model.settle(subject.settings)
@@ -166,7 +168,10 @@ def default_file(subject: Subject, reference: str, extractors: Sequence[str]) ->
             f"seed-{subject.seed}",
             *extractors,
         ]
-        return subject.model.home / FOLDER / f"{_file_word('-'.join(words))}.json"
+        home = subject.model.home
+        if home == Path():  # the working directory, where the name alone tells models apart
+            words = [FOLDER, Path(model_name(Path(subject.model.provenance["checkpoint"]))).stem, *words]
+        return (home if home == Path() else home / FOLDER) / f"{_file_word('-'.join(words))}.json"
     return Path(f"evaluation-{_file_word(Path(subject.info.name).stem)}.json")
 
 

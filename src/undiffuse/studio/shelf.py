@@ -23,7 +23,7 @@ from undiffuse.model import Model, load
 from undiffuse.pictures.edited import Edited
 from undiffuse.pictures.png import Origin
 from undiffuse.pins import path_of
-from undiffuse.pretrained import names
+from undiffuse.pretrained import PREFIX, names
 from undiffuse.studio.evaluator import Evaluator, Tally, Ticket, sizes_alike
 from undiffuse.studio.limits import FOR_THE_COMMAND_LINE
 from undiffuse.threads import in_threads
@@ -111,7 +111,8 @@ class Shelf:
             if path.resolve() in places:
                 return
             places.add(path.resolve())
-            name = re.sub(r"[^A-Za-z0-9._-]", "_", path.stem if path.is_file() else path.resolve().name)[:90] or "model"
+            called = path.stem if path.is_file() else path.resolve().name.removeprefix(PREFIX)
+            name = re.sub(r"[^A-Za-z0-9._-]", "_", called)[:90] or "model"
             name, number = name.lstrip(".") or "model", 1
             while (unique := name if number == 1 else f"{name}-{number}") in found:
                 number += 1
@@ -123,7 +124,7 @@ class Shelf:
             if not path.name.startswith(".") and checkpoints(path / "checkpoints"):
                 add("run", path)
         for name in names():
-            add("shipped", Path(name))
+            add("shipped", Path(f"{PREFIX}{name}"))
         return found
 
     def entry(self, identity: str) -> Entry:

@@ -5,6 +5,7 @@ Such a file holds no settings. Shapes tell most of them; the rest is known for p
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,6 +55,25 @@ def recognises(path: Path) -> bool:
             return not MARKS.isdisjoint(file.keys())
     except (safetensors.SafetensorError, OSError):
         return False
+
+
+def holds_weights(path: Path) -> bool:
+    """Whether a file that `recognises` knows by its ending alone holds weights rather than data: by its beginning.
+
+    Arrays of images end in .npz, too, and anything may end in .bin.
+    """
+    if path.suffix == SAFE:
+        return True
+    if path.suffix != ARRAYS:
+        with path.open("rb") as file:
+            return file.read(2).startswith((b"PK", b"\x80"))  # an archive of torch's, or a plain pickle
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+    except (OSError, zipfile.BadZipFile):
+        return False
+    found = {*names, *ho.named(names), *lucidrains.named(names), *edm.named(names)}
+    return not found.isdisjoint({openai.MARK, ho.MARK, lucidrains.MARK, edm.MARK})
 
 
 def read_file(path: Path) -> Found:

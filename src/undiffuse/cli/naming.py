@@ -1,0 +1,58 @@
+"""What a user calls a model, on the command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from undiffuse.cli.parser import Parser
+from undiffuse.errors import UndiffuseError
+from undiffuse.pretrained import PREFIX, is_here, names, written_as_path
+
+MODEL = (
+    "a model: a run's folder, a checkpoint's, a cascade's, a model's file, diffusers' folder or ORG/NAME on the hub "
+    "(all kinds: docs/interop.md), or 'digits', which comes with undiffuse"
+)
+
+
+def add_model(parser: Parser, name: str = "RUN", **how: Any) -> None:
+    """The positional argument that is a model of any kind."""
+    parser.add_argument(name, type=model_path, help=MODEL, **how)
+
+
+def model_path(text: str) -> Path:
+    """The name of a model as a path, which forgets './'.
+
+    Raises:
+        UndiffuseError: './digits' where there is none: without './' it would be the one that ships.
+    """
+    path = Path(text)
+    if written_as_path(text) and str(path) in names() and not is_here(path):
+        raise UndiffuseError(f"{text} is not there; the model of that name that comes with undiffuse is {PREFIX}{path}")
+    return path
+
+
+def is_subject_model(word: str, speaks: bool = True) -> bool:
+    """Whether what is to be judged is a model that draws, rather than images; where a name means both, a line says so.
+
+    Args:
+        speaks: whether this process may print.
+    """
+    from undiffuse.data.builtin import BUILTIN
+    from undiffuse.locate import is_model
+
+    if not is_model(word):
+        return False
+    if word not in names() or is_here(word):
+        return True
+    folder = Path(word)
+    images = folder.is_dir() and any(folder.iterdir())
+    if speaks and images:
+        print(
+            f"{word} is the folder ./{word} here; the model of that name that comes with undiffuse is {PREFIX}{word}",
+            file=sys.stderr,
+        )
+    elif speaks and word in BUILTIN:
+        print(f"{word} is the model that comes with undiffuse, not the data set of that name", file=sys.stderr)
+    return not images
