@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 
 import undiffuse
 from undiffuse.studio.app import make_app
-from undiffuse.studio.guard import Doors
+from undiffuse.studio.doors import Doors
 from undiffuse.studio.jobs import Board
 from undiffuse.studio.limits import Limits
 from undiffuse.studio.studio import Studio

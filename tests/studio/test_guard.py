@@ -13,7 +13,7 @@ import pytest
 
 from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.errors import UndiffuseError
-from undiffuse.studio.guard import Doors, host_name
+from undiffuse.studio.doors import Doors, host_name
 from undiffuse.studio.limits import FOR_THE_COMMAND_LINE
 from undiffuse.studio.serve import Address
 
@@ -90,7 +90,7 @@ def test_the_address_with_the_token_becomes_a_cookie(open_page: Any) -> None:
     client = open_page(host="0.0.0.0", token=TOKEN).client
     assert client.get("/?token=wrong", follow_redirects=False).status_code == 401
     answer = client.get(f"/?token={TOKEN}", follow_redirects=False)
-    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert (answer.status_code, answer.headers["location"]) == (303, "./"), "of wherever a proxy serves it"
     assert "HttpOnly" in answer.headers["set-cookie"]
     assert "SameSite=Strict" in answer.headers["set-cookie"]
     assert client.get("/v1/status").status_code == 200  # the client keeps its cookies
@@ -108,6 +108,125 @@ def test_other_machines_need_a_token_or_nothing_starts(host: str) -> None:
     with pytest.raises(UndiffuseError, match="16 letters"):
         Address(host, token="x" * 15 + ";")
     assert Address(host, token=TOKEN).token == TOKEN
+
+
+ORIGINS = [
+    # of a proxy that takes the port off, the browser says that the page asks its own address
+    ("localhost", "http://localhost:8080", {"Sec-Fetch-Site": "same-origin"}, True),
+    ("studio.example", "https://studio.example:8443", {"Sec-Fetch-Site": "same-origin"}, True),
+    ("localhost", "http://localhost:8080", {"Sec-Fetch-Site": "same-site"}, False),
+    # or the proxy says how it was asked
+    ("localhost", "http://localhost:8080", {"X-Forwarded-Port": "8080"}, True),
+    ("localhost", "http://localhost:8080", {"X-Forwarded-Port": "80"}, False),
+    ("127.0.0.1:8000", "http://studio.example:81", {"X-Forwarded-Host": "studio.example:81"}, True),
+    ("127.0.0.1", "http://studio.example:81", {"X-Forwarded-Host": "studio.example", "X-Forwarded-Port": "81"}, True),
+    ("127.0.0.1:8000", "http://studio.example:81", {"X-Forwarded-Host": "studio.example:82"}, False),
+    # or whoever started the studio has
+    ("proxied.example", "http://proxied.example:8080", {}, True),
+    ("127.0.0.1:8000", "http://proxied.example:8080", {}, True),
+    ("proxied.example", "http://proxied.example:8081", {}, False),
+    ("proxied.example:8080", "http://proxied.example:8080", {}, True),
+    # nobody else listens on the studio's own port of this machine
+    ("127.0.0.1", "http://127.0.0.1:8000", {}, True),
+    ("localhost", "http://localhost:8000", {}, True),
+    ("localhost", "http://localhost:9999", {}, False),
+    ("studio.example", "http://studio.example:8000", {}, False),
+    # a port that goes without saying
+    ("studio.example:443", "https://studio.example", {}, True),
+    ("studio.example", "https://studio.example:443", {}, True),
+    ("studio.example:80", "https://studio.example", {}, False),
+    # a name that points here from elsewhere (DNS rebinding), to the studio or to its proxy
+    ("localhost", "http://evil.example:8000", {"Sec-Fetch-Site": "same-origin"}, False),
+    ("127.0.0.1:8000", "http://evil.example", {"X-Forwarded-Host": "evil.example"}, False),
+    ("localhost", "http://localhost.evil.example:8080", {"Sec-Fetch-Site": "same-origin"}, False),
+    ("evil.example", "http://evil.example", {"X-Forwarded-Host": "localhost"}, False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("host", "origin", "more", "own"), ORIGINS)
+def test_pages_of_the_studio_behind_a_proxy_are_told_from_those_of_others(
+    open_page: Any, host: str, origin: str, more: dict[str, str], own: bool
+) -> None:
+    client = open_page(names=("studio.example", "proxied.example:8080")).client
+    answer = client.post("/v1/samples", json={"model": "x"}, headers={"Host": host, "Origin": origin, **more})
+    assert answer.status_code == (404 if own else 403), answer.text
+
+
+def test_a_proxy_that_takes_the_port_off_is_told_what_to_do(open_page: Any) -> None:
+    client = open_page(names=("studio.example",)).client
+    headers = {"Host": "studio.example", "Origin": "http://studio.example:81"}
+    said = client.post("/v1/samples", json={"model": "x"}, headers=headers).json()["error"]
+    assert "--name studio.example:81" in said
+    assert "evil" not in client.post("/v1/samples", json={}, headers={"Origin": "http://evil.example"}).text
+
+
+def test_a_name_that_a_proxy_passes_on_must_be_known(open_page: Any) -> None:
+    client = open_page().client
+    for name in ("evil.example", "evil.example, localhost", ""):
+        answer = client.get("/v1/status", headers={"X-Forwarded-Host": name})
+        assert answer.status_code == 403, name
+    assert "--name evil.example" in client.get("/v1/status", headers={"X-Forwarded-Host": "evil.example"}).text
+    assert client.get("/v1/status", headers={"X-Forwarded-Host": "localhost:80, inner"}).status_code == 200
+    assert not Doors(host="", token=TOKEN).knows("evil@127.0.0.1"), "no name is not the name of all addresses"
+
+
+@pytest.mark.parametrize("below", ["", "/tools/undiffuse"])
+def test_a_proxy_may_serve_the_studio_below_a_path(open_page: Any, below: str) -> None:
+    """Whether it takes that path off, as the studio is asked without it, or leaves it there."""
+    client = open_page(path="/tools/undiffuse").client
+    page = client.get(f"{below}/")
+    assert page.status_code == 200
+    addresses = re.findall(r'(?:href|src)="([^"]+)"', page.text)
+    assert len(addresses) > 5
+    for address in addresses:  # they count from the page's own
+        assert not address.startswith("/")
+        assert client.get(f"{below}/{address}").status_code == 200
+    job = client.post(f"{below}/v1/samples", json={"model": "digits", "settings": {"steps": 1}})
+    assert job.headers["location"] == f"samples/{job.json()['id']}", "as it is seen from the call's own address"
+    assert client.get(f"{below}/page/index.html", follow_redirects=False).headers["location"] == "../"
+    assert client.get(f"{below}/v1/status").json()["version"]
+    assert client.get(f"{below}/nothing").json()["error"]
+    assert "href='openapi.json'" in client.get(f"{below}/docs").text
+    assert client.get("/tools/undiffusex/").status_code == 404
+    answer = client.get("/tools/undiffuse?token=x", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "undiffuse/?token=x")
+    with pytest.raises(UndiffuseError, match="--path"):
+        Address(path="/a//b")
+    with pytest.raises(UndiffuseError, match="--name"):
+        Address(names=("studio.example:port",))
+
+
+def test_the_cookie_is_for_the_studio_alone(open_page: Any) -> None:
+    """Not for what else a proxy serves under the same name: it counts below the address that was opened."""
+    client = open_page(host="0.0.0.0", token=TOKEN, path="/tools/undiffuse").client
+    answer = client.get(f"/tools/undiffuse/?token={TOKEN}", follow_redirects=False)
+    assert "Path=" not in answer.headers["set-cookie"]
+    assert client.get("/tools/undiffuse/v1/status").status_code == 200
+    assert client.get("/v1/status").status_code == 401
+
+
+def test_whatever_answers_get_answers_head(shared: Any) -> None:
+    """A stream of events, which need not end, too."""
+    job = shared.post("/v1/samples", {"model": "digits", "settings": {"steps": 1}})
+    shared.images(job)
+    (item, *_) = shared.get("/v1/gallery")["items"]
+    ids = {"/v1/models/{id}": "a", "/v1/samples/{id}": job["id"], "/v1/samples/{id}/events": job["id"]}
+    ids |= {"/v1/runs/{id}": "a", "/v1/runs/{id}/metrics": "a", "/v1/runs/{id}/events": "a"}
+    described = [path for path, calls in shared.get("/openapi.json")["paths"].items() if "get" in calls]
+    assert len(described) > 20
+    for path in [*described, "/", "/docs", "/openapi.json", "/page/js/main.js", "/nothing"]:
+        known = ids.get(path, "digits" if path.startswith("/v1/data") else "x")
+        real = (
+            path.replace("{id}", known).replace("{name}", item["id"]).replace("{suffix}", "gif").replace("{step}", "1")
+        )
+        real += "?runs=a&runs=b" if path == "/v1/compare" else ""
+        with shared.client.stream("GET", real) as expected:
+            expected.close()
+        answer = shared.client.head(real)
+        assert answer.status_code == expected.status_code, real
+        assert answer.headers["content-type"] == expected.headers["content-type"]
+        assert answer.content == b""
+    assert shared.client.head("/v1/samples").status_code == 405
 
 
 def test_a_name_of_this_machine_can_be_given() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from undiffuse.studio import processes
 from undiffuse.studio.app import make_app
-from undiffuse.studio.guard import Doors
+from undiffuse.studio.doors import Doors
 from undiffuse.studio.limits import Limits
 from undiffuse.studio.studio import Studio
 

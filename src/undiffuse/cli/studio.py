@@ -27,8 +27,10 @@ def configure(parser: Parser) -> None:
     text = "an address; any but this machine's own needs --token (default: 127.0.0.1)"
     group.add_argument("--host", metavar="TEXT", help=text)
     group.add_argument("--token", metavar="TEXT", help="a secret that everybody must show, of 16 letters or more")
-    text = "a name by which browsers call this machine, with --host; may be given as a list with commas"
+    text = "a name by which browsers call this machine, or NAME:PORT of a proxy; may be given as a list with commas"
     group.add_argument("--name", metavar="TEXT", help=text)
+    text = "the sub-path below which a proxy serves the studio, as /tools/undiffuse; whether or not it takes that off"
+    group.add_argument("--path", metavar="TEXT", help=text)
     group.add_argument("--open", action="store_true", help="open the page in a browser")
     group = parser.add_argument_group("what it works with")
     group.add_argument("--runs", type=Path, metavar="DIR", help="folder of runs (default: runs)")
@@ -48,7 +50,9 @@ def run(typed: Namespace) -> None:
     from undiffuse.training.setup import choose_device
 
     names = tuple(name.strip().lower() for name in options.get("name", "").split(",") if name.strip())
-    address = Address(options.get("host", "127.0.0.1"), options.get("port", 8000), options.get("token", ""), names)
+    path = "/".join(["", *(part for part in options.get("path", "").split("/") if part)])
+    host, port, token = options.get("host", "127.0.0.1"), options.get("port", 8000), options.get("token", "")
+    address = Address(host, port, token, names, path)
     for path in options["RUN"]:
         load(path)  # a misspelt name is noticed here, not at the page
     serve(

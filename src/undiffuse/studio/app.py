@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
@@ -16,7 +16,8 @@ from starlette.types import ASGIApp
 from undiffuse import __version__
 from undiffuse.errors import UndiffuseError
 from undiffuse.studio.documentation import documentation
-from undiffuse.studio.guard import Doors, Guard
+from undiffuse.studio.doors import Doors
+from undiffuse.studio.guard import Guard
 from undiffuse.studio.jobs import BusyError
 from undiffuse.studio.page_files import page_file
 from undiffuse.studio.routes import about, edits, gallery, samples, training, understanding
@@ -42,6 +43,7 @@ def make_app(studio: Studio, doors: Doors | None = None) -> ASGIApp:
         docs_url=None,  # FastAPI's pages load from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        servers=[{"url": "."}],  # beside this description, wherever a proxy serves it
         lifespan=lifespan,
     )
     routers = [part.router(studio) for part in PARTS]
@@ -59,6 +61,8 @@ def _add_pages(app: FastAPI) -> None:
 
     @app.get("/page/{name:path}", include_in_schema=False)
     def page(name: str, request: Request) -> Response:
+        if name == "index.html":  # whose addresses count from the root
+            return RedirectResponse("/")
         return page_file(name, request)
 
     @app.get("/docs", include_in_schema=False)

@@ -35,7 +35,7 @@ def documentation(schema: dict[str, Any]) -> str:
     parts = "".join(f"<h2>{escape(tag)}</h2>{''.join(calls)}" for tag, calls in by_tag.items())
     info = schema["info"]
     head = (
-        f"<h1>{escape(info['title'])}</h1><p>{escape(info['description'])} <a href='/openapi.json'>openapi.json</a></p>"
+        f"<h1>{escape(info['title'])}</h1><p>{escape(info['description'])} <a href='openapi.json'>openapi.json</a></p>"
     )
     title = escape(info["title"])
     return (

@@ -1,28 +1,30 @@
 """Closed doors: who may ask, from where, and how much he may send. It stands before everything else.
 
-* The Host header must name this machine as it is listened on. Otherwise a page of any site could have its own name
-  point here (DNS rebinding) and read everything.
-* What changes something must come from this page or from no page: a foreign Origin is refused (cross-site requests).
+* The Host header must name this machine as it is listened on, and so must the name that a proxy passes on. Otherwise a
+  page of any site could have its own name point here (DNS rebinding) and read everything.
+* What changes something must come from this page or from no page: a foreign Origin is refused (cross-site requests);
+  `doors` says which is foreign.
 * Beyond the loopback address everything needs a token, which is compared in constant time. The page carries it in a
   cookie that scripts cannot read, set by opening ``/?token=...`` once.
 * A body is counted as it comes in, so that nothing grows beyond its limit, whatever its header says.
 * Answers say that no other page may embed, read or script them.
+
+It is also where addresses begin: those behind a sub-path lose it here, those in answers are relative, and whatever
+answers GET answers HEAD.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import hmac
-import ipaddress
 import json
-import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from undiffuse.studio.doors import Doors, authority, forwarded_host, host_name
 from undiffuse.studio.limits import Limits
 
 COOKIE = "undiffuse_token"
@@ -58,63 +60,6 @@ class _TooLargeError(Exception):
     """The body grew beyond its limit; whoever reads it has no use for the rest."""
 
 
-@dataclass(frozen=True)
-class Doors:
-    """What is listened on.
-
-    Args:
-        host: the address that was given.
-        token: what strangers must show; '' for none.
-        names: other names by which this machine may be called.
-    """
-
-    host: str = "127.0.0.1"
-    token: str = ""
-    names: tuple[str, ...] = ()
-
-    def knows(self, host: str) -> bool:
-        """Whether a Host header names this machine."""
-        name = host_name(host)
-        if name in ("localhost", "127.0.0.1", "::1", self.host, *self.names):
-            return True
-        if not self.token or not is_any(self.host):
-            return False
-        # Listening everywhere: by number, which no foreign name server can give away, or by the machine's own name.
-        return is_address(name) or name == socket.gethostname().lower()
-
-    def admits(self, shown: str) -> bool:
-        """Whether this is the token."""
-        return hmac.compare_digest(shown.encode(), self.token.encode())
-
-
-def host_name(host: str) -> str:
-    """The name of 'name:port' or '[address]:port'; '' for what is neither."""
-    try:
-        parts = urlsplit(f"//{host}")
-        _ = parts.port
-    except ValueError:
-        return ""
-    return (parts.hostname or "").lower() if parts.netloc == host and "@" not in host else ""
-
-
-def is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
-    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
-
-
-def is_any(host: str) -> bool:
-    """Whether an address stands for all that the machine has."""
-    return host == "" or (is_address(host) and ipaddress.ip_address(host).is_unspecified)
-
-
 class Guard:
     """ASGI middleware; see the head of this file."""
 
@@ -128,7 +73,10 @@ class Guard:
         if scope["type"] != "http":  # nothing here speaks through web sockets
             await send({"type": "websocket.close", "code": 1008})
             return
-        send = _with_headers(send)
+        if scope["method"] == "HEAD":
+            send = _without_body(send)
+        scope = self._below(scope)
+        send = _with_headers(send, scope["path"])
         headers = _headers(scope["headers"])
         refusal = self._refusal(scope, headers)
         if refusal is not None:
@@ -144,19 +92,60 @@ class Guard:
             if from_address:
                 await self._welcome(scope, send)
                 return
-        await self._counted(scope, receive, send, headers)
+        if scope["path"] == "":
+            await _redirect(send, f"{self.doors.path.rpartition('/')[2]}/", scope["query_string"])
+        elif scope["method"] == "HEAD":
+            await self._headed(scope, receive, send)
+        else:
+            await self._counted(scope, receive, send, headers)
+
+    def _below(self, scope: Scope) -> Scope:
+        """The request as if the studio's sub-path were the root; a proxy may have taken it off already."""
+        path = self.doors.path
+        if not path or not (scope["path"] == path or scope["path"].startswith(f"{path}/")):
+            return scope
+        raw = scope.get("raw_path") or b""
+        below = raw.removeprefix(path.encode()) if raw.startswith(path.encode()) else b""
+        return {**scope, "path": scope["path"].removeprefix(path), "raw_path": below}
+
+    async def _headed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What GET would answer, without its body: a stream, which need not end, is left when it has begun."""
+        begun = asyncio.Event()
+
+        async def beginning(message: Message) -> None:
+            if not begun.is_set():
+                begun.set()
+                await send(message)
+                await send({"type": "http.response.body", "body": b""})
+
+        work = asyncio.ensure_future(self.app({**scope, "method": "GET"}, receive, beginning))
+        waiting = asyncio.ensure_future(begun.wait())
+        try:
+            await asyncio.wait((work, waiting), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (work, waiting):
+                task.cancel()
+            _, failure = await asyncio.gather(waiting, work, return_exceptions=True)
+        if isinstance(failure, Exception) and not begun.is_set():
+            raise failure
 
     def _refusal(self, scope: Scope, headers: dict[str, list[str]]) -> tuple[int, str] | None:
         hosts = headers.get("host", [])
-        if len(hosts) != 1 or not self.doors.knows(hosts[0]):
-            return 403, "This is not a name of this studio; open it by the address that it printed when it started"
+        passed_on = forwarded_host(headers)
+        if len(hosts) != 1 or not all(map(self.doors.knows, [*hosts, *passed_on])):
+            asked_for = (passed_on or hosts or [""])[0]
+            return 403, (
+                "This is not a name of this studio; open it by the address that it printed when it started, or start "
+                f"it with --name {host_name(asked_for) or 'NAME'} if that is how a proxy calls it"
+            )
         if scope["method"] in SAFE:
             return None
-        for origin in headers.get("origin", []):
-            if urlsplit(origin).netloc != hosts[0] or urlsplit(origin).scheme not in ("http", "https"):
-                return 403, "Only the studio's own page may change anything here"
-        if any(site not in ("same-origin", "none") for site in headers.get("sec-fetch-site", [])):
+        sites = headers.get("sec-fetch-site", [])
+        if any(site not in ("same-origin", "none") for site in sites):
             return 403, "Only the studio's own page may change anything here"
+        for origin in headers.get("origin", []):
+            if not self.doors.is_own(origin, hosts[0], passed_on, "same-origin" in sites):
+                return 403, _foreign(origin, self.doors)
         return None
 
     def _shown(self, scope: Scope, headers: dict[str, list[str]]) -> tuple[str, bool]:
@@ -176,11 +165,11 @@ class Guard:
         return (query["token"][0], True) if scope["path"] == "/" and "token" in query else ("", False)
 
     async def _welcome(self, scope: Scope, send: Send) -> None:
+        # Without a path of its own it counts below the address that was opened, which under a proxy only the browser
+        # knows: other applications of that host are not sent it.
         secure = "; Secure" if scope["scheme"] == "https" else ""
-        cookie = f"{COOKIE}={self.doors.token}; Path=/; HttpOnly; SameSite=Strict{secure}"
-        headers = [(b"location", b"/"), (b"set-cookie", cookie.encode()), (b"cache-control", b"no-store")]
-        await send({"type": "http.response.start", "status": 303, "headers": headers})
-        await send({"type": "http.response.body", "body": b""})
+        cookie = f"{COOKIE}={self.doors.token}; HttpOnly; SameSite=Strict{secure}"
+        await _redirect(send, "/", headers=[(b"set-cookie", cookie.encode()), (b"cache-control", b"no-store")])
 
     async def _counted(self, scope: Scope, receive: Receive, send: Send, headers: dict[str, list[str]]) -> None:
         most = self._most(scope["path"])
@@ -228,15 +217,54 @@ def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
     return found
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, path: str) -> Send:
+    """Answers with the headers of all, and with addresses that hold wherever a proxy serves the studio."""
+
+    def placed(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+        absolute = name.lower() == b"location" and value.startswith(b"/")
+        return (name, _relative(value.decode("latin-1"), path).encode("latin-1")) if absolute else (name, value)
+
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            present = {name.lower() for name, _ in message.get("headers", ())}
-            added = [pair for pair in HEADERS if pair[0] not in present]
-            message = {**message, "headers": [*message.get("headers", ()), *added]}
+            own = [placed(name, value) for name, value in message.get("headers", ())]
+            present = {name.lower() for name, _ in own}
+            message = {**message, "headers": [*own, *(pair for pair in HEADERS if pair[0] not in present)]}
         await send(message)
 
     return sending
+
+
+def _relative(address: str, path: str) -> str:
+    """An address of the studio as it is reached from another: /v1/samples/x from /v1/edits/vary is ../samples/x."""
+    here, there = path.split("/")[:-1], address.split("/")
+    while len(here) > 1 and len(there) > 2 and here[1] == there[1]:
+        here, there = here[1:], there[1:]
+    return "../" * (len(here) - 1) + "/".join(there[1:]) or "./"
+
+
+def _without_body(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return sending
+
+
+async def _redirect(send: Send, where: str, query: bytes = b"", headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    location = where.encode("latin-1") + (b"?" + query if query else b"")
+    await send({"type": "http.response.start", "status": 303, "headers": [(b"location", location), *headers]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _foreign(origin: str, doors: Doors) -> str:
+    place = authority(origin)
+    if place is None or not doors.knows(place[0]):
+        return "Only the studio's own page may change anything here"
+    name = f"[{place[0]}]" if ":" in place[0] else place[0]
+    return (
+        f"Only the studio's own page may change anything here, and nothing says that {origin[:200]} is its address: if "
+        "a proxy serves it there, let the proxy pass Host on with its port, or start the studio with "
+        f"--name {name}:{place[1]}"
+    )
 
 
 async def _answer(send: Send, status: int, sentence: str) -> None:

@@ -13,12 +13,13 @@ import uvicorn
 
 from undiffuse.errors import UndiffuseError
 from undiffuse.studio.app import make_app
-from undiffuse.studio.guard import Doors, is_any, is_loopback
+from undiffuse.studio.doors import Doors, host_name, is_any, is_loopback
 from undiffuse.studio.studio import Studio
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,200}")
 WAITING = 1024
 """Connections that wait to be taken."""
+PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 
 @dataclass(frozen=True)
@@ -29,16 +30,19 @@ class Address:
         host: an address of this machine.
         port: 0 for one that is free.
         token: what strangers must show.
-        names: other names by which browsers may call this machine.
+        names: other names by which browsers may call this machine, each with its port where a proxy takes that off.
+        path: below which a proxy serves the studio, such as '/tools/undiffuse'.
 
     Raises:
-        UndiffuseError: the address can be reached from elsewhere and there is no token, or one that can be guessed.
+        UndiffuseError: the address can be reached from elsewhere and there is no token, or one that can be guessed; or
+            a name or a path that is none.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
     token: str = ""
     names: tuple[str, ...] = ()
+    path: str = ""
 
     def __post_init__(self) -> None:
         if self.token and not TOKEN.fullmatch(self.token):
@@ -47,6 +51,15 @@ class Address:
             raise UndiffuseError(
                 f"--host {self.host} can be reached from other machines, so the studio needs --token TEXT, a secret of "
                 "16 letters or more"
+            )
+
+        for name in self.names:
+            if not host_name(name):
+                raise UndiffuseError(f"--name is the name of a machine, or NAME:PORT, as studio.example; got '{name}'")
+        if not PATH.fullmatch(self.path):
+            raise UndiffuseError(
+                "--path is the part of the address below which a proxy serves the studio, as /tools/undiffuse, of "
+                f"letters, digits and . _ ~ -; got '{self.path}'"
             )
 
     def bind(self) -> socket.socket:
@@ -85,8 +98,9 @@ def serve(
     listening = address.bind()
     port = listening.getsockname()[1]
     shown = "localhost" if is_any(address.host) else f"[{address.host}]" if ":" in address.host else address.host
-    url = f"http://{shown}:{port}/" + (f"?token={address.token}" if address.token else "")
-    app = make_app(Studio.of(given, runs, gallery, device), Doors(address.host, address.token, address.names))
+    url = f"http://{shown}:{port}{address.path}/" + (f"?token={address.token}" if address.token else "")
+    doors = Doors(address.host, address.token, address.names, port, address.path)
+    app = make_app(Studio.of(given, runs, gallery, device), doors)
     config = uvicorn.Config(
         app,
         ws="none",

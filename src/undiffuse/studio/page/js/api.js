@@ -13,10 +13,21 @@ export class ApiError extends Error {
 /** Whether this page came from the studio's server; learn.html from a file server did not. */
 export const hasServer = () => "server" in document.documentElement.dataset;
 
+/**
+ * Where an address of the studio is, as "/v1/status": below the page's own, wherever a proxy serves that.
+ *
+ * Whatever the API names begins with a slash and counts from the studio; addresses of other kinds (data:, blob:) stay.
+ */
+export function at(path) {
+  if (!path.startsWith("/")) return path;
+  const { pathname, search } = new URL(path.slice(1), document.baseURI);
+  return pathname + search;
+}
+
 async function request(path, options) {
   let answer;
   try {
-    answer = await fetch(path, options);
+    answer = await fetch(at(path), options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError("The studio does not answer. Is `undiffuse studio` still running in its terminal?");
@@ -62,7 +73,7 @@ export const remove = async (path, { signal } = {}) =>
  * @returns {{ close }}
  */
 export function events(path, handlers, { last = [], signal, onLost } = {}) {
-  const source = new EventSource(path);
+  const source = new EventSource(at(path));
   const close = () => source.close();
   for (const [name, handler] of Object.entries(handlers)) {
     source.addEventListener(name, (event) => {

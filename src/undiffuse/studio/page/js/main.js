@@ -3,7 +3,7 @@
 //   index.html            the studio
 //   learn.html            all Learn panels        learn.html?panel=ink      one, to embed       &theme=dark
 
-import { hasServer } from "./api.js";
+import { at, hasServer } from "./api.js";
 import { PAGES } from "./pages.js";
 import { router } from "./router.js";
 import { h } from "./ui/dom.js";
@@ -38,7 +38,7 @@ function startStudio() {
       themeSwitch(),
     ),
     main,
-    h("footer", { class: "shell-footer" }, h("p", {}, "Everything here runs on this machine; nothing is sent anywhere."), h("p", {}, h("a", { href: "/docs" }, "The API behind this page"))),
+    h("footer", { class: "shell-footer" }, h("p", {}, "Everything here runs on this machine; nothing is sent anywhere."), h("p", {}, h("a", { href: at("/docs") }, "The API behind this page"))),
   );
   const onPage = (page) => {
     for (const link of links) {

@@ -1,6 +1,6 @@
 // Pictures side by side that begin from the same noise: of several models, or of several samplers and numbers of steps.
 
-import { ApiError } from "../api.js";
+import { ApiError, at } from "../api.js";
 import { begin, duration } from "../create/job.js";
 import { chips } from "../create/settings.js";
 import { shown } from "../create/easel.js";
@@ -28,7 +28,7 @@ function cell(label) {
           tiles.set(index, shown(src, `${label}, number ${index}`));
           pictures.append(tiles.get(index));
         }
-        tiles.get(index).src = src;
+        tiles.get(index).src = at(src);
       };
       const told = {
         step: ({ k, of, previews }) => {

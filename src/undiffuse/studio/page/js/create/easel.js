@@ -1,5 +1,6 @@
 // Where pictures appear: tiles of noise that become pictures step by step, and a walk that can be looked back on.
 
+import { at } from "../api.js";
 import { Random } from "../math/random.js";
 import { button, segments, transport } from "../ui/controls.js";
 import { picture } from "../ui/canvas.js";
@@ -17,7 +18,7 @@ const MANY = 16;
 const NOISY = 64;
 
 /** An <img> of a picture at its own pixels. */
-export const shown = (src, alt, width = 1) => h("img", { class: width <= SMALL ? "pixels" : "", src, alt, draggable: "false" });
+export const shown = (src, alt, width = 1) => h("img", { class: width <= SMALL ? "pixels" : "", src: at(src), alt, draggable: "false" });
 
 /** Columns for so many tiles: rather wider than high, and the last row as full as can be. */
 export function columnsFor(count) {
@@ -101,7 +102,7 @@ export function easel({ onOpen, onDone, onBusy, signal }) {
 
   function paint(tile, src, alt) {
     const image = tile?.querySelector("img");
-    if (image) [image.src, image.alt] = [src, alt];
+    if (image) [image.src, image.alt] = [at(src), alt];
     else tile?.replaceChildren(shown(src, alt));
   }
 

@@ -1,6 +1,6 @@
 // Choosing what is learned from: what is here, or what is dropped; with the contact sheet and what the checks say.
 
-import { get, post, remove } from "../api.js";
+import { at, get, post, remove } from "../api.js";
 import { button, field, select } from "../ui/controls.js";
 import { h } from "../ui/dom.js";
 import { toast } from "../ui/overlays.js";
@@ -128,7 +128,7 @@ export function dataPane({ limits, onChange, onRows, signal }) {
     const { info, error } = data;
     said.textContent = error ?? summary(info);
     said.classList.toggle("form-error", Boolean(error));
-    sheet.replaceChildren(...(info ? [h("img", { class: "pixels", src: picture, alt: `A sheet of pictures from ${data.name}` })] : []));
+    sheet.replaceChildren(...(info ? [h("img", { class: "pixels", src: at(picture), alt: `A sheet of pictures from ${data.name}` })] : []));
     const refusals = data.refusals ?? [];
     report.replaceChildren(
       ...(data.report?.length ? [folded("What the checks say", h("pre", { tabindex: "0" }, data.report.join("\n")))] : []),

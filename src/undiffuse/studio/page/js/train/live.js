@@ -1,6 +1,6 @@
 // One training, live: how far it is, how it learns, what it draws; pause, go on, stop.
 
-import { events, get, post } from "../api.js";
+import { at, events, get, post } from "../api.js";
 import { button, transport } from "../ui/controls.js";
 import { exchange, h, tell } from "../ui/dom.js";
 import { trouble } from "../ui/overlays.js";
@@ -136,7 +136,7 @@ export function liveRun(id, { onState, signal }) {
   function showPicture(k) {
     const now = pictures[k];
     if (!now) return;
-    image.src = now.url;
+    image.src = at(now.url);
     image.alt = `What the model draws at step ${now.step}`;
   }
 
