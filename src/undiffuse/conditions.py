@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from undiffuse.class_names import ALL, NONE, class_number, class_numbers
 from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.data.values import standard
 from undiffuse.denoiser import Denoiser
 from undiffuse.enlarging import stage_conditions
-from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.errors import UndiffuseError
 from undiffuse.guidance import Autoguided, ClassifierFree, ClassifierGuided, Given, Strength
 from undiffuse.guidance.classifier import NoisyClassifier
 from undiffuse.networks.conditions import Condition
@@ -34,10 +35,6 @@ VECTOR = "vector"
 """The name of the argument that carries numbers, each less its mean and divided by its standard deviation."""
 IMAGE = "image"
 """The name of the argument that carries a picture to go with."""
-ALL, NONE = "all", "none"
-"""In place of a class: each of them by turns; no class at all."""
-DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-"""Words for classes that are called by a digit."""
 
 
 def conditions_of(config: TrainConfig, info: DataInfo) -> tuple[Condition, ...]:
@@ -84,29 +81,6 @@ def _checked_vectors(info: DataInfo) -> int:
     if not len(info.vectors) == len(info.vector_mean) == len(spread) or not all(0 < std < math.inf for std in spread):
         raise UndiffuseError("Each of the numbers that a model is told needs a name, a mean and a standard deviation")
     return len(info.vectors)
-
-
-def class_number(word: str, classes: Sequence[str]) -> int:
-    """The label of a class by its name, or by the word for its digit; `NONE` is the null class.
-
-    Raises:
-        UndiffuseError: no such class, with the nearest name.
-    """
-    if word == NONE:
-        return len(classes)
-    if word not in classes and word in DIGITS:
-        word = str(DIGITS.index(word))
-    if word not in classes:
-        raise UndiffuseError(f"There is no class '{word}'{perhaps(word, classes)}")
-    return classes.index(word)
-
-
-def class_numbers(words: Sequence[str], classes: Sequence[str]) -> tuple[int, ...]:
-    """The labels that samples get by turns; without words, all of them."""
-    found: list[int] = []
-    for word in words or (ALL,):
-        found += range(len(classes)) if word == ALL else [class_number(word, classes)]
-    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -176,7 +150,7 @@ def check_null(wanted: Wish, dropout: float) -> None:
         return
     if (wanted.rows[CLASS] == size).any():
         raise UndiffuseError(
-            f"This model never learned to draw without a class, so there is no --class {NONE}: name one of its classes"
+            "This model never learned to draw without a class, so there is no --class none: name one of its classes"
         )
     led = wanted.strength.scale != 1 and wanted.guides == NO_GUIDES
     if led and (wanted.away[CLASS] == size).any():
@@ -238,6 +212,8 @@ def wish(
     if classes:
         asked = settings.classes or ((NONE,) if beside and not guides.classifier_classes else (ALL,))
         rows[CLASS] = torch.tensor(class_numbers(asked, classes))
+        if guides.classifier is not None and (rows[CLASS] == len(classes)).any():
+            raise UndiffuseError("A --classifier leads to a class, so there is no --class none")
         away[CLASS] = torch.tensor([class_number(settings.avoid or NONE, classes)])
     if settings.vector:
         rows[VECTOR] = standardised(settings.vector, names, info)[None]
@@ -282,7 +258,8 @@ def _check_without_classes(settings: SampleConfig, names: Sequence[str], guides:
     """Refuse what needs classes of a model that has none."""
     led = settings.guidance != 1 and guides.weak is None
     able = TEXT in names or ({VECTOR, IMAGE} & set(names) and not settings.avoid)
-    if settings.classes or ((settings.avoid or led) and not able):
+    asked = set(settings.classes) - {NONE, NONE[1:]}  # no class is what there is
+    if asked or ((settings.avoid or led) and not able):
         raise UndiffuseError(
             "This model was trained without classes, so there is none to ask for and nothing to guide by; train "
             "one with --condition class, or a classifier for this one with undiffuse train-classifier"
@@ -309,8 +286,6 @@ def _check_guides(settings: SampleConfig, told: tuple[Condition, ...], info: Dat
         raise UndiffuseError("--guidance-rescale and --guidance-interval are not for guidance by a --classifier")
     if any(condition.name == CLASS for condition in told) and info.classes != guides.classifier_classes:
         raise UndiffuseError("The --classifier tells other classes apart than the model was trained on")
-    if NONE in settings.classes:
-        raise UndiffuseError(f"A --classifier leads to a class, so there is no --class {NONE}")
 
 
 def _interval(levels: tuple[float, ...]) -> tuple[tuple[float, float], ...]:

@@ -38,7 +38,8 @@ class DataConfig:
     flip: bool = False
     """Mirror images left to right at random while training; only for data in which left and right are alike."""
     vectors: tuple[str, ...] = ()
-    """Columns of numbers in the metadata, or arrays of an .npz file, for --condition vector: angle,width."""
+    """Columns of numbers in the metadata, or arrays of an .npz file, for --condition vector: angle,width. A
+    name with a comma stands in quotes: '"size, cm",angle'."""
     pairs: str = ""
     """A second folder or file, with a picture of the same name for each image, for --condition image; --size, --crop
     and --channels hold for both."""
@@ -331,7 +332,9 @@ class SampleConfig:
     tolerance: float = 1e-5
     """ODE only: the error that a step may make, relative and absolute."""
     classes: tuple[str, ...] = ()
-    """Classes of the samples by name, taken in turns; 'all' for each of them (the default), 'none' for no class."""
+    """Classes of the samples by name, with commas between them, taken in turns; 'all' for each of them (the default),
+    'none' for no class. A name with commas is tried whole, or stands in quotes: '"cat, tabby",dog'. Where a class is
+    called all or none, the words are ':all' and ':none'."""
     text: str = ""
     """What a model of texts is to show: 'a seven on the left'."""
     vector: tuple[float, ...] = ()
@@ -341,7 +344,7 @@ class SampleConfig:
     guidance: float = 1.0
     """How far guidance leads: 1 is the model as it is, more is more of the class or text and less variety."""
     avoid: str = ""
-    """A class, or for a model of texts a text, that guidance leads away from, in place of none."""
+    """A class by its whole name, or for a model of texts a text, that guidance leads away from, in place of none."""
     weak: str = ""
     """A worse model, or an earlier checkpoint, that guidance leads away from (autoguidance)."""
     classifier: str = ""

@@ -21,8 +21,9 @@ from undiffuse import cascadefile
 from undiffuse.asked import check_numbers, cut_into_blocks, override_settings
 from undiffuse.build import build_network, outline
 from undiffuse.checkpoint import check_tensors
+from undiffuse.class_names import class_names
 from undiffuse.compiling import CompiledEvaluations
-from undiffuse.conditions import IMAGE, VECTOR, Guides, check_null, conditions_of, read_text, wish
+from undiffuse.conditions import CLASS, IMAGE, VECTOR, Guides, check_null, conditions_of, read_text, wish
 from undiffuse.config import PROCESS, SampleConfig, TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.data.picture import read_pairs
@@ -140,6 +141,7 @@ class Model:
             pin = pinned(settings.classifier, self._classifier(settings).sha256)
             settings = replace(settings, classifier=pin)
         told = {condition.name for condition in self.conditions}
+        settings = replace(settings, classes=class_names(settings.classes, self._class_names(settings)))
         if settings.image and IMAGE in told and f"image: {settings.image}" not in self.guides:
             rows, digest = read_pairs(path_of(settings.image), self.info.pair, self.config.data)
             settings = replace(settings, image=pinned(settings.image, digest))
@@ -149,6 +151,13 @@ class Model:
             settings = replace(settings, times=learned.times)
         settings = replace(settings, precision=settled(settings.precision, self.device))
         return replace(settings, steps=len(settings.times)) if settings.times else settings
+
+    def _class_names(self, settings: SampleConfig) -> tuple[str, ...]:
+        """The classes that can be asked for, of the model itself, of one below it, or of a classifier."""
+        if settings.classifier:
+            return self._classifier(settings).info.classes
+        knowing = [m for m in self.cascade if any(condition.name == CLASS for condition in m.conditions)]
+        return knowing[-1].info.classes if knowing else ()
 
     def _weak(self, settings: SampleConfig) -> Model:
         path = str(path_of(settings.weak))

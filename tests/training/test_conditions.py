@@ -7,7 +7,8 @@ import pytest
 import torch
 from tiny import TinyData, tiny_data, tiny_settings
 
-from undiffuse.conditions import CLASS, class_number, class_numbers, conditions_of, dropped, wish
+from undiffuse.class_names import class_number, class_numbers
+from undiffuse.conditions import CLASS, conditions_of, dropped, wish
 from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.guidance import ClassifierFree, Given

@@ -39,7 +39,9 @@ def configure(parser: Parser) -> None:
     group.add_argument(
         "--against", type=data_word, metavar="DATA", help="strange images; those of DATA are normal then"
     )
-    group.add_argument("--anomalies", metavar="CLASS,...", help="classes of DATA that are strange")
+    group.add_argument(
+        "--anomalies", metavar="CLASS,...", help="classes of DATA that are strange; names with commas in quotes"
+    )
     group = parser.add_argument_group("how")
     choice(group, "--score", SCORES, "what images are ranked by (default: ensemble, which measured best)")
     group.add_argument("--draws", type=whole("--draws", 1), metavar="N", help="noises a level (default: 8)")
@@ -126,10 +128,12 @@ def _strange_classes(options: dict[str, Any], images: Images) -> list[bool] | No
     """Of each image, whether its class is one of --anomalies."""
     if "anomalies" not in options:
         return None
+    from undiffuse.class_names import split_names
+
     classes, labels = images.dataset.info.classes, images.dataset.labels
     if labels is None:
         raise UndiffuseError(f"--anomalies names classes, and '{images.dataset.info.name}' has none; use --against")
-    wanted = options["anomalies"].split(",")
+    wanted = split_names(options["anomalies"], classes)
     for name in wanted:
         if name not in classes:
             raise UndiffuseError(f"The data have no class '{name}'{perhaps(name, classes)}")

@@ -21,7 +21,7 @@ from undiffuse.errors import UndiffuseError
 
 def configure(parser: Parser) -> None:
     group = add_edit(parser, "translate", omit=("classes", "text", "weak", "classifier"))
-    group.add_argument("--to", metavar="CLASS", required=True, help="the class that is wanted")
+    group.add_argument("--to", metavar="CLASS", required=True, help="the class that is wanted, its whole name")
     group.add_argument("--from", metavar="CLASS", help="the class that the pictures are of (default: none is told)")
     text = "how far into noise, above 0 and up to 1 (default: 1)"
     group.add_argument("--strength", type=number("--strength"), metavar="X", help=text)
@@ -31,7 +31,7 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.conditions import NONE
+    from undiffuse.class_names import NONE
     from undiffuse.edit import Inverter, translate
     from undiffuse.edit.methods import check_strength
     from undiffuse.edit.pictures import view

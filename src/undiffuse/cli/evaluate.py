@@ -211,7 +211,8 @@ def open_extractors(options: dict[str, Any], reference: Reference, group: Group)
     device = choose_device(options.get("device", "auto"), group)
     weights = options.get("inception_weights")
     if "extractor" in options:
-        names = list(dict.fromkeys(options["extractor"].split(",")))
+        typed = options["extractor"]
+        names = [typed] if Path(typed).is_file() else list(dict.fromkeys(typed.split(",")))
     else:
         name, why = default_extractor(reference=reference.dataset, inception_weights=weights)
         if group.leads:

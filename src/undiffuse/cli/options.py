@@ -25,6 +25,9 @@ from undiffuse.field_texts import field_texts
 FLAGS = {"classes": "--class", "start_from": "--from"}
 """Fields whose option is called otherwise: ``class`` and ``from`` are typed easily, but are no names in Python."""
 
+WHOLE = ("classes",)
+"""Lists that are not cut at commas here: names may have some, and which names there are the model knows."""
+
 
 def add_fields(parser: Parser, cls: type, title: str = "", omit: Sequence[str] = (), defaults: bool = True) -> None:
     """An option for every field of a dataclass.
@@ -52,5 +55,7 @@ def _add(group: Any, flag: str, field: Field[Any], hint: Any, text: str, default
         text += f" (default: {show(field.default)})"
     if hint is bool:
         group.add_argument(flag, dest=field.name, action=argparse.BooleanOptionalAction, help=text)
+    elif field.name in WHOLE:
+        group.add_argument(flag, dest=field.name, type=lambda text: (text,), metavar=metavar(hint), help=text)
     else:
         group.add_argument(flag, dest=field.name, type=Reader(flag, hint), metavar=metavar(hint), help=text)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Callable
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+from undiffuse.class_names import as_typed
 from undiffuse.errors import UndiffuseError, perhaps
 
 
@@ -70,8 +72,13 @@ def _read_one(text: str, hint: Any) -> Any:
 
 
 def _read_list(text: str, members: tuple[Any, ...]) -> tuple[Any, ...]:
-    """``1,2,2``; of any length where the type ends in ..., where 'none' is the empty list."""
+    """``1,2,2``; of any length where the type ends in ..., where 'none' is the empty list.
+
+    Of texts, one with a comma inside stands in quotes: ``"size, cm",angle``.
+    """
     words = [] if text.lower() == "none" else text.split(",")
+    if members[0] is str and '"' in text:
+        words = next(csv.reader([text], skipinitialspace=True))
     if members[-1] is not Ellipsis and len(words) != len(members):
         raise ValueError(text)
     return tuple(_read_one(word, members[0]) for word in words)
@@ -148,7 +155,7 @@ def number(flag: str, above: float = -math.inf) -> Convert:
 def show(value: object) -> str:
     """A value as it is typed."""
     if isinstance(value, tuple):
-        return ",".join(show(part) for part in value) or "none"
+        return as_typed([show(part) for part in value])
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else str(value)

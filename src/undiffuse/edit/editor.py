@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from undiffuse.conditions import CLASS, NONE
+from undiffuse.class_names import NONE
+from undiffuse.conditions import CLASS
 from undiffuse.config import SampleConfig
 from undiffuse.denoiser import Denoiser
 from undiffuse.edit.methods import check_strength

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from undiffuse.conditions import CLASS, NONE, class_number
+from undiffuse.class_names import NONE, class_number
+from undiffuse.conditions import CLASS
 from undiffuse.edit.editor import Editor, Pictures, times_from
 from undiffuse.edit.inversion import Inversion, Inverter, from_noise, invert
 from undiffuse.errors import UndiffuseError
@@ -48,7 +49,8 @@ def translate(
         editor: of a model of classes; its guidance leads to ``to``, its grid is that of both walks.
         x0: in model space.
         to: name of the class that is wanted.
-        source: of the class that they are of; 'none' tells the inversion no class.
+        source: of the class that they are of; ':none' (or 'none', where no class is called so) tells the
+            inversion no class.
         strength: how far into noise, in (0, 1]: 0.6 walks to 0.6 t_max alone, and keeps more of the picture.
         inverter: plain or exact.
 

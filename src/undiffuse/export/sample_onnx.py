@@ -119,12 +119,23 @@ def png(picture: np.ndarray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def split_names(text: str, classes: list[str]) -> list[str]:
+    """The names in a text with commas between them; names may have some, so the longest from the left are taken."""
+    pieces, found = text.split(","), []
+    while pieces:
+        sizes = range(len(pieces), 1, -1)
+        size = next((k for k in sizes if ",".join(pieces[:k]).strip() in classes), 1)
+        found.append(",".join(pieces[:size]).strip())
+        pieces = pieces[size:]
+    return found
+
+
 def conditions(typed: argparse.Namespace, about: dict[str, Any], count: int) -> dict[str, np.ndarray]:
     """What the network is told, by name; classes are taken in turns, all of them where none is asked for."""
     told: dict[str, np.ndarray] = {}
     for condition in about["conditions"]:
         if condition["kind"] == "class":
-            asked = typed.classes.split(",") if typed.classes else about["classes"]
+            asked = split_names(typed.classes, about["classes"]) if typed.classes else about["classes"]
             if unknown := [word for word in asked if word not in about["classes"]]:
                 sys.exit(f"There is no class '{unknown[0]}'; there are {', '.join(about['classes'])}")
             labels = [about["classes"].index(word) for word in asked]

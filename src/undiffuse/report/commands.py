@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from undiffuse.class_names import as_typed
 from undiffuse.config_file import BUDGETS, flatten
 from undiffuse.errors import UndiffuseError
 from undiffuse.recipes import get_recipe
@@ -32,7 +33,7 @@ def option(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [f"--{flag}" if value else f"--no-{flag}"]
     if isinstance(value, tuple):
-        return [f"--{flag}", ",".join(map(str, value)) or "none"]
+        return [f"--{flag}", as_typed(value)]
     return [f"--{flag}", "none" if value is None else str(value)]
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from undiffuse import edit
+from undiffuse.class_names import NONE
 from undiffuse.config import SampleConfig
 from undiffuse.edit.editor import Editor
 from undiffuse.edit.inverse_problems import check_colour
@@ -136,8 +137,9 @@ class Translate(Common):
 
     to: str = ""
     """The class that is wanted."""
-    source: str = "none"
-    """The class that the picture is of; 'none' tells the inversion no class."""
+    source: str = NONE
+    """The class that the picture is of; ':none' tells the inversion no class, and so does 'none' where no class has
+    that name."""
     strength: float = 1.0
     """How far into noise, above 0 and up to 1: less keeps more of the picture."""
     exact: bool = False

@@ -92,7 +92,7 @@ EDITS = [
         "name": "translate",
         "images": ["image"],
         "copies": False,
-        "options": [setting("to", "str", ""), setting("source", "str", "none"), setting("exact", "bool", False)],
+        "options": [setting("to", "str", ""), setting("source", "str", ":none"), setting("exact", "bool", False)],
     },
 ]
 STATUS = {

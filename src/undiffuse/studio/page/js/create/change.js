@@ -81,8 +81,9 @@ export function changePane({ edits, pick, board, signal }) {
   function asked(field) {
     const named = { ...field, label: LABELS[field.name] };
     if (name !== "translate" || !["to", "source"].includes(field.name)) return named;
-    const choices = field.name === "source" ? ["none", ...model.classes] : model.classes;
-    return { ...named, choices, default: field.default || choices[0] };
+    if (field.name === "to") return { ...named, choices: model.classes, default: field.default || model.classes[0] };
+    const nothing = model.classes.includes("none") ? ":none" : "none"; // a class goes before the word
+    return { ...named, choices: [nothing, ...model.classes], default: nothing };
   }
 
   const options = () => Object.assign({}, ...groups.map((group) => group.values()));

@@ -37,8 +37,9 @@ function typedClasses(classes) {
   const entry = field({ label: "Classes", hint: `Separated by commas; none for any of the ${classes.length}.`, autocomplete: "off" });
   return {
     element: entry.element,
-    value: () => entry.value.split(",").map((name) => name.trim()).filter(Boolean),
-    set: (values) => entry.set(values.join(", ")),
+    // names may have commas, and the model knows which: the text goes there whole
+    value: () => (entry.value.trim() ? [entry.value.trim()] : []),
+    set: (values) => entry.set(values.map((name) => (name.includes(",") && values.length > 1 ? `"${name}"` : name)).join(", ")),
   };
 }
 
@@ -54,6 +55,7 @@ function typedClasses(classes) {
 export function samplingForm({ descriptions, samplers, extra = [] }) {
   let given = {};
   let classes = null;
+  let names = [];
   const notes = new Map(samplers.map(({ name, note }) => [name, note]));
   const note = h("p", { class: "hint" });
   const say = () => (note.textContent = sentence(notes.get(sampler.value) ?? ""));
@@ -98,7 +100,8 @@ export function samplingForm({ descriptions, samplers, extra = [] }) {
     guidance.set(now.guidance);
     text.set(now.text ?? "");
     const known = now.classes ?? [];
-    classes?.set(known[0] === "all" || known[0] === "none" ? [] : known);
+    const words = [":all", ":none", ...["all", "none"].filter((word) => !names.includes(word))];
+    classes?.set(words.includes(known[0]) ? [] : known);
     rest.set(now, asGiven);
   }
 
@@ -106,6 +109,7 @@ export function samplingForm({ descriptions, samplers, extra = [] }) {
     const withClasses = model.conditions.includes("class") && model.classes.length > 0;
     const few = model.classes.length <= CHIPS;
     classes = null;
+    names = withClasses ? model.classes : [];
     if (withClasses) classes = few ? chips({ label: "Class", hint: "None chosen: all of them in turn.", choices: model.classes }) : typedClasses(model.classes);
     classPlace.replaceChildren(...(classes ? [classes.element] : []));
     classPlace.hidden = !classes;
