@@ -224,7 +224,8 @@ class _Job:
         """Write what is of all samples."""
         shown = self.indices[:GRID]
         sheet = grid([self._opened(index) for index in shown])
-        write_png(self.grid, sheet, self.template.origin(shown.start, len(shown)), overwrite=True)
+        origin = self.template.origin(shown.start, len(shown))
+        write_png(self.grid, sheet, origin, overwrite=True, sheet=f"a grid of {len(shown)} samples")
         if self.values:
             parts = (read_npz(self.part(block)) for block in self.blocks)
             write_npz(self.file, parts, self.origin_of_all, overwrite=True)

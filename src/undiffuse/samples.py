@@ -91,7 +91,13 @@ class Samples:
             check_free(folder / name, overwrite)
         self.save_pictures(folder, overwrite=overwrite)
         first, shown = self.indices[0], min(len(self), GRID)
-        write_png(folder / "grid.png", grid(self.images()[:shown]), self.origin(first, shown), overwrite)
+        write_png(
+            folder / "grid.png",
+            grid(self.images()[:shown]),
+            self.origin(first, shown),
+            overwrite,
+            f"a grid of {shown} samples",
+        )
         if values:
             self.save_values(folder / "samples.npz", overwrite=overwrite)
         return [folder / name for name in files]

@@ -27,7 +27,8 @@ def again(path: Path, run: Path | None, device: str | None, out: Path | None, ov
     old, new = np.asarray(open_like(path, image)).astype(int), np.asarray(image).astype(int)
     if out is not None:
         target = out / path.name
-        write_png(target, image, samples.origin(made_by.index, made_by.count), overwrite)
+        sheet = f"a grid of {made_by.count} samples" if made_by.count > 1 else ""
+        write_png(target, image, samples.origin(made_by.index, made_by.count), overwrite, sheet)
         print(f"{target}: made again")
     apart = np.abs(old - new)
     if not apart.any():

@@ -48,5 +48,5 @@ def save(typed: Namespace, default: Path, draw: Callable[[int], Iterable[Frame]]
     count = options.get("frames", FRAMES)
     frames = list(tqdm(draw(count), "drawing", count, unit="frame", disable=None))
     write_animation(path, film(frames), fps, overwrite)
-    write_png(beside, film_strip(frames), overwrite=overwrite)
+    write_png(beside, film_strip(frames), overwrite=overwrite, sheet="a film strip")
     print(f"{path}: {len(frames)} frames\n{beside}: the film strip")

@@ -214,7 +214,8 @@ def _draw(
 
     places = [(one.images, row) for one in judged for row in range(len(one.images))]
     shown = [places[k][0].take([places[k][1]]) for k in strangest]
-    write_png(path, heat_picture(model, shown, look, normal.features.log_error), overwrite="overwrite" in options)
+    picture = heat_picture(model, shown, look, normal.features.log_error)
+    write_png(path, picture, overwrite="overwrite" in options, sheet="a map of anomalies")
 
 
 def _say(normal: Judged, judged: list[Judged], scores: list[dict[str, Array]], chosen: str) -> None:

@@ -75,5 +75,5 @@ def compare(options: dict[str, Any], settings: SampleConfig) -> None:
         found = draw(model, names, budgets, n, settings=settings, seed=seed, reference=reference, on_cell=bar.update)
     table = found.markdown()
     write_file(folder / "compare.md", table.encode(), overwrite)
-    write_png(folder / "compare.png", found.picture(), overwrite=overwrite)
+    write_png(folder / "compare.png", found.picture(), overwrite=overwrite, sheet="a comparison of samplers")
     print(f"{table}\n{folder}: compare.md and compare.png")

@@ -34,5 +34,5 @@ def run(typed: Namespace) -> None:
         print(f"sheet       {sheet} is there already and stays: replace it with --overwrite, or choose an --out")
         return
     check_free(sheet, "overwrite" in options)
-    write_png(sheet, contact_sheet(dataset), overwrite="overwrite" in options)
+    write_png(sheet, contact_sheet(dataset), overwrite="overwrite" in options, sheet="a contact sheet")
     print(f"sheet       {sheet}")

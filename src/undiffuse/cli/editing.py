@@ -260,5 +260,5 @@ class Desk:
 
         if "no_strips" not in self.options:
             path = self.place(f"{stem}-strip", 0)
-            write_png(path, side_by_side(shown), origin, "overwrite" in self.options)
+            write_png(path, side_by_side(shown), origin, "overwrite" in self.options, "a strip of an edit")
             print(path)

@@ -32,6 +32,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
+from undiffuse.data.own import made_for_the_eye
+
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 """What Pillow may try. Not EPS, which would run another program; not formats it would cut to 8 bits unasked."""
 
@@ -46,6 +48,10 @@ _BANDS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 
 class UnreadableError(Exception):
     """Why one file cannot be used; the data set goes on without it."""
+
+
+class ForTheEyeError(UnreadableError):
+    """A picture that undiffuse made to be looked at (`own`): no data, and nothing bad."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ def quiet_pillow() -> Iterator[None]:
 
 def read_header(file: BinaryIO) -> Header:
     """Shape and depth of an image, without decoding it. Raises `UnreadableError`."""
-    with refusing(), _open(file) as image:
+    with refusing(), _open(file, data=True) as image:
         channels, dtype = page_kind(image)
         width, height = image.size
         # TIFF is turned by Pillow itself, and PNG would be decoded to look for a late tag
@@ -125,8 +131,10 @@ def refusing() -> Iterator[None]:
         raise UnreadableError(f"cannot be decoded: {said[:160]} ({type(error).__name__})") from error
 
 
-def _open(file: BinaryIO) -> ImageFile:
+def _open(file: BinaryIO, data: bool = False) -> ImageFile:
     image = Image.open(file, formats=FORMATS)
+    if data and (shown := made_for_the_eye(image)):
+        raise ForTheEyeError(shown)
     if image.width * image.height > MAX_PIXELS:
         raise UnreadableError(f"claims {image.width} x {image.height} pixels; more than {MAX_PIXELS:,} are refused")
     if image.format != "MPO" and getattr(image, "is_animated", False):  # an MPO's further frames are previews

@@ -11,7 +11,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from tqdm import tqdm
 from undiffuse.config import DataConfig
 from undiffuse.data.cache import need_space
 from undiffuse.data.dataset import RowWriter
-from undiffuse.data.decode import Header, UnreadableError, decode, quiet_pillow, read_header
+from undiffuse.data.decode import ForTheEyeError, Header, UnreadableError, decode, quiet_pillow, read_header
 from undiffuse.data.listing import Entry, Files, Listing, Refusal
 from undiffuse.data.transform import CHANNELS, convert_channels, keeps_aspect, resize
 from undiffuse.errors import UndiffuseError
@@ -53,15 +53,17 @@ class Target:
 
 def write_images(
     files: Files, listing: Listing, config: DataConfig, size: tuple[int, int] | None, folder: Path, bar: bool
-) -> tuple[list[str], tuple[Refusal, ...]]:
-    """Write ``images.npy`` of the images listed; return the names of those in it, in order, and all refused files.
+) -> tuple[list[str], tuple[Refusal, ...], tuple[Refusal, ...]]:
+    """Write ``images.npy`` of the images listed; return the names of those in it, in order, all refused files, and
+    those that were found to be no data.
 
     Raises:
         UndiffuseError: the images do not agree and no option says what to do; too many are bad; none are left.
     """
     with quiet_pillow():
-        headers, unreadable = _survey(files, listing, bar)
+        headers, unreadable, aside = _survey(files, listing, bar)
         refused = [*listing.refused, *unreadable]
+        listing = replace(listing, ignored=(*listing.ignored, *aside))
         check_bad(files.name, len(headers), refused, listing)
         target = agree(files.name, headers, config, size)
         values = len(headers) * target.height * target.width * target.channels
@@ -69,12 +71,13 @@ def write_images(
         names, undecodable = _write(files, headers, target, config, size, folder / "images.npy", bar)
     refused += undecodable
     check_bad(files.name, len(names), refused, listing)
-    return names, tuple(refused)
+    return names, tuple(refused), tuple(aside)
 
 
-def _survey(files: Files, listing: Listing, bar: bool) -> tuple[dict[str, Header], list[Refusal]]:
-    """Headers of the listed images by name, and the images without a readable one."""
+def _survey(files: Files, listing: Listing, bar: bool) -> tuple[dict[str, Header], list[Refusal], list[Refusal]]:
+    """Headers of the listed images by name, the images without a readable one, and those made to be looked at."""
     waiting, headers, refused = set(listing.images), dict[str, Header](), list[Refusal]()
+    aside = list[Refusal]()
     with tqdm(total=len(waiting), desc="Looking", unit="file", disable=None if bar else True, leave=False) as progress:
         for entry in files.entries():
             if isinstance(entry, tuple) or entry.name not in waiting:
@@ -82,10 +85,12 @@ def _survey(files: Files, listing: Listing, bar: bool) -> tuple[dict[str, Header
             waiting.discard(entry.name)  # a second member of the same name is not looked at
             try:
                 headers[entry.name] = _header(entry)
+            except ForTheEyeError as error:
+                aside.append((entry.name, str(error)))
             except UnreadableError as error:
                 refused.append((entry.name, str(error)))
             progress.update()
-    return headers, refused
+    return headers, refused, aside
 
 
 def _write(

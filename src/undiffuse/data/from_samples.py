@@ -57,6 +57,8 @@ class Written:
     files: list[str]
     """The file of each sample."""
     refused: tuple[Refusal, ...]
+    ignored: tuple[Refusal, ...] = ()
+    """Files that turned out to be no data once they were opened."""
 
 
 def write_samples(files: Files, listing: Listing, reader: SampleReader, folder: Path, bar: bool) -> Written:

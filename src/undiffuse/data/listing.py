@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import BinaryIO, Protocol
 
+from undiffuse.data.decode import ForTheEyeError, quiet_pillow, read_header
 from undiffuse.data.metadata import METADATA_NAMES, parse_metadata, parse_numbers, parse_texts
+from undiffuse.data.own import WHY, drawn_for_the_eye, has_own_name, kept_values
 from undiffuse.errors import UndiffuseError
 
 Refusal = tuple[str, str]
@@ -154,8 +156,12 @@ def _judge(entry: Entry, found: _Found, wanted: Callable[[str], bool]) -> None:
             )
         with entry.open() as file:
             found.metadata[entry.name] = file.read(MAX_METADATA)
+    elif has_own_name(path.name) and (shown := _shown(entry, suffix)):
+        found.ignored.append((entry.name, shown))
     elif wanted(entry.name):
         found.images.append(entry.name)
+    elif path.name == "samples.npz" and _kept(entry):
+        found.ignored.append((entry.name, f"{WHY}the values of the samples, which are here as pictures"))
     elif suffix in ARCHIVE_SUFFIXES:
         found.refused.append(
             (entry.name, "is an archive or array file inside the source; unpack it, or name it itself")
@@ -164,6 +170,29 @@ def _judge(entry: Entry, found: _Found, wanted: Callable[[str], bool]) -> None:
         found.ignored.append((entry.name, "not an image"))
     else:
         found.images.append(entry.name)
+
+
+def _shown(entry: Entry, suffix: str) -> str:
+    """What a file shows that undiffuse made to be looked at; '' for any other."""
+    try:
+        with entry.open() as file:
+            if suffix == ".svg":
+                return drawn_for_the_eye(file.read(1 << 12))
+            with quiet_pillow():
+                read_header(file)
+    except ForTheEyeError as error:
+        return str(error)
+    except Exception:  # whatever is wrong with it is found where the others are read
+        return ""
+    return ""
+
+
+def _kept(entry: Entry) -> bool:
+    try:
+        with entry.open() as file:
+            return kept_values(file)
+    except Exception:
+        return False
 
 
 def _sniff(entry: Entry) -> bool:

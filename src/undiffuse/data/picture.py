@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from undiffuse.config import DataConfig
-from undiffuse.data.decode import UnreadableError, decode, quiet_pillow
+from undiffuse.data.decode import ForTheEyeError, UnreadableError, decode, quiet_pillow, read_header
 from undiffuse.data.info import DataInfo
 from undiffuse.data.listing import READABLE_SUFFIXES
+from undiffuse.data.own import WHY
 from undiffuse.data.prepare import checked_size
 from undiffuse.data.transform import convert_channels, keeps_aspect, resize
 from undiffuse.data.values import encode
@@ -42,6 +44,8 @@ class Picture:
 def find_pictures(path: Path) -> list[Path]:
     """A file, or the pictures of a folder in the order of their names; its sub-folders are not looked into.
 
+    Grids, strips and films that undiffuse wrote there are left out, and said.
+
     Raises:
         UndiffuseError: nothing there, or no pictures in it.
     """
@@ -49,10 +53,24 @@ def find_pictures(path: Path) -> list[Path]:
         raise UndiffuseError(f"{path} is not there; IMAGE is a picture's file or a folder of pictures")
     if not path.is_dir():
         return [path]
-    found = sorted(file for file in path.iterdir() if file.suffix.lower() in READABLE_SUFFIXES and file.is_file())
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in READABLE_SUFFIXES and file.is_file())
+    found = [file for file in files if not _left_out(file)]
     if not found:
         raise UndiffuseError(f"{path} holds no pictures; IMAGE is a picture's file or a folder of pictures")
     return found
+
+
+def _left_out(file: Path) -> str:
+    """Why a picture in a folder is not meant: undiffuse made it to be looked at, which is said."""
+    try:
+        with file.open("rb") as content, quiet_pillow():
+            read_header(content)
+    except ForTheEyeError as error:
+        print(f"left out: {file} {str(error).removeprefix(WHY)}, made to be looked at", file=sys.stderr)
+        return str(error)
+    except (OSError, UnreadableError):  # whoever reads it says what is wrong with it
+        return ""
+    return ""
 
 
 def read_picture(path: Path, info: DataInfo, channels: int | None = None, convert: bool = False) -> Picture:

@@ -25,6 +25,7 @@ from undiffuse.data.from_files import write_images
 from undiffuse.data.from_samples import Written, write_samples
 from undiffuse.data.info import DataInfo
 from undiffuse.data.listing import Listing, Refusal, is_image, list_images, sort_classes
+from undiffuse.data.own import WHY
 from undiffuse.data.pairs import match
 from undiffuse.data.records import Records
 from undiffuse.data.source import ArraySource, open_source
@@ -71,14 +72,22 @@ def prepare(config: DataConfig, cache: Path | None = None, progress: bool = True
         damaged = place.exists()  # asked before the look inside, for another process may publish a good one at any time
         dataset = read_dataset(place, source.name)
         if dataset is not None:
-            if progress and dataset.refused:
-                print(f"{len(dataset.refused)} refused; see {dataset.path / 'refused.txt'}", file=sys.stderr)
+            if progress:
+                _say_left_out(dataset)
             return dataset
         if damaged:
             discard(place)
         with new_entry(place) as draft:
             _prepare(source, listing, config, size, key, draft, progress)
     raise UndiffuseError(f"expected to read back what was just written to {place}, got a damaged entry; check the disk")
+
+
+def _say_left_out(dataset: Dataset) -> None:
+    if dataset.refused:
+        print(f"{len(dataset.refused)} refused; see {dataset.path / 'refused.txt'}", file=sys.stderr)
+    if own := [f"{name} ({why.removeprefix(WHY)})" for name, why in dataset.ignored if why.startswith(WHY)]:
+        more = f" and {len(own) - 3} more" if len(own) > 3 else ""
+        print(f"left out of {dataset.info.name}: {', '.join(own[:3])}{more}, made to be looked at", file=sys.stderr)
 
 
 def paired(dataset: Dataset, pictures: Dataset) -> Dataset:
@@ -199,7 +208,8 @@ def _prepare(
     if isinstance(source, (Folder, ZipFile, TarFile, Records)):
         listing = listing or _list(source, config.vectors)
         written = _write_files(source, listing, config, size, draft, progress)
-        names, files, refused, ignored = written.names, written.files, written.refused, listing.ignored
+        names, files, refused = written.names, written.files, written.refused
+        ignored = (*listing.ignored, *written.ignored)
         texts = [listing.texts.get(file, "") for file in files] if listing.texts else None
         labels, classes = number_classes(listing.classes, files)
         vectors = of_files(listing.numbers, config.vectors, files) if config.vectors else None
@@ -234,8 +244,8 @@ def _write_files(
         if size or config.channels != "keep":
             raise UndiffuseError(f"expected 2-D images for --size or --channels, got the volumes of {source.name}")
         return write_samples(source, listing, VolumeReader(), draft, progress)
-    names, refused = write_images(source, listing, config, size, draft, progress)
-    return Written(names, names, refused)
+    names, refused, ignored = write_images(source, listing, config, size, draft, progress)
+    return Written(names, names, refused, ignored)
 
 
 def number_classes(classes: dict[str, str], files: Sequence[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:

@@ -21,6 +21,7 @@ from undiffuse.data.idx import IdxFile, looks_like_idx
 from undiffuse.data.listing import is_image, looks_like_image
 from undiffuse.data.lmdb_file import MAGIC, MAGIC_AT, LmdbShard
 from undiffuse.data.named import builtin_name
+from undiffuse.data.own import values_beside
 from undiffuse.data.pages import TiffPages
 from undiffuse.data.parquet import ParquetShard
 from undiffuse.data.records import Records
@@ -89,6 +90,11 @@ def _near(path: Path) -> str:
 
 def _open_folder(path: Path, name: str) -> Folder | Records | Cifar:
     """What a folder is, by the names of its files: any image makes it a folder of images."""
+    if values := values_beside(path):
+        raise UndiffuseError(
+            f"expected the values of samples in {path}, got pictures of them to be looked at; name the file that has "
+            f"the values: {values}"
+        )
     if is_cifar_folder(path):
         return Cifar(path, name)
     if (path / "data.mdb").is_file():

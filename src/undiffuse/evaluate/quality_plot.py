@@ -9,6 +9,7 @@ from html import escape
 from statistics import fmean
 from textwrap import shorten
 
+from undiffuse.data.own import SVG_MARK
 from undiffuse.evaluate.figure import Figure
 from undiffuse.evaluate.quality import Quality
 from undiffuse.evaluate.quality_report import number
@@ -28,7 +29,7 @@ def plot(quality: Quality) -> str:
         parts.append(drawing.replace("<svg ", f'<svg y="{top}" width="{WIDTH}" height="{height}" ', 1))
         top += height
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top}" {SVG_MARK} role="img" '
         f'aria-label="figures of quality" font-family="system-ui, sans-serif">{"".join(parts)}</svg>\n'
     )
 

@@ -66,7 +66,7 @@ def describe(model: Model, repo: str, folder: Path, to: str, samples: int, overw
     if samples:
         drawn = model.sample(samples, seed=0)
         drawn = replace(drawn, provenance={**drawn.provenance, "checkpoint": repo})
-        write_png(folder / SAMPLES, drawn.grid(), drawn.origin(0, samples), overwrite)
+        write_png(folder / SAMPLES, drawn.grid(), drawn.origin(0, samples), overwrite, f"a grid of {samples} samples")
     check_free(folder / CARD, overwrite)
     replace_bytes(folder / CARD, hub_card(model, repo, to, samples).encode())
     return [f"card    {folder / CARD}" + (f", {samples} samples in {folder / SAMPLES}" if samples else "")]

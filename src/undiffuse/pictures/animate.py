@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from undiffuse.data.own import MADE_BY
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.pictures.png import check_free, write_file
 from undiffuse.pictures.strip import flatten
@@ -60,7 +61,7 @@ def _durations(count: int, fps: int) -> list[int]:
 
 
 def _webp(frames: Sequence[Image.Image], fps: int) -> bytes:
-    return _pillow("WEBP", frames, fps, quality=88, method=4)
+    return _pillow("WEBP", frames, fps, quality=88, method=4, xmp=f"<x>{MADE_BY}a film</x>".encode())
 
 
 def _gif(frames: Sequence[Image.Image], fps: int) -> bytes:
@@ -68,10 +69,16 @@ def _gif(frames: Sequence[Image.Image], fps: int) -> bytes:
     chosen = frames[:: max(1, len(frames) // 8)][:8]
     sheet = Image.fromarray(np.concatenate([np.asarray(frame) for frame in [*chosen, frames[-1]]], axis=0))
     palette = sheet.quantize(256, Image.Quantize.MEDIANCUT)
-    return _pillow("GIF", [f.quantize(palette=palette, dither=Image.Dither.NONE) for f in frames], fps, optimize=False)
+    return _pillow(
+        "GIF",
+        [f.quantize(palette=palette, dither=Image.Dither.NONE) for f in frames],
+        fps,
+        optimize=False,
+        comment=f"{MADE_BY}a film".encode(),
+    )
 
 
-def _pillow(kind: str, frames: Sequence[Image.Image], fps: int, **options: int | bool) -> bytes:
+def _pillow(kind: str, frames: Sequence[Image.Image], fps: int, **options: int | bool | bytes) -> bytes:
     packed = io.BytesIO()
     durations = _durations(len(frames), fps)
     frames[0].save(packed, kind, save_all=True, append_images=frames[1:], duration=durations, loop=0, **options)

@@ -13,6 +13,8 @@ from html import escape
 
 import numpy as np
 
+from undiffuse.data.own import SVG_MARK
+
 COLOURS = ("#3b82f6", "#f2793a", "#18a77b", "#c657c9", "#c99a10", "#e0526b")
 """Told apart on white and on near-black ground, and in the order of their use by most colour-blind readers."""
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 30, 42
@@ -190,7 +192,7 @@ def _frame(title: str, width: int, height: int, parts: Sequence[str]) -> str:
     """The element itself; its title is also what a screen reader says."""
     head = f'<text x="{LEFT}" y="22" font-weight="600" font-size="13">{escape(title)}</text>' if title else ""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {SVG_MARK} role="img" '
         f'aria-label="{escape(title)}" font-family="system-ui, sans-serif" font-size="11" fill="currentColor">'
         f"{head}{''.join(parts)}</svg>"
     )

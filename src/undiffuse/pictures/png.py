@@ -23,6 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from undiffuse.config import SampleConfig
 from undiffuse.config_file import from_plain
+from undiffuse.data.own import SHEET_LABEL
 from undiffuse.errors import UndiffuseError
 from undiffuse.pictures.edited import Edited
 
@@ -117,8 +118,21 @@ class Metadata:
     edited: Edited | None = None
 
 
-def write_png(path: Path, image: Image.Image, origin: Origin | Edited | None = None, overwrite: bool = False) -> None:
+def write_png(
+    path: Path,
+    image: Image.Image,
+    origin: Origin | Edited | None = None,
+    overwrite: bool = False,
+    sheet: str = "",
+) -> None:
     """Write the picture, with its origin in text chunks.
+
+    Args:
+        path: of the file.
+        image: the picture.
+        origin: how it was made.
+        overwrite: replace a file that is there.
+        sheet: what it shows, where it is no sample but a picture of some to be looked at.
 
     Raises:
         UndiffuseError: the file is there already and ``overwrite`` is off.
@@ -128,9 +142,18 @@ def write_png(path: Path, image: Image.Image, origin: Origin | Edited | None = N
         chunks.add_text("parameters", origin.parameters())
         label = "undiffuse" if isinstance(origin, Origin) else "undiffuse-edit"
         chunks.add_text(label, json.dumps(origin.to_json(), sort_keys=True))
+    if sheet:
+        chunks.add_text(SHEET_LABEL, sheet)
     packed = io.BytesIO()
     image.save(packed, "PNG", pnginfo=chunks)
     write_file(path, packed.getvalue(), overwrite)
+
+
+def sheet_chunk(shown: str) -> PngInfo:
+    """The text chunk of a picture that is no sample but made to be looked at."""
+    chunks = PngInfo()
+    chunks.add_text(SHEET_LABEL, shown)
+    return chunks
 
 
 def write_file(path: Path, content: bytes, overwrite: bool = False) -> None:

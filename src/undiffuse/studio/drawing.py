@@ -17,7 +17,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
 from undiffuse.pictures.animate import WRITERS
 from undiffuse.pictures.frame import film, film_strip
-from undiffuse.pictures.png import Origin
+from undiffuse.pictures.png import Origin, sheet_chunk
 from undiffuse.pictures.reverse import Moment, moments, reverse_frames
 from undiffuse.pictures.strip import evenly
 from undiffuse.samples import Samples
@@ -173,7 +173,7 @@ def animate(job: Job, loaded: Loaded, made_by: Origin, suffix: str, frames: int,
     if suffix != ".png":
         return WRITERS[suffix]([flat.convert("RGB") for flat in film(shown)], fps)
     packed = io.BytesIO()
-    film_strip(shown).save(packed, "PNG")
+    film_strip(shown).save(packed, "PNG", pnginfo=sheet_chunk("a film strip"))
     return packed.getvalue()
 
 

@@ -95,7 +95,7 @@ class Previews:
             beside = "" if floor is None else f", where data have {floor:.4f}"
             self._console.say(f"step {step}: the samples' proxy distance from the data is {distance:.4f}{beside}")
         images = [to_image(array, samples.info) for array in samples.array]
-        write_png(self._run.sample(step), grid(images), overwrite=True)
+        write_png(self._run.sample(step), grid(images), overwrite=True, sheet=f"a grid of {len(images)} samples")
         self._metrics.write(line)
         if 2 * step >= self._total and (warning := drift(mean, samples.info)):
             self._console.say(f"step {step}: {warning}")

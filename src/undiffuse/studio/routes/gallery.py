@@ -16,7 +16,7 @@ from pydantic import Field
 from undiffuse.errors import UndiffuseError
 from undiffuse.pictures.edited import Edited
 from undiffuse.pictures.grid import grid, viewable
-from undiffuse.pictures.png import SIGNATURE, Metadata, Origin, read_metadata
+from undiffuse.pictures.png import SIGNATURE, Metadata, Origin, read_metadata, sheet_chunk
 from undiffuse.pictures.strip import flatten
 from undiffuse.studio.drawing import animate, check_suffix, draw_again
 from undiffuse.studio.editing import again as edit_again
@@ -154,7 +154,7 @@ def _grid(studio: Studio, body: GridRequest) -> bytes:
     packed = io.BytesIO()
     sheet = grid(images, body.columns)
     studio.limits.check_pixels(sheet.height, sheet.width)
-    sheet.save(packed, "PNG")
+    sheet.save(packed, "PNG", pnginfo=sheet_chunk(f"a grid of {len(images)} samples"))
     return packed.getvalue()
 
 

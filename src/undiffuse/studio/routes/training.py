@@ -16,6 +16,7 @@ from starlette.datastructures import UploadFile
 
 from undiffuse.data.report import contact_sheet
 from undiffuse.errors import UndiffuseError
+from undiffuse.pictures.png import sheet_chunk
 from undiffuse.recipes import get_recipe
 from undiffuse.studio.jobs import finite
 from undiffuse.studio.routes.common import (
@@ -104,9 +105,9 @@ def router(studio: Studio) -> APIRouter:
     @routes.get("/data/{id}/sheet.png", response_class=Png)
     def sheet(id: DataPath, size: Side = None, channels: Channels = "keep", crop: Crop = "none") -> Response:
         """Up to 64 of the pictures, as they would be learned."""
-        packed = io.BytesIO()
+        packed, chunk = io.BytesIO(), sheet_chunk("a contact sheet")
         with studio.preparing:
-            contact_sheet(studio.uploads.prepared(id, _how(size, channels, crop))).save(packed, "PNG")
+            contact_sheet(studio.uploads.prepared(id, _how(size, channels, crop))).save(packed, "PNG", pnginfo=chunk)
         return Png(packed.getvalue())
 
     @routes.delete("/data/{id}", status_code=204)
