@@ -46,10 +46,7 @@ def conditions_of(config: TrainConfig, info: DataInfo) -> tuple[Condition, ...]:
     found = []
     if "class" in config.conditions.condition:
         if not info.classes:
-            raise UndiffuseError(
-                f"--condition class needs classes, and '{info.name}' has none: put the images into a folder for each "
-                "class, or write a metadata.csv with the columns file_name and class"
-            )
+            raise UndiffuseError(f"--condition class needs classes, and '{info.name}' has none: {info.to_have_classes}")
         found.append(Condition(CLASS, "class", len(info.classes)))
     if "text" in config.conditions.condition:
         if not info.texts:

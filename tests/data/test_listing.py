@@ -38,6 +38,41 @@ def test_images_at_the_top_or_in_one_wrapper_have_no_classes(
     assert set(found.images) == set(names)
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("a/1.png", "a/2.png", "b/3.png", "cover.png"), "cover.png lies beside the folders a, b, which would be the"),
+        (("p/a/1.png", "p/b/3.png", "p/x.png"), "x.png lies beside the folders a, b"),
+        (
+            ("a/1.png", "a/2.png", "b/3.png", "x.png", "y.png"),
+            "2 images, x.png among them, lie beside the folders a, b",
+        ),
+        (("train/1.png", "test/3.png", "x.png"), "lies beside the folders test, train, so that all of these are taken"),
+        (("1.png", "2.png", "3.png", "old/4.png"), ""),
+        (("a/1.png", "b/2.png"), ""),
+    ],
+)
+def test_a_stray_image_that_takes_all_classes_away_is_named(
+    names: tuple[str, ...], said: str, listed: Callable[..., Listing]
+) -> None:
+    found = listed(*names)
+    assert set(found.images) == set(names)
+    assert said in found.unclassed
+    assert bool(found.unclassed) == bool(said)
+
+
+def test_null_nothing_and_nan_are_no_class(listed: Callable[..., Listing]) -> None:
+    rows = b"""{"file_name": "1.png", "label": NaN}
+{"file_name": "2.png", "label": null}
+{"file_name": "3.png", "label": ""}
+{"file_name": "4.png", "label": "nan"}
+{"file_name": "5.png", "label": 0, "text": NaN}"""
+    found = listed(*(f"{k}.png" for k in range(1, 6)), metadata__jsonl=rows)
+    assert found.classes == {"4.png": "nan", "5.png": "0"}
+    assert [name for name, _ in found.refused] == ["1.png", "2.png", "3.png"]
+    assert found.texts == {}
+
+
 def test_a_wrapper_folder_is_looked_through(listed: Callable[..., Listing]) -> None:
     found = listed("set/cat/1.png", "set/dog/2.png", "README.md", "set/notes.txt")
     assert found.classes == {"set/cat/1.png": "cat", "set/dog/2.png": "dog"}

@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from undiffuse.conditions import conditions_of
+from undiffuse.config import TrainConfig
+from undiffuse.config_file import override
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.report import contact_sheet, describe, find_duplicates
+from undiffuse.errors import UndiffuseError
 
 Open = Callable[..., Dataset]
 
@@ -89,3 +93,32 @@ def test_a_tile_shows_its_pixels(tmp_path: Path, opened: Open) -> None:
 def test_captions_take_any_script(tmp_path: Path, opened: Open, pictures: Any, write: Any) -> None:
     sheet = contact_sheet(opened(write(tmp_path / "a", {**pictures(2, "猫/"), **pictures(2, "chien-été/")})))
     assert isinstance(sheet, Image.Image)
+
+
+def test_a_stray_image_is_said_where_the_classes_are_missed(
+    tmp_path: Path, opened: Open, pictures: Any, write: Any
+) -> None:
+    files = {**pictures(3, "a/"), **pictures(3, "b/"), "cover.png": pictures(1)["0000.png"]}
+    folder = write(tmp_path / "root", files)
+    said = "cover.png lies beside the folders a, b, which would be the classes; move it into one of them, or away"
+    for _ in range(2):  # made, and from the cache
+        dataset = opened(folder)
+        assert f"classes     none: {said}" in describe(dataset)
+    with pytest.raises(UndiffuseError, match=r"--condition class needs classes, and 'root' has none: cover\.png lies"):
+        conditions_of(override(TrainConfig(), condition=("class",)), dataset.info)
+    (folder / "cover.png").unlink()
+    assert opened(folder).info.classes == ("a", "b")
+    assert "unclassed" not in opened(folder).info.to_json()
+
+
+@pytest.mark.parametrize(
+    ("shape", "asked"), [((20, 8, 32, 32), True), ((20, 4, 32, 32), False), ((20, 1, 8, 32, 32), False)]
+)
+def test_many_channels_are_asked_whether_they_are_slices(
+    tmp_path: Path, opened: Open, shape: tuple[int, ...], asked: bool
+) -> None:
+    np.savez(tmp_path / "v.npz", x=np.random.default_rng(0).integers(0, 255, shape, np.uint8))
+    dataset = opened(tmp_path / "v.npz")
+    assert len(dataset.info.spatial) == len(shape) - 2
+    assert ("are these 8 channels the slices of volumes?" in describe(dataset)) == asked
+    assert ("(20, 1, 8, 32, 32)" in describe(dataset)) == asked

@@ -53,6 +53,15 @@ class DataInfo:
     """As ``low``."""
     pair_high: float = 0.0
     """As ``high``."""
+    unclassed: str = ""
+    """What took the classes away, where folders look like some: images beside them; '' elsewhere."""
+
+    @property
+    def to_have_classes(self) -> str:
+        """What would give these data classes, where they have none."""
+        return self.unclassed or (
+            "put the images into a folder for each class, or write a metadata.csv with the columns file_name and class"
+        )
 
     @property
     def channels(self) -> int:
@@ -76,7 +85,10 @@ class DataInfo:
         return None if self.dtype == "float32" else round(self.high - self.low) + 1
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        fields = asdict(self)
+        if not self.unclassed:  # files about data without the question are as they were before there was one
+            del fields["unclassed"]
+        return fields
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> DataInfo:

@@ -96,6 +96,8 @@ class Listing:
     """What the metadata say of images; not all need have a text."""
     numbers: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Numbers that the metadata say of images, in the columns that were asked for; not all need have them."""
+    unclassed: str = ""
+    """Why there are no classes where folders look like some."""
 
 
 @dataclass
@@ -141,7 +143,9 @@ def list_images(files: Files, wanted: Callable[[str], bool] = is_image, columns:
     texts, described = _texts(images, base, found)
     numbers, counted = _numbers(images, base, found, columns) if columns else ({}, "")
     used = tuple(dict.fromkeys(filter(None, (metadata, described, counted))))
-    return Listing(tuple(images), classes, (*refused, *missing), (*aside, *found.ignored), used, texts, numbers)
+    unclassed = "" if classes else _strays(images, base)
+    ignored = (*aside, *found.ignored)
+    return Listing(tuple(images), classes, (*refused, *missing), ignored, used, texts, numbers, unclassed)
 
 
 def _judge(entry: Entry, found: _Found, wanted: Callable[[str], bool]) -> None:
@@ -257,6 +261,23 @@ def _classes(images: list[str], base: str, found: _Found) -> tuple[dict[str, str
     if images and all("/" in path for path in relative.values()):
         return {name: path.partition("/")[0] for name, path in relative.items()}, "", []
     return {}, "", []
+
+
+def _strays(images: list[str], base: str) -> str:
+    """Which few images lie beside the folders that would be the classes (or splits) without them; '' where none do."""
+    relative = [name[len(base) :] for name in images]
+    strays = [path for path in relative if "/" not in path]
+    folders = sorted({path.partition("/")[0] for path in relative if "/" in path})
+    if not strays or 2 * len(strays) > len(relative):  # the most are no strays, and nothing was meant as a class
+        return ""
+    which = strays[0] if len(strays) == 1 else f"{len(strays):,} images, {strays[0]} among them,"
+    lies, them = ("lies", "it") if len(strays) == 1 else ("lie", "them")
+    more = f" and {len(folders) - 3} more" if len(folders) > 3 else ""
+    beside = f"the folder{'s' * (len(folders) > 1)} {', '.join(folders[:3])}{more}"
+    if len(folders) > 1 and set(map(str.lower, folders)) <= SPLITS:
+        return f"{which} {lies} beside {beside}, so that all of these are taken as one set; move {them} away"
+    would = "would be the classes" if len(folders) > 1 else "would be a class"
+    return f"{which} {lies} beside {beside}, which {would}; move {them} into one of them, or away"
 
 
 def _texts(images: list[str], base: str, found: _Found) -> tuple[dict[str, str], str]:

@@ -24,7 +24,8 @@ def parse_metadata(name: str, content: bytes) -> dict[str, str] | None:
     """Class names by ``file_name``; None where no row has a label column.
 
     The layout is that of Hugging Face's image folders: one row per file, ``file_name`` relative to the metadata file,
-    and the class in ``label`` or else ``class`` (text or a number). Rows with an empty class are left out.
+    and the class in ``label`` or else ``class`` (text or a number). Rows with an empty class (null, '' or NaN) are left
+    out.
 
     Raises:
         UndiffuseError: a row that cannot be read, without ``file_name``, or with another class for a file already
@@ -40,7 +41,7 @@ def parse_metadata(name: str, content: bytes) -> dict[str, str] | None:
             if column is None:
                 continue
             has_column = True
-            if row[column] is None or row[column] == "":
+            if _empty(row[column]):
                 continue
             if isinstance(row[column], (list, dict)):
                 raise UndiffuseError(f"expected one class per file in {name}, got {row[column]!r:.60} in line {number}")
@@ -65,7 +66,7 @@ def parse_texts(name: str, content: bytes) -> dict[str, str]:
     texts: dict[str, str] = {}
     for number, row in _rows(name, content.decode("utf-8-sig")):
         text = row.get(TEXT_COLUMN)
-        if text is None or text == "":
+        if _empty(text):
             continue
         if not isinstance(text, str):
             raise UndiffuseError(f"expected a text for each file in {name}, got {text!r:.60} in line {number}")
@@ -91,13 +92,18 @@ def parse_numbers(name: str, content: bytes, columns: Sequence[str]) -> dict[str
     numbers: dict[str, tuple[float, ...]] = {}
     for line, row in rows:
         cells = [row.get(column) for column in columns]
-        if any(cell is None or cell == "" for cell in cells):
+        if any(map(_empty, cells)):
             continue
         values = tuple(_number(cell, name, line) for cell in cells)
         file = _normal(row["file_name"])
         if numbers.setdefault(file, values) != values:
             raise UndiffuseError(f"expected one row of numbers per file in {name}, got two for '{file}' (line {line})")
     return numbers
+
+
+def _empty(cell: object) -> bool:
+    """Whether a cell says nothing: null, an empty one, or the NaN that tables have in the place of nothing."""
+    return cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell))
 
 
 def _number(cell: object, name: str, line: int) -> float:

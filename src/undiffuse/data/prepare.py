@@ -72,6 +72,8 @@ def prepare(config: DataConfig, cache: Path | None = None, progress: bool = True
         damaged = place.exists()  # asked before the look inside, for another process may publish a good one at any time
         dataset = read_dataset(place, source.name)
         if dataset is not None:
+            if listing is not None:  # an entry of before does not say it
+                dataset = replace(dataset, info=replace(dataset.info, unclassed=listing.unclassed))
             if progress:
                 _say_left_out(dataset)
             return dataset
@@ -223,7 +225,8 @@ def _prepare(
         shutil.rmtree(scratch)
     images = np.load(draft / "images.npy", mmap_mode="r")
     info = describe_images(source.name, key, images, classes, len(refused))
-    info = replace(info, texts=sum(map(bool, texts or ())))
+    unclassed = listing.unclassed if listing is not None else ""
+    info = replace(info, texts=sum(map(bool, texts or ())), unclassed=unclassed)
     if vectors is not None:
         mean, std = vectors.statistics()
         info = replace(info, vectors=vectors.names, vector_mean=mean, vector_std=std)

@@ -21,6 +21,8 @@ MAX_TILES = 64
 _TILE = 112
 """Pixels that the longer side of a tile should have."""
 _CAPTION = 12
+MANY_CHANNELS = 5
+"""Channels from which on they may be slices of a volume; pictures have at most four."""
 _SHOWN = 5
 
 
@@ -65,6 +67,8 @@ def describe(dataset: Dataset | Stream) -> str:
         f"std         {_numbers(stds)} in the data, {_numbers(info.std)} in the model",
         f"classes     {_class_counts(dataset)}",
     ]
+    if (question := _slices(info)) is not None:
+        lines.append(f"channels?   {question}")
     lines += [*_vectors(dataset), *_pairs(dataset)] if isinstance(dataset, Dataset) else []
     if isinstance(dataset, Dataset):
         duplicates = find_duplicates(dataset)
@@ -103,10 +107,21 @@ def _depth(info: DataInfo) -> str:
 
 def _class_counts(dataset: Dataset | Stream) -> str:
     if dataset.labels is None:
-        return "none"
+        return f"none: {dataset.info.unclassed}" if dataset.info.unclassed else "none"
     names, counts = dataset.info.classes, np.bincount(dataset.labels, minlength=len(dataset.info.classes))
     shown = ", ".join(f"{name} {count:,}" for name, count in zip(names[:20], counts[:20].tolist(), strict=True))
     return f"{len(names)}: {shown}{f' and {len(names) - 20} more' if len(names) > 20 else ''}"
+
+
+def _slices(info: DataInfo) -> str | None:
+    """A question, where what is read as channels may be the slices of volumes."""
+    if len(info.spatial) != 2 or info.channels < MANY_CHANNELS:
+        return None
+    shape = ", ".join(map(str, (info.count, 1, info.channels, *info.spatial)))
+    return (
+        f"are these {info.channels} channels the slices of volumes? An array of volumes has five axes, ({shape}): "
+        "np.savez('volumes.npz', channels_first=array[:, None])"
+    )
 
 
 def _vectors(dataset: Dataset) -> list[str]:

@@ -148,8 +148,7 @@ def _split(data: Data, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]
     if data.labels is None or len(data.info.classes) < 2 or data.info.count < HELD_OUT:
         raise UndiffuseError(
             f"A classifier needs images of at least two classes, and '{data.info.name}' has {data.info.count} in "
-            f"{len(data.info.classes)}: put the images into a folder for each class, or write a metadata.csv with the "
-            "columns file_name and class"
+            f"{len(data.info.classes)}: {data.info.to_have_classes}"
         )
     order = np.random.default_rng(stream_seed(seed, "held-out", data.info.fingerprint)).permutation(data.info.count)
     cut = data.info.count // HELD_OUT
