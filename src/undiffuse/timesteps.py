@@ -65,10 +65,15 @@ def make_timesteps(schedule: Schedule, steps: int, spacing: str = "trailing") ->
                 f"The chain has {schedule.T} timesteps and --steps asks for {steps}: "
                 f"use at most {schedule.T}, or --spacing log-snr"
             )
-        times = _chain_index(schedule.T, steps, spacing).astype(np.float64) + 1
+        times = _chain_index(schedule.T, steps, spacing)[::-1].astype(np.float64) + 1
     else:
         times = _continuous(schedule, steps, spacing)
-    return torch.from_numpy(np.append(np.sort(times)[::-1], 0.0))
+    if not (np.diff(times) < 0).all():
+        raise UndiffuseError(
+            f"There are no {steps} different times between {schedule.t_min:g}, the first time of this process, and "
+            f"{schedule.t_max:g}, its last: take fewer --steps"
+        )
+    return torch.from_numpy(np.append(times, 0.0))
 
 
 def _chain_index(T: int, steps: int, spacing: str) -> np.ndarray:
@@ -88,27 +93,37 @@ def _chain_index(T: int, steps: int, spacing: str) -> np.ndarray:
 
 
 def _continuous(schedule: Schedule, steps: int, spacing: str) -> np.ndarray:
-    if spacing == "trailing":
-        return schedule.t_max * np.arange(1, steps + 1) / steps
+    if spacing == "trailing" and schedule.t_max / steps >= schedule.t_min:
+        return schedule.t_max * np.arange(steps, 0, -1) / steps
     power = 2.0 if spacing == "quadratic" else 1.0
-    return np.linspace(schedule.t_max ** (1 / power), schedule.t_min ** (1 / power), steps) ** power
+    times = np.linspace(schedule.t_max ** (1 / power), schedule.t_min ** (1 / power), steps) ** power
+    return _between_ends(times, schedule)
+
+
+def _between_ends(times: np.ndarray, schedule: Schedule) -> np.ndarray:
+    """A grid from t_max to t_min to the last bit: powers and inverses leave its ends one rounding beside, or outside.
+
+    No network was asked outside, and a solver finds no way between t_min and a time that differs by a rounding.
+    """
+    times = np.clip(times, schedule.t_min, schedule.t_max)
+    times[-1] = schedule.t_min
+    times[0] = schedule.t_max  # last, for a grid of one time starts in noise
+    return times
 
 
 def _even_in_noise(schedule: Schedule, steps: int, spacing: str) -> np.ndarray:
     """Even in log-SNR, or in (sigma / alpha)^(1/rho) as Karras et al. do, from t_max to t_min."""
     ends = torch.tensor([schedule.t_max, schedule.t_min], dtype=torch.float64)
     first, last = schedule.log_snr(ends)
-    if first.isinf():  # zero terminal SNR: spread from just below t_max, then put the first point on it
-        first = schedule.log_snr(ends[0] - schedule.t_min)
+    if first.isinf():  # zero terminal SNR: spread from just below t_max, where the first point goes afterwards
+        first = schedule.log_snr(ends[0] - min(schedule.t_min, (schedule.t_max - schedule.t_min) / 2))
     part = torch.linspace(0, 1, steps, dtype=torch.float64)
     if spacing == "log-snr":
         log_snr = torch.lerp(first, last, part)
     else:
         ratio = [torch.exp(-value / (2 * KARRAS_RHO)) for value in (first, last)]
         log_snr = -2 * KARRAS_RHO * torch.lerp(ratio[0], ratio[1], part).log()
-    times = schedule.inverse_log_snr(log_snr)
-    times[0] = schedule.t_max
-    return times.numpy()
+    return _between_ends(schedule.inverse_log_snr(log_snr).numpy(), schedule)
 
 
 def given_timesteps(schedule: Schedule, times: Sequence[float]) -> Float[Tensor, "points"]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 import torch
 
 from undiffuse import schedule as schedules
 from undiffuse.config import SampleConfig
+from undiffuse.denoiser import Prediction
 from undiffuse.exact import MixtureDenoiser
 from undiffuse.sample import Noise, trajectory
-from undiffuse.samplers import make_sampler
+from undiffuse.samplers import SDEDPMMultistep, make_sampler
 from undiffuse.samplers.interpolation import moment, weights
+from undiffuse.schedule import Schedule
 from undiffuse.timesteps import make_timesteps
 
 
@@ -71,3 +75,45 @@ def test_one_rule_under_several_names(names, settings, schedule):
         paths.append(torch.stack(list(trajectory(data, sampler, times, x, Noise(0, range(1))))))
     for path in paths[1:]:
         torch.testing.assert_close(path, paths[0], rtol=1e-9, atol=1e-9)
+
+
+@dataclass(frozen=True)
+class Along:
+    """x0 = f(lambda) of the noise level alone, whatever x_t is."""
+
+    schedule: Schedule
+    path: Callable[[float], float]
+
+    def __call__(self, x_t: torch.Tensor, t: torch.Tensor, **conditions: torch.Tensor) -> Prediction:
+        q_t = self.schedule(t)
+        x0 = torch.full_like(x_t, self.path(float(q_t.log_snr) / 2))
+        return Prediction(x0, (x_t - q_t.alpha * x0) / q_t.sigma)
+
+
+class Silence(Noise):
+    """The mean of what a stochastic sampler draws."""
+
+    def like(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(x)
+
+
+def test_the_second_step_of_three_points_follows_a_line_exactly_as_in_k_diffusion():
+    """x_s = sigma_s / sigma_t e^-h x_t + 2 alpha_s int e^{-2 (lambda_s - l)} f(l) dl, and f(l) = b + c l has it closed:
+
+    alpha_s (f(lambda_s) - c / 2 - e^{-2h} (f(lambda_t) - c / 2)).  The first step holds f(lambda_t), and so is off.
+    """
+    chain, b, c = schedules.linear(), 0.3, -0.7
+    denoiser = Along(chain, lambda place: b + c * place)
+    times = torch.tensor([900.0, 600, 350, 120], dtype=torch.float64)
+    x = torch.tensor([[0.4]], dtype=torch.float64)
+    for points, exact in ((3, [False, True]), (2, [False, False])):
+        walk = [x, *trajectory(denoiser, SDEDPMMultistep(points), times, x, Silence(0, range(1)))]
+        found = []
+        for k in range(2):
+            q_t, q_s = chain(times[k]), chain(times[k + 1])
+            at_t, at_s = float(q_t.log_snr) / 2, float(q_s.log_snr) / 2
+            fade = math.exp(-2 * (at_s - at_t))
+            line = (b + c * at_s - c / 2) - fade * (b + c * at_t - c / 2)
+            mean = q_s.sigma / q_t.sigma * math.exp(at_t - at_s) * walk[k] + q_s.alpha * line
+            found.append(torch.allclose(walk[k + 1], mean, rtol=1e-12, atol=1e-12))
+        assert found == exact

@@ -14,6 +14,9 @@ from undiffuse.gaussian import Batch, Time
 from undiffuse.sample import Noise
 from undiffuse.samplers.interpolation import euler_step
 
+MOST = 10_000
+"""Steps of the solver after which it is given up: a tolerance below the rounding of the numbers is never met."""
+
 
 def _odeint() -> Any:
     try:
@@ -60,6 +63,8 @@ class AdaptiveODE:
         q_s, q_t = schedule(s), schedule(t)
 
         angles = torch.stack([torch.atan2(q.sigma, q.alpha) for q in (q_t, q_s)])
+        if not angles[1] < angles[0]:  # two times one rounding apart: there is no way between them
+            return x
 
         def velocity(theta: Tensor, v: Tensor) -> Tensor:
             theta = theta.double().cpu().clamp(angles[1], angles[0])  # the solver's first guess of a step may leave it
@@ -67,13 +72,25 @@ class AdaptiveODE:
             prediction = denoiser(v * float(torch.hypot(*schedule(inside))), inside)
             return float(theta.cos()) * prediction.eps - float(theta.sin()) * prediction.x0
 
-        path: Tensor = _odeint()(
-            velocity,
-            x / float(torch.hypot(*q_t)),
-            angles.to(x.device),
-            rtol=self.tolerance,
-            atol=self.tolerance,
-            method="dopri5",
-            options={"step_t": angles[1:].to(x.device)},  # stop at s instead of interpolating back to it
-        )
+        odeint = _odeint()
+        try:
+            path: Tensor = odeint(
+                velocity,
+                x / float(torch.hypot(*q_t)),
+                angles.to(x.device),
+                rtol=self.tolerance,
+                atol=self.tolerance,
+                method="dopri5",
+                # stop at s instead of interpolating back to it
+                options={"step_t": angles[1:].to(x.device), "max_num_steps": MOST},
+            )
+        except AssertionError as error:  # torchdiffeq's way to say so
+            if "finite" in str(error):
+                raise UndiffuseError(
+                    "The numbers of the sampler 'ode' are no longer finite: try other --weights, or less guidance"
+                ) from None
+            raise UndiffuseError(
+                f"The sampler 'ode' found no {MOST:,} steps from t = {float(t):g} to {float(s):g} whose errors stay "
+                f"below --tolerance {self.tolerance:g}: raise it, or take another sampler"
+            ) from None
         return path[-1] * float(torch.hypot(*q_s))
