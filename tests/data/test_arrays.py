@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -170,3 +171,29 @@ def test_arrays_are_resized_and_converted_when_asked(
         opened(npz(x=rng.integers(0, 255, (2, 9, 9, 5), dtype=np.uint8)), channels="rgb")
     with pytest.raises(UndiffuseError, match="2-D images"):
         opened(npz(x=rng.integers(0, 255, (2, 90), dtype=np.uint8)), size=8)
+
+
+def test_label_and_the_second_of_two_nameless_arrays_are_the_classes(tmp_path: Path, opened: Any) -> None:
+    x, y = np.random.default_rng(0).random((6, 8, 8), np.float32), np.array([2, 0, 2, 1, 1, 0])
+    np.savez(tmp_path / "nameless.npz", x, y)
+    np.savez(tmp_path / "label.npz", x=x, label=np.array(["b", "a", "b", "a", "b", "a"]), z=x[:, 0, 0])
+    nameless, label = opened(tmp_path / "nameless.npz"), opened(tmp_path / "label.npz")
+    assert (nameless.info.classes, nameless.labels.tolist(), nameless.ignored) == (("0", "1", "2"), y.tolist(), ())
+    assert (label.info.classes, label.labels.tolist()) == (("a", "b"), [1, 0, 1, 0, 1, 0])
+    assert [name for name, _ in label.ignored] == ["z"]
+    assert not opened(tmp_path / "label.npz", vectors=("z",)).ignored
+
+
+def test_an_array_that_is_not_used_is_said_and_a_prepared_entry_of_before_is_made_again(
+    tmp_path: Path, opened: Any
+) -> None:
+    x = np.random.default_rng(0).random((6, 8, 8), np.float32)
+    np.savez(tmp_path / "a.npz", x, x[:, 0, 0])  # no classes: floats
+    assert "call it y" in dict(opened(tmp_path / "a.npz").ignored)["arr_1"]
+    np.savez(tmp_path / "b.npz", x, np.arange(6) % 2)
+    dataset = opened(tmp_path / "b.npz")
+    fields = json.loads((dataset.path / "info.json").read_text())
+    fields["info"]["classes"], fields["labels"] = [], False  # as it was written while arr_1 was dropped
+    (dataset.path / "info.json").write_text(json.dumps(fields))
+    again = opened(tmp_path / "b.npz")
+    assert (again.info.fingerprint, again.info.classes) == (dataset.info.fingerprint, ("0", "1"))

@@ -189,3 +189,17 @@ def test_text_is_not_taken_for_an_image() -> None:
     assert not any(map(looks_like_image, (b"", b"P", b"BMW is a make of car", b"Plain text", b"II and a half")))
     assert looks_like_image(b"P6\n3 3\n255\n")
     assert looks_like_image(b"RIFF\x10\0\0\0WEBPVP8 ")
+
+
+@pytest.mark.parametrize("name", ["Metadata.JSONL", "metadata.json", "METADATA.csv", "metadata.tsv"])
+def test_a_file_that_is_nearly_called_metadata_is_said(name: str, tmp_path: Path, write: Write) -> None:
+    files = {"1.png": b"x", name: b'{"file_name": "1.png", "label": "cat"}'}
+    found = list_images(Folder(write(tmp_path, files), "source"))
+    assert found.ignored == ((name, "is not read: it would be as metadata.jsonl or metadata.csv"),)
+
+
+def test_captions_of_metadata_are_said_where_no_text_is_read(listed: Callable[..., Listing]) -> None:
+    found = listed("1.png", metadata__jsonl=b'{"file_name": "1.png", "caption": "a cat"}')
+    assert found.ignored == (("metadata.jsonl", "is not read: its column 'caption'; call it 'text' to learn from it"),)
+    found = listed("1.png", metadata__jsonl=b'{"file_name": "1.png", "caption": "a cat", "text": "a dog"}')
+    assert (found.ignored, found.texts) == ((), {"1.png": "a dog"})

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,40 @@ def test_one_tar_with_notes_beside_its_images_is_a_shard_and_one_without_is_a_fo
     told = opened(write_tar(tmp_path / "told.tar.gz", both, "w:gz"))
     assert (told.labels.tolist(), told.texts()) == ([0, 1, 0], ["c0", "c1", "c2"])
     assert np.array_equal(told.images, plain.images)
+
+
+@pytest.mark.parametrize("name", ["one.tar", "shards-{0..0}.tar"])
+@pytest.mark.parametrize("order", ["together", "images first", "notes first"])
+@pytest.mark.parametrize("stem", ["{:04}", "photo.v1.{:04}"])
+def test_names_with_dots_and_notes_that_lie_apart_keep_their_classes(
+    tmp_path, opened, encoded, rng, write_tar, name, order, stem
+):
+    images = rng.integers(0, 256, (50, 6, 5, 3), np.uint8)
+    files = {}
+    for k, image in enumerate(images):
+        files[f"{stem.format(k)}.png"] = encoded(image)
+        files[f"{stem.format(k)}.cls"] = b"cat" if k % 3 else b"dog"
+    if order != "together":
+        files = dict(sorted(files.items(), key=lambda item: item[0].endswith(".cls") == (order == "images first")))
+    write_tar(tmp_path / name.replace("{0..0}", "0"), files)
+    dataset = opened(tmp_path / name)
+    assert (dataset.info.count, dataset.info.classes) == (50, ("cat", "dog"))
+    assert not dataset.ignored
+    np.testing.assert_array_equal(np.asarray(dataset.images), np.moveaxis(images, -1, 1))
+    assert dataset.labels.tolist() == [int(k % 3 == 0) for k in range(50)]
+
+
+def test_an_example_that_comes_twice_is_refused_once_as_before(tmp_path, opened, encoded, rng, write_tar):
+    images = rng.integers(0, 256, (30, 6, 5, 3), np.uint8)
+    with tarfile.open(tmp_path / "one.tar", "w") as archive:
+        for k in [*range(30), 3]:
+            for suffix, content in (("png", encoded(images[k])), ("cls", b"cat")):
+                member = tarfile.TarInfo(f"{k:04}.{suffix}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    dataset = opened(tmp_path / "one.tar")
+    assert dataset.info.count == 30
+    assert dataset.refused == (("one.tar/0003", "occurs more than once in its shard"),)
 
 
 def test_bad_examples_are_refused_with_reasons(shards, opened, encoded, rng, write_tar):

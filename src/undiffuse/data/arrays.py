@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from undiffuse.data.damage import intact
-from undiffuse.data.listing import sort_classes
+from undiffuse.data.listing import Refusal, sort_classes
 from undiffuse.errors import UndiffuseError, perhaps
 
 Layout = Literal["infer", "first", "last"]
@@ -42,6 +42,8 @@ _IMAGE_KEYS: dict[str, Layout] = {
     "channels_last": "last",
 }
 _LABEL_KEYS = ("y", "labels")
+_LATE_LABEL_KEYS = {"label": tuple(_IMAGE_KEYS), "arr_1": ("arr_0",)}
+"""Names of labels where there is none of the above, and of the images that they are of; only if they can be labels."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,17 @@ class Arrays:
     labels: NDArray[np.int64] | None = None
     """(N,), indices into `classes`."""
     classes: tuple[str, ...] = ()
+    ignored: tuple[Refusal, ...] = ()
+    """Arrays of the same file that are not used."""
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What the arrays of an .npz file are taken for."""
+
+    images: str
+    labels: str | None
+    ignored: tuple[Refusal, ...]
 
 
 @dataclass(frozen=True)
@@ -71,7 +84,10 @@ class NpyFile:
 
 @dataclass(frozen=True)
 class NpzFile:
-    """An array ``x``, ``images`` or ``arr_0`` (or with its layout for a name), and optionally ``y`` or ``labels``."""
+    """An array ``x``, ``images`` or ``arr_0`` (or with its layout for a name), and optionally ``y`` or ``labels``.
+
+    Without these, ``label`` says the classes, and ``arr_1`` beside ``arr_0``, if it holds one value for each image.
+    """
 
     path: Path
     name: str
@@ -84,13 +100,9 @@ class NpzFile:
         with intact("an .npz file", self.name):
             archive = zipfile.ZipFile(self.path)
         with archive:
-            members = {Path(name).stem: name for name in archive.namelist() if name.endswith(".npy")}
-            images = _one_of(members, tuple(_IMAGE_KEYS), self.name)
-            if images is None:
-                raise UndiffuseError(
-                    f"expected an array named x, images or arr_0 in {self.name}, got {', '.join(members) or 'none'}"
-                )
-            labels = _one_of(members, _LABEL_KEYS, self.name)
+            members = _members(archive)
+            roles = self._roles(archive, members)
+            images, labels = roles.images, roles.labels
             for key in filter(None, (images, labels)):
                 with intact("an .npz file", self.name):
                     packed = archive.open(members[key])
@@ -98,8 +110,30 @@ class NpzFile:
                     unpack(packed, archive.getinfo(members[key]).file_size, scratch / f"{key}.npy", self.name)
         array = channels_first(_map(scratch / f"{images}.npy", self.name), _IMAGE_KEYS[images], self.name)
         if labels is None:
-            return Arrays(array)
-        return Arrays(array, *index_labels(_map(scratch / f"{labels}.npy", self.name), len(array), self.name))
+            return Arrays(array, ignored=roles.ignored)
+        found = index_labels(_map(scratch / f"{labels}.npy", self.name), len(array), self.name)
+        return Arrays(array, *found, ignored=roles.ignored)
+
+    def roles(self) -> Roles:
+        """What its arrays are taken for, by their names and headers."""
+        with intact("an .npz file", self.name):
+            archive = zipfile.ZipFile(self.path)
+        with archive:
+            return self._roles(archive, _members(archive))
+
+    def _roles(self, archive: zipfile.ZipFile, members: dict[str, str]) -> Roles:
+        images = _one_of(members, tuple(_IMAGE_KEYS), self.name)
+        if images is None:
+            raise UndiffuseError(
+                f"expected an array named x, images or arr_0 in {self.name}, got {', '.join(members) or 'none'}"
+            )
+        labels = _one_of(members, _LABEL_KEYS, self.name)
+        for key, of in _LATE_LABEL_KEYS.items():
+            if labels is None and key in members and images in of and _may_label(archive, members, key, images):
+                labels = key
+        others = [key for key in members if key not in (images, labels)]
+        why = "an array that is not used; call it y where it says the classes, or name it by --vectors"
+        return Roles(images, labels, tuple((key, why) for key in others))
 
     def arrays(self, names: Sequence[str], scratch: Path) -> dict[str, NDArray[Any]]:
         """Its arrays of these names, unpacked into the folder ``scratch``.
@@ -111,7 +145,7 @@ class NpzFile:
             archive = zipfile.ZipFile(self.path)
         found = {}
         with archive:
-            members = {Path(name).stem: name for name in archive.namelist() if name.endswith(".npy")}
+            members = _members(archive)
             for name in names:
                 if name not in members:
                     raise UndiffuseError(f"{self.name} has no array '{name}'{perhaps(name, members)}")
@@ -121,6 +155,27 @@ class NpzFile:
                     unpack(packed, archive.getinfo(members[name]).file_size, scratch / f"{name}.npy", self.name)
                 found[name] = _map(scratch / f"{name}.npy", self.name)
         return found
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, str]:
+    return {Path(name).stem: name for name in archive.namelist() if name.endswith(".npy")}
+
+
+def _may_label(archive: zipfile.ZipFile, members: dict[str, str], key: str, images: str) -> bool:
+    """Whether an array has one integer, truth value or text for each image."""
+    try:
+        (shape, dtype), (of, _) = (_header(archive, members[name]) for name in (key, images))
+    except Exception:  # damaged: whoever reads it says how
+        return False
+    return dtype.kind in "iubU" and len(of) > 0 and shape in ((of[0],), (of[0], 1))
+
+
+def _header(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    return shape, dtype
 
 
 def unpack(packed: IO[bytes], size: int, target: Path, name: str) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from undiffuse.config import DataConfig
+from undiffuse.data.arrays import Arrays
 from undiffuse.data.cache import need_space
 from undiffuse.data.dataset import RowWriter
 from undiffuse.data.source import ArraySource
@@ -20,8 +21,8 @@ from undiffuse.errors import UndiffuseError
 
 def write_arrays(
     source: ArraySource, config: DataConfig, size: tuple[int, int] | None, folder: Path, scratch: Path, bar: bool
-) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
-    """Write ``images.npy`` of an array source and return its labels and class names.
+) -> Arrays:
+    """Write ``images.npy`` of an array source and return what it loaded.
 
     uint8, uint16 and float32 stay. bool becomes 0 and 255, float16 and float64 become float32. Other integers are
     refused: which range they stand for only the user knows.
@@ -47,7 +48,7 @@ def write_arrays(
             values = _cast(chunk, dtype, source.name)
             rows.write(_transform(values, config, size))
             progress.update(len(chunk))
-    return arrays.labels, arrays.classes
+    return arrays
 
 
 def _stored_type(dtype: np.dtype[Any], name: str) -> str:

@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, Protocol
 
 from undiffuse.data.decode import ForTheEyeError, quiet_pillow, read_header
-from undiffuse.data.metadata import METADATA_NAMES, parse_metadata, parse_numbers, parse_texts
+from undiffuse.data.metadata import METADATA_NAMES, NOT_READ, parse_metadata, parse_numbers, parse_texts, unread
 from undiffuse.data.own import WHY, drawn_for_the_eye, has_own_name, kept_values
 from undiffuse.errors import UndiffuseError
 
@@ -56,6 +56,7 @@ ARCHIVE_SUFFIXES = frozenset(
 TEXT_SUFFIXES = frozenset(
     {".txt", ".md", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".html", ".htm", ".py", ".log", ".ini"}
 )
+_LIKE_METADATA = frozenset({".csv", ".jsonl", ".json", ".tsv", ".parquet", ".xlsx", ".txt"})
 SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"})
 MAX_METADATA = 1 << 28
 
@@ -160,6 +161,8 @@ def _judge(entry: Entry, found: _Found, wanted: Callable[[str], bool]) -> None:
             )
         with entry.open() as file:
             found.metadata[entry.name] = file.read(MAX_METADATA)
+    elif path.stem.lower() == "metadata" and suffix in _LIKE_METADATA:
+        found.ignored.append((entry.name, f"{NOT_READ}it would be as {' or '.join(METADATA_NAMES)}"))
     elif has_own_name(path.name) and (shown := _shown(entry, suffix)):
         found.ignored.append((entry.name, shown))
     elif wanted(entry.name):
@@ -286,6 +289,8 @@ def _texts(images: list[str], base: str, found: _Found) -> tuple[dict[str, str],
     texts = parse_texts(metadata, found.metadata[metadata]) if metadata else {}
     named = {folder + name: text for name, text in texts.items()}
     chosen = {name: named[name] for name in images if name in named}
+    if metadata and (what := unread(metadata, found.metadata[metadata])):
+        found.ignored.append((metadata, what))
     return chosen, metadata if chosen else ""
 
 

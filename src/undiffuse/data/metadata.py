@@ -16,6 +16,10 @@ from undiffuse.errors import UndiffuseError, perhaps
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
 LABEL_COLUMNS = ("label", "class")
 TEXT_COLUMN = "text"
+CAPTION_COLUMN = "caption"
+"""Not read, for data that were learned without it would have another fingerprint then; but said."""
+NOT_READ = "is not read: "
+"""How such a saying begins."""
 LARGEST = 3e38
 """Of numbers that can be told: those of float32."""
 
@@ -74,6 +78,17 @@ def parse_texts(name: str, content: bytes) -> dict[str, str]:
         if texts.setdefault(file, text) != text:
             raise UndiffuseError(f"expected one text per file in {name}, got two for '{file}' (line {number})")
     return texts
+
+
+def unread(name: str, content: bytes) -> str:
+    """What the rows say that is not read, and how it would be; '' where there is no such thing.
+
+    The rows must be those that `parse_metadata` has accepted.
+    """
+    rows = [row for _, row in _rows(name, content.decode("utf-8-sig"))]
+    if any(isinstance(row.get(CAPTION_COLUMN), str) for row in rows) and not any(TEXT_COLUMN in row for row in rows):
+        return f"{NOT_READ}its column '{CAPTION_COLUMN}'; call it '{TEXT_COLUMN}' to learn from it"
+    return ""
 
 
 def parse_numbers(name: str, content: bytes, columns: Sequence[str]) -> dict[str, tuple[float, ...]]:

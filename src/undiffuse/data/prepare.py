@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from undiffuse.config import DataConfig
 from undiffuse.data.archive import TarFile, ZipFile
+from undiffuse.data.arrays import NpzFile
 from undiffuse.data.cache import cache_root, discard, new_entry
 from undiffuse.data.cifar import Cifar
 from undiffuse.data.dataset import Dataset, read_dataset, write_contents
@@ -25,6 +26,7 @@ from undiffuse.data.from_files import write_images
 from undiffuse.data.from_samples import Written, write_samples
 from undiffuse.data.info import DataInfo
 from undiffuse.data.listing import Listing, Refusal, is_image, list_images, sort_classes
+from undiffuse.data.metadata import NOT_READ
 from undiffuse.data.own import WHY
 from undiffuse.data.pairs import match
 from undiffuse.data.records import Records
@@ -66,14 +68,22 @@ def prepare(config: DataConfig, cache: Path | None = None, progress: bool = True
     source = open_source(config.source)
     root = cache_root(cache)
     listing = _list(source, config.vectors) if isinstance(source, (Folder, Records)) else None
+    roles = source.roles() if isinstance(source, NpzFile) else None
     key = _key(source, listing, config, size, root)
     place = root / "prepared" / key[:32]
     for _ in range(3):  # make, read; and once more if another process cleared our entry away with a damaged one
         damaged = place.exists()  # asked before the look inside, for another process may publish a good one at any time
         dataset = read_dataset(place, source.name)
+        if dataset is not None and roles is not None:  # an entry of before knows neither of these
+            dataset = replace(dataset, ignored=tuple(item for item in roles.ignored if item[0] not in config.vectors))
+            damaged, dataset = True, (None if roles.labels and dataset.labels is None else dataset)
         if dataset is not None:
             if listing is not None:  # an entry of before does not say it
                 dataset = replace(dataset, info=replace(dataset.info, unclassed=listing.unclassed))
+                news = [
+                    item for item in listing.ignored if item[1].startswith(NOT_READ) and item not in dataset.ignored
+                ]
+                dataset = replace(dataset, ignored=(*dataset.ignored, *news))
             if progress:
                 _say_left_out(dataset)
             return dataset
@@ -90,6 +100,9 @@ def _say_left_out(dataset: Dataset) -> None:
     if own := [f"{name} ({why.removeprefix(WHY)})" for name, why in dataset.ignored if why.startswith(WHY)]:
         more = f" and {len(own) - 3} more" if len(own) > 3 else ""
         print(f"left out of {dataset.info.name}: {', '.join(own[:3])}{more}, made to be looked at", file=sys.stderr)
+    for name, why in dataset.ignored:
+        if why.startswith(NOT_READ):
+            print(f"{name} {why}", file=sys.stderr)
 
 
 def paired(dataset: Dataset, pictures: Dataset) -> Dataset:
@@ -218,7 +231,9 @@ def _prepare(
     else:
         scratch = draft / "scratch"
         scratch.mkdir()
-        labels, classes = write_arrays(source, config, size, draft, scratch, progress)
+        arrays = write_arrays(source, config, size, draft, scratch, progress)
+        labels, classes = arrays.labels, arrays.classes
+        ignored = tuple(item for item in arrays.ignored if item[0] not in config.vectors)
         if config.vectors:
             count = len(np.load(draft / "images.npy", mmap_mode="r"))
             vectors = of_arrays(source, config.vectors, scratch, count)

@@ -2,9 +2,12 @@
 
     000017.jpg   000017.cls   000017.txt   000017.json
 
-The image is the file with an image's suffix. The class is ``.cls``, else ``label``, ``class`` or ``cls`` of ``.json``;
-the text is ``.txt``, ``.text`` or ``.caption``, else ``text`` or ``caption`` of ``.json``. Whatever else an example
-holds is left unread: pickled members (``.pyd``, ``.pkl``, ``.pth``), which the library opens, would run code.
+An example's name ends at its first dot, as the library has it; at the last one in shards where only so the notes have
+images of their names (``photo.v1.0017.jpg``). Its files need not follow one another: ``tar`` of ``*.jpg *.cls`` has all
+images first. The image is the file with an image's suffix. The class is ``.cls``, else ``label``, ``class`` or ``cls``
+of ``.json``; the text is ``.txt``, ``.text`` or ``.caption``, else ``text`` or ``caption`` of ``.json``. Whatever else
+an example holds is left unread: pickled members (``.pyd``, ``.pkl``, ``.pth``), which the library opens, would run
+code.
 
 Read by the package's own tar reader rather than by the webdataset package, for three reasons: its names and sizes are
 checked like those of any archive here; every record's place is known after one look at the headers, so that a training
@@ -35,6 +38,8 @@ _NOTES = {"cls", "json", *_TEXT_SUFFIXES}
 _MAX_NOTE = 1 << 20
 _LOOK = 32
 """Members that tell a shard from any other tar file."""
+_LOOK_FOR_CLASSES, _LOOK_PACKED = 100_000, 2_000
+"""Members after which no more classes are sought; of packed files everything before them has to be unpacked."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,10 @@ class TarShard:
         tar = TarFile(self.path, self.path.name)
         items, images, refused = list[Item](), list[str](), list[Refusal]()
         seen: set[str] = set()
-        for example in _examples(tar.entries(), refused):
+        examples = _joined(_examples(tar.entries(), refused, _ends_at_last_dot(self.path)))
+        places = tar.places()
+        examples.sort(key=lambda example: places[example.images[0]][0] if example.images else -1)
+        for example in examples:
             name = f"{self.path.name}/{example.key}"
             reason = "occurs more than once in its shard" if name in seen else example.fault()
             if reason:
@@ -62,7 +70,6 @@ class TarShard:
             seen.add(name)
             items.append(Item(name, *example.said()))
             images.append(example.images[0])
-        places = tar.places()
         self._places[:] = [places[image] for image in images]
         return Index(tuple(items), tuple(refused))
 
@@ -100,6 +107,16 @@ class _Example:
             return f"holds {len(self.images)} images; which one is meant cannot be told"
         return ""
 
+    def lacks(self, other: _Example) -> bool:
+        """Whether the other one has the image of these notes, or the notes of this image."""
+        return bool(self.images) != bool(other.images) and not self.notes.keys() & other.notes.keys()
+
+    def take(self, other: _Example) -> None:
+        self.images += other.images
+        self.others += other.others
+        self.notes |= other.notes
+        self.problem = self.problem or other.problem
+
     def said(self) -> tuple[str, str]:
         """Class and text."""
         fields = json.loads(self.notes["json"]) if "json" in self.notes else {}
@@ -113,14 +130,27 @@ def _first(fields: Any, keys: Sequence[str], words: Any) -> str:
     return next(found, "")
 
 
-def _examples(entries: Iterator[Entry | Refusal], refused: list[Refusal]) -> Iterator[_Example]:
+def _joined(examples: Iterator[_Example]) -> list[_Example]:
+    """Examples whose image and notes lie apart become one."""
+    found, by_key = list[_Example](), dict[str, _Example]()
+    for example in examples:
+        before = by_key.get(example.key)
+        if before is not None and before.lacks(example):
+            before.take(example)
+        else:
+            by_key.setdefault(example.key, example)
+            found.append(example)
+    return found
+
+
+def _examples(entries: Iterator[Entry | Refusal], refused: list[Refusal], last_dot: bool = False) -> Iterator[_Example]:
     """Members that follow one another with one key."""
     example: _Example | None = None
     for entry in entries:
         if isinstance(entry, tuple):
             refused.append(entry)
             continue
-        key, kind = _split(entry.name)
+        key, kind = _split(entry.name, last_dot)
         if not key:
             continue
         if example is None or example.key != key:
@@ -132,10 +162,12 @@ def _examples(entries: Iterator[Entry | Refusal], refused: list[Refusal]) -> Ite
         yield example
 
 
-def _split(name: str) -> tuple[str, str]:
+def _split(name: str, last_dot: bool = False) -> tuple[str, str]:
     """'a/0017.seg.png' is the file 'seg.png' of the example 'a/0017'; ('', '') for hidden files."""
     path = PurePosixPath(name)
-    stem, _, kind = path.name.partition(".")
+    stem, _, kind = (
+        path.name.rpartition(".") if last_dot and not path.name.startswith(".") else path.name.partition(".")
+    )
     return ((path.parent / stem).as_posix(), kind.lower()) if stem else ("", "")
 
 
@@ -160,18 +192,51 @@ def _add(example: _Example, kind: str, entry: Entry) -> None:
 
 
 def looks_like_shard(path: Path) -> bool:
-    """Whether a tar file's first members are images with classes or texts of the same names."""
-    images, notes = set[str](), set[str]()
+    """Whether a tar file's first members are images with classes or texts of the same names.
+
+    Where they are images alone, the members after them are looked at for classes: all images may come first.
+    """
+    return _look(path) is not None
+
+
+def _ends_at_last_dot(path: Path) -> bool:
+    return _look(path) is True
+
+
+def _look(path: Path) -> bool | None:
+    """Whether names end at their last dot (True) or at their first (False); None where no notes go with the images.
+
+    Among the first members any note decides; among later ones a class does, for texts may lie beside folders of images.
+    """
+    most = _LOOK_FOR_CLASSES if _is_plain(path) else _LOOK_PACKED
+    looks = {last: _Look() for last in (False, True)}
     try:
-        for entry in islice(TarFile(path, path.name).entries(), _LOOK):
-            key, kind = _split(entry.name) if isinstance(entry, Entry) else ("", "")
-            if kind in _NOTES:
-                notes.add(key)
-            elif f".{kind}" in READABLE_SUFFIXES:
-                images.add(key)
+        for number, entry in enumerate(islice(TarFile(path, path.name).entries(), most), start=1):
+            for last, look in looks.items():
+                if isinstance(entry, Entry):
+                    look.add(*_split(entry.name, last), early=number <= _LOOK)
+            if number >= _LOOK and any(look.fits for look in looks.values()):
+                break
     except UndiffuseError:  # damaged: whoever reads it will say how
-        return False
-    return bool(images & notes)
+        return None
+    return next((last for last, look in looks.items() if look.fits), None)
+
+
+@dataclass
+class _Look:
+    """Names of images and of notes so far, and whether some are of one example."""
+
+    images: set[str] = field(default_factory=set)
+    notes: set[str] = field(default_factory=set)
+    fits: bool = False
+
+    def add(self, key: str, kind: str, early: bool) -> None:
+        if kind == "cls" or (early and kind in _NOTES):
+            self.notes.add(key)
+            self.fits |= key in self.images
+        elif f".{kind}" in READABLE_SUFFIXES:
+            self.images.add(key)
+            self.fits |= key in self.notes
 
 
 def _is_plain(path: Path) -> bool:
