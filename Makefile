@@ -59,7 +59,7 @@ format: $(DEV)
 SHIPPED := runs/shipped-digits
 shipped-model: $(INSTALLED)
 	@if [ -d $(SHIPPED) ]; then $(BIN)/undiffuse train --resume $(SHIPPED); \
-	else $(BIN)/undiffuse train digits --recipe digits --parameterization v --condition class --steps 5000 --name $(notdir $(SHIPPED)); fi
+	else $(BIN)/undiffuse train digits --recipe digits --parameterization v --no-clipped-error --condition class --steps 5000 --name $(notdir $(SHIPPED)); fi
 	$(BIN)/python -m undiffuse.pretrained.make $(SHIPPED) --name digits
 
 clean:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from undiffuse.config import TrainConfig
+from undiffuse.config_file import override
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.unet import UNet
-from undiffuse.recipes import RECIPES, get_recipe
+from undiffuse.recipes import RECIPES, advised_sampling, get_recipe
 
 SHAPES = [
     (1, 28, 28),
@@ -171,6 +174,31 @@ def test_the_demo_takes_at_most_four_minutes() -> None:
     minutes = RECIPES["digits"].build(info_of((1, 28, 28), 5000)).loop.minutes
     assert minutes is not None
     assert minutes <= 4
+
+
+def test_the_demo_is_told_the_classes_where_there_are_any() -> None:
+    data = info_of((1, 28, 28), 5000)
+    assert RECIPES["digits"].build(replace(data, classes=("0", "1"))).conditions.condition == ("class",)
+    assert RECIPES["digits"].build(replace(data, classes=())).conditions.condition == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "guidance"),
+    [
+        ({"condition": ("class",)}, 2.0),
+        ({"condition": ()}, 1.0),
+        ({"condition": ("class",), "condition_dropout": 0.0}, 1.0),
+        ({"condition": ("class",), "recipe": "small"}, 1.0),
+        ({"condition": ("class",), "recipe": "of yesterday"}, 1.0),
+    ],
+)
+def test_only_what_has_learned_to_do_without_its_condition_is_led(settings: dict[str, Any], guidance: float) -> None:
+    """A run of yesterday, without classes, has the demo's recipe as well."""
+    assert advised_sampling(override(TrainConfig(recipe="digits"), **settings)).guidance == guidance
+
+
+def test_no_more_steps_are_advised_than_the_chain_has() -> None:
+    assert advised_sampling(override(TrainConfig(recipe="ho2020-cifar10"), timesteps=40)).steps == 40
 
 
 def test_digits_refuses_data_of_another_shape() -> None:

@@ -181,6 +181,9 @@ class ObjectiveConfig:
     """gamma of min-SNR (Hang et al. 2023, gamma = 5) or exponent of P2 (Choi et al. 2022, gamma = 1)."""
     distance: Literal["l2", "l1", "huber"] = "l2"
     """Distance between the network's output and its target."""
+    clipped_error: bool = False
+    """Where data lie at an end of [-1, 1], predictions beyond it cost nothing: samples are clipped there, and a flat
+    ground comes out flat."""
     time_law: Literal["uniform", "stratified", "logit-normal", "loss-second-moment"] = "uniform"
     """How t is drawn: independently, spread evenly over the batch, logit-normal (Esser et al. 2024), or by its loss."""
     logit_mean: float = 0.0

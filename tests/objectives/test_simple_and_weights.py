@@ -183,3 +183,40 @@ def test_settings_name_laws_and_weightings():
     assert make_time_law(ObjectiveConfig(time_law="logit-normal", logit_mean=1.0), CHAIN) == LogitNormal(1.0, 1.0, 0.0)
     assert make_weighting(ObjectiveConfig(weighting="min-snr", gamma=3.0)) == MinSNR(3.0)
     assert q_sample(torch.ones(1, 1), torch.ones(1, 1), CHAIN(torch.tensor([0.0]))).item() == 1
+
+
+@pytest.mark.parametrize("space", [*ROWS.values(), edm()], ids=lambda row: row.name)
+def test_a_clipped_error_is_that_of_the_clipped_prediction_in_every_space(space):
+    """Where data lie at an end of [-1, 1], overshooting it costs nothing; everything else costs what it did."""
+    x0 = torch.tensor([[-1.0, -1.0, 1.0, 1.0, 0.5, -0.9]], dtype=torch.float64)
+    seen = torch.tensor([[-1.2, -0.9, 1.3, 0.8, 1.4, -1.1]], dtype=torch.float64, requires_grad=True)
+    same_but_ends = torch.tensor([[-1.0, -0.9, 1.0, 0.8, 1.4, -1.1]], dtype=torch.float64)
+    eps, t = torch.full_like(x0, 0.3), torch.tensor([300.0], dtype=torch.float64)
+    x_t = q_sample(x0, eps, CHAIN(t))
+
+    def loss(values, clipped):
+        prediction = Prediction(values, torch.zeros_like(values)).with_x0(values, x_t, CHAIN(t))
+        return Objective(space, UniformWeight(), clipped=clipped).error(prediction, CHAIN, x0, t, eps)
+
+    found = loss(seen, clipped=True)
+    torch.testing.assert_close(found, loss(same_but_ends, clipped=False))
+    (gradient,) = torch.autograd.grad(found.sum(), seen)
+    assert (gradient[0, [0, 2]] == 0).all(), "no pull back into the range"
+    assert (gradient[0, [1, 3, 4, 5]] != 0).all()
+
+
+def test_a_clipped_error_has_the_optimum_of_the_plain_one():
+    """Of pixels that are black in 7 of 10 images and 0.4 in 3, the best prediction is their mean either way."""
+    x0 = torch.tensor([-1.0] * 7 + [0.4] * 3, dtype=torch.float64)[:, None]
+    eps, t = torch.zeros_like(x0), torch.full((10,), 500.0, dtype=torch.float64)
+    guesses = torch.linspace(-1.5, 1, 2501, dtype=torch.float64)
+    q_t = CHAIN(t)
+    x_t = q_sample(x0, eps, q_t)
+
+    def loss(guess, clipped):
+        prediction = Prediction(x0, eps).with_x0(torch.full_like(x0, float(guess)), x_t, q_t)
+        return Objective(X0, UniformWeight(), clipped=clipped).error(prediction, CHAIN, x0, t, eps).mean()
+
+    for clipped in (False, True):
+        best = guesses[torch.stack([loss(guess, clipped) for guess in guesses]).argmin()]
+        assert float(best) == pytest.approx(float(x0.mean()), abs=1e-3)

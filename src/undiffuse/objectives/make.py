@@ -27,5 +27,5 @@ def make_objective(config: ObjectiveConfig, diffusion: DiffusionConfig, levels: 
     if config.loss == "vlb":
         return Bound(levels)
     space = make_parameterization(diffusion.parameterization, diffusion.sigma_data)
-    simple = Objective(space, make_weighting(config), DISTANCES[config.distance])
+    simple = Objective(space, make_weighting(config), DISTANCES[config.distance], config.clipped_error)
     return Hybrid(simple, levels=levels) if config.loss == "hybrid" else simple

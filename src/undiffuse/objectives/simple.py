@@ -62,11 +62,16 @@ class Objective:
         space: the row in which the error is measured, usually the network's own.
         weighting: of the noise levels.
         distance: element-wise.
+        clipped: for data in [-1, 1]: what a prediction of x0 overshoots an end of the range by costs nothing where x0
+            lies at that end. Samples are clipped there, so the best clipped prediction is E[x0 | x_t] as before; but a
+            network that is a little off everywhere may lie beyond a ground of exactly -1 in place of around it, which
+            leaves half of that ground grainy. The decoder of Ho et al. 2020, eq. 13, treats the ends alike.
     """
 
     space: Parameterization
     weighting: Weighting
     distance: Distance = DISTANCES["l2"]
+    clipped: bool = False
 
     def __call__(
         self,
@@ -85,7 +90,10 @@ class Objective:
         """The loss of a prediction that has been made."""
         q_t = schedule(t)
         output = self.space.mix(prediction.x0, prediction.eps, q_t)
-        error = self.distance(output, self.space.mix(x0, eps, q_t)).flatten(1).mean(1)
+        error = self.distance(output, self.space.mix(x0, eps, q_t))
+        if self.clipped:
+            error = error.masked_fill((x0.abs() >= 1) & (x0 * prediction.x0 >= 1), 0)
+        error = error.flatten(1).mean(1)
         weight = self.weighting.weight(schedule, t, self.space)
         return send(weight.to(error.dtype), error.device) * error
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.recipes.digits import DIGITS
 from undiffuse.recipes.ho2020 import HO2020_CELEBAHQ256, HO2020_CIFAR10
@@ -26,4 +29,15 @@ def get_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-__all__ = ["RECIPES", "Recipe", "get_recipe"]
+def advised_sampling(config: TrainConfig) -> SampleConfig:
+    """How to draw from what these settings train: as their recipe advises, in no more steps than the chain has.
+
+    Guidance needs a network that is told something and has learned to do without it; elsewhere there is none.
+    """
+    settings = RECIPES[config.recipe].sampling if config.recipe in RECIPES else SampleConfig()
+    if not (config.conditions.condition and config.conditions.condition_dropout):
+        settings = replace(settings, guidance=SampleConfig.guidance)
+    return replace(settings, steps=min(settings.steps, config.diffusion.timesteps))
+
+
+__all__ = ["RECIPES", "Recipe", "advised_sampling", "get_recipe"]

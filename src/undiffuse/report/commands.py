@@ -6,6 +6,7 @@ import shlex
 from typing import Any
 
 from undiffuse.class_names import as_typed
+from undiffuse.config import SampleConfig
 from undiffuse.config_file import BUDGETS, flatten
 from undiffuse.errors import UndiffuseError
 from undiffuse.recipes import get_recipe
@@ -40,8 +41,10 @@ def option(name: str, value: Any) -> list[str]:
 def sample_commands(story: Story) -> list[str]:
     """What to try next."""
     run, steps, sampler = shlex.quote(str(story.run)), story.settings.steps, story.settings.sampler
+    guidance = story.settings.guidance
+    led = "" if guidance == SampleConfig.guidance else f" --guidance {guidance:g}"
     return [
-        f"undiffuse sample {run} -n 64 --seed 1 --sampler {sampler} --steps {steps}",
-        f"undiffuse sample {run} -n 16 --sampler ddpm --steps {story.model.config.diffusion.timesteps}",
-        f"undiffuse animate reverse {run} --steps {steps}",
+        f"undiffuse sample {run} -n 64 --seed 1 --sampler {sampler} --steps {steps}{led}",
+        f"undiffuse sample {run} -n 16 --sampler ddpm --steps {story.model.config.diffusion.timesteps}{led}",
+        f"undiffuse animate reverse {run} --steps {steps}{led}",
     ]

@@ -13,7 +13,7 @@ from typing import Any
 
 from undiffuse.checkpoint import clean_up, latest, save, set_aside, step_of
 from undiffuse.checkpoint import load as load_checkpoint
-from undiffuse.config import DataConfig, TrainConfig
+from undiffuse.config import DataConfig, SampleConfig, TrainConfig
 from undiffuse.config_file import override
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.given import is_given, keep_given
@@ -23,7 +23,7 @@ from undiffuse.distributed import ALONE, Group, joined
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, build_model, load
 from undiffuse.precision import slow_bfloat16
-from undiffuse.recipes import get_recipe
+from undiffuse.recipes import advised_sampling, get_recipe
 from undiffuse.training.budget import Clock, fixed_total
 from undiffuse.training.check import check
 from undiffuse.training.console import Console
@@ -252,8 +252,11 @@ def _newest(run: RunFolder, console: Console) -> Path:
 
 def _finished(run: RunFolder, console: Console, group: Group) -> Model:
     group.barrier()  # until rank 0 has saved
-    console.say(f"run: {run.path}; draw from it with: undiffuse sample {run.path}")
-    return load(run.path)
+    model = load(run.path)
+    guidance = advised_sampling(model.config).guidance
+    led = "" if guidance == SampleConfig.guidance else f" --guidance {guidance:g}"
+    console.say(f"run: {run.path}; draw from it with: undiffuse sample {run.path}{led}")
+    return model
 
 
 def _empty(folder: Path) -> None:

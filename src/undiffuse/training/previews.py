@@ -20,7 +20,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, build_model
 from undiffuse.pictures.grid import grid, to_image
 from undiffuse.pictures.png import write_png
-from undiffuse.recipes import RECIPES
+from undiffuse.recipes import advised_sampling
 from undiffuse.samples import Samples
 from undiffuse.training.console import Console
 from undiffuse.training.loop import Learner, StepResult
@@ -35,9 +35,9 @@ PREVIEW_STEPS = 50
 
 def preview_settings(config: TrainConfig) -> SampleConfig:
     """How grids are drawn: as the recipe advises where that is quick, else as by default."""
-    recipe = RECIPES.get(config.recipe)
-    settings = recipe.sampling if recipe and recipe.sampling.steps <= PREVIEW_STEPS else SampleConfig()
-    return replace(settings, steps=min(settings.steps, config.diffusion.timesteps))
+    advised = advised_sampling(config)
+    quick = replace(SampleConfig(), steps=min(SampleConfig.steps, config.diffusion.timesteps))
+    return advised if advised.steps <= PREVIEW_STEPS else quick
 
 
 class Previews:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Annotated, Any, get_args, get_type_hints
 
 from fastapi import APIRouter, Path, Query, Response
@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query, Response
 from undiffuse import __version__
 from undiffuse.config import DiffusionConfig, SampleConfig, ScheduleName
 from undiffuse.config_file import to_dict
-from undiffuse.recipes import RECIPES
+from undiffuse.recipes import RECIPES, advised_sampling
 from undiffuse.samplers import describe
 from undiffuse.schedule import DiscreteSchedule, make_schedule
 from undiffuse.studio.edits import EDITS, edits_of
@@ -113,9 +113,6 @@ def _model(entry: Entry) -> dict[str, Any]:
 def _in_full(studio: Studio, identity: str) -> dict[str, Any]:
     loaded = studio.shelf.load(identity)
     model, config = loaded.model, loaded.model.config
-    recipe = RECIPES.get(config.recipe)
-    advised = recipe.sampling if recipe else SampleConfig()
-    steps = min(advised.steps, config.diffusion.timesteps)
     schedule = model.schedule
     return {
         **_model(loaded.entry),
@@ -137,7 +134,7 @@ def _in_full(studio: Studio, identity: str) -> dict[str, Any]:
         "recipe": config.recipe,
         "data": {name: getattr(model.info, name) for name in ("name", "count", "mean", "std")},
         "settings": to_dict(config),
-        "sampling": asdict(replace(advised, steps=steps)),
+        "sampling": asdict(advised_sampling(config)),
         "shares": bool(loaded.evaluator.sizes),
     }
 
