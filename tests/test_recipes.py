@@ -185,7 +185,7 @@ def test_the_demo_is_told_the_classes_where_there_are_any() -> None:
 @pytest.mark.parametrize(
     ("settings", "guidance"),
     [
-        ({"condition": ("class",)}, 2.0),
+        ({"condition": ("class",)}, 1.5),
         ({"condition": ()}, 1.0),
         ({"condition": ("class",), "condition_dropout": 0.0}, 1.0),
         ({"condition": ("class",), "recipe": "small"}, 1.0),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny import TinyData, tiny_data, tiny_settings
 
+from undiffuse.checkpoint import load, save
 from undiffuse.class_names import class_number, class_numbers
 from undiffuse.conditions import CLASS, conditions_of, dropped, wish
 from undiffuse.config import SampleConfig
@@ -17,7 +18,8 @@ from undiffuse.networks.conditions import Condition
 from undiffuse.seeds import generator
 from undiffuse.training.api import start_run
 from undiffuse.training.loop import training
-from undiffuse.training.setup import make_learner, make_task
+from undiffuse.training.muon import ENDS, split
+from undiffuse.training.setup import capture, make_learner, make_task, restore
 
 CLASSES = ("dark", "light")
 TOLD = (Condition(CLASS, "class", 2),)
@@ -144,3 +146,34 @@ def test_a_conditional_run_draws_what_it_is_asked_for(tmp_path):
     model = start_run(run, labelled(), tmp_path / "run")
     means = {name: model.sample(16, classes=(name,), guidance=1.5).array.mean() for name in CLASSES}
     assert means["light"] > means["dark"] + 25
+
+
+def test_classes_that_muon_moved_once_are_moved_by_it_when_their_run_goes_on(monkeypatch, tmp_path):
+    """Of a run that was begun before Adam took the table of classes over: the same steps, to the last bit."""
+    config, data = settings(optimizer="muon", steps=6), labelled()
+
+    def start():
+        model = build_model(config, data.info)
+        return model, make_learner(model)
+
+    def go_on(model, learner, steps):
+        for _ in zip(range(steps), training(make_task(model, data, 6), learner), strict=False):
+            pass
+
+    model, today = start()
+    go_on(model, today, 2)
+    table = f"told.{CLASS}.rows.weight"
+    assert f"exp_avg/{table}" in capture(today, model, 6).optimizer
+    with monkeypatch.context() as yesterday:
+        yesterday.setattr("undiffuse.training.optimizer.split", lambda network: split(network, ENDS))
+        model, learner = start()
+    go_on(model, learner, 2)
+    assert f"momentum/{table}" in capture(learner, model, 6).optimizer
+    place = save(capture(learner, model, 6), tmp_path)
+    go_on(model, learner, 3)
+    resumed_model, resumed = start()
+    restore(resumed, load(place), place)
+    go_on(resumed_model, resumed, 3)
+    assert resumed.step == learner.step == 5
+    for name, tensor in model.network.state_dict().items():
+        assert torch.equal(tensor, resumed_model.network.state_dict()[name]), name

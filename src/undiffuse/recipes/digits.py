@@ -73,6 +73,6 @@ DIGITS = Recipe(
     description="The demo: 5,000 handwritten digits of 28 x 28 pixels.",
     needs="Four minutes on two CPU cores; it fits its steps to the machine.",
     reached="Frechet distance 41 by a digit classifier (N = 2,000; held-out digits 6), confidence 0.932; one run.",
-    sampling=SampleConfig(guidance=2.0),
+    sampling=SampleConfig(guidance=1.5),
     build=digits,
 )

@@ -127,10 +127,20 @@ class Muon(Optimizer):
         )
 
 
+ENDS = ("stem", "out", "time")
+"""Where something else comes into a network, or goes out of it."""
+CONDITIONS = "told"
+"""The part of a network that embeds classes and numbers."""
+
+
 def split(
-    network: nn.Module, ends: tuple[str, ...] = ("stem", "out", "time")
+    network: nn.Module, ends: tuple[str, ...] = (*ENDS, CONDITIONS)
 ) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Parameters for Muon (matrices and filters, but for those of the parts named ``ends``) and for Adam (the rest)."""
+    """Parameters for Muon (matrices and filters, but for those of the parts named ``ends``) and for Adam (the rest).
+
+    A table of classes is no matrix that anything is multiplied by: its rows are vectors of their own, which Adam moves
+    further, so that classes are heeded sooner (docs/lab-notes.md).
+    """
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():

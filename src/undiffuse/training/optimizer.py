@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
 from undiffuse.config import OptimizerConfig
-from undiffuse.training.muon import MOMENTUM, Muon, split
+from undiffuse.training.muon import CONDITIONS, ENDS, MOMENTUM, Muon, split
 from undiffuse.training.parallel import placed, whole
 
 FUSED_DEVICES = ("cpu", "cuda", "mps")
@@ -90,6 +90,16 @@ def expected_optimizer_tensors(optimizer: Optimizer, network: nn.Module) -> dict
         for name, parameter, keys in _state_keys(optimizer, network)
         for key in keys
     }
+
+
+def follow_groups(optimizer: Optimizer, network: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Have an optimizer that has taken no step move by Muon what the training that left ``tensors`` moved by it.
+
+    Muon moved the embeddings of conditions, too, before Adam did; a run of that time goes on as it was.
+    """
+    if isinstance(optimizer, Muon) and any(name.startswith(f"{MOMENTUM}/{CONDITIONS}.") for name in tensors):
+        for group, parameters in zip(optimizer.param_groups, split(network, ENDS), strict=True):
+            group["params"] = parameters
 
 
 def load_optimizer_tensors(optimizer: Optimizer, network: nn.Module, tensors: dict[str, Tensor]) -> None:

@@ -35,6 +35,7 @@ from undiffuse.training.in_turn import GradientsInTurn
 from undiffuse.training.loop import Learner, Task
 from undiffuse.training.optimizer import (
     expected_optimizer_tensors,
+    follow_groups,
     load_optimizer_tensors,
     make_optimizer,
     optimizer_tensors,
@@ -334,6 +335,7 @@ def restore(learner: Learner, checkpoint: Checkpoint, where: Path) -> None:
         tensor.copy_(found[name])
     moments = {name: tensor for name, tensor in checkpoint.optimizer.items() if name not in found}
     if moments:  # there are none before the first step
+        follow_groups(learner.optimizer, network, moments)
         expected = expected_optimizer_tensors(learner.optimizer, network)
         check_tensors(moments, expected, str(where / "optimizer.safetensors"))
         load_optimizer_tensors(learner.optimizer, network, moments)
