@@ -41,8 +41,13 @@ class Prediction:
 
         Without re-deriving eps after clipping x0, DDIM with eta = 1 is no longer DDPM.
         """
-        eps = (x_t - expand(q_t.alpha, x_t) * x0) / expand(q_t.sigma, x_t)
-        return Prediction(x0, eps, self.variance_fraction)
+        return Prediction(x0, noise_in(x_t, x0, q_t, self.eps), self.variance_fraction)
+
+
+def noise_in(x_t: Batch, x0: Batch, q_t: Marginal, unseen: Batch) -> Batch:
+    """eps = (x_t - alpha x0) / sigma; where sigma = 0, x_t is data and says nothing of the noise: ``unseen``."""
+    eps = (x_t - expand(q_t.alpha, x_t) * x0) / expand(q_t.sigma, x_t)
+    return eps if q_t.sigma.all() else torch.where(expand(q_t.sigma, x_t) == 0, unseen, eps)
 
 
 @runtime_checkable

@@ -44,7 +44,7 @@ class MixtureDenoiser:
         q_t = self.schedule(t)
         variance = (q_t.alpha * self.std) ** 2 + q_t.sigma**2
         means = self.means.to(x_t)
-        alpha, v = expand(q_t.alpha, x_t), expand(variance, x_t)
+        alpha, v = expand(q_t.alpha, x_t), expand(variance, x_t).clamp(min=torch.finfo(x_t.dtype).tiny)
         gap = x_t[:, None] - (alpha.unsqueeze(1) if t.ndim else alpha) * means
         logits = -gap.flatten(2).square().sum(-1) / (2 * v.reshape(-1, 1))
         if self.weights is not None:

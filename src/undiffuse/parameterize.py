@@ -59,6 +59,10 @@ class Parameterization:
         det = self.determinant(q_t)
         x0 = expand(q / det, x_t) * x_t - expand(sigma / det, x_t) * output
         eps = expand(alpha / det, x_t) * output - expand(p / det, x_t) * x_t
+        if not sigma.all():  # x_t is data: x0 needs no network, and a row may not say what the noise is
+            clean = expand(sigma, x_t) == 0
+            x0 = torch.where(clean, x_t / expand(alpha, x_t), x0)
+            eps = torch.where(clean & ~eps.isfinite(), 0.0, eps)
         return x0, eps
 
     def determinant(self, q_t: Marginal) -> Tensor:
@@ -80,7 +84,7 @@ EPSILON = Parameterization("epsilon", lambda q: (torch.zeros_like(q.alpha), torc
 """F = eps. Singular where alpha = 0."""
 
 X0 = Parameterization("x0", lambda q: (torch.ones_like(q.alpha), torch.zeros_like(q.alpha)))
-"""F = x0. Singular where sigma = 0, at data itself, where nobody asks."""
+"""F = x0. Where sigma = 0, at data itself, it says nothing of eps, which is 0 there: the limit for a smooth density."""
 
 V = Parameterization("v", lambda q: (-q.sigma, q.alpha))
 """F = alpha eps - sigma x0. Never singular where alpha^2 + sigma^2 = 1."""
@@ -89,7 +93,7 @@ FLOW = Parameterization("flow", lambda q: (-torch.ones_like(q.alpha), torch.ones
 """F = eps - x0, the velocity of the straight line from data to noise."""
 
 SCORE = Parameterization("score", lambda q: (torch.zeros_like(q.alpha), -1 / q.sigma))
-"""F = -eps / sigma, the score of q(x_t | x0). Singular where alpha = 0."""
+"""F = -eps / sigma, the score of q(x_t | x0). Singular where alpha = 0, and like x0 where sigma = 0."""
 
 
 def edm(sigma_data: float = 0.5) -> Parameterization:

@@ -37,6 +37,13 @@ class Schedule(ABC):
     def __call__(self, t: Float[Tensor, "*batch"]) -> Marginal:
         """(alpha, sigma) at times t, float64."""
 
+    @property
+    def t_last(self) -> float:
+        """The last time at which x_t holds something of the data: t_max, and just before it where alpha is 0 there."""
+        if float(self(torch.tensor(self.t_max, dtype=torch.float64)).alpha) > 0:
+            return self.t_max
+        return self.t_max - min(self.t_min, (self.t_max - self.t_min) / 2)
+
     @abstractmethod
     def inverse_log_snr(self, log_snr: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """The t at which log(alpha^2 / sigma^2) has this value, clamped to [0, t_max]."""

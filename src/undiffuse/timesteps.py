@@ -113,10 +113,8 @@ def _between_ends(times: np.ndarray, schedule: Schedule) -> np.ndarray:
 
 def _even_in_noise(schedule: Schedule, steps: int, spacing: str) -> np.ndarray:
     """Even in log-SNR, or in (sigma / alpha)^(1/rho) as Karras et al. do, from t_max to t_min."""
-    ends = torch.tensor([schedule.t_max, schedule.t_min], dtype=torch.float64)
-    first, last = schedule.log_snr(ends)
-    if first.isinf():  # zero terminal SNR: spread from just below t_max, where the first point goes afterwards
-        first = schedule.log_snr(ends[0] - min(schedule.t_min, (schedule.t_max - schedule.t_min) / 2))
+    # With zero terminal SNR: spread from just below t_max, where the first point goes afterwards.
+    first, last = schedule.log_snr(torch.tensor([schedule.t_last, schedule.t_min], dtype=torch.float64))
     part = torch.linspace(0, 1, steps, dtype=torch.float64)
     if spacing == "log-snr":
         log_snr = torch.lerp(first, last, part)

@@ -4,7 +4,10 @@
     eps <- eps - w sigma grad log p(y | x_t),    x0 <- x0 + w sigma^2 / alpha grad log p(y | x_t)
 
 (Dhariwal & Nichol 2021, eq. 14 and algorithm 2, https://arxiv.org/abs/2105.05233.) The classifier must have seen noisy
-images; one of clean images knows nothing of x_t. Where alpha = 0 there is nothing of x0 in x_t, and nothing is done.
+images; one of clean images knows nothing of x_t.
+
+Where alpha = 0 the gradient is 0 and is divided by it: x0 moves by w (E[x0 | y] - E[x0]) there, though x_t says nothing
+of y. The classifier is asked for it at the last time at which there is something of x0 in x_t.
 """
 
 from __future__ import annotations
@@ -47,16 +50,16 @@ class ClassifierGuided:
 
     def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
         prediction = self.denoiser(x_t, t, **conditions)
-        q_t = self.schedule(t)
-        if self.scale == 0 or not q_t.alpha.all():
+        if self.scale == 0:
             return prediction
-        alpha, sigma = expand(q_t.alpha, x_t), expand(q_t.sigma, x_t)
-        gradient = self.scale * log_probability_gradient(self.classifier, x_t, t, self.classes)
-        return Prediction(
-            prediction.x0 + sigma**2 / alpha * gradient,
-            prediction.eps - sigma * gradient,
-            prediction.variance_fraction,
-        )
+        q_t = self.schedule(t)
+        seen = t if q_t.alpha.all() else torch.where(q_t.alpha == 0, self.schedule.t_last, t)
+        alpha, sigma = expand(self.schedule(seen).alpha, x_t), expand(q_t.sigma, x_t)
+        gradient = self.scale * log_probability_gradient(self.classifier, x_t, seen, self.classes)
+        eps = prediction.eps - sigma * gradient
+        if not q_t.alpha.all():  # x_t is eps, whatever y is
+            eps = torch.where(expand(q_t.alpha, x_t) == 0, prediction.eps, eps)
+        return Prediction(prediction.x0 + sigma**2 / alpha * gradient, eps, prediction.variance_fraction)
 
 
 def log_probability_gradient(

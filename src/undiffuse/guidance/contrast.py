@@ -147,13 +147,16 @@ def guide(
     mixed = Prediction(x0, weak.eps + w * (strong.eps - weak.eps), strong.variance_fraction)
     if not strength.rescale:
         return mixed
-    ratio = spread(strong.x0) / spread(x0).clamp(min=torch.finfo(x0.dtype).tiny)
+    before, now = spread(strong.x0), spread(x0)
+    # Without spread there is no contrast to bring back: a model whose mean is flat says so at pure noise.
+    ratio = torch.where(now == 0, 1.0, before / now.clamp(min=torch.finfo(x0.dtype).tiny))
     return mixed.with_x0((strength.rescale * ratio + 1 - strength.rescale) * x0, x_t, schedule(t))
 
 
 def spread(x: Batch) -> Tensor:
     """Standard deviation of each sample over everything but the batch, in a shape that multiplies x."""
-    return x.flatten(1).std(1).reshape(-1, *[1] * (x.ndim - 1))
+    flat = x.flatten(1)
+    return flat.std(1, correction=min(1, flat.shape[1] - 1)).reshape(-1, *[1] * (x.ndim - 1))
 
 
 def halves(both: Prediction) -> tuple[Prediction, Prediction]:

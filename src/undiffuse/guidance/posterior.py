@@ -101,7 +101,9 @@ class PiGDM:
 
     x0 <- x0 + scale sigma^2 / (alpha r^2) J' At (A At + noise^2 / r^2 I)^-1 (y - A x0)
 
-    One evaluation and its gradient.
+    One evaluation and its gradient. Where alpha = 0 the factor is infinite and J is 0: a network that is exact has
+    J = alpha r^2 / sigma^2 I there for isotropic data, as it is told of them by data_std, and the correction is DDNM's,
+    x0 + scale At (A At + noise^2 / r^2 I)^-1 (y - A x0). What a network has in place of that 0 is its error.
 
     Args:
         scale: 1 is Bayes' rule for this likelihood.
@@ -117,14 +119,24 @@ class PiGDM:
 
     def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
         q_t = self.schedule(t)
+        if not q_t.alpha.any():
+            return self._from_noise(self.denoiser(x_t, t, **conditions), x_t, q_t)
         with torch.enable_grad():
             x = x_t.detach().requires_grad_()
             prediction = self.denoiser(x, t, **conditions)
             toward = self.observation.correction(prediction.x0.detach(), q_t)
             (pulled,) = torch.autograd.grad((prediction.x0 * toward).sum(), x)
-        gain = q_t.sigma**2 / (q_t.alpha * self.observation.variance(q_t))
+        variance = self.observation.data_std**2
+        gain = (variance * q_t.alpha**2 + q_t.sigma**2) / (q_t.alpha * variance)  # sigma^2 / (alpha r^2)
+        corrected = expand(torch.where(q_t.alpha == 0, 0.0, gain), x_t) * pulled
+        if not q_t.alpha.all():
+            corrected = torch.where(expand(q_t.alpha, x_t) == 0, toward, corrected)
         prediction = detached(prediction)
-        return prediction.with_x0(prediction.x0 + self.scale * expand(gain, x_t) * pulled, x_t, q_t)
+        return prediction.with_x0(prediction.x0 + self.scale * corrected, x_t, q_t)
+
+    def _from_noise(self, prediction: Prediction, x_t: Batch, q_t: Marginal) -> Prediction:
+        x0 = prediction.x0
+        return prediction.with_x0(x0 + self.scale * self.observation.correction(x0, q_t), x_t, q_t)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +147,8 @@ class DPS:
 
     The paper's step has this length whatever the time, so the denoiser must know the grid: x0 is moved by as much as
     moves DDPM's x_s that far. Under DDPM it is the paper's algorithm; under other samplers x0 is moved as much. It
-    wants the paper's many steps (hundreds): the gradient of the norm does not get smaller near the end.
+    wants the paper's many steps (hundreds): the gradient of the norm does not get smaller near the end. At t = 0 there
+    is no step to take, and nothing is done.
 
     Args:
         times: the grid that is walked, falling to 0.
@@ -152,6 +165,7 @@ class DPS:
         return self.denoiser.schedule
 
     def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
+        q_t = self.schedule(t)
         with torch.enable_grad():
             x = x_t.detach().requires_grad_()
             prediction = self.denoiser(x, t, **conditions)
@@ -159,10 +173,10 @@ class DPS:
             # The gradient of a norm at 0 is not a number; there it should be 0.
             norm = (gap.flatten(1).square().sum(1) + torch.finfo(x.dtype).tiny).sqrt().sum()
             (gradient,) = torch.autograd.grad(norm, x)
-        q_t = self.schedule(t)
         weight = posterior(self.schedule(self._next(t)), q_t).x0_weight
+        length = torch.where(q_t.sigma == 0, 0.0, self.scale / weight)
         prediction = detached(prediction)
-        return prediction.with_x0(prediction.x0 - expand(self.scale / weight, x_t) * gradient, x_t, q_t)
+        return prediction.with_x0(prediction.x0 - expand(length, x_t) * gradient, x_t, q_t)
 
     def _next(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """Where a step of the grid leads from t; between two points, one as long as theirs."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from undiffuse.denoiser import Denoiser, Prediction
-from undiffuse.gaussian import Batch, expand, q_sample
+from undiffuse.denoiser import Denoiser, Prediction, noise_in
+from undiffuse.gaussian import Batch, q_sample
 from undiffuse.schedule import Schedule
 
 
@@ -46,7 +46,7 @@ class Replaced:
         seen = m * q_sample(self.known, self.eps, q_t) + (1 - m) * x_t
         prediction = self.denoiser(seen, t, **conditions)
         # Where x0 is the model's, eps stays the model's; where it is known, eps is what the sampler's own x_t says.
-        eps = (x_t - expand(q_t.alpha, x_t) * self.known) / expand(q_t.sigma, x_t)
+        eps = noise_in(x_t, self.known, q_t, prediction.eps)
         return Prediction(
             m * self.known + (1 - m) * prediction.x0,
             m * eps + (1 - m) * prediction.eps,
