@@ -31,7 +31,9 @@ class Target:
 TARGETS = {
     "onnx": Target("ONNX, and beside it a script that samples with NumPy and onnxruntime alone", "export.onnx_file"),
     "onnx-int8": Target("the same with weights of 8 bits, a quarter of the size", "export.int8"),
-    "diffusers": Target("a folder that diffusers' DDPMPipeline loads", "export.diffusers_folder"),
+    "diffusers": Target(
+        "a folder that diffusers loads, by its own classes or by code beside the weights", "export.diffusers_folder"
+    ),
     "file": Target("one safetensors file for undiffuse, in half precision", "export.model_file"),
     "pt2": Target("torch.export's file: PyTorch runs it without this package", "export.pt2_file"),
 }

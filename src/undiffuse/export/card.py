@@ -7,6 +7,7 @@ import json
 from undiffuse import __version__
 from undiffuse.config_file import to_yaml
 from undiffuse.export.handed_on import without_paths
+from undiffuse.interop.diffusers.folder import obstacles
 from undiffuse.model import Model
 
 USES = {
@@ -29,6 +30,20 @@ samples = undiffuse.load({name}).sample(16, seed=0)
 ```""",
 }
 """How to use it, by format."""
+WITH_CODE = """```python
+import diffusers
+
+pipeline = diffusers.DiffusionPipeline.from_pretrained({name}, trust_remote_code=True)
+```
+
+The code is in pipeline.py and unet/modeling.py, for diffusers' own classes cannot hold this network.
+
+```python
+import undiffuse
+
+samples = undiffuse.load({name}).sample(16, seed=0)
+```"""
+"""How to use what has code of its own for diffusers."""
 LIBRARIES = {"file": "undiffuse", "diffusers": "diffusers"}
 
 
@@ -47,6 +62,7 @@ def hub_card(model: Model, repo: str, to: str, samples: int) -> str:
     picture = f"\n![{samples} samples, not chosen](samples.png)\n" if samples else ""
     classes = f" in {len(info.classes)} classes" if info.classes else ""
     count = f"{info.count:,} samples{classes}" if info.count else "not known"
+    usage = WITH_CODE if to == "diffusers" and obstacles(model.config, model.info) else USES[to]
     return f"""---
 library_name: {LIBRARIES[to]}
 pipeline_tag: {task}
@@ -75,7 +91,7 @@ evaluate` and `undiffuse memorisation` do so.
 
 ## Use
 
-{USES[to].format(name=json.dumps(repo))}
+{usage.format(name=json.dumps(repo))}
 
 ## Settings
 

@@ -1,4 +1,4 @@
-"""A folder that diffusers' own ``DDPMPipeline.from_pretrained`` loads, see `undiffuse.interop.diffusers`."""
+"""A folder that diffusers loads, by its own classes or by code beside the weights: see `interop.diffusers`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
     """See `undiffuse.export`. The folder appears when it is whole; with ``overwrite`` other files in it stay.
 
     Raises:
-        UndiffuseError: the model is a stage of a cascade, too; or with ``overwrite`` what is there is no such folder.
+        UndiffuseError: the model is a stage of a cascade, or neither way can hold it; or with ``overwrite`` what is
+            there is no such folder.
     """
     check_whole(model)
     _check_place(path, overwrite)
@@ -23,7 +24,7 @@ def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        write_folder(without_paths(model.config), model.info, model.network.state_dict(), partial)
+        reasons = write_folder(without_paths(model.config), model.info, model.network.state_dict(), partial)
         for file in [file for file in partial.rglob("*") if file.is_file()]:
             target = path / file.relative_to(partial)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -32,6 +33,13 @@ def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
         raise UndiffuseError(f"could not write {path}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    if reasons:
+        return [
+            f'folder  {path}: diffusers.DiffusionPipeline.from_pretrained("{path}", trust_remote_code=True)',
+            "code    its own, in pipeline.py and unet/modeling.py: needs torch and diffusers alone",
+            f"why     diffusers' own UNet2DModel and DDPMScheduler cannot hold this model: {'; '.join(reasons)}",
+            "own     undiffuse train ... --for diffusers trains one that they can",
+        ]
     if model.conditions:
         return [
             f"folder  {path}: diffusers.DDPMPipeline loads it, and cannot say a class; its U-Net can: "

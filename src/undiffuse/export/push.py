@@ -15,7 +15,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.export import convert
 from undiffuse.export.card import hub_card
 from undiffuse.files import replace_bytes
-from undiffuse.interop.diffusers.folder import FILES
+from undiffuse.interop.diffusers.folder import CODE, FILES
 from undiffuse.interop.hub import MODEL, failures, require_hub
 from undiffuse.model import Model
 from undiffuse.pictures.png import check_free, write_png
@@ -89,7 +89,7 @@ def upload(folder: Path, repo: str, private: bool = False) -> str:
             repo_id=repo,
             folder_path=folder,
             commit_message="A model made by undiffuse",
-            allow_patterns=[CARD, SAMPLES, MODEL, *FILES],
+            allow_patterns=[CARD, SAMPLES, MODEL, *FILES, *CODE],
         )
     except failures() as error:
         reason = str(error).strip().partition("\n")[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,19 +46,23 @@ class Reader:
     read: Callable[[Path], Found]
 
 
-def provenance(place: str | Path, file: Path, weights: str = "raw", step: int = 0, **more: Any) -> dict[str, Any]:
+def provenance(
+    place: str | Path, file: Path | Sequence[Path], weights: str = "raw", step: int = 0, **more: Any
+) -> dict[str, Any]:
     """Where a model's weights came from.
 
     Args:
         place: what the user called it.
-        file: the weights' own file, whose sha256 tells them from others.
+        file: the weights' own file, or several in their order, whose sha256 tells them from others.
         weights: which these are: 'raw', 'ema' where all that is known is that they are an average, or its rate.
         step: of the training; 0 where nobody knows.
         more: what else is known, such as the ``layout`` of somebody else's.
     """
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return {"checkpoint": str(place), "step": step, "weights": weights, "sha256": digest, **more}
+    total = hashlib.sha256()
+    for part in [file] if isinstance(file, Path) else file:
+        with part.open("rb") as opened:
+            hashlib.file_digest(opened, lambda: total)
+    return {"checkpoint": str(place), "step": step, "weights": weights, "sha256": total.hexdigest(), **more}
 
 
 def unknown_data(name: str, shape: tuple[int, ...], classes: tuple[str, ...] = ()) -> DataInfo:

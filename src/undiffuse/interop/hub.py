@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from undiffuse.errors import UndiffuseError
-from undiffuse.interop.diffusers.folder import FILES
+from undiffuse.interop.diffusers.folder import FILES, VARIANTS
 
 MODEL = "model.safetensors"
 """A model of ours in one file, as `undiffuse.modelfile` writes it."""
@@ -72,6 +72,9 @@ def fetch(name: HubName) -> Path:
 
     try:
         folder = Path(snapshot_download(name.repo, revision=name.revision, allow_patterns=[*FILES, MODEL]))
+        if not any(folder.rglob("*.safetensors")):
+            patterns = [*FILES, *VARIANTS]
+            folder = Path(snapshot_download(name.repo, revision=name.revision, allow_patterns=patterns))
     except errors.GatedRepoError:
         raise UndiffuseError(
             f"{name.repo} is open only to those who accepted its terms: accept them on its page at the hub, "

@@ -2,7 +2,7 @@
 
     model_index.json                                    which parts there are
     unet/config.json                                    or config.json in old repositories, such as google/ddpm-*
-    unet/diffusion_pytorch_model.safetensors (.bin)     beside it
+    unet/diffusion_pytorch_model.safetensors (.bin)     beside it, see `weights`
     scheduler/scheduler_config.json                     or scheduler_config.json
     undiffuse.json                                      ours: what the others have no place for
 
@@ -27,28 +27,31 @@ from undiffuse.config import ConditionConfig, EMAConfig, ObjectiveConfig, TrainC
 from undiffuse.config_file import from_dict, from_plain, to_dict
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
+from undiffuse.interop.diffusers import network, own, weights
 from undiffuse.interop.diffusers.names import modern, rules
 from undiffuse.interop.diffusers.network import CLASS_NAME, Architecture, architecture, unet_values
+from undiffuse.interop.diffusers.scheduler import obstacles as process_obstacles
 from undiffuse.interop.diffusers.scheduler import process, sampling, scheduler_values
+from undiffuse.interop.diffusers.weights import Weights, find_weights
 from undiffuse.interop.found import Found, Reader, provenance, unknown_data
-from undiffuse.interop.mapping import check, pair, read, write
+from undiffuse.interop.mapping import Pair, check, pair, read, write
 from undiffuse.interop.settings import Settings, read_settings
-from undiffuse.interop.tensors import opened
 
 INDEX, UNET, SCHEDULER, OURS = "model_index.json", "config.json", "scheduler_config.json", "undiffuse.json"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-PICKLED = "diffusion_pytorch_model.bin"
 FILES = (
     INDEX,
     OURS,
     UNET,
     SCHEDULER,
-    WEIGHTS,
     f"unet/{UNET}",
-    f"unet/{WEIGHTS}",
     f"scheduler/{SCHEDULER}",
+    *(f"{place}{name}" for place in ("", "unet/") for name in weights.FETCHED),
 )
-"""All that is read of such a folder, pickled weights apart."""
+"""All that is read of such a folder, as patterns, pickled weights and variants apart."""
+VARIANTS = tuple(f"{place}{name}" for place in ("", "unet/") for name in weights.VARIANTS)
+"""What is read where there are no weights in full precision."""
+CODE = tuple(own.CODE)
+"""What is written and never read."""
 FORMAT = 1
 """Version of `OURS`."""
 
@@ -78,21 +81,41 @@ def read_folder(path: Path) -> Found:
     _check_parts(path)
     unet = _part(path, "unet", UNET, "which describes the network")
     scheduler = _part(path, "scheduler", SCHEDULER, "which says what noise the network was trained on")
-    weights = _weights(unet.parent)
-    settings = read_settings(scheduler)
-    found = architecture(read_settings(unet))
+    stored_in = find_weights(unet.parent)
+    settings, described = read_settings(scheduler), read_settings(unet)
+    if described.values.get("_class_name") == own.CLASS_NAME:
+        return _own(path, stored_in, settings)
+    found = architecture(described)
     config, info = _described(path, found, settings)
     stored = _ours(path)
     null_class = stored is not None and _agree(stored, found)
     if stored is not None and null_class:
         config, info = _completed(stored, config, settings)
-    expected = outline(config, info)
+    expected, where = outline(config, info), stored_in.files[0]
     pairs = pair(expected, rules(found.swapped, null_class))
-    with opened(weights) as tensors:
+    with stored_in.opened() as tensors:
         names = {modern(name): name for name in tensors.shapes}
-        check(pairs, expected, {new: tensors.shapes[old] for new, old in names.items()}, str(weights))
+        check(pairs, expected, {new: tensors.shapes[old] for new, old in names.items()}, str(where))
         values = read(pairs, lambda name: tensors(names[name]))
-    return Found(config, info, values, provenance(path, weights, layout="diffusers", sampling=sampling(settings)))
+    return Found(config, info, values, _provenance(path, stored_in, settings))
+
+
+def _provenance(path: Path, stored_in: Weights, scheduler: Settings) -> dict[str, Any]:
+    more: dict[str, Any] = {"variant": stored_in.variant} if stored_in.variant else {}
+    return provenance(path, stored_in.files, layout="diffusers", sampling=sampling(scheduler), **more)
+
+
+def _own(path: Path, stored_in: Weights, scheduler: Settings) -> Found:
+    """A model of ours in code of its own, which is never run: `OURS` says all, and the tensors have our names."""
+    stored = _ours(path)
+    if stored is None:
+        raise UndiffuseError(f"{path} has no {OURS}, which says what network its {own.CLASS_NAME} is")
+    expected = outline(stored.config, stored.info)
+    pairs = [Pair(name, (name,)) for name in expected]
+    with stored_in.opened() as tensors:
+        check(pairs, expected, tensors.shapes, str(stored_in.files[0]))
+        values = read(pairs, tensors)
+    return Found(stored.config, stored.info, values, _provenance(path, stored_in, scheduler))
 
 
 READER = Reader("diffusers", recognises, read_folder)
@@ -115,13 +138,6 @@ def _part(path: Path, folder: str, name: str, role: str) -> Path:
         if place.is_file():
             return place
     raise UndiffuseError(f"{path} has neither {folder}/{name} nor {name}, {role}")
-
-
-def _weights(folder: Path) -> Path:
-    for name in (WEIGHTS, PICKLED):
-        if (folder / name).is_file():
-            return folder / name
-    raise UndiffuseError(f"{folder} has no {WEIGHTS}: save its pipeline again with diffusers' save_pretrained")
 
 
 def _described(path: Path, found: Architecture, scheduler: Settings) -> tuple[TrainConfig, DataInfo]:
@@ -188,19 +204,40 @@ def _completed(stored: _Stored, config: TrainConfig, scheduler: Settings) -> tup
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def write_folder(config: TrainConfig, info: DataInfo, tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """A pipeline that ``diffusers.DDPMPipeline.from_pretrained`` loads, in an empty folder.
+def obstacles(config: TrainConfig, info: DataInfo) -> list[str]:
+    """All that diffusers' own classes do not have of a model of ours; with none of it they can hold it."""
+    return [*network.obstacles(config, info), *process_obstacles(config.diffusion)]
+
+
+def write_folder(config: TrainConfig, info: DataInfo, tensors: Mapping[str, Tensor], folder: Path) -> list[str]:
+    """A pipeline that diffusers loads, in an empty folder: by its own classes, else by code of ours that lies there.
+
+    Returns:
+        Why diffusers' own classes cannot hold it; nothing where they can.
 
     Raises:
-        UndiffuseError: diffusers has no such model, and why; nothing was written.
+        UndiffuseError: neither can, with all reasons; nothing was written.
     """
-    unet, scheduler = unet_values(config, info), scheduler_values(config.diffusion)
-    pairs = pair(tensors, rules(swapped=False, null_class=True))
+    reasons = obstacles(config, info)
+    others = own.obstacles(config, info) if reasons else []
+    if others:
+        raise UndiffuseError(
+            f"diffusers' own classes cannot hold this model: {'; '.join(reasons)}; and the code that undiffuse writes "
+            f"beside a model has no {', no '.join(others)}"
+        )
+    if reasons:
+        unet, scheduler = own.unet_values(config, info), scheduler_values(own.scheduler_config(config.diffusion))
+        pairs = [Pair(name, (name,)) for name in tensors]
+        classes: tuple[Any, Any] = (["pipeline", own.PIPELINE], ["modeling", own.CLASS_NAME])
+    else:
+        unet, scheduler = unet_values(config, info), scheduler_values(config.diffusion)
+        pairs = pair(tensors, rules(swapped=False, null_class=True))
+        classes = ("DDPMPipeline", ["diffusers", CLASS_NAME])
     index = {
-        "_class_name": "DDPMPipeline",
+        "_class_name": classes[0],
         "_diffusers_version": unet["_diffusers_version"],
         "scheduler": ["diffusers", scheduler["_class_name"]],
-        "unet": ["diffusers", CLASS_NAME],
+        "unet": classes[1],
     }
     ours = {"format": FORMAT, "config": to_dict(config), "data": info.to_json()}
     for part in ("unet", "scheduler"):
@@ -208,7 +245,10 @@ def write_folder(config: TrainConfig, info: DataInfo, tensors: Mapping[str, Tens
     for name, values in ((INDEX, index), (f"unet/{UNET}", unet), (f"scheduler/{SCHEDULER}", scheduler), (OURS, ours)):
         (folder / name).write_text(_json(values), encoding="utf-8")
     data = safetensors.torch.save(write(pairs, tensors), {"format": "pt"})
-    (folder / "unet" / WEIGHTS).write_bytes(data)
+    (folder / "unet" / weights.WEIGHTS).write_bytes(data)
+    for name, text in own.code().items() if reasons else ():
+        (folder / name).write_text(text, encoding="utf-8")
+    return reasons
 
 
 def _json(values: Mapping[str, Any]) -> str:

@@ -189,15 +189,16 @@ def unet_values(config: TrainConfig, info: DataInfo) -> dict[str, Any]:
     """What to write of a network of ours.
 
     Raises:
-        UndiffuseError: no UNet2DModel is such a network, and why.
+        UndiffuseError: no UNet2DModel is such a network, with all reasons.
     """
     network = config.network
     levels = len(network.multipliers)
-    _check_expressible(config, info)
+    if found := obstacles(config, info):
+        raise UndiffuseError(f"diffusers' UNet2DModel cannot be this network: {'; '.join(found)}")
     down, down_type = _kinds(DOWN, network.attention_levels, _residual(network, "down"), range(levels - 1), levels)
     attends_up = network.attention_levels if network.up_attention_levels is None else network.up_attention_levels
     up, up_type = _kinds(UP, attends_up, _residual(network, "up"), range(1, levels), levels)
-    groups = _one_group_count(config, info)
+    groups = _group_counts(config, info)[0]
     told = config.conditions.condition
     return {
         "_class_name": CLASS_NAME,
@@ -232,36 +233,45 @@ def unet_values(config: TrainConfig, info: DataInfo) -> dict[str, Any]:
     }
 
 
-def _check_expressible(config: TrainConfig, info: DataInfo) -> None:
-    network = config.network
+def obstacles(config: TrainConfig, info: DataInfo) -> list[str]:
+    """All that a UNet2DModel does not have of a network of ours, each with what to train instead."""
+    network, found = config.network, list[str]()
     if network.architecture != "unet":
-        raise UndiffuseError(f"diffusers' UNet2DModel is another network than --architecture {network.architecture}")
+        return [f"diffusers' UNet2DModel is another network than --architecture {network.architecture}"]
     if others := [told.name for told in conditions_of(config, info) if told.kind != "class"]:
-        raise UndiffuseError(f"diffusers' UNet2DModel can be told a class and nothing else, this network '{others[0]}'")
+        found.append(f"it can be told a class and nothing else, this network '{others[0]}'")
     if network.time_width not in (None, network.base):
-        raise UndiffuseError(
-            "diffusers' UNet2DModel has as many sinusoids of time as --base, this network --time-width"
-        )
+        found.append("it has as many sinusoids of time as --base, this network --time-width")
     if network.patch != 1:
-        raise UndiffuseError(
-            f"diffusers' UNet2DModel has no patches, and this network folds patches of {network.patch} x "
-            f"{network.patch} pixels into channels: train one with --patch 1"
+        found.append(
+            f"it has no patches, and this network folds patches of {network.patch} x {network.patch} pixels into "
+            "channels (--patch 1)"
         )
     if len(info.spatial) != 2:
-        raise UndiffuseError(
-            f"diffusers' UNet2DModel is for images, and this network for data of {len(info.spatial)} dimensions"
-        )
-    multiple = 2 ** (len(network.multipliers) - 1)
-    if any(side % multiple for side in info.spatial):
+        return [*found, f"it is for images, and this network for data of {len(info.spatial)} dimensions"]
+    if any(side % 2 ** (len(network.multipliers) - 1) for side in info.spatial):
         height, width = info.spatial
-        raise UndiffuseError(
-            f"diffusers' UNet2DModel pads nothing, and {height} x {width} pixels cannot be halved "
-            f"{len(network.multipliers) - 1} times: train with fewer --multipliers or another --size"
+        found.append(
+            f"it pads nothing, and {height} x {width} pixels cannot be halved {len(network.multipliers) - 1} times "
+            "(fewer --multipliers or another --size)"
         )
     if network.multipliers[0] != 1:
-        raise UndiffuseError("diffusers' UNet2DModel has --base channels at its first level: train --multipliers 1,...")
+        found.append("it has --base channels at its first level (--multipliers 1,...)")
     if network.middle and network.middle_attention and not (network.middle_attention_norm or network.scale_shift):
-        raise UndiffuseError("diffusers leaves out the norm before the middle's attention with --scale-shift alone")
+        found.append("it leaves out the norm before the middle's attention with --scale-shift alone")
+    if len(groups := _group_counts(config, info)) > 1:
+        found.append(
+            f"its GroupNorms all have one number of groups, and this network's have {', '.join(map(str, groups))}, as "
+            f"its channels are few (--norm-groups {groups[0]})"
+        )
+    if len(widths := _head_widths(network)) > 1:
+        found.append(
+            f"its heads are all of one width, and {network.heads} --heads are of {' and '.join(map(str, widths))} "
+            "channels here (--head-width)"
+        )
+    if any(len(_ways(network, way)) > 1 for way in ("down", "up")):
+        found.append("its levels with attention all change resolution alike, and this network's do not (--resample)")
+    return found
 
 
 def _residual(network: UNetConfig, way: str) -> tuple[int, ...]:
@@ -277,42 +287,38 @@ def _kinds(
     """The kind of each level, the finest first, and the way in which those with attention change resolution."""
     plain, attentive, resnet = kinds
     types = {k in residual for k in attends if k in leaves}
-    if len(types) > 1:
-        raise UndiffuseError(
-            "diffusers' levels with attention all change resolution alike, and this network's do not: "
-            "train one with one --resample"
-        )
     found = [attentive if k in attends else resnet if k in residual and k in leaves else plain for k in range(levels)]
     return found, "resnet" if True in types else "conv"
 
 
-def _attended_widths(network: UNetConfig) -> list[int]:
+def _ways(network: UNetConfig, way: str) -> set[bool]:
+    """Whether levels with attention are left by a residual block, on this way."""
+    levels, up = len(network.multipliers), network.up_attention_levels
+    attends = network.attention_levels if way == "down" or up is None else up
+    leaves = range(levels - 1) if way == "down" else range(1, levels)
+    return {k in _residual(network, way) for k in attends if k in leaves}
+
+
+def _head_widths(network: UNetConfig) -> list[int]:
+    """Channels of the heads of all attentions."""
+    if network.head_width is not None or network.heads == 1:
+        return []
     levels = {*network.attention_levels, *(network.up_attention_levels or ())}
     middle = [network.multipliers[-1]] if network.middle and network.middle_attention else []
-    return [network.base * m for m in [*(network.multipliers[k] for k in levels), *middle]]
+    widths = [network.base * m for m in [*(network.multipliers[k] for k in levels), *middle]]
+    return sorted({width // network.heads for width in widths})
 
 
 def _head_dim(network: UNetConfig) -> int | None:
     """Channels of a head; None is one head of all."""
     if network.head_width is not None or network.heads == 1:
         return network.head_width
-    widths = {width // network.heads for width in _attended_widths(network)}
-    if len(widths) > 1:
-        raise UndiffuseError(
-            f"diffusers' heads are all of one width, and {network.heads} --heads are of "
-            f"{' and '.join(map(str, sorted(widths)))} channels here: train one with --head-width"
-        )
-    return widths.pop() if widths else None
+    widths = _head_widths(network)
+    return widths[0] if widths else None
 
 
-def _one_group_count(config: TrainConfig, info: DataInfo) -> int:
-    """The number of groups that every GroupNorm of the network has."""
+def _group_counts(config: TrainConfig, info: DataInfo) -> list[int]:
+    """The numbers of groups that the network's GroupNorms have."""
     with torch.device("meta"):
         network = build_network(config, info)
-    counts = {layer.num_groups for layer in network.modules() if isinstance(layer, nn.GroupNorm)}
-    if len(counts) > 1:
-        raise UndiffuseError(
-            "diffusers' GroupNorms all have one number of groups, and this network's have "
-            f"{', '.join(map(str, sorted(counts)))}, as its channels are few: train one with --norm-groups"
-        )
-    return counts.pop()
+    return sorted({layer.num_groups for layer in network.modules() if isinstance(layer, nn.GroupNorm)})

@@ -115,28 +115,38 @@ def sampling(settings: Settings) -> dict[str, str]:
     return {**found, "threshold": "clip" if clips else "none"}
 
 
+def is_chain(config: DiffusionConfig) -> bool:
+    """Whether the process is a chain of betas."""
+    return bool(config.betas) or config.schedule not in ("vp", "sub-vp")
+
+
+def obstacles(config: DiffusionConfig) -> list[str]:
+    """All that diffusers' DDPMScheduler does not have of a process of ours, each with what to train instead."""
+    found = []
+    if config.parameterization not in PREDICTIONS.values():
+        found.append(
+            f"it knows predictions of noise, image and v, and this model predicts '{config.parameterization}' "
+            "(--parameterization epsilon, x0 or v)"
+        )
+    if not is_chain(config):
+        found.append(f"it is a chain of betas, and '{config.schedule}' is continuous (--schedule linear or cosine)")
+    if config.time_input != "index":
+        found.append(
+            f"it tells its networks the timestep's number, and this one was told '{config.time_input}' "
+            "(--time-input index)"
+        )
+    return found
+
+
 def scheduler_values(config: DiffusionConfig) -> dict[str, Any]:
     """What to write of a process of ours, for a DDPMScheduler.
 
     Raises:
-        UndiffuseError: no chain of diffusers is such a process, and why.
+        UndiffuseError: no chain of diffusers is such a process, with all reasons.
     """
+    if found := obstacles(config):
+        raise UndiffuseError(f"diffusers' DDPMScheduler cannot be this process: {'; '.join(found)}")
     names = {ours: theirs for theirs, ours in PREDICTIONS.items()}
-    if config.parameterization not in names:
-        raise UndiffuseError(
-            f"diffusers' DDPMScheduler knows predictions of noise, image and v, and this model predicts "
-            f"'{config.parameterization}': train one with --parameterization epsilon, x0 or v"
-        )
-    if config.schedule in ("vp", "sub-vp") and not config.betas:
-        raise UndiffuseError(
-            f"diffusers' DDPMScheduler is a chain of betas, and '{config.schedule}' is continuous: "
-            "train one with --schedule linear or cosine"
-        )
-    if config.time_input != "index":
-        raise UndiffuseError(
-            f"diffusers tells its networks the timestep's number, and this one was told '{config.time_input}': "
-            "train one with --time-input index"
-        )
     return {
         "_class_name": "DDPMScheduler",
         "_diffusers_version": "0.35.0",
