@@ -35,6 +35,8 @@ class DataConfig:
     """With --size: 'center' scales the short side and cuts the middle; 'none' requires the aspect ratio to fit."""
     channels: Literal["keep", "grey", "rgb", "rgba"] = "keep"
     """'keep' takes the channels the files have (they must agree); the others convert, alpha onto white."""
+    skip_unreadable: bool = False
+    """Go on without files that cannot be read, however many they are; they are counted and listed."""
     flip: bool = False
     """Mirror images left to right at random while training; only for data in which left and right are alike."""
     vectors: tuple[str, ...] = ()

@@ -13,9 +13,9 @@ What an image *is* follows from its mode:
 | float TIFF | 1 channel, float32 |
 
 All of these are exact. Refused, because Pillow could only read them by changing values: 16-bit colour in other
-formats or with grey + alpha, PPM scaled to odd maxima, CMYK, Lab and YCbCr colour. Refused, because one file would be
-many
-samples: animations and TIFFs of several pages. Colour profiles are not applied; EXIF orientation is.
+formats or with grey + alpha, PPM scaled to odd maxima, Lab colour, and CMYK and YCbCr where no --channels is given.
+Refused, because one file would be many samples: animations and TIFFs of several pages. Colour profiles are not
+applied; EXIF orientation is.
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ MAX_PIXELS = 80_000_000
 _ORIENTATION = 0x0112
 _NOT_RGB = {"CMYK", "YCbCr", "LAB", "HSV"}
 _GREY16 = {"I;16", "I;16L", "I;16B", "I;16N"}
+TO_RGB = "--channels rgb converts it"
+"""What is said of files that are read once they may be converted."""
+_CONVERTIBLE = ("CMYK", "YCbCr")
+"""Colour that Pillow makes RGB of, by formulas without a colour profile."""
 _BANDS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 
 
@@ -76,10 +80,10 @@ def quiet_pillow() -> Iterator[None]:
         yield
 
 
-def read_header(file: BinaryIO) -> Header:
-    """Shape and depth of an image, without decoding it. Raises `UnreadableError`."""
+def read_header(file: BinaryIO, convert: bool = False) -> Header:
+    """Shape and depth of an image, without decoding it; ``convert`` as for `decode`. Raises `UnreadableError`."""
     with refusing(), _open(file, data=True) as image:
-        channels, dtype = page_kind(image)
+        channels, dtype = page_kind(image, convert)
         width, height = image.size
         # TIFF is turned by Pillow itself, and PNG would be decoded to look for a late tag
         if image.format != "TIFF" and _orientation(image, look_further=image.format != "PNG") >= 5:
@@ -87,13 +91,14 @@ def read_header(file: BinaryIO) -> Header:
         return Header(height, width, channels, dtype)
 
 
-def decode(data: bytes, at_least: tuple[int, int] | None = None) -> NDArray[Any]:
+def decode(data: bytes, at_least: tuple[int, int] | None = None, convert: bool = False) -> NDArray[Any]:
     """The pixels of an image file.
 
     Args:
         data: the file's bytes.
         at_least: height and width that suffice (as seen). A JPEG may then be decoded at 1/2, 1/4 or 1/8 of its size,
             which is several times faster, as long as it stays twice as large as this.
+        convert: CMYK and YCbCr colour may become RGB, because the user has asked for other channels.
 
     Returns:
         (height, width, channels), uint8, uint16 or float32.
@@ -103,12 +108,12 @@ def decode(data: bytes, at_least: tuple[int, int] | None = None) -> NDArray[Any]
     """
     with refusing():
         with _open(io.BytesIO(data)) as image:
-            page_kind(image)
+            page_kind(image, convert)
             if at_least and image.format in ("JPEG", "MPO"):
                 turned = _orientation(image, look_further=True) >= 5
                 height, width = at_least[::-1] if turned else at_least
                 image.draft(None, (2 * width, 2 * height))
-            pixels = _deep_colour(data) if _is_deep_colour(image) else page_pixels(image)
+            pixels = _deep_colour(data) if _is_deep_colour(image) else page_pixels(image, convert)
             orientation = _orientation(image, look_further=True)
         if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
             raise UnreadableError("has values that are NaN or infinite")
@@ -142,11 +147,17 @@ def _open(file: BinaryIO, data: bool = False) -> ImageFile:
     return image
 
 
-def page_kind(image: ImageFile) -> tuple[int, str]:
-    """Channels and type, or the reason why Pillow cannot give the values unchanged."""
+def page_kind(image: ImageFile, convert: bool | None = None) -> tuple[int, str]:
+    """Channels and type, or the reason why Pillow cannot give the values unchanged.
+
+    Where ``convert``, colour that has no exact RGB is RGB all the same; where None, there is no asking for it.
+    """
     mode, seen_through = image.mode, image.has_transparency_data
+    if mode in _CONVERTIBLE and convert:
+        return 3, "uint8"
     if mode in _NOT_RGB:
-        raise UnreadableError(f"is {mode}, which has no exact RGB; convert it to RGB")
+        may = convert is not None and mode in _CONVERTIBLE
+        raise UnreadableError(f"is {mode}, which has no exact RGB; {TO_RGB if may else 'convert it to RGB'}")
     if mode in _GREY16 or mode == "I":
         if "transparency" in image.info:
             raise UnreadableError("is 16-bit grey with a transparent value; convert it to 16-bit grey")
@@ -184,9 +195,9 @@ def _check_scale(image: ImageFile) -> None:
             raise UnreadableError(f"is a PPM with values up to {args[-1]}, which would be rescaled; save it as PNG")
 
 
-def page_pixels(image: ImageFile) -> NDArray[Any]:
+def page_pixels(image: ImageFile, convert: bool | None = None) -> NDArray[Any]:
     """The values of the current page, (height, width) or (height, width, channels)."""
-    channels, dtype = page_kind(image)
+    channels, dtype = page_kind(image, convert)
     image.load()
     if dtype == "uint8":
         mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]

@@ -8,10 +8,10 @@ the long pass decodes anything.
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,35 +20,21 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from undiffuse.config import DataConfig
+from undiffuse.data.agreement import Target, agree, check_bad
 from undiffuse.data.cache import need_space
 from undiffuse.data.dataset import RowWriter
 from undiffuse.data.decode import ForTheEyeError, Header, UnreadableError, decode, quiet_pillow, read_header
+from undiffuse.data.foreign import is_raw, kind_not_read
 from undiffuse.data.listing import Entry, Files, Listing, Refusal
-from undiffuse.data.transform import CHANNELS, convert_channels, keeps_aspect, resize
-from undiffuse.errors import UndiffuseError
+from undiffuse.data.transform import convert_channels, resize
 
-MAX_BAD = 0.05
-"""Share of unreadable images above which the data set is an error: so many are a mistake, not an accident."""
 MAX_FILE = 1 << 29
 """Bytes of one image file; larger ones are refused unread."""
 _WORTH_THREADS = 1 << 18
 """Pixels per image from which decoding, which releases the interpreter's lock, outweighs handing it to a thread."""
 
-_KINDS = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
-_DEPTHS = {"uint8": "8-bit", "uint16": "16-bit", "float32": "float"}
-
 A = TypeVar("A")
 B = TypeVar("B")
-
-
-@dataclass(frozen=True)
-class Target:
-    """What every image becomes."""
-
-    height: int
-    width: int
-    channels: int
-    dtype: str
 
 
 def write_images(
@@ -61,20 +47,22 @@ def write_images(
         UndiffuseError: the images do not agree and no option says what to do; too many are bad; none are left.
     """
     with quiet_pillow():
-        headers, unreadable, aside = _survey(files, listing, bar)
+        headers, unreadable, aside = _survey(files, listing, config, bar)
         refused = [*listing.refused, *unreadable]
         listing = replace(listing, ignored=(*listing.ignored, *aside))
-        check_bad(files.name, len(headers), refused, listing)
-        target = agree(files.name, headers, config, size)
+        check_bad(files.name, len(headers), refused, listing, config, many=False)
+        target = agree(files.name, headers, config, size, refused)
         values = len(headers) * target.height * target.width * target.channels
         need_space(folder, values * np.dtype(target.dtype).itemsize)
         names, undecodable = _write(files, headers, target, config, size, folder / "images.npy", bar)
     refused += undecodable
-    check_bad(files.name, len(names), refused, listing)
+    check_bad(files.name, len(names), refused, listing, config)
     return names, tuple(refused), tuple(aside)
 
 
-def _survey(files: Files, listing: Listing, bar: bool) -> tuple[dict[str, Header], list[Refusal], list[Refusal]]:
+def _survey(
+    files: Files, listing: Listing, config: DataConfig, bar: bool
+) -> tuple[dict[str, Header], list[Refusal], list[Refusal]]:
     """Headers of the listed images by name, the images without a readable one, and those made to be looked at."""
     waiting, headers, refused = set(listing.images), dict[str, Header](), list[Refusal]()
     aside = list[Refusal]()
@@ -84,7 +72,7 @@ def _survey(files: Files, listing: Listing, bar: bool) -> tuple[dict[str, Header
                 continue
             waiting.discard(entry.name)  # a second member of the same name is not looked at
             try:
-                headers[entry.name] = _header(entry)
+                headers[entry.name] = _header(entry, config.channels != "keep")
             except ForTheEyeError as error:
                 aside.append((entry.name, str(error)))
             except UnreadableError as error:
@@ -138,18 +126,31 @@ def workers_for(headers: dict[str, Header]) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _header(entry: Entry) -> Header:
+def _header(entry: Entry, convert: bool) -> Header:
     if entry.size == 0:
         raise UnreadableError("is empty (0 bytes)")
     if entry.size > MAX_FILE:
         raise UnreadableError(f"has {entry.size >> 20:,} MiB; more than {MAX_FILE >> 20} are refused")
     try:
+        if is_raw(entry.name):  # before it is taken for the TIFF of its thumbnail
+            raise UnreadableError(kind_not_read(entry.name, b""))
         with entry.open() as file:
-            return read_header(file)
-    except UnreadableError:
+            return read_header(file, convert)
+    except ForTheEyeError:
         raise
+    except UnreadableError as error:
+        raise UnreadableError(_another_kind(entry) or str(error)) from None
     except Exception as error:  # what zipfile and the file system raise on damaged members
         raise UnreadableError(f"cannot be read: {error}") from error
+
+
+def _another_kind(entry: Entry) -> str:
+    """Why an unreadable image was never meant to be read here; '' where it is damaged."""
+    try:
+        with entry.open() as file:
+            return kind_not_read(entry.name, file.read(1 << 10))
+    except Exception:
+        return ""
 
 
 def _read_all(files: Files, headers: dict[str, Header]) -> Iterator[tuple[str, bytes | UnreadableError]]:
@@ -165,48 +166,9 @@ def _read_all(files: Files, headers: dict[str, Header]) -> Iterator[tuple[str, b
             yield entry.name, UnreadableError(f"cannot be read: {error}")
 
 
-def agree(source: str, headers: dict[str, Header], config: DataConfig, size: tuple[int, int] | None) -> Target:
-    """The one shape and depth that all images have, or get by the options; else a sentence that says how to choose."""
-    depths = Counter(header.dtype for header in headers.values())
-    if len(depths) > 1:
-        found = ", ".join(f"{count} {_DEPTHS[dtype]}" for dtype, count in depths.most_common())
-        raise UndiffuseError(
-            f"expected images of one depth in {source}, got {found}; keep each depth in its own folder"
-        )
-    kinds = Counter(header.channels for header in headers.values())
-    dtype, channels = next(iter(depths)), next(iter(kinds))
-    if config.channels != "keep":
-        channels = CHANNELS[config.channels]
-        if dtype == "float32" and channels == 4:
-            raise UndiffuseError(f"expected --channels grey, rgb or keep for float images, got rgba for {source}")
-    elif len(kinds) > 1:
-        found = ", ".join(f"{count} {_KINDS[kind]}" for kind, count in kinds.most_common())
-        hint = "grey or --channels rgb" if min(kinds) < 3 else "rgb (alpha onto white) or --channels rgba"
-        raise UndiffuseError(f"expected images of one kind in {source}, got {found}; add --channels {hint}")
-
-    sizes = Counter((header.height, header.width) for header in headers.values())
-    common = ", ".join(f"{count} of {h} x {w}" for (h, w), count in sizes.most_common(3))
-    (height, width), _ = sizes.most_common(1)[0]
-    if size is None:
-        if len(sizes) > 1:
-            more = f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else ""
-            raise UndiffuseError(
-                f"expected images of one size in {source}, got {common}{more} (height x width); "
-                f"add --size {height} {width} --crop center, or another --size"
-            )
-        return Target(height, width, channels, dtype)
-    misfits = sum(count for (h, w), count in sizes.items() if not keeps_aspect(h, w, size))
-    if misfits and config.crop == "none":
-        raise UndiffuseError(
-            f"expected images with the aspect ratio of {size[0]} x {size[1]} in {source}, got {misfits} of "
-            f"{len(headers)} with another (most common: {common}); add --crop center to cut the middle"
-        )
-    return Target(size[0], size[1], channels, dtype)
-
-
 def convert_image(data: bytes, target: Target, config: DataConfig, size: tuple[int, int] | None) -> NDArray[Any]:
     """The pixels of an encoded image, as the target says. Raises `UnreadableError`."""
-    pixels = decode(data, at_least=size)
+    pixels = decode(data, at_least=size, **({"convert": True} if config.channels != "keep" else {}))
     if config.channels != "keep":
         pixels = convert_channels(pixels, target.channels)
     if size:
@@ -214,20 +176,6 @@ def convert_image(data: bytes, target: Target, config: DataConfig, size: tuple[i
     if pixels.shape != (target.height, target.width, target.channels) or pixels.dtype != target.dtype:
         raise UnreadableError(f"decodes to {pixels.shape} of {pixels.dtype}, which its header does not say")
     return pixels
-
-
-def check_bad(source: str, good: int, refused: list[Refusal], listing: Listing) -> None:
-    """Refuse a data set of which nothing is left, or more than `MAX_BAD` is bad."""
-    first = "; ".join(f"{name} {why}" for name, why in refused[:3])
-    more = f"; and {len(refused) - 3} more" if len(refused) > 3 else ""
-    if good == 0:
-        what = f"none that can be used ({first}{more})" if refused else f"none among {len(listing.ignored)} other files"
-        raise UndiffuseError(f"expected images in {source}, got {what}")
-    if len(refused) > MAX_BAD * (good + len(refused)):
-        raise UndiffuseError(
-            f"expected at most {MAX_BAD:.0%} bad files in {source}, got {len(refused)} of {good + len(refused)} "
-            f"({first}{more}); remove or repair them"
-        )
 
 
 def ordered_map(function: Callable[[A], B], jobs: Iterable[A], workers: int) -> Iterator[B]:

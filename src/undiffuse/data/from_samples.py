@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from undiffuse.config import DataConfig
+from undiffuse.data.agreement import check_bad
 from undiffuse.data.cache import need_space
 from undiffuse.data.dataset import RowWriter
 from undiffuse.data.decode import UnreadableError, quiet_pillow
-from undiffuse.data.from_files import check_bad
 from undiffuse.data.listing import Entry, Files, Listing, Refusal
 from undiffuse.errors import UndiffuseError
 
@@ -61,7 +62,9 @@ class Written:
     """Files that turned out to be no data once they were opened."""
 
 
-def write_samples(files: Files, listing: Listing, reader: SampleReader, folder: Path, bar: bool) -> Written:
+def write_samples(
+    files: Files, listing: Listing, reader: SampleReader, config: DataConfig, folder: Path, bar: bool
+) -> Written:
     """Write ``images.npy`` of the files listed.
 
     Raises:
@@ -70,13 +73,13 @@ def write_samples(files: Files, listing: Listing, reader: SampleReader, folder: 
     with quiet_pillow():
         forms, unreadable = _survey(files, listing, reader, bar)
         refused = [*listing.refused, *unreadable]
-        check_bad(files.name, len(forms), refused, listing)
+        check_bad(files.name, len(forms), refused, listing, config)
         form = _agree(files.name, forms, reader.noun)
         samples = sum(one.count for one in forms.values())
         need_space(folder, samples * math.prod(form.shape) * np.dtype(form.dtype).itemsize)
         names, owners, broken = _write(files, forms, form, reader, folder / "images.npy", bar)
     refused += broken
-    check_bad(files.name, len(set(owners)), refused, listing)
+    check_bad(files.name, len(set(owners)), refused, listing, config)
     return Written(names, owners, tuple(refused))
 
 

@@ -257,11 +257,11 @@ def _write_files(
     progress: bool,
 ) -> Written:
     if isinstance(source, Videos):
-        return write_samples(source, listing, ClipReader(config, size), draft, progress)
+        return write_samples(source, listing, ClipReader(config, size), config, draft, progress)
     if isinstance(source, Volumes):
         if size or config.channels != "keep":
             raise UndiffuseError(f"expected 2-D images for --size or --channels, got the volumes of {source.name}")
-        return write_samples(source, listing, VolumeReader(), draft, progress)
+        return write_samples(source, listing, VolumeReader(), config, draft, progress)
     names, refused, ignored = write_images(source, listing, config, size, draft, progress)
     return Written(names, names, refused, ignored)
 

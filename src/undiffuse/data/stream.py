@@ -27,9 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from undiffuse.config import DataConfig
+from undiffuse.data.agreement import MAX_BAD, Target, agree, check_bad
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.decode import Header, UnreadableError, quiet_pillow, read_header
-from undiffuse.data.from_files import MAX_BAD, Target, agree, check_bad, convert_image, ordered_map, workers_for
+from undiffuse.data.from_files import convert_image, ordered_map, workers_for
 from undiffuse.data.hugging_face import PREFIX, files_of, is_saved
 from undiffuse.data.info import DataInfo
 from undiffuse.data.listing import Listing, Refusal
@@ -171,10 +172,11 @@ class StreamImages:
         self.refused.append(refusal)
         if len(self.refused) <= _SAID:
             print(f"refused: {refusal[0]} {refusal[1]}; the next example stands in for it", file=sys.stderr)
-        if len(self.refused) > max(_FEW, MAX_BAD * self._seen):
+        if not self.config.skip_unreadable and len(self.refused) > max(_FEW, MAX_BAD * self._seen):
             raise UndiffuseError(
                 f"expected at most {MAX_BAD:.0%} bad examples in {self.examples.records.name}, got "
-                f"{len(self.refused):,} of the {self._seen:,} read so far ({refusal[0]} {refusal[1]}); repair them"
+                f"{len(self.refused):,} of the {self._seen:,} read so far ({refusal[0]} {refusal[1]}); repair them, or "
+                "add --skip-unreadable"
             )
 
 
@@ -242,12 +244,12 @@ def open_stream(config: DataConfig, progress: bool = True) -> Stream:
         raise UndiffuseError(f"expected --buffer of at least 1 example, got {config.buffer}")
     size, records = checked_size(config), _open_records(config.source)
     listing = records.listing()
-    check_bad(records.name, len(listing.images), list(listing.refused), listing)
+    check_bad(records.name, len(listing.images), listing.refused, listing, config)
     longest = max(1, config.buffer // 8)
     examples = Examples.of(records, listing, longest)
     labels, classes = number_classes(listing.classes, examples.names)
     texts = [listing.texts.get(name, "") for name in examples.names]
-    headers, sample = _first_look(examples, listing)
+    headers, sample = _first_look(examples, listing, config)
     target = agree(records.name, headers, config, size)
     images = StreamImages(examples, target, config, size, config.buffer + 2 * longest, workers_for(headers))
     most = max(1, _LOOK_VALUES // int(np.prod(images.shape[1:])))
@@ -280,7 +282,7 @@ def _open_records(source: str) -> Records:
     return records
 
 
-def _first_look(examples: Examples, listing: Listing) -> tuple[dict[str, Header], list[int]]:
+def _first_look(examples: Examples, listing: Listing, config: DataConfig) -> tuple[dict[str, Header], list[int]]:
     """Headers of about `FIRST_LOOK` examples, of runs spread evenly over all, and the numbers of the good ones."""
     headers, good, bad = dict[str, Header](), list[int](), list(listing.refused)
     with quiet_pillow():
@@ -289,11 +291,11 @@ def _first_look(examples: Examples, listing: Listing) -> tuple[dict[str, Header]
                 try:
                     if isinstance(data, UnreadableError):
                         raise data
-                    headers[examples.names[number]] = read_header(BytesIO(data))
+                    headers[examples.names[number]] = read_header(BytesIO(data), config.channels != "keep")
                     good.append(number)
                 except UnreadableError as error:
                     bad.append((examples.names[number], str(error)))
-    check_bad(examples.records.name, len(good), bad, listing)
+    check_bad(examples.records.name, len(good), bad, listing, config)
     return headers, good
 
 

@@ -212,7 +212,8 @@ def resume_run(
         config, total = reconcile(checkpoint.config, state, given)
         check_share(config, group)
         dataset = dataset or prepare_together(config.data, console, group)
-        if dataset.info.fingerprint != checkpoint.info.fingerprint:
+        same = (dataset.info.fingerprint, dataset.info.count) == (checkpoint.info.fingerprint, checkpoint.info.count)
+        if not same:
             raise UndiffuseError(
                 f"the data in {config.data.source} are not those that the run learned from (their contents differ); "
                 "bring them back, or start a run under another --name"
