@@ -19,8 +19,12 @@ from undiffuse.config_file import (
     to_json,
     to_yaml,
 )
+from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
+from undiffuse.objectives import P2, make_weighting
+from undiffuse.recipes import RECIPES
 
+INFO = DataInfo("things", "0" * 64, 1000, (1, 16, 16), "uint8", 0.0, 255.0, (0.0,), (0.5,))
 UNUSUAL = replace(
     TrainConfig(),
     recipe="digits",
@@ -150,3 +154,20 @@ def test_a_wrong_flat_setting_is_one_sentence(flat, words):
     with pytest.raises(UndiffuseError) as caught:
         override(TrainConfig(), **flat)
     assert all(word in str(caught.value) for word in words)
+
+
+def test_p2_has_an_exponent_of_its_own_and_files_of_yesterday_keep_theirs():
+    """It was called gamma, which is min-SNR's, and 5 where nobody gave it."""
+    objective = from_dict({"version": 1, "objective": {"weighting": "p2", "gamma": 5.0}}).objective
+    assert make_weighting(objective) == P2(5.0)
+    objective = from_dict({"version": 1, "objective": {"weighting": "p2"}}).objective
+    assert make_weighting(objective) == P2(1.0)
+    today = override(TrainConfig(), weighting="p2", p2_gamma=0.5)
+    assert from_dict(to_dict(today)) == today
+    assert make_weighting(override(RECIPES["small"].build(INFO), weighting="p2").objective) == P2(1.0)
+    assert from_dict({"version": 1, "objective": {"weighting": "min-snr", "gamma": 2.0}}).objective.p2_gamma == 1.0
+
+
+def test_the_gamma_of_one_weighting_is_not_taken_for_anothers():
+    with pytest.raises(UndiffuseError, match=r"gamma is min-SNR's; .* --p2-gamma 0\.5"):
+        override(TrainConfig(), weighting="p2", gamma=0.5)

@@ -15,6 +15,7 @@ from undiffuse.config import TrainConfig
 from undiffuse.config_file import override
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
+from undiffuse.interop.original.flags import IMPROVED_32, process
 from undiffuse.networks.unet import UNet
 from undiffuse.recipes import RECIPES, advised_sampling, get_recipe
 
@@ -89,6 +90,16 @@ def test_ho2020_follows_appendix_b(
     assert config.ema.ema == (0.9999,)
     assert config.data.flip
     assert config.diffusion.parameterization == "epsilon"
+
+
+def test_nichol2021_is_the_network_and_the_process_of_the_authors_code() -> None:
+    """As a checkpoint of theirs is read: scaled index, epsilon 1e-5 in norms of 32 groups, padding on both sides."""
+    config = RECIPES["nichol2021-cifar10"].build(info_of((3, 32, 32)))
+    assert config.diffusion == process(IMPROVED_32, learn_variance=True)
+    network = network_of(config, info_of((3, 32, 32)))
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.GroupNorm)]
+    assert {(norm.num_groups, norm.eps) for norm in norms} == {(32, 1e-5)}
+    assert config.network.downsample_padding == "both"
 
 
 def test_ho2020_samples_cifar10_with_the_large_variance_and_faces_with_the_small() -> None:

@@ -178,9 +178,11 @@ class ObjectiveConfig:
     loss: Literal["simple", "hybrid", "vlb"] = "simple"
     """The weighted error; that and 0.001 of the variational bound (Nichol & Dhariwal 2021); the bound alone."""
     weighting: Literal["uniform", "min-snr", "p2", "vlb"] = "uniform"
-    """Weight of each t: 1; min(SNR, gamma); P2; or the weight that the variational bound gives."""
+    """Weight of each t: 1; min(SNR, --gamma); P2 with --p2-gamma; or the weight that the variational bound gives."""
     gamma: float = 5.0
-    """gamma of min-SNR (Hang et al. 2023, gamma = 5) or exponent of P2 (Choi et al. 2022, gamma = 1)."""
+    """gamma of min-SNR, and of nothing else (Hang et al. 2023: 5)."""
+    p2_gamma: float = 1.0
+    """Exponent of P2 (Choi et al. 2022: 1, or 0.5)."""
     distance: Literal["l2", "l1", "huber"] = "l2"
     """Distance between the network's output and its target."""
     clipped_error: bool = False

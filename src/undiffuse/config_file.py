@@ -56,7 +56,17 @@ def from_dict(tree: Any, where: str = "the settings") -> TrainConfig:
             f"{where} has format version {version}, this undiffuse reads up to {CONFIG_VERSION}; "
             "upgrade with: pip install --upgrade undiffuse"
         )
-    return from_plain(TrainConfig, tree, where)
+    return from_plain(TrainConfig, _of_yesterday(tree), where)
+
+
+def _of_yesterday(tree: dict[str, Any]) -> dict[str, Any]:
+    """Settings as they are called today: P2's exponent had min-SNR's name, gamma."""
+    objective = tree.get("objective")
+    if not isinstance(objective, dict) or objective.get("weighting") != "p2" or "p2_gamma" in objective:
+        return tree
+    if "gamma" not in objective:
+        return tree
+    return {**tree, "objective": {**objective, "p2_gamma": objective["gamma"]}}
 
 
 def _plain(value: Any) -> Any:
@@ -183,7 +193,12 @@ def override(config: TrainConfig, **flat: Any) -> TrainConfig:
         owner = type(getattr(config, section)) if section else TrainConfig
         changes.setdefault(section, {})[name] = _value(value, get_type_hints(owner)[name], name, "the settings")
     top = changes.pop("", {})
-    return replace(config, **top, **{name: replace(getattr(config, name), **new) for name, new in changes.items()})
+    changed = replace(config, **top, **{name: replace(getattr(config, name), **new) for name, new in changes.items()})
+    if "gamma" in flat and "p2_gamma" not in flat and changed.objective.weighting == "p2":
+        raise UndiffuseError(
+            f"gamma is min-SNR's; the exponent of the weighting p2 has a name of its own: --p2-gamma {flat['gamma']:g}"
+        )
+    return changed
 
 
 # --- text -------------------------------------------------------------------------------------------------------------

@@ -190,3 +190,14 @@ def test_bad_input_is_refused() -> None:
         Gaussian.fit(normal(1, 3))
     with pytest.raises(UndiffuseError, match="1 of 4 rows"):
         Gaussian.fit(torch.tensor([[0.0], [1.0], [2.0], [torch.nan]]))
+
+
+@pytest.mark.parametrize(
+    ("share", "accuracy"), [(1.0, 3e-14), (1e-2, 3e-14), (1e-4, 3e-14), (1e-10, 3e-11), (3e-16, 1e-7)]
+)
+def test_its_accuracy_is_what_is_said_of_it_down_to_variances_of_one_rounding(share: float, accuracy: float) -> None:
+    axes, other = rotation(2, 5), torch.tensor([share, 1.0], dtype=torch.float64)
+    for turn in (torch.eye(2, dtype=torch.float64), axes):
+        a, b = (given_moments(torch.zeros(2).double(), turn @ v.diag() @ turn.T, 2) for v in (other, other.flip(0)))
+        expected = 2 * (1 - math.sqrt(share)) ** 2
+        assert abs(frechet_distance(a, b) - expected) <= accuracy * 2 * (1 + share)

@@ -182,6 +182,8 @@ def test_conditions_reach_the_denoiser():
 def test_settings_name_laws_and_weightings():
     assert make_time_law(ObjectiveConfig(time_law="logit-normal", logit_mean=1.0), CHAIN) == LogitNormal(1.0, 1.0, 0.0)
     assert make_weighting(ObjectiveConfig(weighting="min-snr", gamma=3.0)) == MinSNR(3.0)
+    assert make_weighting(ObjectiveConfig(weighting="p2")) == P2(1.0)
+    assert make_weighting(ObjectiveConfig(weighting="p2", gamma=3.0, p2_gamma=0.5)) == P2(0.5)
     assert q_sample(torch.ones(1, 1), torch.ones(1, 1), CHAIN(torch.tensor([0.0]))).item() == 1
 
 

@@ -90,8 +90,10 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 
     It is 0 for equal moments and has no upper bound; its unit is the features' squared. Estimated from samples it is
     biased upwards, by about a constant over their number: compare only what was computed from equally many, or use
-    `frechet_infinity`. Accurate to about 1e-14 of the traces where the covariances have full rank or exact zeros. For
-    one Gaussian against many, keep ``Gaussian.of(b)`` and use its `distance`.
+    `frechet_infinity`. Accurate to about 1e-14 of the traces where every eigenvalue of the covariances is 0 or above
+    1e-4 of its largest. Smaller ones are known to one rounding of the largest only, and their square roots the worse
+    the smaller they are: to about 1e-16 / sqrt(share), at worst, near D epsilon, below which they count as 0, 1e-7 of
+    the traces. For one Gaussian against many, keep ``Gaussian.of(b)`` and use its `distance`.
 
     Args:
         a, b: of two sets of features, each of two vectors or more; ranks may be any.

@@ -87,7 +87,7 @@ def make_weighting(config: ObjectiveConfig) -> Weighting:
     weightings: dict[str, Weighting] = {
         "uniform": UniformWeight(),
         "min-snr": MinSNR(config.gamma),
-        "p2": P2(config.gamma),
+        "p2": P2(config.p2_gamma),
         "vlb": VLB(),
     }
     return weightings[config.weighting]

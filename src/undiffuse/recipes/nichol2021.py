@@ -28,7 +28,8 @@ def nichol2021_cifar10(info: DataInfo) -> TrainConfig:
     ``--loss vlb --time-law loss-second-moment``. Sample it by ``--sampler ddpm --variance learned --steps 4000``, or a
     few hundred steps with ``--spacing linspace``.
 
-    One detail differs: the authors' code scales the embedded index 0..3999 to 0..1000, here it is embedded as it is.
+    Network and process are those of the authors' code to the details that their paper leaves out: the embedded index
+    0..3999 is scaled to 0..1000, norms add 1e-5 to the variance, and strided convolutions pad on both sides.
 
     Raises:
         UndiffuseError: for data of another shape than 3 channels of 32 x 32.
@@ -46,8 +47,16 @@ def nichol2021_cifar10(info: DataInfo) -> TrainConfig:
             dropout=0.3,
             scale_shift=True,
             embedding="adm",
+            norm_eps=1e-5,
+            downsample_padding="both",
         ),
-        diffusion=DiffusionConfig(schedule="cosine", timesteps=4000, parameterization="epsilon", learn_variance=True),
+        diffusion=DiffusionConfig(
+            schedule="cosine",
+            timesteps=4000,
+            parameterization="epsilon",
+            time_input="scaled-index",
+            learn_variance=True,
+        ),
         objective=ObjectiveConfig(loss="hybrid"),
         optimizer=OptimizerConfig(optimizer="adamw", lr=1e-4, clip=None),
         ema=EMAConfig(ema=(0.9999,), ema_warmup=False),
