@@ -52,8 +52,8 @@ def test_one_refusal_says_all_that_is_needed_and_its_command_works(
         "logo.svg is a drawing (SVG), not pixels; export it as PNG",
         "and 1 more is HEIC, which is not read; convert it to JPEG or PNG",
         "camera.dng is a camera's raw file",
-        "11 RGB, 1 grey",
-        "8 of 30 x 40, 4 of 40 x 30",
+        "12 RGB, 1 grey",
+        "8 of 30 x 40, 5 of 40 x 30",
     ):
         assert part in said
     command = re.search(r"undiffuse data .*$", said)
