@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +115,21 @@ def test_an_address_names_all_that_it_takes(shared: Any) -> None:
         answer = shared.client.request("PATCH", path)
         assert (answer.status_code, answer.headers["allow"]) == (405, methods)
         assert "does not take" in answer.json()["error"]
+
+
+def test_models_begin_with_a_finished_one(open_page: Any, runs: Path, tmp_path: Path) -> None:
+    """Whatever they are called: the newest finished run, those that come with undiffuse, then the others."""
+    folder = tmp_path / "runs"
+    for when, name in enumerate(("a-half", "m-old", "n-new"), start=1):
+        shutil.copytree(runs / "a", folder / name)
+        for path in (folder / name / "checkpoints").glob("step-*"):
+            os.utime(path, (1e9 + when, 1e9 + when))
+    state = folder / "a-half" / "checkpoints" / "step-00000002" / "state.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"total": 4}))
+    found = open_page(runs=folder).get("/v1/models")["models"]
+    assert [(one["id"], one["state"]) for one in found] == [
+        ("n-new", "ready"),
+        ("m-old", "ready"),
+        ("digits", "ready"),
+        ("a-half", "stopped"),
+    ]

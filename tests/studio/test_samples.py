@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import base64
 import io
+import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,11 @@ import pytest
 from PIL import Image
 
 import undiffuse
+from undiffuse.checkpoint import load as load_checkpoint
+from undiffuse.checkpoint import save
 from undiffuse.cli import main
+from undiffuse.errors import UndiffuseError
+from undiffuse.studio import shelf
 from undiffuse.studio.jobs import Board, Job
 from undiffuse.studio.limits import Limits
 
@@ -252,3 +258,64 @@ def test_a_large_body_is_refused_whatever_it_says_of_itself(open_page: Any) -> N
     answer = page.client.post("/v1/samples", content=in_pieces(), headers=headers)
     assert answer.status_code == 413
     assert "too large" in answer.json()["error"]
+
+
+def checkpoint_at(folder: Path, step: int, value: float) -> None:
+    """A checkpoint of a run at another step and with other weights, as a training that goes on writes it."""
+    (newest,) = list((folder / "checkpoints").glob("step-*"))[-1:]
+    old = load_checkpoint(newest)
+    weights = {name: tensor + value for name, tensor in old.weights.items()}
+    averages = dict.fromkeys(old.averages, weights)
+    save(replace(old, weights=weights, averages=averages, state=replace(old.state, step=step, total=9)), newest.parent)
+
+
+def test_a_run_that_trains_is_drawn_with_its_newest_checkpoint(open_page: Any, runs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    shutil.copytree(runs / "a", folder / "a")
+    page = open_page(runs=folder)
+    wanted = {"model": "a", "n": 1, "settings": {"steps": 2}}
+    first = page.draw(**wanted)[0]
+    checkpoint_at(folder / "a", 5, 0.01)
+    (folder / "a" / "checkpoints" / ".partial-step-00000007").mkdir()  # one that is being written
+    second = page.draw(**wanted)[0]
+    assert (first["recipe"]["step"], second["recipe"]["step"]) == (2, 5)
+    assert first["recipe"]["sha256"] != second["recipe"]["sha256"]
+    assert page.get("/v1/models/a")["step"] == 5
+    # another run of the same name and step is another model
+    shutil.rmtree(folder / "a")
+    shutil.copytree(runs / "b", folder / "a")
+    assert page.draw(**wanted)[0]["recipe"]["sha256"] not in (first["recipe"]["sha256"], second["recipe"]["sha256"])
+
+
+def test_a_checkpoint_that_a_training_takes_away_while_it_is_loaded_is_followed_by_the_next(
+    open_page: Any, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "runs"
+    shutil.copytree(runs / "a", folder / "a")
+    page, real, seen = open_page(runs=folder), shelf.load, []
+
+    def torn(*words: Any) -> Any:
+        seen.append(words)
+        if len(seen) == 1:
+            checkpoint_at(folder / "a", 5, 0.01)
+            raise FileNotFoundError("model.safetensors")
+        return real(*words)
+
+    monkeypatch.setattr(shelf, "load", torn)
+    assert page.draw(model="a", n=1, settings={"steps": 2})[0]["recipe"]["step"] == 5
+    assert len(seen) == 2
+
+
+def test_a_model_file_that_vanishes_or_is_written_anew(runs: Path, tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    assert main(["convert", str(runs / "a"), str(file), "--to", "file"]) == 0
+    given = shelf.Shelf([file], tmp_path / "none")
+    first = given.load("model")
+    assert given.load("model") is first
+    assert main(["convert", str(runs / "b"), str(tmp_path / "other.safetensors"), "--to", "file"]) == 0
+    (tmp_path / "other.safetensors").rename(file)
+    assert given.load("model").model.provenance["sha256"] != first.model.provenance["sha256"]
+    file.unlink()
+    assert next(iter(given.entries())) == "model", "it keeps its name"
+    with pytest.raises(UndiffuseError):
+        given.load("model")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 import time
 import zipfile
@@ -17,7 +18,8 @@ from PIL import Image
 
 from undiffuse.studio import processes
 from undiffuse.studio.limits import Limits
-from undiffuse.studio.trainings import Trainings, complaint
+from undiffuse.studio.trainings import Started, Trainings, complaint
+from undiffuse.studio.uploads import run_name_of
 
 TINY = {"base": 8, "multipliers": [1], "blocks": 1, "attention_levels": [], "middle_attention": False, "batch": 4}
 TINY |= {"log_every": 1, "sample_every": 0, "timesteps": 20, "ema": [0.9], "checkpoint_every": 0, "device": None}
@@ -28,6 +30,12 @@ def png(seed: int, side: int = 8) -> bytes:
     packed = io.BytesIO()
     Image.fromarray(values).save(packed, "PNG")
     return packed.getvalue()
+
+
+def read_events(text: str) -> list[tuple[str, Any]]:
+    """Kind and data of server-sent events."""
+    blocks = [dict(line.split(": ", 1) for line in block.splitlines()) for block in text.strip().split("\n\n")]
+    return [(block["event"], json.loads(block["data"])) for block in blocks]
 
 
 def upload(
@@ -94,6 +102,128 @@ def test_names_of_files_lead_nowhere(shared: Any, name: str) -> None:
     files = [path for path in place.rglob("*") if path.is_file()]
     assert len(files) == 2  # both of one name
     assert all(path.resolve().is_relative_to(place.resolve()) for path in files)
+
+
+def test_an_upload_has_the_name_of_what_was_sent(page: Any) -> None:
+    """In the list, for the training, and for the run that it starts."""
+    loose = [(f"{k}.png", png(k)) for k in (1, 2, 3)]
+    folder = [(f"Café ☕/{'ab'[k % 2]}/{k}.png", png(k)) for k in range(4)]
+    wanted = {
+        "holiday photos": ("archive", [("holiday photos.zip", zipped({f"{k}.png": png(k) for k in range(3)}))]),
+        "noise.v2": ("archive", [("noise.v2.tar.gz", b"\x1f\x8b")]),
+        "Café ☕": ("files", folder),
+        "1 and 2 more": ("files", loose),
+        "one": ("files", [("one.png", png(1))]),
+        "mine": ("files", loose),
+        "x" * 100: ("archive", [("x" * 240 + ".npz", b"")]),
+        "a_b_c": ("files", loose),
+    }
+    given = {"mine": "mine", "a_b_c": "a/b\\c"}
+    for name, (field, files) in wanted.items():
+        data = upload(page, files, field=field, name=given.get(name, ""))
+        assert data["name"] == name
+        source = Path(page.studio.uploads.source(data["id"]))
+        assert source.exists()
+        assert source.name.startswith(name)
+        assert source.is_relative_to(page.studio.uploads.folder / data["id"] / "data")
+    found = page.get(f"/v1/data/{upload(page, folder, name='')['id']}")
+    assert (found["info"]["name"], found["info"]["classes"]) == ("Café ☕", ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("called", "run"),
+    [
+        ("Café ☕ 2", "Cafe-2"),
+        ("digits", "digits"),
+        ("../x y", "x-y"),
+        ("猫", "run"),
+        ("x" * 300, "x" * 60),
+        ("..", "run"),
+    ],
+)
+def test_a_run_is_called_as_its_data(called: str, run: str) -> None:
+    assert run_name_of(called) == run
+
+
+def test_a_training_sees_the_files_as_they_were_sent(shared: Any) -> None:
+    """Their names and folders: metadata name files by them, splits are set aside, commas stay in classes."""
+    labels = b"file_name,label\n" + b"".join(b"%d.png,%s\n" % (k, (b"cat", b"dog")[k % 2]) for k in range(6))
+    described = [*((f"set/{k}.png", png(k)) for k in range(6)), ("set/metadata.csv", labels)]
+    found = shared.get(f"/v1/data/{upload(shared, described)['id']}")
+    assert (found["error"], found["info"]["classes"], found["info"]["refused"]) == (None, ["cat", "dog"], 0)
+    split = [
+        (f"set/{part}/{c}/{k}.png", png(k))
+        for k in range(3)
+        for c in ("cat, tabby", "dog")
+        for part in ("train", "test")
+    ]
+    found = shared.get(f"/v1/data/{upload(shared, split)['id']}")
+    assert (found["info"]["classes"], found["info"]["count"]) == (["cat, tabby", "dog"], 6)
+    sent = [
+        *((f"set/{c}/{k}.png", png(k)) for k in range(3) for c in ("the %22best%22", "日本")),
+        ("set/.DS_Store", b"x"),
+    ]
+    found = shared.get(f"/v1/data/{upload(shared, sent)['id']}")
+    assert (found["info"]["classes"], found["info"]["ignored"]) == (['the "best"', "日本"], 1)
+
+
+def test_names_are_bounded_and_cleaned_and_equal_ones_stay_apart(shared: Any) -> None:
+    names = [
+        "𝒜" * 300 + ".png",
+        "x." + "y" * 300,
+        "a\u202egnp.png",
+        "a\nb.png",
+        "same.png",
+        "same.png",
+        "same-2.png",
+        "👩‍👩‍👧.png",
+    ]
+    data = upload(shared, [(name, png(k)) for k, name in enumerate(names)])
+    place = Path(shared.studio.uploads.source(data["id"]))
+    kept = {path.name: path.read_bytes() for path in place.iterdir()}
+    assert len(kept) == len(names)
+    assert {"a_gnp.png", "same.png", "👩‍👩‍👧.png"} < set(kept)
+    assert all(len(name.encode()) <= 255 for name in kept)
+    assert sorted(kept.values()) == sorted(png(k) for k in range(len(names)))
+    assert shared.get(f"/v1/data/{data['id']}")["info"]["count"] == len(names)
+    deep = upload(shared, [("/".join("x" * 40) + "/1.png", png(1))], 422)
+    assert "deep" in deep["error"]
+
+
+def test_uploads_of_before_and_damaged_ones_are_listed_or_not_but_never_in_the_way(page: Any) -> None:
+    folder = page.studio.uploads.folder
+    old = folder / ("0" * 16)
+    (old / "data").mkdir(parents=True)
+    for k in range(3):
+        (old / "data" / f"{k}.png").write_bytes(png(k))
+    (old / "about.json").write_text(json.dumps({"name": "old", "file": "", "bytes": 9, "files": 3}))
+    (folder / ("1" * 16)).mkdir()
+    (folder / ("1" * 16) / "about.json").write_text("{")
+    assert [one["name"] for one in page.get("/v1/data")["data"]] == ["digits", "old"]
+    assert page.get(f"/v1/data/{old.name}")["info"]["count"] == 3
+    page.get(f"/v1/data/{'1' * 16}", 404)
+
+
+def test_a_disk_that_is_full_is_said_in_a_sentence(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was about to be written: an upload, a picture that an edit begins from, a result."""
+    import errno
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "x.png")
+
+    (item,) = page.draw(model="digits", n=1, settings={"steps": 1})
+    monkeypatch.setattr("undiffuse.studio.gallery.write_file", full)
+    form = {"request": json.dumps({"model": "digits"}), "image_id": item["id"]}
+    answer = page.client.post("/v1/edits/vary", data=form, files={"none": b""})
+    assert answer.status_code == 507
+    assert "No space left on device" in answer.json()["error"]
+    monkeypatch.setattr("undiffuse.studio.gallery.write_png", full)
+    told = page.events(page.post("/v1/samples", {"model": "digits", "n": 1, "settings": {"steps": 1}}))
+    assert told[-1][0] == "error"
+    assert "No space left on device" in told[-1][1]["error"]
+    monkeypatch.setattr("undiffuse.studio.uploads.os.rename", full)
+    assert "No space left on device" in upload(page, [("a.png", png(1))], 422)["error"]
+    assert list(page.studio.uploads.folder.iterdir()) == []
 
 
 def test_what_is_no_data_set_is_refused(shared: Any) -> None:
@@ -245,6 +375,38 @@ def test_a_training_that_fails_says_why(training: tuple[Any, str]) -> None:
     about = wait_for(page, "wrong", lambda about: about["state"] == "failed")
     assert "ho2020-cifar10" in about["error"]
     assert "no checkpoint" in page.post("/v1/runs/wrong/resume", {}, 409)["error"]
+
+
+def test_a_damaged_run_takes_no_other_away(open_page: Any, runs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    shutil.copytree(runs, folder)
+    page = open_page(runs=folder)
+    (folder / "a" / "config.yaml").write_text("optimizer: [")
+    assert [(run["name"], run["state"]) for run in page.get("/v1/runs")["runs"]] == [("a", "failed"), ("b", "done")]
+    assert "config.yaml" in page.get("/v1/runs/a")["error"]
+    with (folder / "b" / "metrics.jsonl").open("a") as file:
+        file.write("nonsense\n")
+    assert [run["state"] for run in page.get("/v1/runs")["runs"]] == ["failed", "failed"]
+    assert "cannot be read" in page.get("/v1/runs/b/metrics", 422)["error"]
+    assert read_events(page.client.get("/v1/runs/b/events").text)[-1] == ("end", {"state": "gone"})
+
+
+def test_a_run_that_is_deleted_or_renamed_is_gone(open_page: Any, runs: Path, tmp_path: Path) -> None:
+    """From the lists, for whoever watches it, and its name is free."""
+    folder = tmp_path / "runs"
+    shutil.copytree(runs, folder)
+    page = open_page(runs=folder)
+    assert page.draw(model="a", n=1, settings={"steps": 2})
+    note = Started(("train",), "x", "x", "now", processes.Process(0, ""))
+    (folder / ".studio").mkdir()
+    note.write(folder / ".studio" / "a.json")
+    (folder / "a").rename(folder / "c")
+    assert {run["name"] for run in page.get("/v1/runs")["runs"]} == {"b", "c"}
+    for path in ("/v1/runs/a", "/v1/runs/a/metrics", "/v1/runs/a/events", "/v1/models/a"):
+        page.get(path, 404)
+    assert "no model 'a'" in page.post("/v1/samples", {"model": "a"}, 404)["error"]
+    (folder / ".studio" / "a.log").write_text("undiffuse: the pictures have 3 sizes\n")
+    assert page.get("/v1/runs/a")["error"] == "the pictures have 3 sizes", "it failed before it had a folder"
 
 
 def test_runs_of_a_folder_that_is_not_there_are_none(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.studio.documentation import documentation
 from undiffuse.studio.doors import Doors
 from undiffuse.studio.guard import Guard
-from undiffuse.studio.jobs import BusyError
+from undiffuse.studio.jobs import FULL, BusyError, of_disk
 from undiffuse.studio.page_files import page_file
 from undiffuse.studio.routes import about, edits, gallery, samples, training, understanding
 from undiffuse.studio.routes.common import WrongKindError, is_json, refused, sentence
@@ -96,6 +96,10 @@ def _add_refusals(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         if error.status_code == 405 and (methods := _methods_of(routes, request.url.path)):
             headers["Allow"] = ", ".join(methods)
         return JSONResponse({"error": words}, error.status_code, headers=headers)
+
+    @app.exception_handler(OSError)
+    async def disk(request: Request, error: OSError) -> Response:
+        return JSONResponse({"error": of_disk(error)}, 507 if error.errno in FULL else 500)
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:

@@ -6,6 +6,7 @@ them from where he was; of the steps, which carry pictures, only the last few ar
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import secrets
@@ -25,6 +26,8 @@ STEPS_KEPT = 4
 FINISHED_KEPT = 200
 """Jobs that are remembered when they are over."""
 OVER = ("done", "error", "cancelled")
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What a system says where there is no room."""
 
 
 class BusyError(Exception):
@@ -222,6 +225,8 @@ class Board:
             state = "cancelled"
         except UndiffuseError as mistake:
             state, error = "error", str(mistake)
+        except OSError as trouble:
+            state, error = "error", of_disk(trouble)
         except Exception as bug:
             state, error = "error", f"This should not happen, and is a mistake of ours: {type(bug).__name__}: {bug}"
         seconds = time.monotonic() - began
@@ -247,6 +252,13 @@ class Board:
         over = [known for known in self._jobs.values() if known.over]
         for old in over[: max(0, len(over) - FINISHED_KEPT)]:
             del self._jobs[old.id]
+
+
+def of_disk(error: OSError) -> str:
+    """What the system refused, in a sentence."""
+    place = f" ({error.filename})" if error.filename else ""
+    advice = "make room" if error.errno in FULL else "see to the folder of runs and its permissions"
+    return f"The studio could not read or write a file: {error.strerror or error}{place}; {advice}, then try again"
 
 
 def finite(value: Any) -> Any:

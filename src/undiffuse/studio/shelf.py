@@ -9,7 +9,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +33,8 @@ LOADED = 4
 TEXTS = 64
 """Texts whose vectors a model remembers."""
 _CHECKPOINT = re.compile(r"step-\d{8,}")
+Key = tuple[str, str, str, float]
+"""Id, checkpoint, weights, and when they were written: another run of the same name is another model."""
 
 
 class UnknownError(UndiffuseError):
@@ -56,6 +58,13 @@ class Entry:
         """The folder of its newest checkpoint by name; None for a model that has no folder of them."""
         found = checkpoints(self.path / "checkpoints")
         return found[-1] if found else None
+
+    @property
+    def changed(self) -> float:
+        """When its newest checkpoint, or its file, was written; 0 where there is none."""
+        with suppress(OSError):
+            return (self.newest or self.path).stat().st_mtime
+        return 0.0  # a name without a file, or one that was taken away at this moment
 
     @property
     def step(self) -> int | None:
@@ -96,35 +105,36 @@ class Shelf:
     """
 
     def __init__(self, given: Sequence[Path], runs: Path, device: torch.device | str = "cpu") -> None:
-        self._given, self._runs, self._device = tuple(given), runs, str(device)
-        self._loaded: OrderedDict[tuple[str, str, str], Loaded] = OrderedDict()
+        # what they are called is settled once: it stays when a file vanishes
+        self._given = [(path, _called(path)) for path in given]
+        self._runs, self._device = runs, str(device)
+        self._loaded: OrderedDict[Key, Loaded] = OrderedDict()
         self.tally = Tally()
         self._lock = threading.Lock()
-        self._loading: dict[tuple[str, str, str], threading.Lock] = {}
+        self._loading: dict[Key, threading.Lock] = {}
 
     def entries(self) -> dict[str, Entry]:
         """What there is now: those given, the runs with a checkpoint, those that ship."""
         found: dict[str, Entry] = {}
         places: set[Path] = set()
 
-        def add(kind: Literal["given", "run", "shipped"], path: Path) -> None:
+        def add(kind: Literal["given", "run", "shipped"], path: Path, called: str) -> None:
             if path.resolve() in places:
                 return
             places.add(path.resolve())
-            called = path.stem if path.is_file() else path.resolve().name.removeprefix(PREFIX)
             name = re.sub(r"[^A-Za-z0-9._-]", "_", called)[:90] or "model"
             name, number = name.lstrip(".") or "model", 1
             while (unique := name if number == 1 else f"{name}-{number}") in found:
                 number += 1
             found[unique] = Entry(unique, kind, path)
 
-        for path in self._given:
-            add("given", path)
+        for path, called in self._given:
+            add("given", path, called)
         for path in sorted(self._runs.iterdir()) if self._runs.is_dir() else []:
             if not path.name.startswith(".") and checkpoints(path / "checkpoints"):
-                add("run", path)
+                add("run", path, path.resolve().name)
         for name in names():
-            add("shipped", Path(f"{PREFIX}{name}"))
+            add("shipped", Path(f"{PREFIX}{name}"), name)
         return found
 
     def entry(self, identity: str) -> Entry:
@@ -139,7 +149,7 @@ class Shelf:
         return known[identity]
 
     def load(self, identity: str, weights: str = "ema", checkpoint: str = "") -> Loaded:
-        """A model, from memory where it is there and no newer checkpoint is on the disk.
+        """A model, from memory where it is there and nothing newer is on the disk.
 
         Args:
             weights: 'ema', 'raw' or a rate.
@@ -149,12 +159,21 @@ class Shelf:
             UnknownError: there is none of this id.
             UndiffuseError: it cannot be loaded.
         """
-        entry = self.entry(identity)
-        newest = entry.newest
+        while True:
+            entry = self.entry(identity)
+            newest = entry.newest
+            try:
+                return self._load(entry, newest, weights, checkpoint)
+            except (UndiffuseError, OSError):
+                now = self.entry(identity).newest
+                if checkpoint or now is None or now == newest:
+                    raise  # it was not a training that put a newer checkpoint in the place of this one
+
+    def _load(self, entry: Entry, newest: Path | None, weights: str, checkpoint: str) -> Loaded:
         place = entry.path
         if checkpoint and newest is not None and checkpoint != newest.name:
             place = entry.path / "checkpoints" / checkpoint
-        key = (identity, checkpoint or (newest.name if newest else ""), weights)
+        key = (entry.id, checkpoint or (newest.name if newest else ""), weights, entry.changed)
         with self._lock:
             mine = self._loading.setdefault(key, threading.Lock())
         with mine:
@@ -226,6 +245,10 @@ class Shelf:
             for loaded in self._loaded.values():
                 loaded.evaluator.close()
             self._loaded.clear()
+
+
+def _called(path: Path) -> str:
+    return path.stem if path.is_file() else path.resolve().name.removeprefix(PREFIX)
 
 
 def _place(made_by: Origin | Edited) -> tuple[str, str]:

@@ -83,13 +83,15 @@ class Trainings:
 
     # --- starting and stopping ----------------------------------------------------------------------------------------
 
-    def start(self, data: str, source: str, recipe: str | None, name: str, given: dict[str, Any]) -> str:
+    def start(
+        self, data: str, source: str, recipe: str | None, name: str, given: dict[str, Any], stem: str = "run"
+    ) -> str:
         """Start a training and return its id.
 
         Args:
             data, source: id of the data set, and where it is.
             recipe: its name, by default the one for such data.
-            name: of the run; by default the first that is free.
+            name: of the run; by default ``stem`` with the first number that is free.
             given: settings by flat name.
 
         Raises:
@@ -102,13 +104,15 @@ class Trainings:
                 raise UndiffuseError(f"'{key}' is for the command line: undiffuse train --{key.replace('_', '-')}")
         override(TrainConfig(), **given)
         with self._lock:
-            name = name or self._free_name("digits" if data == "digits" else "run")
+            name = name or self._free_name(stem)
             if not NAME.fullmatch(name):
                 raise UndiffuseError(
                     "A run's name has letters, digits, '.', '_' and '-', and begins with one of the first two"
                 )
-            if (self.runs / name).exists() or self._note(name).exists():
+            before = Started.read(self._note(name))
+            if (self.runs / name).exists() or (before is not None and before.process.alive):
                 raise ConflictError(f"There is a run '{name}' already; choose another name")
+            self._output(name).unlink(missing_ok=True)  # of a run that never began, or was deleted
             words = [
                 "train",
                 f"{BUILTIN_PREFIX}{source}" if data in BUILTIN else source,
@@ -191,12 +195,19 @@ class Trainings:
         """All runs, the newest first."""
         found: dict[str, float] = {}
         for path in self.runs.iterdir() if self.runs.is_dir() else []:
-            if NAME.fullmatch(path.name) and (path / "config.yaml").is_file():
-                found[path.name] = (path / "config.yaml").stat().st_mtime
+            if NAME.fullmatch(path.name):
+                with suppress(OSError):  # there is none, or none any more
+                    found[path.name] = (path / "config.yaml").stat().st_mtime
         for path in self._notes.glob("*.json"):
-            if NAME.fullmatch(path.stem):
-                found.setdefault(path.stem, path.stat().st_mtime)
+            if NAME.fullmatch(path.stem) and path.stem not in found and self._speaks(path.stem):
+                with suppress(OSError):
+                    found[path.stem] = path.stat().st_mtime
         return sorted(found, key=lambda name: found[name], reverse=True)
+
+    def _speaks(self, name: str) -> bool:
+        """Whether a run without a folder is one: it is about to make it, or failed before; else somebody deleted it."""
+        note = Started.read(self._note(name))
+        return note is not None and (note.process.alive or bool(complaint(self._tail(name, 20))))
 
     def check(self, name: str) -> Path:
         """The folder of a run, which may not be there yet.
@@ -209,8 +220,20 @@ class Trainings:
         return self.runs / name
 
     def about(self, name: str) -> dict[str, Any]:
-        """Where a run stands."""
-        folder = self.check(name)
+        """Where a run stands; of one whose files cannot be read, that, and why."""
+        self.check(name)
+        try:
+            return self._about(name)
+        except (UndiffuseError, OSError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, UnknownError) or not (self.runs / name).exists():
+                raise UnknownError("There is no such run here (any more)") from None
+            nothing = dict.fromkeys(("total", "progress", "eta", "loss", "images_per_second", "drift", "recipe"))
+            words = str(error) if isinstance(error, UndiffuseError) else f"its files cannot be read: {error}"
+            common = {"id": name, "name": name, "state": "failed", "step": 0, "seconds": 0.0, "samples": []}
+            return {**common, **nothing, "error": words, "data": None, "started": None, "mine": False}
+
+    def _about(self, name: str) -> dict[str, Any]:
+        folder = self.runs / name
         run, note = RunFolder(folder), Started.read(self._note(name))
         step, total = progress_of(folder)
         lines = read_metrics(run.metrics) if run.metrics.is_file() else []
@@ -247,14 +270,21 @@ class Trainings:
     def in_full(self, name: str) -> dict[str, Any]:
         """The same with settings, command and the end of the log."""
         about, run, note = self.about(name), RunFolder(self.runs / name), Started.read(self._note(name))
-        config = to_dict(read_config(run.config)) if run.config.is_file() else None
+        config = None
+        with suppress(UndiffuseError, OSError):  # `about` has said it
+            config = to_dict(read_config(run.config)) if run.config.is_file() else None
         command = shlex.join(["undiffuse", *note.words]) if note else None
         return {**about, "config": config, "command": command, "log": self._tail(name, LOG_LINES)}
 
     def metrics(self, name: str, since: int = 0, points: int = 500) -> dict[str, Any]:
         """Lines of the loss after step ``since``, thinned, and all lines about grids of samples after it."""
         run = RunFolder(self.check(name))
-        found = read_metrics(run.metrics, lambda line: line["step"] > since) if run.metrics.is_file() else []
+        try:
+            found = read_metrics(run.metrics, lambda line: line["step"] > since)
+        except FileNotFoundError:
+            found = []
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UndiffuseError(f"The metrics of '{name}' cannot be read: {error}") from None
         lines = [line for line in found if "loss" in line]
         every = max(1, -(-len(lines) // max(points, 1)))
         thinned = lines[::-1][::every][::-1]

@@ -108,7 +108,7 @@ class Studio:
 
     Args:
         pace: seconds between two steps of a job.
-        answers: path of a GET -> its JSON, or a function of the query.
+        answers: path of a GET -> its JSON, or a function of the query; (JSON, status) for a refusal.
         posts: path of a POST -> a function of the JSON that came.
     """
 
@@ -122,6 +122,8 @@ class Studio:
     streams: dict[str, Callable[[], Iterator[tuple[str, Any]]]] = field(default_factory=dict)
     refusal: tuple[int, str] | None = None
     url: str = ""
+    below: str = ""
+    """The sub-path below which all is served, as by a proxy; nothing is elsewhere."""
 
     def keep(self, seed: int, index: int, kind: str = "sample", size: tuple[int, int] = (28, 28)) -> dict[str, Any]:
         """A picture for the gallery."""
@@ -215,7 +217,17 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(f"id: {number}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode())
                 self.wfile.flush()
 
+    def below(self) -> bool:
+        """Take the sub-path off; whether it was there."""
+        inside = self.path.startswith(self.studio.below)
+        self.path = self.path.removeprefix(self.studio.below)
+        if not inside:
+            self.answer({"error": f"{self.path} is not of the studio"}, 404)
+        return inside
+
     def do_GET(self) -> None:
+        if not self.below():
+            return
         address = urlsplit(self.path)
         path, query, studio = address.path, parse_qs(address.query), self.studio
         *_, parent, last = path.split("/")
@@ -237,11 +249,14 @@ class Handler(BaseHTTPRequestHandler):
             self.send(png(5, (56, 56)), "image/png")
         elif path in studio.answers:
             found = studio.answers[path]
-            self.answer(found(query) if callable(found) else found)
+            found = found(query) if callable(found) else found
+            self.answer(*(found if isinstance(found, tuple) else (found, 200)))
         else:
             self.answer({"error": f"There is no {path}."}, 404)
 
     def do_POST(self) -> None:
+        if not self.below():
+            return
         body, path, studio = self.rfile.read(int(self.headers["Content-Length"])), self.path, self.studio
         form = self.headers["Content-Type"].startswith("multipart/")
         request = body if form else json.loads(body)
@@ -264,6 +279,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({"error": f"There is no {path}."}, 404)
 
     def do_DELETE(self) -> None:
+        if not self.below():
+            return
         studio, name = self.studio, self.path.rsplit("/", 1)[1]
         studio.asked.append(("DELETE", self.path, None))
         if name in studio.jobs:
@@ -341,7 +358,7 @@ def visit(browser: Any, studio: Studio) -> Iterator[Callable[..., Any]]:
         page.on("pageerror", lambda error: troubles.append(str(error)))
         outside = lambda asked: not asked.url.startswith((studio.url, "data:", "blob:"))  # noqa: E731
         page.on("request", lambda asked: outside(asked) and troubles.append(f"asked for {asked.url}"))
-        page.goto(f"{studio.url}/{where}")
+        page.goto(f"{studio.url}{studio.below}/{where}")
         return page
 
     yield go

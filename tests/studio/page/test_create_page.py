@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -253,3 +254,145 @@ def test_the_page_fits_a_phone_and_every_control_has_a_name(visit: Any, studio: 
     controls = "[...document.querySelectorAll('button, input, select, textarea')]"
     nameless = f"{controls}.filter((e) => !(e.labels?.length || e.ariaLabel || e.textContent.trim())).length"
     assert page.evaluate(nameless) == 0
+
+
+def other(studio: Any, name: str, **more: Any) -> threading.Event:
+    """Another model, which is there when the event is set."""
+    ready, digits = threading.Event(), studio.answers["/v1/models/digits"]
+
+    def answer(_: Any) -> Any:
+        ready.wait(20)
+        return {**digits, "id": name, "name": name, **more}
+
+    listed = {"id": name, "name": name, "kind": "run", "state": more.get("state", "ready"), "step": more.get("step", 9)}
+    studio.answers["/v1/models"]["models"].append(listed)
+    studio.answers[f"/v1/models/{name}"] = answer
+    return ready
+
+
+def test_nothing_changes_under_the_hand_while_a_model_loads(visit: Visit, studio: Any) -> None:
+    ready = other(studio, "faces", sampling={"sampler": "ddpm", "steps": 33, "guidance": 1.0, "classes": []})
+    digits, loaded = studio.answers["/v1/models/digits"], threading.Event()
+    studio.answers["/v1/models/digits"] = lambda _: loaded.wait(20) and digits
+    page = visit("#/create")
+    page.get_by_text("Loading …").wait_for()
+    draw = page.get_by_role("button", name="Draw", exact=True)
+    assert draw.is_disabled()
+    assert not page.get_by_label("Steps", exact=True).is_visible(), "nothing is shown that would change"
+    page.get_by_label("Seed", exact=True).fill("41")
+    page.get_by_role("tab", name="Change a picture").click()
+    loaded.set()
+    page.get_by_role("button", name="Change it").wait_for()
+    page.get_by_role("tab", name="Draw anew").click()
+    assert page.get_by_label("Seed", exact=True).input_value() == "41"
+    page.get_by_label("Steps", exact=True).fill("7")
+    page.get_by_label("7", exact=True).check()
+    page.get_by_label("Model", exact=True).select_option("faces")
+    page.get_by_text("Loading …").wait_for()
+    assert draw.is_disabled(), "the model before is not drawn with"
+    assert page.locator(".asks").evaluate("element => element.inert")
+    page.get_by_label("Seed", exact=True).press("Enter")
+    ready.set()
+    page.get_by_text("million parameters").wait_for()
+    assert page.get_by_label("Steps", exact=True).input_value() == "7", "what a person has set stays"
+    assert page.get_by_label("7", exact=True).is_checked()
+    assert page.get_by_label("Sampler", exact=True).input_value() == "ddpm", "the rest is the model's"
+    page.get_by_label("Seed", exact=True).press("Enter")
+    page.get_by_text("pictures in").wait_for()
+    (asked,) = [body for method, path, body in studio.asked if path == "/v1/samples"]
+    assert (asked["model"], asked["seed"], asked["settings"]["steps"]) == ("faces", 41, 7)
+
+
+def test_of_two_models_that_load_the_last_one_chosen_counts(visit: Visit, studio: Any) -> None:
+    slow, quick = other(studio, "slow", shape=[1, 8, 8]), other(studio, "quick", shape=[1, 16, 16])
+    page = visit("#/create")
+    page.get_by_text("28 × 28, grey").wait_for()
+    page.get_by_label("Model", exact=True).select_option("slow")
+    page.get_by_label("Model", exact=True).select_option("quick")
+    quick.set()
+    page.get_by_text("16 × 16, grey").wait_for()
+    slow.set()
+    page.wait_for_timeout(300)
+    assert page.get_by_text("16 × 16, grey").is_visible()
+
+
+def test_a_model_that_cannot_be_loaded_draws_nothing_and_can_be_tried_again(visit: Visit, studio: Any) -> None:
+    other(studio, "torn").set()
+    answer = studio.answers["/v1/models/torn"]
+    studio.answers["/v1/models/torn"] = ({"error": "The checkpoint is damaged."}, 422)
+    page = visit("#/create", refused=True)
+    page.get_by_text("28 × 28, grey").wait_for()
+    page.get_by_label("Model", exact=True).select_option("torn")
+    page.get_by_text("The checkpoint is damaged.").wait_for()
+    assert page.get_by_role("button", name="Draw", exact=True).is_disabled()
+    studio.answers["/v1/models/torn"] = answer
+    page.get_by_role("button", name="Try again").click()
+    page.get_by_text("million parameters").wait_for()
+    assert page.get_by_role("button", name="Draw", exact=True).is_enabled()
+
+
+def test_a_run_that_trains_says_at_which_step_it_was_drawn(visit: Visit, studio: Any) -> None:
+    other(studio, "half", state="training", step=400).set()
+    page = visit("#/create?model=half")
+    page.get_by_text("as it was at step 400 of its training").wait_for()
+    draw(page, 1 + 1)
+    page.get_by_text("as it was at step 15,000 of its training").wait_for()
+
+
+def test_the_choice_of_a_sampler_survives_a_look_at_the_edits(visit: Visit, studio: Any) -> None:
+    page = visit("#/create")
+    page.get_by_text("million parameters").wait_for()
+    page.get_by_label("Sampler", exact=True).select_option("ddpm")
+    page.get_by_role("tab", name="Change a picture").click()
+    assert page.get_by_label("Sampler", exact=True).input_value() == ""
+    page.get_by_role("tab", name="Draw anew").click()
+    assert page.get_by_label("Sampler", exact=True).input_value() == "ddpm"
+
+
+@pytest.mark.parametrize("width", [390, 768, 1440])
+@pytest.mark.parametrize("tab", ["Draw anew", "Change a picture"])
+def test_no_field_is_covered(visit: Visit, studio: Any, width: int, tab: str) -> None:
+    """Wherever the page is scrolled to, and whatever the keyboard has come to."""
+    page = visit("#/create", width=width)
+    page.get_by_text("million parameters").wait_for()
+    page.get_by_role("tab", name=tab).click()
+    page.get_by_text("More settings").click()
+    covered = page.evaluate(
+        """() => {
+          const found = [];
+          const bottom = document.documentElement.scrollHeight;
+          const header = document.querySelector(".shell-header").getBoundingClientRect().bottom;
+          for (let y = 0; y < bottom; y += 150) {
+            scrollTo({ top: y, behavior: "instant" });
+            for (const field of document.querySelectorAll(".workshop-form :is(input, select, summary)")) {
+              const { left, top, width, height } = field.getBoundingClientRect();
+              const [x, at] = [left + width / 2, top + height / 2];
+              if (!field.checkVisibility() || at < header || at > innerHeight - 1 || width < 2) continue;
+              const above = document.elementFromPoint(x, at);
+              const free = !above || field.contains(above) || above.contains(field);
+              if (!free) found.push(`${field.id} under ${above.className}`);
+            }
+          }
+          return found;
+        }"""
+    )
+    assert covered == []
+
+
+def test_the_page_is_whole_below_a_sub_path(visit: Visit, studio: Any) -> None:
+    """Scripts, styles, calls, streams, pictures and downloads: whatever is asked elsewhere fails the test."""
+    studio.below = "/tools/undiffuse"
+    page = visit("#/create")
+    page.get_by_text("million parameters").wait_for()
+    draw(page, 2)
+    page.locator(".gallery-grid button").nth(1).wait_for()
+    for image in page.locator(".easel button.tile img, .gallery-grid img").all():
+        assert image.get_attribute("src").startswith("/tools/undiffuse/v1/gallery/")
+        assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 28
+    page.locator(".gallery-grid button").first.click()
+    with page.expect_download():
+        page.get_by_role("button", name="PNG", exact=True).click()
+    page.get_by_role("button", name="Close").click()
+    assert page.get_by_role("link", name="The API behind this page").get_attribute("href") == "/tools/undiffuse/docs"
+    page.get_by_role("link", name="undiffuse, home").click()
+    page.locator(".hero-picture canvas").first.wait_for()  # what it shows comes from a file of the page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -35,6 +36,10 @@ def line(step: int) -> dict[str, Any]:
     """A line of metrics.jsonl."""
     loss = 0.9 / (1 + step / 100)
     return {"step": step, "loss": loss, "loss_by_quarter": [loss * k for k in (2, 1.2, 0.8, 0.5)], "time": {}}
+
+
+def checked(info: Any) -> dict[str, Any]:
+    return {**DATA, "info": info, "report": [], "refusals": []}
 
 
 @pytest.fixture
@@ -154,6 +159,85 @@ def test_a_dropped_archive_is_taken_in(visit: Any, training: Any) -> None:
     assert page.get_by_role("button", name="Delete this upload").is_visible()
     training.answers["/v1/runs"] = {"runs": [RUN | {"data": "u1"}]}
     page.get_by_text("learns photos by the recipe digits").wait_for()
+
+
+def test_the_box_for_classes_is_in_sight_where_the_data_have_classes(visit: Any, training: Any) -> None:
+    page = visit("#/train")
+    box = page.get_by_label("Learn the classes")
+    box.wait_for()
+    assert page.get_by_text("Then each of the 10 can be asked for: 0, 1, 2, 3, 4, 5, …").is_visible()
+    assert not page.get_by_label("Learn the texts").is_visible()
+    box.check()
+    training.answers["/v1/data/digits"] = lambda _: checked(INFO | {"texts": 40})
+    page.get_by_text("Make them one size").click()
+    page.get_by_label("Size").fill("28")
+    page.get_by_label("Size").press("Tab")
+    page.get_by_label("Learn the texts").wait_for()
+    assert box.is_checked(), "what was ticked stays while the data are looked at anew"
+    page.get_by_role("button", name="Start training").click()
+    page.get_by_role("heading", name="demo").wait_for()
+    (asked,) = [body for _, path, body in training.asked if path == "/v1/runs"]
+    assert asked["overrides"] == {"condition": ["class"]}
+    training.answers["/v1/data/digits"] = lambda _: checked(INFO | {"classes": []})
+    page.get_by_label("Size").fill("14")
+    page.get_by_label("Size").press("Tab")
+    page.get_by_text("grey pictures of 28 × 28; 3 refused").wait_for()
+    assert not box.is_visible()
+
+
+def test_uploads_are_sent_as_what_they_are_under_their_own_names(visit: Any, training: Any) -> None:
+    training.posts["/v1/data"] = lambda _: DATA
+    page = visit("#/train")
+    page.get_by_text("5,000 grey pictures").wait_for()
+    one = {"mimeType": "", "buffer": b"x"}
+    for label, names in (
+        ("An archive", ["clips.mp4"]),
+        ("Pictures", ["a.png", "b.png"]),
+        ("Pictures", ["scan.nii.gz"]),
+    ):
+        page.get_by_label(label, exact=True).set_input_files([one | {"name": name} for name in names])
+        page.get_by_text("Looking at every picture").wait_for(state="detached")
+    page.wait_for_timeout(300)
+    bodies = [body for _, path, body in training.asked if path == "/v1/data"]
+    fields = [re.findall(rb'name="(\w+)"; filename="([^"]+)"', body) for body in bodies]
+    assert fields == [
+        [(b"archive", b"clips.mp4")],
+        [(b"files", b"a.png"), (b"files", b"b.png")],
+        [(b"files", b"scan.nii.gz")],
+    ]
+    assert all(b"\r\n\r\n{}\r\n" in body for body in bodies), "named by what was sent"
+    training.answers["/v1/status"] = training.answers["/v1/status"] | {"limits": {"data_bytes": 3, "files": 1}}
+    page.reload()
+    page.get_by_text("5,000 grey pictures").wait_for()
+    page.get_by_label("Pictures", exact=True).set_input_files([one | {"name": name} for name in ("a.png", "b.png")])
+    page.get_by_text("These are 2 files, and the studio takes 1: train on them with").wait_for()
+
+
+def test_two_uploads_of_one_name_can_be_told_apart(visit: Any, training: Any) -> None:
+    rows = [{"id": f"u{k}", "name": "photos", "kind": "upload", "created": f"2026-11-2{k}T10:00:00Z"} for k in (1, 2)]
+    training.answers["/v1/data"] = {"data": [DATA, *rows]}
+    page = visit("#/train")
+    page.get_by_text("5,000 grey pictures").wait_for()
+    offered = page.get_by_role("combobox", name="Data", exact=True).locator("option").all_inner_texts()
+    assert offered[0] == "digits, comes with undiffuse"
+    assert len(set(offered)) == 3
+    assert all(text.startswith("photos, of ") for text in offered[1:])
+
+
+def test_a_run_that_is_deleted_while_it_is_watched_is_said_to_be_gone(visit: Any, training: Any) -> None:
+    asked = []
+
+    def gone(_: Any) -> Any:
+        asked.append(1)
+        return RUN if len(asked) == 1 else ({"error": "There is no such run here (any more)"}, 404)
+
+    def stream() -> Iterator[tuple[str, Any]]:
+        yield "end", {"state": "gone"}
+
+    training.answers["/v1/runs/demo"] = gone
+    training.streams["/v1/runs/demo/events"] = stream
+    page = visit("#/train/demo", refused=True)
+    page.get_by_text("There is no such run here (any more)").wait_for()
 
 
 def test_the_page_fits_a_phone(visit: Any, training: Any) -> None:

@@ -53,8 +53,12 @@ def router(studio: Studio) -> APIRouter:
 
     @routes.get("/models")
     def models() -> Response:
-        """The models that can be asked for: those given, runs, those that come with the package."""
-        return answer({"models": [_model(entry) for entry in studio.shelf.entries().values()]})
+        """The models that can be asked for, those first that one would begin with.
+
+        Those given, then finished runs, the newest first, those that come with the package, and unfinished runs.
+        """
+        found = [(entry, _model(entry)) for entry in studio.shelf.entries().values()]
+        return answer({"models": [model for _, model in sorted(found, key=lambda one: _rank(*one))]})
 
     @routes.get("/models/{id}")
     def model(id: ModelPath) -> Response:
@@ -108,6 +112,13 @@ def _model(entry: Entry) -> dict[str, Any]:
     state = "training" if is_locked(entry.path) else "stopped" if total and step < total else "ready"
     common = {"id": entry.id, "name": entry.id, "kind": entry.kind, "path": str(entry.path)}
     return {**common, "state": state, "step": entry.step}
+
+
+def _rank(entry: Entry, model: dict[str, Any]) -> tuple[int, bool, float]:
+    """Where a model stands among those to begin with."""
+    done = model["state"] == "ready"
+    kinds = {"given": 0, "run": 1 if done else 3, "shipped": 2}
+    return kinds[entry.kind], not done, -entry.changed if entry.kind == "run" else 0.0
 
 
 def _in_full(studio: Studio, identity: str) -> dict[str, Any]:

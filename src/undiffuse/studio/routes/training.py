@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -34,7 +35,9 @@ from undiffuse.studio.routes.common import (
     multipart,
     text_of,
 )
+from undiffuse.studio.shelf import UnknownError
 from undiffuse.studio.studio import Studio
+from undiffuse.studio.uploads import run_name_of
 
 DataPath = Annotated[str, Path(description="The id of a data set", max_length=100)]
 RunPath = Annotated[str, Path(description="The name of a run", max_length=100)]
@@ -49,7 +52,7 @@ OVER = ("done", "failed", "stopped")
 class DataRequest(Body):
     """The field 'request' of an upload's form."""
 
-    name: str = Field("data", max_length=100)
+    name: str = Field("", max_length=1000, description="What to call it; by default what the files are called")
 
 
 class RunRequest(Body):
@@ -59,7 +62,9 @@ class RunRequest(Body):
     recipe: str | None = Field(None, max_length=100)
     minutes: float | None = Field(None, gt=0, le=100_000)
     steps: int | None = Field(None, ge=1, le=100_000_000)
-    name: str = Field("", max_length=100, description="Of the run; by default the first that is free")
+    name: str = Field(
+        "", max_length=100, description="Of the run; by default that of the data, with the first number that is free"
+    )
     size: int | None = Field(None, ge=1, le=4096)
     channels: Channels | None = None
     crop: Crop | None = None
@@ -94,7 +99,7 @@ def router(studio: Studio) -> APIRouter:
     @routes.get("/data")
     def all_data() -> Response:
         """The data sets here."""
-        return answer({"data": [studio.uploads.about(identity) for identity in studio.uploads.ids()]})
+        return answer({"data": studio.uploads.all()})
 
     @routes.get("/data/{id}")
     def data(id: DataPath, size: Side = None, channels: Channels = "keep", crop: Crop = "none") -> Response:
@@ -130,13 +135,18 @@ def router(studio: Studio) -> APIRouter:
         if clash := sorted(given.keys() & body.overrides.keys() | {"source"} & body.overrides.keys()):
             raise UndiffuseError(f"'{clash[0]}' has a place of its own in the request, not among the overrides")
         source = studio.uploads.source(body.data)
-        name = runs.start(body.data, source, body.recipe, body.name, {**given, **body.overrides})
+        stem = run_name_of(studio.uploads.about(body.data)["name"])
+        name = runs.start(body.data, source, body.recipe, body.name, {**given, **body.overrides}, stem)
         return answer(_run(studio, name), 202)
 
     @routes.get("/runs")
     def all_runs() -> Response:
         """The runs here, the newest first."""
-        return answer({"runs": [_run(studio, name) for name in runs.names()]})
+        found = []
+        for name in runs.names():
+            with suppress(UnknownError):  # taken away at this moment
+                found.append(_run(studio, name))
+        return answer({"runs": found})
 
     @routes.get("/runs/{id}")
     def run(id: RunPath) -> Response:
@@ -197,11 +207,15 @@ async def _watched(studio: Studio, name: str, since: int) -> AsyncIterator[str]:
     """What a run writes, as it writes it."""
     runs, before, drawn = studio.trainings, "", since
     while True:
-        now = await in_thread(lambda: _run(studio, name))
+        try:
+            now = await in_thread(lambda: _run(studio, name))
+            found = await in_thread(partial(runs.metrics, name, since, 10_000))
+        except UndiffuseError:  # deleted, renamed or damaged: whoever looks again is told
+            yield _told("end", {"state": "gone"})
+            return
         if (state := _told("state", now)) != before:
             yield state
             before = state
-        found = await in_thread(partial(runs.metrics, name, since, 10_000))
         for line in found["lines"]:
             yield _told("metric", {"line": line})
         for line in found["samples"]:

@@ -2,7 +2,7 @@
 
 import { get, post, postForBlob } from "../api.js";
 import { button, field, iconButton, select, slider } from "../ui/controls.js";
-import { h } from "../ui/dom.js";
+import { freshId, h } from "../ui/dom.js";
 import { tabs, toast, trouble } from "../ui/overlays.js";
 import { changePane } from "./change.js";
 import { openDetails, save } from "./details.js";
@@ -35,6 +35,7 @@ export async function show(root, { query, signal }) {
 
 function createPage({ status, models, samplers, settings, edits, signal }) {
   let model = null;
+  let asked = 0;
   let mode = "draw";
   const usual = new Map(settings.sample.map(({ name, default: standard }) => [name, standard]));
   const count = slider({ label: "Pictures", min: 1, max: status.limits.count, value: 8, onInput: () => waiting() });
@@ -55,18 +56,20 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
   const stage = easel({
     onOpen: (image) => openPicture(image.id),
     onDone: () => shelf.refresh(),
-    onBusy: (busy) => (go.disabled = together.disabled = busy),
+    onBusy: (busy) => ((together.disabled = busy), (go.disabled = busy || !model)),
     signal,
   });
   const shelf = gallery({ onOpen: (item) => openPicture(item.id), aside: restorer(), signal });
   const change = changePane({ edits, pick: shelf.pick, board, signal });
   const wrong = h("p", { class: "form-error", role: "alert" });
-  const go = button("Draw", start, { kind: "primary go" });
+  const desk = freshId("form");
+  const go = button("Draw", null, { kind: "primary go", type: "submit", form: desk, disabled: true });
   let drawn = [];
   const together = button("All as one PNG", allAsOne, { sign: "download", hidden: true });
   stage.element.append(together);
   const drawPane = h("div", { class: "stack" }, count.element);
   const changeTab = h("div", { class: "stack" }, change.element);
+  const asks = h("div", { class: "stack asks", hidden: true }, form.element);
   const modes = tabs({
     label: "Draw or change",
     tabs: [["draw", "Draw anew", drawPane], ["change", "Change a picture", changeTab]],
@@ -80,14 +83,13 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
       { class: "workshop" },
       h(
         "form",
-        { class: "workshop-form", novalidate: true, "aria-label": "What to make", onsubmit: (event) => (event.preventDefault(), start()) },
+        { id: desk, class: "workshop-form", novalidate: true, "aria-label": "What to make", onsubmit: (event) => (event.preventDefault(), start()) },
         chooser.element,
         modes.element,
         h("div", { class: "seed" }, seed.element, dice),
-        form.element,
-        h("div", { class: "go-row" }, go, wrong),
+        asks,
       ),
-      h("div", { class: "workshop-stage" }, board, stage.element),
+      h("div", { class: "workshop-stage" }, h("div", { class: "go-row" }, go, wrong), board, stage.element),
     ),
     shelf.element,
   );
@@ -115,23 +117,37 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
     if (model && mode === "draw") stage.wait(model, count.value, "Pictures begin as noise like this.");
   }
 
+  /** Load a model. Until it is here nothing can be asked of it: what depends on it is not there, or cannot be touched. */
   async function useModel(id) {
+    const now = (asked += 1);
     chooser.input.value = id;
     about.textContent = "Loading …";
+    model = null;
+    for (const part of [asks, changeTab]) part.inert = true;
     go.disabled = true;
+    let found;
     try {
-      model = await get(`/v1/models/${encodeURIComponent(id)}`, { signal });
+      found = await get(`/v1/models/${encodeURIComponent(id)}`, { signal });
     } catch (error) {
-      if (!signal.aborted) about.textContent = error.message;
+      if (!signal.aborted && now === asked) about.replaceChildren(`${error.message} `, button("Try again", () => useModel(id)));
       return;
     }
-    const [channels, ...sides] = model.shape;
-    const kind = { 1: "grey", 3: "colour" }[channels] ?? `${channels} channels`;
-    about.textContent = `${sides.join(" × ")}, ${kind}, ${(model.parameters / 1e6).toFixed(1)} million parameters`;
+    if (now !== asked) return; // another one was chosen meanwhile
+    model = found;
+    describe();
     form.show(model);
     change.show(model);
+    asks.hidden = false;
+    for (const part of [asks, changeTab]) part.inert = false;
     go.disabled = stage.busy;
-    waiting();
+    enter(mode);
+  }
+
+  function describe() {
+    const [channels, ...sides] = model.shape;
+    const kind = { 1: "grey", 3: "colour" }[channels] ?? `${channels} channels`;
+    const far = ["training", "stopped"].includes(model.state) ? `; as it was at step ${(model.step ?? 0).toLocaleString("en-GB")} of its training` : "";
+    about.textContent = `${sides.join(" × ")}, ${kind}, ${(model.parameters / 1e6).toFixed(1)} million parameters${far}`;
   }
 
   function whole(entry, name) {
@@ -174,6 +190,11 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
 
   function finished(told) {
     drawn = told?.images.map(({ id }) => id) ?? [];
+    const step = told?.images[0]?.recipe?.step;
+    if (model && step && step !== model.step) {
+      model = { ...model, step }; // a newer checkpoint of a run that trains
+      describe();
+    }
     together.hidden = drawn.length < 2;
   }
 
@@ -247,7 +268,8 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
   };
 }
 
-const choice = ({ id, name, state, kind }) => {
+const choice = ({ id, name, state, kind, step }) => {
   if (state === "training") return [id, `${name}, still training`];
+  if (state === "stopped") return [id, `${name}, half trained (step ${(step ?? 0).toLocaleString("en-GB")})`];
   return [id, kind === "shipped" ? `${name}, comes with undiffuse` : name];
 };

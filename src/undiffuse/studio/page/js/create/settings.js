@@ -64,6 +64,8 @@ export function samplingForm({ descriptions, samplers, extra = [] }) {
   // An edit has a sampler and steps that suit it: they stay its own until a person chooses.
   let ofEdit = false;
   let stepsOfEdit = false;
+  /** What was chosen in the other of both: drawing, and changing a picture. */
+  let aside = { sampler: "", stepsOfEdit: true };
   const steps = slider({
     label: "Steps",
     min: 1,
@@ -106,6 +108,7 @@ export function samplingForm({ descriptions, samplers, extra = [] }) {
   }
 
   function show(model) {
+    const chosen = changed();
     const withClasses = model.conditions.includes("class") && model.classes.length > 0;
     const few = model.classes.length <= CHIPS;
     classes = null;
@@ -117,12 +120,20 @@ export function samplingForm({ descriptions, samplers, extra = [] }) {
     guidance.element.hidden = model.conditions.length === 0;
     given = Object.fromEntries(descriptions.map(({ name, default: standard }) => [name, standard]));
     write(model.sampling, true);
+    if (!chosen) return;
+    // what a person has set stays, as far as this model knows it
+    if (chosen.classes) chosen.classes = chosen.classes.filter((name) => model.classes.includes(name));
+    write(chosen, false);
   }
 
   function forEdits(whether) {
-    ofEdit = stepsOfEdit = whether;
+    if (whether === ofEdit) return;
+    const now = { sampler: sampler.value, stepsOfEdit };
+    ofEdit = whether;
+    stepsOfEdit = whether && aside.stepsOfEdit;
     const own = whether ? [["", "the edit’s own"]] : [];
-    sampler.offer([...own, ...samplers.map(({ name }) => [name, name])], whether ? "" : given.sampler);
+    sampler.offer([...own, ...samplers.map(({ name }) => [name, name])], aside.sampler);
+    aside = now;
     say();
     steps.refresh();
   }
@@ -135,6 +146,19 @@ export function samplingForm({ descriptions, samplers, extra = [] }) {
     if (!text.element.hidden) chosen.text = text.value.trim();
     if (classes?.value().length) chosen.classes = classes.value();
     return chosen;
+  }
+
+  /** What a person has set otherwise than as given, or null where nothing was given yet. */
+  function changed() {
+    if (!Object.keys(given).length) return null;
+    let found = {};
+    try {
+      found = rest.touched();
+    } catch {
+      // a field that says itself what is wrong with it
+    }
+    const other = ([name, value]) => JSON.stringify(value) !== JSON.stringify(given[name]);
+    return { ...found, ...Object.fromEntries(Object.entries(own()).filter(other)) };
   }
 
   const differs = ([name, value]) => ["sampler", "steps"].includes(name) || JSON.stringify(value) !== JSON.stringify(given[name]);

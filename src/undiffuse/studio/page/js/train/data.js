@@ -6,6 +6,7 @@ import { h } from "../ui/dom.js";
 import { toast } from "../ui/overlays.js";
 import { droppable, filePicker } from "../create/source.js";
 import { folded } from "../create/fields.js";
+import { plural } from "../create/job.js";
 
 /** All files of a drop, folders opened: [path, File][]. */
 async function opened(transfer) {
@@ -28,14 +29,10 @@ async function opened(transfer) {
   return found;
 }
 
-/** Paths without the folder that holds them all, so that its subfolders are the classes. */
-function relative(files) {
-  const heads = new Set(files.map(([path]) => path.split("/")[0]));
-  const one = heads.size === 1 && files.every(([path]) => path.includes("/"));
-  return files.map(([path, file]) => [one ? path.slice(path.indexOf("/") + 1) : path, file]);
-}
-
-const ARCHIVE = /\.(zip|tar|tgz|tar\.gz|npz|npy|idx|gz)$/i;
+/** Files that may be a data set by themselves; the server finds out what they are. Of volumes one is none. */
+const ARCHIVE = /(\.(zip|tar|tgz|tbz2?|txz|gz|bz2|xz|npz|npy|idx|parquet|pq|mdb)|-ubyte)$/i;
+const VOLUME = /\.nii(\.gz)?$/i;
+const PICKED = ".zip,.tar,.tgz,.tbz,.tbz2,.txz,.gz,.bz2,.xz,.npz,.npy,.idx,.parquet,.pq,.mdb,.tif,.tiff,.mp4,.mov,.mkv,.webm,.avi";
 
 /**
  * @param {object} options limits: of the server; onChange: data or null; onRows: all data that are here -> void; signal.
@@ -56,35 +53,49 @@ export function dataPane({ limits, onChange, onRows, signal }) {
   const zone = h(
     "div",
     { class: "drop" },
-    h("p", {}, "Drop a folder of pictures, or a zip, tar, npz or idx file. Subfolders become classes."),
+    h("p", {}, "Drop a folder of pictures, or a zip, tar, npz, idx or parquet file. Subfolders become classes."),
     h(
       "div",
       { class: "row" },
       filePicker("A folder", (files) => upload([...files].map((file) => [file.webkitRelativePath || file.name, file])), { webkitdirectory: true, multiple: true }),
-      filePicker("An archive", ([file]) => upload([[file.name, file]]), { accept: ".zip,.tar,.tgz,.gz,.npz,.npy,.idx" }),
+      filePicker("An archive", ([file]) => upload([[file.name, file]], true), { accept: PICKED }),
+      filePicker("Pictures", (files) => upload([...files].map((file) => [file.name, file])), { accept: "image/*,video/*,.nii,.nii.gz", multiple: true }),
     ),
   );
-  droppable(zone, async (_, transfer) => upload(await opened(transfer)));
+  droppable(zone, async (_, transfer) => {
+    try {
+      await upload(await opened(transfer));
+    } catch (error) {
+      complain(`What was dropped cannot be read: ${error.message}`);
+    }
+  });
 
-  async function upload(files) {
+  function complain(sentence) {
+    said.textContent = sentence;
+    said.classList.add("form-error");
+  }
+
+  /** Send files: [path, File][]. They are called what their folder or archive is called; the server sees to that. */
+  async function upload(files, archive = files.length === 1 && ARCHIVE.test(files[0][0]) && !VOLUME.test(files[0][0])) {
     const total = files.reduce((sum, [, file]) => sum + file.size, 0);
-    if (!files.length) return;
-    if (total > limits.upload_bytes) {
-      said.textContent = `These are ${megabytes(total)}, and the studio takes ${megabytes(limits.upload_bytes)}: train on them with \`undiffuse train FOLDER\`.`;
-      return;
+    const most = limits.data_bytes ?? Infinity;
+    if (!files.length) return complain("There is no file in what was dropped.");
+    if (total > most || files.length > (limits.files ?? Infinity)) {
+      const [these, taken] = total > most ? [megabytes(total), megabytes(most)] : [plural(files.length, "file"), limits.files.toLocaleString("en-GB")];
+      return complain(`These are ${these}, and the studio takes ${taken}: train on them with \`undiffuse train FOLDER\`.`);
     }
     const body = new FormData();
-    const archive = files.length === 1 && ARCHIVE.test(files[0][0]);
-    if (archive) body.append("archive", files[0][1], files[0][0]);
-    else relative(files).forEach(([path, file]) => body.append("files", file, path));
-    body.append("request", JSON.stringify({ name: files[0][0].split("/")[0].replace(ARCHIVE, "") }));
+    for (const [path, file] of files) body.append(archive ? "archive" : "files", file, path);
+    body.append("request", "{}");
+    said.classList.remove("form-error");
     said.textContent = `Taking in ${megabytes(total)} …`;
     try {
       const made = await post("/v1/data", body, { signal });
       await refresh(made.id);
     } catch (error) {
-      if (!signal.aborted) said.textContent = error.message;
+      if (!signal.aborted) complain(error.message);
     }
+    return undefined;
   }
 
   async function drop() {
@@ -95,6 +106,13 @@ export function dataPane({ limits, onChange, onRows, signal }) {
     } catch (error) {
       said.textContent = error.message;
     }
+  }
+
+  /** What a data set is called in the list; of several of one name, also when it came. */
+  function offered({ name, kind, created }) {
+    if (kind === "builtin") return `${name}, comes with undiffuse`;
+    const alone = rows.filter((other) => other.name === name).length === 1;
+    return alone || !created ? name : `${name}, of ${new Date(created).toLocaleString()}`;
   }
 
   const cut = () => ({
@@ -110,6 +128,7 @@ export function dataPane({ limits, onChange, onRows, signal }) {
     onChange(null);
     forget.hidden = rows.find((row) => row.id === id)?.kind !== "upload";
     if (!id) return;
+    said.classList.remove("form-error");
     said.textContent = "Looking at every picture …";
     const query = new URLSearchParams(cut());
     const path = `/v1/data/${encodeURIComponent(id)}`;
@@ -149,7 +168,7 @@ export function dataPane({ limits, onChange, onRows, signal }) {
     }
     onRows(rows);
     const chosen = rows.some(({ id }) => id === wanted) ? wanted : (rows[0]?.id ?? "");
-    chooser.offer(rows.map(({ id, name, kind }) => [id, kind === "builtin" ? `${name}, comes with undiffuse` : name]), chosen);
+    chooser.offer(rows.map((row) => [row.id, offered(row)]), chosen);
     chooser.element.hidden = rows.length === 0;
     if (rows.length) await look();
     else said.textContent = "There are no data yet: drop some.";

@@ -172,7 +172,7 @@ export function liveRun(id, { onState, signal }) {
         drawCurves();
       },
       sample: (found) => addPictures([found]),
-      end: () => refresh(),
+      end: () => refresh().catch((error) => signal.aborted || (wrong.textContent = error.message)),
     };
     events(`${path}/events?since=${since}`, told, { last: ["end"], signal, onLost: () => (wrong.textContent = "The studio does not answer any more.") });
   }

@@ -1,7 +1,7 @@
 // The Train page: data, recipe and budget, and the runs that are here, each to be watched live.
 
 import { get, post } from "../api.js";
-import { button, field, segments, select, slider } from "../ui/controls.js";
+import { button, field, segments, select, slider, toggle } from "../ui/controls.js";
 import { exchange, h } from "../ui/dom.js";
 import { controls, folded, spoken } from "../create/fields.js";
 import { duration, plural } from "../create/job.js";
@@ -11,7 +11,9 @@ import { called, liveRun } from "./live.js";
 /** Sections of the settings that the form offers; the others belong to the recipe. */
 const SECTIONS = ["optimizer", "ema", "loop", "network", "diffusion", "objective", "conditions"];
 /** What has a control of its own or is no question of a form. */
-const OWN = ["steps", "images", "minutes", "parallel"];
+const OWN = ["steps", "images", "minutes", "parallel", "condition"];
+/** As many names as say what the classes are. */
+const NAMED = 6;
 /** Seconds between two looks at the list of runs. */
 const EVERY = 5;
 
@@ -116,6 +118,7 @@ function startForm({ status, recipes, descriptions, onRows, signal }) {
   const about = h("p", { class: "hint" });
   const recipe = select({ label: "Recipe", choices: recipes.map(({ name }) => [name, name]), value: recipes[0]?.name, onChange: describe });
   recipe.element.append(about);
+  const told = toldPart(status);
   const kind = segments({ label: "Budget", choices: [["minutes", "minutes"], ["steps", "steps"]], value: "minutes", onChange: showBudget });
   const minutes = slider({ label: "Minutes", min: 1, max: 120, value: 5, format: (m) => (m === 1 ? "1 minute" : `${m} minutes`) });
   const steps = field({ label: "Steps", value: "3000", inputmode: "numeric", autocomplete: "off", hint: "Each looks at one batch of pictures." });
@@ -134,6 +137,7 @@ function startForm({ status, recipes, descriptions, onRows, signal }) {
         { class: "stack", "aria-label": "Recipe and budget" },
         h("h3", {}, "How, and for how long"),
         recipe.element,
+        told.element,
         kind.element,
         minutes.element,
         steps.element,
@@ -157,6 +161,7 @@ function startForm({ status, recipes, descriptions, onRows, signal }) {
 
   function chosen(found) {
     go.disabled = found === null;
+    told.show(found?.info);
     const fitting = found && (recipes.some((each) => each.name === found.name) ? found.name : "small");
     if (fitting && recipes.some((each) => each.name === fitting)) recipe.input.value = fitting;
     describe();
@@ -171,7 +176,7 @@ function startForm({ status, recipes, descriptions, onRows, signal }) {
     const { size, ...cut } = data.cut();
     go.disabled = true;
     try {
-      const overrides = Object.assign({}, ...rest.map(([, each]) => each.touched()));
+      const overrides = Object.assign({}, ...rest.map(([, each]) => each.touched()), told.value());
       const body = { data: data.chosen.id, recipe: recipe.value, overrides, ...cut, ...(size && { size: Number(size) }) };
       body[kind.value] = kind.value === "minutes" ? minutes.value : count;
       if (name.value.trim()) body.name = name.value.trim();
@@ -189,4 +194,37 @@ function startForm({ status, recipes, descriptions, onRows, signal }) {
   describe();
   showBudget();
   return { element, begin: () => data.refresh() };
+}
+
+/** What the data say of their pictures, each with a box: what a network is told while it learns can be asked for later. */
+function toldPart(status) {
+  const boxes = { class: toggle({ label: "Learn the classes" }), text: toggle({ label: "Learn the texts" }) };
+  const hints = { class: h("p", { class: "hint" }), text: h("p", { class: "hint" }) };
+  const rows = Object.keys(boxes).map((kind) => h("div", { class: "control", hidden: true }, boxes[kind].element, hints[kind]));
+  const element = h("div", { class: "stack", hidden: true }, rows);
+
+  function show(info) {
+    if (!info) return; // still looking: what was ticked stays
+    const classes = info.classes ?? [];
+    const some = classes.slice(0, NAMED).join(", ");
+    hints.class.textContent = `Then each of the ${classes.length} can be asked for: ${some}${classes.length > NAMED ? ", …" : ""}. Without it, all are drawn as one.`;
+    const missing = status.extras?.text === false ? " This needs the optional part “text”: pip install 'undiffuse[text]'." : "";
+    hints.text.textContent = `Then pictures can be asked for in words, as the ${plural(info.texts ?? 0, "text")} of the data.${missing}`;
+    const there = { class: classes.length > 1, text: info.texts > 0 };
+    Object.keys(boxes).forEach((kind, k) => {
+      rows[k].hidden = !there[kind];
+      if (!there[kind]) boxes[kind].input.checked = false;
+    });
+    element.hidden = !Object.values(there).some(Boolean);
+  }
+
+  return {
+    element,
+    show,
+    /** The setting, where a box is ticked. */
+    value() {
+      const condition = Object.keys(boxes).filter((kind) => boxes[kind].input.checked);
+      return condition.length ? { condition } : {};
+    },
+  };
 }
