@@ -391,6 +391,16 @@ def test_a_damaged_run_takes_no_other_away(open_page: Any, runs: Path, tmp_path:
     assert read_events(page.client.get("/v1/runs/b/events").text)[-1] == ("end", {"state": "gone"})
 
 
+def test_a_run_whose_end_was_not_saved_is_not_done(open_page: Any, runs: Path, tmp_path: Path) -> None:
+    """A process that was killed before its last checkpoint: the run goes on from the one before."""
+    folder = tmp_path / "runs"
+    shutil.copytree(runs, folder)
+    for state in (folder / "a" / "checkpoints").glob("step-*/state.json"):
+        state.write_text(json.dumps(json.loads(state.read_text()) | {"step": 1}))
+    about = open_page(runs=folder).get("/v1/runs/a")
+    assert (about["step"], about["total"], about["state"]) == (2, 2, "stopped")
+
+
 def test_a_run_that_is_deleted_or_renamed_is_gone(open_page: Any, runs: Path, tmp_path: Path) -> None:
     """From the lists, for whoever watches it, and its name is free."""
     folder = tmp_path / "runs"

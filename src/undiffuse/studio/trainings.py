@@ -235,14 +235,15 @@ class Trainings:
     def _about(self, name: str) -> dict[str, Any]:
         folder = self.runs / name
         run, note = RunFolder(folder), Started.read(self._note(name))
-        step, total = progress_of(folder)
+        saved, total = progress_of(folder)
         lines = read_metrics(run.metrics) if run.metrics.is_file() else []
         last = lines[-1] if lines else {}
-        step = max(step, int(last.get("step", 0)))
+        step = max(saved, int(last.get("step", 0)))
         alive = (note is not None and note.process.alive) or is_locked(folder)
         error = "" if alive else complaint(self._tail(name, 20))
         config = read_config(run.config) if run.config.is_file() else None
-        state = _state(alive, bool(note and note.stopping), step, total, bool(lines) or step > 0, error)
+        # what was learned but not saved, by a process that was killed, is not there any more
+        state = _state(alive, bool(note and note.stopping), saved, total, bool(lines) or step > 0, error)
         times = [line["time"] for line in lines[-RECENT:]]
         rate = [t["images_per_second"] for t in times if t["images_per_second"]]
         return {

@@ -165,7 +165,7 @@ def test_the_box_for_classes_is_in_sight_where_the_data_have_classes(visit: Any,
     page = visit("#/train")
     box = page.get_by_label("Learn the classes")
     box.wait_for()
-    assert page.get_by_text("Then each of the 10 can be asked for: 0, 1, 2, 3, 4, 5, …").is_visible()
+    assert page.get_by_text("Then each of the 10 can be asked for (0, 1, 2, 3, 4, 5, …)").is_visible()
     assert not page.get_by_label("Learn the texts").is_visible()
     box.check()
     training.answers["/v1/data/digits"] = lambda _: checked(INFO | {"texts": 40})

@@ -207,7 +207,7 @@ function toldPart(status) {
     if (!info) return; // still looking: what was ticked stays
     const classes = info.classes ?? [];
     const some = classes.slice(0, NAMED).join(", ");
-    hints.class.textContent = `Then each of the ${classes.length} can be asked for: ${some}${classes.length > NAMED ? ", …" : ""}. Without it, all are drawn as one.`;
+    hints.class.textContent = `Then each of the ${classes.length} can be asked for (${some}${classes.length > NAMED ? ", …" : ""}); without it all are drawn as one.`;
     const missing = status.extras?.text === false ? " This needs the optional part “text”: pip install 'undiffuse[text]'." : "";
     hints.text.textContent = `Then pictures can be asked for in words, as the ${plural(info.texts ?? 0, "text")} of the data.${missing}`;
     const there = { class: classes.length > 1, text: info.texts > 0 };
