@@ -30,6 +30,7 @@ def test_batches_are_in_model_space_with_their_numbers():
     assert torch.allclose(x0[3], torch.full((1, 4, 4), 11 / 127.5 - 1))
 
 
+@pytest.mark.filterwarnings("ignore:some has values")
 def test_floats_are_scaled_by_the_models_range_not_their_own():
     kind = info(dtype="float32", high=29.0)
     ((_, x0),) = choose(dataset(kind), info(dtype="float32", high=58.0)).batches(30)

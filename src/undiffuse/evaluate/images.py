@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.data.values import encode
 from undiffuse.distributed import Group
 from undiffuse.errors import UndiffuseError
+from undiffuse.evaluate.extent import Extent
 from undiffuse.seeds import stream_seed
 
 
@@ -60,11 +62,29 @@ def choose(dataset: Dataset, info: DataInfo, limit: int | None = None, seed: int
         UndiffuseError: the data are not of the model's kind.
     """
     check_fit(dataset.info, info)
+    _say_range(dataset, info)
     count = dataset.info.count
     if limit is None or limit >= count:
         return Images(dataset, info, tuple(range(count)))
     dice = np.random.default_rng(stream_seed(seed, "which images"))
     return Images(dataset, info, tuple(sorted(dice.choice(count, limit, replace=False).tolist())))
+
+
+LOOKED_AT = 256
+"""Images whose values are compared with the model's range."""
+
+
+def _say_range(dataset: Dataset, info: DataInfo) -> None:
+    """A warning where data of the right type are of another range than those that the model learned."""
+    extent, count = Extent(), dataset.info.count
+    for number in range(0, count, max(1, count // LOOKED_AT)):
+        extent.look(np.asarray(dataset.images[[number]]), info)
+    if words := extent.words(info, dataset.info.name, "what the model learned"):
+        warnings.warn(words, stacklevel=3)
+
+
+ONE_KIND = "; save both as one kind of number in one range, such as uint8 from 0 to 255"
+"""What to do about bytes beside floats."""
 
 
 def check_fit(data: DataInfo, model: DataInfo) -> None:
@@ -75,7 +95,7 @@ def check_fit(data: DataInfo, model: DataInfo) -> None:
     """
     if data.shape == model.shape and data.dtype == model.dtype:
         return
-    help = ""
+    help = ONE_KIND if data.dtype != model.dtype else ""
     if data.channels != model.channels and data.dtype == model.dtype and model.channels in (1, 3):
         help = f"; try --channels {'grey' if model.channels == 1 else 'rgb'}"
     elif data.dtype == model.dtype and len(data.spatial) == 2:

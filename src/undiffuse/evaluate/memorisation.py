@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +31,7 @@ from tqdm import tqdm
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
+from undiffuse.evaluate.extent import Extent
 from undiffuse.evaluate.reference import Reference, check_comparable
 from undiffuse.evaluate.subject import Subject
 from undiffuse.extractors.extract import batches, extract
@@ -238,6 +240,10 @@ def memorisation(
         own, numbers, honest = _search(samples, training, yardstick, extractor, k, progress)
         spaces.append(Space.of(extractor.identity, own, numbers, honest, seed))
     exact = {k: training.groups[it] for k, it in enumerate(_digests(samples)) if it in training.groups}
+    extent = Extent()
+    extent.look(samples, training.info)
+    if words := extent.words(training.info, str(subject.facts()["name"]), f"the training data {training.info.name}"):
+        warnings.warn(words, stacklevel=2)
     return Memorisation(samples, subject.facts(), training, yardstick, tuple(spaces), exact, seed)
 
 

@@ -20,6 +20,7 @@ from undiffuse import __version__
 from undiffuse.distributed import ALONE, Group
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluate.bits import Bits
+from undiffuse.evaluate.extent import Extent, Watched
 from undiffuse.evaluate.features import shared_features
 from undiffuse.evaluate.figure import Figure
 from undiffuse.evaluate.quality_table import MINIMUM
@@ -130,7 +131,8 @@ def evaluate(
     settings = settings or QualitySettings()
     check_comparable(subject.info, reference.info)
     check_counts(subject, reference)
-    subjects = [subject, *(subject.with_seed(settings.seed + k) for k in range(1, settings.repeat))]
+    watched = Watched(subject, reference.info)
+    subjects: list[Subject] = [watched, *(subject.with_seed(settings.seed + k) for k in range(1, settings.repeat))]
     for extractor in extractors:
         with group.in_turn():  # the first computes, the others find it in the cache
             reference.features(extractor, cache, progress and group.leads)
@@ -147,7 +149,7 @@ def evaluate(
         reference=reference.facts(),
         extractors=tuple(extractor.identity for extractor in extractors),
         settings=settings,
-        notes=_notes(subject, reference, sheets),
+        notes=_notes(subject, reference, sheets, watched.extent),
     )
 
 
@@ -162,9 +164,11 @@ def check_counts(subject: Subject, reference: Reference) -> None:
             raise UndiffuseError(f"An evaluation needs at least {MINIMUM} {what}, and there are {count}: give more")
 
 
-def _notes(subject: Subject, reference: Reference, sheets: Sequence[Sheet]) -> tuple[str, ...]:
+def _notes(subject: Subject, reference: Reference, sheets: Sequence[Sheet], extent: Extent) -> tuple[str, ...]:
     """What was left out, once each, and what nobody should be proud of."""
     notes = list(dict.fromkeys(chain.from_iterable(sheet.left_out() for sheet in sheets)))
+    if words := extent.words(reference.info, str(subject.facts()["name"]), f"the reference {reference.info.name}"):
+        notes.insert(0, words)
     if subject.facts().get("fingerprint") == reference.info.fingerprint:
         notes.append("these images are the reference's own: figures below their floors are no merit")
     return tuple(notes)

@@ -118,7 +118,8 @@ def check_comparable(subject: DataInfo, reference: DataInfo) -> None:
     """
     if subject.shape == reference.shape and subject.dtype == reference.dtype:
         return
-    hint = ""
+    hint = "; save both as one kind of number in one range, such as uint8 from 0 to 255"
+    hint = hint if subject.dtype != reference.dtype else ""
     if subject.dtype == reference.dtype and subject.channels != reference.channels:
         words = {1: "grey", 3: "rgb", 4: "rgba"}
         hint = f"; try --channels {words[subject.channels]}" if subject.channels in words else ""
