@@ -8,6 +8,7 @@ A mask has its picture's size. One mask serves all pictures of a folder; a folde
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from undiffuse.cli.values import whole
 from undiffuse.errors import UndiffuseError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from undiffuse.data.picture import Picture
 
 
@@ -58,10 +61,12 @@ def run(typed: Namespace) -> None:
     method = options.get("method", FILL_DEFAULT)
     masks = tuple(find_pictures(options["mask"]))
     desk = Desk("inpaint", vars(typed), ADVISED[method], others=masks)
-    known = {
-        picture.path: read_mask(mask_of(picture, options["mask"]), picture.values.shape[1:])
-        for picture in desk.pictures
-    }
+
+    def known_of(picture: Picture) -> Tensor:
+        path = mask_of(picture, options["mask"])
+        return read_mask(path, picture.values.shape[1:], lambda how: print(f"{path}: {how}", file=sys.stderr))
+
+    known = {picture.path: known_of(picture) for picture in desk.pictures}
     for batch in desk.batches():
         mask = torch.stack([known[picture.path] for picture in batch.pictures])[:, None]
         editor = desk.editor(batch.indices, mask.shape[2:])

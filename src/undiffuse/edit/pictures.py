@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -25,12 +27,17 @@ from undiffuse.pictures.png import write_file, write_png
 from undiffuse.pictures.strip import flatten, strip
 
 
-def read_mask(path: Path, sides: Sequence[int]) -> Tensor:
+def read_mask(path: Path, sides: Sequence[int], say: Callable[[str], object] = lambda how: None) -> Tensor:
     """Where a picture is known: 1 where the mask's file is black, 0 where it is white, to be painted anew.
 
+    Above half grey is white. Two kinds of masks are read otherwise, and said to be: where all that is opaque has one
+    colour, its transparency is the mask (white paint marks what is painted, black paint what is kept); and a file of
+    zeros and ones alone has white for its ones. Any other transparency is laid onto white.
+
     Args:
-        path: a picture of any kind; above half grey is white.
+        path: a picture of any kind.
         sides: height and width that it must have.
+        say: told in words how a mask of these two kinds was read.
 
     Raises:
         UndiffuseError: unreadable, of another size, or all of one colour.
@@ -49,11 +56,33 @@ def read_mask(path: Path, sides: Sequence[int]) -> Tensor:
             f"{sides[0]} x {sides[1]}; a mask has its picture's size"
         )
     top = float(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else 1.0
-    known = torch.from_numpy((convert_channels(values, 1)[..., 0] <= top / 2).astype(np.float32))
+    white = _painted(values, top, say)
+    known = torch.from_numpy((~white).astype(np.float32))
     if known.all() or not known.any():
+        grey = convert_channels(values, 1)
         found = "black: there is nothing to paint" if known.all() else "white: nothing is kept"
-        raise UndiffuseError(f"The mask {path} is all {found}; white is what is painted anew, black is kept")
+        clear = ", its transparency laid onto white" if values.shape[2] in (2, 4) else ""
+        raise UndiffuseError(
+            f"The mask {path} is all {found}; white is what is painted anew, black is kept. Its values{clear} are "
+            f"{grey.min():g} to {grey.max():g}, and white begins above {top / 2:g}"
+        )
     return known
+
+
+def _painted(values: NDArray[Any], top: float, say: Callable[[str], object]) -> NDArray[np.bool_]:
+    """True where a mask is white."""
+    if values.shape[2] in (2, 4):
+        opaque = values[..., -1] > top / 2
+        paint = (convert_channels(values[..., :-1], 1)[..., 0] > top / 2)[opaque]
+        if opaque.any() and not opaque.all() and (paint.all() or not paint.any()):
+            kind, meaning = ("white", "painted anew") if paint.all() else ("black", "kept")
+            say(f"its transparency is read as the mask: what is opaque, all of it {kind}, is {meaning}")
+            return np.asarray(opaque if paint.all() else ~opaque)
+    grey: NDArray[Any] = convert_channels(values, 1)[..., 0]
+    if values.dtype.kind == "u" and grey.max() == 1:
+        say("it holds zeros and ones alone: ones are read as white")
+        return np.asarray(grey == 1)
+    return np.asarray(grey > top / 2)
 
 
 @dataclass(frozen=True)
