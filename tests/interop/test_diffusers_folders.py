@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import random
 import shutil
@@ -16,6 +17,7 @@ from undiffuse.config import DiffusionConfig, TrainConfig, UNetConfig
 from undiffuse.config_file import override
 from undiffuse.errors import UndiffuseError
 from undiffuse.export import convert
+from undiffuse.interop.diffusers import scheduler
 from undiffuse.interop.diffusers.folder import read_folder
 from undiffuse.interop.diffusers.scheduler import process, scheduler_values
 from undiffuse.interop.found import unknown_data
@@ -372,3 +374,48 @@ def test_data_of_one_dimension_are_refused(tmp_path):
     model = build_model(override(TrainConfig(), **SMALL), unknown_data("x", (1, 8)))
     with pytest.raises(UndiffuseError, match="1 dimensions"):
         convert(model, tmp_path / "out", "diffusers")
+
+
+@pytest.mark.parametrize(
+    ("changes", "taken", "unsaid"),
+    [
+        ({"clip_sample": True}, {"threshold": "clip"}, []),
+        ({"clip_sample_range": 3.0, "clip_sample": True}, {"threshold": "clip"}, ["clip_sample_range = 3.0"]),
+        ({"clip_sample_range": 3.0, "clip_sample": False}, {"threshold": "none"}, []),
+        ({"thresholding": True, "dynamic_thresholding_ratio": 0.9}, {}, ["dynamic_thresholding_ratio = 0.9"]),
+        ({"dynamic_thresholding_ratio": 0.9}, {}, []),
+        ({"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": True}, {"spacing": "karras"}, []),
+        ({"_class_name": "EulerDiscreteScheduler", "sigma_max": 9.0}, {}, ["sigma_max = 9.0"]),
+        ({"_class_name": "DPMSolverMultistepScheduler", "use_lu_lambdas": True}, {"spacing": "log-snr"}, []),
+        ({"_class_name": "DPMSolverMultistepScheduler", "solver_order": 3}, {"sampler": "dpm++3m"}, []),
+        (
+            {"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "sde-dpmsolver++", "solver_order": 2},
+            {"sampler": "dpm++2m-sde"},
+            [],
+        ),
+        (
+            {"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "sde-dpmsolver"},
+            {"sampler": "dpm++2m"},
+            ["algorithm_type = 'sde-dpmsolver'"],
+        ),
+        ({"_class_name": "UniPCMultistepScheduler", "solver_order": 5}, {"sampler": "unipc2"}, ["solver_order = 5"]),
+        ({"steps_offset": 1, "solver_type": ["x"]}, {}, ["solver_type = ['x']", "steps_offset = 1"]),
+    ],
+)
+def test_what_a_scheduler_says_of_sampling_is_taken_over_or_said_to_be_left_out(pipeline, changes, taken, unsaid):
+    edit(pipeline / "scheduler" / "scheduler_config.json", **changes)
+    provenance = load(pipeline).provenance
+    assert taken.items() <= provenance["sampling"].items()
+    assert provenance.get("sampling_left_out", []) == unsaid
+
+
+def test_the_schedulers_of_diffusers_say_nothing_more_than_is_known():
+    known = {*scheduler.NEUTRAL, *scheduler.CURVED, "thresholding", "clip_sample", "variance_type", "timestep_spacing"}
+    known |= {"num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type"}
+    known |= {"rescale_betas_zero_snr", "use_flow_sigmas", "solver_order", "algorithm_type"}
+    known |= {"skip_prk_steps", "lower_order_final", "solver_p", "time_shift_type"}  # how steps start and end
+    for name in scheduler.SAMPLERS:
+        made = getattr(diffusers, name, None)
+        if isinstance(made, type) and made.__module__.startswith("diffusers.schedulers.scheduling"):
+            fields = set(inspect.signature(made.__init__).parameters) - {"self", "args", "kwargs"}
+            assert fields <= known, name

@@ -99,6 +99,9 @@ def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
     from undiffuse.training.setup import choose_device
 
     model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"), group)))
+    if group.leads and (unsaid := model.provenance.get("sampling_left_out")):
+        words = f"its scheduler says {', '.join(unsaid)}, for which undiffuse has no setting: drawn without"
+        print(f"undiffuse: {words}", file=sys.stderr)
     settings = model.settle(settings)
     default = len(find_pictures(path_of(settings.image))) if settings.image else DEFAULT
     n, seed, first = options.get("n", default), options.get("seed", 0), options.get("first", 0)

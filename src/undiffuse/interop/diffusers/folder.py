@@ -30,8 +30,8 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.interop.diffusers import network, own, weights
 from undiffuse.interop.diffusers.names import modern, rules
 from undiffuse.interop.diffusers.network import CLASS_NAME, Architecture, architecture, unet_values
+from undiffuse.interop.diffusers.scheduler import left_out, process, sampling, scheduler_values
 from undiffuse.interop.diffusers.scheduler import obstacles as process_obstacles
-from undiffuse.interop.diffusers.scheduler import process, sampling, scheduler_values
 from undiffuse.interop.diffusers.weights import Weights, find_weights
 from undiffuse.interop.found import Found, Reader, provenance, unknown_data
 from undiffuse.interop.mapping import Pair, check, pair, read, write
@@ -102,6 +102,8 @@ def read_folder(path: Path) -> Found:
 
 def _provenance(path: Path, stored_in: Weights, scheduler: Settings) -> dict[str, Any]:
     more: dict[str, Any] = {"variant": stored_in.variant} if stored_in.variant else {}
+    if unsaid := left_out(scheduler):
+        more["sampling_left_out"] = unsaid
     return provenance(path, stored_in.files, layout="diffusers", sampling=sampling(scheduler), **more)
 
 

@@ -6,12 +6,14 @@ and becomes a `DiffusionConfig`; the rest says how somebody sampled, and is hand
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 from undiffuse.config import DiffusionConfig, ParameterizationName, ScheduleName
 from undiffuse.errors import UndiffuseError
 from undiffuse.interop.settings import Settings
+from undiffuse.samplers import SAMPLERS as KNOWN
 from undiffuse.schedule import DiscreteSchedule, make_schedule
 
 TIMESTEPS = 100_000
@@ -53,6 +55,34 @@ PREDICTIONS: dict[str, ParameterizationName] = {"epsilon": "epsilon", "v_predict
 VARIANCES = {"fixed_small": "small", "fixed_small_log": "small", "fixed_large": "large", "fixed_large_log": "large"}
 LEARNED = "learned_range"
 SPACINGS = ("leading", "trailing", "linspace")
+CURVED = {"use_karras_sigmas": "karras", "use_lu_lambdas": "log-snr"}
+"""Flags of their own for spacings of ours."""
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "clip_sample_range": (1,),
+    "dynamic_thresholding_ratio": (0.995,),
+    "sample_max_value": (1,),
+    "use_exponential_sigmas": (False,),
+    "use_beta_sigmas": (False,),
+    "sigma_min": (),
+    "sigma_max": (),
+    "interpolation_type": ("linear",),
+    "timestep_type": ("discrete",),
+    "final_sigmas_type": ("zero",),
+    "solver_type": ("midpoint", "logrho", "bh2"),
+    "euler_at_final": (False,),
+    "lambda_min_clipped": (-math.inf,),
+    "predict_x0": (True,),
+    "disable_corrector": ([],),
+    "flow_shift": (1,),
+    "use_dynamic_shifting": (False,),
+    "shift_terminal": (),
+    "set_alpha_to_one": (True, False),  # whether the last step ends at the data or a thousandth before
+    "steps_offset": (0,),
+    "noise_sampler_seed": (),
+}
+"""Settings of sampling that ours have no name for, and the values at which theirs do what ours do."""
+OF_DYNAMIC, OF_CLIPPING = ("dynamic_thresholding_ratio", "sample_max_value"), ("clip_sample_range",)
+OURS = frozenset(KNOWN)
 
 
 def process(settings: Settings, learn_variance: bool) -> DiffusionConfig:
@@ -103,16 +133,52 @@ def _betas(settings: Settings) -> dict[str, Any]:
 
 def sampling(settings: Settings) -> dict[str, str]:
     """How the scheduler samples, as settings for ``model.sample``, as far as ours have a name for it."""
-    found = {"sampler": SAMPLERS[str(settings.values["_class_name"])]}
+    found = {"sampler": _sampler(settings)}
     spacing, variance = settings.values.get("timestep_spacing"), settings.values.get("variance_type")
     if spacing in SPACINGS:
         found["spacing"] = str(spacing)
+    for name, ours in CURVED.items():
+        if settings.values.get(name) is True:
+            found["spacing"] = ours
     if found["sampler"] == "ddpm" and variance is not None:
         found["variance"] = "learned" if variance == LEARNED else VARIANCES.get(str(variance), "small")
     if settings.flag("thresholding", False):
         return {**found, "threshold": "dynamic"}
-    clips = settings.flag("clip_sample", found["sampler"] in ("ddpm", "ddim"))
-    return {**found, "threshold": "clip" if clips else "none"}
+    return {**found, "threshold": "clip" if _clips(settings) else "none"}
+
+
+def _sampler(settings: Settings) -> str:
+    """The sampler of ours that is nearest, of the order and the kind that the file says, where we have that one."""
+    name = SAMPLERS[str(settings.values["_class_name"])]
+    order, kind = settings.values.get("solver_order"), settings.values.get("algorithm_type")
+    if order in (1, 2, 3) and name.endswith(("deis2", "unipc2", "dpm++2m", "dpm++2s")):
+        name = name.replace("2", str(order))
+    if kind in ("dpmsolver", "sde-dpmsolver", "sde-dpmsolver++") and name.startswith("dpm++"):
+        name = name.replace("++", "") if kind == "dpmsolver" else f"{name}-sde" if kind == "sde-dpmsolver++" else name
+    return name if name in OURS else SAMPLERS[str(settings.values["_class_name"])]
+
+
+def _clips(settings: Settings) -> bool:
+    return settings.flag("clip_sample", SAMPLERS[str(settings.values["_class_name"])] in ("ddpm", "ddim"))
+
+
+def left_out(settings: Settings) -> list[str]:
+    """What the scheduler's file says of sampling and our samplers have no setting for: ``name = value``."""
+    found = []
+    name, dynamic = _sampler(settings), settings.flag("thresholding", False)
+    for field, neutral in NEUTRAL.items():
+        value = settings.values.get(field)
+        idle = (field in OF_DYNAMIC and not dynamic) or (field in OF_CLIPPING and (dynamic or not _clips(settings)))
+        if value is not None and not idle and value not in neutral:
+            found.append(f"{field} = {value!r:.40}")
+    order, kind = settings.values.get("solver_order"), settings.values.get("algorithm_type")
+    steps = name.endswith(("m", "s", "sde")) or name.startswith(("deis", "unipc"))  # of several orders
+    if order is not None and steps and str(order) not in name:
+        found.append(f"solver_order = {order!r:.40}")
+    said = {"dpmsolver++": "++", "dpmsolver": "dpm", "sde-dpmsolver++": "-sde", "deis": "deis"}
+    if kind is not None and steps and (not isinstance(kind, str) or said.get(kind, "?") not in name):
+        found.append(f"algorithm_type = {kind!r:.40}")
+    return found
 
 
 def is_chain(config: DiffusionConfig) -> bool:
