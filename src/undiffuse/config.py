@@ -31,8 +31,11 @@ class DataConfig:
     """A folder, a file or a pattern of any kind in docs/data.md, hf:ORG/NAME, or the built-in name 'digits'."""
     size: int | tuple[int, int] | None = None
     """Resize to this side, or to HEIGHT WIDTH; without it nothing is resized and all files must have one shape."""
-    crop: Literal["none", "center"] = "none"
-    """With --size: 'center' scales the short side and cuts the middle; 'none' requires the aspect ratio to fit."""
+    crop: Literal["none", "center", "random", "tiles"] = "none"
+    """With --size: 'center' scales the short side and cuts the middle; 'random' cuts another part each time an image is
+    learned; 'tiles' makes a sample of every part; 'none' requires the aspect ratio to fit."""
+    crop_from: int | None = None
+    """With --crop random or tiles: scale images to this short side first; else they are cut at their own size."""
     channels: Literal["keep", "grey", "rgb", "rgba"] = "keep"
     """'keep' takes the channels the files have (they must agree); the others convert, alpha onto white."""
     skip_unreadable: bool = False

@@ -12,7 +12,7 @@ SOURCE = "a folder, a file or a pattern such as 'shards/{00..09}.tar' of any kin
 """What DATA may be, for the help."""
 TRAINING = ("source", "flip", "stream", "buffer", "vectors", "pairs")
 """Fields of `DataConfig` that say where the data are, how a training goes through them and what it is told of them."""
-PREPARATION = ("size", "crop", "channels", "skip_unreadable", "frames", "stride")
+PREPARATION = ("size", "crop", "crop_from", "channels", "skip_unreadable", "frames", "stride")
 """The others: what samples are made of the files."""
 
 

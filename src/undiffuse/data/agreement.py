@@ -167,6 +167,7 @@ def _command(config: DataConfig, options: Sequence[str]) -> str:
         )
     given += [f"--channels {config.channels}"] if config.channels != "keep" else []
     given += [f"--crop {config.crop}"] if config.crop != "none" else []
+    given += [f"--crop-from {config.crop_from}"] if config.crop_from is not None else []
     given += ["--skip-unreadable"] if config.skip_unreadable else []
     return " ".join(["undiffuse data", shlex.quote(config.source), *dict.fromkeys([*given, *options])])
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from undiffuse.data.crops import PLACES, SAMPLE, Crops, Cut, read_cut
 from undiffuse.data.info import DataInfo
 from undiffuse.data.listing import Refusal
 from undiffuse.data.pairs import Pairs
@@ -21,7 +22,7 @@ class Dataset:
 
     info: DataInfo
     images: np.memmap[Any, np.dtype[Any]]
-    """(N, C, *spatial) of ``info.dtype``, read-only."""
+    """(N, C, *spatial) of ``info.dtype``, read-only; with --crop random `Crops`, which give the middles."""
     labels: NDArray[np.int64] | None
     """(N,), indices into ``info.classes``; None without classes."""
     refused: tuple[Refusal, ...]
@@ -32,6 +33,8 @@ class Dataset:
     """The folder in the cache; its ``refused.txt`` lists both of the above."""
     pairs: Pairs | None = None
     """The pictures that go with the samples."""
+    cut: Cut | None = None
+    """How the samples were cut of larger images, where they were."""
 
     def __len__(self) -> int:
         return self.info.count
@@ -90,7 +93,8 @@ def read_dataset(folder: Path, name: str) -> Dataset | None:
     try:
         fields = json.loads((folder / "info.json").read_text())
         info = DataInfo.from_json(fields["info"])
-        images = np.load(folder / "images.npy", mmap_mode="r")  # refuses a file shorter than its header says
+        images, _ = open_images(folder)
+        cut = read_cut(folder)
         labels = np.load(folder / "labels.npy") if fields["labels"] else None
         vectors = np.load(folder / "vectors.npy") if info.vectors else None
         refused, ignored = (tuple((str(file), str(why)) for file, why in fields[key]) for key in ("refused", "ignored"))
@@ -102,7 +106,18 @@ def read_dataset(folder: Path, name: str) -> Dataset | None:
     whole = images.shape == (info.count, *info.shape) and images.dtype == info.dtype
     if not whole or (labels is not None and labels.shape != (info.count,)):
         return None
-    return Dataset(replace(info, name=name), images, labels, refused, ignored, folder)
+    if isinstance(images, Crops) and not images.whole:
+        return None
+    return Dataset(replace(info, name=name), images, labels, refused, ignored, folder, cut=cut)
+
+
+def open_images(folder: Path) -> tuple[Any, NDArray[Any]]:
+    """The images of a prepared folder, an array or `Crops`, and the array of all values that they are parts of."""
+    values = np.load(folder / "images.npy", mmap_mode="r")  # refuses a file shorter than its header says
+    if not (folder / PLACES).exists():
+        return values, values
+    sample = json.loads((folder / SAMPLE).read_text())
+    return Crops(values, np.load(folder / PLACES), (int(sample[0]), int(sample[1]), int(sample[2]))), values
 
 
 class RowWriter:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from undiffuse.config import DataConfig
 from undiffuse.data.arrays import Arrays
 from undiffuse.data.cache import need_space
+from undiffuse.data.crops import CUTS
 from undiffuse.data.dataset import RowWriter
 from undiffuse.data.source import ArraySource
 from undiffuse.data.statistics import chunks
@@ -77,6 +78,11 @@ def _check_options(images: NDArray[Any], config: DataConfig, size: tuple[int, in
                 f"expected channels that can become {config.channels} in {name}, got {channels} channels of "
                 f"{images.dtype}; convert the array yourself, or leave --channels at keep"
             )
+    if size and config.crop in CUTS and (spatial[0], spatial[1]) != size:
+        raise UndiffuseError(
+            f"--crop {config.crop} is for images in folders, archives and shards, and {name} is an array of "
+            f"{spatial[0]} x {spatial[1]}; cut it yourself, or take --crop center"
+        )
     if size and config.crop == "none" and not keeps_aspect(spatial[0], spatial[1], size):
         raise UndiffuseError(
             f"expected images with the aspect ratio of {size[0]} x {size[1]} in {name}, got {spatial[0]} x "

@@ -22,9 +22,11 @@ from tqdm import tqdm
 from undiffuse.config import DataConfig
 from undiffuse.data.agreement import Target, agree, check_bad
 from undiffuse.data.cache import need_space
+from undiffuse.data.crops import CUTS, about, fits, scaled, tiles, write_cut
 from undiffuse.data.dataset import RowWriter
 from undiffuse.data.decode import ForTheEyeError, Header, UnreadableError, decode, quiet_pillow, read_header
 from undiffuse.data.foreign import is_raw, kind_not_read
+from undiffuse.data.from_samples import Written
 from undiffuse.data.listing import Entry, Files, Listing, Refusal
 from undiffuse.data.transform import convert_channels, resize
 
@@ -39,9 +41,9 @@ B = TypeVar("B")
 
 def write_images(
     files: Files, listing: Listing, config: DataConfig, size: tuple[int, int] | None, folder: Path, bar: bool
-) -> tuple[list[str], tuple[Refusal, ...], tuple[Refusal, ...]]:
-    """Write ``images.npy`` of the images listed; return the names of those in it, in order, all refused files, and
-    those that were found to be no data.
+) -> Written:
+    """Write ``images.npy`` of the images listed; return what is in it, all refused files, and those that were found to
+    be no data.
 
     Raises:
         UndiffuseError: the images do not agree and no option says what to do; too many are bad; none are left.
@@ -49,15 +51,71 @@ def write_images(
     with quiet_pillow():
         headers, unreadable, aside = _survey(files, listing, config, bar)
         refused = [*listing.refused, *unreadable]
+        if config.crop in CUTS and size is not None:
+            refused += _small(headers, config, size)
         listing = replace(listing, ignored=(*listing.ignored, *aside))
         check_bad(files.name, len(headers), refused, listing, config, many=False)
         target = agree(files.name, headers, config, size, refused)
-        values = len(headers) * target.height * target.width * target.channels
-        need_space(folder, values * np.dtype(target.dtype).itemsize)
-        names, undecodable = _write(files, headers, target, config, size, folder / "images.npy", bar)
+        shapes = {name: _cut_shape(header, config, size) for name, header in headers.items()}
+        if config.crop in CUTS:
+            cut = about(config.crop, list(shapes.values()), (target.height, target.width))
+            pixels = sum(h * w for h, w in shapes.values())  # at most; of tiles, the edges are left out
+        else:
+            cut, pixels = None, len(headers) * target.height * target.width
+        need_space(folder, pixels * target.channels * np.dtype(target.dtype).itemsize)
+        sink = _Sink(folder, target, None if cut is None else cut.kind)
+        undecodable = _write(files, headers, sink, target, config, size, shapes, bar)
+        if cut is not None:
+            there = [shapes[name] for name in dict.fromkeys(sink.files)]
+            sample = (target.channels, target.height, target.width)
+            write_cut(folder, about(config.crop, there, sample[1:]) if there else cut, sample, sink.places)
     refused += undecodable
-    check_bad(files.name, len(names), refused, listing, config)
-    return names, tuple(refused), tuple(aside)
+    check_bad(files.name, len(sink.files), refused, listing, config)
+    return Written(sink.names, sink.files, tuple(refused), tuple(aside))
+
+
+def _small(headers: dict[str, Header], config: DataConfig, size: tuple[int, int]) -> list[Refusal]:
+    """Images that a sample does not fit into, which are taken out of ``headers``."""
+    small = [name for name, header in headers.items() if not fits(*_cut_shape(header, config, size), size)]
+    why = f"is smaller than a sample of {size[0]} x {size[1]}; --crop center scales it up, and so does --crop-from"
+    for name in small:
+        del headers[name]
+    return [(name, why) for name in small]
+
+
+def _cut_shape(header: Header, config: DataConfig, size: tuple[int, int] | None) -> tuple[int, int]:
+    """Height and width at which an image is cut; its own where it is not."""
+    if size is None or config.crop not in CUTS:
+        return header.height, header.width
+    return scaled(header.height, header.width, size, config.crop_from)
+
+
+class _Sink:
+    """Writes decoded images as the samples that they become, and keeps their names."""
+
+    def __init__(self, folder: Path, target: Target, cut: str | None) -> None:
+        self.target, self.cut = target, cut
+        self.names, self.files, self.places = list[str](), list[str](), list[tuple[int, int, int]]()
+        row = () if cut == "random" else (target.channels, target.height, target.width)
+        self.rows = RowWriter(folder / "images.npy", target.dtype, row)
+
+    def add(self, name: str, image: NDArray[Any]) -> None:
+        """An image, (height, width, channels)."""
+        if self.cut == "tiles":
+            for place, tile in tiles(image, (self.target.height, self.target.width)):
+                self._row(f"{name}@{place}", name, tile)
+        elif self.cut == "random":
+            self.places.append((self.rows.count, *image.shape[:2]))
+            self.rows.write(np.moveaxis(image, -1, 0).reshape(-1))
+            self.names.append(name)
+            self.files.append(name)
+        else:
+            self._row(name, name, image)
+
+    def _row(self, name: str, file: str, image: NDArray[Any]) -> None:
+        self.rows.write(np.moveaxis(image, -1, 0)[None])
+        self.names.append(name)
+        self.files.append(file)
 
 
 def _survey(
@@ -84,27 +142,30 @@ def _survey(
 def _write(
     files: Files,
     headers: dict[str, Header],
+    sink: _Sink,
     target: Target,
     config: DataConfig,
     size: tuple[int, int] | None,
-    path: Path,
+    shapes: dict[str, tuple[int, int]],
     bar: bool,
-) -> tuple[list[str], list[Refusal]]:
-    """Decode, convert and write; names of what was written, and what could not be."""
+) -> list[Refusal]:
+    """Decode, convert and write; what could not be."""
 
     def convert(job: tuple[str, bytes | UnreadableError]) -> tuple[str, NDArray[Any] | UnreadableError]:
         name, data = job
         if isinstance(data, UnreadableError):
             return name, data
         try:
+            if config.crop in CUTS:
+                return name, _convert_whole(data, target, config, shapes[name])
             return name, convert_image(data, target, config, size)
         except UnreadableError as error:
             return name, error
 
-    names, refused = list[str](), list[Refusal]()
+    refused = list[Refusal]()
     workers = workers_for(headers)
     with (
-        RowWriter(path, target.dtype, (target.channels, target.height, target.width)) as rows,
+        sink.rows,
         tqdm(
             total=len(headers), desc="Preparing", unit="image", disable=None if bar else True, leave=False
         ) as progress,
@@ -113,10 +174,9 @@ def _write(
             if isinstance(image, UnreadableError):
                 refused.append((name, str(image)))
             else:
-                rows.write(np.moveaxis(image, -1, 0)[None])
-                names.append(name)
+                sink.add(name, image)
             progress.update()
-    return names, refused
+    return refused
 
 
 def workers_for(headers: dict[str, Header]) -> int:
@@ -168,12 +228,27 @@ def _read_all(files: Files, headers: dict[str, Header]) -> Iterator[tuple[str, b
 
 def convert_image(data: bytes, target: Target, config: DataConfig, size: tuple[int, int] | None) -> NDArray[Any]:
     """The pixels of an encoded image, as the target says. Raises `UnreadableError`."""
-    pixels = decode(data, at_least=size, **({"convert": True} if config.channels != "keep" else {}))
-    if config.channels != "keep":
-        pixels = convert_channels(pixels, target.channels)
+    pixels = _pixels(data, target, config, size)
     if size:
         pixels = resize(pixels, size, config.crop, alpha=pixels.shape[2] in (2, 4))
-    if pixels.shape != (target.height, target.width, target.channels) or pixels.dtype != target.dtype:
+    return _checked(pixels, (target.height, target.width), target)
+
+
+def _convert_whole(data: bytes, target: Target, config: DataConfig, shape: tuple[int, int]) -> NDArray[Any]:
+    """The pixels of an encoded image that samples are cut of, of this height and width."""
+    pixels = _pixels(data, target, config, shape if config.crop_from else None)
+    if config.crop_from:
+        pixels = resize(pixels, shape, "none", alpha=pixels.shape[2] in (2, 4))
+    return _checked(pixels, shape, target)
+
+
+def _pixels(data: bytes, target: Target, config: DataConfig, at_least: tuple[int, int] | None) -> NDArray[Any]:
+    pixels = decode(data, at_least=at_least, **({"convert": True} if config.channels != "keep" else {}))
+    return pixels if config.channels == "keep" else convert_channels(pixels, target.channels)
+
+
+def _checked(pixels: NDArray[Any], shape: tuple[int, int], target: Target) -> NDArray[Any]:
+    if pixels.shape != (*shape, target.channels) or pixels.dtype != target.dtype:
         raise UnreadableError(f"decodes to {pixels.shape} of {pixels.dtype}, which its header does not say")
     return pixels
 

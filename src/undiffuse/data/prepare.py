@@ -18,7 +18,8 @@ from undiffuse.data.archive import TarFile, ZipFile
 from undiffuse.data.arrays import NpzFile
 from undiffuse.data.cache import cache_root, discard, new_entry
 from undiffuse.data.cifar import Cifar
-from undiffuse.data.dataset import Dataset, read_dataset, write_contents
+from undiffuse.data.crops import CUTS
+from undiffuse.data.dataset import Dataset, open_images, read_dataset, write_contents
 from undiffuse.data.digest import DigestIndex, fingerprint
 from undiffuse.data.folder import Folder
 from undiffuse.data.from_arrays import write_arrays
@@ -31,7 +32,7 @@ from undiffuse.data.own import WHY
 from undiffuse.data.pairs import match
 from undiffuse.data.records import Records
 from undiffuse.data.source import ArraySource, open_source
-from undiffuse.data.statistics import measure
+from undiffuse.data.statistics import chunks, measure
 from undiffuse.data.vectors import Vectors, of_arrays, of_files
 from undiffuse.data.video import ClipReader, Videos, is_video
 from undiffuse.data.volumes import VolumeReader, Volumes, is_volume
@@ -58,6 +59,8 @@ def prepare(config: DataConfig, cache: Path | None = None, progress: bool = True
     Raises:
         UndiffuseError: nothing there, nothing usable, more than 5 % bad images, images that do not agree, no disk.
     """
+    if config.pairs and config.crop in CUTS:
+        raise UndiffuseError(f"--crop {config.crop} is not for --pairs, which it would cut elsewhere; cut both first")
     if config.pairs:
         alone = replace(config, pairs="")
         with_them = replace(alone, source=config.pairs, vectors=())
@@ -66,6 +69,8 @@ def prepare(config: DataConfig, cache: Path | None = None, progress: bool = True
     if len(set(config.vectors)) < len(config.vectors):
         raise UndiffuseError(f"--vectors {','.join(config.vectors)} names a column twice")
     source = open_source(config.source)
+    if config.crop in CUTS and isinstance(source, (Videos, Volumes)):
+        raise UndiffuseError(f"--crop {config.crop} is for images, and {source.name} has none; take --crop center")
     root = cache_root(cache)
     listing = _list(source, config.vectors) if isinstance(source, (Folder, Records)) else None
     roles = source.roles() if isinstance(source, NpzFile) else None
@@ -100,6 +105,8 @@ def _say_left_out(dataset: Dataset) -> None:
     if own := [f"{name} ({why.removeprefix(WHY)})" for name, why in dataset.ignored if why.startswith(WHY)]:
         more = f" and {len(own) - 3} more" if len(own) > 3 else ""
         print(f"left out of {dataset.info.name}: {', '.join(own[:3])}{more}, made to be looked at", file=sys.stderr)
+    if dataset.cut is not None:
+        print(f"{dataset.info.name}: {dataset.cut.says(dataset.info.count, dataset.info.spatial)}", file=sys.stderr)
     for name, why in dataset.ignored:
         if why.startswith(NOT_READ):
             print(f"{name} {why}", file=sys.stderr)
@@ -132,6 +139,8 @@ def paired(dataset: Dataset, pictures: Dataset) -> Dataset:
 
 def checked_size(config: DataConfig) -> tuple[int, int] | None:
     """Height and width that are asked for."""
+    if config.crop_from is not None and config.crop not in CUTS:
+        raise UndiffuseError("--crop-from is for --crop random and --crop tiles; leave it out, or add one of them")
     if config.size is None:
         if config.crop != "none":
             raise UndiffuseError(f"expected --size together with --crop {config.crop}, got none; add --size 64, say")
@@ -139,6 +148,11 @@ def checked_size(config: DataConfig) -> tuple[int, int] | None:
     height, width = (config.size, config.size) if isinstance(config.size, int) else config.size
     if not (1 <= height <= 1 << 14 and 1 <= width <= 1 << 14):
         raise UndiffuseError(f"expected --size between 1 and {1 << 14}, got {height} x {width}")
+    if config.crop_from is not None and not max(height, width) <= config.crop_from <= 1 << 14:
+        raise UndiffuseError(
+            f"expected --crop-from between {max(height, width)}, the longer side of a sample, and {1 << 14}, got "
+            f"{config.crop_from}"
+        )
     return height, width
 
 
@@ -151,6 +165,8 @@ def _key(source: Source, listing: Listing | None, config: DataConfig, size: tupl
         "crop": config.crop,
         "channels": config.channels,
     }
+    if config.crop_from is not None:
+        settings["crop_from"] = config.crop_from
     if listing is not None and listing.texts:
         settings["texts"] = True
     if config.vectors:
@@ -238,8 +254,8 @@ def _prepare(
             count = len(np.load(draft / "images.npy", mmap_mode="r"))
             vectors = of_arrays(source, config.vectors, scratch, count)
         shutil.rmtree(scratch)
-    images = np.load(draft / "images.npy", mmap_mode="r")
-    info = describe_images(source.name, key, images, classes, len(refused))
+    images, values = open_images(draft)
+    info = describe_images(source.name, key, images, classes, len(refused), values)
     unclassed = listing.unclassed if listing is not None else ""
     info = replace(info, texts=sum(map(bool, texts or ())), unclassed=unclassed)
     if vectors is not None:
@@ -262,8 +278,7 @@ def _write_files(
         if size or config.channels != "keep":
             raise UndiffuseError(f"expected 2-D images for --size or --channels, got the volumes of {source.name}")
         return write_samples(source, listing, VolumeReader(), config, draft, progress)
-    names, refused, ignored = write_images(source, listing, config, size, draft, progress)
-    return Written(names, names, refused, ignored)
+    return write_images(source, listing, config, size, draft, progress)
 
 
 def number_classes(classes: dict[str, str], files: Sequence[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
@@ -275,11 +290,20 @@ def number_classes(classes: dict[str, str], files: Sequence[str]) -> tuple[NDArr
     return np.array([number[classes[file]] for file in files], np.int64), ordered
 
 
-def describe_images(name: str, key: str, images: NDArray[Any], classes: tuple[str, ...], refused: int) -> DataInfo:
-    """Range and moments of what was read."""
+def describe_images(
+    name: str,
+    key: str,
+    images: NDArray[Any],
+    classes: tuple[str, ...],
+    refused: int,
+    values: NDArray[Any] | None = None,
+) -> DataInfo:
+    """Range and moments of what was read; the range of all ``values``, where the images are parts of them."""
     found = measure(images)
     if images.dtype == np.float32:
         low, high = found.low, found.high
+        for chunk in chunks(values) if values is not None else ():
+            low, high = min(low, float(chunk.min())), max(high, float(chunk.max()))
     else:
         low, high = 0.0, float(np.iinfo(images.dtype).max)
     if found.low == found.high:

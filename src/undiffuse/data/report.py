@@ -67,6 +67,8 @@ def describe(dataset: Dataset | Stream) -> str:
         f"std         {_numbers(stds)} in the data, {_numbers(info.std)} in the model",
         f"classes     {_class_counts(dataset)}",
     ]
+    if isinstance(dataset, Dataset) and dataset.cut is not None:
+        lines.append(f"cut         {dataset.cut.says(info.count, info.spatial)}")
     if (question := _slices(info)) is not None:
         lines.append(f"channels?   {question}")
     lines += [*_vectors(dataset), *_pairs(dataset)] if isinstance(dataset, Dataset) else []

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from undiffuse.config import DataConfig
 from undiffuse.data.agreement import MAX_BAD, Target, agree, check_bad
+from undiffuse.data.crops import CUTS
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.decode import Header, UnreadableError, quiet_pillow, read_header
 from undiffuse.data.from_files import convert_image, ordered_map, workers_for
@@ -240,6 +241,8 @@ def open_stream(config: DataConfig, progress: bool = True) -> Stream:
     for flag, given in (("--vectors", config.vectors), ("--pairs", config.pairs)):
         if given:
             raise UndiffuseError(f"{flag} is not for --stream; leave one of them out")
+    if config.crop in CUTS:
+        raise UndiffuseError(f"--crop {config.crop} is not for --stream; leave out --stream, or take --crop center")
     if config.buffer < 1:
         raise UndiffuseError(f"expected --buffer of at least 1 example, got {config.buffer}")
     size, records = checked_size(config), _open_records(config.source)

@@ -64,7 +64,9 @@ def keeps_aspect(height: int, width: int, size: tuple[int, int]) -> bool:
     return round(height * size[1] / width) == size[0] or round(width * size[0] / height) == size[1]
 
 
-def resize(image: NDArray[Any], size: tuple[int, int], crop: Literal["none", "center"], alpha: bool) -> NDArray[Any]:
+def resize(
+    image: NDArray[Any], size: tuple[int, int], crop: Literal["none", "center", "random", "tiles"], alpha: bool
+) -> NDArray[Any]:
     """Scale to ``size`` by Pillow's bicubic filter, which widens with the scale and so is antialiased.
 
     8-bit images are scaled as they are; 16-bit and float ones in float32, so that no depth is lost. Values never
@@ -73,7 +75,7 @@ def resize(image: NDArray[Any], size: tuple[int, int], crop: Literal["none", "ce
     Args:
         image: (height, width, channels).
         size: height and width wanted.
-        crop: 'center' scales the largest middle part with the wanted aspect ratio.
+        crop: 'center' scales the largest middle part with the wanted aspect ratio; all others scale all of it.
         alpha: the last channel is alpha (integers only): colours are weighted by it, or invisible ones would bleed
             into the edges.
     """

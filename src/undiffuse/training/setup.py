@@ -17,6 +17,7 @@ from undiffuse.compiling import Compiled
 from undiffuse.conditions import CLASS, IMAGE, VECTOR, dropped
 from undiffuse.config import TrainConfig
 from undiffuse.data.augment import fair_coins, flipped
+from undiffuse.data.crops import Crops
 from undiffuse.data.info import DataInfo
 from undiffuse.data.order import batch_indices
 from undiffuse.data.values import encode, standard
@@ -141,15 +142,23 @@ def order_of(data: Data, config: TrainConfig) -> Callable[[int], NDArray[np.int6
 
 
 def image_batches(data: Data, config: TrainConfig, share: Share, device: torch.device = CPU) -> Callable[[int], Tensor]:
-    """``step -> x0`` in model space, of this process's share: the order and the flips are functions of (seed, step).
+    """``step -> x0`` in model space, of this process's share: the order, the flips and
+    what is cut at random are functions of (seed, step).
 
     Args:
         device: where x0 is wanted; it is there already where all images are.
     """
     loop, order, values = config.loop, order_of(data, config), encoded(data.images, data.info, device)
 
+    def batch(step: int) -> Tensor:
+        chosen = share.mine(order(step))
+        if not isinstance(data.images, Crops):
+            return values(chosen)
+        where = torch.rand(loop.batch, 2, generator=generator(loop.seed, "crop", step), dtype=torch.float64)
+        return encode(data.images.at(chosen, share.mine(where).numpy()), data.info)
+
     def images(step: int) -> Tensor:
-        x0 = values(share.mine(order(step)))
+        x0 = batch(step)
         if not config.data.flip:
             return x0
         return flipped(x0, share.mine(fair_coins(loop.batch, generator(loop.seed, "flip", step))))
