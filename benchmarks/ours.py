@@ -13,6 +13,7 @@ from undiffuse.checkpoint import save
 from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.model import Model, build_model
 from undiffuse.training.loop import StepResult, Task, training
+from undiffuse.training.plan import Plan
 from undiffuse.training.setup import capture, make_learner, make_task
 
 GUESS = 0.15
@@ -51,13 +52,13 @@ class Ours:
     def plan(self, spent: float, left: float) -> None:
         per_step = spent / self.steps if self.steps else GUESS
         total = self.steps + max(1, round(left / per_step))
-        self.task = replace(self.task, total=total)
+        self.task = replace(self.task, plan=Plan(total))
         self._loop = training(self.task, self.learner)
 
     def step(self) -> None:
         """One step; a few at the learning rate of the last one where steps turned out to be faster than planned."""
         if self.steps == self.task.total:
-            self.task = replace(self.task, total=self.steps + 1)
+            self.task = replace(self.task, plan=Plan(self.steps + 1))
             self._loop = training(self.task, self.learner)
         next(self._loop)
 

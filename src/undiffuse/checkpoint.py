@@ -51,7 +51,7 @@ class State:
     step: int
     """Optimiser steps done, the skipped ones included."""
     total: int
-    """Steps that the training will have in all; fixed at its start, also for a budget in minutes."""
+    """Steps that the training will have in all, as far as it is decided."""
     images: int
     """Images seen."""
     seconds: float
@@ -62,6 +62,10 @@ class State:
     """How many of them were the last ones."""
     window: tuple[float, ...] = ()
     """Sums since the last line of metrics.jsonl (`metrics.Window`): the next line is then the uninterrupted run's."""
+    spent: float = 0.0
+    """Seconds of the present budget, with all that happened between steps."""
+    decisions: tuple[tuple[int, float, int, int, float], ...] = ()
+    """How many steps was decided when, for a budget in minutes and a run that went on (`training.plan`)."""
 
 
 @dataclass(frozen=True)

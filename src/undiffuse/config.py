@@ -253,7 +253,7 @@ class LoopConfig:
     images: int | None = None
     """Budget in images seen."""
     minutes: float | None = None
-    """Budget in minutes: the speed is measured first, then the number of steps is fixed."""
+    """Budget in minutes: the speed is measured, and the number of steps corrected as it changes."""
     seed: int = 0
     """Seed of the weights, the data's order and every random stream."""
     device: str = "auto"
@@ -269,12 +269,14 @@ class LoopConfig:
     """Store activations with channels last (2-D and 3-D data)."""
     log_every: int = 50
     """Steps between lines in metrics.jsonl."""
-    sample_every: int = 5000
-    """Steps between grids of samples from fixed noise; 0 for none."""
+    sample_every: int | None = None
+    """Steps between grids of samples from fixed noise, 0 for none; without it by time, the first after half a minute,
+    for a twentieth of the time at most."""
     sample_count: int = 64
     """Images in such a grid."""
-    checkpoint_every: int = 5000
-    """Steps between checkpoints (one is always written at the end)."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints, 0 for none but the last; without it by time, every two minutes where they cost little
+    (one is always written at the end)."""
     track: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     """Send losses and grids of samples on to these, too; each needs the extra of its name."""
     keep: int = 3

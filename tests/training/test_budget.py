@@ -1,5 +1,9 @@
 """Budgets become steps; time is a fake clock's, so nothing here depends on the machine."""
 
+import os
+import shutil
+import signal
+
 import pytest
 import torch
 
@@ -7,11 +11,15 @@ from undiffuse import checkpoint
 from undiffuse.config import LoopConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model
+from undiffuse.training import budget, session
 from undiffuse.training.api import resume_run, start_run
-from undiffuse.training.budget import SPARE, UNTIMED, Costs, fixed_total, measure_step, steps_that_fit
+from undiffuse.training.budget import UNTIMED, Costs, fixed_total, measure_step, steps_that_fit, too_short
 from undiffuse.training.check import check
 from undiffuse.training.loop import training
+from undiffuse.training.metrics import read_metrics
+from undiffuse.training.pace import SPARE
 from undiffuse.training.setup import make_learner, make_task
+from undiffuse.training.signals import StoppedError
 
 
 def test_a_budget_in_images_is_rounded_up_to_whole_batches():
@@ -74,26 +82,118 @@ def test_the_first_steps_are_not_timed(data, settings):
     learner = make_learner(model)
 
     def clock():
-        return 100.0 * min(learner.step, UNTIMED) + 0.5 * max(0, learner.step - UNTIMED)
+        return 1.0 * min(learner.step, UNTIMED) + 0.5 * max(0, learner.step - UNTIMED)
 
     assert measure_step(make_task(model, data, 12), learner, seconds=0.0, clock=clock) == 0.5
 
 
-def test_minutes_are_fixed_as_steps_which_a_resumed_run_keeps(data, settings, console, tmp_path):
-    ticks = iter(range(10**6))
-    config = settings(minutes=0.5, sample_every=4, checkpoint_every=4)
-    start_run(config, data, tmp_path / "run", console=console, clock=lambda: next(ticks) / 4)
-    states = [checkpoint.load(path).state for path in checkpoint.checkpoints(tmp_path / "run" / "checkpoints")]
-    total = states[-1].total
-    assert states[-1].step == total > 4
-    assert f"{total} steps fit into 0.5 minutes" in console.text()
-    last = checkpoint.checkpoints(tmp_path / "run" / "checkpoints")[-1]
-    hashes = {path.name: path.read_bytes() for path in last.glob("*.safetensors")}
-    for path in last.iterdir():
-        path.unlink()
-    last.rmdir()
-    resume_run(tmp_path / "run", dataset=data, console=console, minutes=0.5)
-    assert {path.name: path.read_bytes() for path in last.glob("*.safetensors")} == hashes
+class Machine:
+    """A clock that only training steps move, each by ``seconds(now)``; those that measure the speed, too."""
+
+    def __init__(self, monkeypatch, seconds):
+        self.now = 0.0
+        real = session.training
+
+        def training(task, learner):
+            for result in real(task, learner):
+                self.now += seconds(self.now)
+                yield result
+
+        monkeypatch.setattr(session, "training", training)
+        monkeypatch.setattr(budget, "training", training)
+
+    def __call__(self):
+        return self.now
+
+
+def newest(run):
+    last = checkpoint.checkpoints(run / "checkpoints")[-1]
+    return last.name, {path.name: path.read_bytes() for path in last.glob("*.safetensors")}
+
+
+def lines(run):
+    found = read_metrics(run / "metrics.jsonl", keep=lambda line: True)
+    return [{key: value for key, value in line.items() if key != "time"} for line in found]
+
+
+def decisions(run):
+    return checkpoint.load(checkpoint.checkpoints(run / "checkpoints")[-1]).state.decisions
+
+
+TIMED = {"minutes": 0.25, "decay": "linear", "sample_every": None, "checkpoint_every": 4, "keep": 0, "sample_count": 1}
+
+
+def slower(now):
+    return 0.25 if now < 5 else 0.75
+
+
+def test_minutes_hold_on_a_machine_that_becomes_slower(data, settings, console, tmp_path, monkeypatch):
+    machine = Machine(monkeypatch, slower)
+    start_run(settings(**TIMED), data, tmp_path / "run", console=console, clock=machine)
+    assert 13.5 <= machine.now <= 15.75
+    plans = [line["plan"]["total"] for line in lines(tmp_path / "run") if "plan" in line]
+    assert plans[0] > 50
+    state = checkpoint.load(checkpoint.checkpoints(tmp_path / "run" / "checkpoints")[-1]).state
+    assert state.step == state.total == plans[-1] < 40
+    assert len(state.decisions) == len(plans)
+    assert "the plan is" in (tmp_path / "run" / "train.log").read_text()
+
+
+def test_a_training_that_goes_on_repeats_what_was_decided(data, settings, console, tmp_path, monkeypatch):
+    """Whatever the clock says now: the decisions after the checkpoint are in metrics.jsonl."""
+    run = tmp_path / "run"
+    start_run(settings(**TIMED), data, run, console=console, clock=Machine(monkeypatch, slower))
+    whole = newest(run), lines(run), decisions(run)
+    assert len(whole[2]) > 3
+    for path in checkpoint.checkpoints(run / "checkpoints")[2:]:
+        shutil.rmtree(path)
+    resume_run(run, dataset=data, console=console, minutes=0.25)
+    assert (newest(run), lines(run), decisions(run)) == whole
+
+
+@pytest.mark.parametrize("step", [5, 12])
+def test_a_stopped_training_in_minutes_is_the_one_with_the_same_decisions(
+    step, data, settings, console, tmp_path, monkeypatch
+):
+    run, machine = tmp_path / "run", Machine(monkeypatch, slower)
+
+    def stopping(task, learner, real=session.training):
+        for result in real(task, learner):
+            if result.step == step:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "training", stopping)
+        with pytest.raises(StoppedError, match=f"stopped at step {step}"):
+            start_run(settings(**TIMED), data, run, console=console, clock=machine)
+    gone = machine.now
+    machine.now += 1000  # time in which nothing is trained is not counted
+    resume_run(run, dataset=data, console=console, clock=machine)
+    assert 13 <= machine.now - 1000 <= 15.75, gone
+    whole = newest(run), lines(run), decisions(run)
+    for path in checkpoint.checkpoints(run / "checkpoints")[1:]:
+        shutil.rmtree(path)
+    resume_run(run, dataset=data, console=console)
+    assert (newest(run), lines(run), decisions(run)) == whole
+
+
+def test_a_budget_that_is_too_short_is_told_and_what_would_be_enough(data, settings, console, tmp_path, monkeypatch):
+    config = settings(minutes=0.1, warmup=100, sample_every=0)
+    start_run(config, data, tmp_path / "run", console=console, clock=Machine(monkeypatch, lambda now: 0.5))
+    assert console.text().count("steps are too few to learn from") == 2
+    assert "--minutes 10 would be a beginning" in console.text()  # 1.1 * 1000 * 0.5 s
+    assert "too few to learn from" in (tmp_path / "run" / "train.log").read_text()
+
+
+def test_what_is_said_of_short_budgets_fits_them(settings):
+    assert too_short(settings(steps=2000, warmup=100), 2000) == ""
+    assert "all of them inside the warm-up of 400" in too_short(settings(steps=400, warmup=400), 400)
+    assert "half of them" in too_short(settings(steps=700, warmup=400), 700)
+    assert "--steps 4000, 9 min here," in too_short(settings(steps=700, warmup=400), 700, 0.12)
+    assert too_short(settings(minutes=1.0, warmup=400), 700) == ""  # whose warm-up is a tenth of it
+    assert "1 step is too few" in too_short(settings(steps=1, warmup=0), 1)
+    assert too_short(settings(steps=10, start_from="runs/old"), 10) == ""
 
 
 @pytest.mark.parametrize(

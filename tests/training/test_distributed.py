@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from undiffuse.checkpoint import checkpoints, verify
+from undiffuse.checkpoint import checkpoints, load, verify
 from undiffuse.distributed import Group
 from undiffuse.errors import UndiffuseError
 from undiffuse.training.metrics import read_metrics
@@ -293,7 +293,12 @@ def test_a_mistake_is_told_once_and_all_leave_with_its_status(launcher):
 
 @pytest.mark.slow
 def test_a_budget_in_minutes_is_one_decision(launcher):
-    launch = launcher.train("run", 2, "--minutes", "0.2", "--log-every", "50")
-    (done,) = launcher({**launch, "argv": [word for word in launch["argv"] if not word.startswith("--steps")]})
+    launch = launcher.train("run", 2, "--minutes", "0.6", "--log-every", "50")
+    fixed = ("--steps", "--sample-every", "--checkpoint-every")  # the clock decides of all of them
+    (done,) = launcher({**launch, "argv": [word for word in launch["argv"] if not word.startswith(fixed)]})
     assert done["status"] == ["0", "0"], done["err"]
-    assert "steps fit into 0.2 minutes" in done["err"][0]
+    assert "steps fit into 0.6 minutes" in done["err"][0]
+    last = checkpoints(launcher.run("run") / "checkpoints")[-1]
+    state = load(last).state
+    assert state.step == state.total == state.decisions[-1][2]
+    assert 0 < state.spent < 60

@@ -10,6 +10,7 @@ from undiffuse.training.console import Console
 from undiffuse.training.live import LiveLine, duration
 from undiffuse.training.loop import StepResult
 from undiffuse.training.observers import LoaderWatch
+from undiffuse.training.plan import Plan
 
 
 class Terminal(io.StringIO):
@@ -31,7 +32,7 @@ def result(step, loss=0.5, *, skipped=False, loading=0.0, seconds=0.1):
 
 def shown(stream, steps, seconds_a_step):
     clock = Clock()
-    live = LiveLine(Console(stream=stream), steps, clock)
+    live = LiveLine(Console(stream=stream), Plan(steps), clock)
     for step in range(1, steps + 1):
         clock.now = step * seconds_a_step
         live(result(step))
@@ -74,7 +75,7 @@ def test_quiet_shows_nothing_and_logs_all_the_same(tmp_path):
 
 def test_skipped_steps_do_not_spoil_the_shown_loss():
     stream = io.StringIO()
-    live = LiveLine(Console(stream=stream), 3, Clock())
+    live = LiveLine(Console(stream=stream), Plan(3), Clock())
     for step, loss in ((1, 0.5), (2, math.nan), (3, 0.5)):
         live(result(step, loss, skipped=math.isnan(loss)))
     assert "loss 0.5000" in stream.getvalue().splitlines()[-1]
@@ -82,7 +83,7 @@ def test_skipped_steps_do_not_spoil_the_shown_loss():
 
 def test_a_slow_first_step_does_not_spoil_the_time_left():
     stream, clock = io.StringIO(), Clock()
-    live = LiveLine(Console(stream=stream), 100, clock)
+    live = LiveLine(Console(stream=stream), Plan(100), clock)
     for step in range(41, 61):  # a resumed training: the first step takes a minute, the others one second
         clock.now += 60.0 if step == 41 else 1.0
         live(result(step, seconds=60.0 if step == 41 else 1.0))

@@ -8,6 +8,7 @@ import torch
 
 from undiffuse.training.loop import StepResult
 from undiffuse.training.metrics import MetricsFile, Window, read_metrics, truncate_after
+from undiffuse.training.plan import Plan
 
 
 def result(step, losses, t, *, skipped=False, grad_norm=1.0, loading=0.25, seconds=0.5):
@@ -18,7 +19,7 @@ def result(step, losses, t, *, skipped=False, grad_norm=1.0, loading=0.25, secon
 
 
 def metrics_file(path, step=0, window=(), every=2, total=5):
-    return MetricsFile(path, step, window, every, total, t_max=1000.0)
+    return MetricsFile(path, step, window, every, Plan(total), t_max=1000.0)
 
 
 def test_a_line_holds_the_means_since_the_line_before(tmp_path):

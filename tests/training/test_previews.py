@@ -55,8 +55,8 @@ def test_a_drift_of_more_than_half_a_deviation_is_told(data):
 
 
 def test_a_grid_costs_its_blocks_times_its_steps(settings):
-    assert preview_evaluations(settings(sample_count=33, timesteps=8)) == 3 * 8
-    assert preview_evaluations(settings(sample_count=16, timesteps=1000)) == 20
+    assert preview_evaluations(settings(timesteps=8), 33) == 3 * 8
+    assert preview_evaluations(settings(timesteps=1000), 16) == 20
 
 
 def test_a_device_that_is_not_there_is_refused_by_name():

@@ -3,6 +3,7 @@
   undiffuse train photos/ --size 64 --minutes 60
   undiffuse train digits --recipe digits --name demo
   undiffuse train --resume runs/demo
+  undiffuse train --resume runs/demo --minutes 10                  ten minutes more for a run that is finished
   undiffuse train photos/ --from runs/photos --condition class     teaches a trained network classes
   torchrun --nproc-per-node 4 -m undiffuse train photos/ --size 64    on four GPUs: the same batch, the same result
 
@@ -21,6 +22,7 @@ from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import SOURCE
 from undiffuse.config import TrainConfig
+from undiffuse.config_file import BUDGETS
 from undiffuse.errors import UndiffuseError
 
 
@@ -49,6 +51,7 @@ def run(typed: Namespace) -> None:
     if "resume" in options:
         options |= run_to_resume(options.pop("resume"), options)
     elif goes_on(options):
+        options = {name: value for name, value in options.items() if name not in BUDGETS}  # the run has its own
         options["resume"] = True
     elif source is None:
         raise UndiffuseError("This needs DATA to learn from, such as a folder of images: undiffuse train photos/")

@@ -64,7 +64,7 @@ def digits(info: DataInfo) -> TrainConfig:
         ),
         optimizer=OptimizerConfig(optimizer="muon", lr=2e-3, warmup=100, decay="linear", clip=1.0),
         ema=EMAConfig(ema=(0.995,)),
-        loop=LoopConfig(batch=32, minutes=3.7, sample_every=800, checkpoint_every=800),
+        loop=LoopConfig(batch=32, minutes=3.7),
     )
 
 

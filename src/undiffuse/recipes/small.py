@@ -80,8 +80,6 @@ def small(info: DataInfo) -> TrainConfig:
         loop=LoopConfig(
             batch=max(1, min(BATCH, info.count, ACTIVATIONS * patch**dims // positions)),
             minutes=60.0,
-            sample_every=1000,
-            checkpoint_every=1000,
         ),
     )
 

@@ -39,7 +39,7 @@ def data_grid(story: Story) -> Image.Image | None:
     """As many of the data as the last grid has samples."""
     if story.dataset is None:
         return None
-    count = story.model.config.loop.sample_count if story.grid_files else FEW
+    count = story.grid_size if story.grid_files else FEW
     chosen = np.random.default_rng(story.model.config.loop.seed).permutation(len(story.dataset))[:count]
     return grid([to_image(story.dataset.images[k], story.dataset.info) for k in chosen.tolist()])
 

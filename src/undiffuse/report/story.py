@@ -40,7 +40,7 @@ class Story:
         """Where the training stands; `load` has compared the file with its hash."""
         text = (Path(self.model.provenance["checkpoint"]) / "state.json").read_text(encoding="utf-8")
         found: dict[str, Any] = json.loads(text)
-        return {name: value for name, value in found.items() if name != "window"}
+        return {name: value for name, value in found.items() if name not in ("window", "decisions")}
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
@@ -73,6 +73,12 @@ class Story:
             return {}
         last = lines[-1]
         return {f"{what} of {whose}": last[whose][what] for what in ("mean", "std") for whose in ("samples", "data")}
+
+    @property
+    def grid_size(self) -> int:
+        """Samples in the last grid: fewer than were asked for where they are dear."""
+        lines = self._lines(lambda line: "samples" in line)
+        return int((lines[-1]["samples"] if lines else {}).get("count", self.model.config.loop.sample_count))
 
     @property
     def grid_files(self) -> list[Path]:

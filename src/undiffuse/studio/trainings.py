@@ -236,7 +236,9 @@ class Trainings:
         folder = self.runs / name
         run, note = RunFolder(folder), Started.read(self._note(name))
         saved, total = progress_of(folder)
-        lines = read_metrics(run.metrics) if run.metrics.is_file() else []
+        found = read_metrics(run.metrics, bool) if run.metrics.is_file() else []
+        lines, plans = [line for line in found if "loss" in line], [line["plan"] for line in found if "plan" in line]
+        total = plans[-1]["total"] if plans else total  # of a budget in minutes, which is decided as it goes
         last = lines[-1] if lines else {}
         step = max(saved, int(last.get("step", 0)))
         alive = (note is not None and note.process.alive) or is_locked(folder)
@@ -342,7 +344,7 @@ def _eta(lines: list[dict[str, Any]], step: int, total: int | None) -> float | N
 
 
 def progress_of(folder: Path) -> tuple[int, int | None]:
-    """Step and total of a run's newest checkpoint; the total is fixed when the first one is written."""
+    """Step and total of a run's newest checkpoint."""
     for path in reversed(checkpoints(folder / "checkpoints")):
         with suppress(OSError, ValueError, KeyError, TypeError):
             state = json.loads((path / "state.json").read_text(encoding="utf-8"))

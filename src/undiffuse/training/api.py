@@ -17,6 +17,7 @@ from undiffuse.config import DataConfig, SampleConfig, TrainConfig
 from undiffuse.config_file import override
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.given import is_given, keep_given
+from undiffuse.data.info import DataInfo
 from undiffuse.data.named import BUILTIN_PREFIX, typed_source
 from undiffuse.data.stream import Stream, open_data
 from undiffuse.distributed import ALONE, Group, joined
@@ -24,15 +25,18 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, build_model, load
 from undiffuse.precision import slow_bfloat16
 from undiffuse.recipes import advised_sampling, get_recipe
-from undiffuse.training.budget import Clock, fixed_total
+from undiffuse.training.budget import fixed_total, too_short
 from undiffuse.training.check import check
 from undiffuse.training.console import Console
 from undiffuse.training.lock import exclusive
-from undiffuse.training.loop import Task
+from undiffuse.training.loop import Learner, Task
+from undiffuse.training.pace import Clock, Timer
 from undiffuse.training.parallel import check_share
-from undiffuse.training.resume import reconcile
+from undiffuse.training.plan import Decision
+from undiffuse.training.replay import Recorded, recorded
+from undiffuse.training.resume import NewBudget, reconcile
 from undiffuse.training.run import RunFolder, changed_environment, claim
-from undiffuse.training.session import carry_out, fit_minutes
+from undiffuse.training.session import Outset, carry_out, fit_minutes
 from undiffuse.training.setup import Data, capture, choose_device, make_learner, make_task, restore
 from undiffuse.training.start import in_its_standard, started_from, take_weights
 
@@ -96,7 +100,21 @@ def train(
         flip = overrides.get("flip", config.data.flip)
         config = override(replace(config, data=replace(wanted, flip=flip)), **overrides)
         folder = Path(group.told(lambda: str(new_folder(runs, source, name))))
+        if "condition" not in overrides and (hint := unused_classes(config, dataset.info)):
+            console.say(hint)
         return start_run(config, dataset, folder, console=console, started=started, group=group)
+
+
+def unused_classes(config: TrainConfig, info: DataInfo) -> str:
+    """How to use the data's classes, where nobody said anything of conditions; '' where there is nothing to say."""
+    told = config.conditions
+    if len(info.classes) < 2 or told.condition or told.upscale > 1:
+        return ""
+    few = ", ".join(info.classes[:3]) + (", ..." if len(info.classes) > 3 else "")
+    return (
+        f"the data have {len(info.classes)} classes ({few}), which the model will not be told: "
+        "with --condition class it draws those that it is asked for"
+    )
 
 
 def prepare_together(config: DataConfig, console: Console, group: Group) -> Dataset | Stream:
@@ -156,10 +174,13 @@ def start_run(
             learner = make_learner(model.to(device), group)
             task = make_task(model, dataset, total=fixed_total(config.loop) or 1, group=group)
             _tell_of_slow_format(task, console)
+            outset = Outset(Timer(clock, began=started))
             if config.loop.minutes is not None:
-                total = fit_minutes(run, model, learner, task, started, console, clock)
-                task = replace(task, total=total)
-            first = capture(learner, model, task.total)
+                total, outset = fit_minutes(run, model, learner, task, outset, console)
+                task.plan.decide(Decision(0, 0.0, total, spent=outset.timer.spent))
+            if warning := too_short(config, task.total, outset.step or None):
+                console.say(f"warning: {warning}")
+            first = capture(learner, model, task.plan, spent=outset.timer.spent)
             if group.leads:
                 clean_up(run.checkpoints)
                 save(first, run.checkpoints)
@@ -167,7 +188,7 @@ def start_run(
             if group.leads:
                 _empty(folder)  # a run that never began leaves its name free
             raise
-        carry_out(run, model, learner, task, (), console)
+        carry_out(run, model, learner, task, (), console, outset)
         return _finished(run, console, group)
 
 
@@ -183,6 +204,7 @@ def resume_run(
     *,
     dataset: Data | None = None,
     console: Console | None = None,
+    clock: Clock = time.monotonic,
     group: Group = ALONE,
     **given: Any,
 ) -> Model:
@@ -195,13 +217,14 @@ def resume_run(
         folder: of a run.
         dataset: the prepared data; by default they are prepared again as the run's settings say.
         console: where to report; by default standard error.
+        clock: seconds, monotonic.
         group: the processes that train together, all of which call this.
         given: settings by flat name; see `resume.reconcile` for what may differ from the run's.
 
     Raises:
         UndiffuseError: nothing to resume, other settings, other data, or anything that stops a training.
     """
-    console = console or Console()
+    console, started = console or Console(), clock()
     run = RunFolder(folder)
     if not run.checkpoints.is_dir():
         raise UndiffuseError(f"{folder} holds no checkpoint, so there is nothing to resume; start one without --resume")
@@ -209,7 +232,9 @@ def resume_run(
         path = Path(group.told(lambda: str(_newest(run, console))))
         checkpoint = load_checkpoint(path)
         state = checkpoint.state
-        config, total = reconcile(checkpoint.config, state, given)
+        told = Recorded.from_text(group.told(lambda: recorded(run.metrics, state.step).to_text()))
+        going = reconcile(checkpoint.config, state, given, told)
+        config, plan, new = going.config, going.plan, going.budget
         check_share(config, group)
         dataset = dataset or prepare_together(config.data, console, group)
         same = (dataset.info.fingerprint, dataset.info.count) == (checkpoint.info.fingerprint, checkpoint.info.count)
@@ -221,16 +246,36 @@ def resume_run(
         device = choose_device(config.loop.device, group)
         for change in changed_environment(run, device, group.world):
             console.say(f"warning: {change} since the run began, so the last bits may differ")
-        console.say(f"run: {folder}, going on from step {state.step:,} of {total:,}")
+        of = f" of {plan.total:,}" if new is None or state.step < plan.total else ", where it was finished"
+        console.say(f"run: {folder}, going on from step {state.step:,}{of}")
         model = build_model(config, checkpoint.info).to(device)
         learner = make_learner(model, group)
         restore(learner, checkpoint, path)
         if config != checkpoint.config and group.leads:
             run.write_settings(config, checkpoint.info, device, group.world)
-        task = make_task(model, dataset, total, group)
+        task = make_task(model, dataset, plan, group)
         _tell_of_slow_format(task, console)
-        carry_out(run, model, learner, task, state.window, console)
+        pace = state.seconds / state.step if state.step else 0.0
+        outset = Outset(Timer(clock, state.spent), pace, recorded=going.recorded)
+        if new is not None:
+            if new.decision.start == state.step:  # all of it is new, with what it took to come here
+                outset = replace(outset, timer=Timer(clock, began=started))
+            outset = _in_new_budget(run, model, learner, task, new, outset, console)
+        carry_out(run, model, learner, task, state.window, console, outset)
         return _finished(run, console, group)
+
+
+def _in_new_budget(
+    run: RunFolder, model: Model, learner: Learner, task: Task, new: NewBudget, outset: Outset, console: Console
+) -> Outset:
+    """Plan the steps of a budget that a run goes on with."""
+    decision = new.decision
+    if new.timed:
+        fit, outset = fit_minutes(run, model, learner, task, outset, console)
+        decision = replace(decision, total=decision.step + fit, spent=outset.timer.spent)
+    task.plan.decide(decision)
+    console.say(f"the learning rate goes on for {decision.total - decision.step:,} steps, to step {decision.total:,}")
+    return replace(outset, budget=new.given)
 
 
 def _tell_of_slow_format(task: Task, console: Console) -> None:

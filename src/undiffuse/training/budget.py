@@ -5,23 +5,27 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from torch import Tensor
 
-from undiffuse.config import LoopConfig
+from undiffuse.config import LoopConfig, TrainConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.training.ema import Averages
 from undiffuse.training.loop import Learner, Task, training
+from undiffuse.training.pace import SPARE, Clock
+from undiffuse.training.plan import Plan
 
-Clock = Callable[[], float]
-
-SPARE = 0.03
-"""Part of the minutes that is planned for nothing: the speed that was measured is not the speed that will be."""
 UNTIMED = 3
 """Steps that are run first and not timed: compilation, allocators, caches."""
+SLOW = 10.0
+"""Seconds of measuring after which the second step counts already."""
+ENDLESS = 1_000_000_000
+"""Steps of a plan that is never carried out."""
+FEW_STEPS, A_BEGINNING = 300, 1000
+"""What draws little more than noise (200 steps of the demo do, docs/evaluation.md), and half of what the demo takes."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +50,17 @@ def steps_that_fit(loop: LoopConfig, costs: Costs, elapsed: float) -> int:
         n step + (n / sample_every + 1) preview + (n / checkpoint_every + 1) checkpoint
             <= 60 (1 - SPARE) minutes - elapsed
 
+    Grids and checkpoints that come by time (`looks`) are counted as the training goes (`pace`).
+
     Raises:
         UndiffuseError: not even one step fits.
     """
     assert loop.minutes is not None
     left = 60 * (1 - SPARE) * loop.minutes - elapsed - costs.checkpoint
     per_step = costs.step
-    if loop.sample_every:
+    if loop.sample_every != 0:
         left -= costs.preview
+    if loop.sample_every:
         per_step += costs.preview / loop.sample_every
     if loop.checkpoint_every:
         per_step += costs.checkpoint / loop.checkpoint_every
@@ -64,6 +71,31 @@ def steps_that_fit(loop: LoopConfig, costs: Costs, elapsed: float) -> int:
             f"{costs.step:.2g} s and drawing samples {costs.preview:.0f} s; give more --minutes or --sample-every 0"
         )
     return steps
+
+
+def too_short(config: TrainConfig, total: int, step: float | None = None) -> str:
+    """What to say of a training that is too short to learn anything, and what would be enough; '' of any other.
+
+    Args:
+        config: the settings.
+        total: steps in all.
+        step: seconds of one, where they were measured.
+    """
+    warmup = config.optimizer.warmup if config.loop.minutes is None else 0  # in minutes it is a part of them
+    rising = total <= 2 * warmup
+    if config.start.start_from or (total >= FEW_STEPS and not rising):
+        return ""
+    inside = f", {'all' if total <= warmup else 'half'} of them inside the warm-up of {warmup}" if rising else ""
+    enough = max(A_BEGINNING, 10 * warmup)
+    need = f"--steps {enough}"
+    if step is not None:
+        minutes = math.ceil(1.1 * enough * step / 60)
+        need = f"--minutes {minutes}" if config.loop.minutes is not None else f"{need}, {minutes} min here,"
+    words = "1 step is" if total == 1 else f"{total:,} steps are"
+    return (
+        f"{words} too few to learn from ({total * config.loop.batch:,} images{inside}), so samples will look like "
+        f"noise: {need} would be a beginning"
+    )
 
 
 def measure_step(task: Task, learner: Learner, seconds: float, clock: Clock = time.monotonic) -> float:
@@ -79,8 +111,9 @@ def measure_step(task: Task, learner: Learner, seconds: float, clock: Clock = ti
     averages = [{key: _copied(tensors) for key, tensors in kind.state_dicts().items()} for kind in kinds]
     learned = _copied(learner.time_law.tensors())
     times: list[float] = []
-    for count, _ in enumerate(training(replace(task, total=UNTIMED + 1_000_000), learner), start=1):
-        if count >= UNTIMED:
+    began = clock()
+    for count, _ in enumerate(training(replace(task, plan=Plan(ENDLESS)), learner), start=1):
+        if count >= UNTIMED or clock() - began >= max(SLOW, seconds):
             times.append(clock())
         enough = len(times) > 1 and times[-1] - times[0] >= seconds
         group = task.share.group

@@ -36,7 +36,7 @@ def check(config: TrainConfig) -> None:
         if flat[name] is not None and not flat[name] > 0:
             raise UndiffuseError(f"'{name}' must be more than 0, got {flat[name]}")
     for name in _NOT_NEGATIVE:
-        if not flat[name] >= 0:
+        if flat[name] is not None and not flat[name] >= 0:
             raise UndiffuseError(f"'{name}' must be at least 0, got {flat[name]}")
     for name in _FRACTIONS:
         if not 0 <= flat[name] < 1:

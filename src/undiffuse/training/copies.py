@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from undiffuse.averaging import copy_name
@@ -11,6 +12,7 @@ from undiffuse.modelfile import ModelFile
 from undiffuse.power_profile import Profile
 from undiffuse.training.ema import PowerAverages
 from undiffuse.training.loop import StepResult
+from undiffuse.training.plan import Plan
 
 
 class Copies:
@@ -22,17 +24,17 @@ class Copies:
     Args:
         folder: where to.
         model, averages: what is written.
-        total: steps of the training.
+        plan: steps of the training.
         writes: whether this process writes; the others help to put sharded tensors together.
     """
 
-    def __init__(self, folder: Path, model: Model, averages: PowerAverages, total: int, writes: bool) -> None:
+    def __init__(self, folder: Path, model: Model, averages: PowerAverages, plan: Plan, writes: bool) -> None:
         self._folder, self._model, self._averages = folder, model, averages
-        self._total, self._writes = total, writes
-        self._every = max(1, total // model.config.ema.ema_copies)
+        self._plan, self._writes = plan, writes
+        self._count = model.config.ema.ema_copies
 
     def __call__(self, result: StepResult) -> None:
-        if result.step % self._every and result.step != self._total:
+        if not self._due(result.step):
             return
         for std, tensors in self._averages.state_dicts().items():
             if self._writes:
@@ -40,3 +42,11 @@ class Copies:
                 profile = Profile(result.step, std)
                 file = ModelFile(self._model.config, self._model.info, result.step, f"std-{std:g}", tensors)
                 replace_bytes(self._folder / copy_name(profile), file.to_bytes())
+
+    def _due(self, step: int) -> bool:
+        plan = self._plan
+        if step == plan.total:
+            return True
+        if plan.before(step - 1) is None:
+            return step % max(1, plan.total // self._count) == 0
+        return math.floor(plan.share(step) * self._count) > math.floor(plan.share(step - 1) * self._count)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from undiffuse.training.console import Console
 from undiffuse.training.loop import StepResult
+from undiffuse.training.plan import Plan
 
 TERMINAL_EVERY, PLAIN_EVERY = 0.2, 10.0
 """Seconds between two updates, at a terminal and elsewhere."""
@@ -19,8 +20,8 @@ class LiveLine:
     between steps too, as it went since this process's first step; that one is left out, since it may have compiled.
     """
 
-    def __init__(self, console: Console, total: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console, self._clock, self._total = console, clock, total
+    def __init__(self, console: Console, plan: Plan, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock, self._plan = console, clock, plan
         self._first: int | None = None
         self._began = self._shown = 0.0
         self._loss, self._norm, self._seconds = _Recent(), _Recent(), _Recent()
@@ -35,16 +36,17 @@ class LiveLine:
             self._loss.add(result.loss)
             self._norm.add(result.grad_norm)
         every = TERMINAL_EVERY if self._console.terminal else PLAIN_EVERY
-        if now - self._shown >= every or result.step in (self._first, self._total):
+        if now - self._shown >= every or result.step in (self._first, self._plan.total):
             self._shown = now
             self._console.status(self.line(result, now - self._began, result.step - self._first))
 
     def line(self, result: StepResult, elapsed: float, steps: int) -> str:
         """The line after ``result``, ``elapsed`` seconds and ``steps`` steps after the first result."""
         speed = f"{len(result.losses) / self._seconds.mean:,.0f} images/s  " if self._seconds.mean else ""
-        left = f"{duration(elapsed / steps * (self._total - result.step))} left  " if steps else ""
+        left = f"{duration(elapsed / steps * (self._plan.total - result.step))} left  " if steps else ""
+        total = self._plan.total
         return (
-            f"step {result.step:,}/{self._total:,} ({result.step / self._total:.0%})  loss {self._loss.mean:.4f}  "
+            f"step {result.step:,}/{total:,} ({result.step / total:.0%})  loss {self._loss.mean:.4f}  "
             f"{speed}{left}lr {result.lr:.1e}  gradient norm {self._norm.mean:.2f}"
         )
 

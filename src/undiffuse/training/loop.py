@@ -41,8 +41,9 @@ from undiffuse.threads import cut_rows
 from undiffuse.training.diagnose import TOO_LARGE, first_non_finite
 from undiffuse.training.ema import EMA, PowerAverages
 from undiffuse.training.in_turn import GradientsInTurn
-from undiffuse.training.optimizer import clip_gradient, learning_rate, set_learning_rate
+from undiffuse.training.optimizer import clip_gradient, set_learning_rate
 from undiffuse.training.parallel import Share
+from undiffuse.training.plan import Plan
 
 PATIENCE = 10
 """Steps in a row that may be skipped; one more stops the training."""
@@ -109,7 +110,7 @@ class Task:
 
     Args:
         config: the settings.
-        total: steps in all, which the learning rate's decay needs.
+        plan: how many steps, and what the learning rate is at each; it may change between two steps.
         denoiser: around the learner's network, perhaps compiled.
         eager: around the learner's network itself; hooks see into this one when a tensor that is not finite is sought.
         objective: what is minimised.
@@ -124,7 +125,7 @@ class Task:
     """
 
     config: TrainConfig
-    total: int
+    plan: Plan
     denoiser: Denoiser
     eager: Denoiser
     objective: Loss
@@ -136,6 +137,11 @@ class Task:
     share: Share
     bfloat16: bool = False
     team: GradientsInTurn | None = None
+
+    @property
+    def total(self) -> int:
+        """Steps in all, as far as it is decided now."""
+        return self.plan.total
 
     def batch(self, step: int) -> Batch:
         """The batch of a step: data and noise. The streams are CPU ones, so they are the same for any device."""
@@ -156,20 +162,19 @@ class Task:
 
 
 def training(task: Task, learner: Learner) -> Iterator[StepResult]:
-    """Take steps ``learner.step`` .. ``task.total - 1``, yielding a result after each.
+    """Take steps ``learner.step`` .. ``task.plan.total - 1``, yielding a result after each.
 
     Between two results the learner is at rest: it may be saved, and its network may be used for sampling.
 
     Raises:
         NonFiniteError: `PATIENCE` steps in a row were not finite; the message names the first tensor that was not.
     """
-    if learner.step >= task.total:
-        return
     began = time.perf_counter()
-    batch = task.batch(learner.step)
+    following: Batch | None = None
     while learner.step < task.total:
         step = learner.step
-        rate = learning_rate(task.config.optimizer, step, task.total)
+        batch = following or task.batch(step)
+        rate = task.plan.learning_rate(task.config.optimizer, step)
         # A law that learns wants the losses of the step before, so the times are drawn here, not with the batch.
         times = generator(task.config.loop.seed, "time", step)
         t = learner.time_law.draw(task.denoiser.schedule, task.share.batch, times)
@@ -178,7 +183,7 @@ def training(task: Task, learner: Learner) -> Iterator[StepResult]:
         norm = clip_gradient(learner.network.parameters(), task.config.optimizer.clip)
 
         before = time.perf_counter()
-        following = task.batch(step + 1) if step + 1 < task.total else batch
+        following = task.batch(step + 1) if step + 1 < task.total else None
         loading = time.perf_counter() - before
 
         numbers = task.share.merge(per_sample, norm)  # the wait for the device
@@ -218,7 +223,6 @@ def training(task: Task, learner: Learner) -> Iterator[StepResult]:
                 f"step {learner.step} was the {PATIENCE}th in a row whose loss or gradient was not finite; "
                 f"the first tensor that was not: {where}"
             )
-        batch = following
 
 
 def forward_backward(task: Task, network: nn.Module, batch: Batch, t: Tensor, weight: Tensor, step: int) -> Tensor:

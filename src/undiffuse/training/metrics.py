@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from undiffuse.training.loop import StepResult
+from undiffuse.training.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,15 @@ class MetricsFile:
         path: the file; lines after ``step`` are cut off, since the steps that wrote them will be taken again.
         step: the step that the training stands at.
         window: what the checkpoint at that step held.
-        every, total: a line is written at multiples of ``every`` and at ``total``.
+        every, plan: a line is written at multiples of ``every`` and at the last step.
         t_max: the longest t of the schedule.
     """
 
-    def __init__(self, path: Path, step: int, window: tuple[float, ...], every: int, total: int, t_max: float) -> None:
+    def __init__(self, path: Path, step: int, window: tuple[float, ...], every: int, plan: Plan, t_max: float) -> None:
         path.touch()
         truncate_after(path, step)
         self._path = path
-        self._every, self._total, self._t_max = every, total, t_max
+        self._every, self._plan, self._t_max = every, plan, t_max
         self._seconds = self._loading = 0.0
         self._images = 0
         self.window = Window.from_tuple(window)
@@ -105,7 +106,7 @@ class MetricsFile:
         self._seconds += result.seconds
         self._loading += result.loading
         self._images += len(result.losses)
-        if result.step % self._every == 0 or result.step == self._total:
+        if result.step % self._every == 0 or result.step == self._plan.total:
             time = {
                 "seconds": round(self._seconds, 4),
                 "images_per_second": round(self._images / self._seconds, 2) if self._seconds else None,

@@ -9,6 +9,7 @@ from typing import Protocol
 from undiffuse.checkpoint import Checkpoint, place_of, save
 from undiffuse.training.console import Console
 from undiffuse.training.ema import EMA
+from undiffuse.training.looks import Looks
 from undiffuse.training.loop import StepResult
 from undiffuse.training.signals import Interrupts
 
@@ -20,11 +21,12 @@ class Observer(Protocol):
 
 
 class CheckpointWriter:
-    """Saves every ``every`` steps (0: never), at the end, and when the process was asked to stop.
+    """Saves when it is time, which is also at the end, and when the process was asked to stop.
 
     Args:
         parent: the folder of checkpoints.
-        every, total, keep: when, and how many stay.
+        looks: when.
+        keep: how many stay.
         capture: gives the training as it is now.
         before: called before a save; what it makes durable is older than the checkpoint.
         writes: whether this process writes; the others help to put sharded tensors together.
@@ -33,23 +35,23 @@ class CheckpointWriter:
     def __init__(
         self,
         parent: Path,
-        every: int,
-        total: int,
+        looks: Looks,
         keep: int,
         capture: Callable[[], Checkpoint],
         before: Callable[[], None],
         interrupts: Interrupts,
         writes: bool = True,
     ) -> None:
-        self._parent, self._every, self._total, self._keep = parent, every, total, keep
+        self._parent, self._looks, self._keep = parent, looks, keep
         self._capture, self._before, self._interrupts = capture, before, interrupts
         self._writes = writes
         self.last: Path | None = None
 
     def __call__(self, result: StepResult) -> None:
-        at_interval = self._every and result.step % self._every == 0
-        if at_interval or result.step == self._total or self._interrupts.requested is not None:
+        if self._looks.saving or self._interrupts.requested is not None:
+            began = self._looks.clock()
             self.save()
+            self._looks.saved(self._looks.clock() - began)
 
     def save(self) -> Path:
         """Save now."""
@@ -67,18 +69,19 @@ class Collector:
 
     Args:
         ema: the averages.
-        every, total: when grids are drawn; 0 for never.
+        looks: when grids are drawn.
+        sharded: whether there is anything to put together.
     """
 
-    def __init__(self, ema: EMA, every: int, total: int) -> None:
-        self._ema, self._every, self._total = ema, every, total
+    def __init__(self, ema: EMA, looks: Looks, sharded: bool) -> None:
+        self._ema, self._looks, self._sharded = ema, looks, sharded
 
     def __call__(self, result: StepResult) -> None:
-        self.collect_if_due(result.step)
+        self.collect_if_due()
 
-    def collect_if_due(self, step: int) -> None:
-        """Collect if a grid of ``step`` is drawn."""
-        if self._every and step and (step % self._every == 0 or step == self._total):
+    def collect_if_due(self) -> None:
+        """Collect if a grid is drawn now."""
+        if self._sharded and self._looks.samples:
             self._ema.collect(next(iter(self._ema.averages)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -23,8 +23,10 @@ from undiffuse.pictures.png import write_png
 from undiffuse.recipes import advised_sampling
 from undiffuse.samples import Samples
 from undiffuse.training.console import Console
+from undiffuse.training.looks import Looks
 from undiffuse.training.loop import Learner, StepResult
 from undiffuse.training.metrics import MetricsFile
+from undiffuse.training.plan import Plan
 from undiffuse.training.proxy import Images, Proxy
 from undiffuse.training.run import RunFolder
 from undiffuse.training.signals import Interrupts
@@ -41,7 +43,7 @@ def preview_settings(config: TrainConfig) -> SampleConfig:
 
 
 class Previews:
-    """Observer that draws the grid every ``sample_every`` steps and at the end, with the first average of the weights.
+    """Observer that draws a grid when it is time, which is also at the end, with the first average of the weights.
 
     The noise is that of the run's seed, the same each time, so the grids show the same pictures getting better. Each
     grid's line in metrics.jsonl holds its statistics and its `Proxy` distance from the data. Drawing takes nothing from
@@ -53,7 +55,8 @@ class Previews:
         run: RunFolder,
         learner: Learner,
         model: Model,
-        total: int,
+        plan: Plan,
+        looks: Looks,
         metrics: MetricsFile,
         console: Console,
         interrupts: Interrupts,
@@ -61,9 +64,9 @@ class Previews:
         examples: Mapping[str, Tensor],
     ) -> None:
         self._images = images
-        self._run, self._learner, self._total = run, learner, total
+        self._run, self._learner, self._plan, self._looks = run, learner, plan, looks
         self._metrics, self._console, self._interrupts = metrics, console, interrupts
-        self._every, self._count = model.config.loop.sample_every, model.config.loop.sample_count
+        self._count = model.config.loop.sample_count
         self._seed = model.config.loop.seed
         self._settings = preview_settings(model.config)
         # A second network holds the averages, so that the one in training is left alone.
@@ -73,23 +76,30 @@ class Previews:
         self.draw_if_due(result.step)
 
     def draw_if_due(self, step: int) -> None:
-        """Draw the grid of ``step`` if one belongs there."""
-        if self._every and step and (step % self._every == 0 or step == self._total):
-            self._interrupts.attempt(lambda: self._draw(step))
+        """Draw the grid of ``step`` if it is time."""
+        if count := self._looks.samples:
+            began = self._looks.clock()
+            self._interrupts.attempt(lambda: self._draw(step, count))
+            self._looks.drawn(step, self._looks.clock() - began)
 
-    def _draw(self, step: int) -> None:
-        self._console.status(f"step {step:,}/{self._total:,}  drawing {self._count} samples")
+    def _draw(self, step: int, count: int) -> None:
+        self._console.status(f"step {step:,}/{self._plan.total:,}  drawing {count} sample{'s' * (count > 1)}")
         ema = self._learner.ema
         self._model.network.load_state_dict(ema.state_dict(next(iter(ema.averages))))
         try:
-            samples = self._model.sample(self._count, seed=self._seed, settings=self._settings)
+            began = self._looks.clock()
+            samples = self._model.sample(count, seed=self._seed, settings=self._settings)
         except UndiffuseError as error:
             self._console.say(f"no samples at step {step}: {error}")
             return
+        finally:
+            self._looks.sampled(count, self._looks.clock() - began)
         mean, std = statistics(samples)
         line: dict[str, Any] = {"step": step, "samples": {"mean": mean, "std": std}}
+        if count < self._count:
+            line["samples"]["count"] = count
         line["data"] = data_statistics(samples.info)
-        if self._proxy is not None:
+        if count == self._count and self._proxy is not None:
             distance, floor = self._proxy(encode(samples.array, samples.info)), self._proxy.floor
             line["proxy"] = {"distance": distance, "floor": floor}
             beside = "" if floor is None else f", where data have {floor:.4f}"
@@ -97,13 +107,17 @@ class Previews:
         images = [to_image(array, samples.info) for array in samples.array]
         write_png(self._run.sample(step), grid(images), overwrite=True, sheet=f"a grid of {len(images)} samples")
         self._metrics.write(line)
-        if 2 * step >= self._total and (warning := drift(mean, samples.info)):
+        if 2 * step >= self._plan.total and (warning := drift(mean, samples.info)):
             self._console.say(f"step {step}: {warning}")
 
     @cached_property
     def _proxy(self) -> Proxy | None:
         """Made at the first grid: a training without grids pays nothing for it."""
         return Proxy.of(self._images, self._model.info.count, self._model.config.loop.batch, self._count)
+
+    def evaluation(self) -> float:
+        """Seconds of one evaluation of the network on a micro-batch, by a look at the second one."""
+        return evaluation_seconds(self._model, self._looks.clock)
 
     def catch_up(self, step: int) -> None:
         """Draw the grid of the step that a training goes on from, if a signal had broken it off."""
@@ -127,10 +141,18 @@ def over_data(model: Model, images: Images, examples: Mapping[str, Tensor]) -> M
     return replace(model, below=SmallImages(shrunk(torch.cat(batches)[:count], upscale)))
 
 
-def preview_evaluations(config: TrainConfig) -> int:
-    """How often a grid evaluates the network, each time on a micro-batch."""
+def preview_evaluations(config: TrainConfig, samples: int) -> int:
+    """How often a grid of so many samples evaluates the network, each time on a micro-batch."""
     settings = preview_settings(config)
-    return math.ceil(config.loop.sample_count / settings.micro_batch) * settings.steps
+    return math.ceil(samples / settings.micro_batch) * settings.steps
+
+
+def evaluation_seconds(model: Model, clock: Callable[[], float]) -> float:
+    """Seconds of one evaluation on a micro-batch; the first one, which is not timed, may compile and allocate."""
+    model.sample(1, steps=1)
+    began = clock()
+    model.sample(1, steps=1)
+    return clock() - began
 
 
 def statistics(samples: Samples) -> tuple[list[float], list[float]]:

@@ -42,6 +42,7 @@ from undiffuse.training.optimizer import (
     optimizer_tensors,
 )
 from undiffuse.training.parallel import Share, placed, shard, whole
+from undiffuse.training.plan import Plan
 from undiffuse.training.resident import encoded
 
 CPU = torch.device("cpu")
@@ -247,7 +248,7 @@ def make_learner(model: Model, group: Group = ALONE) -> Learner:
     )
 
 
-def make_task(model: Model, data: Data, total: int, group: Group = ALONE) -> Task:
+def make_task(model: Model, data: Data, total: int | Plan, group: Group = ALONE) -> Task:
     """What the steps of this training are made of."""
     config, denoiser = model.config, model.denoiser
     share = Share(config.loop.batch, config.optimizer.accumulate, group)
@@ -259,7 +260,7 @@ def make_task(model: Model, data: Data, total: int, group: Group = ALONE) -> Tas
         compiled.network = Compiled(compiled.network)
     return Task(
         config=config,
-        total=total,
+        plan=total if isinstance(total, Plan) else Plan(total),
         denoiser=compiled,
         eager=denoiser,
         objective=make_objective(config.objective, config.diffusion, model.info.levels),
@@ -289,20 +290,25 @@ def make_team(model: Model, group: Group = ALONE) -> GradientsInTurn | None:
     return GradientsInTurn(the_team(threads), network)
 
 
-def state_of(learner: Learner, total: int, window: tuple[float, ...] = ()) -> State:
+def state_of(learner: Learner, total: int | Plan, window: tuple[float, ...] = (), spent: float = 0.0) -> State:
     """Where the training stands now."""
+    plan = total if isinstance(total, Plan) else Plan(total)
     return State(
         step=learner.step,
-        total=total,
+        total=plan.total,
         images=learner.images,
         seconds=round(learner.seconds, 3),
         skipped=learner.skipped,
         skipped_in_a_row=learner.skipped_in_a_row,
         window=window,
+        spent=round(spent, 3),
+        decisions=plan.numbers,
     )
 
 
-def capture(learner: Learner, model: Model, total: int, window: tuple[float, ...] = ()) -> Checkpoint:
+def capture(
+    learner: Learner, model: Model, total: int | Plan, window: tuple[float, ...] = (), spent: float = 0.0
+) -> Checkpoint:
     """The training as it is now. The tensors are the live ones: save them before the next step.
 
     Where tensors are sharded, this puts them together, in which all processes must take part.
@@ -310,7 +316,7 @@ def capture(learner: Learner, model: Model, total: int, window: tuple[float, ...
     return Checkpoint(
         config=model.config,
         info=model.info,
-        state=state_of(learner, total, window),
+        state=state_of(learner, total, window, spent),
         weights={name: whole(tensor) for name, tensor in learner.network.state_dict().items()},
         averages=learner.ema.state_dicts(),
         powers=learner.powers.state_dicts(),
