@@ -167,6 +167,21 @@ def test_a_training_sees_the_files_as_they_were_sent(shared: Any) -> None:
     assert (found["info"]["classes"], found["info"]["ignored"]) == (['the "best"', "日本"], 1)
 
 
+def test_what_a_refusal_advises_can_be_done_here(shared: Any) -> None:
+    """Every setting that prepares data can be asked for; what is not known of is refused, not left unheard."""
+    wide = [(f"{k}.png", png(k, 8)) for k in range(3)] + [("x.heic", b"\0\0\0\x18ftypheic")]
+    data = upload(shared, wide)["id"]
+    refused = shared.get(f"/v1/data/{data}")["error"]
+    assert "undiffuse data" not in refused
+    assert refused.endswith("--skip-unreadable to go on without them")
+    found = shared.get(f"/v1/data/{data}?skip_unreadable=true&size=4&crop=center&channels=rgb")
+    assert (found["error"], found["info"]["shape"], found["info"]["refused"]) == (None, [3, 4, 4], 1)
+    assert shared.get(f"/v1/data/{data}/sheet.png?skip_unreadable=true")[:4] == b"\x89PNG"
+    for query in ("crop=middle", "pairs=x", "source=/etc", "nonsense=1", "stream=true", "channels=cmyk"):
+        answer = shared.client.get(f"/v1/data/{data}?{query}")
+        assert answer.status_code == 422 or answer.json()["error"], query
+
+
 def test_names_are_bounded_and_cleaned_and_equal_ones_stay_apart(shared: Any) -> None:
     names = [
         "𝒜" * 300 + ".png",

@@ -46,6 +46,8 @@ PART = 200
 DEEPEST = 32
 """Folders inside each other that are kept."""
 REFUSALS = 100
+COMMAND = re.compile(r": undiffuse data .*$")
+"""What a sentence says is to be typed, which has no place on a page."""
 CHUNK = 1 << 20
 
 
@@ -202,6 +204,7 @@ class Uploads:
 
     def _spoken(self, identity: str, sentence: str) -> str:
         """A sentence with the data's name in place of the folder that they are kept in."""
+        sentence = COMMAND.sub("", sentence)
         if identity in BUILTIN:
             return sentence
         source, name = self.source(identity), self._about(identity)["name"]

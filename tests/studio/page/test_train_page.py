@@ -91,7 +91,13 @@ def training(studio: Any) -> Any:
         "list": False,
         "optional": False,
     }
-    studio.answers["/v1/settings"] = {"sample": [], "train": {"optimizer": [lr]}, "edits": {}}
+    plain = {"help": "How.", "choices": None, "list": False, "optional": False}
+    data = [
+        plain | {"name": "crop", "type": "str", "default": "none", "choices": ["none", "center"]},
+        plain | {"name": "skip_unreadable", "type": "bool", "default": False},
+        plain | {"name": "frames", "type": "int", "default": 0},
+    ]
+    studio.answers["/v1/settings"] = {"sample": [], "train": {"optimizer": [lr], "data": data}, "edits": {}}
     studio.streams["/v1/runs/demo/events"] = stream
     studio.posts |= {"/v1/runs": lambda _: run, "/v1/runs/demo/pause": pause, "/v1/runs/demo/stop": pause}
     yield studio
@@ -101,7 +107,7 @@ def training(studio: Any) -> Any:
 def test_a_run_is_started_from_checked_data(visit: Any, training: Any) -> None:
     page = visit("#/train")
     page.get_by_text("5,000 grey pictures of 28 × 28 in 10 classes; 3 refused.").wait_for()
-    assert page.get_by_role("img", name="A sheet of pictures from digits").is_visible()
+    page.get_by_role("img", name="A sheet of pictures from digits").wait_for()
     page.get_by_text("1 refused, and why").click()
     assert page.get_by_text("It is cut off.").is_visible()
     assert page.get_by_label("Recipe", exact=True).input_value() == "digits", "the recipe of that name"
@@ -211,6 +217,32 @@ def test_uploads_are_sent_as_what_they_are_under_their_own_names(visit: Any, tra
     page.get_by_text("5,000 grey pictures").wait_for()
     page.get_by_label("Pictures", exact=True).set_input_files([one | {"name": name} for name in ("a.png", "b.png")])
     page.get_by_text("These are 2 files, and the studio takes 1: train on them with").wait_for()
+
+
+def test_what_a_refusal_advises_is_in_sight(visit: Any, training: Any) -> None:
+    said = "expected at most 5% bad files; add --skip-unreadable to go on without them"
+    good = training.answers["/v1/data/digits"]
+
+    def look(query: Any) -> Any:
+        return good if query.get("skip_unreadable") == ["true"] else {**DATA, "error": said}
+
+    training.answers["/v1/data/digits"] = look
+    page = visit("#/train")
+    page.get_by_text(said).wait_for()
+    assert page.get_by_role("button", name="Start training").is_disabled()
+    page.get_by_label("Skip unreadable").check()
+    page.get_by_text("5,000 grey pictures").wait_for()
+    page.get_by_label("Crop").select_option("center")
+    page.get_by_label("Frames").fill("many")
+    page.get_by_label("Frames").press("Tab")
+    page.get_by_role("status").get_by_text("Frames is a whole number, and “many” is none.").wait_for()
+    page.get_by_label("Frames").fill("0")
+    page.get_by_label("Frames").press("Tab")
+    page.get_by_text("5,000 grey pictures").wait_for()
+    page.get_by_role("button", name="Start training").click()
+    page.get_by_role("heading", name="demo").wait_for()
+    (asked,) = [body for _, path, body in training.asked if path == "/v1/runs"]
+    assert (asked["crop"], asked["overrides"]) == ("center", {"skip_unreadable": True})
 
 
 def test_two_uploads_of_one_name_can_be_told_apart(visit: Any, training: Any) -> None:

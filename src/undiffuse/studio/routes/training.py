@@ -8,18 +8,20 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, get_args, get_type_hints
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 from starlette.datastructures import UploadFile
 
+from undiffuse.config import DataConfig
 from undiffuse.data.report import contact_sheet
 from undiffuse.errors import UndiffuseError
 from undiffuse.pictures.png import sheet_chunk
 from undiffuse.recipes import get_recipe
 from undiffuse.studio.jobs import finite
+from undiffuse.studio.limits import FOR_THE_COMMAND_LINE
 from undiffuse.studio.routes.common import (
     EVENTS,
     EXACT,
@@ -39,11 +41,15 @@ from undiffuse.studio.shelf import UnknownError
 from undiffuse.studio.studio import Studio
 from undiffuse.studio.uploads import run_name_of
 
+TYPES = get_type_hints(DataConfig)
 DataPath = Annotated[str, Path(description="The id of a data set", max_length=100)]
 RunPath = Annotated[str, Path(description="The name of a run", max_length=100)]
 Side = Annotated[int | None, Query(ge=1, le=4096, description="Resize to this side")]
-Channels = Literal["keep", "grey", "rgb", "rgba"]
-Crop = Literal["none", "center"]
+Channels = Annotated[str, WithJsonSchema({"type": "string", "enum": list(get_args(TYPES["channels"]))})]
+Crop = Annotated[str, WithJsonSchema({"type": "string", "enum": list(get_args(TYPES["crop"]))})]
+Frames = Annotated[int, Query(ge=0, le=4096, description="Of a clip, for videos")]
+Stride = Annotated[int, Query(ge=1, le=4096, description="Every such frame of a video")]
+SkipUnreadable = Annotated[bool, Query(description="Go on without files that cannot be read")]
 POLL = 0.5
 """Seconds between two looks at what a run has written."""
 OVER = ("done", "failed", "stopped")
@@ -102,17 +108,39 @@ def router(studio: Studio) -> APIRouter:
         return answer({"data": studio.uploads.all()})
 
     @routes.get("/data/{id}")
-    def data(id: DataPath, size: Side = None, channels: Channels = "keep", crop: Crop = "none") -> Response:
+    def data(
+        id: DataPath,
+        request: Request,
+        size: Side = None,
+        channels: Channels = "keep",
+        crop: Crop = "none",
+        frames: Frames = 0,
+        stride: Stride = 1,
+        skip_unreadable: SkipUnreadable = False,
+    ) -> Response:
         """What is in a data set: counts, shape, classes, what was refused and why."""
+        how = {"size": size, "channels": channels, "crop": crop}
+        how |= {"frames": frames, "stride": stride, "skip_unreadable": skip_unreadable}
         with studio.preparing:
-            return answer(studio.uploads.checked(id, _how(size, channels, crop)))
+            return answer(studio.uploads.checked(id, _how(request, how)))
 
     @routes.get("/data/{id}/sheet.png", response_class=Png)
-    def sheet(id: DataPath, size: Side = None, channels: Channels = "keep", crop: Crop = "none") -> Response:
+    def sheet(
+        id: DataPath,
+        request: Request,
+        size: Side = None,
+        channels: Channels = "keep",
+        crop: Crop = "none",
+        frames: Frames = 0,
+        stride: Stride = 1,
+        skip_unreadable: SkipUnreadable = False,
+    ) -> Response:
         """Up to 64 of the pictures, as they would be learned."""
         packed, chunk = io.BytesIO(), sheet_chunk("a contact sheet")
+        how = {"size": size, "channels": channels, "crop": crop}
+        how |= {"frames": frames, "stride": stride, "skip_unreadable": skip_unreadable}
         with studio.preparing:
-            contact_sheet(studio.uploads.prepared(id, _how(size, channels, crop))).save(packed, "PNG", pnginfo=chunk)
+            contact_sheet(studio.uploads.prepared(id, _how(request, how))).save(packed, "PNG", pnginfo=chunk)
         return Png(packed.getvalue())
 
     @routes.delete("/data/{id}", status_code=204)
@@ -189,8 +217,22 @@ def router(studio: Studio) -> APIRouter:
     return routes
 
 
-def _how(size: int | None, channels: str, crop: str) -> dict[str, Any]:
-    return {"size": size, "channels": channels, "crop": crop}
+def _how(request: Request, how: dict[str, Any]) -> dict[str, Any]:
+    """How data are prepared: what is described, and whatever else `DataConfig` has, so that nothing is left unheard."""
+    for name, text in request.query_params.items():
+        if name in how:
+            continue
+        if name not in TYPES or name in NOT_HERE:
+            raise UndiffuseError(f"'{name[:40]}' says nothing of how data are prepared")
+        try:
+            how[name] = json.loads(text)
+        except ValueError:
+            how[name] = text
+    return how
+
+
+NOT_HERE = (*FOR_THE_COMMAND_LINE["data"], "stream", "buffer", "flip")
+"""Settings of data that name files, or change nothing in what is seen of them."""
 
 
 def _model_of(studio: Studio, name: str) -> str | None:

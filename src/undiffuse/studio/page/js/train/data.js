@@ -5,7 +5,7 @@ import { button, field, select } from "../ui/controls.js";
 import { h } from "../ui/dom.js";
 import { toast } from "../ui/overlays.js";
 import { droppable, filePicker } from "../create/source.js";
-import { folded } from "../create/fields.js";
+import { controls, folded } from "../create/fields.js";
 import { plural } from "../create/job.js";
 
 /** All files of a drop, folders opened: [path, File][]. */
@@ -31,21 +31,25 @@ async function opened(transfer) {
 
 /** Files that may be a data set by themselves; the server finds out what they are. Of volumes one is none. */
 const ARCHIVE = /(\.(zip|tar|tgz|tbz2?|txz|gz|bz2|xz|npz|npy|idx|parquet|pq|mdb)|-ubyte)$/i;
+/** Settings of data that have a control of their own, or none before a training. */
+const OWN = ["size", "channels", "flip", "vectors", "stream", "buffer"];
 const VOLUME = /\.nii(\.gz)?$/i;
 const PICKED = ".zip,.tar,.tgz,.tbz,.tbz2,.txz,.gz,.bz2,.xz,.npz,.npy,.idx,.parquet,.pq,.mdb,.tif,.tiff,.mp4,.mov,.mkv,.webm,.avi";
 
 /**
- * @param {object} options limits: of the server; onChange: data or null; onRows: all data that are here -> void; signal.
+ * @param {object} options limits: of the server; descriptions: of the settings of data; onChange: data or null; onRows: all data that are here -> void; signal.
  * @returns {{ element, refresh, chosen, cut }} `chosen` is the data set that passed its checks; `cut` how pictures are made
- *   one size: { size?, channels?, crop? }.
+ *   alike: { size?, channels?, crop?, ... }.
  */
-export function dataPane({ limits, onChange, onRows, signal }) {
+export function dataPane({ limits, descriptions, onChange, onRows, signal }) {
   let checked = null;
   let rows = [];
   let asked = 0;
   const chooser = select({ label: "Data", choices: [], value: "", onChange: () => look() });
-  const size = field({ label: "Size", inputmode: "numeric", autocomplete: "off", hint: "Pixels a side; empty: as they are.", onChange: () => look() });
-  const channels = select({ label: "Colours", choices: [["", "as they are"], ["grey", "grey"], ["rgb", "RGB"]], value: "", onChange: () => look() });
+  const size = field({ label: "Size", inputmode: "numeric", autocomplete: "off", hint: "Pixels a side; empty: as they are (--size).", onChange: () => look() });
+  const channels = select({ label: "Colours", choices: [["", "as they are"], ["grey", "grey"], ["rgb", "RGB"], ["rgba", "RGB and opacity"]], value: "", hint: "--channels", onChange: () => look() });
+  const others = controls(descriptions.filter(({ name }) => !OWN.includes(name)), () => look());
+  const alike = folded("Make them one size and kind", h("div", { class: "pair" }, size.element, channels.element), others.element);
   const forget = button("Delete this upload", drop, { kind: "danger", hidden: true });
   const said = h("p", { class: "status", role: "status" });
   const sheet = h("div", { class: "sheet" });
@@ -118,6 +122,7 @@ export function dataPane({ limits, onChange, onRows, signal }) {
   const cut = () => ({
     ...(size.value.trim() && { size: size.value.trim() }),
     ...(channels.value && { channels: channels.value }),
+    ...others.touched(),
   });
 
   /** Have the chosen data checked, and show what they are. */
@@ -130,7 +135,13 @@ export function dataPane({ limits, onChange, onRows, signal }) {
     if (!id) return;
     said.classList.remove("form-error");
     said.textContent = "Looking at every picture …";
-    const query = new URLSearchParams(cut());
+    let query;
+    try {
+      query = new URLSearchParams(cut());
+    } catch (error) {
+      complain(error.message);
+      return;
+    }
     const path = `/v1/data/${encodeURIComponent(id)}`;
     try {
       const data = await get(`${path}?${query}`, { signal });
@@ -147,6 +158,7 @@ export function dataPane({ limits, onChange, onRows, signal }) {
     const { info, error } = data;
     said.textContent = error ?? summary(info);
     said.classList.toggle("form-error", Boolean(error));
+    if (error) alike.open = true; // where what it advises can be done
     sheet.replaceChildren(...(info ? [h("img", { class: "pixels", src: at(picture), alt: `A sheet of pictures from ${data.name}` })] : []));
     const refusals = data.refusals ?? [];
     report.replaceChildren(
@@ -180,7 +192,7 @@ export function dataPane({ limits, onChange, onRows, signal }) {
       { class: "stack" },
       chooser.element,
       zone,
-      folded("Make them one size", h("div", { class: "pair" }, size.element, channels.element)),
+      alike,
       said,
       sheet,
       report,

@@ -114,7 +114,7 @@ function runList(signal) {
 function startForm({ status, recipes, descriptions, onRows, signal }) {
   const go = button("Start training", start, { kind: "primary go", disabled: true });
   const wrong = h("p", { class: "form-error", role: "alert" });
-  const data = dataPane({ limits: status.limits, onChange: chosen, onRows, signal });
+  const data = dataPane({ limits: status.limits, descriptions: descriptions.data ?? [], onChange: chosen, onRows, signal });
   const about = h("p", { class: "hint" });
   const recipe = select({ label: "Recipe", choices: recipes.map(({ name }) => [name, name]), value: recipes[0]?.name, onChange: describe });
   recipe.element.append(about);
@@ -173,11 +173,11 @@ function startForm({ status, recipes, descriptions, onRows, signal }) {
     const counted = kind.value !== "steps" || (Number.isInteger(count) && count > 0);
     steps.complain(counted ? null : `Steps are a whole number from 1, and “${steps.value}” is none.`);
     if (!counted) return steps.input.focus();
-    const { size, ...cut } = data.cut();
     go.disabled = true;
     try {
-      const overrides = Object.assign({}, ...rest.map(([, each]) => each.touched()), told.value());
-      const body = { data: data.chosen.id, recipe: recipe.value, overrides, ...cut, ...(size && { size: Number(size) }) };
+      const { size, channels, crop, ...cut } = data.cut();
+      const overrides = Object.assign({}, ...rest.map(([, each]) => each.touched()), told.value(), cut);
+      const body = { data: data.chosen.id, recipe: recipe.value, overrides, ...(size && { size: Number(size) }), ...(channels && { channels }), ...(crop && { crop }) };
       body[kind.value] = kind.value === "minutes" ? minutes.value : count;
       if (name.value.trim()) body.name = name.value.trim();
       const run = await post("/v1/runs", body, { signal });
