@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -187,7 +188,20 @@ class Desk:
         larger = any(side > usual for side, usual in zip(sides, learned, strict=True))
         tiled = larger and self.model.config.conditions.upscale == 1  # a stage sees everything at once
         overlap = self.options.get("overlap", min(learned) // 4 if tiled else None)
+        if overlap is not None and larger:
+            self._say_tiles(sides, overlap)
         return Editor(self.model, self.settings, self.options.get("seed", 0), tuple(indices), overlap, progress=True)
+
+    def _say_tiles(self, sides: Sequence[int], overlap: int) -> None:
+        from undiffuse.guidance.tiled import count_tiles
+
+        learned = self.model.info.spatial
+        size, tile = (" x ".join(map(str, s)) for s in (sides, learned))
+        print(
+            f"{size} pixels (height x width) in {count_tiles(sides, learned, overlap)} tiles of {tile} a step, "
+            f"--overlap {overlap}",
+            file=sys.stderr,
+        )
 
     def origin(self, index: int, shape: Sequence[int]) -> Edited:
         """How a result was made."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from undiffuse.class_names import NONE
 from undiffuse.conditions import CLASS
 from undiffuse.config import SampleConfig
 from undiffuse.denoiser import Denoiser
+from undiffuse.edit.forecast import Forecast
 from undiffuse.edit.methods import check_strength
 from undiffuse.errors import UndiffuseError
 from undiffuse.gaussian import Batch, Time
@@ -99,12 +101,16 @@ class Editor:
                 "A cascade, or a stage of one, enlarges what is below it and edits nothing else; "
                 "edit with a model that draws by itself"
             )
-        denoiser, _, _ = self.model.walk(self._asked, members)
+
+        @cache
+        def told(copies: int) -> Denoiser:
+            return self.model.walk(self._asked, list(members) * copies)[0]
+
         if self.overlap is None:
-            return denoiser
-        # A denoiser that was told classes knows one batch of them: then each tile is a batch of its own.
-        batch = 1 if self.model.conditions else self.settings.micro_batch
-        return Tiled(denoiser, self.model.info.spatial, self.overlap, batch)
+            return told(1)
+        # A denoiser that was told classes knows one batch of them: several tiles are that batch several times.
+        several = told if self.model.conditions else None
+        return Tiled(told(1), self.model.info.spatial, self.overlap, self.settings.micro_batch, several)
 
     @cached_property
     def sampler(self) -> Sampler[Any]:
@@ -151,9 +157,12 @@ class Editor:
         total, ticks = len(batches) * steps, itertools.count(1)
         try:
             with tqdm(total=total, desc="editing", unit="step", disable=hidden) as bar:
+                forecast = Forecast(total, lambda words: tqdm.write(words, file=sys.stderr))
 
                 def tick() -> None:
                     bar.update()
+                    if self.progress:
+                        forecast.tick()
                     self.on_step(next(ticks), total)
 
                 done = [work(self._part(rows, [indices[k] for k in rows], tick)).cpu() for rows in batches]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -32,12 +32,15 @@ class Tiled:
         tile: sides of a tile, usually those of the training's pictures; a side that is longer than x's is cut to it.
         overlap: pixels that neighbours share at least, in [0, least side of a tile).
         batch: tiles per evaluation of the network.
+        several: a denoiser for a batch that is repeated n times; where ``denoiser`` was told what each sample of the
+            one batch is, it fits no other. Without it ``denoiser`` serves batches of any length.
     """
 
     denoiser: Denoiser
     tile: tuple[int, ...]
     overlap: int
     batch: int = 16
+    several: Callable[[int], Denoiser] | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < min(self.tile):
@@ -51,7 +54,7 @@ class Tiled:
         return self.denoiser.schedule
 
     def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
-        tile = [min(side, whole) for side, whole in zip(self.tile, x_t.shape[2:], strict=True)]
+        tile = _cut(self.tile, x_t.shape[2:])
         windows = list(_windows(x_t.shape[2:], tile, self.overlap))
         if len(windows) == 1:
             return self.denoiser(x_t, t, **conditions)
@@ -76,9 +79,20 @@ class Tiled:
         n = len(windows)
         tiles = torch.cat([x_t[_inside(window)] for window in windows])
         many = {name: value.repeat(n, *[1] * (value.ndim - 1)) for name, value in conditions.items()}
-        found = self.denoiser(tiles, t.repeat(n) if t.ndim else t, **many)
+        denoiser = self.denoiser if self.several is None or n == 1 else self.several(n)
+        found = denoiser(tiles, t.repeat(n) if t.ndim else t, **many)
         values = [v for v in (found.x0, found.eps, found.variance_fraction) if v is not None]
         return [list(parts) for parts in zip(*(value.chunk(n) for value in values), strict=True)]
+
+
+def count_tiles(sides: Sequence[int], tile: Sequence[int], overlap: int) -> int:
+    """How many tiles a picture of these sides takes."""
+    return sum(1 for _ in _windows(sides, _cut(tile, sides), overlap))
+
+
+def _cut(tile: Sequence[int], sides: Sequence[int]) -> list[int]:
+    """The sides of a tile that is no larger than the picture."""
+    return [min(side, whole) for side, whole in zip(tile, sides, strict=True)]
 
 
 def _inside(window: Window) -> Window:

@@ -1,0 +1,71 @@
+"""What an edit says of its own length, and tiles that go through the network several at once."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import torch
+
+from undiffuse.config import SampleConfig
+from undiffuse.edit import Editor, forecast, upscale
+from undiffuse.edit.forecast import Forecast
+from undiffuse.guidance.tiled import count_tiles
+
+T = torch.tensor(20.0, dtype=torch.float64)
+
+
+@contextmanager
+def sizes_of_batches(network):
+    """The lengths of the batches that a network is shown, as they come."""
+    seen = []
+    handle = network.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    yield seen
+    handle.remove()
+
+
+@pytest.mark.parametrize("told", [{}, {"classes": ("cats", "dogs")}, {"classes": ("cats", "dogs"), "guidance": 2.0}])
+def test_tiles_of_a_model_of_classes_are_the_same_several_at_once_as_one_by_one(class_model, told):
+    editor = Editor(class_model, SampleConfig(micro_batch=8, **told), overlap=2)
+    x = torch.randn(2, 1, 20, 14, generator=torch.Generator().manual_seed(0))
+    tiled = editor.denoiser([0, 1])
+    one_by_one = replace(tiled, batch=1)
+    with torch.no_grad():
+        torch.testing.assert_close(tiled(x, T).x0, one_by_one(x, T).x0, rtol=1e-5, atol=1e-5)
+        with sizes_of_batches(class_model.network) as seen:
+            tiled(x, T)
+    twice = 2 if "guidance" in told else 1
+    assert [size / twice for size in seen] == [8, 4]  # 2 pictures of 3 x 2 tiles: 4 tiles at once, then 2
+    assert count_tiles((20, 14), (8, 8), 2) == 6
+
+
+def steps_of(seconds, total=100):
+    """What a forecast says in the course of steps that take so long."""
+    said, times = [], iter(torch.tensor([0.0, *seconds]).cumsum(0).tolist())
+    watched = Forecast(total, said.append, lambda: next(times))
+    for _ in seconds:
+        watched.tick()
+    return said
+
+
+def test_a_long_edit_says_after_its_first_step_how_long_it_takes():
+    assert steps_of([4.0, 4.0, 4.0, 4.0]) == ["100 steps of 4 s: about 6 min 36 s from now; fewer --steps take less"]
+
+
+def test_a_short_edit_says_nothing():
+    assert steps_of([0.2, 0.2, 0.2]) == []
+    assert steps_of([30.0], total=1) == []
+
+
+def test_a_second_step_that_takes_longer_corrects_the_first():
+    assert [words.partition(":")[0] for words in steps_of([1.0, 3.0, 9.0])] == ["100 steps of 1 s", "100 steps of 3 s"]
+
+
+def test_every_edit_with_a_bar_has_a_forecast_and_others_have_none(model, monkeypatch, capsys):
+    monkeypatch.setattr(forecast, "LEAST", 0.0)
+    settings, small = SampleConfig(sampler="ddpm", steps=4), torch.zeros(1, 1, 8, 8)
+    upscale(Editor(model, settings, overlap=2), small, 2)
+    assert capsys.readouterr().err == ""
+    upscale(Editor(model, settings, overlap=2, progress=True), small, 2)
+    assert "4 steps of" in capsys.readouterr().err
