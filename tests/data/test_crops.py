@@ -20,6 +20,7 @@ from undiffuse.data.report import contact_sheet, describe
 from undiffuse.data.values import encode
 from undiffuse.distributed import ALONE
 from undiffuse.errors import UndiffuseError
+from undiffuse.evaluate.reference import Reference
 from undiffuse.training.parallel import Share
 from undiffuse.training.setup import image_batches
 
@@ -107,6 +108,8 @@ def test_who_measures_or_looks_gets_the_middle_of_each_image(photos: tuple[Path,
         np.testing.assert_array_equal(dataset.images[1:3], np.stack(middles[1:3]))
         assert dataset.info.mean == pytest.approx(tuple(np.stack(middles).mean((0, 2, 3)) / 127.5 - 1))
     contact_sheet(dataset)
+    assert Reference(dataset).facts()["given"] == "given, the middle of each"
+    assert Reference(opened(folder, size=8, crop="tiles")).facts()["given"] == "given"
 
 
 def test_the_range_of_float_images_is_that_of_all_that_may_be_cut(

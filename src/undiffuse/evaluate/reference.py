@@ -46,14 +46,15 @@ class Reference:
 
     def facts(self) -> dict[str, Any]:
         """Name, size and fingerprint, as plain values."""
-        info = self.info
+        info, cut = self.info, self.dataset.cut
+        middle = ", the middle of each" if cut is not None and cut.kind == "random" else ""
         return {
             "name": info.name,
             "count": info.count,
             "fingerprint": info.fingerprint,
             "shape": list(info.shape),
             "dtype": info.dtype,
-            "given": self.given,
+            "given": f"{self.given}{middle}",
         }
 
     def features(self, extractor: Extractor, cache: Path | None = None, progress: bool = False) -> FeatureSet:
