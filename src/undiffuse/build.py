@@ -17,6 +17,7 @@ from undiffuse.networks.rms_unet import RMSUNet
 from undiffuse.networks.score_unet import ScoreUNet
 from undiffuse.networks.unet import UNet
 from undiffuse.seeds import stream_seed
+from undiffuse.undrawn import outlined
 
 ARCHITECTURES: dict[str, type[UNet] | type[RMSUNet] | type[ScoreUNet]] = {
     "unet": UNet,
@@ -92,7 +93,7 @@ def outline(config: TrainConfig, info: DataInfo) -> dict[str, Tensor]:
 
     What is read from a file is compared with it before anything of the file's making is allocated.
     """
-    with torch.device("meta"):
+    with outlined():
         return build_network(config, info).state_dict()
 
 

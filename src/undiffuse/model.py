@@ -48,6 +48,7 @@ from undiffuse.schedule import Schedule, make_schedule
 from undiffuse.seeds import stream_seed
 from undiffuse.threads import in_threads
 from undiffuse.timesteps import LearnedTimesteps, given_timesteps, make_timesteps
+from undiffuse.undrawn import undrawn
 
 
 @dataclass
@@ -376,7 +377,8 @@ def load(path: str | Path, weights: str = "ema", device: str = "cpu", revision: 
     found = locate(path, weights, revision)
     what = f"{found.provenance['checkpoint']} ({found.provenance['weights']})"
     check_tensors(found.tensors, outline(found.config, found.info), what)
-    model = build_model(found.config, found.info)
+    with undrawn():
+        model = build_model(found.config, found.info)
     model.network.load_state_dict(found.tensors)
     model.network.eval()
     model.provenance = found.provenance

@@ -29,6 +29,7 @@ from undiffuse.networks.unet_classifier import UNetClassifier
 from undiffuse.parameterize import Parameterization, make_parameterization
 from undiffuse.schedule import Schedule, make_schedule
 from undiffuse.seeds import stream_seed
+from undiffuse.undrawn import undrawn
 
 RECIPE = "noisy-classifier"
 """What stands in the settings of a classifier in place of a recipe's name."""
@@ -117,7 +118,8 @@ def load_noisy_classifier(path: Path) -> TrainedClassifier:
             f"{path} holds a model of recipe '{saved.config.recipe}' and no classifier of noisy images; make one with: "
             "undiffuse train-classifier DATA --run RUN"
         )
-    made = build_classifier(saved.config, saved.info)
+    with undrawn():
+        made = build_classifier(saved.config, saved.info)
     check_tensors(saved.weights, made.network.state_dict(), str(folder))
     made.network.load_state_dict(saved.weights)
     made.network.eval().requires_grad_(False)

@@ -21,9 +21,35 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from undiffuse.config import DataConfig
+from undiffuse.errors import UndiffuseError
+
 CUTS = ("random", "tiles")
 """Values of DataConfig.crop that may make several samples of an image."""
 PLACES, SAMPLE, ABOUT = "places.npy", "sample.json", "crops.json"
+
+
+def checked_size(config: DataConfig) -> tuple[int, int] | None:
+    """Height and width that are asked for.
+
+    Raises:
+        UndiffuseError: none where a crop needs them, or out of range.
+    """
+    if config.crop_from is not None and config.crop not in CUTS:
+        raise UndiffuseError("--crop-from is for --crop random and --crop tiles; leave it out, or add one of them")
+    if config.size is None:
+        if config.crop != "none":
+            raise UndiffuseError(f"expected --size together with --crop {config.crop}, got none; add --size 64, say")
+        return None
+    height, width = (config.size, config.size) if isinstance(config.size, int) else config.size
+    if not (1 <= height <= 1 << 14 and 1 <= width <= 1 << 14):
+        raise UndiffuseError(f"expected --size between 1 and {1 << 14}, got {height} x {width}")
+    if config.crop_from is not None and not max(height, width) <= config.crop_from <= 1 << 14:
+        raise UndiffuseError(
+            f"expected --crop-from between {max(height, width)}, the longer side of a sample, and {1 << 14}, got "
+            f"{config.crop_from}"
+        )
+    return height, width
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from undiffuse.config import DataConfig
+from undiffuse.data.crops import checked_size
 from undiffuse.data.decode import ForTheEyeError, UnreadableError, decode, quiet_pillow, read_header
 from undiffuse.data.info import DataInfo
 from undiffuse.data.listing import READABLE_SUFFIXES
 from undiffuse.data.own import WHY
-from undiffuse.data.prepare import checked_size
 from undiffuse.data.transform import convert_channels, keeps_aspect, resize
 from undiffuse.data.values import encode
 from undiffuse.errors import UndiffuseError

@@ -18,7 +18,7 @@ from undiffuse.data.archive import TarFile, ZipFile
 from undiffuse.data.arrays import NpzFile
 from undiffuse.data.cache import cache_root, discard, new_entry
 from undiffuse.data.cifar import Cifar
-from undiffuse.data.crops import CUTS
+from undiffuse.data.crops import CUTS, checked_size
 from undiffuse.data.dataset import Dataset, open_images, read_dataset, write_contents
 from undiffuse.data.digest import DigestIndex, fingerprint
 from undiffuse.data.folder import Folder
@@ -135,25 +135,6 @@ def paired(dataset: Dataset, pictures: Dataset) -> Dataset:
         pair_high=theirs.high,
     )
     return replace(dataset, info=info, pairs=pairs)
-
-
-def checked_size(config: DataConfig) -> tuple[int, int] | None:
-    """Height and width that are asked for."""
-    if config.crop_from is not None and config.crop not in CUTS:
-        raise UndiffuseError("--crop-from is for --crop random and --crop tiles; leave it out, or add one of them")
-    if config.size is None:
-        if config.crop != "none":
-            raise UndiffuseError(f"expected --size together with --crop {config.crop}, got none; add --size 64, say")
-        return None
-    height, width = (config.size, config.size) if isinstance(config.size, int) else config.size
-    if not (1 <= height <= 1 << 14 and 1 <= width <= 1 << 14):
-        raise UndiffuseError(f"expected --size between 1 and {1 << 14}, got {height} x {width}")
-    if config.crop_from is not None and not max(height, width) <= config.crop_from <= 1 << 14:
-        raise UndiffuseError(
-            f"expected --crop-from between {max(height, width)}, the longer side of a sample, and {1 << 14}, got "
-            f"{config.crop_from}"
-        )
-    return height, width
 
 
 def _key(source: Source, listing: Listing | None, config: DataConfig, size: tuple[int, int] | None, root: Path) -> str:

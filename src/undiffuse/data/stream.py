@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from undiffuse.config import DataConfig
 from undiffuse.data.agreement import MAX_BAD, Target, agree, check_bad
-from undiffuse.data.crops import CUTS
+from undiffuse.data.crops import CUTS, checked_size
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.decode import Header, UnreadableError, quiet_pillow, read_header
 from undiffuse.data.from_files import convert_image, ordered_map, workers_for
@@ -36,7 +36,7 @@ from undiffuse.data.hugging_face import PREFIX, files_of, is_saved
 from undiffuse.data.info import DataInfo
 from undiffuse.data.listing import Listing, Refusal
 from undiffuse.data.order import batch_indices, shuffled_runs
-from undiffuse.data.prepare import PREPARED_VERSION, checked_size, describe_images, number_classes, prepare
+from undiffuse.data.prepare import PREPARED_VERSION, describe_images, number_classes, prepare
 from undiffuse.data.records import Records
 from undiffuse.data.remote import place_of, size_of
 from undiffuse.data.shards import open_shards

@@ -28,6 +28,7 @@ from undiffuse.extractors.pixels import area_average
 from undiffuse.extractors.precision import full_precision
 from undiffuse.files import write_durably
 from undiffuse.tensorfile import from_bytes, to_bytes
+from undiffuse.undrawn import outlined
 
 FILE = "classifier.safetensors"
 
@@ -120,7 +121,7 @@ def _to_bytes(trained: Trained) -> bytes:
 
 def _read(path: Path, reference: Dataset) -> ClassifierExtractor | None:
     """What is stored; None if nothing is, or something that does not fit."""
-    with torch.device("meta"):  # no memory, and no draws from torch's global stream
+    with outlined():  # no memory, and no draws from torch's global stream
         network = SmallClassifier(reference.info.shape, len(reference.info.classes))
     try:
         data = path.read_bytes()

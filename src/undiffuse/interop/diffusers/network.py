@@ -23,7 +23,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import nn
 
 from undiffuse.build import build_network
@@ -32,6 +31,7 @@ from undiffuse.config import TrainConfig, UNetConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.interop.settings import Settings
+from undiffuse.undrawn import outlined
 
 CLASS_NAME = "UNet2DModel"
 LEVELS, BLOCKS, WIDTH, SIDE, CHANNELS, CLASSES = 12, 32, 1 << 16, 1 << 14, 256, 1 << 20
@@ -319,6 +319,6 @@ def _head_dim(network: UNetConfig) -> int | None:
 
 def _group_counts(config: TrainConfig, info: DataInfo) -> list[int]:
     """The numbers of groups that the network's GroupNorms have."""
-    with torch.device("meta"):
+    with outlined():
         network = build_network(config, info)
     return sorted({layer.num_groups for layer in network.modules() if isinstance(layer, nn.GroupNorm)})

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from undiffuse.config import DataConfig, EMAConfig, TrainConfig, UNetConfig
@@ -25,6 +24,7 @@ from undiffuse.interop.original import openai
 from undiffuse.interop.original.flags import Flags, process, read_flags
 from undiffuse.interop.tensors import Tensors, opened
 from undiffuse.networks.unet_classifier import UNetClassifier
+from undiffuse.undrawn import outlined
 
 POSITIONS = "out.2.positional_embedding"
 """What tells a classifier, and which head it has."""
@@ -68,7 +68,7 @@ def read_classifier(path: Path) -> tuple[Found, UNetClassifier]:
 def _read(path: Path, tensors: Tensors) -> tuple[Found, UNetClassifier]:
     flags = read_flags(path)
     found = architecture(tensors.shapes, flags, str(path))
-    with torch.device("meta"):
+    with outlined():
         network = found.build()
     expected = network.state_dict()
     pairs = pair(expected, rules(found.network, flags.use_new_attention_order))
