@@ -1,12 +1,15 @@
 """undiffuse: denoising diffusion probabilistic models, trained, sampled, measured and understood.
 
-Importing this package is instant: torch is loaded when the first name that needs it is used.
+Importing this package is instant: torch is loaded when the first name that needs it is used. How many threads it gets
+then and how they wait for each other is set here, where it is not loaded yet; see `undiffuse.cores`.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+from undiffuse.cores import prepare as _prepare
 
 if TYPE_CHECKING:
     from undiffuse.cascade import make_cascade
@@ -27,6 +30,8 @@ _HOMES = {
 }
 
 __all__ = ["Model", "UndiffuseError", "__version__", "convert", "load", "make_cascade", "train"]
+
+_prepare()
 
 
 def __getattr__(name: str) -> object:

@@ -206,6 +206,10 @@ def test_recipes_and_samplers_are_listed(undiffuse: Command) -> None:
 def test_doctor_tells_of_versions_and_devices(undiffuse: Command) -> None:
     said = undiffuse("doctor").out
     assert all(word in said for word in ("undiffuse", "torch", "numpy", "pillow", "cpu", "cuda", "mps", "memory", "av"))
+    lines = dict(line.split(maxsplit=1) for line in said.splitlines())
+    assert lines["threads"].startswith(f"{torch.get_num_threads()}: ")
+    assert "this process may run on" in lines["threads"]
+    assert "waiting" in lines
 
 
 @pytest.mark.parametrize(("times", "words"), [(0.65, ", bfloat16 ("), (25.9, ", no bfloat16 (")])

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from undiffuse.cli.parser import Parser
+from undiffuse.cores import waiting, why
 
 PARTS = ("torch", "numpy", "pillow", "safetensors", "jaxtyping", "pyyaml", "tqdm")
 OPTIONAL = {
@@ -76,7 +77,12 @@ def devices() -> list[tuple[str, str]]:
 
     word = "bfloat16" if in_hardware() else "no bfloat16"
     cost = f"{word} (a convolution takes {times_as_long():.2g} times as long as in float32)"
-    rows = [("cpu", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads, {cost}")]
+    threads = torch.get_num_threads()
+    rows = [
+        ("cpu", f"{os.cpu_count()} cores, torch uses {threads} threads, {cost}"),
+        ("threads", f"{threads}: {why(threads)}"),
+        ("waiting", waiting()),
+    ]
     for index in range(torch.cuda.device_count()):
         card = torch.cuda.get_device_properties(index)
         bfloat16 = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no bfloat16"
