@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from undiffuse.config import DiffusionConfig, TrainConfig, UNetConfig
+from undiffuse.config import DiffusionConfig, SampleConfig, TrainConfig, UNetConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
-from undiffuse.model import Model, build_model
+from undiffuse.model import Model, build_model, load
 
 
 def info_of(shape=(3, 12, 12), dtype="uint8", low=0.0, high=255.0) -> DataInfo:
@@ -98,3 +98,25 @@ def test_sampling_leaves_the_network_as_it_was():
     model.network.train()
     model.sample(1, steps=1)
     assert model.network.training
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"guidance": 1e38}, "--guidance takes a number from -1000 to 1000"),
+        ({"eta": 1e30}, "--eta takes a number from 0 to 1"),
+        ({"eta": -1.0}, "--eta"),
+        ({"churn": 1e30}, "--churn"),
+        ({"tolerance": 1e30}, "--tolerance"),
+        ({"augmentation": 7.0}, "--augmentation"),
+        ({"steps": 10**9, "spacing": "log-snr"}, "--steps takes a number at most 100000"),
+    ],
+)
+def test_numbers_that_are_finite_and_senseless_are_refused(setting, words):
+    with pytest.raises(UndiffuseError, match=words):
+        load("digits").sample(1, **setting)
+
+
+def test_guidance_that_saturates_is_said_to_do_so():
+    with pytest.warns(UserWarning, match="guidance 200 leads far beyond"):
+        load("digits").settle(SampleConfig(guidance=200.0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import asdict
 from typing import Any
 
@@ -26,6 +28,38 @@ def check_numbers(n: int, seed: int, first: int, settings: SampleConfig) -> None
         raise UndiffuseError(
             "Sampling needs n and micro_batch of at least 1, and seed and first of at least 0; it got "
             f"n={n}, micro_batch={settings.micro_batch}, seed={seed}, first={first}"
+        )
+
+
+BOUNDS = {
+    "steps": (-math.inf, 100_000),
+    "eta": (0.0, 1.0),
+    "churn": (0.0, 10_000),
+    "tolerance": (1e-12, 1.0),
+    "guidance": (-1000.0, 1000.0),
+    "augmentation": (0.0, 1.0),
+}
+"""Finite numbers that mean something, by the field of `SampleConfig`; beyond them there is noise, NaN, or no end."""
+SATURATING = 50.0
+"""Guidance from which on samples are mostly values at the ends of their range."""
+
+
+def check_bounds(settings: SampleConfig) -> None:
+    """Refuse numbers that are finite and senseless, and say of guidance that is far beyond use what it does.
+
+    Raises:
+        UndiffuseError: one of them is out of `BOUNDS`.
+    """
+    for name, (low, high) in BOUNDS.items():
+        value = getattr(settings, name)
+        if not low <= value <= high:
+            limits = f"at most {high:g}" if low == -math.inf else f"from {low:g} to {high:g}"
+            raise UndiffuseError(f"--{name.replace('_', '-')} takes a number {limits}, and it is {value:g}")
+    if abs(settings.guidance) >= SATURATING:
+        warnings.warn(
+            f"--guidance {settings.guidance:g} leads far beyond what was learned: most values will be at the ends of "
+            "their range; 1 to 10 is usual",
+            stacklevel=3,
         )
 
 

@@ -235,6 +235,10 @@ def nothing(told: tuple[Condition, ...], rows: Mapping[str, Tensor]) -> dict[str
     return {c.name: c.dropped(rows[c.name][:1], everything) for c in told if c.name in rows}
 
 
+FARTHEST = 1000.0
+"""Standard deviations from the mean up to which a number may be asked for."""
+
+
 def standardised(vector: Sequence[float], names: Sequence[str], info: DataInfo) -> Tensor:
     """The user's numbers as the network is told them, (size,): less the data's mean, divided by their spread.
 
@@ -248,7 +252,14 @@ def standardised(vector: Sequence[float], names: Sequence[str], info: DataInfo) 
     if len(vector) != len(info.vectors):
         some = "one number" if len(info.vectors) == 1 else f"{len(info.vectors)} numbers"
         raise UndiffuseError(f"--vector takes {some}, {','.join(info.vectors)}; it got {len(vector)}")
-    return torch.from_numpy(standard(np.array([vector]), info))[0]
+    found = torch.from_numpy(standard(np.array([vector]), info))[0]
+    if not (near := found.abs() <= FARTHEST).all():
+        k = int((~near).nonzero()[0])
+        raise UndiffuseError(
+            f"--vector asks for {info.vectors[k]} = {vector[k]:g}, and the data had {info.vector_mean[k]:g} +- "
+            f"{info.vector_std[k]:g}: nobody learned anything so far away"
+        )
+    return found
 
 
 def _check_without_classes(settings: SampleConfig, names: Sequence[str], guides: Guides) -> None:

@@ -18,7 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from undiffuse import cascadefile
-from undiffuse.asked import check_numbers, cut_into_blocks, override_settings
+from undiffuse.asked import check_bounds, check_numbers, cut_into_blocks, override_settings
 from undiffuse.build import build_network, outline
 from undiffuse.checkpoint import check_tensors
 from undiffuse.class_names import class_names
@@ -134,8 +134,9 @@ class Model:
         they say all by themselves.
 
         Raises:
-            UndiffuseError: there are no such timesteps or networks, or the networks do not fit.
+            UndiffuseError: there are no such timesteps or networks, the networks do not fit, or a number is senseless.
         """
+        check_bounds(settings)
         if settings.weak:
             settings = replace(settings, weak=pinned(settings.weak, self._weak(settings).provenance["sha256"]))
         if settings.classifier:

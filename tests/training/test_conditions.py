@@ -9,7 +9,7 @@ from tiny import TinyData, tiny_data, tiny_settings
 
 from undiffuse.checkpoint import load, save
 from undiffuse.class_names import class_number, class_numbers
-from undiffuse.conditions import CLASS, conditions_of, dropped, wish
+from undiffuse.conditions import CLASS, conditions_of, dropped, standardised, wish
 from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.guidance import ClassifierFree, Given
@@ -177,3 +177,10 @@ def test_classes_that_muon_moved_once_are_moved_by_it_when_their_run_goes_on(mon
     assert resumed.step == learner.step == 5
     for name, tensor in model.network.state_dict().items():
         assert torch.equal(tensor, resumed_model.network.state_dict()[name]), name
+
+
+def test_numbers_that_nobody_learned_anything_near_are_refused():
+    info = replace(labelled().info, vectors=("angle",), vector_mean=(10.0,), vector_std=(2.0,))
+    assert standardised((14.0,), ("vector",), info).tolist() == [2.0]
+    with pytest.raises(UndiffuseError, match=r"angle = 1e\+30, and the data had 10 \+- 2"):
+        standardised((1e30,), ("vector",), info)
