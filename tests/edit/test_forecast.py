@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from undiffuse.config import SampleConfig
-from undiffuse.edit import Editor, forecast, upscale
+from undiffuse.edit import Editor, forecast, inpaint, upscale
 from undiffuse.edit.forecast import Forecast
+from undiffuse.guidance import Tiled
 from undiffuse.guidance.tiled import count_tiles
 
 T = torch.tensor(20.0, dtype=torch.float64)
@@ -69,3 +70,36 @@ def test_every_edit_with_a_bar_has_a_forecast_and_others_have_none(model, monkey
     assert capsys.readouterr().err == ""
     upscale(Editor(model, settings, overlap=2, progress=True), small, 2)
     assert "4 steps of" in capsys.readouterr().err
+
+
+def wide_hole() -> torch.Tensor:
+    """Known but for the last quarter of 40 columns."""
+    known = torch.ones(1, 1, 8, 40)
+    known[..., 30:] = 0
+    return known
+
+
+@pytest.mark.parametrize("method", ["ddnm", "replace", "repaint", "pigdm", "dps"])
+def test_tiles_that_need_no_network_or_no_gradient_do_without_and_change_nothing(model, monkeypatch, method):
+    known, settings = wide_hole(), SampleConfig(sampler="ddpm", steps=4)
+    if method in ("pigdm", "dps"):
+        known = 1 - known  # an outpainting: most tiles see nothing that is known
+    x0 = torch.randn(1, 1, 8, 40, generator=torch.Generator().manual_seed(2)).clamp(-1, 1)
+    editor, graphs = Editor(model, settings, overlap=2), []
+
+    def run() -> torch.Tensor:
+        graphs.clear()
+        handle = model.network.register_forward_hook(
+            lambda module, args, out: graphs.append((len(out), out.requires_grad))
+        )
+        made = inpaint(editor, x0, known, method=method, jump=2, repeats=2)
+        handle.remove()
+        return made
+
+    made, fewer = run(), list(graphs)
+    monkeypatch.setattr(Tiled, "_groups", lambda self, windows, x_t: [(torch.is_grad_enabled(), windows)])
+    torch.testing.assert_close(made, run(), rtol=0, atol=1e-4)
+    if method in ("pigdm", "dps"):
+        assert sum(size for size, graph in fewer if graph) < sum(size for size, graph in graphs if graph) / 2
+    else:
+        assert sum(size for size, _ in fewer) < sum(size for size, _ in graphs) / 2

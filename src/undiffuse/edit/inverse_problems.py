@@ -15,6 +15,7 @@ once more where y is exact: known pixels come out as they went in.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import get_args
 
 import torch
@@ -30,7 +31,7 @@ from undiffuse.edit.methods import FILL_DEFAULT, ROUNDING, SOLVE_DEFAULT, FillMe
 from undiffuse.edit.repaint import resampled, with_returns
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.gaussian import q_sample
-from undiffuse.guidance import DDNM, DPS, Clip, DynamicThreshold, Observation, PiGDM, Replaced
+from undiffuse.guidance import DDNM, DPS, Clip, DynamicThreshold, Observation, PiGDM, Replaced, Tiled
 from undiffuse.operators import LUMA, Blur, Downsample, Grey, LinearOperator, Mask
 from undiffuse.sample import start, trajectory
 
@@ -123,6 +124,10 @@ def _walked(
     scale: float,
 ) -> Pictures:
     def guided(denoiser: Denoiser, observation: Observation) -> Denoiser:
+        mask = observation.operator.known if isinstance(observation.operator, Mask) else None
+        if isinstance(denoiser, Tiled) and mask is not None:
+            replaced = method == "ddnm" and observation.noise == 0  # what is known takes nothing of the prediction
+            denoiser = replace(denoiser, settled=mask) if replaced else replace(denoiser, watched=mask)
         if method == "ddnm":
             return DDNM(denoiser, observation)
         if method == "dps":
@@ -147,7 +152,10 @@ def _replaced(
     def work(part: Part) -> Tensor:
         values, mask = given(part)
         eps = part.noise.like(values)
-        around = Replaced(editor.denoiser(part.members), values, mask, eps)
+        denoiser = editor.denoiser(part.members)
+        if isinstance(denoiser, Tiled):
+            denoiser = replace(denoiser, settled=mask)
+        around = Replaced(denoiser, values, mask, eps)
         schedule = around.schedule
         x = mask * q_sample(values, eps, schedule(path[0])) + (1 - mask) * schedule.prior_std * eps
         return part.last(resampled(around, editor.sampler, path, x, part.noise))

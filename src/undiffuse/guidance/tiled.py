@@ -34,6 +34,10 @@ class Tiled:
         batch: tiles per evaluation of the network.
         several: a denoiser for a batch that is repeated n times; where ``denoiser`` was told what each sample of the
             one batch is, it fits no other. Without it ``denoiser`` serves batches of any length.
+        watched: where a measurement looks, of x's shape or one that broadcasts: a tile that holds nothing of it has no
+            gradient, and none is prepared.
+        settled: where nobody uses the prediction, likewise: a tile that lies wholly there is not evaluated, and x0 and
+            eps are 0.
     """
 
     denoiser: Denoiser
@@ -41,6 +45,8 @@ class Tiled:
     overlap: int
     batch: int = 16
     several: Callable[[int], Denoiser] | None = None
+    watched: Float[Tensor, "..."] | None = None
+    settled: Float[Tensor, "..."] | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < min(self.tile):
@@ -62,15 +68,31 @@ class Tiled:
         total = x_t.new_zeros(x_t.shape[2:])
         sums: list[Tensor] = []
         per_call = max(1, self.batch // len(x_t))
-        for first in range(0, len(windows), per_call):
-            some = windows[first : first + per_call]
-            for window, parts in zip(some, self._tiles(x_t, t, some, conditions), strict=True):
-                if not sums:
-                    sums = [torch.zeros_like(x_t) for _ in parts]
-                for whole, part in zip(sums, parts, strict=True):
-                    whole[_inside(window)] += weight * part
-                total[window] += weight
+        for graph, group in self._groups(windows, x_t):
+            for first in range(0, len(group), per_call):
+                some = group[first : first + per_call]
+                with torch.set_grad_enabled(graph):
+                    tiles = self._tiles(x_t, t, some, conditions)
+                for window, parts in zip(some, tiles, strict=True):
+                    if not sums:
+                        sums = [torch.zeros_like(x_t) for _ in parts]
+                    for whole, part in zip(sums, parts, strict=True):
+                        whole[_inside(window)] += weight * part
+                    total[window] += weight
+        total = torch.where(total == 0, 1.0, total)  # where every tile is settled
         return Prediction(*(whole / total for whole in sums))
+
+    def _groups(self, windows: list[Window], x_t: Batch) -> list[tuple[bool, list[Window]]]:
+        """The tiles to be evaluated, and whether with a graph for their gradient."""
+        graph = torch.is_grad_enabled()
+        if self.settled is not None:
+            used = self.settled.expand(x_t.shape).lt(0.5).flatten(0, 1).any(0)
+            windows = [window for window in windows if used[window].any()] or windows[:1]
+        if self.watched is None or not graph:
+            return [(graph, windows)]
+        seen = self.watched.expand(x_t.shape).gt(0.5).flatten(0, 1).any(0)
+        led = [window for window in windows if seen[window].any()] or windows
+        return [(True, led), (False, [window for window in windows if window not in led])]
 
     def _tiles(
         self, x_t: Batch, t: Float[Tensor, "*batch"], windows: Sequence[Window], conditions: dict[str, Tensor]
