@@ -45,6 +45,10 @@ def test_without_grids_only_steps_count():
     assert steps_that_fit(loop, Costs(1.0, 99.0, 0.0), elapsed=0.0) == int(60 * (1 - SPARE))
 
 
+def test_a_slow_moment_at_the_start_refuses_nothing():
+    assert steps_that_fit(LoopConfig(minutes=1.0), Costs(step=50.0, preview=15.0, checkpoint=5.0), elapsed=20.0) == 2
+
+
 def test_minutes_that_are_too_few_say_where_they_went():
     with pytest.raises(UndiffuseError, match=r"0\.1 minutes are too few: 9 s went into preparations"):
         steps_that_fit(LoopConfig(minutes=0.1), Costs(1.0, 1.0, 0.0), elapsed=9.0)

@@ -6,7 +6,7 @@ import pytest
 
 from undiffuse.config import LoopConfig, OptimizerConfig
 from undiffuse.distributed import ALONE
-from undiffuse.training.looks import DRAWING, LAST, Drawing, Looks
+from undiffuse.training.looks import DRAWING, LAST_ONE, Drawing, Looks
 from undiffuse.training.pace import Pace, Timer
 from undiffuse.training.plan import Decision, Plan
 
@@ -127,8 +127,7 @@ def test_grids_take_a_bounded_share_of_a_short_run_and_of_a_dear_network(minutes
     on_the_way = sum(taken for *_, taken in grids[:-1])
     assert on_the_way <= DRAWING * 60 * minutes
     assert len(grids) <= 20
-    least = 20 * evaluation  # one micro-batch is the least that can be drawn
-    assert grids[-1][2] <= max(LAST * 60 * minutes + 1, 3.0, least)
+    assert sum(taken for *_, taken in grids) <= max((DRAWING + LAST_ONE) * 60 * minutes + 1, 3.0)
 
 
 def test_a_dear_network_shows_fewer_samples_first():

@@ -20,6 +20,8 @@ from undiffuse.training.plan import Plan
 
 UNTIMED = 3
 """Steps that are run first and not timed: compilation, allocators, caches."""
+LEAST = 2
+"""Steps that are planned in any case, so that the plan can be corrected after the first one."""
 SLOW = 10.0
 """Seconds of measuring after which the second step counts already."""
 ENDLESS = 1_000_000_000
@@ -45,7 +47,8 @@ def fixed_total(loop: LoopConfig) -> int | None:
 
 
 def steps_that_fit(loop: LoopConfig, costs: Costs, elapsed: float) -> int:
-    """The most steps n with which everything is done in ``loop.minutes``, of which ``elapsed`` seconds are gone.
+    """The most steps n with which everything is done in ``loop.minutes``, of which ``elapsed`` seconds are gone; two,
+    where fewer seem to fit: a machine that is slow at this moment may not be so in the next.
 
         n step + (n / sample_every + 1) preview + (n / checkpoint_every + 1) checkpoint
             <= 60 (1 - SPARE) minutes - elapsed
@@ -53,10 +56,16 @@ def steps_that_fit(loop: LoopConfig, costs: Costs, elapsed: float) -> int:
     Grids and checkpoints that come by time (`looks`) are counted as the training goes (`pace`).
 
     Raises:
-        UndiffuseError: not even one step fits.
+        UndiffuseError: the minutes are over.
     """
     assert loop.minutes is not None
-    left = 60 * (1 - SPARE) * loop.minutes - elapsed - costs.checkpoint
+    left = 60 * (1 - SPARE) * loop.minutes - elapsed
+    if left <= 0:
+        raise UndiffuseError(
+            f"{loop.minutes:g} minutes are too few: {elapsed:.0f} s went into preparations, and one step takes "
+            f"{costs.step:.2g} s; give more --minutes"
+        )
+    left -= costs.checkpoint
     per_step = costs.step
     if loop.sample_every != 0:
         left -= costs.preview
@@ -64,13 +73,7 @@ def steps_that_fit(loop: LoopConfig, costs: Costs, elapsed: float) -> int:
         per_step += costs.preview / loop.sample_every
     if loop.checkpoint_every:
         per_step += costs.checkpoint / loop.checkpoint_every
-    steps = math.floor(left / per_step)
-    if steps < 1:
-        raise UndiffuseError(
-            f"{loop.minutes:g} minutes are too few: {elapsed:.0f} s went into preparations, one step takes "
-            f"{costs.step:.2g} s and drawing samples {costs.preview:.0f} s; give more --minutes or --sample-every 0"
-        )
-    return steps
+    return max(LEAST, math.floor(left / per_step))
 
 
 def too_short(config: TrainConfig, total: int, step: float | None = None) -> str:

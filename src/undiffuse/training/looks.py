@@ -31,6 +31,8 @@ PATIENCE = 300.0
 """Seconds after which a smaller grid is drawn, where a whole one is still too dear."""
 LAST, LAST_SECONDS = 0.1, 3.0
 """Part of the whole time that the last grid may take, and the seconds that it may take in any case."""
+LAST_ONE = 0.25
+"""Part of the whole time that a single sample at the end may take."""
 FEWER = (16, 4, 1)
 """Samples in a grid where all of them are too dear."""
 
@@ -59,8 +61,9 @@ def samples_within(seconds: float, count: int, evaluation: float, evaluations: C
 
 
 def last_samples(seconds: float, count: int, evaluation: float, evaluations: Callable[[int], int]) -> int:
-    """Samples of the grid at the end of a training of so many seconds, at least one."""
-    return max(1, samples_within(max(LAST * seconds, LAST_SECONDS), count, evaluation, evaluations))
+    """Samples of the grid at the end of a training of so many seconds; 0 where a single one is too dear."""
+    found = samples_within(max(LAST * seconds, LAST_SECONDS), count, evaluation, evaluations)
+    return found or int(samples_within(LAST_ONE * seconds, 1, evaluation, evaluations))
 
 
 class Looks:
@@ -160,6 +163,9 @@ class Looks:
         if self._evaluation is None:
             self._evaluation = self._drawing.evaluation()
         if last:
+            found = last_samples(self._timer.spent, count, self._evaluation, self._drawing.evaluations)
+            if found < count:  # a neighbour may be gone since that was measured
+                self._evaluation = self._drawing.evaluation()
             return last_samples(self._timer.spent, count, self._evaluation, self._drawing.evaluations)
         since = now - self._drawn
         found = samples_within(DRAWING * since, count, self._evaluation, self._drawing.evaluations)

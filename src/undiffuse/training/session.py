@@ -187,6 +187,8 @@ def carry_out(
         if tracking:
             tracking.close()
         console.close()
+    if loop.sample_every is None and not looks.samples:
+        console.say(f"no samples were drawn, for one would have taken too long: undiffuse sample {run.path} draws them")
     console.say(f"trained to step {plan.total:,} in {duration(time.monotonic() - began)}")
     if warning := too_short(model.config, plan.total, learner.seconds / learner.step):
         console.say(f"warning: {warning}")
