@@ -6,7 +6,7 @@ import pytest
 
 from undiffuse.config import LoopConfig, OptimizerConfig
 from undiffuse.distributed import ALONE
-from undiffuse.training.looks import DRAWING, LAST_ONE, Drawing, Looks
+from undiffuse.training.looks import DRAWING, FIRST_ONE, LAST_ONE, Drawing, Looks
 from undiffuse.training.pace import Pace, Timer
 from undiffuse.training.plan import Decision, Plan
 
@@ -124,10 +124,10 @@ def test_the_first_grid_comes_within_a_minute_and_then_less_often():
 @pytest.mark.parametrize("minutes", [0.5, 1, 4, 60])
 def test_grids_take_a_bounded_share_of_a_short_run_and_of_a_dear_network(minutes, evaluation):
     grids = Machine(minutes, lambda now: 0.2, int(minutes * 300), evaluation).grids
-    on_the_way = sum(taken for *_, taken in grids[:-1])
-    assert on_the_way <= DRAWING * 60 * minutes
+    assert sum(taken for *_, taken in grids[1:-1]) <= DRAWING * 60 * minutes
+    assert all(taken <= FIRST_ONE * now for now, _, taken in grids[:-1])
     assert len(grids) <= 20
-    assert sum(taken for *_, taken in grids) <= max((DRAWING + LAST_ONE) * 60 * minutes + 1, 3.0)
+    assert sum(taken for *_, taken in grids) <= max((DRAWING + FIRST_ONE + LAST_ONE) * 60 * minutes + 1, 3.0)
 
 
 def test_a_dear_network_shows_fewer_samples_first():
@@ -164,3 +164,10 @@ def test_none_is_drawn_for_zero():
     for step in range(11):
         looks(step)
         assert (looks.samples, looks.saving) == (0, step == 10)
+
+
+def test_one_sample_is_worth_a_fifth_of_the_first_minute():
+    """On a machine so slow that it would not be drawn by the rule for those that follow."""
+    grids = Machine(8, lambda now: 1.0, 480, evaluation=0.5).grids
+    assert grids[0][0] < 60
+    assert grids[0][2] == 10.0

@@ -15,7 +15,7 @@ from undiffuse.training.pace import Pace, Timer
 from undiffuse.training.plan import Decision, Plan
 from undiffuse.training.replay import Recorded, line_of
 
-SAID = 0.1
+SAID = 0.2
 """Part of the steps by which a plan must change to be told of; metrics.jsonl has every decision."""
 
 

@@ -27,6 +27,8 @@ SAVED_EVERY = 120.0
 """Most seconds between two checkpoints that cost little."""
 DRAWING, SAVING = 0.05, 0.1
 """Parts of the time since the last one that a grid and a checkpoint may take."""
+FIRST_ONE = 0.2
+"""Part of the time so far that a single sample, the first one, may take."""
 PATIENCE = 300.0
 """Seconds after which a smaller grid is drawn, where a whole one is still too dear."""
 LAST, LAST_SECONDS = 0.1, 3.0
@@ -63,7 +65,13 @@ def samples_within(seconds: float, count: int, evaluation: float, evaluations: C
 def last_samples(seconds: float, count: int, evaluation: float, evaluations: Callable[[int], int]) -> int:
     """Samples of the grid at the end of a training of so many seconds; 0 where a single one is too dear."""
     found = samples_within(max(LAST * seconds, LAST_SECONDS), count, evaluation, evaluations)
-    return found or int(samples_within(LAST_ONE * seconds, 1, evaluation, evaluations))
+    return found or one_within(LAST_ONE * seconds, count, evaluation, evaluations)
+
+
+def one_within(seconds: float, count: int, evaluation: float, evaluations: Callable[[int], int]) -> int:
+    """Samples that cost what a single one does, which may take so long; 0 where it takes longer."""
+    least = evaluations(1) * evaluation
+    return samples_within(least, count, evaluation, evaluations) if least <= seconds else 0
 
 
 class Looks:
@@ -169,6 +177,8 @@ class Looks:
             return last_samples(self._timer.spent, count, self._evaluation, self._drawing.evaluations)
         since = now - self._drawn
         found = samples_within(DRAWING * since, count, self._evaluation, self._drawing.evaluations)
+        if not found and not self._any:
+            return one_within(FIRST_ONE * since, count, self._evaluation, self._drawing.evaluations)
         return found if found == count or not self._any or since >= PATIENCE else 0
 
     def _checkpoint(self, step: int) -> bool:

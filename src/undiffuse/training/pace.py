@@ -19,7 +19,7 @@ Clock = Callable[[], float]
 
 SPARE = 0.01
 """Part of the minutes that is planned for nothing."""
-LATELY = 0.05
+LATELY = 0.1
 """Part of the budget after which the seconds of a step count half for the speed."""
 LOOKS = 50
 """Looks at the speed in a training, before those at its end."""
