@@ -281,6 +281,9 @@ class LoopConfig:
     """Send losses and grids of samples on to these, too; each needs the extra of its name."""
     keep: int = 3
     """Checkpoints kept; older ones are deleted; 0 keeps all."""
+    meant_for: Literal["", "diffusers"] = ""
+    """A program whose own classes are to hold the model: what the recipe would choose otherwise is chosen so that they
+    can, and what cannot be is refused before the training. Models without it go there with code of their own."""
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, is_list, metavar, show
 from undiffuse.field_texts import field_texts
 
-FLAGS = {"classes": "--class", "start_from": "--from"}
-"""Fields whose option is called otherwise: ``class`` and ``from`` are typed easily, but are no names in Python."""
+FLAGS = {"classes": "--class", "start_from": "--from", "meant_for": "--for"}
+"""Fields whose option is called otherwise: ``class``, ``from`` and ``for`` are easy to type and no names in Python."""
 
 WHOLE = ("classes",)
 """Lists that are not cut at commas here: names may have some, and which names there are the model knows."""

@@ -30,6 +30,7 @@ from undiffuse.training.check import check
 from undiffuse.training.console import Console
 from undiffuse.training.lock import exclusive
 from undiffuse.training.loop import Learner, Task
+from undiffuse.training.meant_for import changes, fitted
 from undiffuse.training.pace import Clock, Timer
 from undiffuse.training.parallel import check_share
 from undiffuse.training.plan import Decision
@@ -99,6 +100,9 @@ def train(
             config = started_from(config, start)
         flip = overrides.get("flip", config.data.flip)
         config = override(replace(config, data=replace(wanted, flip=flip)), **overrides)
+        config, chosen = fitted(config, dataset.info, overrides), config
+        if words := changes(chosen, config):
+            console.say(words)
         folder = Path(group.told(lambda: str(new_folder(runs, source, name))))
         if "condition" not in overrides and (hint := unused_classes(config, dataset.info)):
             console.say(hint)
