@@ -35,6 +35,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.guidance import Clip, DynamicThreshold
 from undiffuse.interop.hub import hub_name
 from undiffuse.locate import locate
+from undiffuse.modes import own_modes
 from undiffuse.networks.conditions import Condition
 from undiffuse.noisy_classifier import TrainedClassifier, load_noisy_classifier
 from undiffuse.parameterize import make_parameterization
@@ -129,6 +130,7 @@ class Model:
             return Path()
         return folder.parent.parent if folder.parent.name == "checkpoints" else folder
 
+    @own_modes()
     def settle(self, settings: SampleConfig) -> SampleConfig:
         """The settings with learned timesteps looked up, other networks pinned and the number format decided, so that
         they say all by themselves.
@@ -213,6 +215,7 @@ class Model:
             classifier_classes=classifier.info.classes if classifier else (),
         )
 
+    @own_modes()
     def walk(
         self, settings: SampleConfig, members: Sequence[int] | None = None, seed: int = 0
     ) -> tuple[Denoiser, Sampler[Any], torch.Tensor]:
@@ -245,6 +248,7 @@ class Model:
             times = make_timesteps(self.schedule, settings.steps, settings.spacing)
         return denoiser, make_sampler(settings), times
 
+    @own_modes()
     def sample(
         self,
         n: int,
@@ -314,18 +318,19 @@ class Model:
             training = self.network.training
             self.network.eval()
             try:
-                x0 = sample(
-                    *self.walk(settings, range(start, start + size), seed),
-                    self.info.shape,
-                    block,
-                    seed=seed,
-                    micro_batch=size,
-                    device=self.device,
-                    on_step=on_step,
-                )
+                with own_modes():  # not around the yield
+                    x0 = sample(
+                        *self.walk(settings, range(start, start + size), seed),
+                        self.info.shape,
+                        block,
+                        seed=seed,
+                        micro_batch=size,
+                        device=self.device,
+                        on_step=on_step,
+                    )
+                    array = decode(x0, self.info)
             finally:
                 self.network.train(training)
-            array = decode(x0, self.info)
             yield Samples(array, self.info, seed, tuple(block), settings, self.provenance, self.device.type)
 
 
@@ -354,11 +359,13 @@ class Lower:
         return encode(np.concatenate(drawn), self.model.info)
 
 
+@own_modes()
 def build_model(config: TrainConfig, info: DataInfo) -> Model:
     """A new, untrained model for data of this shape, on the CPU."""
     return Model(build_network(config, info), make_schedule(config.diffusion), config, info)
 
 
+@own_modes()
 def load(path: str | Path, weights: str = "ema", device: str = "cpu", revision: str | None = None) -> Model:
     """A trained model: ours, one in somebody else's layout, or one from the Hugging Face hub.
 

@@ -20,6 +20,7 @@ from undiffuse.config_file import override
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, build_model
+from undiffuse.modes import own_modes
 from undiffuse.precision import uses_bfloat16
 from undiffuse.recipes import get_recipe
 from undiffuse.seeds import stream_seed
@@ -155,6 +156,7 @@ def made_info(shape: tuple[int, ...]) -> DataInfo:
     return DataInfo("random bytes", "0" * 64, IMAGES, shape, "uint8", 0.0, 255.0, zeros, ones)
 
 
+@own_modes()
 def bench(
     model: Model,
     name: str,

@@ -24,6 +24,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.gaussian import Batch, Time
 from undiffuse.guidance import Tiled
 from undiffuse.model import Model
+from undiffuse.modes import own_modes
 from undiffuse.sample import Noise, Sampler
 
 Pictures = Float[Tensor, "count channels *spatial"]
@@ -134,6 +135,7 @@ class Editor:
         """The editor of one of its pictures, with the same random stream."""
         return replace(self, indices=((self.indices or range(row + 1))[row],))
 
+    @own_modes()
     @torch.no_grad()
     def run(self, count: int, steps: int, work: Work) -> Tensor:
         """The work on ``count`` pictures, micro-batch by micro-batch, with the network in evaluation mode.

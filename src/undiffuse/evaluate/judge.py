@@ -23,6 +23,7 @@ from undiffuse.evaluate.images import Images
 from undiffuse.evaluate.likelihood import BATCH, bound, evaluating, ode
 from undiffuse.guidance import Clip
 from undiffuse.model import Model
+from undiffuse.modes import own_modes
 from undiffuse.pictures.grid import default_scale, enlarge, grid, to_image, viewable
 from undiffuse.schedule import DiscreteSchedule
 from undiffuse.seeds import stream_seed
@@ -31,6 +32,7 @@ DEFAULT_SCORE = "ensemble"
 """What measured best; the table is in docs/anomaly.md."""
 
 
+@own_modes()
 def features(
     model: Model,
     images: Images,

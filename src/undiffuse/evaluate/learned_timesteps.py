@@ -35,6 +35,7 @@ from undiffuse.evaluate.step_costs import SAME, Costs, bound_costs, error_costs,
 from undiffuse.evaluate.units import Units
 from undiffuse.guidance import Clip
 from undiffuse.model import Model
+from undiffuse.modes import own_modes
 from undiffuse.schedule import DiscreteSchedule, Schedule
 from undiffuse.timesteps import Cost, LearnedTimesteps, make_timesteps
 
@@ -82,6 +83,7 @@ def candidates(schedule: Schedule, count: int, steps: Sequence[int] = ()) -> Flo
     return times[apart > SAME * schedule.t_max]  # spacings meet, up to rounding
 
 
+@own_modes()
 def measure_bound(
     model: Model,
     images: Images,
@@ -110,6 +112,7 @@ def measure_bound(
     return bound_costs(model.schedule, measured, Units.of(model.info).bin_width)
 
 
+@own_modes()
 def measure_error(
     model: Model,
     samples: int,

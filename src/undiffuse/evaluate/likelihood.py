@@ -33,6 +33,7 @@ from undiffuse.evaluate.ode import Density, Probe, density_of, dequantise, draw_
 from undiffuse.evaluate.units import Units
 from undiffuse.guidance import Clip
 from undiffuse.model import Model
+from undiffuse.modes import own_modes
 from undiffuse.objectives.bound import chain_of
 from undiffuse.reverse import Variance
 
@@ -40,6 +41,7 @@ BATCH = 32
 Values = TypeVar("Values", Terms, Density)
 
 
+@own_modes()
 def bound(
     model: Model,
     images: Images,
@@ -89,6 +91,7 @@ def bound(
     return gathered(Terms.join(parts) if parts else None, Terms, group)
 
 
+@own_modes()
 def ode(
     model: Model,
     images: Images,

@@ -47,6 +47,7 @@ from undiffuse.metrics.copying import (
     rank_z,
 )
 from undiffuse.metrics.neighbours import nearest
+from undiffuse.modes import own_modes
 from undiffuse.seeds import stream_seed
 
 NEIGHBOURS = 10
@@ -199,6 +200,7 @@ class Memorisation:
         return sorted({*self.exact, *(k for space in self.spaces for k in space.copies)})
 
 
+@own_modes()
 def memorisation(
     subject: Subject,
     training: Training,

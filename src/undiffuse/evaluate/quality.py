@@ -28,6 +28,7 @@ from undiffuse.evaluate.reference import Reference, check_comparable
 from undiffuse.evaluate.sheet import Sheet, Values
 from undiffuse.evaluate.subject import Subject
 from undiffuse.extractors.extractor import Extractor, Identity
+from undiffuse.modes import own_modes
 
 FORMAT = 1
 """Version of the JSON file."""
@@ -102,6 +103,7 @@ class Quality:
         }
 
 
+@own_modes()
 def evaluate(
     subject: Subject,
     reference: Reference,

@@ -45,5 +45,8 @@ def convert(model: Model, path: Path, target: str, overwrite: bool = False) -> l
     Raises:
         UndiffuseError: something is at ``path`` already, a package is missing, or the format cannot hold the model.
     """
-    lines: list[str] = import_module(f"undiffuse.{TARGETS[target].module}").write(model, path, overwrite)
+    from undiffuse.modes import own_modes
+
+    with own_modes():
+        lines: list[str] = import_module(f"undiffuse.{TARGETS[target].module}").write(model, path, overwrite)
     return lines

@@ -29,6 +29,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.extractors.classifier_network import LIMITS, SmallClassifier
 from undiffuse.extractors.extract import unit_range
 from undiffuse.extractors.pixels import area_average
+from undiffuse.modes import own_modes
 from undiffuse.seeds import stream_seed
 
 VERSION = "v1"
@@ -55,6 +56,7 @@ class Trained:
     """Number of held-out images."""
 
 
+@own_modes()
 def train_classifier(reference: Dataset, seed: int = 0, progress: bool = False) -> Trained:
     """Learn the labels of four fifths of a data set.
 

@@ -10,6 +10,7 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.extractors.extractor import Extractor
+from undiffuse.modes import own_modes
 
 NAMES = {
     "inception": "InceptionV3 of the original FID (weights: --inception-weights FILE)",
@@ -31,6 +32,7 @@ _ALIASES = {"inception-v3": "inception", "efficientnet-lite0": "efficientnet"} |
 """The names that stand beside figures can be typed, too."""
 
 
+@own_modes()
 def make_extractor(
     name: str,
     *,

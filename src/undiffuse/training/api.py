@@ -23,6 +23,7 @@ from undiffuse.data.stream import Stream, open_data
 from undiffuse.distributed import ALONE, Group, joined
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, build_model, load
+from undiffuse.modes import own_modes
 from undiffuse.precision import slow_bfloat16
 from undiffuse.recipes import advised_sampling, get_recipe
 from undiffuse.training.budget import fixed_total, too_short
@@ -42,6 +43,7 @@ from undiffuse.training.setup import Data, capture, choose_device, make_learner,
 from undiffuse.training.start import in_its_standard, started_from, take_weights
 
 
+@own_modes()
 def train(
     source: Any = None,
     recipe: str | None = None,
@@ -134,6 +136,7 @@ def prepare_together(config: DataConfig, console: Console, group: Group) -> Data
     return dataset
 
 
+@own_modes()
 def start_run(
     config: TrainConfig,
     dataset: Data,
@@ -203,6 +206,7 @@ def held(folder: Path, group: Group) -> Iterator[None]:
         yield
 
 
+@own_modes()
 def resume_run(
     folder: Path,
     *,

@@ -34,6 +34,7 @@ from undiffuse.config import TrainConfig
 from undiffuse.denoiser import Denoiser
 from undiffuse.devices import send
 from undiffuse.errors import UndiffuseError
+from undiffuse.modes import own_modes
 from undiffuse.networks.layers import LAYOUTS
 from undiffuse.objectives import Loss, TimeLaw, draw_noise
 from undiffuse.seeds import generator, stream_seed
@@ -225,6 +226,7 @@ def training(task: Task, learner: Learner) -> Iterator[StepResult]:
             )
 
 
+@own_modes()
 def forward_backward(task: Task, network: nn.Module, batch: Batch, t: Tensor, weight: Tensor, step: int) -> Tensor:
     """The losses of a batch on the device; their weighted mean's gradient is left in the parameters.
 

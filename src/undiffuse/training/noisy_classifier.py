@@ -36,6 +36,7 @@ from undiffuse.data.values import encode
 from undiffuse.errors import UndiffuseError
 from undiffuse.files import replace_file
 from undiffuse.gaussian import q_sample
+from undiffuse.modes import own_modes
 from undiffuse.noisy_classifier import RECIPE, TrainedClassifier, build_classifier
 from undiffuse.objectives.time_law import Stratified
 from undiffuse.seeds import generator, stream_seed
@@ -82,6 +83,7 @@ def classifier_settings(settings: ClassifierConfig, run: TrainConfig, data: Data
     )
 
 
+@own_modes()
 def train_noisy_classifier(
     config: TrainConfig, data: Data, on_step: Callable[[int, float], object] = lambda step, loss: None
 ) -> Learned:
