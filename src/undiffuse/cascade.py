@@ -18,6 +18,7 @@ from pathlib import Path
 
 from undiffuse import cascadefile
 from undiffuse.errors import UndiffuseError
+from undiffuse.files import unwritable
 from undiffuse.interop import Found
 from undiffuse.locate import locate
 from undiffuse.model import Model, load
@@ -45,9 +46,10 @@ def make_cascade(models: Sequence[str | Path], folder: str | Path, weights: str 
         raise UndiffuseError(f"{folder} is not empty; choose another --name")
     try:
         cascadefile.write(folder, [(_name(part), _file(part)) for part in found])
-    except OSError as error:
+    except (OSError, UndiffuseError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise UndiffuseError(f"could not write the cascade {folder}: {error.strerror or error}") from error
+        advice = "choose another --name, or another folder of runs with --runs"
+        raise unwritable(folder, error, advice) if isinstance(error, OSError) else error from None
     return load(folder)
 
 

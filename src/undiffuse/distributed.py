@@ -143,14 +143,14 @@ class Group:
         import torch
         import torch.distributed as dist
 
-        text = say().encode() if self.rank == by else b""
+        text = os.fsencode(say()) if self.rank == by else b""
         size = torch.tensor(len(text))
         dist.broadcast(size, by, group=self.control)
         letters = torch.empty(int(size), dtype=torch.uint8)
         if self.rank == by:
             letters = torch.tensor(list(text), dtype=torch.uint8)
         dist.broadcast(letters, by, group=self.control)
-        return letters.numpy().tobytes().decode()
+        return os.fsdecode(letters.numpy().tobytes())
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:

@@ -22,6 +22,7 @@ from undiffuse.asked import check_numbers, cut_into_blocks
 from undiffuse.config import SampleConfig
 from undiffuse.distributed import ALONE, Group
 from undiffuse.errors import UndiffuseError
+from undiffuse.files import UnwritableError, check_writable, unwritable
 from undiffuse.model import Model
 from undiffuse.npz import read_npz, read_origin, write_npz
 from undiffuse.pictures.grid import grid, is_exact
@@ -32,6 +33,7 @@ PARTS = ".samples-npz"
 """Folder of the values of each micro-batch until all are there."""
 PLACE = ("checkpoint",)
 """What may differ between two makings of one file: the model's folder may have been moved."""
+RESUME = "give another place with --out, then go on with --resume"
 NUMBERS = (*PLACE, "index", "count")
 """What may differ, too, between a file of all samples and one of more of them."""
 
@@ -72,7 +74,8 @@ def draw_to(
         progress: show a bar with the time left.
 
     Raises:
-        UndiffuseError: numbers or settings that cannot be, a file in the way (before anything is drawn), or no room.
+        UndiffuseError: numbers or settings that cannot be, a file in the way or a place where nobody may write (before
+            anything is drawn), or no room.
     """
     settings = model.settle(settings or SampleConfig())
     check_numbers(len(indices), seed, indices.start, settings)
@@ -90,6 +93,7 @@ def draw_to(
             job = replace(job, values=False)
         missing = [block for block in mine if not job.has(block)]
         if group.leads:
+            check_writable(job.grid)
             job.prepare()
         group.barrier()  # nobody writes before everybody has looked
         with tqdm(total=len(missing) * steps, desc="sampling", unit="step", disable=hidden) as bar:
@@ -101,9 +105,9 @@ def draw_to(
         if group.leads:
             job.finish()
     except OSError as error:
-        raise UndiffuseError(
-            f"could not write to {folder}: {error.strerror or error}; mend that, then go on with --resume"
-        ) from error
+        raise unwritable(folder, error, RESUME) from error
+    except UnwritableError as error:
+        raise UnwritableError(f"{error}, then go on with --resume") from error
     new = sum(map(len, missing))
     return Drawn(new, sum(map(len, mine)) - new)
 

@@ -22,7 +22,27 @@ class UndiffuseError(Exception):
 def perhaps(word: str, choices: Iterable[str]) -> str:
     """Return ``"; perhaps you meant 'x'"`` for the closest choice, else the list of choices."""
     choices = sorted(choices)
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    if close:
-        return f"; perhaps you meant '{close[0]}'"
+    if close := closest(word, choices):
+        return f"; perhaps you meant '{close}'"
     return f"; choose from {', '.join(choices)}" if choices else ""
+
+
+def closest(word: str, choices: list[str]) -> str | None:
+    """The choice that a word stands for: written another way, else cut short, else misspelt; or None.
+
+    Another way is that of other programs, such as ``dpmpp_2m`` for ``dpm++2m``.
+    """
+    bare = {choice: _bare(choice) for choice in choices}
+    alike = [choice for choice in choices if bare[choice] == _bare(word)]
+    begun = [choice for choice in choices if len(_bare(word)) > 1 and bare[choice].startswith(_bare(word))]
+    found = alike[:1] or sorted(begun, key=len)[:1] or difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    if found:
+        return found[0]
+    letters = {bare[choice]: choice for choice in reversed(choices)}
+    near = difflib.get_close_matches(_bare(word), letters, n=1, cutoff=0.6)
+    return letters[near[0]] if near else None
+
+
+def _bare(word: str) -> str:
+    """Small letters and digits alone, with ``pp`` for ``++``."""
+    return "".join(sign for sign in word.lower().replace("+", "p") if sign.isalnum())

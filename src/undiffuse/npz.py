@@ -8,7 +8,6 @@ archive's comment, which other readers pass over, holds the samples' `Origin`: `
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from undiffuse.errors import UndiffuseError
+from undiffuse.files import appearing
 from undiffuse.pictures.png import Origin, check_free
 
 KEY = "images"
@@ -37,9 +37,7 @@ def write_npz(path: Path, blocks: Iterable[NDArray[Any]], origin: Origin, overwr
         UndiffuseError: a file is there already.
     """
     check_free(path, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with zipfile.ZipFile(partial, "w") as archive:
+    with appearing(path) as draft, zipfile.ZipFile(draft, "w") as archive:
         archive.comment = json.dumps(origin.to_json(), sort_keys=True).encode()
         member = zipfile.ZipInfo(f"{KEY}.npy")  # its date is a constant
         member.compress_type = zipfile.ZIP_DEFLATED
@@ -50,7 +48,6 @@ def write_npz(path: Path, blocks: Iterable[NDArray[Any]], origin: Origin, overwr
                     head = {"descr": block.dtype.str, "fortran_order": False, "shape": shape}
                     np.lib.format.write_array_header_1_0(file, head)
                 file.write(np.ascontiguousarray(block).data)
-    partial.replace(path)
 
 
 def read_origin(path: Path) -> Origin | None:

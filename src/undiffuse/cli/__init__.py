@@ -3,15 +3,19 @@
 * A command is a module of this package with two functions, ``configure(parser)`` and ``run(typed)``, and one row in
   `COMMANDS`. It calls the same functions as a Python user and adds nothing but words.
 * Only the command that was named is imported, and torch only where it is used: ``--help`` answers at once.
-* A mistake of the user is one sentence on standard error and exit status 2. A traceback is a bug of ours.
+* A mistake of the user is one sentence on standard error and exit status 2, and so is what the system refuses. A
+  traceback is a bug of ours.
+* Standard output takes any text (`streams`), and a command writes its files before it says what is in them.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import TextIO
 
@@ -20,6 +24,7 @@ from undiffuse.allocator import keep_freed_memory
 from undiffuse.cli.parser import Parser
 from undiffuse.distributed import follows, speaks
 from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.streams import open_streams
 
 COMMANDS = {
     "train": "learn from a data set: undiffuse train photos/ --size 64",
@@ -76,23 +81,53 @@ usage: undiffuse COMMAND [OPTIONS]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status: 0, 2 for a mistake, 130 for Ctrl-C."""
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            _dispatch(list(sys.argv[1:] if argv is None else argv))
-        sys.stdout.flush()
-    except UndiffuseError as error:
-        if speaks(error):
-            print(f"undiffuse: {error}", file=sys.stderr, flush=True)
-        return error.status
-    except KeyboardInterrupt:
-        print("\nundiffuse: stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # `undiffuse ... | head` has read enough. What is left in the buffer goes nowhere, so that the interpreter does
-        # not complain when it flushes it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with open_streams():
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                _dispatch(list(sys.argv[1:] if argv is None else argv))
+            sys.stdout.flush()
+        except UndiffuseError as error:
+            if speaks(error):
+                _tell(f"undiffuse: {error}")
+            return error.status
+        except KeyboardInterrupt:
+            _tell("\nundiffuse: stopped")
+            return 130
+        except BrokenPipeError:
+            # `undiffuse ... | head` has read enough.
+            _forget(sys.stdout)
+        except OSError as error:
+            if error.errno is None:
+                raise  # no word of the system's: a bug of ours
+            _tell(f"undiffuse: {_refusal(error)}")
+            return UndiffuseError.status
     return 0
+
+
+def _tell(sentence: str) -> None:
+    """A sentence on standard error, if anybody is there to hear it: a terminal may have been closed."""
+    with suppress(OSError, ValueError):
+        print(sentence, file=sys.stderr, flush=True)
+
+
+def _refusal(error: OSError) -> str:
+    """What the system refused, in words."""
+    what = error.strerror or str(error)
+    if error.filename is not None:
+        return f"the system refused {os.fsdecode(error.filename)}: {what}; mend that, or name another place"
+    frames = list(traceback.walk_tb(error.__traceback__))
+    if frames[-1][0].f_globals["__name__"].startswith(__name__):  # commands print and leave files to others
+        _forget(sys.stdout)
+        return f"could not write to standard output: {what}; mend that, what was written to files is there"
+    return f"the system refused to go on: {what}; mend that, and start again"
+
+
+def _forget(stream: TextIO) -> None:
+    """What is left in the buffer goes nowhere, so that the interpreter does not complain when it flushes it at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _show_warning(

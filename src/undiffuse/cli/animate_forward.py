@@ -29,6 +29,7 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", "
 
 
 def configure(parser: Parser) -> None:
+    parser.surplus = "the film's file is named by --out {}"
     parser.add_argument("IMAGE_OR_DATA", type=data_word, help="an image file, or anything that undiffuse train takes")
     group = parser.add_argument_group("which pictures")
     group.add_argument("-n", type=whole("-n", 1), metavar="N", help="how many of a data set (default: 9)")

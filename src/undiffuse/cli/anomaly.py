@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from undiffuse.cli.judging import add_images, add_machine, choice, load_model, open_images, table_file
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import data_word
+from undiffuse.cli.saying import said_afterwards
 from undiffuse.cli.values import whole
 from undiffuse.errors import UndiffuseError, perhaps
 
@@ -31,6 +32,7 @@ SCORES = Literal["ensemble", "structure", "typicality", "reconstruction", "bound
 
 
 def configure(parser: Parser) -> None:
+    parser.surplus = "strange images are named by --against {}, normal ones by --normal {}"
     add_images(parser)
     group = parser.add_argument_group("what is normal, and what is not")
     group.add_argument(
@@ -104,11 +106,11 @@ def run(typed: Namespace) -> None:
     standard = Standard(normal.features, len(look.fine))
     scores = [standard.scores(one.features) for one in judged]
     table = _table(judged, scores)
-    _write(out, table, options)
     everything = np.concatenate([one[score] for one in scores])
-    if count:
-        _draw(picture, model, look, normal, judged, everything.argsort()[::-1][:count], options)
-    _say(normal, judged, scores, score)
+    with said_afterwards(lambda: _say(normal, judged, scores, score)):
+        _write(out, table, options)
+        if count:
+            _draw(picture, model, look, normal, judged, everything.argsort()[::-1][:count], options)
     print(f"file    {out}{f' and {picture}' if count else ''}")
 
 
@@ -193,10 +195,10 @@ def _table(judged: list[Judged], scores: list[dict[str, Array]]) -> dict[str, li
 
 def _write(path: Path, table: dict[str, list[Any]], options: dict[str, Any]) -> None:
     from undiffuse.evaluate.likelihood import csv_text, json_text
-    from undiffuse.pictures.png import write_file
+    from undiffuse.pictures.png import write_text
 
     content = json_text({"images": table}) if path.suffix == ".json" else csv_text(table)
-    write_file(path, content.encode(), "overwrite" in options)
+    write_text(path, content, "overwrite" in options)
 
 
 def _draw(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.naming import MODEL
 from undiffuse.cli.parser import Parser
+from undiffuse.cli.saying import said_afterwards
 from undiffuse.cli.values import Reader, metavar, number, whole
 from undiffuse.config import PrecisionName
 
@@ -47,7 +48,7 @@ def run(typed: Namespace) -> None:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own chatter; read when torch is imported
     from undiffuse.bench.advice import advice
     from undiffuse.bench.measure import bench
-    from undiffuse.pictures.png import check_free, write_file
+    from undiffuse.pictures.png import check_free, write_text
 
     options = vars(typed)
     if "out" in options:
@@ -56,11 +57,11 @@ def run(typed: Namespace) -> None:
     seconds, batch, precision = options.get("seconds", 20.0), options.get("batch"), options.get("precision")
     compiles = "compile" in options
     found = bench(model, options["RUN"], seconds=seconds, batch=batch, precision=precision, compiles=compiles)
-    print("\n".join(f"{name:<12}{value}" for name, value in rows(found)))
-    for sentence in advice(found, model.config):
-        print(f"{'advice':<12}{sentence}")
+    said = [*rows(found), *(("advice", sentence) for sentence in advice(found, model.config))]
+    with said_afterwards(lambda: print("\n".join(f"{name:<12}{value}" for name, value in said))):
+        if "out" in options:
+            write_text(options["out"], json.dumps(found.to_json(), indent=1), "overwrite" in options)
     if "out" in options:
-        write_file(options["out"], json.dumps(found.to_json(), indent=1).encode(), "overwrite" in options)
         print(f"{'file':<12}{options['out']}")
 
 

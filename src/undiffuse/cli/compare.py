@@ -12,6 +12,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from undiffuse.cli.parser import Parser
+from undiffuse.cli.saying import said_afterwards
 from undiffuse.cli.values import whole
 
 
@@ -27,7 +28,7 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.pictures.png import check_free, write_file
+    from undiffuse.pictures.png import check_free, write_text
     from undiffuse.report.compare import SAMPLES, SEED, compare, default_file
     from undiffuse.report.lineup import check_runs
     from undiffuse.training.setup import choose_device
@@ -39,5 +40,6 @@ def run(typed: Namespace) -> None:
     check_free(out, overwrite)  # before the work, not after it
     device = str(choose_device(options.get("device", "auto")))
     found = compare(runs, options.get("n", SAMPLES), options.get("seed", SEED), device=device, progress=True)
-    write_file(out, found.html(out).encode(), overwrite)
-    print(f"{found.text()}\n{out}: open it in a browser")
+    with said_afterwards(lambda: print(found.text())):
+        write_text(out, found.html(out), overwrite)
+    print(f"{out}: open it in a browser")

@@ -7,6 +7,7 @@ from typing import Any
 
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import data_word
+from undiffuse.cli.saying import said_afterwards
 from undiffuse.cli.values import Reader
 from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError
@@ -54,7 +55,7 @@ def compare(options: dict[str, Any], settings: SampleConfig) -> None:
     from undiffuse.cli.judging import load_model, open_images
     from undiffuse.evaluate.sampler_table import BUDGETS, DEFAULT, SHOWN, Reference, check_samplers
     from undiffuse.evaluate.sampler_table import compare as draw
-    from undiffuse.pictures.png import check_free, write_file, write_png
+    from undiffuse.pictures.png import check_free, write_png, write_text
 
     names = tuple(options["samplers"].split(",")) if "samplers" in options else DEFAULT
     check_samplers(names)
@@ -74,6 +75,7 @@ def compare(options: dict[str, Any], settings: SampleConfig) -> None:
     with tqdm(total=len(names) * len(budgets), desc="comparing", unit="cell", disable=None) as bar:
         found = draw(model, names, budgets, n, settings=settings, seed=seed, reference=reference, on_cell=bar.update)
     table = found.markdown()
-    write_file(folder / "compare.md", table.encode(), overwrite)
-    write_png(folder / "compare.png", found.picture(), overwrite=overwrite, sheet="a comparison of samplers")
-    print(f"{table}\n{folder}: compare.md and compare.png")
+    with said_afterwards(lambda: print(table)):
+        write_text(folder / "compare.md", table, overwrite)
+        write_png(folder / "compare.png", found.picture(), overwrite=overwrite, sheet="a comparison of samplers")
+    print(f"{folder}: compare.md and compare.png")

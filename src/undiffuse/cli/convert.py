@@ -21,6 +21,7 @@ from undiffuse.export import TARGETS
 
 
 def configure(parser: Parser) -> None:
+    parser.surplus = "the format is named by --to"
     add_model(parser)
     parser.add_argument("OUT", type=Path, help="the file or folder to write")
     group = parser.add_argument_group("how")

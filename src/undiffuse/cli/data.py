@@ -9,10 +9,13 @@ from pathlib import Path
 from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import SOURCE, data_word
+from undiffuse.cli.saying import said_afterwards
 from undiffuse.config import DataConfig
+from undiffuse.files import shortened
 
 
 def configure(parser: Parser) -> None:
+    parser.surplus = "the contact sheet's file is named by --out {}"
     parser.add_argument("DATA", type=data_word, help=f"{SOURCE}, or the built-in name 'digits'")
     add_fields(parser, DataConfig, "how it is prepared", omit=("source", "flip"))
     group = parser.add_argument_group("the contact sheet")
@@ -27,12 +30,14 @@ def run(typed: Namespace) -> None:
 
     options = vars(typed)
     settings = {field.name: options[field.name] for field in fields(DataConfig) if field.name in options}
+    if "out" in options:
+        check_free(options["out"], "overwrite" in options)
     dataset = open_data(DataConfig(source=options["DATA"], **settings))
-    print(describe(dataset))
-    sheet = options.get("out", Path(f"{dataset.info.name.replace('/', '-')}-contact.png"))
-    if "out" not in options and sheet.exists() and "overwrite" not in options:
-        print(f"sheet       {sheet} is there already and stays: replace it with --overwrite, or choose an --out")
-        return
-    check_free(sheet, "overwrite" in options)
-    write_png(sheet, contact_sheet(dataset), overwrite="overwrite" in options, sheet="a contact sheet")
-    print(f"sheet       {sheet}")
+    name = shortened(dataset.info.name.replace("/", "-"))
+    sheet = options.get("out", Path(f"{name}-contact.png"))
+    kept = "out" not in options and sheet.exists() and "overwrite" not in options
+    with said_afterwards(lambda: print(describe(dataset))):
+        if not kept:
+            write_png(sheet, contact_sheet(dataset), overwrite="overwrite" in options, sheet="a contact sheet")
+    stays = " is there already and stays: replace it with --overwrite, or choose an --out"
+    print(f"sheet       {sheet}{stays if kept else ''}")

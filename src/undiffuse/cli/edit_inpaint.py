@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 def configure(parser: Parser) -> None:
     from undiffuse.edit.methods import FILL_DEFAULT, FillMethod
 
+    parser.surplus = "the mask is named by --mask {}"
     group = add_edit(parser, "inpaint")
     text = "white is painted anew, black is kept; a file, or a folder with one for each picture"
     group.add_argument("--mask", type=Path, metavar="FILE", help=text)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 def configure(parser: Parser) -> None:
     from undiffuse.edit.methods import SOLVE_DEFAULT, Method
 
+    parser.surplus = "how much larger is said by --factor"
     group = add_edit(parser, "upscale")
     text = "how many times as large (default: 4, or what a stage learned)"
     group.add_argument("--factor", type=whole("--factor", 2), metavar="N", help=text)

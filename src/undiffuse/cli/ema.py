@@ -34,12 +34,13 @@ def configure(parser: Parser) -> None:
 
 def run(typed: Namespace) -> None:
     from undiffuse.averaging import FOLDER, copies_of, made_name, make_average
-    from undiffuse.files import replace_bytes
+    from undiffuse.files import NO_OUT, check_writable, replace_bytes
     from undiffuse.power_profile import check_widths
 
     options = vars(typed)
     widths, folder = options["std"], options["RUN"]
     check_widths(widths)
+    check_writable(folder / FOLDER / "made", NO_OUT)
     last = max(profile.step for profile in copies_of(folder))
     for std in widths:
         made = make_average(folder, std, options.get("step"))

@@ -12,7 +12,6 @@ model is measured against its own training data, as papers do. What each figure 
 
 from __future__ import annotations
 
-import os
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -23,6 +22,7 @@ from undiffuse.cli.naming import MODEL, is_subject_model
 from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import add_preparation, data_word, typed_preparation
+from undiffuse.cli.saying import said_afterwards
 from undiffuse.cli.values import whole
 from undiffuse.config import DataConfig, SampleConfig
 from undiffuse.errors import UndiffuseError
@@ -43,6 +43,7 @@ OF_RUNS = ("bits", "held_out", *(field.name for field in fields(SampleConfig)))
 
 
 def configure(parser: Parser) -> None:
+    parser.surplus = "real images are named by --reference {}"
     parser.add_argument("SUBJECT", help=f"{MODEL}; or images: a folder, .zip, .npz, .npy, ...")
     group = parser.add_argument_group("against what")
     group.add_argument(
@@ -103,8 +104,9 @@ def measure(options: dict[str, Any], group: Group) -> None:
     count = options.get("bits", 64)
     if model is not None and count:
         quality = quality.with_bits(measure_bits(model, held_out, count, seed=settings.seed, progress=True))
-    print(table(quality))
-    write(quality, out, "overwrite" in options)
+    with said_afterwards(lambda: print(table(quality))):
+        write(quality, out, "overwrite" in options)
+    print(f"\n{out}: the figures with everything they depend on; {out.with_suffix('.svg').name}: the plot")
 
 
 def open_model(options: dict[str, Any], group: Group) -> Model | None:
@@ -238,9 +240,6 @@ def open_out(options: dict[str, Any], subject: Subject, reference: Reference, ex
         raise UndiffuseError(f"--out should end in .json, and '{out}' does not")
     for path in (out, out.with_suffix(".svg")):
         check_free(path, "overwrite" in options)
-    above = next(folder for folder in out.absolute().parents if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise UndiffuseError(f"{out} cannot be written, because of {above}; give another place with --out")
     return out
 
 
@@ -248,12 +247,7 @@ def write(quality: Quality, out: Path, overwrite: bool) -> None:
     """The plot, and last the file that says that there is an evaluation."""
     from undiffuse.evaluate.quality_plot import plot
     from undiffuse.evaluate.quality_report import to_text
-    from undiffuse.pictures.png import write_file
+    from undiffuse.pictures.png import write_text
 
-    drawing = out.with_suffix(".svg")
-    try:
-        write_file(drawing, plot(quality).encode(), overwrite)
-        write_file(out, to_text(quality).encode(), overwrite)
-    except OSError as error:
-        raise UndiffuseError(f"{out} cannot be written: {error.strerror or error}; give another by --out") from None
-    print(f"\n{out}: the figures with everything they depend on; {drawing.name}: the plot")
+    write_text(out.with_suffix(".svg"), plot(quality), overwrite)
+    write_text(out, to_text(quality), overwrite)

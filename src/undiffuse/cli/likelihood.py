@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from undiffuse.cli.judging import add_images, add_machine, choice, load_model, open_images, table_file
 from undiffuse.cli.parser import Parser
+from undiffuse.cli.saying import said_afterwards
 from undiffuse.cli.values import number, whole
 from undiffuse.distributed import Group, joined
 from undiffuse.errors import UndiffuseError
@@ -31,6 +32,7 @@ THRESHOLDS = Literal["clip", "none"]
 
 
 def configure(parser: Parser) -> None:
+    parser.surplus = "the table's file is named by --out {}"
     add_images(parser)
     group = parser.add_argument_group("how")
     choice(group, "--method", METHODS, "(default: both)")
@@ -65,7 +67,7 @@ def measure(options: dict[str, Any], group: Group) -> None:
     from undiffuse.evaluate.likelihood import Table, bound, ode
     from undiffuse.evaluate.units import Units
     from undiffuse.objectives.bound import chain_of
-    from undiffuse.pictures.png import check_free, write_file
+    from undiffuse.pictures.png import check_free, write_text
 
     method, overwrite = options.get("method", "both"), "overwrite" in options
     if "curve" in options and method == "ode":
@@ -90,17 +92,19 @@ def measure(options: dict[str, Any], group: Group) -> None:
         return
     table = Table(units, images, terms, density)
     content = table.json(_settings(options, model, images)) if out.suffix == ".json" else table.csv()
-    write_file(out, content.encode(), overwrite)
-    for path in beside:
-        from undiffuse.evaluate.rate_distortion import rate_distortion
+    with said_afterwards(lambda: _say(table)):
+        write_text(out, content, overwrite)
+        for path in beside:
+            from undiffuse.evaluate.rate_distortion import rate_distortion
 
-        assert terms is not None
-        curve = rate_distortion(terms, units)
-        write_file(path, (curve.svg() if path.suffix == ".svg" else curve.csv()).encode(), overwrite)
-    _say(table, [out, *beside])
+            assert terms is not None
+            curve = rate_distortion(terms, units)
+            write_text(path, curve.svg() if path.suffix == ".svg" else curve.csv(), overwrite)
+    for path in (out, *beside):
+        print(f"file    {path}")
 
 
-def _say(table: Table, files: list[Path]) -> None:
+def _say(table: Table) -> None:
     """Means and standard errors, and what they mean."""
     from undiffuse.evaluate.likelihood import mean_and_error
 
@@ -115,8 +119,6 @@ def _say(table: Table, files: list[Path]) -> None:
         print(f"ODE     {mean:.4f} +- {error:.4f} {units.name}, {calls:.0f} evaluations an image")
     print(f"units   {units.meaning}")
     print("error   +- is the standard error of the mean over the images")
-    for path in files:
-        print(f"file    {path}")
 
 
 def _settings(options: dict[str, Any], model: Model, images: Images) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from undiffuse.cli.naming import MODEL, is_subject_model
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import add_preparation, data_word, typed_preparation
+from undiffuse.cli.saying import said_afterwards
 from undiffuse.cli.values import whole
 from undiffuse.config import DataConfig
 from undiffuse.errors import UndiffuseError
@@ -33,6 +34,9 @@ SAMPLES = 1000
 
 
 def configure(parser: Parser) -> None:
+    parser.surplus = (
+        "images that the model has not seen are named by --held-out {}, those it learned from by --training {}"
+    )
     parser.add_argument("SUBJECT", help=f"{MODEL}; or images: a folder, .npz, .npy, archive")
     group = parser.add_argument_group("against what")
     group.add_argument(
@@ -86,9 +90,13 @@ def run(typed: Namespace) -> None:
         seed=seed,
         progress=True,
     )
-    for sentence in (*sentences(found), f"Verdict: {verdict(found)}"):
-        print(sentence)
-    _write(files, found, "overwrite" in options)
+    said = "\n".join((*sentences(found), f"Verdict: {verdict(found)}"))
+    with said_afterwards(lambda: print(said)):
+        _write(files, found, "overwrite" in options)
+    for path in files:
+        print(f"file    {path}")
+    if not files:
+        print("The closest pairs are shown on a page by --out FILE.html")
 
 
 def _subject(options: dict[str, Any]) -> tuple[Generated | Given, DataConfig]:
@@ -174,13 +182,10 @@ def _write(files: list[Path], found: Memorisation, overwrite: bool) -> None:
     import json
 
     from undiffuse.evaluate.memorisation_words import to_json
-    from undiffuse.pictures.png import write_file
+    from undiffuse.pictures.png import write_text
     from undiffuse.report.memorisation import memorisation_page
 
     numbers = json.dumps(to_json(found), indent=1, allow_nan=False) + "\n"
     for path in files:
         content = memorisation_page(found) if path.suffix == ".html" else numbers
-        write_file(path, content.encode(), overwrite)
-        print(f"file    {path}")
-    if not files:
-        print("The closest pairs are shown on a page by --out FILE.html")
+        write_text(path, content, overwrite)

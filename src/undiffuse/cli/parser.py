@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from undiffuse.errors import UndiffuseError, perhaps
 
 NUMBER = re.compile(r"[-+]?[\d.][\d.,e+-]*", re.IGNORECASE)
+UNRECOGNIZED = "unrecognized arguments: "
 SENTENCES = (
     (r"^argument (?:-\w/)?([^\s/]+)\S*: expected one argument$", r"\1 needs a value after it"),
     (r"^argument (?:-\w/)?([^\s/]+)\S*: ignored explicit argument (.*)$", r"\1 takes no value, so not \2"),
-    (r"^unrecognized arguments: (.*)$", r"There is no place for '\1'"),
+    (rf"^{UNRECOGNIZED}(.*?)(: .*)?$", r"There is no place for '\1'\2"),
     (r"^the following arguments are required: (.*)$", r"This needs \1"),
 )
 """argparse's messages as sentences of ours."""
@@ -34,8 +36,13 @@ class Parser(argparse.ArgumentParser):
         self._positionals.title = "arguments"
         self.lists: set[str] = set()
         """Options that take lists of numbers; see `_join_lists`."""
+        self.surplus = ""
+        """What a word that has no place was likely to be, with {} for the word: "real images go to --reference {}"."""
 
     def error(self, message: str) -> NoReturn:
+        if self.surplus and message.startswith(UNRECOGNIZED):
+            word = message.removeprefix(UNRECOGNIZED)
+            message += f": {self.surplus.replace('{}', shlex.join([word]))}"
         for pattern, words in SENTENCES:
             message = re.sub(pattern, words, message)
         raise UndiffuseError(f"{message}; see {self.prog} --help")
@@ -54,7 +61,11 @@ class Parser(argparse.ArgumentParser):
         """Misspelt options first: argparse would complain of what is missing because of them."""
         if not word.startswith("-") or word == "-" or NUMBER.fullmatch(word):
             return
-        name = word.split("=")[0] if word.startswith("--") else word[:2]
+        whole = word.split("=")[0]
+        dashes = {f"-{whole}", whole[1:]} & self._option_string_actions.keys() if len(whole) > 2 else set()
+        if whole not in self._option_string_actions and dashes:  # --n for -n, -seed for --seed
+            raise UndiffuseError(f"{self.prog} has no option '{whole}'; perhaps you meant '{dashes.pop()}'")
+        name = whole if word.startswith("--") else word[:2]
         if name not in self._option_string_actions:
             long = [known for known in self._option_string_actions if known.startswith("--")]
             close = perhaps(name, long)

@@ -9,10 +9,14 @@ from undiffuse.cli.parser import Parser
 
 
 def configure(parser: Parser) -> None:
+    parser.surplus = "another place for the page is named by --out {}"
     parser.add_argument("RUN", type=Path, help="a run's folder")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to (default: RUN/report.html)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file that --out names")
 
 
 def run(typed: Namespace) -> None:
     from undiffuse.report import write_report
 
-    print(f"{write_report(typed.RUN)}: open it in a browser")
+    options = vars(typed)
+    print(f"{write_report(typed.RUN, options.get('out'), 'overwrite' in options)}: open it in a browser")

@@ -28,6 +28,7 @@ from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, whole
 from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError
+from undiffuse.files import shortened
 from undiffuse.pins import path_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ DEFAULT = 64
 
 
 def configure(parser: Parser) -> None:
+    parser.surplus = "how many pictures is said by -n, where they go by --out"
     add_model(parser, nargs="?", default=None)
     group = parser.add_argument_group("which pictures")
     group.add_argument(
@@ -139,4 +141,4 @@ def default_folder(model: Model, settings: SampleConfig, seed: int) -> Path:
     asked += [path_of(settings.image).stem] if settings.image else []
     asked = [*filter(None, asked), *([f"guidance-{settings.guidance:g}"] if settings.guidance != 1 else [])]
     name = "-".join([settings.sampler, str(settings.steps), "seed", str(seed), *asked])
-    return model.home / "pictures" / re.sub(r"[^\w.+-]", "_", name)
+    return model.home / "pictures" / shortened(re.sub(r"[^\w.+-]", "_", name))

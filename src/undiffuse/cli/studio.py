@@ -23,7 +23,9 @@ def configure(parser: Parser) -> None:
     text = "runs, checkpoints or models' files, beside those in the folder of runs"
     parser.add_argument("RUN", type=Path, nargs="*", default=[], help=text)
     group = parser.add_argument_group("where it listens")
-    group.add_argument("--port", type=whole("--port", 0), metavar="N", help="0 for one that is free (default: 8000)")
+    group.add_argument(
+        "--port", type=whole("--port", 0, 65535), metavar="N", help="0 for one that is free (default: 8000)"
+    )
     text = "an address; any but this machine's own needs --token (default: 127.0.0.1)"
     group.add_argument("--host", metavar="TEXT", help=text)
     group.add_argument("--token", metavar="TEXT", help="a secret that everybody must show, of 16 letters or more")

@@ -18,8 +18,10 @@ from undiffuse.cli.judging import add_machine, choice, load_model, open_images
 from undiffuse.cli.naming import add_model
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import add_preparation, data_word
+from undiffuse.cli.saying import said_afterwards
 from undiffuse.cli.values import Reader, whole
 from undiffuse.errors import UndiffuseError
+from undiffuse.files import NO_OUT, check_writable
 
 if TYPE_CHECKING:
     from undiffuse.evaluate.step_costs import Costs
@@ -56,7 +58,7 @@ def configure(parser: Parser) -> None:
 
 def run(typed: Namespace) -> None:
     from undiffuse.evaluate.learned_timesteps import learn, measure_bound, measure_error
-    from undiffuse.pictures.png import write_file
+    from undiffuse.pictures.png import write_text
     from undiffuse.timesteps import LearnedTimesteps
 
     options = vars(typed)
@@ -68,6 +70,7 @@ def run(typed: Namespace) -> None:
     for file in files:
         if file.exists() and not overwrite:
             raise UndiffuseError(f"{file} exists already; replace it with --overwrite")
+        check_writable(file, NO_OUT)
     cost, count = options.get("cost", "error"), options.get("limit", 64)
     how = {"seed": options.get("seed", 0), "batch": options.get("batch", 32), "count": options.get("candidates", 200)}
     if cost == "bound":
@@ -76,9 +79,9 @@ def run(typed: Namespace) -> None:
     else:
         costs = measure_error(model, count, steps, progress=True, **how)
     chosen = learn(model, costs, cost, steps, count)
-    for file, learned in zip(files, chosen, strict=True):
-        write_file(file, learned.to_json().encode(), overwrite)
-    print("\n".join(_table(model, costs, chosen)))
+    with said_afterwards(lambda: print("\n".join(_table(model, costs, chosen)))):
+        for file, learned in zip(files, chosen, strict=True):
+            write_text(file, learned.to_json(), overwrite)
     print("\n".join(f"file    {file}" for file in files))
     print(f"Use them with: undiffuse sample {options['RUN']} --spacing learned --steps {steps[-1]}")
 

@@ -27,6 +27,7 @@ from undiffuse.errors import UndiffuseError
 
 
 def configure(parser: Parser) -> None:
+    parser.surplus = "the run's name is given by --name {}"
     parser.add_argument("DATA", nargs="?", default=None, help=f"{SOURCE}, or the built-in name 'digits'")
     group = parser.add_argument_group("the run")
     group.add_argument(

@@ -17,6 +17,7 @@ from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import data_word
 from undiffuse.config import ClassifierConfig
 from undiffuse.errors import UndiffuseError
+from undiffuse.files import check_writable
 
 
 def configure(parser: Parser) -> None:
@@ -44,6 +45,7 @@ def run(typed: Namespace) -> None:
     folder = options.get("out") or model.home / "classifier"
     if folder.exists():
         raise UndiffuseError(f"{folder} is there already: delete it, or name another folder with --out")
+    check_writable(folder)
     data = prepare(model.config.data.of_others(options["DATA"]))
     if data.info.shape != model.info.shape:
         raise UndiffuseError(f"{options['run']} makes data of the shape {model.info.shape}, got {data.info.shape}")

@@ -121,16 +121,17 @@ def _describe(hint: Any) -> str:
 Convert = Callable[[str], Any]
 
 
-def whole(flag: str, low: int) -> Convert:
-    """A whole number not below ``low``."""
+def whole(flag: str, low: int, high: int | None = None) -> Convert:
+    """A whole number from ``low`` on, or to ``high``."""
 
     def convert(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
             value = low - 1
-        if value < low:
-            raise UndiffuseError(f"{flag} cannot be '{text}'; it takes a whole number from {low} on")
+        if value < low or (high is not None and value > high):
+            limit = "on" if high is None else f"to {high}"
+            raise UndiffuseError(f"{flag} cannot be '{text}'; it takes a whole number from {low} {limit}")
         return value
 
     return convert

@@ -22,8 +22,20 @@ _ABANDONED = 24 * 3600
 
 
 def cache_root(cache: Path | None) -> Path:
-    """``cache``, else the environment's UNDIFFUSE_CACHE, else ~/.cache/undiffuse."""
-    return cache or Path(os.environ.get("UNDIFFUSE_CACHE") or Path.home() / ".cache" / "undiffuse").expanduser()
+    """``cache``, else the environment's UNDIFFUSE_CACHE, else ~/.cache/undiffuse.
+
+    Raises:
+        UndiffuseError: that would be in a home folder, and there is none.
+    """
+    if cache:
+        return cache
+    try:
+        return Path(os.environ.get("UNDIFFUSE_CACHE") or Path.home() / ".cache" / "undiffuse").expanduser()
+    except RuntimeError:
+        raise UndiffuseError(
+            "prepared data go to the cache in the home folder, and this user has none: "
+            "set UNDIFFUSE_CACHE to a folder where you may write"
+        ) from None
 
 
 @contextmanager

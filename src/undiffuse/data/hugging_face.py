@@ -20,6 +20,7 @@ from undiffuse.data.decode import UnreadableError
 from undiffuse.data.parquet import class_name, encoded_image, find_columns
 from undiffuse.data.records import MAX_RECORD, RUN, Index, Item, Records, cut_runs
 from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.files import expanded
 
 PREFIX = "hf:"
 _AT_ONCE = 1 << 12
@@ -94,7 +95,7 @@ def open_hugging_face(source: str) -> Records:
     """
     name, _, split = source.removeprefix(PREFIX).partition(":")
     with _datasets(name) as datasets:
-        folder = Path(name).expanduser()
+        folder = expanded(name)
         if is_saved(folder):
             found = datasets.load_from_disk(str(folder))
             found = found if isinstance(found, datasets.DatasetDict) else {split or "train": found}

@@ -19,6 +19,7 @@ from undiffuse.data.records import Records, Shard
 from undiffuse.data.remote import Place, RemoteFile
 from undiffuse.data.webdataset import TarShard
 from undiffuse.errors import UndiffuseError
+from undiffuse.files import expanded
 
 MAX_SHARDS = 1_000_000
 TAR_SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2")
@@ -40,7 +41,7 @@ def expand(source: str) -> list[Path]:
     """
     files = list[Path]()
     for name in _expand_braces(source):
-        path = Path(name).expanduser()
+        path = expanded(name)
         found = [path] if path.is_file() else [Path(file) for file in sorted(glob.glob(str(path), recursive=True))]
         if not found:
             raise UndiffuseError(f"expected files named {source}, got none called {name}")

@@ -30,6 +30,7 @@ from undiffuse.data.video import Videos, is_video
 from undiffuse.data.volumes import Volumes, has_pages, is_volume, suffix_of
 from undiffuse.data.webdataset import TarShard, looks_like_shard
 from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.files import expanded
 
 Archive = ZipFile | TarFile
 
@@ -59,7 +60,7 @@ def open_source(source: str) -> Folder | Archive | Records | ArraySource:
         return open_hugging_face(source)
     if not source:  # Path("") would be the current folder
         raise UndiffuseError("expected a folder, a file or a built-in name, got ''; '.' is the current folder")
-    path = Path(source).expanduser()
+    path = expanded(source)
     name = path.name or path.resolve().name
     if path.is_dir():
         return _open_folder(path, name)

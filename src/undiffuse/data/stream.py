@@ -20,7 +20,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,6 +41,7 @@ from undiffuse.data.remote import place_of, size_of
 from undiffuse.data.shards import open_shards
 from undiffuse.data.source import open_source
 from undiffuse.errors import UndiffuseError
+from undiffuse.files import expanded
 
 FIRST_LOOK = 1024
 """Examples from which shape, range and moments are taken."""
@@ -273,7 +273,7 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _open_records(source: str) -> Records:
-    if source.startswith(PREFIX) and not is_saved(Path(source.removeprefix(PREFIX).partition(":")[0]).expanduser()):
+    if source.startswith(PREFIX) and not is_saved(expanded(source.removeprefix(PREFIX).partition(":")[0])):
         name = source.removeprefix(PREFIX).rstrip("/").rpartition("/")[2]
         return open_shards([place_of(address) for address in files_of(source)], name)
     records = open_source(source)

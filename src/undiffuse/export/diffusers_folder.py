@@ -7,8 +7,11 @@ from pathlib import Path
 
 from undiffuse.errors import UndiffuseError
 from undiffuse.export.handed_on import check_whole, without_paths
+from undiffuse.files import check_writable, writing
 from undiffuse.interop.diffusers.folder import INDEX, write_folder
 from undiffuse.model import Model
+
+PLACE = "give another place as OUT"
 
 
 def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
@@ -20,17 +23,17 @@ def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
     """
     check_whole(model)
     _check_place(path, overwrite)
+    check_writable(path, PLACE)
     partial = path.with_name(f".{path.name}.partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        reasons = write_folder(without_paths(model.config), model.info, model.network.state_dict(), partial)
-        for file in [file for file in partial.rglob("*") if file.is_file()]:
-            target = path / file.relative_to(partial)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(target)
-    except OSError as error:
-        raise UndiffuseError(f"could not write {path}: {error.strerror or error}") from error
+        with writing(path, PLACE):
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            reasons = write_folder(without_paths(model.config), model.info, model.network.state_dict(), partial)
+            for file in [file for file in partial.rglob("*") if file.is_file()]:
+                target = path / file.relative_to(partial)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file.replace(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     if reasons:

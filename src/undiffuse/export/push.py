@@ -14,7 +14,7 @@ from pathlib import Path
 from undiffuse.errors import UndiffuseError
 from undiffuse.export import convert
 from undiffuse.export.card import hub_card
-from undiffuse.files import replace_bytes
+from undiffuse.files import ELSEWHERE, replace_file
 from undiffuse.interop.diffusers.folder import CODE, FILES
 from undiffuse.interop.hub import MODEL, failures, require_hub
 from undiffuse.model import Model
@@ -68,7 +68,7 @@ def describe(model: Model, repo: str, folder: Path, to: str, samples: int, overw
         drawn = replace(drawn, provenance={**drawn.provenance, "checkpoint": repo})
         write_png(folder / SAMPLES, drawn.grid(), drawn.origin(0, samples), overwrite, f"a grid of {samples} samples")
     check_free(folder / CARD, overwrite)
-    replace_bytes(folder / CARD, hub_card(model, repo, to, samples).encode())
+    replace_file(folder / CARD, hub_card(model, repo, to, samples), ELSEWHERE)
     return [f"card    {folder / CARD}" + (f", {samples} samples in {folder / SAMPLES}" if samples else "")]
 
 

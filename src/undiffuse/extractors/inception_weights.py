@@ -23,6 +23,7 @@ from undiffuse import tensorfile
 from undiffuse.data.cache import cache_root
 from undiffuse.errors import UndiffuseError
 from undiffuse.extractors.inception import InceptionV3
+from undiffuse.files import expanded
 from undiffuse.undrawn import outlined
 
 PUBLISHED_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -46,7 +47,7 @@ def find_weights(path: Path | None, *, download: bool = False, progress: bool = 
     Raises:
         UndiffuseError: not there, or the download failed or brought something else.
     """
-    named = path or Path(os.environ.get(VARIABLE) or "").expanduser()
+    named = path or expanded(os.environ.get(VARIABLE) or "")
     if named != Path():
         if not named.is_file():
             whose = "" if path else f" that {VARIABLE} names"

@@ -25,6 +25,7 @@ from undiffuse.config import SampleConfig
 from undiffuse.config_file import from_plain
 from undiffuse.data.own import SHEET_LABEL
 from undiffuse.errors import UndiffuseError
+from undiffuse.files import appearing, check_writable, for_the_eye, writing
 from undiffuse.pictures.edited import Edited
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -139,7 +140,7 @@ def write_png(
     """
     chunks = PngInfo()
     if origin is not None:
-        chunks.add_text("parameters", origin.parameters())
+        chunks.add_text("parameters", for_the_eye(origin.parameters()))
         label = "undiffuse" if isinstance(origin, Origin) else "undiffuse-edit"
         chunks.add_text(label, json.dumps(origin.to_json(), sort_keys=True))
     if sheet:
@@ -157,18 +158,32 @@ def sheet_chunk(shown: str) -> PngInfo:
 
 
 def write_file(path: Path, content: bytes, overwrite: bool = False) -> None:
-    """Write a file that is wholly there or not at all, and never in the place of another one unless told so."""
+    """Write a file that is wholly there or not at all, and never in the place of another one unless told so.
+
+    Raises:
+        UndiffuseError: a file is there already and ``overwrite`` is off, or nobody may write there.
+    """
     check_free(path, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    with appearing(path) as draft:
+        draft.write_bytes(content)
+
+
+def write_text(path: Path, text: str, overwrite: bool = False) -> None:
+    """`write_file` of a text, in which names that are no UTF-8 are written as `for_the_eye`."""
+    write_file(path, for_the_eye(text).encode(), overwrite)
 
 
 def check_free(path: Path, overwrite: bool = False) -> None:
-    """Refuse a path at which there is a file already, unless it may be replaced."""
-    if path.exists() and not overwrite:
+    """Refuse a path at which there is a file already, unless it may be replaced, and one where nobody may write.
+
+    Raises:
+        UndiffuseError: a file is there; or, an `UnwritableError`, the place is read-only, full, or in no folder.
+    """
+    with writing(path):
+        there = path.exists()
+    if there and not overwrite:
         raise UndiffuseError(f"{path} exists already; give another place with --out, or replace it with --overwrite")
+    check_writable(path)
 
 
 def read_metadata(path: Path) -> Metadata:

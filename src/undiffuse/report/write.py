@@ -7,8 +7,9 @@ from pathlib import Path
 from undiffuse import __version__
 from undiffuse.config_file import flatten, sections
 from undiffuse.errors import UndiffuseError
-from undiffuse.files import replace_file
+from undiffuse.files import ELSEWHERE, replace_file
 from undiffuse.model import load
+from undiffuse.pictures.png import check_free
 from undiffuse.pretrained import shipped
 from undiffuse.report.commands import sample_commands, train_command
 from undiffuse.report.figures import (
@@ -31,27 +32,30 @@ PROGRESS = 12
 """Grids of samples through training that are shown."""
 
 
-def write_report(run: Path | str) -> Path:
-    """Write ``report.html`` into a run's folder, replacing an earlier one.
+def write_report(run: Path | str, out: Path | str | None = None, overwrite: bool = False) -> Path:
+    """Write the report of a run: ``report.html`` in its folder, or another file.
 
     It holds everything it shows: no script, no font, no picture comes from outside.
 
     Args:
         run: a run's folder with a whole checkpoint.
+        out: the file; by default that in the run's folder, where it replaces an earlier one.
+        overwrite: replace what is at ``out``.
 
     Returns:
         The file's path.
 
     Raises:
-        UndiffuseError: no run, or no whole checkpoint in it.
+        UndiffuseError: no run, no whole checkpoint in it, or a place where nobody may write.
     """
     if Path(run).is_file() or shipped(run) is not None:
         raise UndiffuseError(
             f"A report is of a run's folder, and {run} is a model alone; draw with undiffuse sample {run}"
         )
+    target = Path(run) / "report.html" if out is None else Path(out)
     story = Story(Path(run), load(run))
-    target = story.run / "report.html"
-    replace_file(target, page(story.run.resolve().name, _body(story)))
+    check_free(target, overwrite or out is None)
+    replace_file(target, page(story.run.resolve().name, _body(story)), ELSEWHERE)
     return target
 
 

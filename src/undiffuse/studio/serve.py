@@ -17,6 +17,8 @@ from undiffuse.studio.doors import Doors, host_name, is_any, is_loopback
 from undiffuse.studio.studio import Studio
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,200}")
+MOST = 65535
+"""Largest port."""
 WAITING = 1024
 """Connections that wait to be taken."""
 PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
@@ -34,8 +36,8 @@ class Address:
         path: below which a proxy serves the studio, such as '/tools/undiffuse'.
 
     Raises:
-        UndiffuseError: the address can be reached from elsewhere and there is no token, or one that can be guessed; or
-            a name or a path that is none.
+        UndiffuseError: no such port; the address can be reached from elsewhere and there is no token, or one that can
+            be guessed; or a name or a path that is none.
     """
 
     host: str = "127.0.0.1"
@@ -47,6 +49,8 @@ class Address:
     def __post_init__(self) -> None:
         if self.token and not TOKEN.fullmatch(self.token):
             raise UndiffuseError("A token has 16 letters or more, of A-Z, a-z, 0-9, '-' and '_'")
+        if not 0 <= self.port <= MOST:  # the system would take the rest of a division
+            raise UndiffuseError(f"A port is a whole number from 0 to {MOST}, not {self.port}")
         if not is_loopback(self.host) and not self.token:
             raise UndiffuseError(
                 f"--host {self.host} can be reached from other machines, so the studio needs --token TEXT, a secret of "

@@ -6,12 +6,13 @@ import math
 from pathlib import Path
 
 from undiffuse.averaging import copy_name
-from undiffuse.files import replace_bytes
+from undiffuse.files import replace_bytes, writing
 from undiffuse.model import Model
 from undiffuse.modelfile import ModelFile
 from undiffuse.power_profile import Profile
 from undiffuse.training.ema import PowerAverages
 from undiffuse.training.loop import StepResult
+from undiffuse.training.metrics import RESUME
 from undiffuse.training.plan import Plan
 
 
@@ -38,7 +39,8 @@ class Copies:
             return
         for std, tensors in self._averages.state_dicts().items():
             if self._writes:
-                self._folder.mkdir(exist_ok=True)
+                with writing(self._folder, RESUME):
+                    self._folder.mkdir(exist_ok=True)
                 profile = Profile(result.step, std)
                 file = ModelFile(self._model.config, self._model.info, result.step, f"std-{std:g}", tensors)
                 replace_bytes(self._folder / copy_name(profile), file.to_bytes())

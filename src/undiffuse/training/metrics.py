@@ -20,8 +20,12 @@ from typing import Any
 
 import torch
 
+from undiffuse.files import writing
 from undiffuse.training.loop import StepResult
 from undiffuse.training.plan import Plan
+
+RESUME = "mend that, then go on with --resume"
+"""What to do about a run's folder that cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,9 @@ class MetricsFile:
     """
 
     def __init__(self, path: Path, step: int, window: tuple[float, ...], every: int, plan: Plan, t_max: float) -> None:
-        path.touch()
-        truncate_after(path, step)
+        with writing(path, RESUME):
+            path.touch()
+            truncate_after(path, step)
         self._path = path
         self._every, self._plan, self._t_max = every, plan, t_max
         self._seconds = self._loading = 0.0
@@ -121,14 +126,14 @@ class MetricsFile:
 
     def write(self, line: dict[str, Any]) -> None:
         """Append one line; it has a "step"."""
-        with self._path.open("a", encoding="utf-8") as file:
+        with writing(self._path, RESUME), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         for listen in self.listeners:
             listen(line)
 
     def sync(self) -> None:
         """Wait until the disk has the lines: a checkpoint must not outlive the lines before it."""
-        with self._path.open("ab") as file:
+        with writing(self._path, RESUME), self._path.open("ab") as file:
             os.fsync(file.fileno())
 
 

@@ -31,7 +31,8 @@ from undiffuse.config import TrainConfig
 from undiffuse.config_file import to_yaml
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
-from undiffuse.files import replace_file
+from undiffuse.files import replace_file, writing
+from undiffuse.training.lock import check_unlocked
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,13 @@ def claim(path: Path) -> RunFolder:
     """The folder of a new run.
 
     Raises:
-        UndiffuseError: it holds something already, or cannot be made.
+        UndiffuseError: another process trains there, it holds something already, or it cannot be made.
     """
-    try:
+    with writing(path, "choose another --name, or another folder of runs with --runs"):
         path.mkdir(parents=True, exist_ok=True)
         used = any(entry.name != ".lock" for entry in path.iterdir())
-    except OSError as error:
-        raise UndiffuseError(f"cannot make the run's folder {path}: {error.strerror}; choose another --name") from None
+    if used:
+        check_unlocked(path)
     if used and checkpoints(path / "checkpoints"):
         raise UndiffuseError(f"{path} holds a run already: go on with it by --resume {path}, or choose another --name")
     if used:

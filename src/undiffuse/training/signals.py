@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: finish the step, save, and leave; a second Ctrl-C leaves at once."""
+"""SIGTERM, SIGHUP and Ctrl-C: finish the step, save, and leave; a second Ctrl-C leaves at once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ class StoppedError(UndiffuseError):
     """The training was asked to stop, and its state is saved.
 
     Attributes:
-        status: exit status that shells expect: 130 after Ctrl-C, 143 after SIGTERM.
+        status: exit status that shells expect: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
     """
 
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
         self.status = 128 + signum
+
+
+def _heeded() -> list[signal.Signals]:
+    """The signals that ask to stop; a terminal that is closed sends SIGHUP, which `nohup` has ignored."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGTERM, signal.SIGINT, *([] if ignored else [signal.SIGHUP])]
 
 
 class _AbandonedError(Exception):
@@ -46,7 +52,7 @@ class Interrupts:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take note of SIGTERM and SIGINT instead of dying.
+        """Take note of SIGTERM, SIGINT and SIGHUP instead of dying; where SIGHUP is ignored (nohup), it stays so.
 
         Python delivers signals to the main thread only; in any other this does nothing, and whoever started the
         thread stays in charge.
@@ -54,7 +60,7 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {signum: signal.signal(signum, self._note) for signum in (signal.SIGTERM, signal.SIGINT)}
+        before = {signum: signal.signal(signum, self._note) for signum in _heeded()}
         try:
             yield
         finally:
