@@ -16,6 +16,7 @@ from typing import Any
 
 from undiffuse.errors import UndiffuseError
 from undiffuse.files import replace_bytes
+from undiffuse.installing import upgrade
 from undiffuse.modelfile import SUFFIX, ModelFile
 from undiffuse.tensorfile import unique_names
 
@@ -87,8 +88,7 @@ def _listed(data: bytes, where: Path) -> list[dict[str, Any]]:
     version = tree.get("format") if isinstance(tree, dict) else None
     if type(version) is not int or version > FORMAT:
         raise UndiffuseError(
-            f"{where} has format {version!r:.20}, this undiffuse reads up to {FORMAT}; "
-            "upgrade with: pip install --upgrade undiffuse"
+            f"{where} has format {version!r:.20}, this undiffuse reads up to {FORMAT}; upgrade with: {upgrade()}"
         )
     listed = tree.get("models")
     whole = isinstance(listed, list) and 2 <= len(listed) <= MAX_MODELS

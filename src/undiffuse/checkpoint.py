@@ -35,6 +35,7 @@ from undiffuse.config_file import from_dict, from_plain, to_dict
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.files import sync_folder, write_durably
+from undiffuse.installing import upgrade
 from undiffuse.tensorfile import from_bytes, to_bytes, unique_names
 
 FORMAT = 1
@@ -295,8 +296,7 @@ def _header(path: Path, manifest: dict[str, Any]) -> tuple[TrainConfig, DataInfo
     version = header.get("format")
     if type(version) is not int or version > FORMAT:
         raise UndiffuseError(
-            f"{where} has checkpoint format {version}, this undiffuse reads up to {FORMAT}; "
-            "upgrade with: pip install --upgrade undiffuse"
+            f"{where} has checkpoint format {version}, this undiffuse reads up to {FORMAT}; upgrade with: {upgrade()}"
         )
     return from_dict(header.get("config"), str(where)), from_plain(DataInfo, header.get("data"), str(where))
 

@@ -24,6 +24,7 @@ import yaml
 
 from undiffuse.config import CONFIG_VERSION, TrainConfig
 from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.installing import upgrade
 
 T = TypeVar("T")
 
@@ -54,7 +55,7 @@ def from_dict(tree: Any, where: str = "the settings") -> TrainConfig:
     if version > CONFIG_VERSION:
         raise UndiffuseError(
             f"{where} has format version {version}, this undiffuse reads up to {CONFIG_VERSION}; "
-            "upgrade with: pip install --upgrade undiffuse"
+            f"upgrade with: {upgrade()}"
         )
     return from_plain(TrainConfig, _of_yesterday(tree), where)
 

@@ -21,6 +21,7 @@ from undiffuse.config import TrainConfig
 from undiffuse.config_file import from_dict, from_plain, to_dict
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
+from undiffuse.installing import upgrade
 from undiffuse.tensorfile import from_bytes
 
 SUFFIX = ".safetensors"
@@ -81,8 +82,7 @@ class ModelFile:
             raise UndiffuseError(f"{where} is not valid: its header does not hold what a model's does") from None
         if type(version) is not int or version > FORMAT:
             raise UndiffuseError(
-                f"{where} has format {version!r:.20}, this undiffuse reads up to {FORMAT}; "
-                "upgrade with: pip install --upgrade undiffuse"
+                f"{where} has format {version!r:.20}, this undiffuse reads up to {FORMAT}; upgrade with: {upgrade()}"
             )
         if type(step) is not int or step < 0 or type(weights) is not str:
             raise UndiffuseError(f"{where} is not valid: it says step {step!r:.20} and weights {weights!r:.20}")

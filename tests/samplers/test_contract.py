@@ -137,7 +137,7 @@ def test_evaluations_and_noise_are_as_described(info):
 def test_adaptive_solver_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchdiffeq", None)
     data, t = MixtureDenoiser(VP(), POINTS.float()), torch.tensor(1.0, dtype=torch.float64)
-    with pytest.raises(UndiffuseError, match=r"pip install undiffuse\[ode\]"):
+    with pytest.raises(UndiffuseError, match=r"pip install 'undiffuse\[ode\]'"):
         make_sampler(SampleConfig(sampler="ode")).step(data, torch.zeros(1, 2), t, t / 2, None, Noise(0, range(1)))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from undiffuse.cli.parser import Parser
 from undiffuse.cores import waiting, why
+from undiffuse.installing import install, install_extra
 
 PARTS = ("torch", "numpy", "pillow", "safetensors", "jaxtyping", "pyyaml", "tqdm")
 OPTIONAL = {
@@ -61,12 +62,12 @@ def version(part: str) -> str:
     try:
         return metadata.version(part)
     except metadata.PackageNotFoundError:
-        return f"missing: pip install {part}"
+        return f"missing: {install(part)}"
 
 
 def optional(module: str) -> str:
     purpose, extra = OPTIONAL[module]
-    return f"present ({purpose})" if find_spec(module) else f"absent: for {purpose}, pip install 'undiffuse[{extra}]'"
+    return f"present ({purpose})" if find_spec(module) else f"absent: for {purpose}, {install_extra(extra)}"
 
 
 def devices() -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import whole
 from undiffuse.errors import UndiffuseError
+from undiffuse.installing import install_extra
 
 
 def configure(parser: Parser) -> None:
@@ -47,7 +48,7 @@ def run(typed: Namespace) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("fastapi", "starlette", "uvicorn", "pydantic", "multipart"):
             raise
-        raise UndiffuseError("The studio needs FastAPI and uvicorn: pip install 'undiffuse[studio]'") from None
+        raise UndiffuseError(f"The studio needs FastAPI and uvicorn: {install_extra('studio')}") from None
     from undiffuse.model import load
     from undiffuse.training.setup import choose_device
 

@@ -21,6 +21,7 @@ from undiffuse.data.parquet import class_name, encoded_image, find_columns
 from undiffuse.data.records import MAX_RECORD, RUN, Index, Item, Records, cut_runs
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.files import expanded
+from undiffuse.installing import install_extra
 
 PREFIX = "hf:"
 _AT_ONCE = 1 << 12
@@ -140,7 +141,7 @@ def _datasets(name: str) -> Iterator[Any]:
         raise UndiffuseError("expected a data set's name after 'hf:', got none; type hf:ORG/NAME or hf:ORG/NAME:train")
     if importlib.util.find_spec("datasets") is None:
         raise UndiffuseError(
-            f"hf:{name} needs the package datasets, which is not installed: pip install 'undiffuse[datasets]'"
+            f"hf:{name} needs the package datasets, which is not installed: {install_extra('datasets')}"
         )
     import datasets
 

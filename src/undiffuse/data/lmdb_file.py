@@ -21,6 +21,7 @@ from undiffuse.data.decode import UnreadableError
 from undiffuse.data.listing import Refusal, looks_like_image
 from undiffuse.data.records import MAX_RECORD, RUN, Index, Item, cut_runs
 from undiffuse.errors import UndiffuseError
+from undiffuse.installing import install_extra
 
 MAGIC = b"\xde\xc0\xef\xbe"
 """Little-endian, at `MAGIC_AT` of the file."""
@@ -84,7 +85,7 @@ class LmdbShard:
     @contextmanager
     def _reading(self) -> Iterator[Any]:
         if importlib.util.find_spec("lmdb") is None:
-            raise UndiffuseError("LMDB needs the package lmdb, which is not installed: pip install 'undiffuse[lmdb]'")
+            raise UndiffuseError(f"LMDB needs the package lmdb, which is not installed: {install_extra('lmdb')}")
         import lmdb
 
         options = {"readonly": True, "lock": False, "readahead": False, "subdir": self.path.is_dir()}

@@ -25,6 +25,7 @@ from undiffuse.data.decode import UnreadableError
 from undiffuse.data.records import MAX_RECORD, Index, Item, as_label, cut_runs
 from undiffuse.data.remote import Place, RemoteFile, size_of
 from undiffuse.errors import UndiffuseError
+from undiffuse.installing import install_extra
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes")
 LABEL_COLUMNS = ("label", "class", "cls", "fine_label", "labels")
@@ -127,7 +128,7 @@ class ParquetShard:
 def need_pyarrow() -> None:
     """Raises `UndiffuseError` where pyarrow is not installed."""
     if importlib.util.find_spec("pyarrow") is None:
-        raise UndiffuseError("parquet files need pyarrow, which is not installed: pip install 'undiffuse[parquet]'")
+        raise UndiffuseError(f"parquet files need pyarrow, which is not installed: {install_extra('parquet')}")
 
 
 def encoded_image(value: Any) -> bytes | UnreadableError:

@@ -27,6 +27,7 @@ from undiffuse.data.from_samples import Form
 from undiffuse.data.listing import Entry, Refusal
 from undiffuse.data.transform import CHANNELS, convert_channels, keeps_aspect, resize
 from undiffuse.errors import UndiffuseError
+from undiffuse.installing import install_extra
 
 FORMATS = {
     **dict.fromkeys((".mp4", ".m4v", ".mov"), "mov"),
@@ -68,7 +69,7 @@ class ClipReader:
 
     def __init__(self, config: DataConfig, size: tuple[int, int] | None) -> None:
         if importlib.util.find_spec("av") is None:
-            raise UndiffuseError("videos need the package av, which is not installed: pip install 'undiffuse[video]'")
+            raise UndiffuseError(f"videos need the package av, which is not installed: {install_extra('video')}")
         if config.frames < 1 or config.stride < 1:
             raise UndiffuseError(
                 f"expected how many frames a clip has for the videos in {config.source}, got --frames {config.frames} "

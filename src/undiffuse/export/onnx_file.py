@@ -18,6 +18,7 @@ import torch
 
 from undiffuse.errors import UndiffuseError
 from undiffuse.export.program import KEY, Run, check_model, check_parity, check_path, describe, names, program, quiet
+from undiffuse.installing import install_extra
 from undiffuse.model import Model
 from undiffuse.pictures.png import check_free, write_file
 
@@ -41,7 +42,7 @@ def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
 def save(model: Model, path: Path, overwrite: bool, change: Change | None = None) -> list[str]:
     """As `write`, with a change of the file once it has been compared with the network."""
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
-        raise UndiffuseError(f"ONNX needs the package {missing[0]}, which is not here: pip install 'undiffuse[export]'")
+        raise UndiffuseError(f"ONNX needs the package {missing[0]}, which is not here: {install_extra('export')}")
     check_path(path, ".onnx")
     script = path.with_name(f"{path.stem}_sample.py")
     for file in (path, script):

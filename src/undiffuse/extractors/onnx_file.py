@@ -22,6 +22,7 @@ from torch import Tensor
 from undiffuse.errors import UndiffuseError
 from undiffuse.extractors.custom import check_rows
 from undiffuse.extractors.extractor import Identity, Outputs
+from undiffuse.installing import install_extra
 
 _EXTERNAL = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])", re.DOTALL)
 """How a tensor in an ONNX file (a protobuf) begins the name of the file that holds its values: key, length, name."""
@@ -80,7 +81,7 @@ def load_onnx(path: Path) -> OnnxExtractor:
         UndiffuseError: onnxruntime is not installed, no file, no ONNX, or inputs or outputs of another kind.
     """
     if importlib.util.find_spec("onnxruntime") is None:
-        raise UndiffuseError("expected the package onnxruntime for 'onnx:...', got none; pip install 'undiffuse[onnx]'")
+        raise UndiffuseError(f"expected the package onnxruntime for 'onnx:...', got none; {install_extra('onnx')}")
     import onnxruntime
 
     try:

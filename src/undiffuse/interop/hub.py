@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from undiffuse.errors import UndiffuseError
+from undiffuse.installing import install_extra
 from undiffuse.interop.diffusers.folder import FILES, VARIANTS
 
 MODEL = "model.safetensors"
@@ -49,7 +50,7 @@ def require_hub(name: str) -> None:
     """
     if importlib.util.find_spec("huggingface_hub") is None:
         raise UndiffuseError(
-            f"{name} is no path here, and a model of the Hugging Face hub needs: pip install 'undiffuse[hub]'"
+            f"{name} is no path here, and a model of the Hugging Face hub needs: {install_extra('hub')}"
         )
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from undiffuse.data.own import MADE_BY
 from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.installing import install_extra
 from undiffuse.pictures.png import check_free, write_file
 from undiffuse.pictures.strip import flatten
 
@@ -52,7 +53,7 @@ def check_animation(path: Path, fps: int = 20, overwrite: bool = False) -> None:
             import av  # noqa: F401
         except ImportError:
             raise UndiffuseError(
-                "Writing .mp4 needs PyAV: pip install 'undiffuse[video]', or choose a .webp or .gif file"
+                f"Writing .mp4 needs PyAV: {install_extra('video')}, or choose a .webp or .gif file"
             ) from None
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from undiffuse.denoiser import Denoiser
 from undiffuse.errors import UndiffuseError
 from undiffuse.gaussian import Batch, Time
+from undiffuse.installing import install_extra
 from undiffuse.sample import Noise
 from undiffuse.samplers.interpolation import euler_step
 
@@ -22,7 +23,7 @@ def _odeint() -> Any:
     try:
         from torchdiffeq import odeint
     except ImportError:
-        raise UndiffuseError("The sampler 'ode' needs torchdiffeq: pip install undiffuse[ode]") from None
+        raise UndiffuseError(f"The sampler 'ode' needs torchdiffeq: {install_extra('ode')}") from None
     return odeint
 
 

