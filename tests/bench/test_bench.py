@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from undiffuse.bench import clock
+from undiffuse.bench import clock, measure
 from undiffuse.bench.advice import advice
 from undiffuse.bench.flops import forward_flops, step_flops
 from undiffuse.bench.kinds import kind_of, shares
@@ -236,3 +236,25 @@ def test_the_command_writes_its_figures(tmp_path, capsys, monkeypatch):
 def test_a_name_that_is_neither_a_run_nor_a_recipe_is_one_sentence(capsys):
     assert main(["bench", "smal"]) == 2
     assert "small" in capsys.readouterr().err
+
+
+def test_a_ceiling_is_the_best_of_before_and_after_the_work(monkeypatch):
+    """A machine that was busy at one of the two gives no share of several hundred per cent."""
+    rates = iter([9e9, 8e9, 1e9, 9.5e9])
+    monkeypatch.setattr(measure, "ceiling", lambda device, dtype, budget: next(rates))
+    found = bench(recipe_model("small", (1, 8, 8), "cpu", **TINY), "small", seconds=0.05)
+    assert found.ceilings == {"float32": 9e9, "bfloat16": 9.5e9}
+
+
+def test_a_ceiling_is_of_the_quickest_product(monkeypatch):
+    seconds = iter([5.0, 1.0, 4.0])
+    monkeypatch.setattr(clock, "seconds_of", lambda work, device: next(seconds))
+    assert clock._rate(torch.device("cpu"), torch.float32, 8, 0.0) == 2 * 8**3 / 1.0
+
+
+def test_what_is_above_the_ceiling_is_no_share_of_it():
+    from undiffuse.cli.bench import _of_ceiling
+
+    assert _of_ceiling(0.42) == "42% of the ceiling"
+    assert "%" not in _of_ceiling(5.57)
+    assert "run this again" in _of_ceiling(5.57)

@@ -6,6 +6,7 @@ import fcntl
 import io
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -118,14 +119,14 @@ def test_a_place_that_cannot_be_written_is_known_before_the_work(
     def work(*_: object, **__: object) -> None:
         raise AssertionError("the work has begun")
 
-    monkeypatch.setattr("undiffuse.sample.start", work)
+    monkeypatch.setattr("undiffuse.sample.Noise.normal", work)
     monkeypatch.setattr("undiffuse.training.noisy_classifier.train_noisy_classifier", work)
     words = COMMANDS[command].format(run=finished, data=data, blocked=blocked).split()
     said = undiffuse(*words)
     assert said.status == 2, said.err
-    assert "could not write to" in said.err
-    assert "; give another place" in said.err or "choose another --name" in said.err
-    assert said.err.count("\n") == 1
+    sentence = said.err.splitlines()[-1]
+    assert sentence.startswith("undiffuse: could not write to")
+    assert "; give another place" in sentence or "choose another --name" in sentence
 
 
 def test_likelihoods_are_said_where_their_file_cannot_be_written(
@@ -276,3 +277,32 @@ def test_a_long_list_of_classes_makes_a_short_name() -> None:
     names = [default_folder(model, one, 0).name for one in (settings, other)]
     assert len(set(names)) == 2
     assert all(len(name) < 200 and name.startswith(settings.sampler) for name in names)
+
+
+# --- the first line -----------------------------------------------------------------------------------------------
+
+
+def test_a_training_says_at_once_what_it_does_before_pytorch_is_there(data: Path) -> None:
+    code = (
+        "import sys; from undiffuse.cli import main; sys.modules['torch'] = None;"  # its import fails from here on
+        f"main(['train', {str(data)!r}, '--steps', '1'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stderr.splitlines()[0] == f"learning from {data}: loading PyTorch, then the data"
+
+
+def test_the_first_line_is_kept_back_where_a_mistake_is_told(data: Path, tmp_path: Path) -> None:
+    from undiffuse.cli.train import first_line
+
+    assert first_line(str(data), {"steps": 1})
+    assert first_line("digits", {})
+    assert first_line(None, {"resume": True, "runs": tmp_path.parent, "name": tmp_path.name})
+    for source, options in (
+        ("nowhere", {}),
+        (str(data), {"steps": 0}),
+        (str(data), {"steps": 1, "minutes": 1.0}),
+        (str(data), {"recipe": "none of them"}),
+        (str(data), {"runs": tmp_path.parent, "name": tmp_path.name}),
+        (None, {"resume": True, "name": "nowhere"}),
+    ):
+        assert first_line(source, options) == "", (source, options)

@@ -33,13 +33,18 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
 
 def median_seconds(work: Callable[[], object], device: torch.device, budget: float, untimed: int = 2) -> float:
     """Median seconds of ``work``, repeated for about ``budget`` seconds, at least three times, after untimed runs."""
+    return statistics.median(all_seconds(work, device, budget, untimed))
+
+
+def all_seconds(work: Callable[[], object], device: torch.device, budget: float, untimed: int) -> list[float]:
+    """The seconds of each of these times."""
     for _ in range(untimed):
         work()
     wait(device)
     began, times = time.perf_counter(), list[float]()
     while len(times) < 3 or time.perf_counter() - began < budget:
         times.append(seconds_of(work, device))
-    return statistics.median(times)
+    return times
 
 
 def ceiling(device: torch.device, dtype: torch.dtype, budget: float) -> float:
@@ -57,8 +62,9 @@ def ceiling(device: torch.device, dtype: torch.dtype, budget: float) -> float:
 
 
 def _rate(device: torch.device, dtype: torch.dtype, side: int, budget: float) -> float:
+    """By the quickest product: the others were disturbed."""
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    return 2 * side**3 / median_seconds(lambda: a @ b, device, budget, untimed=1)
+    return 2 * side**3 / min(all_seconds(lambda: a @ b, device, budget, untimed=1))
 
 
 def peak_memory(device: torch.device) -> int:

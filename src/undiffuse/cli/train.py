@@ -13,6 +13,8 @@ commas or spaces: --multipliers 1,2,2 or 1 2 2.
 
 from __future__ import annotations
 
+import os
+import sys
 from argparse import Namespace
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -45,8 +47,6 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.training.api import train
-
     options = {name: value for name, value in vars(typed).items() if value is not None or name != "DATA"}
     source = options.pop("DATA", None)
     if "resume" in options:
@@ -56,7 +56,35 @@ def run(typed: Namespace) -> None:
         options["resume"] = True
     elif source is None:
         raise UndiffuseError("This needs DATA to learn from, such as a folder of images: undiffuse train photos/")
+    if "quiet" not in options and os.environ.get("RANK", "0") == "0" and (line := first_line(source, options)):
+        print(line, file=sys.stderr, flush=True)
+
+    from undiffuse.training.api import train  # PyTorch's import takes seconds
+
     train(source, **options)
+
+
+def first_line(source: str | None, options: dict[str, Any]) -> str:
+    """What is being done, for the seconds to minutes until there is a run; empty where a mistake is about to be told.
+
+    It is said before PyTorch is imported, so what can be checked without it is.
+    """
+    from undiffuse.config_file import BUDGETS, override, sections
+    from undiffuse.recipes import get_recipe
+    from undiffuse.training.check import check
+
+    given = {name: value for name, value in options.items() if name in sections()}
+    try:
+        check(override(TrainConfig(), **({} if given.keys() & set(BUDGETS) else {"steps": 1}), **given))
+        get_recipe(options.get("recipe", "small"))
+    except UndiffuseError:
+        return ""
+    folder = Path(options.get("runs", "runs"), options.get("name", ""))
+    if "resume" in options:
+        return f"going on with {folder}: loading PyTorch, then the newest checkpoint" if folder.is_dir() else ""
+    there = "name" not in options or not folder.exists()
+    known = source == "digits" or any(sign in (source or "") for sign in ":*?[{") or Path(source or "").exists()
+    return f"learning from {source}: loading PyTorch, then the data" if there and known else ""
 
 
 def goes_on(options: dict[str, Any]) -> bool:
