@@ -217,3 +217,61 @@ def test_a_form_is_a_form(shared: Any) -> None:
         answer = shared.client.post("/v1/edits/vary", data={"request": text}, files={"image": ("a.png", png())})
         assert answer.status_code == 422
         assert answer.json()["error"]
+
+
+def packed(values: np.ndarray[Any, Any], kind: str = "PNG", mode: str | None = None) -> bytes:
+    file = io.BytesIO()
+    image = Image.fromarray(values)
+    (image.convert(mode) if mode else image).save(file, kind)
+    return file.getvalue()
+
+
+FILLING = {"model": "a", "settings": {"steps": 2}, "options": {"method": "ddnm"}}
+
+
+def test_a_mask_is_fitted_with_its_picture(shared: Any) -> None:
+    """A picture of another size is brought to the model's, and what was marked on it stays marked."""
+    white = np.zeros((16, 24), np.uint8)
+    white[:, 12:] = 255
+    wanted = {**FILLING, "options": {**FILLING["options"], "fit": "convert"}}
+    wide = packed(np.full((16, 24, 3), 200, np.uint8))
+    (made,) = shared.images(shared.edit("inpaint", wanted, image=wide, mask=packed(white)))
+    (used,) = [path for name, path in made["recipe"]["inputs"].items() if name == "mask"]
+    with Image.open(io.BytesIO(shared.get(used))) as image:
+        assert np.array_equal(np.asarray(image), np.repeat([[0, 255]], 4, 1).repeat(8, 0))
+
+
+def test_how_a_mask_was_read_is_said(shared: Any) -> None:
+    ones = np.zeros((8, 8), np.uint8)
+    ones[:, 4:] = 1
+    told = shared.events(shared.edit("inpaint", FILLING, image=png(), mask=packed(ones)))
+    assert told[-1][0] == "done"
+    assert "ones are read as white" in told[-1][1]["note"]
+
+
+def test_what_is_wrong_with_a_mask_is_said_without_the_kept_files_name(shared: Any) -> None:
+    for values, words in ((np.zeros((8, 8), np.uint8), "all black"), (np.zeros((4, 4), np.uint8), "4 x 4")):
+        said = shared.events(shared.edit("inpaint", FILLING, image=png(), mask=packed(values)))[-1][1]["error"]
+        assert said.startswith("The mask ")
+        assert words in said
+        assert str(shared.studio.gallery.folder) not in said
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "a drawing (SVG)"),
+        (b"\0\0\0\x18ftypheic" + bytes(50), "HEIC"),
+        (b"", "is empty"),
+        (b"hello", "no image"),
+    ],
+)
+def test_pictures_of_other_kinds_are_told_from_damaged_ones(shared: Any, content: bytes, words: str) -> None:
+    assert words in shared.edit("vary", {"model": "a"}, 422, image=content)["error"]
+
+
+def test_colour_without_an_exact_rgb_is_converted_where_that_is_asked_for(shared: Any) -> None:
+    cmyk = packed(np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8), "JPEG", "CMYK")
+    wanted = {"model": "a", "settings": {"steps": 2}}
+    assert "'fit': 'convert' makes it fit" in shared.edit("vary", wanted, 422, image=cmyk)["error"]
+    assert shared.images(shared.edit("vary", {**wanted, "options": {"fit": "convert"}}, image=cmyk))

@@ -17,7 +17,8 @@ from undiffuse import __version__
 from undiffuse.asked import override_settings
 from undiffuse.config import SampleConfig
 from undiffuse.config_file import from_plain
-from undiffuse.data.decode import UnreadableError, decode, quiet_pillow, read_header
+from undiffuse.data.decode import TO_RGB, UnreadableError, decode, quiet_pillow, read_header
+from undiffuse.data.foreign import kind_not_read
 from undiffuse.data.info import DataInfo
 from undiffuse.data.picture import read_picture
 from undiffuse.data.transform import convert_channels, resize
@@ -38,6 +39,7 @@ from undiffuse.studio.shelf import Loaded, Shelf
 
 FLAGS = {"repeats": "passes", "source": "from", "classes": "class"}
 """Options that have another name on the command line."""
+FITS = "'fit': 'convert' makes it fit"
 DEFAULTS_OF_THE_PAGE = ("fit",)
 """Options that the command line does not have: pictures are fitted before they are kept."""
 _reading = threading.Lock()
@@ -95,22 +97,29 @@ def asked(
     return Asked(name, how, override_settings(row.advised(how), settings), n, seed, inputs)
 
 
-def take_in(content: bytes, gallery: Gallery, limits: Limits) -> Path:
+def take_in(content: bytes, gallery: Gallery, limits: Limits, convert: bool = False) -> Path:
     """Check a picture's file as those of training data are, and keep it.
 
     What is kept is a PNG file of its pixels: nothing else that was in the file goes any further.
+
+    Args:
+        convert: colour that has no exact RGB may become RGB, as what does not fit is made to fit anyway.
 
     Raises:
         TooLargeError: more pixels than are taken.
         UndiffuseError: it is no picture that can be read exactly.
     """
+    if sentence := kind_not_read("", content[:1024]):
+        raise UndiffuseError(f"The picture {sentence}")
+    if not content:
+        raise UndiffuseError("The picture is empty (0 bytes)")
     try:
         with _reading, quiet_pillow():
-            header = read_header(io.BytesIO(content))
+            header = read_header(io.BytesIO(content), convert)
             limits.check_pixels(header.height, header.width)
-            values = decode(content)
+            values = decode(content, convert=convert)
     except UnreadableError as error:
-        raise UndiffuseError(f"The picture {error}") from None
+        raise UndiffuseError(f"The picture {error}".replace(TO_RGB, FITS)) from None
     if values.dtype == np.float32:
         raise UndiffuseError("The picture has floating-point values; the studio takes those of 8 and 16 bits")
     return gallery.keep_input(_png(values))
@@ -138,6 +147,25 @@ def fitted(path: Path, info: DataInfo, channels: int, gallery: Gallery) -> Path:
     return gallery.keep_input(_png(resize(values, (height, width), "center", channels in (2, 4))))
 
 
+def fitted_mask(mask: Path, picture: Path, info: DataInfo, gallery: Gallery, said: list[str]) -> Path:
+    """The mask of a picture that is brought to a model's size, brought there in the same way."""
+    with Image.open(picture, formats=["PNG"]) as image:
+        sides = (image.height, image.width)
+    painted = (255 * (1 - _mask(mask, sides, said).numpy()[..., None])).astype(np.uint8)
+    height, width = info.spatial
+    return gallery.keep_input(
+        _png(np.where(resize(painted, (height, width), "center", False) > 127, 255, 0).astype(np.uint8))
+    )
+
+
+def _mask(path: Path, sides: tuple[int, int], said: list[str]) -> torch.Tensor:
+    with _reading:
+        try:
+            return read_mask(path, sides, lambda how: said.append(f"Of the mask, {how}."))
+        except UndiffuseError as error:  # of the kept file's name, which says nothing to anybody
+            raise UndiffuseError(str(error).replace(f" {path}", "")) from None
+
+
 def work_on(job: Job, loaded: Loaded, gallery: Gallery, wanted: Asked, shelf: Shelf, limits: Limits) -> None:
     """Do an edit, telling its steps, and keep what came of it.
 
@@ -149,20 +177,25 @@ def work_on(job: Job, loaded: Loaded, gallery: Gallery, wanted: Asked, shelf: Sh
     with loaded.lent(job.ticket) as model:
         settings = model.settle(shelf.settled(wanted.settings))
         wanted = replace(wanted, settings=settings)
+        said: list[str] = []
         if wanted.how.fit == "convert":
             channels = wanted.row.channels or model.info.channels
             pictures = {n: fitted(p, model.info, channels, gallery) for n, p in wanted.inputs.items() if n != "mask"}
+            if "mask" in wanted.inputs:
+                picture, mask = wanted.inputs["image"], wanted.inputs["mask"]
+                pictures["mask"] = fitted_mask(mask, picture, model.info, gallery, said)
             wanted = replace(wanted, inputs={**wanted.inputs, **pictures})
-        given = _given(job, model, wanted, limits)
+        given = _given(job, model, wanted, limits, said)
         height, width = given.x0.shape[2:]
         wanted = replace(wanted, how=wanted.row.in_full(wanted.how, settings, (height, width)))
         job.tell("started", of=0, images=wanted.n)
         made = wanted.row.work(given, wanted.how)
+        made = replace(made, note=" ".join([*said, *filter(None, [made.note])]) or None)
         job.ticket.check()
         _tell(job, model, loaded, gallery, wanted, made)
 
 
-def _given(job: Job, model: Model, wanted: Asked, limits: Limits) -> Given:
+def _given(job: Job, model: Model, wanted: Asked, limits: Limits, said: list[str]) -> Given:
     info = model.info
     learned = (info.spatial[0], info.spatial[1])
     first = wanted.inputs["first" if "first" in wanted.inputs else "image"]
@@ -172,8 +205,7 @@ def _given(job: Job, model: Model, wanted: Asked, limits: Limits) -> Given:
     second = _read(wanted.inputs["second"], info, None)[0] if "second" in wanted.inputs else None
     mask = None
     if "mask" in wanted.inputs:
-        with _reading:
-            mask = read_mask(wanted.inputs["mask"], sides)[None, None]
+        mask = _mask(wanted.inputs["mask"], sides, said)[None, None]
 
     def editor(height: int, width: int) -> Editor:
         limits.check_pixels(height, width)
@@ -194,7 +226,7 @@ def _read(path: Path, info: DataInfo, channels: int | None) -> torch.Tensor:
             values = read_picture(path, info, channels).values
         except UndiffuseError as error:  # of the kept file's name, which says nothing to anybody
             sentence = str(error).replace(str(path), "the picture").split("; try --channels")[0]
-            raise UndiffuseError(f"{sentence}; 'fit': 'convert' makes it fit") from None
+            raise UndiffuseError(f"{sentence}; {FITS}") from None
     return encode(values[None], info)
 
 

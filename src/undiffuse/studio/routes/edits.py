@@ -79,7 +79,8 @@ def _submitted(studio: Studio, name: str, body: EditRequest, sent: dict[str, byt
         raise UndiffuseError("The options hold a number that is not finite")
     entry = studio.shelf.entry(body.model)
     studio.settings(body.settings)
-    inputs = {picture: _input(studio, picture, content, parts) for picture, content in sent.items()}
+    convert = body.options.get("fit") == "convert"
+    inputs = {picture: _input(studio, picture, content, parts, convert) for picture, content in sent.items()}
     wanted: Asked = asked(name, body.options, body.settings, body.n, body.seed, inputs)
     studio.limits.check_settings(wanted.settings)
     if "frames" in body.options:
@@ -93,10 +94,10 @@ def _submitted(studio: Studio, name: str, body: EditRequest, sent: dict[str, byt
     )
 
 
-def _input(studio: Studio, name: str, content: bytes | None, parts: FormData) -> FilePath:
+def _input(studio: Studio, name: str, content: bytes | None, parts: FormData, convert: bool) -> FilePath:
     if content is None:
         identity = text_of(parts, f"{name}_id")
         if not identity:
             raise UndiffuseError(f"This needs a picture as '{name}', or the id of one in the gallery as '{name}_id'")
         content = studio.gallery.path(identity).read_bytes()
-    return take_in(content, studio.gallery, studio.limits)
+    return take_in(content, studio.gallery, studio.limits, convert)
