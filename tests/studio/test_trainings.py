@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -404,6 +405,20 @@ def test_a_damaged_run_takes_no_other_away(open_page: Any, runs: Path, tmp_path:
     assert [run["state"] for run in page.get("/v1/runs")["runs"]] == ["failed", "failed"]
     assert "cannot be read" in page.get("/v1/runs/b/metrics", 422)["error"]
     assert read_events(page.client.get("/v1/runs/b/events").text)[-1] == ("end", {"state": "gone"})
+
+
+def test_runs_of_any_name_are_seen(open_page: Any, runs: Path, tmp_path: Path) -> None:
+    """The command line calls a run by its folder of pictures."""
+    folder, name = tmp_path / "runs", "Café am Meer ☕"
+    shutil.copytree(runs / "a", folder / name)
+    shutil.copytree(runs / "a", folder / ".hidden")
+    page = open_page(runs=folder)
+    assert [run["name"] for run in page.get("/v1/runs")["runs"]] == [name]
+    about = page.get(f"/v1/runs/{quote(name)}")
+    assert page.draw(model=about["model"], n=1, settings={"steps": 2})
+    told = read_events(page.client.get(f"/v1/runs/{quote(name)}/events").text)
+    (url, *_) = [data["url"] for kind, data in told if kind == "sample"]
+    assert page.get(url)[:4] == b"\x89PNG"
 
 
 def test_a_run_whose_end_was_not_saved_is_not_done(open_page: Any, runs: Path, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ from undiffuse.training.previews import drift
 from undiffuse.training.run import RunFolder
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+"""Of a run that is started here; those that are found may have any."""
 LOG_LINES = 50
 RECENT = 20
 """Lines of metrics over which the speed is taken."""
@@ -195,7 +196,7 @@ class Trainings:
         """All runs, the newest first."""
         found: dict[str, float] = {}
         for path in self.runs.iterdir() if self.runs.is_dir() else []:
-            if NAME.fullmatch(path.name):
+            if not path.name.startswith("."):
                 with suppress(OSError):  # there is none, or none any more
                     found[path.name] = (path / "config.yaml").stat().st_mtime
         for path in self._notes.glob("*.json"):
@@ -215,7 +216,7 @@ class Trainings:
         Raises:
             UnknownError: there is no such run.
         """
-        if not NAME.fullmatch(name) or name not in self.names():
+        if name not in self.names():  # a name on a list, never a path
             raise UnknownError("There is no such run here")
         return self.runs / name
 

@@ -244,7 +244,8 @@ class Handler(BaseHTTPRequestHandler):
         elif parent == "gallery" and last.endswith(".png"):
             self.send(studio.pictures[last[:-4]], "image/png")
         elif parent == "gallery":
-            self.answer(next(item for item in studio.kept if item["id"] == last))
+            found = next((item for item in studio.kept if item["id"] == last), None)
+            self.answer(*((found, 200) if found else ({"error": "There is no such picture"}, 404)))
         elif last.startswith(("walk.", "sheet.")) or path.endswith(".png"):
             self.send(png(5, (56, 56)), "image/png")
         elif path in studio.answers:

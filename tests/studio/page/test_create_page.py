@@ -396,3 +396,38 @@ def test_the_page_is_whole_below_a_sub_path(visit: Visit, studio: Any) -> None:
     assert page.get_by_role("link", name="The API behind this page").get_attribute("href") == "/tools/undiffuse/docs"
     page.get_by_role("link", name="undiffuse, home").click()
     page.locator(".hero-picture canvas").first.wait_for()  # what it shows comes from a file of the page
+
+
+def test_back_closes_what_was_asked(visit: Visit, studio: Any) -> None:
+    studio.keep(3, 0)
+    page = visit("#/")
+    page.get_by_role("link", name="Make a picture").first.click()
+    page.get_by_role("button", name="digits, drawn, seed 3, number 0").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Delete it").wait_for()
+    page.go_back()
+    page.get_by_role("heading", name="Noise, taken back one step at a time.").wait_for()
+    assert page.get_by_role("dialog").count() == 0
+    assert all(method != "DELETE" for method, _, _ in studio.asked)
+
+
+@pytest.mark.parametrize("address", ["#/create?model=gone", "#/create/%E0%A4%A", "#/create/%"])
+def test_addresses_of_what_is_not_there_are_answered(visit: Visit, studio: Any, address: str) -> None:
+    page = visit(address)
+    page.get_by_text("million parameters").wait_for()
+    if "gone" in address:
+        page.get_by_text("There is no model “gone” here (any more); this is “digits”.").wait_for()
+
+
+def test_a_picture_that_another_tab_deleted_leaves_the_gallery(visit: Visit, studio: Any) -> None:
+    studio.keep(3, 0)
+    page = visit("#/create", refused=True)
+    tile = page.get_by_role("button", name="digits, drawn, seed 3, number 0")
+    tile.wait_for()
+    studio.kept.clear()
+    tile.click()
+    page.get_by_text("There is no such picture").wait_for()
+    tile.wait_for(state="detached")
+    studio.keep(4, 0)
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.get_by_role("button", name="digits, drawn, seed 4, number 0").wait_for()

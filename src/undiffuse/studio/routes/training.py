@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any, get_args, get_type_hints
+from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse
@@ -43,7 +44,7 @@ from undiffuse.studio.uploads import run_name_of
 
 TYPES = get_type_hints(DataConfig)
 DataPath = Annotated[str, Path(description="The id of a data set", max_length=100)]
-RunPath = Annotated[str, Path(description="The name of a run", max_length=100)]
+RunPath = Annotated[str, Path(description="The name of a run", max_length=255)]
 Side = Annotated[int | None, Query(ge=1, le=4096, description="Resize to this side")]
 Channels = Annotated[str, WithJsonSchema({"type": "string", "enum": list(get_args(TYPES["channels"]))})]
 Crop = Annotated[str, WithJsonSchema({"type": "string", "enum": list(get_args(TYPES["crop"]))})]
@@ -262,7 +263,7 @@ async def _watched(studio: Studio, name: str, since: int) -> AsyncIterator[str]:
             yield _told("metric", {"line": line})
         for line in found["samples"]:
             if line["step"] > drawn:
-                url = f"/v1/runs/{name}/samples/{line['step']}.png"
+                url = f"/v1/runs/{quote(name)}/samples/{line['step']}.png"
                 yield _told("sample", {"step": line["step"], "url": url, "line": line})
                 drawn = line["step"]
         since = max(since, found["last"])

@@ -32,7 +32,7 @@ export async function show(root, { query, signal }) {
     leave.abort();
     leave = new AbortController();
     const chosen = asked.getAll("runs").filter((id) => names.has(id));
-    picker.set(chosen);
+    picker.set(chosen, asked.getAll("runs").filter((id) => !names.has(id)));
     const both = AbortSignal.any([signal, leave.signal]);
     if (chosen.length > 1) compare(found, chosen, { models, ran, signal: both });
     else {
@@ -63,7 +63,10 @@ function runPicker(names) {
 
   return {
     element: h("fieldset", { class: "control run-picker" }, h("legend", { class: "label" }, "Runs and models"), h("div", { class: "chips" }, labels), note),
-    set: (chosen) => inputs.forEach((input) => (input.checked = chosen.includes(input.value))),
+    set: (chosen, missing) => {
+      inputs.forEach((input) => (input.checked = chosen.includes(input.value)));
+      if (missing.length) note.textContent = `There is no ${missing.map((id) => `“${id}”`).join(" and no ")} here (any more).`;
+    },
   };
 }
 

@@ -55,7 +55,9 @@ export async function openDetails(id, { status, usual, edits, onEdit, onReuse, o
   try {
     item = await get(`/v1/gallery/${id}`, { signal });
   } catch (error) {
-    if (!signal.aborted) toast(error.message, { error: true });
+    if (signal.aborted) return;
+    toast(error.message, { error: true });
+    onChanged(); // somebody else has deleted it
     return;
   }
   const heading = freshId("picture");

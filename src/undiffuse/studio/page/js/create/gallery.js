@@ -20,6 +20,9 @@ const KINDS = {
   translate: "translated",
 };
 
+/** Pictures that are loaded at a time. */
+const PAGE = 48;
+
 /** What was done to get a picture, in a word. */
 export const madeHow = (kind) => KINDS[kind] ?? kind;
 
@@ -61,7 +64,7 @@ export function gallery({ onOpen, aside, signal }) {
   );
 
   async function load(before = null) {
-    const query = new URLSearchParams({ limit: 48 });
+    const query = new URLSearchParams({ limit: PAGE });
     if (before) query.set("before", before);
     if (kind.value) query.set("kind", kind.value);
     try {
@@ -110,5 +113,7 @@ export function gallery({ onOpen, aside, signal }) {
     return new Promise((resolve) => (picking = resolve));
   }
 
+  // what was drawn in another tab, or deleted there, is seen when somebody comes back to this one
+  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && items.length <= PAGE && !picking && load(), { signal });
   return { element, refresh: () => load(), pick };
 }

@@ -30,7 +30,10 @@ export async function show(root, { query, signal }) {
   }
   const page = createPage({ status, models, samplers, settings, edits, signal });
   root.append(page.element);
-  page.begin(models.find(({ id }) => id === query.get("model"))?.id ?? models[0].id);
+  const wanted = query.get("model");
+  const known = !wanted || models.some(({ id }) => id === wanted);
+  if (!known) toast(`There is no model “${wanted}” here (any more); this is “${models[0].name}”.`, { error: true });
+  page.begin(known && wanted ? wanted : models[0].id);
 }
 
 function createPage({ status, models, samplers, settings, edits, signal }) {

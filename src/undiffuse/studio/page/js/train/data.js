@@ -148,7 +148,7 @@ export function dataPane({ limits, descriptions, onChange, onRows, signal }) {
       if (now === asked) show(data, `${path}/sheet.png?${query}`);
     } catch (error) {
       if (now !== asked || signal.aborted) return;
-      said.textContent = error.message;
+      complain(error.message);
       sheet.replaceChildren();
       report.replaceChildren();
     }

@@ -39,6 +39,7 @@ export function dialog({ title, body, actions = [["close", "Close", "primary"]] 
       event.preventDefault();
       close(null);
     });
+    addEventListener("hashchange", () => element.isConnected && close(null), { once: true });
     element.addEventListener("click", (event) => event.target === element && close(null));
     document.body.append(element);
     element.showModal();
