@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from undiffuse.errors import UndiffuseError
 from undiffuse.interop.diffusers.weights import INDEX, STEM, WEIGHTS, find_weights
+from undiffuse.interop.tensors import unwrapped
 from undiffuse.model import load
 
 _spec = importlib.util.spec_from_file_location("folders", Path(__file__).with_name("folders.py"))
@@ -108,3 +109,57 @@ def test_an_index_and_its_files_must_agree(sharded):
     with pytest.raises(UndiffuseError, match="does not hold what the index beside it says"):
         load(sharded)
     assert len(find_weights(sharded / "unet").files) > 2
+
+
+@pytest.fixture
+def training(unet, tmp_path):
+    """What train_unconditional.py leaves: checkpoints, and the pipeline when it is over."""
+    folder = folders.saved(tmp_path / "birds", unet)
+    place = folder / "checkpoint-500"
+    unet.save_pretrained(place / "unet")
+    (place / "optimizer.bin").write_bytes(b"\x80")
+    return folder
+
+
+def test_a_checkpoint_of_train_unconditional_is_read_with_the_noise_of_its_training(unet, training):
+    place = training / "checkpoint-500"
+    one = weights_of(training)
+    found = load(place)
+    assert found.provenance["weights"] == "raw"
+    assert all(torch.equal(one[name], tensor) for name, tensor in found.network.state_dict().items())
+    unet.save_pretrained(place / "unet_ema")
+    file = place / "unet_ema" / WEIGHTS
+    save_file({name: 2 * tensor for name, tensor in load_file(file).items()}, file)
+    average = load(place)
+    assert average.provenance["weights"] == "ema"
+    assert torch.equal(average.network.state_dict()["stem.weight"], 2 * one["stem.weight"])
+    assert torch.equal(load(place / "unet").network.state_dict()["stem.weight"], one["stem.weight"])
+
+
+def test_a_checkpoint_whose_noise_nobody_tells_says_how_to_tell_it(training):
+    place = training.rename(training.with_name("moved")) / "checkpoint-500"
+    for file in (training.with_name("moved") / "scheduler").iterdir():
+        file.unlink()
+    with pytest.raises(UndiffuseError, match=r"train_unconditional.*DDPMScheduler.*save_pretrained.*ddpm_num_steps"):
+        load(place)
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_networks_that_were_saved_inside_a_wrapper_are_read(unet, plain, wrapper):
+    one, file = weights_of(plain), plain / "unet" / WEIGHTS
+    save_file({wrapper + name: tensor for name, tensor in load_file(file).items()}, file)
+    assert all(torch.equal(one[name], tensor) for name, tensor in weights_of(plain).items())
+
+
+def test_a_wrapper_around_some_tensors_alone_is_a_name_that_nobody_knows(plain):
+    file = plain / "unet" / WEIGHTS
+    tensors = load_file(file)
+    save_file({("module." if "conv_in" in name else "") + name: tensor for name, tensor in tensors.items()}, file)
+    with pytest.raises(UndiffuseError, match=r"lacks 'conv_in"):
+        load(plain)
+
+
+def test_names_lose_what_stands_before_all_of_them():
+    assert unwrapped(["module.a", "module.module.b"]) == {"a": "module.a", "module.b": "module.module.b"}
+    assert unwrapped(["a", "module.b"]) == {"a": "a", "module.b": "module.b"}
+    assert unwrapped([]) == {}

@@ -117,6 +117,19 @@ def test_safetensors_give_the_same_model_and_are_told_from_ours(guided):
     assert reader_of(other) is None
 
 
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod."])
+def test_what_was_saved_inside_a_wrapper_is_the_same_model(guided, wrapper):
+    tensors, flags, folder = guided
+    path = write_pt(folder, tensors, flags)
+    wanted = reader_of(path).read(path).tensors
+    wrapped = {wrapper + name: tensor for name, tensor in tensors.items()}
+    write_pt(folder, wrapped, flags)
+    safetensors.torch.save_file(wrapped, path.with_suffix(".safetensors"))
+    for file in (path, path.with_suffix(".safetensors")):
+        found = reader_of(file).read(file).tensors
+        assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+
+
 def test_half_precision_is_read_as_float32(guided):
     tensors, flags, folder = guided
     path = write_pt(folder, {name: tensor.half() for name, tensor in tensors.items()}, flags)

@@ -11,7 +11,7 @@ import json
 import pickle
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +66,33 @@ class Mapped:
     def __call__(self, name: str) -> Tensor:
         tensor: Tensor = self.file.get_tensor(name)
         return tensor
+
+
+WRAPPERS = ("module.", "_orig_mod.")
+"""Before every name of a network that was saved inside DistributedDataParallel or torch.compile."""
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """Tensors under other names: ``names`` has the file's for each of them."""
+
+    tensors: Tensors
+    names: Mapping[str, str]
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return {new: self.tensors.shapes[old] for new, old in self.names.items()}
+
+    def __call__(self, name: str) -> Tensor:
+        return self.tensors(self.names[name])
+
+
+def unwrapped(names: Iterable[str]) -> dict[str, str]:
+    """Names without what a wrapper has put before all of them, to the names that they had."""
+    found = {name: name for name in names}
+    while found and (wrapper := next((w for w in WRAPPERS if all(name.startswith(w) for name in found)), None)):
+        found = {name.removeprefix(wrapper): old for name, old in found.items()}
+    return found
 
 
 @contextmanager

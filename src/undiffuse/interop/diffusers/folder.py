@@ -14,6 +14,7 @@ since. diffusers ignores it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ from undiffuse.interop.diffusers.weights import Weights, find_weights
 from undiffuse.interop.found import Found, Reader, provenance, unknown_data
 from undiffuse.interop.mapping import Pair, check, pair, read, write
 from undiffuse.interop.settings import Settings, read_settings
+from undiffuse.interop.tensors import unwrapped
 
 INDEX, UNET, SCHEDULER, OURS = "model_index.json", "config.json", "scheduler_config.json", "undiffuse.json"
 FILES = (
@@ -80,8 +82,7 @@ def read_folder(path: Path) -> Found:
         UndiffuseError: a part is missing, is of another kind, or is more than undiffuse's networks can be.
     """
     _check_parts(path)
-    unet = _part(path, "unet", UNET, "which describes the network")
-    scheduler = _part(path, "scheduler", SCHEDULER, "which says what noise the network was trained on")
+    unet, scheduler = _places(path)
     stored_in = find_weights(unet.parent)
     settings, described = read_settings(scheduler), read_settings(unet)
     if described.values.get("_class_name") == own.CLASS_NAME:
@@ -95,7 +96,7 @@ def read_folder(path: Path) -> Found:
     expected, where = outline(config, info), stored_in.files[0]
     pairs = pair(expected, rules(found.swapped, null_class))
     with stored_in.opened() as tensors:
-        names = {modern(name): name for name in tensors.shapes}
+        names = {modern(new): old for new, old in unwrapped(tensors.shapes).items()}
         check(pairs, expected, {new: tensors.shapes[old] for new, old in names.items()}, str(where))
         values = read(pairs, lambda name: tensors(names[name]))
     return Found(config, info, values, _provenance(path, stored_in, settings))
@@ -105,7 +106,8 @@ def _provenance(path: Path, stored_in: Weights, scheduler: Settings) -> dict[str
     more: dict[str, Any] = {"variant": stored_in.variant} if stored_in.variant else {}
     if unsaid := left_out(scheduler):
         more["sampling_left_out"] = unsaid
-    return provenance(path, stored_in.files, layout="diffusers", sampling=sampling(scheduler), **more)
+    kind = "ema" if stored_in.files[0].parent.name == "unet_ema" else "raw"
+    return provenance(path, stored_in.files, kind, layout="diffusers", sampling=sampling(scheduler), **more)
 
 
 def _own(path: Path, stored_in: Weights, scheduler: Settings) -> Found:
@@ -134,6 +136,33 @@ def _check_parts(path: Path) -> None:
             raise UndiffuseError(
                 f"{path} is a pipeline with a '{name}': undiffuse reads those of a '{CLASS_NAME}' and a scheduler alone"
             )
+
+
+CHECKPOINT = re.compile(r"checkpoint-\d+")
+"""What diffusers' train_unconditional.py calls its checkpoints: unet/, unet_ema/, and no word of the noise."""
+
+
+def _places(path: Path) -> tuple[Path, Path]:
+    """The files that describe the network and the noise; of a checkpoint the average, and the noise of its training.
+
+    Raises:
+        UndiffuseError: one is not there.
+    """
+    checkpoint = path.parent if path.name in ("unet", "unet_ema") else path
+    if not CHECKPOINT.fullmatch(checkpoint.absolute().name) or (path / INDEX).is_file():
+        unet = _part(path, "unet", UNET, "which describes the network")
+        return unet, _part(path, "scheduler", SCHEDULER, "which says what noise the network was trained on")
+    average = path / "unet_ema" / UNET
+    unet = average if average.is_file() else _part(path, "unet", UNET, "which describes the network")
+    for place in (checkpoint, checkpoint.absolute().parent):
+        for scheduler in (place / "scheduler" / SCHEDULER, place / SCHEDULER):
+            if scheduler.is_file():
+                return unet, scheduler
+    raise UndiffuseError(
+        f"{checkpoint} is a checkpoint of diffusers' train_unconditional.py, which does not say what noise its network "
+        f"was trained on: write it beside it with diffusers.DDPMScheduler(...).save_pretrained("
+        f'"{checkpoint / "scheduler"}") and what --ddpm_num_steps, --ddpm_beta_schedule and --prediction_type were'
+    )
 
 
 def _part(path: Path, folder: str, name: str, role: str) -> Path:

@@ -6,12 +6,10 @@ Such a file holds no settings. Shapes tell most of them; the rest is known for p
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import safetensors
-from torch import Tensor
 
 from undiffuse.build import outline
 from undiffuse.config import (
@@ -30,7 +28,16 @@ from undiffuse.interop.original import edm, ho, lucidrains, openai
 from undiffuse.interop.original.arrays import ENDING as ARRAYS
 from undiffuse.interop.original.arrays import opened_arrays
 from undiffuse.interop.original.flags import process, read_flags, read_side
-from undiffuse.interop.tensors import PICKLED, Held, Tensors, check_state_dict, load_pickled, opened
+from undiffuse.interop.tensors import (
+    PICKLED,
+    Held,
+    Renamed,
+    Tensors,
+    check_state_dict,
+    load_pickled,
+    opened,
+    unwrapped,
+)
 
 LAYOUTS = {
     "openai": "OpenAI's improved-diffusion and guided-diffusion",
@@ -52,7 +59,7 @@ def recognises(path: Path) -> bool:
         return path.suffix in (*PICKLED, *OTHER_PICKLES, ARRAYS)
     try:
         with safetensors.safe_open(path, "pt") as file:
-            return not MARKS.isdisjoint(file.keys())
+            return not MARKS.isdisjoint(unwrapped(file.keys()))
     except (safetensors.SafetensorError, OSError):
         return False
 
@@ -94,17 +101,20 @@ def read_file(path: Path) -> Found:
 
 def _of(path: Path, tensors: Tensors) -> Found:
     """The model of these tensors."""
+    plain = unwrapped(tensors.shapes)
+    if any(new != old for new, old in plain.items()):
+        tensors = Renamed(tensors, plain)
     if openai.MARK in tensors.shapes:
         return _openai(path, tensors)
     names = ho.named(list(tensors.shapes))
     if ho.MARK in names:
-        return _ho(path, _Renamed(tensors, names))
+        return _ho(path, Renamed(tensors, names))
     names = lucidrains.named(list(tensors.shapes))
     if lucidrains.MARK in names:
-        return _lucidrains(path, tensors, _Renamed(tensors, names), "raw")
+        return _lucidrains(path, tensors, Renamed(tensors, names), "raw")
     names = edm.named(list(tensors.shapes))
     if edm.MARK in names:
-        return _edm(path, _Renamed(tensors, names))
+        return _edm(path, Renamed(tensors, names))
     raise UndiffuseError(
         f"{path} holds tensors under names that undiffuse does not know: it reads those of OpenAI's improved-diffusion "
         "and guided-diffusion, of Ho's TensorFlow code, denoising-diffusion-pytorch and EDM, and diffusers' folders"
@@ -129,7 +139,7 @@ def _openai(path: Path, tensors: Tensors) -> Found:
     return _found(path, config, shape, found.classes, table, tensors, weights)
 
 
-def _ho(path: Path, tensors: _Renamed) -> Found:
+def _ho(path: Path, tensors: Renamed) -> Found:
     network, channels = ho.architecture(tensors.shapes, str(path))
     size = ho.side(path, network)
     config = _config("ho", path, network, ho.PROCESS)
@@ -145,11 +155,13 @@ def _trainer(path: Path, parts: lucidrains.Trained) -> Found:
     else:
         check_state_dict(parts.average, path)
         weights, tensors = "ema", parts.average
-    network = _Renamed(Held(tensors), lucidrains.named(list(tensors)))
-    return _lucidrains(path, Held(parts.process), network, weights, parts.step)
+    held = Renamed(Held(tensors), unwrapped(tensors))
+    network = Renamed(held, lucidrains.named(list(held.names)))
+    chain = Renamed(Held(parts.process), unwrapped(parts.process))
+    return _lucidrains(path, chain, network, weights, parts.step)
 
 
-def _lucidrains(path: Path, chain: Tensors, tensors: _Renamed, weights: str, step: int = 0) -> Found:
+def _lucidrains(path: Path, chain: Tensors, tensors: Renamed, weights: str, step: int = 0) -> Found:
     found = lucidrains.architecture(tensors.shapes, str(path))
     diffusion = replace(lucidrains.process(chain, str(path)), learn_variance=found.learn_variance)
     size = read_side(path)
@@ -158,7 +170,7 @@ def _lucidrains(path: Path, chain: Tensors, tensors: _Renamed, weights: str, ste
     return _found(path, config, (found.channels, size, size), 0, table, tensors, weights, step)
 
 
-def _edm(path: Path, tensors: _Renamed) -> Found:
+def _edm(path: Path, tensors: Renamed) -> Found:
     edm.check_name(path)
     found = edm.architecture(tensors.shapes, str(path))
     edm.check_filters(tensors.tensors, found.network.architecture, str(path))
@@ -198,18 +210,3 @@ def _found(
     return Found(
         config, info, read(pairs, tensors), provenance(path, path, weights, step, layout=LAYOUTS[config.recipe])
     )
-
-
-@dataclass(frozen=True)
-class _Renamed:
-    """Tensors under other names: ``names`` has the file's for each of them."""
-
-    tensors: Tensors
-    names: Mapping[str, str]
-
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return {new: self.tensors.shapes[old] for new, old in self.names.items()}
-
-    def __call__(self, name: str) -> Tensor:
-        return self.tensors(self.names[name])
