@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from undiffuse.cli import main
-from undiffuse.config import TrainConfig
+from undiffuse.cli.preparing import typed_preparation
+from undiffuse.config import DataConfig, TrainConfig
 from undiffuse.config_file import override
 from undiffuse.data.crops import Crops
 from undiffuse.data.dataset import Dataset
@@ -20,6 +21,8 @@ from undiffuse.data.report import contact_sheet, describe
 from undiffuse.data.values import encode
 from undiffuse.distributed import ALONE
 from undiffuse.errors import UndiffuseError
+from undiffuse.evaluate.memorisation import Memorisation, Training, Yardstick
+from undiffuse.evaluate.memorisation_words import verdict
 from undiffuse.evaluate.reference import Reference
 from undiffuse.training.parallel import Share
 from undiffuse.training.setup import image_batches
@@ -201,3 +204,24 @@ def test_a_resumed_training_cuts_what_an_uninterrupted_one_would(
     assert main(["train", "--resume", "runs/part", "--quiet"]) == 0
     for path in Path("runs/whole/checkpoints/step-00000004").glob("*.safetensors"):
         assert path.read_bytes() == Path("runs/part/checkpoints/step-00000004", path.name).read_bytes()
+
+
+def test_a_crop_that_is_typed_for_other_data_sets_the_runs_crop_from_aside() -> None:
+    run = DataConfig(size=8, crop="random", crop_from=16)
+    assert replace(run, **typed_preparation({"crop": "center"})) == DataConfig(size=8, crop="center")
+    assert replace(run, **typed_preparation({"crop": "tiles"})).crop_from == 16
+    assert replace(run, **typed_preparation({"crop": "none", "crop_from": 4})).crop_from == 4
+
+
+def test_a_verdict_on_copies_of_parts_at_random_says_what_was_looked_at(
+    tmp_path: Path, opened: Open, pictures: Any, write: Any
+) -> None:
+    folder, said = write(tmp_path / "a", pictures(9, "", (12, 12, 3))), {}
+    for crop in ("random", "tiles"):
+        training = Training.of(opened(folder, size=8, crop=crop))
+        sample = np.asarray(training.dataset.images[:1])
+        found = Memorisation(sample, {}, training, Yardstick.leave_one_out(training), (), {0: [0]}, 0)
+        said[crop] = verdict(found)
+    assert said["tiles"] == "1 of 1 samples is a copy of training images, the others are not."
+    assert said["random"].startswith(said["tiles"])
+    assert "Only the middle of each training image was looked at" in said["random"]

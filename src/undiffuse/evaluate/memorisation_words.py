@@ -17,7 +17,17 @@ SHOWN = 8
 
 
 def verdict(found: Memorisation) -> str:
-    """The one sentence that answers the question."""
+    """The one sentence that answers the question, and another one where not all that was learned was looked at."""
+    cut = found.training.dataset.cut
+    if cut is None or cut.kind != "random":
+        return _verdict(found)
+    return (
+        f"{_verdict(found)} Only the middle of each training image was looked at, and the training saw the other parts "
+        "too: --training DATA --crop tiles looks at those."
+    )
+
+
+def _verdict(found: Memorisation) -> str:
     n, copies = len(found.samples), len(found.copies)
     if copies:
         whole = any(space.z < -FAR_Z for space in found.spaces)
