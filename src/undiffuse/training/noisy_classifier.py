@@ -31,6 +31,7 @@ from undiffuse.config import (
     OptimizerConfig,
     TrainConfig,
 )
+from undiffuse.data.crops import Crops
 from undiffuse.data.order import batch_indices
 from undiffuse.data.values import encode
 from undiffuse.errors import UndiffuseError
@@ -113,7 +114,8 @@ def train_noisy_classifier(
             torch.manual_seed(stream_seed(loop.seed, "dropout", step))
             chosen = learned[batch_indices(len(learned), loop.batch, step, loop.seed)]
             t = Stratified().draw(made.schedule, loop.batch, generator(loop.seed, "time", step))
-            logits = made(*_noisy(made, data, chosen, t, generator(loop.seed, "noise", step), device))
+            x0 = _learned(data, chosen, generator(loop.seed, "crop", step))
+            logits = made(*_noisy(made, x0, t, generator(loop.seed, "noise", step), device))
             loss = F.cross_entropy(logits, torch.from_numpy(labels[chosen]).to(device))
             network.zero_grad(set_to_none=True)
             loss.backward()
@@ -157,16 +159,22 @@ def _split(data: Data, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]
     return np.sort(order[cut:]), order[:cut]
 
 
+def _learned(data: Data, chosen: NDArray[np.int64], dice: torch.Generator) -> Tensor:
+    """x0 of these images; parts at random of those that are larger than a sample."""
+    if not isinstance(data.images, Crops):
+        return encode(data.images[chosen], data.info)
+    where = torch.rand(len(chosen), 2, generator=dice, dtype=torch.float64)
+    return encode(data.images.at(chosen, where.numpy()), data.info)
+
+
 def _noisy(
     made: TrainedClassifier,
-    data: Data,
-    chosen: NDArray[np.int64],
+    x0: Tensor,
     t: Float[Tensor, "batch"],
     dice: torch.Generator,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
     """x_t of these images, and t."""
-    x0 = encode(data.images[chosen], data.info)
     return q_sample(x0, torch.randn(x0.shape, generator=dice), made.schedule(t)).to(device), t
 
 
@@ -182,7 +190,8 @@ def _accuracy(
             chosen = held_out[first : first + size]
             dice = generator(seed, "accuracy", quarter, first)
             u = (torch.rand(len(chosen), generator=dice, dtype=torch.float64) + quarter) / 4
-            logits = made(*_noisy(made, data, chosen, made.schedule.from_uniform(u), dice, device))
+            x0 = encode(data.images[chosen], data.info)
+            logits = made(*_noisy(made, x0, made.schedule.from_uniform(u), dice, device))
             right += int((logits.argmax(1).cpu() == torch.from_numpy(data.labels[chosen])).sum())
         found.append(right / len(held_out))
     return tuple(found)
