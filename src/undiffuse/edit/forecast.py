@@ -42,6 +42,4 @@ class Forecast:
         done, seconds = len(steps), steps[-1]
         left = seconds * (self.total - done)
         if left >= LEAST and (done == 1 or seconds > OTHERWISE * steps[0]):
-            self.say(
-                f"{self.total:,} steps of {seconds:.2g} s: about {duration(left)} from now; fewer --steps take less"
-            )
+            self.say(f"{self.total:,} steps of {seconds:.2g} s: about {duration(left)} from now")
