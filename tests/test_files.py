@@ -156,3 +156,14 @@ def test_no_home_is_a_sentence_that_names_the_variable(monkeypatch: pytest.Monke
         cache_root(None)
     monkeypatch.setenv("UNDIFFUSE_CACHE", str(tmp_path))
     assert cache_root(None) == tmp_path
+
+
+def test_default_names_made_of_long_ones_can_be_written(tmp_path: Path) -> None:
+    from undiffuse.report.compare import default_file
+    from undiffuse.training.api import new_folder
+
+    long = [tmp_path / f"{name}{200 * 'n'}" for name in "abc"]
+    for place in (default_file(long), new_folder(tmp_path, 60 * "nöñ-", None)):
+        write_file(place, b"")
+    assert new_folder(tmp_path, "photos/", None).name == "photos"
+    assert default_file([tmp_path / "a", tmp_path / "b"]).name == "compare-a-b.html"

@@ -38,7 +38,8 @@ class UnwritableError(UndiffuseError):
 def unwritable(place: Path, error: OSError, advice: str = ELSEWHERE) -> UnwritableError:
     """What the system said of a place, as a sentence that says what to do."""
     if error.errno in NO_ROOM:
-        advice = f"make room, or {advice}"
+        mends = advice.startswith("mend that")
+        advice = advice.replace("mend that", "make room", 1) if mends else f"make room, or {advice}"
     if error.errno == errno.ENAMETOOLONG:
         advice = advice.replace("another", "a shorter", 1)
     return UnwritableError(f"could not write to {place}: {error.strerror or error}; {advice}")

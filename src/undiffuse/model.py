@@ -283,9 +283,8 @@ class Model:
         steps = len(self.walk(settings)[2]) - 1
         hidden = None if progress else True  # None: hidden where stderr is no terminal
         with tqdm(total=len(blocks) * steps, desc="sampling", unit="step", disable=hidden) as bar:
-            made = [
-                part.array for block in blocks for part in self.draw(block, seed, settings=settings, on_step=bar.update)
-            ]
+            drawn = (self.draw(block, seed, settings=settings, on_step=bar.update) for block in blocks)
+            made = [part.array for parts in drawn for part in parts]
         array = group.gather_in_order(np.concatenate(made) if made else None)
         return Samples(array, self.info, seed, tuple(indices), settings, self.provenance, self.device.type)
 
@@ -319,15 +318,9 @@ class Model:
             self.network.eval()
             try:
                 with own_modes():  # not around the yield
-                    x0 = sample(
-                        *self.walk(settings, range(start, start + size), seed),
-                        self.info.shape,
-                        block,
-                        seed=seed,
-                        micro_batch=size,
-                        device=self.device,
-                        on_step=on_step,
-                    )
+                    walk = self.walk(settings, range(start, start + size), seed)
+                    how: dict[str, Any] = {"seed": seed, "micro_batch": size, "device": self.device}
+                    x0 = sample(*walk, self.info.shape, block, on_step=on_step, **how)
                     array = decode(x0, self.info)
             finally:
                 self.network.train(training)

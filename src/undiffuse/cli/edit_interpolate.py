@@ -16,6 +16,7 @@ from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, number, whole
 from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError
+from undiffuse.files import shortened
 
 
 def configure(parser: Parser) -> None:
@@ -50,7 +51,7 @@ def run(typed: Namespace) -> None:
     if a.values.shape != b.values.shape:
         sizes = [" x ".join(map(str, picture.values.shape[1:])) for picture in (a, b)]
         raise UndiffuseError(f"Only pictures of one size can be joined; A has {sizes[0]} pixels and B {sizes[1]}")
-    stem = f"{a.path.stem}-{b.path.stem}"
+    stem = shortened(f"{a.path.stem}-{b.path.stem}", 200)
     places = [desk.folder / f"{stem}-{k}.png" for k in range(count)]
     for place in places:
         check_free(place, "overwrite" in options)

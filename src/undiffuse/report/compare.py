@@ -17,6 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from undiffuse.files import shortened
 from undiffuse.pictures.plot import COLOURS
 from undiffuse.report.commands import train_command
 from undiffuse.report.compared_evaluations import MARKED, QualityTable, evaluate_commands, quality_tables
@@ -196,7 +197,7 @@ def compare(
 def default_file(runs: Sequence[Path | str]) -> Path:
     """Beside the first run: ``compare-A-B.html``."""
     names = [Path(run).resolve().name for run in runs]
-    return Path(runs[0]).parent / f"compare-{'-'.join(names)}.html"
+    return Path(runs[0]).parent / f"{shortened('-'.join(['compare', *names]))}.html"
 
 
 def compare_command(lineup: Lineup, n: int, seed: int, out: Path | None) -> str:

@@ -22,6 +22,7 @@ from undiffuse.data.named import BUILTIN_PREFIX, typed_source
 from undiffuse.data.stream import Stream, open_data
 from undiffuse.distributed import ALONE, Group, joined
 from undiffuse.errors import UndiffuseError
+from undiffuse.files import shortened
 from undiffuse.model import Model, build_model, load
 from undiffuse.modes import own_modes
 from undiffuse.precision import slow_bfloat16
@@ -357,7 +358,7 @@ def run_to_resume(runs: Path, source: str | Path | None, name: str | None) -> Pa
 
 def _stem(source: str | Path) -> str:
     name = Path(source).resolve().name.split(".")[0]
-    return re.sub(r"[^\w-]+", "-", name).strip("-") or "run"
+    return shortened(re.sub(r"[^\w-]+", "-", name).strip("-")) or "run"
 
 
 def _checked(name: str) -> str:
