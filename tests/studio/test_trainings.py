@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from undiffuse.config import TrainConfig
+from undiffuse.config_file import to_yaml
 from undiffuse.studio import processes
 from undiffuse.studio.limits import Limits
 from undiffuse.studio.trainings import Started, Trainings, complaint
@@ -451,3 +453,18 @@ def test_a_run_that_is_deleted_or_renamed_is_gone(open_page: Any, runs: Path, tm
 
 def test_runs_of_a_folder_that_is_not_there_are_none(tmp_path: Path) -> None:
     assert Trainings(tmp_path / "none").names() == []
+
+
+def test_the_total_of_a_budget_in_minutes_is_what_was_decided_last(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "config.yaml").write_text(to_yaml(TrainConfig()))
+    time = {"seconds": 1.0, "images_per_second": 4.0, "loading": 0.0}
+    lines = [
+        {"step": 1, "plan": {"share": 0.0, "total": 200, "start": 0, "spent": 1.0}},
+        {"step": 30, "loss": 0.5, "lr": 0.1, "time": time},
+        {"step": 31, "plan": {"share": 0.5, "total": 60, "start": 0, "spent": 9.0}},
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    about = Trainings(tmp_path).about("mine")
+    assert (about["step"], about["total"], about["progress"]) == (30, 60, 0.5)

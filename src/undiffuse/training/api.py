@@ -69,7 +69,8 @@ def train(
         recipe: name of the settings to start from; 'digits' for the source 'digits' in its own size, else 'small'.
         name: of the run; by default that of the source, with a number where that is taken.
         runs: folder of runs.
-        resume: go on with the run ``name`` from its newest whole checkpoint, to the same end, bit for bit.
+        resume: go on with the run ``name`` from its newest whole checkpoint, to the same end, bit for bit; with
+            ``minutes``, ``steps`` or ``images`` beyond that end, see `resume.reconcile`.
         quiet: print nothing.
         overrides: settings by their flat names, such as ``lr=1e-4`` or ``steps=1000``; see `undiffuse.config`.
 
