@@ -19,12 +19,12 @@ def cut_into_blocks(indices: range, size: int) -> list[range]:
 
 
 def check_numbers(n: int, seed: int, first: int, settings: SampleConfig) -> None:
-    """Refuse numbers that cannot be sampled.
+    """Refuse numbers that cannot be sampled, of settled settings.
 
     Raises:
         UndiffuseError: one of them is out of range.
     """
-    if n < 1 or seed < 0 or first < 0 or settings.micro_batch < 1:
+    if n < 1 or seed < 0 or first < 0 or settings.slots < 1:
         raise UndiffuseError(
             "Sampling needs n and micro_batch of at least 1, and seed and first of at least 0; it got "
             f"n={n}, micro_batch={settings.micro_batch}, seed={seed}, first={first}"

@@ -374,11 +374,18 @@ class SampleConfig:
     """What happens to a predicted x0 outside [-1, 1]: nothing, clipped, or dynamically thresholded."""
     weights: str = "ema"
     """'ema' (the first average), 'raw', or a rate such as '0.999'."""
-    micro_batch: int = 16
-    """Images per evaluation of the network; part of what fixes an image to the last bit on one machine."""
+    micro_batch: int | None = None
+    """Images per evaluation of the network; part of what fixes an image to the last bit on one machine. Without it, as
+    many as pay for images of the size on the kind of device: 16, 4 or 1."""
     precision: PrecisionName = "float32"
     """Number format of the network: float32, or bfloat16 autocast, which draws slightly other images; 'auto' takes
     bfloat16 where CUDA has it."""
     compile: bool = False
     """torch.compile the network, which draws slightly other images: half a minute at the start, faster steps
     afterwards on a GPU; `undiffuse bench --compile` says when it pays."""
+
+    @property
+    def slots(self) -> int:
+        """The micro-batch of settings that say all by themselves, as `Model.settle` returns them."""
+        assert self.micro_batch is not None, "these settings were not settled"
+        return self.micro_batch

@@ -66,7 +66,7 @@ def draw_to(
         model: on its device.
         indices: numbers of the samples, in steps of 1.
         seed: of the noise.
-        settings: of the sampler.
+        settings: of the sampler; with ``resume``, a micro-batch that they leave open is that of the files there.
         values: write the values too; by default where a PNG cannot hold them as they are.
         overwrite: replace files that are there.
         resume: keep those of them that are whole and what would be drawn now.
@@ -77,7 +77,10 @@ def draw_to(
         UndiffuseError: numbers or settings that cannot be, a file in the way or a place where nobody may write (before
             anything is drawn), or no room.
     """
-    settings = model.settle(settings or SampleConfig())
+    settings = settings or SampleConfig()
+    if resume and settings.micro_batch is None:
+        settings = replace(settings, micro_batch=_micro_batch_of(folder, indices))
+    settings = model.settle(settings)
     check_numbers(len(indices), seed, indices.start, settings)
     if resume and "sha256" not in model.provenance:
         raise UndiffuseError("Nobody can tell whose files are there: resume takes a model from undiffuse.load")
@@ -112,6 +115,23 @@ def draw_to(
     return Drawn(new, sum(map(len, mine)) - new)
 
 
+def _micro_batch_of(folder: Path, indices: range) -> int | None:
+    """That of the first of our pictures in a folder; None where there is none."""
+    for path in (picture_in(folder, index) for index in indices):
+        try:
+            found = read_metadata(path).origin if path.exists() else None
+        except UndiffuseError:  # torn, or somebody else's: what is in the way is told later
+            continue
+        if found is not None:
+            return found.sample.micro_batch
+    return None
+
+
+def picture_in(folder: Path, index: int) -> Path:
+    """The file of a sample."""
+    return folder / f"{index:05d}.png"
+
+
 @dataclass(frozen=True)
 class _Job:
     """The files of a set of samples. ``template`` knows everything of them but their values."""
@@ -125,7 +145,7 @@ class _Job:
 
     @property
     def blocks(self) -> list[range]:
-        return cut_into_blocks(self.indices, self.template.settings.micro_batch)
+        return cut_into_blocks(self.indices, self.template.settings.slots)
 
     @property
     def grid(self) -> Path:
@@ -140,7 +160,7 @@ class _Job:
         return self.template.origin(self.indices.start, len(self.indices))
 
     def picture(self, index: int) -> Path:
-        return self.folder / f"{index:05d}.png"
+        return picture_in(self.folder, index)
 
     def part(self, block: range) -> Path:
         return self.folder / PARTS / f"{block.start:08d}.npz"

@@ -35,6 +35,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.guidance import Clip, DynamicThreshold
 from undiffuse.interop.hub import hub_name
 from undiffuse.locate import locate
+from undiffuse.micro_batch import activations, micro_batch
 from undiffuse.modes import own_modes
 from undiffuse.networks.conditions import Condition
 from undiffuse.noisy_classifier import TrainedClassifier, load_noisy_classifier
@@ -106,6 +107,13 @@ class Model:
         """The models that it stands upon, the one of the smallest images first, and itself."""
         return (*(self.below.model.cascade if isinstance(self.below, Lower) else ()), self)
 
+    @property
+    def micro_batch(self) -> int:
+        """Samples per evaluation where the settings do not say; of a cascade, all of it takes the size that fits its
+        largest network, so that nothing is drawn below that is not enlarged."""
+        most = max(activations(model.config.network, model.info.spatial) for model in self.cascade)
+        return micro_batch(most, self.device.type)
+
     def to(self, device: torch.device | str) -> Model:
         """Move the network to a device, in place, and those below it."""
         self.network.to(device)
@@ -132,8 +140,8 @@ class Model:
 
     @own_modes()
     def settle(self, settings: SampleConfig) -> SampleConfig:
-        """The settings with learned timesteps looked up, other networks pinned and the number format decided, so that
-        they say all by themselves.
+        """The settings with learned timesteps looked up, other networks pinned, the number format and the size of a
+        micro-batch decided, so that they say all by themselves.
 
         Raises:
             UndiffuseError: there are no such timesteps or networks, the networks do not fit, or a number is senseless.
@@ -154,6 +162,8 @@ class Model:
             learned = LearnedTimesteps.read(self.home, settings.steps, self.provenance["sha256"])
             settings = replace(settings, times=learned.times)
         settings = replace(settings, precision=settled(settings.precision, self.device))
+        if settings.micro_batch is None:
+            settings = replace(settings, micro_batch=self.micro_batch)
         return replace(settings, steps=len(settings.times)) if settings.times else settings
 
     def _class_names(self, settings: SampleConfig) -> tuple[str, ...]:
@@ -230,7 +240,7 @@ class Model:
             UndiffuseError: the settings ask for what the model is not told, or it is a stage with nothing below it.
         """
         settings = self.settle(settings)
-        members = range(settings.micro_batch) if members is None else members
+        members = range(settings.slots) if members is None else members
         own = enlarging(self._evaluated(settings), self.config.conditions, self.below, settings, members, seed)
         heeded = heard(settings, [condition.name for condition in self.conditions], self.below)
         wanted = wish(
@@ -279,7 +289,7 @@ class Model:
         settings = self.settle(override_settings(settings or SampleConfig(), overrides))
         check_numbers(n, seed, first, settings)
         indices = range(first, first + n)
-        blocks = group.my_part(cut_into_blocks(indices, settings.micro_batch))
+        blocks = group.my_part(cut_into_blocks(indices, settings.slots))
         steps = len(self.walk(settings)[2]) - 1
         hidden = None if progress else True  # None: hidden where stderr is no terminal
         with tqdm(total=len(blocks) * steps, desc="sampling", unit="step", disable=hidden) as bar:
@@ -311,7 +321,7 @@ class Model:
         """
         settings = self.settle(override_settings(settings or SampleConfig(), overrides))
         check_numbers(len(indices), seed, indices.start, settings)
-        size = settings.micro_batch
+        size = settings.slots
         for block in cut_into_blocks(indices, size):
             start = block.start // size * size
             training = self.network.training

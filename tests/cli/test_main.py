@@ -100,7 +100,6 @@ MISTAKES = [
     ("data nowhere", "nowhere"),
     ("report nowhere", "nowhere is not there"),
     ("animate forward nowhere", "nowhere"),
-    ("animate reverse nowhere -n 17", "-n can be up to --micro-batch, which is 16, not 17"),
     ("animate brownian --out a.avi", "is a .webp, .gif or .mp4 file, not 'a.avi'"),
     ("animate brownian --theta -1", "Ink in water needs"),
     ("animate brownian --frames 1", "--frames cannot be '1'; it takes a whole number from 2 on"),

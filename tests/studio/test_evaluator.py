@@ -293,15 +293,23 @@ def test_sizes_with_other_bits_are_found_out() -> None:
         def forward(self, x: Tensor, time: Tensor, **conditions: Tensor) -> Tensor:
             return super().forward(x, time) * (1 + 1e-6 * torch.arange(len(x)).reshape(-1, 1))
 
-    assert sizes_alike(Counting(), (3,), (), torch.device("cpu")) == [4, 8, 16, 32]
-    assert sizes_alike(Sloppy(), (3,), (), torch.device("cpu")) == [16, 32]
-    assert sizes_alike(Placed(), (3,), (), torch.device("cpu")) == []
+    cpu = torch.device("cpu")
+    assert sizes_alike(Counting(), (3,), (), cpu, 16) == [4, 8, 16, 32]
+    assert sizes_alike(Sloppy(), (3,), (), cpu, 16) == [16, 32]
+    assert sizes_alike(Sloppy(), (3,), (), cpu, 4) == [4, 8]
+    assert sizes_alike(Placed(), (3,), (), cpu, 16) == []
+
+
+def test_pictures_that_go_one_by_one_are_not_tried_in_batches() -> None:
+    network = Counting()
+    assert sizes_alike(network, (3,), (), torch.device("cpu"), 1) == [1]
+    assert network.sizes == []
 
 
 def test_the_shipped_model_may_be_shared_on_this_machine_or_says_that_it_may_not() -> None:
     model = undiffuse.load("digits")
-    sizes = sizes_alike(model.network, model.info.shape, model.conditions, model.device)
-    assert sizes == [] or 16 in sizes
+    sizes = sizes_alike(model.network, model.info.shape, model.conditions, model.device, model.micro_batch)
+    assert sizes == [] or model.micro_batch in sizes
 
 
 def test_networks_that_are_told_anything_are_tried_with_it() -> None:
@@ -313,7 +321,7 @@ def test_networks_that_are_told_anything_are_tried_with_it() -> None:
     )
     config = UNetConfig(base=8, multipliers=(1,), blocks=1, attention_levels=(0,), middle_attention=False)
     network = UNet(1, 1, 2, config, told).eval()
-    assert set(sizes_alike(network, (1, 4, 4), told, torch.device("cpu"))) <= set(module.SIZES)
+    assert set(sizes_alike(network, (1, 4, 4), told, torch.device("cpu"), 16)) <= set(module.SIZES)
 
 
 def test_rows_do_not_wait_for_ever_for_those_who_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import torch
 
 import undiffuse
 from undiffuse.errors import UndiffuseError
+from undiffuse.model import build_model
 from undiffuse.pictures.grid import grid, to_image
 from undiffuse.samples import Samples
 from undiffuse.training.api import start_run
@@ -54,9 +55,13 @@ def test_a_drift_of_more_than_half_a_deviation_is_told(data):
     assert "channel 0" in drift([-0.21, 0.5], info)
 
 
-def test_a_grid_costs_its_blocks_times_its_steps(settings):
-    assert preview_evaluations(settings(timesteps=8), 33) == 3 * 8
-    assert preview_evaluations(settings(timesteps=1000), 16) == 20
+def test_a_grid_costs_its_blocks_times_its_steps(settings, data):
+    few = build_model(settings(timesteps=8), data.info)
+    assert few.micro_batch == 16
+    assert preview_evaluations(few, 33) == 3 * 8
+    assert preview_evaluations(build_model(settings(timesteps=1000), data.info), 16) == 20
+    one_by_one = build_model(settings(timesteps=8), replace(data.info, shape=(1, 512, 512)))
+    assert preview_evaluations(one_by_one, 5) == 5 * 8
 
 
 def test_a_device_that_is_not_there_is_refused_by_name():

@@ -187,7 +187,7 @@ def bench(
     kinds = shares(lambda: next(results), model.device)
     device = model.device
     settings = model.settle(SampleConfig(precision=precision or SampleConfig.precision))
-    x = torch.randn(settings.micro_batch, *model.info.shape).to(device)
+    x = torch.randn(settings.slots, *model.info.shape).to(device)
     t = torch.tensor(model.schedule.t_max / 2, dtype=torch.float64)
     model.network.eval()
     denoiser, _, _ = model.walk(settings)
@@ -212,9 +212,9 @@ def bench(
         step_seconds=step,
         loading_share=sum(r.loading for r in loading) / sum(r.seconds for r in loading),
         step_flops=step_flops(model.network, model.info.shape, config.loop.batch),
-        micro_batch=settings.micro_batch,
+        micro_batch=settings.slots,
         evaluation_seconds=evaluation,
-        evaluation_flops=forward_flops(model.network, model.info.shape, settings.micro_batch),
+        evaluation_flops=forward_flops(model.network, model.info.shape, settings.slots),
         evaluations=settings.steps,
         ceilings={name: max(rate, before[name]) for name, rate in ceilings(device, 0.05 * seconds).items()},
         peak_memory=peak_memory(device),

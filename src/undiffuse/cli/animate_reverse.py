@@ -19,7 +19,6 @@ from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import whole
 from undiffuse.config import SampleConfig
-from undiffuse.errors import UndiffuseError
 
 if TYPE_CHECKING:
     from undiffuse.pictures.frame import Frame
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 def configure(parser: Parser) -> None:
     add_model(parser)
     group = parser.add_argument_group("which pictures")
-    group.add_argument("-n", type=whole("-n", 1), metavar="N", help="how many, up to --micro-batch (default: 9)")
+    group.add_argument("-n", type=whole("-n", 1), metavar="N", help="how many (default: 9)")
     group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of the noise (default: 0)")
     group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add_fields(parser, SampleConfig, "how")
@@ -36,22 +35,22 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
+    from undiffuse.asked import check_numbers
     from undiffuse.model import load
-    from undiffuse.pictures.reverse import moments, reverse_frames
+    from undiffuse.pictures.reverse import moments_of, reverse_frames
     from undiffuse.pictures.strip import evenly
     from undiffuse.training.setup import choose_device
 
     options = vars(typed)
     settings = SampleConfig(**{f.name: options[f.name] for f in fields(SampleConfig) if f.name in options})
     count, seed = options.get("n", 9), options.get("seed", 0)
-    if count > settings.micro_batch:
-        raise UndiffuseError(f"-n can be up to --micro-batch, which is {settings.micro_batch}, not {count}; raise both")
     model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"))))
-    denoiser, sampler, times = model.walk(settings, seed=seed)
-    block = range(settings.micro_batch)
+    settings = model.settle(settings)
+    check_numbers(count, seed, 0, settings)
+    points = len(model.walk(settings)[2])
 
     def frames(wanted: int) -> Iterator[Frame]:
-        walk = moments(denoiser, sampler, times, model.info.shape, block, seed, model.device)
-        return reverse_frames(walk, model.schedule, model.info, evenly(len(times), wanted), count)
+        walk = moments_of(model, settings, count, seed)
+        return reverse_frames(walk, model.schedule, model.info, evenly(points, wanted))
 
     save(typed, Path("reverse.webp"), frames)

@@ -125,7 +125,9 @@ class Desk:
 
     @cached_property
     def settings(self) -> SampleConfig:
-        return self.model.settle(self.typed)
+        from undiffuse.edit.editor import settled
+
+        return settled(self.model, self.typed)
 
     @property
     def copies(self) -> int:
@@ -230,7 +232,7 @@ class Desk:
     def words(self) -> list[str]:
         """The command that makes the same again: what was typed, and what it took by itself."""
         options = {**self.options, "seed": self.options.get("seed", 0)}
-        options |= {name: getattr(self.settings, name) for name in ("sampler", "steps")}
+        options |= {name: getattr(self.settings, name) for name in ("sampler", "steps", "micro_batch")}
         words = ["undiffuse", "edit", *self.name.split(), str(options["RUN"]), *(str(options[i]) for i in self.images)]
         for name, value in options.items():
             if name in ("RUN", *self.images, "out", "overwrite", "no_strips"):

@@ -104,7 +104,7 @@ def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
     if group.leads and (unsaid := model.provenance.get("sampling_left_out")):
         words = f"its scheduler says {', '.join(unsaid)}, for which undiffuse has no setting: drawn without"
         print(f"undiffuse: {words}", file=sys.stderr)
-    settings = model.settle(settings)
+    typed, settings = settings, model.settle(settings)
     default = len(find_pictures(path_of(settings.image))) if settings.image else DEFAULT
     n, seed, first = options.get("n", default), options.get("seed", 0), options.get("first", 0)
     folder = options.get("out") or default_folder(model, settings, seed)
@@ -115,7 +115,7 @@ def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
             model,
             range(first, first + n),
             seed,
-            settings=settings,
+            settings=typed,
             values=values,
             overwrite="overwrite" in options,
             resume="resume" in options,

@@ -67,7 +67,7 @@ class Editor:
 
     Args:
         model: any that draws by itself. One of classes is told none where the settings name none.
-        settings: sampler, steps, threshold, micro-batch.
+        settings: sampler, steps, threshold; how many pictures walk together, one where its micro-batch does not say.
         seed: of every random stream.
         indices: number of each picture's stream; 0, 1, ... where none are given. Picture i of a seed gets the same
             noise whatever stands beside it.
@@ -83,6 +83,10 @@ class Editor:
     overlap: int | None = None
     progress: bool = False
     on_step: Callable[[int, int], object] = field(default=lambda done, of: None, repr=False, compare=False)
+
+    @property
+    def _together(self) -> int:
+        return 1 if self.settings.micro_batch is None else self.settings.micro_batch
 
     @property
     def _asked(self) -> SampleConfig:
@@ -111,7 +115,8 @@ class Editor:
             return told(1)
         # A denoiser that was told classes knows one batch of them: several tiles are that batch several times.
         several = told if self.model.conditions else None
-        return Tiled(told(1), self.model.info.spatial, self.overlap, self.settings.micro_batch, several)
+        tiles = max(self._together, self.model.micro_batch)
+        return Tiled(told(1), self.model.info.spatial, self.overlap, tiles, several)
 
     @cached_property
     def sampler(self) -> Sampler[Any]:
@@ -152,7 +157,7 @@ class Editor:
         indices = self.indices or tuple(range(count))
         if len(indices) != count:
             raise UndiffuseError(f"Each of {count} pictures needs a random stream; {len(indices)} are named")
-        network, size = self.model.network, self.settings.micro_batch
+        network, size = self.model.network, self._together
         training = network.training
         network.eval()
         batches = [list(range(count))[first : first + size] for first in range(0, count, size)]
@@ -179,6 +184,15 @@ class Editor:
     def noise(self, members: Sequence[int]) -> Noise:
         """The streams of these numbers, on the model's device."""
         return Noise(self.seed, members, self.model.device)
+
+
+def settled(model: Model, settings: SampleConfig) -> SampleConfig:
+    """An edit's settings that say all by themselves.
+
+    Where they do not say how many pictures walk together, one does: its bits are then the same beside any others, which
+    exact inversions and solvers of adaptive steps would not give in any batch, and costs what one picture costs.
+    """
+    return model.settle(replace(settings, micro_batch=1) if settings.micro_batch is None else settings)
 
 
 def times_from(times: Float[Tensor, "points"], start: Time) -> Float[Tensor, "fewer"]:

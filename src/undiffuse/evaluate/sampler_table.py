@@ -220,7 +220,8 @@ def compare(
 
 
 def _draw(model: Model, settings: SampleConfig, n: int, seed: int, reference: Reference | None) -> Cell:
-    size, evaluations, parts = settings.micro_batch, 0, []
+    settings = model.settle(settings)
+    size, evaluations, parts = settings.slots, 0, []
     begun = time.perf_counter()
     with evaluating(model):
         for start in range(0, n, size):

@@ -73,7 +73,7 @@ class Generated:
 
     Args:
         model: on its device, with the weights that ``settings.weights`` names.
-        settings: of the sampler.
+        settings: of the sampler; they are settled here.
         count: number of images.
         seed: of the noise. Image i of a seed is the one that ``undiffuse sample`` draws.
     """
@@ -86,17 +86,20 @@ class Generated:
     walked: list[int] = field(default_factory=list, compare=False, repr=False)
     """Evaluations of the network that each micro-batch took, as far as they are drawn."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", self.model.settle(self.settings))
+
     @property
     def info(self) -> DataInfo:
         return self.model.info
 
     @property
     def together(self) -> int:
-        return self.settings.micro_batch
+        return self.settings.slots
 
     def blocks(self, indices: range) -> Iterator[NDArray[Any]]:
         """Whole micro-batches, as far as they are asked for; of a conditional model the classes by turns."""
-        size = self.settings.micro_batch
+        size = self.settings.slots
         for block, members in groupby(indices, lambda index: index // size):
             slots = range(block * size, (block + 1) * size)
             denoiser, sampler, times = self.model.walk(self.settings, slots, self.seed)
@@ -120,7 +123,7 @@ class Generated:
 
     def facts(self) -> dict[str, Any]:
         """The model, its weights and step, the sampler and what an image cost."""
-        origin, settings = self.model.provenance, self.model.settle(self.settings)
+        origin, settings = self.model.provenance, self.settings
         return {
             "kind": "run",
             "name": model_name(Path(origin.get("checkpoint", "a new model"))),

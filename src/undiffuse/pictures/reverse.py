@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,10 @@ from undiffuse.pictures.frame import Frame
 from undiffuse.pictures.strip import flatten
 from undiffuse.sample import Noise, Sampler, start, trajectory
 from undiffuse.schedule import Schedule
+
+if TYPE_CHECKING:
+    from undiffuse.config import SampleConfig
+    from undiffuse.model import Model
 
 GAP = 16
 
@@ -78,8 +82,7 @@ def moments(
     Args:
         denoiser, sampler, times: as for `undiffuse.sample.trajectory`; ``model.walk(settings)`` gives all three.
         shape: of one sample, (channels, *spatial).
-        indices: which samples of the seed are computed together; the samples of ``Model.sample`` come from blocks of
-            ``micro_batch``, so ``range(micro_batch)`` gives those to the last bit.
+        indices: which samples of the seed are computed together; see `moments_of` for those of ``Model.sample``.
         seed: of the noise.
         device: of the denoiser.
     """
@@ -91,6 +94,29 @@ def moments(
         yield Moment(t, x.cpu(), seen.x0.cpu(), seen.eps.cpu())
         x = x_s
     yield Moment(float(times[-1]), x.cpu(), x.cpu())
+
+
+def moments_of(model: Model, settings: SampleConfig, count: int, seed: int = 0) -> Iterator[Moment]:
+    """The same of samples 0 .. count - 1 of a model, as ``Model.sample`` draws them: micro-batches in step.
+
+    Args:
+        settings: of the sampler.
+        count: how many samples; those of the last micro-batch beyond them are left out.
+        seed: of the noise.
+    """
+    settings = model.settle(settings)
+    size, walks = settings.slots, list[Iterator[Moment]]()
+    for first in range(0, count, size):
+        block = range(first, first + size)
+        walks.append(moments(*model.walk(settings, block, seed), model.info.shape, block, seed, model.device))
+    for parts in zip(*walks, strict=True):
+        eps = [part.eps for part in parts if part.eps is not None]
+        yield Moment(
+            parts[0].t,
+            torch.cat([part.x for part in parts])[:count],
+            torch.cat([part.x0 for part in parts])[:count],
+            torch.cat(eps)[:count] if eps else None,
+        )
 
 
 def reverse_frames(

@@ -12,7 +12,7 @@ from undiffuse.data.values import encode
 from undiffuse.pictures.forward import forward_frames, model_grid
 from undiffuse.pictures.grid import grid, to_image
 from undiffuse.pictures.plot import Axis, Series, line_plot, smooth
-from undiffuse.pictures.reverse import moments
+from undiffuse.pictures.reverse import moments_of
 from undiffuse.pictures.strip import evenly
 from undiffuse.report.story import Story
 from undiffuse.schedule import Schedule
@@ -62,13 +62,11 @@ def reverse_columns(story: Story) -> tuple[list[Column], list[Column]]:
     model, settings = story.drawing, story.settings
     if model is None:
         return [], []
-    denoiser, sampler, times = model.walk(settings, seed=model.config.loop.seed)
-    wanted = evenly(len(times), COLUMNS)
-    block = range(settings.micro_batch)
-    walk = moments(denoiser, sampler, times, model.info.shape, block, model.config.loop.seed, model.device)
+    wanted = evenly(len(model.walk(settings)[2]), COLUMNS)
+    walk = moments_of(model, settings, ROWS, model.config.loop.seed)
     seen = [moment for k, moment in enumerate(walk) if k in wanted]
-    noisy = [(model_grid(moment.x[:ROWS], model.info, 1), f"t = {moment.t:.4g}") for moment in seen]
-    clean = [(model_grid(moment.x0[:ROWS], model.info, 1), "") for moment in seen]
+    noisy = [(model_grid(moment.x, model.info, 1), f"t = {moment.t:.4g}") for moment in seen]
+    clean = [(model_grid(moment.x0, model.info, 1), "") for moment in seen]
     return noisy, clean
 
 

@@ -59,14 +59,14 @@ def walk(model: Model, ticket: Ticket, settings: SampleConfig, block: range, see
 
     The members, their noise and every operation outside the network are those of ``model.draw``.
     """
-    size = settings.micro_batch
+    size = settings.slots
     start = block.start // size * size
     members = range(start, start + size)
     if settings.sampler in COUPLED:
         ticket.want_all()
     else:
         ticket.want([index - start for index in block], size)
-    denoiser, sampler, times = model.walk(settings, members)
+    denoiser, sampler, times = model.walk(settings, members, seed)
     yield from moments(denoiser, sampler, times, model.info.shape, members, seed, model.device)
 
 
@@ -80,11 +80,11 @@ def draw(job: Job, loaded: Loaded, gallery: Gallery, wanted: Wanted) -> None:
     with loaded.lent(job.ticket) as model:
         settings = model.settle(wanted.settings)
         check_numbers(wanted.n, wanted.seed, wanted.first, settings)
-        blocks = cut_into_blocks(range(wanted.first, wanted.first + wanted.n), settings.micro_batch)
+        blocks = cut_into_blocks(range(wanted.first, wanted.first + wanted.n), settings.slots)
         steps = len(model.walk(settings)[2]) - 1
         job.tell("started", of=steps * len(blocks), images=wanted.n)
         for number, block in enumerate(blocks):
-            rows = [index % settings.micro_batch for index in block]
+            rows = [index % settings.slots for index in block]
             last = None
             for k, moment in enumerate(walk(model, job.ticket, settings, block, wanted.seed), start=1):
                 if k > steps:
@@ -129,12 +129,12 @@ def _kept(gallery: Gallery | None, image: Image.Image, origin: Origin, index: in
 
 def draw_again(job: Job, loaded: Loaded, gallery: Gallery, identity: str, made_by: Origin) -> None:
     """Make a picture of the gallery again, and say whether it is the same, pixel by pixel."""
-    settings = made_by.sample
     with loaded.lent(job.ticket) as model:
+        settings = model.settle(made_by.sample)
         block = range(made_by.index, made_by.index + 1)
         steps = len(model.walk(settings)[2]) - 1
         job.tell("started", of=steps, images=1)
-        row = made_by.index % settings.micro_batch
+        row = made_by.index % settings.slots
         for k, moment in enumerate(walk(model, job.ticket, settings, block, made_by.seed), start=1):
             if k <= steps:
                 job.at(k, steps, t=moment.t, previews=[_preview(moment, row, made_by.index, model, False)])
@@ -159,7 +159,8 @@ def animate(job: Job, loaded: Loaded, made_by: Origin, suffix: str, frames: int,
 
     check_suffix(suffix)
     with loaded.lent(job.ticket) as model:
-        settings, row = made_by.sample, made_by.index % made_by.sample.micro_batch
+        settings = model.settle(made_by.sample)
+        row = made_by.index % settings.slots
         points = len(model.walk(settings)[2])
         job.tell("started", of=points - 1, images=0)
 
@@ -194,7 +195,7 @@ def walk_in_full(
     with loaded.lent(job.ticket) as model:
         settings = model.settle(settings)
         check_numbers(1, seed, index, settings)
-        row, info = index % settings.micro_batch, model.info
+        row, info = index % settings.slots, model.info
         points = len(model.walk(settings)[2])
         wanted = set(evenly(points, count))
         job.tell("started", of=points - 1, images=0)

@@ -23,7 +23,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.data.picture import read_picture
 from undiffuse.data.transform import convert_channels, resize
 from undiffuse.data.values import encode
-from undiffuse.edit.editor import Editor
+from undiffuse.edit.editor import Editor, settled
 from undiffuse.edit.pictures import read_mask
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
@@ -175,7 +175,7 @@ def work_on(job: Job, loaded: Loaded, gallery: Gallery, wanted: Asked, shelf: Sh
     """
     job.ticket.want_all()
     with loaded.lent(job.ticket) as model:
-        settings = model.settle(shelf.settled(wanted.settings))
+        settings = settled(model, shelf.settled(wanted.settings))
         wanted = replace(wanted, settings=settings)
         said: list[str] = []
         if wanted.how.fit == "convert":

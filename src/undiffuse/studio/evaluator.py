@@ -31,10 +31,8 @@ from undiffuse.networks.conditions import Condition
 from undiffuse.precision import InBfloat16
 from undiffuse.seeds import generator
 
-REFERENCE = 16
-"""Rows of the command line's evaluations, by default."""
 SIZES = (4, 8, 16, 32)
-"""Rows of a mixed batch: the smallest that holds those that wait. 32 is 16 under classifier-free guidance."""
+"""Rows of a mixed batch: the smallest that holds those that wait. 8 is 4 under classifier-free guidance."""
 PATIENCE = 0.01
 """Seconds that rows wait for those of requests that are between two evaluations."""
 
@@ -55,7 +53,7 @@ class Ticket:
 
     def __init__(self) -> None:
         self.slots: frozenset[int] | None = None
-        self.size = REFERENCE
+        self.size = 1
         self.evaluations = 0
         self._cancelled = False
         self._call: _Call | None = None
@@ -320,14 +318,23 @@ class SharedNetwork(nn.Module):
 
 
 @torch.no_grad()
-def sizes_alike(network: nn.Module, shape: Sequence[int], told: Sequence[Condition], device: torch.device) -> list[int]:
-    """The sizes of batches, of `SIZES`, in which a row has the same bits as in a batch of `REFERENCE` rows.
+def sizes_alike(
+    network: nn.Module, shape: Sequence[int], told: Sequence[Condition], device: torch.device, reference: int
+) -> list[int]:
+    """The sizes of batches, of ``reference`` and `SIZES`, in which a row has the same bits as in one of ``reference``.
 
-    Random rows are evaluated in a batch of 16, and again in batches of each size, at other places and with others
-    beside them. Empty where even batches of 16 differ from each other.
+    Random rows are evaluated in a batch of that many, and again in batches of each size, at other places and with
+    others beside them. Empty where even batches of ``reference`` rows differ from each other.
+
+    Args:
+        reference: rows of the command line's evaluations, the model's micro-batch. One row is a picture that fills the
+            device alone: nothing is gained by mixing it with others, and nothing is evaluated here.
     """
+    if reference == 1:
+        return [1]
+    sizes = sorted({reference, *SIZES})
     draw = generator(0, "sizes alike")
-    count = max(SIZES)
+    count = max(sizes)
     x, time = torch.randn(count, *shape, generator=draw), 1000 * torch.rand(count, generator=draw)
     values = {"x": x, "time": time, **{condition.name: _told(condition, count, shape[1:], draw) for condition in told}}
     values = {name: value.to(device) for name, value in values.items()}
@@ -337,15 +344,15 @@ def sizes_alike(network: nn.Module, shape: Sequence[int], told: Sequence[Conditi
         output: Tensor = network(own.pop("x"), own.pop("time"), **own)
         return output
 
-    rows = torch.arange(REFERENCE)
+    rows = torch.arange(reference)
     wanted = evaluated(rows)
     found = []
-    for size in SIZES:
-        order = torch.randperm(max(size, REFERENCE), generator=draw)[:size]
-        mine = order < REFERENCE
+    for size in sizes:
+        order = torch.randperm(max(size, reference), generator=draw)[:size]
+        mine = order < reference
         if evaluated(order)[mine.to(device)].equal(wanted[order[mine].to(device)]):
             found.append(size)
-    return found if REFERENCE in found else []
+    return found if reference in found else []
 
 
 def _told(condition: Condition, count: int, spatial: Sequence[int], draw: torch.Generator) -> Tensor:

@@ -83,7 +83,7 @@ class Limits:
             UndiffuseError: one of the settings is beyond its limit.
         """
         _most("steps", max(settings.steps, len(settings.times)), self.steps)
-        _most("micro_batch", settings.micro_batch, self.micro_batch)
+        _most("micro_batch", settings.micro_batch or 1, self.micro_batch)
         for field in fields(SampleConfig):
             value = getattr(settings, field.name)
             if isinstance(value, tuple | str):

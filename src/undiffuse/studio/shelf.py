@@ -183,7 +183,7 @@ class Shelf:
                     return self._loaded[key]
             model = load(place, weights, self._device)
             network = in_threads(model.network)  # as the command line evaluates it
-            sizes = sizes_alike(network, model.info.shape, model.conditions, model.device)
+            sizes = sizes_alike(network, model.info.shape, model.conditions, model.device, model.micro_batch)
             loaded = Loaded(entry, model, Evaluator(network, sizes, self.tally.count))
             with self._lock:
                 self._loaded[key] = loaded

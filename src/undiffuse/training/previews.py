@@ -141,10 +141,10 @@ def over_data(model: Model, images: Images, examples: Mapping[str, Tensor]) -> M
     return replace(model, below=SmallImages(shrunk(torch.cat(batches)[:count], upscale)))
 
 
-def preview_evaluations(config: TrainConfig, samples: int) -> int:
+def preview_evaluations(model: Model, samples: int) -> int:
     """How often a grid of so many samples evaluates the network, each time on a micro-batch."""
-    settings = preview_settings(config)
-    return math.ceil(samples / settings.micro_batch) * settings.steps
+    settings = model.settle(preview_settings(model.config))
+    return math.ceil(samples / settings.slots) * settings.steps
 
 
 def evaluation_seconds(model: Model, clock: Callable[[], float]) -> float:

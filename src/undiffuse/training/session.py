@@ -75,9 +75,9 @@ def fit_minutes(
     if loop.sample_every != 0:
         evaluation = evaluation_seconds(over_data(model, task.whole_images, task.examples), timer.clock)
         if loop.sample_every is None:
-            cost = partial(preview_evaluations, model.config)
+            cost = partial(preview_evaluations, model)
             samples = last_samples(60 * loop.minutes, loop.sample_count, evaluation, cost)
-        preview = evaluation * preview_evaluations(model.config, samples)
+        preview = evaluation * preview_evaluations(model, samples)
     began = timer.clock()
     trial = capture(learner, model, total=1)
     outset = replace(outset, step=step, evaluation=evaluation)
@@ -119,7 +119,7 @@ def carry_out(
     loop, plan, group, timer = model.config.loop, task.plan, task.share.group, outset.timer
     interrupts = Interrupts(group)
     metrics = previews = tracking = None
-    cost = Drawing(lambda: previews.evaluation() if previews else 0.0, partial(preview_evaluations, model.config))
+    cost = Drawing(lambda: previews.evaluation() if previews else 0.0, partial(preview_evaluations, model))
     looks = Looks(loop, plan, timer, group, cost, outset.evaluation, outset.checkpoint, begun=learner.step > 0)
     if group.leads:
         metrics = MetricsFile(run.metrics, learner.step, window, loop.log_every, plan, task.denoiser.schedule.t_max)
