@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,15 @@ from undiffuse.edit import Editor, invert, vary
 from undiffuse.edit.editor import settled
 from undiffuse.edit.inversion import Inverter
 from undiffuse.errors import UndiffuseError
+from undiffuse.evaluate.anomaly import Look
+from undiffuse.evaluate.images import Images
+from undiffuse.evaluate.judge import rebuild
+from undiffuse.evaluate.learned_timesteps import measure_error
+from undiffuse.evaluate.likelihood import bound, ode
 from undiffuse.evaluate.sampler_table import compare
 from undiffuse.evaluate.subject import Generated
+from undiffuse.export.program import describe
+from undiffuse.export.sample_onnx import Network, in_micro_batches
 from undiffuse.micro_batch import activations, micro_batch
 from undiffuse.model import Lower, Model, build_model
 from undiffuse.pictures.png import read_metadata
@@ -41,6 +49,14 @@ def model_of(shape: tuple[int, ...], upscale: int = 1, **changes: object) -> Mod
             parameter += 0.05 * torch.randn(parameter.shape, generator=dice)
     origin = {"checkpoint": "runs/x/checkpoints/step-00000007", "step": 7, "weights": "0.9", "sha256": "a" * 64}
     return replace(model, provenance=origin)
+
+
+@dataclass(frozen=True)
+class Given:
+    """Images in the place of a prepared data set."""
+
+    info: DataInfo
+    images: np.ndarray
 
 
 def rows_of(model: Model) -> list[int]:
@@ -192,11 +208,11 @@ def test_a_cascade_draws_below_what_it_enlarges_and_no_more() -> None:
 
 
 def test_edits_walk_pictures_one_by_one_so_that_none_depends_on_another() -> None:
-    model = model_of((1, 16, 16))
-    pictures = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(2)) * 2 - 1
-    settings = SampleConfig(sampler="ddim", steps=3)
+    model = model_of((1, 8, 8))
+    pictures = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    settings = SampleConfig(sampler="ddim", steps=2)
     rows = rows_of(model)
-    exact = Inverter(exact=True, iterations=4)  # which ends when every picture of a batch is done
+    exact = Inverter(exact=True, iterations=3)  # which ends when every picture of a batch is done
     together = [vary(Editor(model, settings), pictures), invert(Editor(model, settings), pictures, exact).latents]
     assert set(rows) == {1}
     for k in range(3):
@@ -218,3 +234,59 @@ def test_tiles_go_together_as_pictures_of_their_size_do() -> None:
     rows = rows_of(model)
     vary(Editor(model, SampleConfig(sampler="ddim", steps=2), overlap=0), torch.zeros(1, 1, 84, 56), 1.0)
     assert rows == [4, 2, 4, 2]  # six tiles
+
+
+# --- what is measured of images, and what was exported ----------------------------------------------------------------
+
+
+def test_the_bound_and_the_reconstructions_of_an_image_are_the_same_bits_beside_any_others() -> None:
+    model = model_of((1, 28, 28))
+    values = np.random.default_rng(0).integers(0, 256, (6, 1, 28, 28), np.uint8)
+    images = Images(Given(model.info, values), model.info, tuple(range(6)))  # type: ignore[arg-type]
+    look, rows = Look(draws=1), rows_of(model)
+    whole = bound(model, images, count=4).total, rebuild(model, images, look)
+    for k in (0, 3, 5):
+        one = images.take([k])
+        assert torch.equal(bound(model, one, count=4).total, whole[0][k : k + 1])
+        assert np.array_equal(rebuild(model, one, look), whole[1][k : k + 1])
+    assert set(rows) == {4}
+    rows.clear()
+    bound(model, images, count=2, batch=32)
+    ode(model, images, probes=1, rtol=10.0, atol=10.0)
+    assert rows[:2] == [6, 6]  # as many as there are, where a size is asked for
+    assert max(rows[2:]) == 4
+
+
+def test_what_is_measured_of_a_large_image_takes_one_at_a_time() -> None:
+    model = model_of(LARGE)
+    values = np.random.default_rng(0).integers(0, 256, (2, *LARGE), np.uint8)
+    images = Images(Given(model.info, values), model.info, (0, 1))  # type: ignore[arg-type]
+    rows = rows_of(model)
+    bound(model, images, count=2)
+    measure_error(model, 2, (2,), count=4)
+    assert set(rows) == {1}
+
+
+def test_an_exported_network_is_asked_for_whole_micro_batches() -> None:
+    model = model_of((1, 28, 28))
+
+    class Recorded(Network):
+        def __init__(self) -> None:
+            self.about = json.loads(json.dumps(describe(model)))
+            self.rows = {name: np.array(column) for name, column in self.about["rows"].items()}
+            self.session = self
+
+        def run(self, _: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+            with torch.no_grad():
+                return [model.network(torch.from_numpy(inputs["x"]), torch.from_numpy(inputs["time"])).numpy()]
+
+    network, rows = Recorded(), rows_of(model)
+    noise = np.random.default_rng(0).standard_normal((6, 1, 28, 28), np.float32)
+    whole = in_micro_batches(network, noise, "ddim", 2, {}, 1.0)
+    for n in (1, 5):
+        assert np.array_equal(in_micro_batches(network, noise[:n], "ddim", 2, {}, 1.0), whole[:n])
+    assert set(rows) == {4}
+    del network.about["micro_batch"]  # a file of before
+    rows.clear()
+    in_micro_batches(network, noise, "ddim", 2, {}, 1.0)
+    assert set(rows) == {6}

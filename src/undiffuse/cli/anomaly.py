@@ -151,7 +151,7 @@ def _measure(options: dict[str, Any], model: Model, images: Images, look: Look) 
         look,
         timesteps=options.get("timesteps", 25),
         with_ode="ode" in options,
-        batch=options.get("batch", 32),
+        batch=options.get("batch"),
         progress=True,
     )
 

@@ -34,7 +34,9 @@ def add_images(parser: Parser) -> None:
 
 
 def add_machine(group: Any) -> None:
-    group.add_argument("--batch", type=whole("--batch", 1), metavar="N", help="images at a time (default: 32)")
+    group.add_argument(
+        "--batch", type=whole("--batch", 1), metavar="N", help="images at a time (default: 16, 4 or 1, by their size)"
+    )
     group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of every random stream (default: 0)")
     group.add_argument("--weights", metavar="TEXT", help="'ema', 'raw', or a rate such as '0.999' (default: ema)")
     group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")

@@ -80,7 +80,7 @@ def measure(options: dict[str, Any], group: Group) -> None:
     beside = [out.with_name(f"{out.stem}-curve{suffix}") for suffix in (".svg", ".csv")] if "curve" in options else []
     for path in (out, *beside):
         check_free(path, overwrite)
-    same = {"seed": options.get("seed", 0), "batch": options.get("batch", 32)}
+    same = {"seed": options.get("seed", 0), "batch": options.get("batch")}
     same |= {"clip": options.get("threshold", "clip") == "clip", "progress": group.leads, "group": group}
     units, terms, density = Units.of(model.info), None, None
     if method != "ode":

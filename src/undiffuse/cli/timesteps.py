@@ -72,7 +72,7 @@ def run(typed: Namespace) -> None:
             raise UndiffuseError(f"{file} exists already; replace it with --overwrite")
         check_writable(file, NO_OUT)
     cost, count = options.get("cost", "error"), options.get("limit", 64)
-    how = {"seed": options.get("seed", 0), "batch": options.get("batch", 32), "count": options.get("candidates", 200)}
+    how = {"seed": options.get("seed", 0), "batch": options.get("batch"), "count": options.get("candidates", 200)}
     if cost == "bound":
         images = open_images({**options, "limit": count}, options.get("DATA") or model.config.data.source, model)
         costs, count = measure_bound(model, images, steps, progress=True, **how), len(images)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -68,6 +68,10 @@ class Terms:
         if count < 2:
             return torch.full_like(self.prior, math.nan)
         return (0.5 * part.diff(dim=1).square().sum(1) * count / (count - 1)).sqrt()
+
+    def take(self, count: int) -> Terms:
+        """Those of the first images."""
+        return replace(self, **{f.name: getattr(self, f.name)[:count] for f in fields(self) if f.name != "size"})
 
     @classmethod
     def join(cls, parts: Sequence[Terms]) -> Terms:

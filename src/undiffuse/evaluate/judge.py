@@ -20,7 +20,7 @@ from tqdm import tqdm
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluate.anomaly import TINY, Array, Features, Look, error_maps, log_errors
 from undiffuse.evaluate.images import Images
-from undiffuse.evaluate.likelihood import BATCH, bound, evaluating, ode
+from undiffuse.evaluate.likelihood import batches_of, bound, evaluating, ode
 from undiffuse.guidance import Clip
 from undiffuse.model import Model
 from undiffuse.modes import own_modes
@@ -40,7 +40,7 @@ def features(
     *,
     timesteps: int = 25,
     with_ode: bool = False,
-    batch: int = BATCH,
+    batch: int | None = None,
     progress: bool = False,
 ) -> Features:
     """Everything that is measured of images.
@@ -49,7 +49,7 @@ def features(
         look: levels, draws and steps of the reconstructions.
         timesteps: of the bound, an image; 0 leaves it out, and so does a continuous process, which has none.
         with_ode: also the ODE's likelihood, which costs some four hundred evaluations an image.
-        batch: images per evaluation of the network.
+        batch: images per evaluation of the network, as for `likelihood.bound`.
     """
     look = look or Look()
     maps = rebuild(model, images, look, batch=batch, progress=progress)
@@ -63,17 +63,17 @@ def features(
     return Features(maps, bounds, densities)
 
 
-def rebuild(model: Model, images: Images, look: Look, *, batch: int = BATCH, progress: bool = False) -> Array:
+def rebuild(model: Model, images: Images, look: Look, *, batch: int | None = None, progress: bool = False) -> Array:
     """The log errors of all images; their maps would fill the memory, so `heat` makes those of a few again."""
-    rounds = math.ceil(len(images) / batch) * len(look.levels) * look.draws
+    rounds = math.ceil(len(images) / (batch or model.micro_batch)) * len(look.levels) * look.draws
     with (
         evaluating(model),
         tqdm(total=rounds, desc="reconstructions", unit="step", disable=None if progress else True) as bar,
     ):
         return np.concatenate(
             [
-                log_errors(error_maps(Clip(model.denoiser), x0, indices, look, bar.update))
-                for indices, x0 in images.batches(batch, model.device)
+                log_errors(error_maps(Clip(model.denoiser), x0, indices, look, bar.update)[:kept])
+                for indices, x0, kept in batches_of(images, model, batch)
             ]
         )
 
@@ -89,8 +89,8 @@ def heat(model: Model, images: Images, look: Look, standard: Array) -> Float[Ten
     usual = torch.from_numpy(np.exp(standard).mean(0)[len(look.fine) :])
     with evaluating(model):
         parts = [
-            error_maps(Clip(model.denoiser), x0, indices, look).cpu()
-            for indices, x0 in images.batches(BATCH, model.device)
+            error_maps(Clip(model.denoiser), x0, indices, look)[:kept].cpu()
+            for indices, x0, kept in batches_of(images, model, None)
         ]
     middle = torch.cat(parts)[:, len(look.fine) :].double()
     return (middle / usual.reshape(-1, *[1] * (middle.ndim - 2))).mean(1)

@@ -92,7 +92,7 @@ def measure_bound(
     count: int = 200,
     clip: bool = True,
     seed: int = 0,
-    batch: int = 32,
+    batch: int | None = None,
     progress: bool = False,
 ) -> Costs:
     """The bound of images, in nats per dimension of a density, for walks over about ``count`` times.
@@ -103,9 +103,10 @@ def measure_bound(
         count: times to choose from, beside those of the fixed spacings.
         clip: x0 predictions to [-1, 1], as in sampling.
         seed: of the noise.
-        batch: images at a time.
+        batch: images at a time; by default `Model.micro_batch`.
     """
     times = candidates(model.schedule, count, steps)
+    batch = batch or model.micro_batch
     rounds = math.ceil(len(images) / batch) * len(times)
     with evaluating(model), tqdm(total=rounds, desc="bound", unit="step", disable=None if progress else True) as bar:
         measured = x0_errors(_denoiser(model, clip), images.batches(batch, model.device), times, seed, bar.update)
@@ -121,7 +122,7 @@ def measure_error(
     count: int = 200,
     clip: bool = True,
     seed: int = 0,
-    batch: int = 32,
+    batch: int | None = None,
     progress: bool = False,
 ) -> Costs:
     """The errors of DDIM steps, in model space, for walks over about ``count`` times.
@@ -132,6 +133,7 @@ def measure_error(
     """
     times = candidates(model.schedule, count, steps)
     std = math.sqrt(sum(value**2 for value in model.info.std) / len(model.info.std))
+    batch = batch or model.micro_batch
     rounds = math.ceil(samples / batch) * (len(times) + 1)
     with evaluating(model), tqdm(total=rounds, desc="error", unit="step", disable=None if progress else True) as bar:
         return error_costs(

@@ -37,7 +37,6 @@ from undiffuse.modes import own_modes
 from undiffuse.objectives.bound import chain_of
 from undiffuse.reverse import Variance
 
-BATCH = 32
 Values = TypeVar("Values", Terms, Density)
 
 
@@ -50,7 +49,7 @@ def bound(
     count: int | None = None,
     clip: bool = True,
     seed: int = 0,
-    batch: int = BATCH,
+    batch: int | None = None,
     progress: bool = False,
     group: Group = ALONE,
 ) -> Terms:
@@ -61,7 +60,8 @@ def bound(
         count: timesteps an image, see `bound.strata`; by default all.
         clip: x0 predictions to [-1, 1], as Ho et al.'s code does.
         seed: of the noise.
-        batch: images per evaluation of the network.
+        batch: images per evaluation of the network; by default `Model.micro_batch`, always filled, so that an image's
+            bits do not depend on how many are measured.
         group: processes that share the batches out among them; each gets all results.
 
     Raises:
@@ -69,8 +69,9 @@ def bound(
     """
     denoiser: Denoiser = Clip(model.denoiser) if clip else model.denoiser
     steps = len(strata(chain_of(model.schedule).T, count)) - 1
-    mine = images.part(batch, group)
-    rounds = math.ceil(len(mine) / batch)
+    size = batch or model.micro_batch
+    mine = images.part(size, group)
+    rounds = math.ceil(len(mine) / size)
     with (
         evaluating(model),
         tqdm(total=rounds * steps, desc="bound", unit="step", disable=None if progress else True) as bar,
@@ -85,8 +86,8 @@ def bound(
                 count=count,
                 seed=seed,
                 on_step=bar.update,
-            )
-            for indices, x0 in mine.batches(batch, model.device)
+            ).take(kept)
+            for indices, x0, kept in batches_of(mine, model, batch)
         ]
     return gathered(Terms.join(parts) if parts else None, Terms, group)
 
@@ -102,7 +103,7 @@ def ode(
     atol: float = 1e-4,
     clip: bool = True,
     seed: int = 0,
-    batch: int = BATCH,
+    batch: int | None = None,
     progress: bool = False,
     group: Group = ALONE,
 ) -> Density:
@@ -113,7 +114,8 @@ def ode(
         rtol, atol: the error that a step may make.
         clip: x0 predictions to [-1, 1].
         seed: of the probes and the dequantisation.
-        batch: images per evaluation of the network.
+        batch: images per evaluation of the network; by default `Model.micro_batch`. Whoever has arrived at the noise
+            leaves, so the last digits of an image may depend on those beside it.
         group: processes that share the batches out among them; each gets all results.
 
     Raises:
@@ -121,7 +123,8 @@ def ode(
     """
     width = Units.of(model.info).bin_width
     denoiser: Denoiser = Clip(model.denoiser) if clip else model.denoiser
-    mine = images.part(batch, group)
+    size = batch or model.micro_batch
+    mine = images.part(size, group)
     with (
         evaluating(model),
         tqdm(total=len(mine), desc="ODE", unit="image", disable=None if progress else True) as bar,
@@ -135,9 +138,24 @@ def ode(
                 atol=atol,
                 on_done=bar.update,
             )
-            for indices, x0 in mine.batches(batch, model.device)
+            for indices, x0 in mine.batches(size, model.device)
         ]
     return gathered(Density.join(parts) if parts else None, Density, group)
+
+
+def batches_of(
+    images: Images, model: Model, batch: int | None
+) -> Iterator[tuple[list[int], Float[Tensor, "batch *shape"], int]]:
+    """(numbers, x0, how many count) of batch after batch.
+
+    Args:
+        batch: images of one. By default `Model.micro_batch`, and the last is filled with its last image over and over:
+            a row's rounding depends on the size of its batch.
+    """
+    size = batch or model.micro_batch
+    for indices, x0 in images.batches(size, model.device):
+        rows = [*range(len(indices)), *[len(indices) - 1] * (0 if batch else size - len(indices))]
+        yield [indices[row] for row in rows], x0[rows], len(indices)
 
 
 def gathered(mine: Values | None, kind: type[Values], group: Group) -> Values:

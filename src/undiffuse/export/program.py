@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from undiffuse import __version__
 from undiffuse.denoiser import TIME_INPUTS
 from undiffuse.errors import UndiffuseError
+from undiffuse.micro_batch import activations, micro_batch
 from undiffuse.model import Model
 from undiffuse.networks.conditions import Condition
 from undiffuse.parameterize import make_parameterization
@@ -164,6 +165,7 @@ def describe(model: Model) -> dict[str, Any]:
         "format": FORMAT,
         "made_by": f"undiffuse {__version__}",
         "weights_sha256": model.provenance.get("sha256", ""),
+        "micro_batch": micro_batch(activations(model.config.network, info.spatial), "cpu"),
         "shape": list(info.shape),
         "dtype": info.dtype,
         "low": info.low,
