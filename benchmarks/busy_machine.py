@@ -1,7 +1,7 @@
 """How fast the demo's recipe trains alone and beside a busy process, with PyTorch's own waiting and with ours.
 
     python benchmarks/busy_machine.py
-    python benchmarks/busy_machine.py --rounds 3 --spins 300000 3000 10000 30000     # other counts of spins
+    python benchmarks/busy_machine.py --rounds 3 --spins 300000 1000 4000 10000     # other counts of spins
     python benchmarks/busy_machine.py --cores 4
 
 Each training is a process of its own on the given cores, with its threads: as many steps of the recipe 'digits' as
@@ -18,6 +18,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
@@ -58,6 +59,7 @@ def seconds(spins: str, neighbours: int, cores: set[int], steps: int) -> float:
         environment["GOMP_SPINCOUNT"] = spins
     busy = [subprocess.Popen([sys.executable, "-c", COUNTING.format(cores=cores)]) for _ in range(neighbours)]
     try:
+        time.sleep(1.0)  # so that the neighbours are at it when the training looks
         code = TRAINING.format(cores=cores, untimed=UNTIMED, steps=steps)
         words = [sys.executable, "-c", code]
         done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, env=environment)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from undiffuse import cores
-from undiffuse.cores import SPINS, Allowance, allowance, prepare, waiting, why
+from undiffuse.cores import BUSY, IDLE, Allowance, allowance, is_busy, prepare, waiting, why
 
 
 @pytest.fixture(autouse=True)
@@ -69,10 +69,28 @@ def test_threads_are_the_quota_to_the_nearest_whole_number_and_at_most_the_cores
 def test_a_quota_below_the_cores_gives_so_many_threads_and_none_gives_torchs_own(tmp_path: Path) -> None:
     limited: dict[str, str] = {}
     prepare(limited, system(tmp_path / "a", "0::/\n", **{"cpu.max": "200000 100000"}))
-    assert limited == {"GOMP_SPINCOUNT": str(SPINS), "OMP_NUM_THREADS": "2"}
+    assert limited == {"GOMP_SPINCOUNT": str(IDLE), "OMP_NUM_THREADS": "2"}
     free: dict[str, str] = {}
     prepare(free, tmp_path / "b")
-    assert free == {"GOMP_SPINCOUNT": str(SPINS)}
+    assert free == {"GOMP_SPINCOUNT": str(IDLE)}
+
+
+@pytest.mark.parametrize(("running", "busy"), [(1, False), (5, False), (6, True), (40, True)])
+def test_a_machine_is_busy_where_others_leave_too_few_cores(tmp_path: Path, running: int, busy: bool) -> None:
+    root = system(tmp_path, "0::/\n")
+    (root / "proc/stat").write_text(f"cpu  1 2 3\nprocs_running {running}\nprocs_blocked 9\n")
+    assert is_busy(4, root) is busy  # of 8 cores, and this process is one of those running
+    given: dict[str, str] = {}
+    prepare(given, root)
+    assert given == {"GOMP_SPINCOUNT": str(BUSY if busy else IDLE)}
+
+
+def test_a_machine_that_is_busy_for_a_moment_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = system(tmp_path, "0::/\n")
+    stat = root / "proc/stat"
+    stat.write_text("procs_running 40\n")
+    monkeypatch.setattr("time.sleep", lambda seconds: stat.write_text("procs_running 2\n"))
+    assert not is_busy(4, root)
 
 
 @pytest.mark.parametrize("said", [{"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "passive"}])
@@ -111,4 +129,6 @@ def test_importing_the_package_or_a_part_of_it_sets_the_waiting_without_loading_
     free = {name: value for name, value in os.environ.items() if not name.startswith(("GOMP_", "OMP_"))}
     code = "import undiffuse.config, os, sys; print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], env=free, check=True, capture_output=True, text=True)
-    assert done.stdout.split() == [str(SPINS), "False"]
+    spins, loaded = done.stdout.split()
+    assert spins in (str(IDLE), str(BUSY))
+    assert loaded == "False"

@@ -4,8 +4,9 @@ PyTorch on Linux shares each operation out by GNU's OpenMP. Its threads meet hun
 that comes first spins: it asks again and again, 300,000 times, which takes 7 ms, and holds a core meanwhile. On an idle
 machine the others are there within microseconds. Beside a busy process one of them is waiting for that very core: on
 two cores a training beside one process that only counts took four to ten times as long as alone. With 0 spins it has
-to be woken each time, and a training alone takes 1.6 times as long. `SPINS` is in between: longer than from one
-operation to the next, much shorter than the slice of time that the system gives another process (docs/lab-notes.md).
+to be woken each time, and a training alone takes 1.6 times as long. `IDLE` spins, a tenth of a millisecond, are in
+between: longer than from one operation to the next, much shorter than the slice of time that another process gets.
+Where more wants to run than there are cores when it is loaded it is `BUSY`, as nearly every wait then ends in sleep.
 
 In a container the cores that can be seen are those of the machine, and the time that may be used on them is less: more
 threads than that wait for each other, stopped. So the number of threads is the quota's, to the nearest whole number.
@@ -18,13 +19,17 @@ of threads changes the last bits, as it does in PyTorch.
 from __future__ import annotations
 
 import os
+import re
 import sys
+import time
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
-SPINS = 10_000
-"""Times that a thread asks, before it sleeps, whether the others have come."""
+IDLE, BUSY = 4_000, 1_000
+"""Times that a thread asks whether the others have come before it sleeps: where there are cores to spare, and not."""
+LOOKS, BETWEEN = 5, 0.002
+"""A machine is busy if it is each time that one looks, so many seconds apart."""
 SPIN_SETTINGS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 """Variables by which a user says how threads wait."""
 THREADS = "OMP_NUM_THREADS"
@@ -100,6 +105,23 @@ def _text(path: Path) -> str:
         return ""
 
 
+def is_busy(threads: int, root: Path = Path("/")) -> bool:
+    """Whether others want to run now who would leave too few of the machine's cores for so many threads.
+
+    Args:
+        threads: that this process will have.
+        root: see `allowance`.
+    """
+    for look in range(LOOKS):
+        if look:
+            time.sleep(BETWEEN)
+        found = re.search(r"^procs_running (\d+)$", _text(root / "proc/stat"), re.MULTILINE)
+        others = int(found[1]) - 1 if found else 0  # this process runs, too
+        if others + threads <= (os.cpu_count() or 1):
+            return False
+    return True
+
+
 def prepare(environment: MutableMapping[str, str] = os.environ, root: Path = Path("/")) -> None:
     """Set both variables for this process and those that it starts; nothing where torch is loaded, which is too late.
 
@@ -109,9 +131,9 @@ def prepare(environment: MutableMapping[str, str] = os.environ, root: Path = Pat
     """
     if "torch" in sys.modules or sys.platform != "linux":
         return
-    if not any(name in environment for name in SPIN_SETTINGS):
-        environment["GOMP_SPINCOUNT"] = str(SPINS)
     allowed = allowance(root)
+    if not any(name in environment for name in SPIN_SETTINGS):
+        environment["GOMP_SPINCOUNT"] = str(BUSY if is_busy(allowed.threads, root) else IDLE)
     if THREADS not in environment and allowed.threads < allowed.cores:
         environment[THREADS] = str(allowed.threads)
 
