@@ -96,6 +96,7 @@ export function samplingForm({ descriptions, samplers, extra = [] }) {
     const now = { ...given, ...settings };
     if (asGiven) given = now;
     if (!ofEdit) sampler.input.value = now.sampler;
+    else if (asGiven) aside = { ...aside, sampler: now.sampler };
     say();
     setSteps(now.steps);
     guidance.input.max = Math.max(8, now.guidance);
@@ -121,9 +122,7 @@ export function samplingForm({ descriptions, samplers, extra = [] }) {
     given = Object.fromEntries(descriptions.map(({ name, default: standard }) => [name, standard]));
     write(model.sampling, true);
     if (!chosen) return;
-    // what a person has set stays, as far as this model knows it
-    if (chosen.classes) chosen.classes = chosen.classes.filter((name) => model.classes.includes(name));
-    write(chosen, false);
+    write(chosen, false); // what a person has set stays, as far as this model knows it
   }
 
   function forEdits(whether) {
