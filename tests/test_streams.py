@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from undiffuse.streams import open_streams
+from undiffuse.streams import hidden, open_streams
 
 TEXT = "FD ↓ 3.5 ± 0.1 … 東"
 
@@ -68,3 +68,11 @@ def test_a_file_does_not_get_the_number_of_a_closed_stream(tmp_path: Path, close
     done = subprocess.run(words, check=False, timeout=60)
     assert done.returncode == 0
     assert (tmp_path / "f").read_text() == "True"
+
+
+def test_a_bar_is_hidden_where_there_is_no_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tqdm import tqdm
+
+    assert (hidden(True), hidden(False)) == (None, True)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert list(tqdm(range(3), disable=hidden(True))) == [0, 1, 2]

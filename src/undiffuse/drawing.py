@@ -28,6 +28,7 @@ from undiffuse.npz import read_npz, read_origin, write_npz
 from undiffuse.pictures.grid import grid, is_exact
 from undiffuse.pictures.png import END, SIGNATURE, Origin, check_free, read_metadata, write_png
 from undiffuse.samples import GRID, Samples
+from undiffuse.streams import hidden
 
 PARTS = ".samples-npz"
 """Folder of the values of each micro-batch until all are there."""
@@ -90,7 +91,6 @@ def draw_to(
     job = _Job(folder, indices, template, values, overwrite, resume)
     mine = group.my_part(job.blocks)
     steps = len(model.walk(settings)[2]) - 1
-    hidden = None if progress else True  # None: hidden where stderr is no terminal
     try:
         if values and job.has_file():
             job = replace(job, values=False)
@@ -99,7 +99,7 @@ def draw_to(
             check_writable(job.grid)
             job.prepare()
         group.barrier()  # nobody writes before everybody has looked
-        with tqdm(total=len(missing) * steps, desc="sampling", unit="step", disable=hidden) as bar:
+        with tqdm(total=len(missing) * steps, desc="sampling", unit="step", disable=hidden(progress)) as bar:
             for block in missing:
                 for samples in model.draw(block, seed, settings=settings, on_step=bar.update):
                     job.write(samples)

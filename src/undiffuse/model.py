@@ -48,6 +48,7 @@ from undiffuse.samplers import make_sampler
 from undiffuse.samples import Samples
 from undiffuse.schedule import Schedule, make_schedule
 from undiffuse.seeds import stream_seed
+from undiffuse.streams import hidden
 from undiffuse.threads import in_threads
 from undiffuse.timesteps import LearnedTimesteps, given_timesteps, make_timesteps
 from undiffuse.undrawn import undrawn
@@ -291,8 +292,7 @@ class Model:
         indices = range(first, first + n)
         blocks = group.my_part(cut_into_blocks(indices, settings.slots))
         steps = len(self.walk(settings)[2]) - 1
-        hidden = None if progress else True  # None: hidden where stderr is no terminal
-        with tqdm(total=len(blocks) * steps, desc="sampling", unit="step", disable=hidden) as bar:
+        with tqdm(total=len(blocks) * steps, desc="sampling", unit="step", disable=hidden(progress)) as bar:
             drawn = (self.draw(block, seed, settings=settings, on_step=bar.update) for block in blocks)
             made = [part.array for parts in drawn for part in parts]
         array = group.gather_in_order(np.concatenate(made) if made else None)

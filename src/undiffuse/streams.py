@@ -94,3 +94,11 @@ def _fill(descriptor: int) -> None:
 def _put_back(stream: io.TextIOWrapper, errors: str | None) -> None:
     with suppress(OSError, ValueError):  # a full disk behind it, or closed meanwhile
         stream.reconfigure(errors=errors)
+
+
+def hidden(progress: bool) -> bool | None:
+    """tqdm's ``disable`` for a bar that is wanted or not: None hides it where standard error is no terminal.
+
+    Without a standard error at all (pythonw) tqdm would end in an error of its own.
+    """
+    return None if progress and sys.stderr is not None else True

@@ -18,6 +18,7 @@ from undiffuse.data.source import ArraySource
 from undiffuse.data.statistics import chunks
 from undiffuse.data.transform import CHANNELS, convert_channels, keeps_aspect, resize
 from undiffuse.errors import UndiffuseError
+from undiffuse.streams import hidden
 
 
 def write_arrays(
@@ -43,7 +44,7 @@ def write_arrays(
     need_space(folder, len(images) * channels * int(np.prod(spatial)) * np.dtype(dtype).itemsize)
     with (
         RowWriter(folder / "images.npy", dtype, (channels, *spatial)) as rows,
-        tqdm(total=len(images), desc="Preparing", unit="image", disable=None if bar else True, leave=False) as progress,
+        tqdm(total=len(images), desc="Preparing", unit="image", disable=hidden(bar), leave=False) as progress,
     ):
         for chunk in chunks(images):
             values = _cast(chunk, dtype, source.name)

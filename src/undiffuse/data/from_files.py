@@ -29,6 +29,7 @@ from undiffuse.data.foreign import is_raw, kind_not_read
 from undiffuse.data.from_samples import Written
 from undiffuse.data.listing import Entry, Files, Listing, Refusal
 from undiffuse.data.transform import convert_channels, resize
+from undiffuse.streams import hidden
 
 MAX_FILE = 1 << 29
 """Bytes of one image file; larger ones are refused unread."""
@@ -124,7 +125,7 @@ def _survey(
     """Headers of the listed images by name, the images without a readable one, and those made to be looked at."""
     waiting, headers, refused = set(listing.images), dict[str, Header](), list[Refusal]()
     aside = list[Refusal]()
-    with tqdm(total=len(waiting), desc="Looking", unit="file", disable=None if bar else True, leave=False) as progress:
+    with tqdm(total=len(waiting), desc="Looking", unit="file", disable=hidden(bar), leave=False) as progress:
         for entry in files.entries():
             if isinstance(entry, tuple) or entry.name not in waiting:
                 continue
@@ -166,9 +167,7 @@ def _write(
     workers = workers_for(headers)
     with (
         sink.rows,
-        tqdm(
-            total=len(headers), desc="Preparing", unit="image", disable=None if bar else True, leave=False
-        ) as progress,
+        tqdm(total=len(headers), desc="Preparing", unit="image", disable=hidden(bar), leave=False) as progress,
     ):
         for name, image in ordered_map(convert, _read_all(files, headers), workers):
             if isinstance(image, UnreadableError):

@@ -23,6 +23,7 @@ from undiffuse.data.dataset import RowWriter
 from undiffuse.data.decode import UnreadableError, quiet_pillow
 from undiffuse.data.listing import Entry, Files, Listing, Refusal
 from undiffuse.errors import UndiffuseError
+from undiffuse.streams import hidden
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def write_samples(
 
 def _survey(files: Files, listing: Listing, reader: SampleReader, bar: bool) -> tuple[dict[str, Form], list[Refusal]]:
     waiting, forms, refused = set(listing.images), dict[str, Form](), list[Refusal]()
-    with tqdm(total=len(waiting), desc="Looking", unit="file", disable=None if bar else True, leave=False) as progress:
+    with tqdm(total=len(waiting), desc="Looking", unit="file", disable=hidden(bar), leave=False) as progress:
         for entry in files.entries():
             if isinstance(entry, tuple) or entry.name not in waiting:
                 continue
@@ -121,7 +122,7 @@ def _write(
     waiting = dict(forms)
     with (
         RowWriter(path, form.dtype, form.shape) as rows,
-        tqdm(total=len(forms), desc="Preparing", unit="file", disable=None if bar else True, leave=False) as progress,
+        tqdm(total=len(forms), desc="Preparing", unit="file", disable=hidden(bar), leave=False) as progress,
     ):
         for entry in files.entries():
             if isinstance(entry, tuple) or entry.name not in waiting:

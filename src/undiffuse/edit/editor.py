@@ -26,6 +26,7 @@ from undiffuse.guidance import Tiled
 from undiffuse.model import Model
 from undiffuse.modes import own_modes
 from undiffuse.sample import Noise, Sampler
+from undiffuse.streams import hidden
 
 Pictures = Float[Tensor, "count channels *spatial"]
 
@@ -161,10 +162,9 @@ class Editor:
         training = network.training
         network.eval()
         batches = [list(range(count))[first : first + size] for first in range(0, count, size)]
-        hidden = None if self.progress else True  # None: hidden where stderr is no terminal
         total, ticks = len(batches) * steps, itertools.count(1)
         try:
-            with tqdm(total=total, desc="editing", unit="step", disable=hidden) as bar:
+            with tqdm(total=total, desc="editing", unit="step", disable=hidden(self.progress)) as bar:
                 forecast = Forecast(total, lambda words: tqdm.write(f"{words}; {faster}", file=sys.stderr))
 
                 def tick() -> None:

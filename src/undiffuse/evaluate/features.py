@@ -18,6 +18,7 @@ from undiffuse.distributed import ALONE, Group
 from undiffuse.evaluate.subject import Subject
 from undiffuse.extractors.extract import FeatureSet, extract, unit_range
 from undiffuse.extractors.extractor import Extractor
+from undiffuse.streams import hidden
 
 
 def features_of(
@@ -36,8 +37,7 @@ def features_of(
         UndiffuseError: images that an extractor cannot take, or a model or features that are not finite.
     """
     parts: list[list[FeatureSet]] = [[] for _ in extractors]
-    hidden = None if progress else True
-    with tqdm(total=len(indices), desc="images", unit="image", disable=hidden) as bar:
+    with tqdm(total=len(indices), desc="images", unit="image", disable=hidden(progress)) as bar:
         for block in subject.blocks(indices):
             images = unit_range(block, info)
             for extractor, found in zip(extractors, parts, strict=True):

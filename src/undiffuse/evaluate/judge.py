@@ -27,6 +27,7 @@ from undiffuse.modes import own_modes
 from undiffuse.pictures.grid import default_scale, enlarge, grid, to_image, viewable
 from undiffuse.schedule import DiscreteSchedule
 from undiffuse.seeds import stream_seed
+from undiffuse.streams import hidden
 
 DEFAULT_SCORE = "ensemble"
 """What measured best; the table is in docs/anomaly.md."""
@@ -68,7 +69,7 @@ def rebuild(model: Model, images: Images, look: Look, *, batch: int | None = Non
     rounds = math.ceil(len(images) / (batch or model.micro_batch)) * len(look.levels) * look.draws
     with (
         evaluating(model),
-        tqdm(total=rounds, desc="reconstructions", unit="step", disable=None if progress else True) as bar,
+        tqdm(total=rounds, desc="reconstructions", unit="step", disable=hidden(progress)) as bar,
     ):
         return np.concatenate(
             [

@@ -37,6 +37,7 @@ from undiffuse.guidance import Clip
 from undiffuse.model import Model
 from undiffuse.modes import own_modes
 from undiffuse.schedule import DiscreteSchedule, Schedule
+from undiffuse.streams import hidden
 from undiffuse.timesteps import Cost, LearnedTimesteps, make_timesteps
 
 BASELINES = ("trailing", "leading", "linspace", "quadratic", "log-snr", "karras")
@@ -108,7 +109,7 @@ def measure_bound(
     times = candidates(model.schedule, count, steps)
     batch = batch or model.micro_batch
     rounds = math.ceil(len(images) / batch) * len(times)
-    with evaluating(model), tqdm(total=rounds, desc="bound", unit="step", disable=None if progress else True) as bar:
+    with evaluating(model), tqdm(total=rounds, desc="bound", unit="step", disable=hidden(progress)) as bar:
         measured = x0_errors(_denoiser(model, clip), images.batches(batch, model.device), times, seed, bar.update)
     return bound_costs(model.schedule, measured, Units.of(model.info).bin_width)
 
@@ -135,7 +136,7 @@ def measure_error(
     std = math.sqrt(sum(value**2 for value in model.info.std) / len(model.info.std))
     batch = batch or model.micro_batch
     rounds = math.ceil(samples / batch) * (len(times) + 1)
-    with evaluating(model), tqdm(total=rounds, desc="error", unit="step", disable=None if progress else True) as bar:
+    with evaluating(model), tqdm(total=rounds, desc="error", unit="step", disable=hidden(progress)) as bar:
         return error_costs(
             _denoiser(model, clip),
             times,

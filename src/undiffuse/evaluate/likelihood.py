@@ -36,6 +36,7 @@ from undiffuse.model import Model
 from undiffuse.modes import own_modes
 from undiffuse.objectives.bound import chain_of
 from undiffuse.reverse import Variance
+from undiffuse.streams import hidden
 
 Values = TypeVar("Values", Terms, Density)
 
@@ -74,7 +75,7 @@ def bound(
     rounds = math.ceil(len(mine) / size)
     with (
         evaluating(model),
-        tqdm(total=rounds * steps, desc="bound", unit="step", disable=None if progress else True) as bar,
+        tqdm(total=rounds * steps, desc="bound", unit="step", disable=hidden(progress)) as bar,
     ):
         parts = [
             bound_of(
@@ -127,7 +128,7 @@ def ode(
     mine = images.part(size, group)
     with (
         evaluating(model),
-        tqdm(total=len(mine), desc="ODE", unit="image", disable=None if progress else True) as bar,
+        tqdm(total=len(mine), desc="ODE", unit="image", disable=hidden(progress)) as bar,
     ):
         parts = [
             density_of(

@@ -49,6 +49,7 @@ from undiffuse.metrics.copying import (
 from undiffuse.metrics.neighbours import nearest
 from undiffuse.modes import own_modes
 from undiffuse.seeds import stream_seed
+from undiffuse.streams import hidden
 
 NEIGHBOURS = 10
 """Nearest training images that are looked at. Carlini et al. 2023 take 50, but the further ones only blur what is near:
@@ -233,8 +234,7 @@ def memorisation(
     if subject.count < LEAST:
         raise UndiffuseError(f"Memorisation is judged by at least {LEAST} samples, and there are {subject.count}")
     drawn = subject.blocks(range(subject.count))
-    hidden = None if progress else True
-    with tqdm(total=subject.count, desc="samples", unit="image", disable=hidden) as bar:
+    with tqdm(total=subject.count, desc="samples", unit="image", disable=hidden(progress)) as bar:
         samples = np.concatenate([_counted(block, bar) for block in drawn])
     spaces = []
     for extractor in extractors:
@@ -283,7 +283,7 @@ def _blocks(training: Training, extractor: Extractor, progress: bool) -> Iterato
     if extractor.identity.name != "pixels":
         everything = Reference(training.dataset).features(extractor, progress=progress).features
     starts = range(0, len(numbers), BLOCK)
-    for start in tqdm(starts, desc=f"nearest by {extractor.identity.name}", disable=None if progress else True):
+    for start in tqdm(starts, desc=f"nearest by {extractor.identity.name}", disable=hidden(progress)):
         part = numbers[start : start + BLOCK]
         if everything is not None:
             yield torch.from_numpy(part), everything[torch.from_numpy(part)]

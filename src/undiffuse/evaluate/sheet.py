@@ -15,6 +15,7 @@ from undiffuse.evaluate.reference import Reference, split
 from undiffuse.evaluate.warnings_in_words import Case, warnings_for
 from undiffuse.extractors.extract import FeatureSet
 from undiffuse.extractors.extractor import Extractor, Identity
+from undiffuse.streams import hidden
 
 Values = dict[str, Value]
 """By metric."""
@@ -105,7 +106,7 @@ class Sheet:
 def measure(pair: Pair, rows: Sequence[Row], what: str, progress: bool = False) -> Values:
     """Every metric of the rows on one pair of sets."""
     found: Values = {}
-    for row in tqdm(rows, desc=what, unit="metric", disable=None if progress else True, leave=False):
+    for row in tqdm(rows, desc=what, unit="metric", disable=hidden(progress), leave=False):
         found.update(zip((one.metric for one in row.measures), row.compute(pair), strict=True))
     return found
 

@@ -31,6 +31,7 @@ from undiffuse.extractors.extract import unit_range
 from undiffuse.extractors.pixels import area_average
 from undiffuse.modes import own_modes
 from undiffuse.seeds import stream_seed
+from undiffuse.streams import hidden
 
 VERSION = "v1"
 """Part of a stored classifier's name: raise it when the same data and seed would give other weights."""
@@ -83,8 +84,9 @@ def train_classifier(reference: Dataset, seed: int = 0, progress: bool = False) 
         convert_conv2d_weight_memory_format(network, torch.channels_last)  # a fifth quicker
         optimizer = torch.optim.AdamW(network.parameters(), LR, weight_decay=1e-3)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps)
-        hidden = None if progress else True
-        for chosen in tqdm(_orders(dice, learned, batch, steps), "classifier", steps, unit="step", disable=hidden):
+        for chosen in tqdm(
+            _orders(dice, learned, batch, steps), "classifier", steps, unit="step", disable=hidden(progress)
+        ):
             logits = network(jitter(_images(reference, chosen)))[1]
             loss = F.cross_entropy(logits, torch.from_numpy(labels[chosen]))
             optimizer.zero_grad()

@@ -22,6 +22,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.extractors.extractor import Extractor, Outputs
 from undiffuse.metrics.moments import Moments
+from undiffuse.streams import hidden
 
 BATCH = 50
 """Images per pass. It bounds the memory and changes nothing else: an image's features are its own in any batch."""
@@ -117,7 +118,7 @@ def extract(
         raise UndiffuseError(f"expected images for the extractor '{name}', got none")
     rows: dict[str, Tensor] = {}
     done = 0
-    with torch.no_grad(), tqdm(total=total, desc=name, unit="image", disable=None if progress else True) as bar:
+    with torch.no_grad(), tqdm(total=total, desc=name, unit="image", disable=hidden(progress)) as bar:
         for batch in images:
             if done + len(batch) > total:
                 raise UndiffuseError(f"expected {total} images for the extractor '{name}', got more")

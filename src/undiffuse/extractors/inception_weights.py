@@ -24,6 +24,7 @@ from undiffuse.data.cache import cache_root
 from undiffuse.errors import UndiffuseError
 from undiffuse.extractors.inception import InceptionV3
 from undiffuse.files import expanded
+from undiffuse.streams import hidden
 from undiffuse.undrawn import outlined
 
 PUBLISHED_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -99,8 +100,7 @@ def _download(url: str, draft: Path, progress: bool) -> str:
     digest = hashlib.sha256()
     with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer, draft.open("xb") as file:
         total = int(answer.headers.get("Content-Length") or 0) or None
-        hidden = None if progress else True
-        with tqdm(total=total, desc="FID network", unit="B", unit_scale=True, disable=hidden) as bar:
+        with tqdm(total=total, desc="FID network", unit="B", unit_scale=True, disable=hidden(progress)) as bar:
             while file.tell() < _LARGEST and (block := answer.read(1 << 20)):
                 digest.update(block)
                 file.write(block)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from undiffuse.data.cache import cache_root, discard, new_entry
 from undiffuse.errors import UndiffuseError
 from undiffuse.files import write_durably
+from undiffuse.streams import hidden
 from undiffuse.tensorfile import from_bytes, to_bytes
 from undiffuse.text.encoder import SIZE, load_encoder
 
@@ -74,7 +75,7 @@ def text_table(texts: Sequence[str], cache: Path | None = None, progress: bool =
         except (OSError, UndiffuseError, KeyError):
             if damaged:
                 discard(place)
-        bar = tqdm(different[1:], desc="Reading texts", unit="text", disable=None if progress else True, leave=False)
+        bar = tqdm(different[1:], desc="Reading texts", unit="text", disable=hidden(progress), leave=False)
         parts = [torch.empty(0, SIZE, dtype=torch.float16), *(encoder.tokens(text).half() for text in bar)]
         starts = torch.tensor([0, *map(len, parts)]).cumsum(0)
         with new_entry(place) as draft:
