@@ -124,21 +124,21 @@ def decisions(run):
     return checkpoint.load(checkpoint.checkpoints(run / "checkpoints")[-1]).state.decisions
 
 
-TIMED = {"minutes": 0.25, "decay": "linear", "sample_every": None, "checkpoint_every": 4, "keep": 0, "sample_count": 1}
+TIMED = {"minutes": 0.15, "decay": "linear", "sample_every": None, "checkpoint_every": 4, "keep": 0, "sample_count": 1}
 
 
 def slower(now):
-    return 0.25 if now < 5 else 0.75
+    return 0.25 if now < 4 else 0.75
 
 
 def test_minutes_hold_on_a_machine_that_becomes_slower(data, settings, console, tmp_path, monkeypatch):
     machine = Machine(monkeypatch, slower)
     start_run(settings(**TIMED), data, tmp_path / "run", console=console, clock=machine)
-    assert 13.5 <= machine.now <= 15.75
+    assert 8 <= machine.now <= 9.75
     plans = [line["plan"]["total"] for line in lines(tmp_path / "run") if "plan" in line]
-    assert plans[0] > 50
+    assert plans[0] > 28
     state = checkpoint.load(checkpoint.checkpoints(tmp_path / "run" / "checkpoints")[-1]).state
-    assert state.step == state.total == plans[-1] < 40
+    assert state.step == state.total == plans[-1] < 24
     assert len(state.decisions) == len(plans)
     assert "the plan is" in (tmp_path / "run" / "train.log").read_text()
 
@@ -148,14 +148,14 @@ def test_a_training_that_goes_on_repeats_what_was_decided(data, settings, consol
     run = tmp_path / "run"
     start_run(settings(**TIMED), data, run, console=console, clock=Machine(monkeypatch, slower))
     whole = newest(run), lines(run), decisions(run)
-    assert len(whole[2]) > 3
+    assert len(whole[2]) > 2
     for path in checkpoint.checkpoints(run / "checkpoints")[2:]:
         shutil.rmtree(path)
-    resume_run(run, dataset=data, console=console, minutes=0.25)
+    resume_run(run, dataset=data, console=console, minutes=0.15)
     assert (newest(run), lines(run), decisions(run)) == whole
 
 
-@pytest.mark.parametrize("step", [5, 12])
+@pytest.mark.parametrize("step", [5, 10])
 def test_a_stopped_training_in_minutes_is_the_one_with_the_same_decisions(
     step, data, settings, console, tmp_path, monkeypatch
 ):
@@ -171,10 +171,9 @@ def test_a_stopped_training_in_minutes_is_the_one_with_the_same_decisions(
         patch.setattr(session, "training", stopping)
         with pytest.raises(StoppedError, match=f"stopped at step {step}"):
             start_run(settings(**TIMED), data, run, console=console, clock=machine)
-    gone = machine.now
     machine.now += 1000  # time in which nothing is trained is not counted
     resume_run(run, dataset=data, console=console, clock=machine)
-    assert 13 <= machine.now - 1000 <= 15.75, gone
+    assert 7.5 <= machine.now - 1000 <= 9.75
     whole = newest(run), lines(run), decisions(run)
     for path in checkpoint.checkpoints(run / "checkpoints")[1:]:
         shutil.rmtree(path)
