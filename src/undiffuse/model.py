@@ -110,8 +110,7 @@ class Model:
 
     @property
     def micro_batch(self) -> int:
-        """Samples per evaluation where the settings do not say; of a cascade, all of it takes the size that fits its
-        largest network, so that nothing is drawn below that is not enlarged."""
+        """Samples per evaluation where settings do not say; all of a cascade takes what fits its largest network."""
         most = max(activations(model.config.network, model.info.spatial) for model in self.cascade)
         return micro_batch(most, self.device.type)
 
@@ -162,9 +161,8 @@ class Model:
         if settings.spacing == "learned" and not settings.times:
             learned = LearnedTimesteps.read(self.home, settings.steps, self.provenance["sha256"])
             settings = replace(settings, times=learned.times)
-        settings = replace(settings, precision=settled(settings.precision, self.device))
-        if settings.micro_batch is None:
-            settings = replace(settings, micro_batch=self.micro_batch)
+        slots = self.micro_batch if settings.micro_batch is None else settings.micro_batch
+        settings = replace(settings, precision=settled(settings.precision, self.device), micro_batch=slots)
         return replace(settings, steps=len(settings.times)) if settings.times else settings
 
     def _class_names(self, settings: SampleConfig) -> tuple[str, ...]:
