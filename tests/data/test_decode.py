@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -219,3 +221,20 @@ def test_content_decides_and_not_the_name(encoded: Encode) -> None:
 def test_postscript_is_never_run() -> None:
     with pytest.raises(UnreadableError, match="no image"):
         decode(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
+
+
+def test_16_bit_colour_with_a_transparent_value_is_refused_rather_than_made_opaque(
+    rng: np.random.Generator, deep_png: Callable[[Any], bytes]
+) -> None:
+    data = deep_png(rng.integers(0, 65536, (4, 4, 3), dtype=np.uint16))
+    content = b"tRNS" + bytes(6)
+    at = data.index(b"IDAT") - 4
+    told = data[:at] + struct.pack(">I", 6) + content + struct.pack(">I", zlib.crc32(content)) + data[at:]
+    for read in (decode, lambda given: read_header(io.BytesIO(given))):
+        with pytest.raises(UnreadableError, match="transparent value; convert it to 16-bit RGBA"):
+            read(told)
+
+
+def test_integers_below_zero_are_told_to_be_saved_as_floats(encoded: Encode) -> None:
+    with pytest.raises(UnreadableError, match=r"from -5 to 3, .*; save them as 32-bit floats"):
+        decode(encoded(np.array([[-5, 3]], np.int32), "TIFF"))

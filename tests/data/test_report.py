@@ -122,3 +122,32 @@ def test_many_channels_are_asked_whether_they_are_slices(
     assert len(dataset.info.spatial) == len(shape) - 2
     assert ("are these 8 channels the slices of volumes?" in describe(dataset)) == asked
     assert ("(20, 1, 8, 32, 32)" in describe(dataset)) == asked
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.arange(64, dtype=np.uint8).reshape(4, 4, 4) % 2, "8-bit values are taken for 0 .. 255"),
+        (np.arange(0, 4096, 64, dtype=np.uint16).reshape(4, 4, 4), "16-bit values are taken for 0 .. 65535"),
+        (np.where(np.arange(65536).reshape(1, 256, 256) == 9, 1e6, 0.5), "a few values far from all others"),
+        (np.arange(64, dtype=np.uint8).reshape(4, 4, 4) % 2 * 255, ""),
+        (np.arange(64).reshape(4, 4, 4) / 1e6, ""),
+    ],
+)
+def test_values_that_fill_next_to_nothing_of_their_range_are_said(
+    array: np.ndarray[Any, Any], said: str, tmp_path: Path, opened: Open
+) -> None:
+    np.save(tmp_path / "x.npy", array)
+    dataset = opened(tmp_path / "x.npy")
+    assert said in dataset.info.narrow
+    assert bool(said) == bool(dataset.info.narrow)
+    assert ("range?      the values hardly vary" in describe(dataset)) == bool(said)
+
+
+@pytest.mark.parametrize(("shape", "asked"), [((8, 9, 3), True), ((4, 8, 9), True), ((8, 9, 10), False)])
+def test_volumes_of_three_slices_are_asked_whether_they_are_pictures(
+    shape: tuple[int, ...], asked: bool, tmp_path: Path, opened: Open, rng: np.random.Generator
+) -> None:
+    for k in range(2):
+        np.save(tmp_path / f"{k}.npy", rng.integers(0, 256, shape, dtype=np.uint8))
+    assert ("pictures with their channels?" in describe(opened(tmp_path))) == asked

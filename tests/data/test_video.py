@@ -11,14 +11,15 @@ from undiffuse.errors import UndiffuseError
 av = pytest.importorskip("av")
 
 
-def save(path, frames, codec="ffv1", kind="gray", rate=10):
+def save(path, frames, codec="ffv1", kind="gray", rate=10, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate)
+        stream = container.add_stream(codec, rate=rate, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = kind
         for frame in frames:
-            picture = av.VideoFrame.from_ndarray(frame, format="gray" if frame.ndim == 2 else "rgb24")
+            depth = "gray" if frame.ndim == 2 else {3: "rgb24", 4: "rgba"}[frame.shape[2]]
+            picture = av.VideoFrame.from_ndarray(frame, format=depth)
             for packet in stream.encode(picture.reformat(format=kind)):
                 container.mux(packet)
         for packet in stream.encode():
@@ -92,3 +93,26 @@ def test_without_the_package_it_is_said_what_to_install(folder, opened, monkeypa
     monkeypatch.setattr(video.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UndiffuseError, match=r"undiffuse\[video\]"):
         opened(folder, frames=3)
+
+
+def test_transparency_stays_and_goes_onto_white_where_rgb_is_asked_for(tmp_path, opened, rng):
+    frames = rng.integers(0, 256, (4, 16, 32, 4), dtype=np.uint8)
+    path = save(tmp_path / "x.mov", frames, codec="png", kind="rgba")
+    dataset = opened(path, frames=2)
+    assert np.array_equal(dataset.images, np.moveaxis(frames, -1, 1).reshape(2, 2, 4, 16, 32).swapaxes(1, 2))
+    alpha = frames[..., 3:] / 255
+    white = np.rint(frames[..., :3] * alpha + 255 * (1 - alpha))
+    assert np.allclose(opened(path, frames=4, channels="rgb").images[0], np.moveaxis(white, -1, 0), atol=0.51)
+
+
+@pytest.mark.parametrize(("codec", "library"), [("libvpx-vp9", "libvpx-vp9"), ("libvpx", "libvpx")])
+def test_the_transparency_of_webm_is_read(codec, library, tmp_path, opened):
+    if library not in av.codecs_available:
+        pytest.skip("no libvpx in this PyAV")
+    half = np.full((4, 16, 32, 4), 255, np.uint8)
+    half[:, :, :16, 3] = 0
+    path = save(tmp_path / "x.webm", half, codec=codec, kind="yuva420p", **{"auto-alt-ref": "0"})
+    alpha = opened(path, frames=2).images[:, 3]
+    assert alpha[..., :12].max() < 16
+    assert alpha[..., 20:].min() > 240
+    assert opened(save(tmp_path / "y.webm", half[..., 1:], codec=codec, kind="yuv420p"), frames=2).info.channels == 3

@@ -41,7 +41,10 @@ def checked_size(config: DataConfig) -> tuple[int, int] | None:
         if config.crop != "none":
             raise UndiffuseError(f"expected --size together with --crop {config.crop}, got none; add --size 64, say")
         return None
-    height, width = (config.size, config.size) if isinstance(config.size, int) else config.size
+    sides = (config.size,) * 2 if isinstance(config.size, int) else tuple(config.size)
+    if len(sides) != 2:
+        raise UndiffuseError(f"expected --size as one side or as height and width, got {len(sides)} numbers")
+    height, width = sides
     if not (1 <= height <= 1 << 14 and 1 <= width <= 1 << 14):
         raise UndiffuseError(f"expected --size between 1 and {1 << 14}, got {height} x {width}")
     if config.crop_from is not None and not max(height, width) <= config.crop_from <= 1 << 14:

@@ -13,9 +13,9 @@ What an image *is* follows from its mode:
 | float TIFF | 1 channel, float32 |
 
 All of these are exact. Refused, because Pillow could only read them by changing values: 16-bit colour in other
-formats or with grey + alpha, PPM scaled to odd maxima, Lab colour, and CMYK and YCbCr where no --channels is given.
-Refused, because one file would be many samples: animations and TIFFs of several pages. Colour profiles are not
-applied; EXIF orientation is.
+formats, with grey + alpha or with a transparent value, PPM scaled to odd maxima, Lab colour, and CMYK and YCbCr where
+no --channels is given. Refused, because one file would be many samples: animations and TIFFs of several pages. Colour
+profiles are not applied; EXIF orientation is.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ MAX_PIXELS = 80_000_000
 _ORIENTATION = 0x0112
 _NOT_RGB = {"CMYK", "YCbCr", "LAB", "HSV"}
 _GREY16 = {"I;16", "I;16L", "I;16B", "I;16N"}
+NOT_FINITE = "has values that are NaN or infinite; put numbers in their place first (numpy.nan_to_num)"
 TO_RGB = "--channels rgb converts it"
 """What is said of files that are read once they may be converted."""
 _CONVERTIBLE = ("CMYK", "YCbCr")
@@ -116,7 +117,7 @@ def decode(data: bytes, at_least: tuple[int, int] | None = None, convert: bool =
             pixels = _deep_colour(data) if _is_deep_colour(image) else page_pixels(image, convert)
             orientation = _orientation(image, look_further=True)
         if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
-            raise UnreadableError("has values that are NaN or infinite")
+            raise UnreadableError(NOT_FINITE)
         return _turn(pixels if pixels.ndim == 3 else pixels[..., None], orientation)
 
 
@@ -169,6 +170,8 @@ def page_kind(image: ImageFile, convert: bool | None = None) -> tuple[int, str]:
     if _is_deep_colour(image):
         if image.format != "PNG" or _rawmode(image).startswith("LA"):
             raise UnreadableError("has 16-bit colour in a form that would be cut to 8 bits; save it as 16-bit RGB PNG")
+        if mode == "RGB" and seen_through:
+            raise UnreadableError("is 16-bit RGB with a transparent value; convert it to 16-bit RGBA")
         return _BANDS[mode], "uint16"
     if mode in ("1", "L", "LA", "La"):
         return (2 if seen_through else 1), "uint8"
@@ -204,7 +207,9 @@ def page_pixels(image: ImageFile, convert: bool | None = None) -> NDArray[Any]:
         return np.array(image if image.mode == mode and "transparency" not in image.info else image.convert(mode))
     pixels = np.array(image)
     if pixels.dtype.itemsize > 2 and dtype == "uint16" and (pixels.min() < 0 or pixels.max() > 65535):
-        raise UnreadableError(f"has integers from {pixels.min()} to {pixels.max()}, outside 0..65535")
+        raise UnreadableError(
+            f"has integers from {pixels.min()} to {pixels.max()}, outside 0..65535; save them as 32-bit floats"
+        )
     return pixels.astype(dtype)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+NARROW = 0.05
+"""Standard deviation in model space below which values hardly vary: 12-bit ones in 16 bits have at most 0.036."""
+
 
 @dataclass(frozen=True)
 class DataInfo:
@@ -62,6 +65,21 @@ class DataInfo:
         return self.unclassed or (
             "put the images into a folder for each class, or write a metadata.csv with the columns file_name and class"
         )
+
+    @property
+    def narrow(self) -> str:
+        """What is wrong where the values fill next to nothing of [-1, 1], which is learned badly; '' elsewhere."""
+        widest = max(self.std)
+        if widest >= NARROW:
+            return ""
+        unit = "8" if self.dtype == "uint8" else "16"
+        do = (
+            "their range is that of a few values far from all others; clip the array first"
+            if self.dtype == "float32"
+            else f"{unit}-bit values are taken for 0 .. {self.high:.0f}; where yours end much lower, save them as "
+            "floats, whose own range is taken, or multiply them up to it"
+        )
+        return f"the values hardly vary (std {widest:.2g} in the model, where pictures have about 0.5): {do}"
 
     @property
     def channels(self) -> int:

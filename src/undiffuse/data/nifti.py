@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from undiffuse.data.decode import UnreadableError
+from undiffuse.data.decode import NOT_FINITE, UnreadableError
 
 MAX_BYTES = 1 << 31
 """Of one volume; larger ones are refused unread."""
@@ -132,5 +132,5 @@ def decode_nifti(data: bytes) -> NDArray[Any]:
 
 def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
     if not np.isfinite(values).all():
-        raise UnreadableError("has values that are NaN or infinite")
+        raise UnreadableError(NOT_FINITE)
     return values

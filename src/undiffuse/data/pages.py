@@ -46,7 +46,12 @@ class TiffPages:
                         raise UndiffuseError(
                             f"expected pages of one size and kind in {self.name}, got others on page {number + 1}"
                         )
-                    pixels = page_pixels(image)
+                    try:
+                        pixels = page_pixels(image)
+                    except UnreadableError as error:
+                        raise UndiffuseError(
+                            f"expected pages that can be read in {self.name}, got page {number + 1}, which {error}"
+                        ) from None
                     rows.write(np.moveaxis(pixels if pixels.ndim == 3 else pixels[..., None], -1, 0)[None])
         return Arrays(np.load(target, mmap_mode="r"))
 

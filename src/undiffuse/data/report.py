@@ -69,7 +69,9 @@ def describe(dataset: Dataset | Stream) -> str:
     ]
     if isinstance(dataset, Dataset) and dataset.cut is not None:
         lines.append(f"cut         {dataset.cut.says(info.count, info.spatial)}")
-    if (question := _slices(info)) is not None:
+    if info.narrow:
+        lines.append(f"range?      {info.narrow}")
+    if (question := _slices(info) or _pictures(info)) is not None:
         lines.append(f"channels?   {question}")
     lines += [*_vectors(dataset), *_pairs(dataset)] if isinstance(dataset, Dataset) else []
     if isinstance(dataset, Dataset):
@@ -123,6 +125,17 @@ def _slices(info: DataInfo) -> str | None:
     return (
         f"are these {info.channels} channels the slices of volumes? An array of volumes has five axes, ({shape}): "
         "np.savez('volumes.npz', channels_first=array[:, None])"
+    )
+
+
+def _pictures(info: DataInfo) -> str | None:
+    """A question, where what is read as slices of one-channel volumes may be the channels of pictures."""
+    if len(info.spatial) != 3 or info.channels != 1 or not {info.spatial[0], info.spatial[-1]} & {3, 4}:
+        return None
+    shape = " x ".join(map(str, info.spatial))
+    return (
+        f"are these volumes of {shape} pictures with their channels? Save all of them as one array, (N, H, W, C) or "
+        "(N, C, H, W), in an .npz: np.savez('pictures.npz', channels_last=array)"
     )
 
 

@@ -1,7 +1,8 @@
 """Videos as clips: (channels, frames, height, width), read by PyAV.
 
 A clip is ``frames`` frames, every ``stride``-th one; clips follow one another without overlap, and what is left at the
-end is not used. Frames become 8-bit RGB, or grey where the video is grey; deeper ones would lose bits and are refused.
+end is not used. Frames become 8-bit RGB, RGBA where the video has transparency, or grey where it is grey; deeper ones
+would lose bits and are refused.
 Formats are told by the file's name and forced, so that no playlist can lead the reader to another file.
 """
 
@@ -36,6 +37,8 @@ FORMATS = {
     ".avi": "avi",
 }
 """FFmpeg's name of the format, by suffix."""
+_READS_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""Decoders that read the transparency of WebM, by the name of the one that does not."""
 MAX_CLIP = 1 << 31
 """Bytes of one clip."""
 
@@ -114,7 +117,7 @@ class ClipReader:
             stream = container.streams.video[0]
             if stream.width * stream.height > MAX_PIXELS:
                 raise UnreadableError(f"claims {stream.width} x {stream.height} pixels; that is refused")
-            yield stream, container.decode(stream)
+            yield stream, _frames(container, stream)
 
     def _convert(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         config, size = self._config, self._size
@@ -129,17 +132,35 @@ class ClipReader:
                 f"expected videos with the aspect ratio of {size[0]} x {size[1]} in {config.source}, got {height} x "
                 f"{width}; add --crop center to cut the middle"
             )
-        return resize(frame, size, config.crop, alpha=False)
+        return resize(frame, size, config.crop, alpha=frame.shape[2] == 4)
+
+
+def _frames(container: Any, stream: Any) -> Iterator[Any]:
+    """The decoded frames. FFmpeg's own decoders of VP8 and VP9 leave WebM's transparency out; libvpx reads it."""
+    library = _READS_ALPHA.get(stream.codec_context.name)
+    if stream.metadata.get("alpha_mode") != "1" or library is None:
+        yield from container.decode(stream)
+        return
+    import av
+
+    if library not in av.codecs_available:
+        raise UnreadableError(f"has transparency, which needs {library} to be read; write it anew without (ffmpeg)")
+    decoder: Any = av.CodecContext.create(library, "r")
+    for packet in container.demux(stream):
+        yield from decoder.decode(packet)
 
 
 def _pixels(frame: Any) -> NDArray[np.uint8]:
-    """(height, width, 1 or 3) of a frame."""
+    """(height, width, 1, 3 or 4) of a frame."""
     if frame is None:
         raise UnreadableError("has no frame that can be decoded")
     if any(component.bits > 8 for component in frame.format.components):
         raise UnreadableError(f"is {frame.format.name}, deeper than 8 bits; convert it (ffmpeg -pix_fmt yuv420p)")
     if frame.rotation:
         raise UnreadableError("is to be turned when shown; write it anew with ffmpeg, which turns the frames")
+    if any(component.is_alpha for component in frame.format.components):
+        seen_through: NDArray[np.uint8] = frame.to_ndarray(format="rgba")
+        return seen_through
     grey = frame.format.name.startswith("gray")
     pixels: NDArray[np.uint8] = frame.to_ndarray(format="gray" if grey else "rgb24")
     return pixels[..., None] if grey else pixels

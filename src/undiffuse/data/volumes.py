@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from undiffuse.data.arrays import channels_first
-from undiffuse.data.decode import MAX_PIXELS, UnreadableError, page_kind, page_pixels, refusing
+from undiffuse.data.decode import MAX_PIXELS, NOT_FINITE, UnreadableError, page_kind, page_pixels, refusing
 from undiffuse.data.folder import Folder
 from undiffuse.data.from_samples import Form
 from undiffuse.data.listing import Entry
@@ -109,7 +109,7 @@ def _decode_pages(data: bytes) -> NDArray[Any]:
         raise UnreadableError("has pages of different sizes or depths")
     volume = np.moveaxis(np.stack(pages), -1, 0)
     if volume.dtype == np.float32 and not np.isfinite(volume).all():
-        raise UnreadableError("has values that are NaN or infinite")
+        raise UnreadableError(NOT_FINITE)
     return volume
 
 
@@ -134,7 +134,7 @@ def _decode_npy(data: bytes, form: Form) -> NDArray[Any]:
     with np.errstate(over="ignore"):
         values = array.astype(form.dtype)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise UnreadableError("has values that are NaN or infinite")
+        raise UnreadableError(NOT_FINITE)
     return values
 
 

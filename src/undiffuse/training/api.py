@@ -110,6 +110,8 @@ def train(
         folder = Path(group.told(lambda: str(new_folder(runs, source, name))))
         if "condition" not in overrides and (hint := unused_classes(config, dataset.info)):
             console.say(hint)
+        if dataset.info.narrow:
+            console.say(f"warning: {dataset.info.narrow}")
         return start_run(config, dataset, folder, console=console, started=started, group=group)
 
 
