@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -197,3 +198,41 @@ def test_an_array_that_is_not_used_is_said_and_a_prepared_entry_of_before_is_mad
     (dataset.path / "info.json").write_text(json.dumps(fields))
     again = opened(tmp_path / "b.npz")
     assert (again.info.fingerprint, again.info.classes) == (dataset.info.fingerprint, ("0", "1"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (np.eye(3), "of one column for each class, labels.argmax(1) makes such"),
+        (np.arange(3) / 2, "labels.astype('int64') makes such"),
+        (np.array([b"a", b"b", b"c"]), "labels.astype(str) makes such"),
+        (
+            np.array(["a", None, 3], object),
+            "Python objects in x.npz, which are never opened; save an array",
+        ),
+    ],
+)
+def test_labels_of_another_kind_say_what_makes_labels_of_them(labels, said, tmp_path, opened):
+    np.savez(tmp_path / "x.npz", x=np.arange(48, dtype=np.uint8).reshape(3, 4, 4), y=labels)
+    with pytest.raises(UndiffuseError, match=re.escape(said)):
+        opened(tmp_path / "x.npz")
+
+
+def test_pickles_are_told_what_to_be_saved_as(tmp_path, opened):
+    for name in ("x.pt", "x.pkl"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04 and more")
+        with pytest.raises(UndiffuseError, match=re.escape("never opened; save its array as an .npz")):
+            opened(tmp_path / name)
+
+
+@pytest.mark.parametrize(("other", "count"), [("x.mp4", 1), ("x.tar", 99), ("x.nii.gz", 1)])
+def test_a_few_pictures_beside_other_data_do_not_take_its_place(other, count, tmp_path, opened, encoded, rng):
+    for k in range(count):
+        (tmp_path / f"{k}.png").write_bytes(encoded(rng.integers(0, 256, (4, 4), dtype=np.uint8)))
+    for name in (other, f"y{other}"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UndiffuseError, match=r"expected data of one kind in .*; move the ones or the others away"):
+        opened(tmp_path)
+    for k in range(count, 3 + 200 * other.endswith(".tar")):
+        (tmp_path / f"{k}.png").write_bytes(encoded(rng.integers(0, 256, (4, 4), dtype=np.uint8)))
+    assert opened(tmp_path, skip_unreadable=True).info.spatial == (4, 4)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -203,3 +204,67 @@ def test_captions_of_metadata_are_said_where_no_text_is_read(listed: Callable[..
     assert found.ignored == (("metadata.jsonl", "is not read: its column 'caption'; call it 'text' to learn from it"),)
     found = listed("1.png", metadata__jsonl=b'{"file_name": "1.png", "caption": "a cat", "text": "a dog"}')
     assert (found.ignored, found.texts) == ((), {"1.png": "a dog"})
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ("file_name,Label", "its column 'Label'; call it 'label'"),
+        ("file_name, label", "its column ' label'; call it 'label'"),
+        ("file_name,category", "its column 'category'; call it 'label'"),
+        ("file_name,prompt", "its column 'prompt'; call it 'text'"),
+        ("file_name,angle", ""),
+        ("file_name,label", ""),
+    ],
+)
+def test_columns_that_look_like_classes_or_texts_and_are_not_read_are_said(
+    head: str, said: str, listed: Callable[..., Listing]
+) -> None:
+    found = listed("1.png", metadata__csv=f"{head}\n1.png,7\n".encode())
+    assert [why for name, why in found.ignored if name == "metadata.csv"] == (
+        [f"is not read: {said} to learn from it"] * bool(said)
+    )
+
+
+def test_a_class_with_a_comma_and_no_quotes_is_an_error_and_not_half_a_class(listed: Callable[..., Listing]) -> None:
+    with pytest.raises(UndiffuseError, match=r"expected 2 cells in line 2 of metadata.csv.*quotes"):
+        listed("1.png", metadata__csv=b"file_name,label\n1.png,cat, tabby\n")
+    found = listed("1.png", metadata__csv=b'file_name,label,\n1.png,"cat, tabby",,\n')
+    assert found.classes == {"1.png": "cat, tabby"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("file_name;label\n1.png;a\n", "parted by ';': save it with commas"),
+        ("filename,label\n1.png,a\n", "call the column 'filename' file_name"),
+        ("who,label\n1.png,a\n", "its columns are who, label: call one of them file_name"),
+        ("file_name,label\nfolder/1.png,a\n", "such as '1.png', got 'folder/1.png', and none of the 1 is there"),
+        ("file_name,text\n1,a\n", "such as '1.png', got '1', and none of the 1 is there"),
+    ],
+)
+def test_metadata_that_name_no_file_say_how_it_would_be(
+    content: str, said: str, listed: Callable[..., Listing]
+) -> None:
+    with pytest.raises(UndiffuseError, match=re.escape(said)):
+        listed("1.png", metadata__csv=content.encode())
+
+
+def test_texts_of_files_that_are_not_there_are_said(listed: Callable[..., Listing]) -> None:
+    found = listed("1.png", metadata__csv=b"file_name,text\n1.png,a\n2.png,b\n")
+    assert found.texts == {"1.png": "a"}
+    assert ("metadata.csv", "is not read: what it says of 1 files that are not there, such as 2.png") in found.ignored
+    again = listed("1.png", metadata__csv=b"file_name,text,label\n1.png,a,x\n2.png,b,x\n")
+    assert again.refused == (("2.png", "is named in metadata.csv but not there"),)
+    assert all(name != "metadata.csv" for name, _ in again.ignored)
+
+
+def test_an_accent_is_the_same_name_in_both_of_unicodes_spellings(listed: Callable[..., Listing]) -> None:
+    found = listed("e\u0301.png", metadata__csv="file_name,label\n\u00e9.png,a\n".encode())
+    assert found.classes == {"e\u0301.png": "a"}
+
+
+def test_metadata_in_the_folders_of_classes_are_said(listed: Callable[..., Listing]) -> None:
+    found = listed("a/1.png", "b/2.png", **{"a/metadata.csv": b"file_name,label\n1.png,x\n"})
+    assert found.classes == {"a/1.png": "a", "b/2.png": "b"}
+    assert [name for name, why in found.ignored if "lies in a folder of its own" in why] == ["a/metadata.csv"]

@@ -7,8 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
+from undiffuse.config import DataConfig
 from undiffuse.data import parquet as module
 from undiffuse.data.parquet import ParquetShard
+from undiffuse.data.stream import open_stream
 from undiffuse.errors import UndiffuseError
 
 
@@ -111,3 +113,33 @@ def test_without_pyarrow_it_is_said_what_to_install(tmp_path, opened, images, wr
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UndiffuseError, match=r"undiffuse\[parquet\]"):
         opened(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "said"),
+    [
+        ("label", [0.0, 1.0] * 5, "its column 'label' of double; classes are words or whole numbers"),
+        ("label", [True, False] * 5, "its column 'label' of bool; classes are words or whole numbers"),
+        ("category", ["a", "b"] * 5, "its column 'category'; call it 'label'"),
+        ("caption", [["a"]] * 10, "its column 'caption' of list<element: string>; a text is one string"),
+        ("width", [1.0] * 10, ""),
+    ],
+)
+def test_columns_that_look_like_classes_and_are_none_are_said(name, column, said, tmp_path, opened, images, capsys):
+    parquet.write_table(pa.table({"image": images[1], name: column}), tmp_path / "x.parquet")
+    dataset = opened(tmp_path / "x.parquet")
+    assert [who for who, _ in dataset.ignored] == ["a part of x.parquet"] * bool(said)
+    assert all(said in why for _, why in dataset.ignored)
+    open_stream(DataConfig(source=str(tmp_path / "x.parquet"), stream=True))
+    assert capsys.readouterr().err.count("a part of x.parquet is not read: ") == bool(said)
+
+
+def test_the_view_types_of_other_writers_are_read(tmp_path, opened, images):
+    pixels, encoded = images
+    table = pa.table(
+        {"image": pa.array(encoded, pa.binary_view()), "label": pa.array(["a", "b"] * 5, pa.string_view())}
+    )
+    parquet.write_table(table, tmp_path / "x.parquet")
+    dataset = opened(tmp_path / "x.parquet")
+    assert np.array_equal(dataset.images.transpose(0, 2, 3, 1), pixels)
+    assert dataset.info.classes == ("a", "b")

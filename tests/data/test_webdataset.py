@@ -151,3 +151,26 @@ def test_braces_count_with_and_without_zeros(tmp_path):
         (tmp_path / name).touch()
     assert [p.name for p in expand(f"{tmp_path}/a{{8..10}}")] == ["a8", "a9", "a10"]
     assert [p.name for p in expand(f"{tmp_path}/b{{08,10}}")] == ["b08", "b10"]
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"label": 1.0}, "'label' of its .json, a float; classes are words or whole numbers"),
+        ({"label": [1]}, "'label' of its .json, a list; classes are words or whole numbers"),
+        ({"category": "a"}, "the .json's 'category'; call it 'label' to learn from it"),
+        ({"label": None}, ""),
+        ({"label": "a"}, ""),
+    ],
+)
+def test_classes_of_a_json_that_are_none_are_said_once_for_all_shards(
+    said, why, tmp_path, rng, encoded, write_tar, opened
+):
+    for s in range(2):
+        members = {}
+        for k in range(3):
+            members[f"{s}{k}.png"] = encoded(rng.integers(0, 256, (4, 4), dtype=np.uint8))
+            members[f"{s}{k}.json"] = json.dumps(said).encode()
+        write_tar(tmp_path / f"{s}.tar", members)
+    dataset = opened(f"{tmp_path}/*.tar")
+    assert {text for _, text in dataset.ignored} == ({f"is not read: {why}"} if why else set())

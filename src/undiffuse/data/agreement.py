@@ -204,4 +204,5 @@ def check_bad(
 
 
 def _none(listing: Listing) -> str:
-    return f"none among {len(listing.ignored)} other files"
+    few = ", ".join(name for name, _ in listing.ignored[:3]) + (", ..." if len(listing.ignored) > 3 else "")
+    return f"none among {len(listing.ignored)} other files{f' ({few})' if few else ''}"

@@ -205,9 +205,24 @@ def _one_of(members: dict[str, str], keys: tuple[str, ...], name: str) -> str | 
 
 def _map(path: Path, name: str) -> NDArray[Any]:
     """A .npy file as an array on disk, never unpickled; what it claims beyond its length is an error."""
+    if _has_objects(path):
+        raise UndiffuseError(
+            f"expected a numeric array, not a pickled one, got Python objects in {name}, which are never opened; save "
+            "an array of one type, such as np.array(list, dtype='float32'), or astype(str) of labels"
+        )
     with intact("a numeric array, not a pickled one", name):
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
+
+
+def _has_objects(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            return bool(read(file)[2].hasobject)
+    except Exception:  # damaged: whoever maps it says how
+        return False
 
 
 def channels_first(array: NDArray[Any], layout: Layout, name: str) -> NDArray[Any]:
@@ -244,11 +259,16 @@ def index_labels(labels: NDArray[Any], count: int, name: str) -> tuple[NDArray[n
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.shape != (count,):
+        several = labels.ndim == 2 and len(labels) == count
+        do = "; of one column for each class, labels.argmax(1) makes such" if several else ""
         raise UndiffuseError(
-            f"expected {count} labels for {count} samples in {name}, got an array of shape {labels.shape}"
+            f"expected {count} labels for {count} samples in {name}, got an array of shape {labels.shape}{do}"
         )
     if labels.dtype.kind not in "iubU":
-        raise UndiffuseError(f"expected labels that are integers or text in {name}, got {labels.dtype}")
+        do = {"f": "astype('int64')", "S": "astype(str)"}.get(labels.dtype.kind, "astype('int64') or astype(str)")
+        raise UndiffuseError(
+            f"expected labels that are integers or text in {name}, got {labels.dtype}; labels.{do} makes such"
+        )
     values, inverse = np.unique(labels, return_inverse=True)
     if labels.dtype.kind == "U":
         ordered = sort_classes(str(value) for value in values)

@@ -58,7 +58,8 @@ class HuggingFaceShard:
                     (texts[row] or "") if texts else "",
                 )
                 for row in range(len(raw))
-            )
+            ),
+            ignored=columns.said(self.name),
         )
 
     def _column(self, name: str) -> list[Any]:

@@ -16,12 +16,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeVar
+from unicodedata import normalize
 
 from undiffuse.data.decode import ForTheEyeError, quiet_pillow, read_header
 from undiffuse.data.metadata import METADATA_NAMES, NOT_READ, parse_metadata, parse_numbers, parse_texts, unread
 from undiffuse.data.own import WHY, drawn_for_the_eye, has_own_name, kept_values
 from undiffuse.errors import UndiffuseError
+
+T = TypeVar("T")
 
 Refusal = tuple[str, str]
 """Name of a file and the reason why it is not used."""
@@ -107,6 +110,8 @@ class _Found:
     refused: list[Refusal] = field(default_factory=list)
     ignored: list[Refusal] = field(default_factory=list)
     metadata: dict[str, bytes] = field(default_factory=dict)
+    absent_said: bool = False
+    """Files that the metadata name and that are not there are among the refused."""
 
 
 def is_image(name: str) -> bool:
@@ -142,6 +147,7 @@ def list_images(files: Files, wanted: Callable[[str], bool] = is_image, columns:
         refused += [(name, f"has no class in {metadata}") for name in images if name not in classes]
         images = [name for name in images if name in classes]
     texts, described = _texts(images, base, found)
+    _say_unused_metadata(base, found)
     numbers, counted = _numbers(images, base, found, columns) if columns else ({}, "")
     used = tuple(dict.fromkeys(filter(None, (metadata, described, counted))))
     unclassed = "" if classes else _strays(images, base)
@@ -256,9 +262,9 @@ def _classes(images: list[str], base: str, found: _Found) -> tuple[dict[str, str
     folder, metadata = _nearest_metadata(base, found)
     labels = parse_metadata(metadata, found.metadata[metadata]) if metadata else None
     if labels is not None:  # there is a label column
-        known = {*found.images, *(name for name, _ in found.refused)}
-        named = {folder + name: label for name, label in labels.items()}
-        missing = [(name, f"is named in {metadata} but not there") for name in named if name not in known]
+        named, absent = _named(folder, labels, metadata, found)
+        missing = [(name, f"is named in {metadata} but not there") for name in absent]
+        found.absent_said = True
         return {name: named[name] for name in images if name in named}, metadata, missing
     relative = {name: name[len(base) :] for name in images}
     if images and all("/" in path for path in relative.values()):
@@ -287,11 +293,23 @@ def _texts(images: list[str], base: str, found: _Found) -> tuple[dict[str, str],
     """What is said of each image, and the metadata file that says so; both empty where none says anything."""
     folder, metadata = _nearest_metadata(base, found)
     texts = parse_texts(metadata, found.metadata[metadata]) if metadata else {}
-    named = {folder + name: text for name, text in texts.items()}
+    named, absent = _named(folder, texts, metadata, found)
     chosen = {name: named[name] for name in images if name in named}
     if metadata and (what := unread(metadata, found.metadata[metadata])):
         found.ignored.append((metadata, what))
+    _say_absent(absent, metadata, found)
     return chosen, metadata if chosen else ""
+
+
+def _say_unused_metadata(base: str, found: _Found) -> None:
+    """Metadata in the classes' own folders: one file says something of all images, or none does."""
+    _, used = _nearest_metadata(base, found)
+    for name in found.metadata:
+        if name != used and name.startswith(base) and "/" in name[len(base) :]:
+            where = (
+                f"beside {used}" if used else f"one {PurePosixPath(name).name} in {base or 'the top folder'} would be"
+            )
+            found.ignored.append((name, f"{NOT_READ}it lies in a folder of its own, {where}"))
 
 
 def _numbers(
@@ -304,8 +322,43 @@ def _numbers(
             f"--vectors {','.join(columns)} needs a metadata.csv (or .jsonl) with the columns file_name and "
             f"{', '.join(columns)} beside the images"
         )
-    named = {folder + name: row for name, row in parse_numbers(metadata, found.metadata[metadata], columns).items()}
+    named, absent = _named(folder, parse_numbers(metadata, found.metadata[metadata], columns), metadata, found)
+    _say_absent(absent, metadata, found)
     return {name: named[name] for name in images if name in named}, metadata
+
+
+def _named(folder: str, rows: dict[str, T], metadata: str, found: _Found) -> tuple[dict[str, T], list[str]]:
+    """What the metadata say, by the files' own names, and the names for which there is no file.
+
+    One name may be written in two ways in Unicode (an e and its accent, as macOS has it, or one letter): they are the
+    same file.
+
+    Raises:
+        UndiffuseError: there is a file for none of the names.
+    """
+    known = {*found.images, *(name for name, _ in found.refused)}
+    composed = {normalize("NFC", name): name for name in known}
+    named = {
+        name if name in known else composed.get(normalize("NFC", name), name): row
+        for name, row in ((folder + name, row) for name, row in rows.items())
+    }
+    absent = [name for name in named if name not in known]
+    if rows and found.images and len(absent) == len(named):
+        here = next((name for name in found.images if name.startswith(folder)), found.images[0])
+        raise UndiffuseError(
+            f"expected names of images in the file_name of {metadata}, as seen from where it lies, such as "
+            f"'{here.removeprefix(folder)}', got '{absent[0].removeprefix(folder)}', and none of the {len(named):,} "
+            "is there; write them so"
+        )
+    return named, absent
+
+
+def _say_absent(absent: list[str], metadata: str, found: _Found) -> None:
+    if absent and not found.absent_said:
+        found.absent_said = True
+        found.ignored.append(
+            (metadata, f"{NOT_READ}what it says of {len(absent):,} files that are not there, such as {absent[0]}")
+        )
 
 
 def _nearest_metadata(base: str, found: _Found) -> tuple[str, str]:

@@ -16,10 +16,11 @@ from undiffuse.errors import UndiffuseError, perhaps
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
 LABEL_COLUMNS = ("label", "class")
 TEXT_COLUMN = "text"
-CAPTION_COLUMN = "caption"
-"""Not read, for data that were learned without it would have another fingerprint then; but said."""
 NOT_READ = "is not read: "
-"""How such a saying begins."""
+"""How a saying begins of what data hold and nobody learns: read, it would give old data another fingerprint."""
+_LIKE_LABELS = frozenset({"label", "labels", "class", "classes", "cls", "class_name", "category", "fine_label"})
+_LIKE_TEXTS = frozenset({"text", "texts", "caption", "captions", "prompt", "description"})
+_LIKE_FILES = ("filename", "file", "image", "name", "path", "file_path", "filepath", "image_path", "id")
 LARGEST = 3e38
 """Of numbers that can be told: those of float32."""
 
@@ -40,7 +41,9 @@ def parse_metadata(name: str, content: bytes) -> dict[str, str] | None:
     try:
         for number, row in _rows(name, content.decode("utf-8-sig")):
             if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
-                raise UndiffuseError(f"expected a 'file_name' in every row of {name}, got none in line {number}")
+                raise UndiffuseError(
+                    f"expected a 'file_name' in every row of {name}, got none in line {number}{_other_columns(row)}"
+                )
             column = next((column for column in LABEL_COLUMNS if column in row), None)
             if column is None:
                 continue
@@ -85,10 +88,23 @@ def unread(name: str, content: bytes) -> str:
 
     The rows must be those that `parse_metadata` has accepted.
     """
-    rows = [row for _, row in _rows(name, content.decode("utf-8-sig"))]
-    if any(isinstance(row.get(CAPTION_COLUMN), str) for row in rows) and not any(TEXT_COLUMN in row for row in rows):
-        return f"{NOT_READ}its column '{CAPTION_COLUMN}'; call it '{TEXT_COLUMN}' to learn from it"
-    return ""
+    there = dict.fromkeys(str(column) for _, row in _rows(name, content.decode("utf-8-sig")) for column in row)
+    return unread_columns([*there], LABEL_COLUMNS, (TEXT_COLUMN,))
+
+
+def unread_columns(there: Sequence[str], labels: Sequence[str], texts: Sequence[str]) -> str:
+    """What is said of columns that look like classes or texts where none is; '' where there are none.
+
+    Args:
+        there: all columns.
+        labels, texts: names under which they would be read, the best one first; none where they are not missed.
+    """
+    said = []
+    for names, alike in ((labels, _LIKE_LABELS), (texts, _LIKE_TEXTS)):
+        like = next((column for column in there if column.strip().lower() in alike), None)
+        if names and like is not None and not any(column in names for column in there):
+            said.append(f"its column '{like}'; call it '{names[0]}' to learn from it")
+    return f"{NOT_READ}{', and '.join(said)}" if said else ""
 
 
 def parse_numbers(name: str, content: bytes, columns: Sequence[str]) -> dict[str, tuple[float, ...]]:
@@ -135,11 +151,28 @@ def _rows(name: str, text: str) -> Iterator[tuple[int, Any]]:
     if name.endswith(".csv"):
         reader = csv.DictReader(io.StringIO(text, newline=""))
         for row in reader:
+            if any(row.get(None, ())):  # None is DictReader's key of what is beyond the columns
+                raise UndiffuseError(
+                    f"expected {len(reader.fieldnames or ())} cells in line {reader.line_num} of {name}, as its first "
+                    f'line has, got more; put a cell that holds a comma into quotes: "cat, tabby"'
+                )
             yield reader.line_num, row
         return
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield number, json.loads(line)
+
+
+def _other_columns(row: Any) -> str:
+    """What to do where there is no column of files' names."""
+    columns = [column for column in row if isinstance(column, str)] if isinstance(row, dict) else []
+    if "file_name" in columns or not columns:
+        return ""
+    if len(columns) == 1 and (mark := next((mark for mark in ";\t|" if mark in columns[0]), "")):
+        return f"; its cells are parted by {mark!r}: save it with commas, file_name,label in the first line"
+    like = next((column for column in columns if column.strip().lower() in ("file_name", *_LIKE_FILES)), None)
+    few = ", ".join(columns[:6])
+    return f"; call the column '{like}' file_name" if like else f"; its columns are {few}: call one of them file_name"
 
 
 def _normal(name: str) -> str:

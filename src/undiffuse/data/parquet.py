@@ -22,6 +22,8 @@ from typing import Any
 from undiffuse.data.archive import most_unpacked
 from undiffuse.data.damage import intact
 from undiffuse.data.decode import UnreadableError
+from undiffuse.data.listing import Refusal
+from undiffuse.data.metadata import NOT_READ, unread_columns
 from undiffuse.data.records import MAX_RECORD, Index, Item, as_label, cut_runs
 from undiffuse.data.remote import Place, RemoteFile, size_of
 from undiffuse.errors import UndiffuseError
@@ -43,6 +45,12 @@ class Columns:
     text: str
     class_names: tuple[str, ...] = ()
     """Of a label column of numbers."""
+    unread: str = ""
+    """What looks like classes or texts and is not read, and how it would be; '' where there is none."""
+
+    def said(self, name: str) -> tuple[Refusal, ...]:
+        """As what is left out of the file ``name``."""
+        return ((f"a part of {name}", self.unread),) if self.unread else ()
 
 
 @dataclass(frozen=True)
@@ -69,8 +77,9 @@ class ParquetShard:
             columns = find_columns(file.schema_arrow, self.path.name)
             wanted = [name for name in (columns.label, columns.text) if name]
             rows = file.metadata.num_rows
+            said = columns.said(self.path.name)
             if not wanted:
-                return Index(tuple(Item(f"{self.path.name}/{row}") for row in range(rows)))
+                return Index(tuple(Item(f"{self.path.name}/{row}") for row in range(rows)), ignored=said)
             items = list[Item]()
             for batch in file.iter_batches(batch_size=1 << 12, columns=wanted):
                 values = {name: batch.column(name).to_pylist() for name in wanted}
@@ -79,7 +88,7 @@ class ParquetShard:
                     label = class_name(labels[row], columns.class_names) if labels else ""
                     text = texts[row] if texts and isinstance(texts[row], str) else ""
                     items.append(Item(f"{self.path.name}/{len(items)}", label, text))
-        return Index(tuple(items))
+        return Index(tuple(items), ignored=said)
 
     def read(self, numbers: Sequence[int]) -> Iterator[bytes | UnreadableError]:
         wanted, groups = list(numbers), self._groups
@@ -169,9 +178,25 @@ def find_columns(schema: Any, name: str) -> Columns:
         )
     label = next((column for column in LABEL_COLUMNS if column in fields and _is_class(fields[column])), "")
     text = next((column for column in TEXT_COLUMNS if column in fields and _is_text(fields[column])), "")
-    if label and pa.types.is_integer(fields[label]):
-        return Columns(image, label, text, _class_names(schema.metadata, label))
-    return Columns(image, label, text)
+    names = _class_names(schema.metadata, label) if label and pa.types.is_integer(fields[label]) else ()
+    return Columns(image, label, text, names, _unread(fields, label, text))
+
+
+def _unread(fields: dict[str, Any], label: str, text: str) -> str:
+    said = []
+    for found, names, what in (
+        (label, LABEL_COLUMNS, "classes are words or whole numbers: pandas' astype('Int64') or astype(str) makes such"),
+        (text, TEXT_COLUMNS, "a text is one string for each row"),
+    ):
+        column = next((column for column in names if column in fields), "")
+        if not found and column:
+            said.append(f"its column '{column}' of {fields[column]!s:.40}; {what}")
+    others = [column for column in fields if column not in (*LABEL_COLUMNS, *TEXT_COLUMNS)]
+    alike = unread_columns(
+        others, LABEL_COLUMNS[:1] if not label else (), TEXT_COLUMNS[:1] if not text else ()
+    ).removeprefix(NOT_READ)
+    said += [alike] if alike and not said else []
+    return f"{NOT_READ}{', and '.join(said)}" if said else ""
 
 
 def _holds_images(kind: Any) -> bool:
@@ -185,7 +210,7 @@ def _holds_images(kind: Any) -> bool:
 def _is_binary(kind: Any) -> bool:
     import pyarrow as pa
 
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 
 def _is_text(kind: Any) -> bool:
@@ -193,7 +218,7 @@ def _is_text(kind: Any) -> bool:
 
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _is_class(kind: Any) -> bool:

@@ -107,9 +107,17 @@ def _say_left_out(dataset: Dataset) -> None:
         print(f"left out of {dataset.info.name}: {', '.join(own[:3])}{more}, made to be looked at", file=sys.stderr)
     if dataset.cut is not None:
         print(f"{dataset.info.name}: {dataset.cut.says(dataset.info.count, dataset.info.spatial)}", file=sys.stderr)
-    for name, why in dataset.ignored:
+    say_unread(dataset.ignored)
+
+
+def say_unread(ignored: Sequence[Refusal]) -> None:
+    """Tell of what the data say and nobody learns; once where many shards say the same."""
+    said: dict[str, list[str]] = {}
+    for name, why in ignored:
         if why.startswith(NOT_READ):
-            print(f"{name} {why}", file=sys.stderr)
+            said.setdefault(why, []).append(name)
+    for why, names in said.items():
+        print(f"{names[0]}{f' and {len(names) - 1:,} more' * (len(names) > 1)} {why}", file=sys.stderr)
 
 
 def paired(dataset: Dataset, pictures: Dataset) -> Dataset:

@@ -8,6 +8,7 @@ as for folders: `Records` is one of its `listing.Files`.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -106,6 +107,12 @@ class _Opener:
 def cut_runs(ranges: Sequence[range], longest: int) -> list[range]:
     """Ranges cut into pieces of at most ``longest``."""
     return [piece[k : k + longest] for piece in ranges for k in range(0, len(piece), longest)]
+
+
+def no_label(value: object) -> str:
+    """Why a label that is there is none; '' where it is one, or nothing."""
+    empty = value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+    return "" if empty or as_label(value) else f"a {type(value).__name__}; classes are words or whole numbers"
 
 
 def as_label(value: object) -> str:

@@ -6,6 +6,7 @@ import difflib
 import os
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -32,6 +33,12 @@ from undiffuse.data.webdataset import TarShard, looks_like_shard
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.files import expanded
 
+_SURELY_IMAGES = 10_000
+"""Images above which a folder is one of images, whatever else is in it."""
+_IMAGES_OF_A_SHARD = 100
+"""Fewer images for each shard beside them are taken for previews."""
+_NEVER_OPENED = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
+"""Suffixes of pickles, bare or in a zip file."""
 Archive = ZipFile | TarFile
 
 
@@ -102,27 +109,49 @@ def _open_folder(path: Path, name: str) -> Folder | Records | Cifar:
         return Records(name, (LmdbShard(path),))
     if is_saved(path):
         return open_hugging_face(f"{PREFIX}{path}")
-    shards, others = list[Path](), set[type[Folder]]()
+    shards, images, others = list[Path](), list[Path](), Counter[type[Folder]]()
     for file in _files(path):
-        if suffix_of(file.name) in (".tif", ".tiff"):
-            with file.open("rb") as content:
-                if not has_pages(content):
-                    return Folder(path, name)
-            others.add(Volumes)
-        elif is_image(file.name):
-            return Folder(path, name)
+        if is_image(file.name) and not (suffix_of(file.name) in (".tif", ".tiff") and not images and _has_pages(file)):
+            images.append(file)
+            if len(images) > _SURELY_IMAGES:
+                return Folder(path, name)
         elif kind_of(file):
             shards.append(file)
         elif is_video(file.name):
-            others.add(Videos)
+            others[Videos] += 1
         elif is_volume(file.name):
-            others.add(Volumes)
+            others[Volumes] += 1
+    if images:
+        _check_strays(images, {"shard": len(shards), "video": others[Videos], "volume": others[Volumes]}, path)
+        return Folder(path, name)
     if len(others) + bool(shards) > 1:
         raise UndiffuseError(f"expected data of one kind in {name}, got several (shards, videos or volumes); name one")
     if shards:
         chosen, aside = training_shards(sorted(shards), path, name)
         return open_shards(chosen, name, aside)
-    return others.pop()(path, name) if others else Folder(path, name)
+    return next(iter(others))(path, name) if others else Folder(path, name)
+
+
+def _check_strays(images: list[Path], others: dict[str, int], path: Path) -> None:
+    """A few pictures beside shards, videos or volumes are previews: which are meant, only the user knows.
+
+    Raises:
+        UndiffuseError: so it looks.
+    """
+    least = {"shard": _IMAGES_OF_A_SHARD * others["shard"], "video": others["video"], "volume": others["volume"] - 1}
+    noun = next((noun for noun in others if len(images) <= least[noun]), None)
+    if noun is None:
+        return
+    image = images[0].relative_to(path)
+    raise UndiffuseError(
+        f"expected data of one kind in {path}, got {others[noun]:,} {noun}{'s' * (others[noun] > 1)} and "
+        f"{len(images):,} image{'s' * (len(images) > 1)} ({image}); move the ones or the others away"
+    )
+
+
+def _has_pages(file: Path) -> bool:
+    with file.open("rb") as content:
+        return has_pages(content)
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -148,6 +177,11 @@ def _open_file(path: Path, name: str) -> Folder | Archive | Records | ArraySourc
         return Records(name, (LmdbShard(path),))
     if is_video(name):
         return Videos(path, name)
+    if path.suffix.lower() in _NEVER_OPENED:
+        raise UndiffuseError(
+            f"expected data that hold no code, got {path}, which is never opened; save its array as an .npz: "
+            "np.savez('data.npz', x=array)"
+        )
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return NpzFile(path, name) if _is_npz(path) else ZipFile(path, name)
     with intact("a whole file", str(path)), decompressor(path)(path) as packed:

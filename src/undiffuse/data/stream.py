@@ -35,7 +35,7 @@ from undiffuse.data.hugging_face import PREFIX, files_of, is_saved
 from undiffuse.data.info import DataInfo
 from undiffuse.data.listing import Listing, Refusal
 from undiffuse.data.order import batch_indices, shuffled_runs
-from undiffuse.data.prepare import PREPARED_VERSION, describe_images, number_classes, prepare
+from undiffuse.data.prepare import PREPARED_VERSION, describe_images, number_classes, prepare, say_unread
 from undiffuse.data.records import Records
 from undiffuse.data.remote import place_of, size_of
 from undiffuse.data.shards import open_shards
@@ -265,6 +265,7 @@ def open_stream(config: DataConfig, progress: bool = True) -> Stream:
             f"moments from a look at {len(found):,}",
             file=sys.stderr,
         )
+        say_unread(listing.ignored)
     return Stream(info, images, labels, listing.ignored, config.buffer, len(found), texts)
 
 

@@ -27,7 +27,8 @@ from undiffuse.data.archive import TarFile, decompressor
 from undiffuse.data.damage import intact
 from undiffuse.data.decode import UnreadableError
 from undiffuse.data.listing import READABLE_SUFFIXES, Entry, Refusal
-from undiffuse.data.records import MAX_RECORD, RUN, Index, Item, as_label, cut_runs
+from undiffuse.data.metadata import NOT_READ, unread_columns
+from undiffuse.data.records import MAX_RECORD, RUN, Index, Item, as_label, cut_runs, no_label
 from undiffuse.errors import UndiffuseError
 
 CLASS_KEYS = ("label", "class", "cls")
@@ -58,6 +59,7 @@ class TarShard:
         tar = TarFile(self.path, self.path.name)
         items, images, refused = list[Item](), list[str](), list[Refusal]()
         seen: set[str] = set()
+        unread = ""
         examples = _joined(_examples(tar.entries(), refused, _ends_at_last_dot(self.path)))
         places = tar.places()
         examples.sort(key=lambda example: places[example.images[0]][0] if example.images else -1)
@@ -70,8 +72,9 @@ class TarShard:
             seen.add(name)
             items.append(Item(name, *example.said()))
             images.append(example.images[0])
+            unread = unread or (example.unread() if not items[-1].label else "")
         self._places[:] = [places[image] for image in images]
-        return Index(tuple(items), tuple(refused))
+        return Index(tuple(items), tuple(refused), ((f"a part of {self.path.name}", unread),) if unread else ())
 
     def read(self, numbers: Sequence[int]) -> Iterator[bytes | UnreadableError]:
         with intact("a whole shard", self.path.name), decompressor(self.path)(self.path) as file:
@@ -116,6 +119,15 @@ class _Example:
         self.others += other.others
         self.notes |= other.notes
         self.problem = self.problem or other.problem
+
+    def unread(self) -> str:
+        """What its .json says in the place of a class that it has not; '' where there is none."""
+        fields = json.loads(self.notes["json"]) if "json" in self.notes else {}
+        fields = fields if isinstance(fields, dict) else {}
+        key = next((key for key in CLASS_KEYS if key in fields), "")
+        if key and (why := no_label(fields[key])):
+            return f"{NOT_READ}'{key}' of its .json, {why}"
+        return unread_columns([*fields], CLASS_KEYS, ()).replace("its column", "the .json's")
 
     def said(self) -> tuple[str, str]:
         """Class and text."""
