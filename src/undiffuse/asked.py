@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import warnings
 from dataclasses import asdict
 from typing import Any
@@ -18,17 +19,52 @@ def cut_into_blocks(indices: range, size: int) -> list[range]:
     return [range(max(cut, indices.start), min(cut + size, indices.stop)) for cut in cuts]
 
 
+MOST = 100_000_000
+"""Samples asked for at once: their numbers alone, in micro-batches, take memory."""
+
+
 def check_numbers(n: int, seed: int, first: int, settings: SampleConfig) -> None:
     """Refuse numbers that cannot be sampled, of settled settings.
 
     Raises:
         UndiffuseError: one of them is out of range.
     """
+    if n > MOST:
+        raise UndiffuseError(
+            f"Sampling takes at most {MOST:,} samples at a time, and n is {n:,}: draw them in parts, with first"
+        )
     if n < 1 or seed < 0 or first < 0 or settings.slots < 1:
         raise UndiffuseError(
             "Sampling needs n and micro_batch of at least 1, and seed and first of at least 0; it got "
             f"n={n}, micro_batch={settings.micro_batch}, seed={seed}, first={first}"
         )
+
+
+def whole_numbers(**values: Any) -> list[int]:
+    """Numbers that Python's callers may have as NumPy's or as tensors, as the plain ones that files can hold.
+
+    Raises:
+        UndiffuseError: one is no whole number, such as 2.5, "2" or None.
+    """
+    for name, value in values.items():
+        if not hasattr(value, "__index__") or getattr(value, "shape", ()) != ():
+            raise UndiffuseError(f"{name} must be a whole number, got {value!r}")
+    try:
+        return [operator.index(value) for value in values.values()]
+    except TypeError:  # NumPy's and torch's numbers that are not whole
+        shown = ", ".join(f"{name}={value!r}" for name, value in values.items())
+        raise UndiffuseError(f"expected whole numbers, got {shown}") from None
+
+
+def whole_range(indices: Any) -> range:
+    """Numbers of samples: a range in steps of 1, of plain whole numbers.
+
+    Raises:
+        UndiffuseError: it is another thing.
+    """
+    if not isinstance(indices, range) or indices.step != 1:
+        raise UndiffuseError(f"The samples to draw must be a range in steps of 1, such as range(16), got {indices!r}")
+    return indices
 
 
 BOUNDS = {

@@ -112,8 +112,13 @@ def _value(value: Any, hint: Any, name: str, where: str) -> Any:
 
 
 def _fit(value: Any, hint: Any) -> Any:
-    """``value`` if it has the type ``hint``; an int serves as a float and a list as a tuple; else TypeError."""
+    """``value`` if it has the type ``hint``; else TypeError.
+
+    An int serves as a float, a list as a tuple, and a number of NumPy's or torch's as a plain one.
+    """
     origin, args = get_origin(hint), get_args(hint)
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()  # NumPy's numbers, and tensors of one number
     if origin is Literal:
         if any(type(value) is type(choice) and value == choice for choice in args):
             return value

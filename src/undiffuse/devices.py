@@ -12,9 +12,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from undiffuse.errors import UndiffuseError
+
 SMALL = 1 << 16
 """Bytes that CUDA takes along with the request itself. It stages more of them in pinned memory, for which it may wait,
 unless they lie there already."""
+
+
+def there(device: torch.device | str) -> torch.device:
+    """A device that can be computed on.
+
+    Raises:
+        UndiffuseError: no such device here.
+    """
+    try:
+        found = torch.device(device)
+        torch.zeros(1, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UndiffuseError(
+            f"there is no device '{device}' here ({reason}); use auto, cpu, cuda, cuda:1 or mps"
+        ) from None
+    return found
 
 
 def send(x: Tensor, device: torch.device) -> Tensor:

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from undiffuse.asked import check_numbers, cut_into_blocks
+from undiffuse.asked import check_numbers, cut_into_blocks, whole_numbers, whole_range
 from undiffuse.config import SampleConfig
 from undiffuse.distributed import ALONE, Group
 from undiffuse.errors import UndiffuseError
@@ -78,6 +78,7 @@ def draw_to(
         UndiffuseError: numbers or settings that cannot be, a file in the way or a place where nobody may write (before
             anything is drawn), or no room.
     """
+    indices, (seed,) = whole_range(indices), whole_numbers(seed=seed)
     settings = settings or SampleConfig()
     if resume and settings.micro_batch is None:
         settings = replace(settings, micro_batch=_micro_batch_of(folder, indices))

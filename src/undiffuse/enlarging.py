@@ -215,6 +215,23 @@ def enlarging(
     return Enlarging(denoiser, look)
 
 
+def check_alone(config: ConditionConfig, what: str) -> None:
+    """Refuse a stage, and a cascade, which ends in one, where noise alone is to become images.
+
+    Args:
+        config: of the model.
+        what: is done with it, such as "a likelihood".
+
+    Raises:
+        UndiffuseError: it is one.
+    """
+    if config.upscale > 1:
+        raise UndiffuseError(
+            f"{what[:1].upper()}{what[1:]} is of a model that makes images of noise alone, and this one enlarges small "
+            "images, as a stage of a cascade: name the first model of the cascade, or another one"
+        )
+
+
 def heard(settings: SampleConfig, names: Sequence[str], below: Below | None) -> SampleConfig:
     """The settings without the words that a stage does not know, where what is below it does."""
     if below is None or not below.told or set(names) & below.told:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable
 
 
@@ -25,6 +26,12 @@ def perhaps(word: str, choices: Iterable[str]) -> str:
     if close := closest(word, choices):
         return f"; perhaps you meant '{close}'"
     return f"; choose from {', '.join(choices)}" if choices else ""
+
+
+def quoted(path: object) -> str:
+    """A path as it is typed in a shell, so that a command which a message names can be copied."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def closest(word: str, choices: list[str]) -> str | None:

@@ -10,11 +10,12 @@ from pathlib import Path
 from undiffuse import cascadefile, modelfile
 from undiffuse.checkpoint import ema_file, latest
 from undiffuse.checkpoint import load as load_checkpoint
-from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.errors import UndiffuseError, perhaps, quoted
 from undiffuse.interop import Found, reader_of
 from undiffuse.interop.found import provenance
 from undiffuse.interop.hub import MODEL, HubName, fetch, hub_name
 from undiffuse.interop.original.reader import holds_weights
+from undiffuse.noisy_classifier import RECIPE
 from undiffuse.pretrained import PREFIX, is_here, names, shipped, shipped_name, written_as_path
 
 
@@ -75,6 +76,10 @@ def _local(path: Path, weights: str) -> Found:
     if (reader := reader_of(path)) is not None:
         return _chosen(reader.read(path), weights)
     if path.is_file():
+        if path.suffix != modelfile.SUFFIX:
+            raise UndiffuseError(
+                f"A model's file ends in {modelfile.SUFFIX}, and {path} is none: name the run that it belongs to"
+            )
         return _from_file(path, path, weights)
     if (path / MODEL).is_file() and not (path / "manifest.json").exists():
         return _from_file(path / MODEL, path, weights)
@@ -99,6 +104,11 @@ def _chosen(found: Found, weights: str) -> Found:
 
 def _from_folder(folder: Path, weights: str) -> Found:
     saved = load_checkpoint(folder)
+    if saved.config.recipe == RECIPE:
+        raise UndiffuseError(
+            f"{folder} is of a classifier and makes no images: it leads a model that does, with "
+            f"undiffuse sample RUN --classifier {quoted(folder)}"
+        )
     averages = {str(rate): tensors for rate, tensors in saved.averages.items()}
     choices = {"raw": saved.weights, **averages}
     if weights == "ema" and averages:
@@ -126,8 +136,12 @@ def _checkpoint_folder(path: Path) -> Path:
             + f": see what is in runs/, or take one that comes with undiffuse ({', '.join(names())})"
         )
     folder, torn = latest(path / "checkpoints")
+    if folder is None and torn:
+        raise UndiffuseError(f"{path} holds no whole checkpoint: bring a copy of one back, or train anew; {torn[0]}")
+    if folder is None:
+        raise UndiffuseError(
+            f"{path} holds no whole checkpoint yet: train on with undiffuse train --resume {quoted(path)}"
+        )
     for message in torn:
         warnings.warn(f"{message}; an earlier checkpoint is used", stacklevel=4)
-    if folder is None:
-        raise UndiffuseError(f"{path} holds no whole checkpoint yet: train on with undiffuse train --resume {path}")
     return folder

@@ -17,8 +17,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from undiffuse import cascadefile
-from undiffuse.asked import check_bounds, check_numbers, cut_into_blocks, override_settings
+from undiffuse import asked, cascadefile
 from undiffuse.build import build_network, outline
 from undiffuse.checkpoint import check_tensors
 from undiffuse.class_names import class_names
@@ -29,6 +28,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.data.picture import read_pairs
 from undiffuse.data.values import decode, encode
 from undiffuse.denoiser import Denoiser, NetworkDenoiser
+from undiffuse.devices import there
 from undiffuse.distributed import ALONE, Group
 from undiffuse.enlarging import Below, enlarging, heard
 from undiffuse.errors import UndiffuseError
@@ -146,7 +146,7 @@ class Model:
         Raises:
             UndiffuseError: there are no such timesteps or networks, the networks do not fit, or a number is senseless.
         """
-        check_bounds(settings)
+        asked.check_bounds(settings)
         if settings.weak:
             settings = replace(settings, weak=pinned(settings.weak, self._weak(settings).provenance["sha256"]))
         if settings.classifier:
@@ -159,7 +159,9 @@ class Model:
             settings = replace(settings, image=pinned(settings.image, digest))
             self.guides[f"image: {settings.image}"] = rows
         if settings.spacing == "learned" and not settings.times:
-            learned = LearnedTimesteps.read(self.home, settings.steps, self.provenance["sha256"])
+            home, name = self.home, self.provenance["checkpoint"]
+            name = str(home if home != Path() else name)  # one file's, whose folder is the working directory
+            learned = LearnedTimesteps.read(home, settings.steps, self.provenance["sha256"], name)
             settings = replace(settings, times=learned.times)
         slots = self.micro_batch if settings.micro_batch is None else settings.micro_batch
         settings = replace(settings, precision=settled(settings.precision, self.device), micro_batch=slots)
@@ -285,10 +287,11 @@ class Model:
         Raises:
             UndiffuseError: for an unknown setting, or one out of range.
         """
-        settings = self.settle(override_settings(settings or SampleConfig(), overrides))
-        check_numbers(n, seed, first, settings)
+        n, seed, first = asked.whole_numbers(n=n, seed=seed, first=first)
+        settings = self.settle(asked.override_settings(settings or SampleConfig(), overrides))
+        asked.check_numbers(n, seed, first, settings)
         indices = range(first, first + n)
-        blocks = group.my_part(cut_into_blocks(indices, settings.slots))
+        blocks = group.my_part(asked.cut_into_blocks(indices, settings.slots))
         steps = len(self.walk(settings)[2]) - 1
         with tqdm(total=len(blocks) * steps, desc="sampling", unit="step", disable=hidden(progress)) as bar:
             drawn = (self.draw(block, seed, settings=settings, on_step=bar.update) for block in blocks)
@@ -317,10 +320,11 @@ class Model:
         Raises:
             UndiffuseError: as for `sample`.
         """
-        settings = self.settle(override_settings(settings or SampleConfig(), overrides))
-        check_numbers(len(indices), seed, indices.start, settings)
+        indices, (seed,) = asked.whole_range(indices), asked.whole_numbers(seed=seed)
+        settings = self.settle(asked.override_settings(settings or SampleConfig(), overrides))
+        asked.check_numbers(len(indices), seed, indices.start, settings)
         size = settings.slots
-        for block in cut_into_blocks(indices, size):
+        for block in asked.cut_into_blocks(indices, size):
             start = block.start // size * size
             training = self.network.training
             self.network.eval()
@@ -379,11 +383,11 @@ def load(path: str | Path, weights: str = "ema", device: str = "cpu", revision: 
         revision: on the hub: a branch, a tag or a commit.
 
     Raises:
-        UndiffuseError: if there is no such model, no whole checkpoint, or no such weights in it.
+        UndiffuseError: if there is no such model, no whole checkpoint, no such weights in it, or no such device.
     """
     if (parts := cascadefile.read(Path(path))) is not None:
-        return _cascade(parts, weights).to(device)
-    found = locate(path, weights, revision)
+        return _cascade(parts, weights).to(there(device))
+    where, found = there(device), locate(path, str(weights), revision)
     what = f"{found.provenance['checkpoint']} ({found.provenance['weights']})"
     check_tensors(found.tensors, outline(found.config, found.info), what)
     with undrawn():
@@ -391,7 +395,7 @@ def load(path: str | Path, weights: str = "ema", device: str = "cpu", revision: 
     model.network.load_state_dict(found.tensors)
     model.network.eval()
     model.provenance = found.provenance
-    return model.to(device)
+    return model.to(where)
 
 
 def _cascade(parts: cascadefile.CascadeFolder, weights: str) -> Model:

@@ -30,7 +30,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.config_file import from_plain
-from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.errors import UndiffuseError, perhaps, quoted
 from undiffuse.schedule import DiscreteSchedule, Schedule
 
 Spacing = Literal["leading", "trailing", "linspace", "quadratic", "log-snr", "karras"]
@@ -172,16 +172,20 @@ class LearnedTimesteps:
         return folder / f"timesteps-{steps}.json"
 
     @classmethod
-    def read(cls, folder: Path, steps: int, weights_sha256: str) -> LearnedTimesteps:
+    def read(cls, folder: Path, steps: int, weights_sha256: str, name: str = "") -> LearnedTimesteps:
         """The times for ``steps`` evaluations of these weights.
+
+        Args:
+            folder: where they lie.
+            name: what the model is called; by default the folder.
 
         Raises:
             UndiffuseError: there are none, they belong to other weights or to another number, or the file is damaged.
         """
         path = cls.file(folder, steps)
-        again = f"choose them with undiffuse timesteps {folder} --evaluations {steps}"
+        again = f"choose them with undiffuse timesteps {quoted(name or folder)} --evaluations {steps}"
         if not path.exists():
-            raise UndiffuseError(f"{folder} has no learned timesteps for {steps} steps: {again}")
+            raise UndiffuseError(f"{name or folder} has no learned timesteps for {steps} steps: {again}")
         try:
             with path.open("rb") as file:
                 found = json.loads(file.read(MAX_BYTES))

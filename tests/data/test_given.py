@@ -67,6 +67,8 @@ def test_sizes_and_floats_and_volumes(given, rng):
         ([(np.zeros((4, 4)), 1), (np.zeros((4, 4)), None)], "label of every image"),
         ([(np.zeros((4, 4)), 1.5)], "whole number or a text"),
         ([Image.new("CMYK", (4, 4))], "mode"),
+        (torch.utils.data.DataLoader(torch.zeros(8, 1, 4, 4), batch_size=4), r"of batches.*loader\.dataset"),
+        ([(torch.zeros(4, 1, 4, 4), torch.zeros(4))], "a batch of 4 labels"),
     ],
 )
 def test_what_is_no_images_is_said(given, data, words):

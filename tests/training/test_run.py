@@ -342,7 +342,8 @@ def test_names_of_runs(tmp_path):
     assert new_folder(tmp_path, "cats", "felix") == tmp_path / "felix"
     (tmp_path / "cats").mkdir()
     assert new_folder(tmp_path, "cats", None) == tmp_path / "cats-2"
-    for bad in ("", ".", "..", "a/b", "/tmp"):
+    assert new_folder(tmp_path, "cats", Path("tom")) == tmp_path / "tom"
+    for bad in ("", ".", "..", "a/b", "/tmp", "a\nb", "a\0b"):
         with pytest.raises(UndiffuseError, match="cannot be the name of a run"):
             new_folder(tmp_path, "cats", bad)
 

@@ -18,6 +18,7 @@ from undiffuse.bench.kinds import shares
 from undiffuse.config import PrecisionName, SampleConfig, TrainConfig
 from undiffuse.config_file import override
 from undiffuse.data.info import DataInfo
+from undiffuse.enlarging import check_alone
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, build_model
 from undiffuse.modes import own_modes
@@ -177,6 +178,7 @@ def bench(
         precision: of training and sampling; by default that of the model's settings, and that of sampling.
         compiles: measure what --compile takes and saves, too, which takes minutes more.
     """
+    check_alone(model.config.conditions, "a benchmark")
     config = _settings(model, batch, precision)
     # Before and after the work: the machine may be busy at one of the two, and a ceiling is what it can at best.
     before = ceilings(model.device, 0.05 * seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, quoted
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -67,7 +67,7 @@ def matching_model(made_by: Origin, path: Path, run: Path | None, device: str) -
     if not home.exists() and shipped(home) is None and not on_hub:
         raise UndiffuseError(
             f"{path} was made by {home}, which is not there (any more): say where its run is with "
-            f"undiffuse sample RUN --from {path}"
+            f"undiffuse sample RUN --from {quoted(path)}"
         )
     model = load(home, made_by.sample.weights, str(choose_device(device)))
     if model.provenance["sha256"] != made_by.weights_sha256:

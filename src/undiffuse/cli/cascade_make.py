@@ -14,7 +14,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from undiffuse.cli.parser import Parser
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, quoted
 
 
 def configure(parser: Parser) -> None:
@@ -35,4 +35,4 @@ def run(typed: Namespace) -> None:
     folder = options.get("runs", Path("runs")) / name
     model = make_cascade([options["BASE"], *options["STAGE"]], folder, options.get("weights", "ema"))
     size = " x ".join(map(str, model.info.spatial))
-    print(f"{folder}: {1 + len(options['STAGE'])} models that draw {size}; try: undiffuse sample {folder}")
+    print(f"{folder}: {1 + len(options['STAGE'])} models that draw {size}; try: undiffuse sample {quoted(folder)}")

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from undiffuse.cli.naming import add_model
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.export import TARGETS
 
 
@@ -61,6 +61,6 @@ def check_push(options: dict[str, Any]) -> None:
     check_repo(options["push"])
     if options["to"] != "diffusers":
         raise UndiffuseError(
-            f"--push goes with --to diffusers; for a file of undiffuse: undiffuse push {options['RUN']}"
+            f"--push goes with --to diffusers; for a file of undiffuse: undiffuse push {quoted(options['RUN'])}"
         )
     require_hub(options["push"])

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, whole
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, quoted
 
 POOR = 0.1
 """A mismatch that is worth a word."""
@@ -50,4 +50,4 @@ def run(typed: Namespace) -> None:
         replace_bytes(path, made.model.to_bytes())
         poor = ": the copies are too few or too wide for it" if made.mismatch > POOR else ""
         print(f"{path}: of {made.copies} copies, {made.mismatch:.1%} from the exact profile{poor}")
-    print(f"try: undiffuse sample {path}")
+    print(f"try: undiffuse sample {quoted(path)}")

@@ -25,7 +25,7 @@ from undiffuse.cli.preparing import add_preparation, data_word, typed_preparatio
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.cli.values import whole
 from undiffuse.config import DataConfig, SampleConfig
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, quoted
 
 if TYPE_CHECKING:
     from undiffuse.data.dataset import Dataset
@@ -156,7 +156,7 @@ def open_reference(options: dict[str, Any], model: Model | None) -> Reference:
         return Reference(dataset, "the run's own training data" if own else "given")
     if model is None:
         raise UndiffuseError(
-            f"Images are measured against real ones: undiffuse evaluate {options['SUBJECT']} --reference DATA"
+            f"Images are measured against real ones: undiffuse evaluate {quoted(options['SUBJECT'])} --reference DATA"
         )
     if not model.info.fingerprint:
         raise UndiffuseError(

@@ -50,4 +50,7 @@ def run(typed: Namespace) -> None:
     folder = options.get("out") or model.home / "hub" / repo.split("/")[1]
     made = prepare(model, repo, folder, options.get("to", "file"), options.get("n", 16), "overwrite" in options)
     print("\n".join(made))
-    print(upload(folder, repo, "private" in options) if sends else f"nothing was sent; leave out --dry-run to: {repo}")
+    if sends:
+        print(upload(folder, repo, "private" in options))
+    else:
+        print(f"nothing was sent; to send it to {repo}, put --overwrite in the place of --dry-run")

@@ -20,7 +20,7 @@ from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import add_preparation, data_word
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.cli.values import Reader, whole
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.files import NO_OUT, check_writable
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def run(typed: Namespace) -> None:
         for file, learned in zip(files, chosen, strict=True):
             write_text(file, learned.to_json(), overwrite)
     print("\n".join(f"file    {file}" for file in files))
-    print(f"Use them with: undiffuse sample {options['RUN']} --spacing learned --steps {steps[-1]}")
+    print(f"Use them with: undiffuse sample {quoted(options['RUN'])} --spacing learned --steps {steps[-1]}")
 
 
 def _table(model: Model, costs: Costs, chosen: list[LearnedTimesteps]) -> list[str]:

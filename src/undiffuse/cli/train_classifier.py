@@ -16,7 +16,7 @@ from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import data_word
 from undiffuse.config import ClassifierConfig
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.files import check_writable
 
 
@@ -33,7 +33,9 @@ def configure(parser: Parser) -> None:
 def run(typed: Namespace) -> None:
     from tqdm import tqdm
 
+    from undiffuse.class_names import as_typed
     from undiffuse.data.prepare import prepare
+    from undiffuse.enlarging import check_alone
     from undiffuse.model import load
     from undiffuse.training.noisy_classifier import classifier_settings, save_classifier, train_noisy_classifier
 
@@ -41,6 +43,7 @@ def run(typed: Namespace) -> None:
     if "run" not in options:
         raise UndiffuseError("This needs --run RUN, the model that the classifier is to lead")
     model = load(options["run"])
+    check_alone(model.config.conditions, "guidance by a classifier")
     settings = ClassifierConfig(**{f.name: options[f.name] for f in fields(ClassifierConfig) if f.name in options})
     folder = options.get("out") or model.home / "classifier"
     if folder.exists():
@@ -60,4 +63,5 @@ def run(typed: Namespace) -> None:
     save_classifier(learned, folder)
     shares = ", ".join(f"{share:.1%}" for share in learned.accuracy)
     print(f"{folder}: finds {shares} of {learned.images} held-out images, by quarters of t from data to noise")
-    print(f"undiffuse sample {options['run']} --classifier {folder} --class {data.info.classes[0]} --guidance 2")
+    asked = f"--classifier {quoted(folder)} --class {quoted(as_typed(data.info.classes[:1]))} --guidance 2"
+    print(f"undiffuse sample {quoted(options['run'])} {asked}")

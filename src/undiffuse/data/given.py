@@ -40,6 +40,11 @@ def keep_given(data: Any, cache: Path | None = None) -> Path:
     Raises:
         UndiffuseError: nothing that can be read so, images that do not agree, or no room.
     """
+    if getattr(data, "batch_size", None) is not None and hasattr(data, "dataset"):
+        raise UndiffuseError(
+            f"expected images one at a time, got a {type(data).__name__} of batches, which would be read as images of "
+            f"{data.batch_size} channels; give its data set, loader.dataset"
+        )
     folder = cache_root(cache) / "given"
     images, labels = _arrays(data)
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,8 +119,18 @@ def _collect(items: Iterator[Any], path: Path) -> tuple[NDArray[Any], NDArray[An
 
 
 def _pair(item: Any) -> tuple[Any, Any]:
-    """Image and label."""
-    return (item[0], item[1]) if isinstance(item, (tuple, list)) and len(item) == 2 else (item, None)
+    """Image and label.
+
+    Raises:
+        UndiffuseError: images and labels of a batch, as a loader gives them.
+    """
+    image, label = (item[0], item[1]) if isinstance(item, (tuple, list)) and len(item) == 2 else (item, None)
+    if shape := tuple(getattr(label, "shape", ())):
+        raise UndiffuseError(
+            f"expected one image and its label at a time, got a batch of {shape[0]} labels; give what "
+            "yields them one by one, of a loader its data set"
+        )
+    return image, label
 
 
 def _image(value: Any, number: int) -> NDArray[Any]:

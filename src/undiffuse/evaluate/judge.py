@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from undiffuse.enlarging import check_alone
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluate.anomaly import TINY, Array, Features, Look, error_maps, log_errors
 from undiffuse.evaluate.images import Images
@@ -66,6 +67,7 @@ def features(
 
 def rebuild(model: Model, images: Images, look: Look, *, batch: int | None = None, progress: bool = False) -> Array:
     """The log errors of all images; their maps would fill the memory, so `heat` makes those of a few again."""
+    check_alone(model.config.conditions, "an anomaly score")
     rounds = math.ceil(len(images) / (batch or model.micro_batch)) * len(look.levels) * look.draws
     with (
         evaluating(model),

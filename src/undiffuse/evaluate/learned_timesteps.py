@@ -28,6 +28,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from undiffuse.denoiser import Denoiser
+from undiffuse.enlarging import check_alone
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluate.images import Images
 from undiffuse.evaluate.likelihood import evaluating
@@ -106,6 +107,7 @@ def measure_bound(
         seed: of the noise.
         batch: images at a time; by default `Model.micro_batch`.
     """
+    check_alone(model.config.conditions, "a choice of times")
     times = candidates(model.schedule, count, steps)
     batch = batch or model.micro_batch
     rounds = math.ceil(len(images) / batch) * len(times)
@@ -132,6 +134,7 @@ def measure_error(
         samples: to measure on; no image is needed.
         steps, count, clip, seed, batch: as for `measure_bound`.
     """
+    check_alone(model.config.conditions, "a choice of times")
     times = candidates(model.schedule, count, steps)
     std = math.sqrt(sum(value**2 for value in model.info.std) / len(model.info.std))
     batch = batch or model.micro_batch

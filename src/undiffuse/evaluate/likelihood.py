@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from undiffuse.denoiser import Denoiser
 from undiffuse.distributed import ALONE, Group
+from undiffuse.enlarging import check_alone
 from undiffuse.evaluate.bound import Terms, bound_of, strata
 from undiffuse.evaluate.images import Images
 from undiffuse.evaluate.ode import Density, Probe, density_of, dequantise, draw_probes
@@ -68,6 +69,7 @@ def bound(
     Raises:
         UndiffuseError: a continuous process, a bad count, or a variance that was not learned.
     """
+    check_alone(model.config.conditions, "a likelihood")
     denoiser: Denoiser = Clip(model.denoiser) if clip else model.denoiser
     steps = len(strata(chain_of(model.schedule).T, count)) - 1
     size = batch or model.micro_batch
@@ -123,6 +125,7 @@ def ode(
         UndiffuseError: a tolerance that cannot be met.
     """
     width = Units.of(model.info).bin_width
+    check_alone(model.config.conditions, "a likelihood")
     denoiser: Denoiser = Clip(model.denoiser) if clip else model.denoiser
     size = batch or model.micro_batch
     mine = images.part(size, group)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.export.handed_on import check_whole, without_paths
 from undiffuse.model import Model
 from undiffuse.modelfile import SUFFIX, ModelFile
@@ -24,4 +24,5 @@ def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
     weights, step = str(model.provenance.get("weights", "raw")), int(model.provenance.get("step", 0))
     data = ModelFile(without_paths(model.config), model.info, step, weights, model.network.state_dict()).to_bytes()
     write_file(path, data, overwrite)
-    return [f"file    {path}, {len(data):,} bytes: undiffuse sample {path}"]
+    use = f"edit upscale {quoted(path)} small.png" if model.config.conditions.upscale > 1 else f"sample {quoted(path)}"
+    return [f"file    {path}, {len(data):,} bytes: undiffuse {use}"]

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.export.program import KEY, Run, check_model, check_parity, check_path, describe, names, program, quiet
 from undiffuse.installing import install_extra
 from undiffuse.model import Model
@@ -54,10 +54,11 @@ def save(model: Model, path: Path, overwrite: bool, change: Change | None = None
         said.append(line)
     write_file(path, data, overwrite)
     write_file(script, SCRIPT.read_bytes(), overwrite)
+    again = f"python {quoted(script)} {quoted(path)} -n 16"
     return [
         f"file    {path}, {len(data):,} bytes, inputs {', '.join(names(model))}",
         *said,
-        f"script  {script}: samples from it with numpy and onnxruntime alone: python {script} {path} -n 16",
+        f"script  {script}: samples from it with numpy and onnxruntime alone: {again}",
     ]
 
 

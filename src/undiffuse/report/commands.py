@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 from undiffuse.class_names import as_typed
 from undiffuse.config import SampleConfig
 from undiffuse.config_file import BUDGETS, flatten
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.recipes import get_recipe
 from undiffuse.report.story import Story
 
@@ -38,11 +39,18 @@ def option(name: str, value: Any) -> list[str]:
     return [f"--{flag}", "none" if value is None else str(value)]
 
 
+def stage_commands(run: Path) -> tuple[str, str]:
+    """What a stage of a cascade does: it draws nothing by itself."""
+    return f"undiffuse edit upscale {quoted(run)} small.png", f"undiffuse cascade make BASE {quoted(run)} --name NAME"
+
+
 def sample_commands(story: Story) -> list[str]:
     """What to try next."""
-    run, steps, sampler = shlex.quote(str(story.run)), story.settings.steps, story.settings.sampler
+    run, steps, sampler = quoted(story.run), story.settings.steps, story.settings.sampler
     guidance = story.settings.guidance
     led = "" if guidance == SampleConfig.guidance else f" --guidance {guidance:g}"
+    if story.model.config.conditions.upscale > 1:
+        return list(stage_commands(story.run))
     return [
         f"undiffuse sample {run} -n 64 --seed 1 --sampler {sampler} --steps {steps}{led}",
         f"undiffuse sample {run} -n 16 --sampler ddpm --steps {story.model.config.diffusion.timesteps}{led}",

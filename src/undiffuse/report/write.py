@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from undiffuse import __version__
+from undiffuse import __version__, cascadefile
 from undiffuse.config_file import flatten, sections
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.files import ELSEWHERE, replace_file
 from undiffuse.model import load
 from undiffuse.pictures.png import check_free
@@ -50,7 +50,11 @@ def write_report(run: Path | str, out: Path | str | None = None, overwrite: bool
     """
     if Path(run).is_file() or shipped(run) is not None:
         raise UndiffuseError(
-            f"A report is of a run's folder, and {run} is a model alone; draw with undiffuse sample {run}"
+            f"A report is of a run's folder, and {run} is a model alone; draw with undiffuse sample {quoted(run)}"
+        )
+    if cascadefile.read(Path(run)) is not None:
+        raise UndiffuseError(
+            f"A report is of one training, and {run} is a cascade of several: report the runs that it was made of"
         )
     target = Path(run) / "report.html" if out is None else Path(out)
     story = Story(Path(run), load(run))
@@ -144,7 +148,7 @@ def _schedule(story: Story) -> str:
 
 
 def _commands(story: Story) -> str:
-    made = code([train_command(story), f"undiffuse report {story.run}"])
+    made = code([train_command(story), f"undiffuse report {quoted(story.run)}"])
     more = code(sample_commands(story))
     return section("Commands", "", f"<p>What made this run and this page:</p>{made}<p>What to try next:</p>{more}")
 

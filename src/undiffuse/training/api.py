@@ -21,7 +21,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.data.named import BUILTIN_PREFIX, typed_source
 from undiffuse.data.stream import Stream, open_data
 from undiffuse.distributed import ALONE, Group, joined
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.files import shortened
 from undiffuse.model import Model, build_model, load
 from undiffuse.modes import own_modes
@@ -38,7 +38,7 @@ from undiffuse.training.parallel import check_share
 from undiffuse.training.plan import Decision
 from undiffuse.training.replay import Recorded, recorded
 from undiffuse.training.resume import NewBudget, reconcile
-from undiffuse.training.run import RunFolder, changed_environment, claim
+from undiffuse.training.run import RunFolder, changed_environment, claim, edited
 from undiffuse.training.session import Outset, carry_out, fit_minutes
 from undiffuse.training.setup import Data, capture, choose_device, make_learner, make_task, restore
 from undiffuse.training.start import in_its_standard, started_from, take_weights
@@ -245,6 +245,8 @@ def resume_run(
         checkpoint = load_checkpoint(path)
         state = checkpoint.state
         told = Recorded.from_text(group.told(lambda: recorded(run.metrics, state.step).to_text()))
+        if warning := edited(run.config, checkpoint.config):
+            console.say(f"warning: {warning}")
         going = reconcile(checkpoint.config, state, given, told)
         config, plan, new = going.config, going.plan, going.budget
         check_share(config, group)
@@ -313,7 +315,11 @@ def _finished(run: RunFolder, console: Console, group: Group) -> Model:
     model = load(run.path)
     guidance = advised_sampling(model.config).guidance
     led = "" if guidance == SampleConfig.guidance else f" --guidance {guidance:g}"
-    console.say(f"run: {run.path}; draw from it with: undiffuse sample {run.path}{led}")
+    if model.config.conditions.upscale > 1:
+        use = f"enlarge pictures with it: undiffuse edit upscale {quoted(run.path)} small.png"
+    else:
+        use = f"draw from it with: undiffuse sample {quoted(run.path)}{led}"
+    console.say(f"run: {run.path}; {use}")
     return model
 
 
@@ -365,6 +371,9 @@ def _stem(source: str | Path) -> str:
 
 
 def _checked(name: str) -> str:
-    if name in ("", ".", "..") or Path(name).name != name:
-        raise UndiffuseError(f"'{name}' cannot be the name of a run: it must be the name of a folder in --runs")
+    name = str(name)
+    if name in ("", ".", "..") or Path(name).name != name or any(ord(sign) < 32 for sign in name):
+        raise UndiffuseError(
+            f"{name!r} cannot be the name of a run: it must be the name of a folder in --runs, without line breaks"
+        )
     return name

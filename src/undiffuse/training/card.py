@@ -10,6 +10,7 @@ from undiffuse.checkpoint import State
 from undiffuse.config import ConditionConfig, StartConfig
 from undiffuse.config_file import BUDGETS, to_yaml
 from undiffuse.data.info import DataInfo
+from undiffuse.errors import quoted
 from undiffuse.model import Model
 from undiffuse.training.live import duration
 
@@ -80,17 +81,17 @@ def _start(start: StartConfig) -> str:
 def _use(path: Path, conditions: ConditionConfig) -> str:
     if conditions.upscale > 1:
         return f"""```sh
-undiffuse edit upscale {path} small.png
-undiffuse cascade make runs/BASE {path} --name NAME
+undiffuse edit upscale {quoted(path)} small.png
+undiffuse cascade make runs/BASE {quoted(path)} --name NAME
 ```"""
     return f"""```sh
-undiffuse sample {path} -n 64 --seed 0
+undiffuse sample {quoted(path)} -n 64 --seed 0
 ```
 
 ```python
 import undiffuse
 
-samples = undiffuse.load("{path}").sample(16, seed=0).array
+samples = undiffuse.load({str(path)!r}).sample(16, seed=0).array
 ```"""
 
 

@@ -28,7 +28,7 @@ import torch
 from undiffuse import __version__, averaging
 from undiffuse.checkpoint import checkpoints
 from undiffuse.config import TrainConfig
-from undiffuse.config_file import to_yaml
+from undiffuse.config_file import flatten, read_config, to_yaml
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.files import replace_file, writing
@@ -82,6 +82,23 @@ class RunFolder:
         replace_file(self.config, to_yaml(config))
         replace_file(self.data, json.dumps(info.to_json(), indent=2) + "\n")
         replace_file(self.environment, json.dumps(environment(device, processes), indent=2) + "\n")
+
+
+def edited(path: Path, config: TrainConfig) -> str:
+    """What to say of a run's config.yaml that is no longer what the run is trained by; '' where it is."""
+    if not path.exists():
+        return ""
+    try:
+        written = flatten(read_config(path))
+    except UndiffuseError as error:
+        return f"{error}; the settings of the checkpoint hold"
+    differing = [name for name, value in flatten(config).items() if written[name] != value]
+    if not differing:
+        return ""
+    return (
+        f"{path} says otherwise of {', '.join(differing)} than the checkpoint, whose settings hold; change what may "
+        "change by options, such as --steps"
+    )
 
 
 def claim(path: Path) -> RunFolder:

@@ -12,7 +12,7 @@ import torch
 
 from undiffuse.checkpoint import Checkpoint, latest, save
 from undiffuse.distributed import is_lost
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.files import replace_file
 from undiffuse.model import Model
 from undiffuse.training.budget import Costs, measure_step, steps_that_fit, too_short
@@ -165,7 +165,7 @@ def carry_out(
                     group.barrier()  # until rank 0 has saved
                     raise StoppedError(
                         f"stopped at step {result.step:,} of {plan.total:,}, saved in {writer.last}; "
-                        f"go on with: undiffuse train --resume {run.path}",
+                        f"go on with: undiffuse train --resume {quoted(run.path)}",
                         interrupts.requested,
                     )
                 corrections(result.step)
@@ -175,7 +175,9 @@ def carry_out(
         raise NonFiniteError(f"{message}start again with an --lr below {model.config.optimizer.lr:g}{hint}") from None
     except (RuntimeError, MemoryError) as error:
         if not group.alone and is_lost(error):
-            advice = f"the checkpoints are whole: go on with torchrun ... -m undiffuse train --resume {run.path}"
+            advice = (
+                f"the checkpoints are whole: go on with torchrun ... -m undiffuse train --resume {quoted(run.path)}"
+            )
             raise group.lost(advice) from error
         if not out_of_memory(error):
             raise
@@ -188,7 +190,9 @@ def carry_out(
             tracking.close()
         console.close()
     if loop.sample_every is None and not looks.samples:
-        console.say(f"no samples were drawn, for one would have taken too long: undiffuse sample {run.path} draws them")
+        console.say(
+            f"no samples were drawn, for one would have taken too long: undiffuse sample {quoted(run.path)} draws them"
+        )
     console.say(f"trained to step {plan.total:,} in {duration(time.monotonic() - began)}")
     if warning := too_short(model.config, plan.total, learner.seconds / learner.step):
         console.say(f"warning: {warning}")

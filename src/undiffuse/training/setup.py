@@ -21,9 +21,9 @@ from undiffuse.data.crops import Crops
 from undiffuse.data.info import DataInfo
 from undiffuse.data.order import batch_indices
 from undiffuse.data.values import encode, standard
+from undiffuse.devices import there
 from undiffuse.distributed import ALONE, Group
 from undiffuse.enlarging import seen_in_training
-from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
 from undiffuse.networks.unet import UNet
 from undiffuse.objectives import make_objective, make_time_law
@@ -123,15 +123,7 @@ def choose_device(name: str, group: Group = ALONE) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if name == "cuda" and not group.alone:
         name = f"cuda:{group.local_rank}"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise UndiffuseError(
-            f"there is no device '{name}' here ({reason}); use auto, cpu, cuda, cuda:1 or mps"
-        ) from None
-    return device
+    return there(name)
 
 
 def order_of(data: Data, config: TrainConfig) -> Callable[[int], NDArray[np.int64]]:

@@ -21,7 +21,7 @@ from undiffuse.config import (
     TrainConfig,
     UNetConfig,
 )
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.interop.found import Found, Reader, provenance, unknown_data
 from undiffuse.interop.mapping import Rule, check, pair, read
 from undiffuse.interop.original import edm, ho, lucidrains, openai
@@ -128,7 +128,7 @@ def _openai(path: Path, tensors: Tensors) -> Found:
     if openai.MARK_UNET not in tensors.shapes:
         raise UndiffuseError(
             f"{path} is a classifier of OpenAI's and makes no images: it leads a model that does, with "
-            f"undiffuse sample RUN --classifier {path}"
+            f"undiffuse sample RUN --classifier {quoted(path)}"
         )
     flags = read_flags(path)
     found = openai.architecture(tensors.shapes, flags, str(path))

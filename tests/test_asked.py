@@ -1,0 +1,67 @@
+"""What Python's callers ask for: numbers of any make, and nothing that would take the machine's memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from undiffuse.config import SampleConfig
+from undiffuse.errors import UndiffuseError, quoted
+from undiffuse.model import Model, load
+
+
+@pytest.fixture(scope="module")
+def digits() -> Model:
+    return load("digits")
+
+
+def test_numbers_of_numpy_and_torch_are_numbers(digits: Model, tmp_path) -> None:
+    plain = digits.sample(2, seed=3, steps=1)
+    for make in (np.int64, np.uint8, torch.tensor):
+        made = digits.sample(make(2), seed=make(3), steps=make(1), guidance=1)
+        assert np.array_equal(made.array, plain.array)
+        assert made.settings == plain.settings
+        assert made.save(tmp_path / make.__name__)  # its numbers go into JSON
+    assert digits.settle(SampleConfig()) is not None
+
+
+@pytest.mark.parametrize("name", ["n", "seed", "first"])
+@pytest.mark.parametrize("value", [2.0, "2", None, np.float32(2), np.array([2]), torch.tensor(2.5)])
+def test_what_is_no_whole_number_is_said_before_anything_is_drawn(digits: Model, name: str, value: object) -> None:
+    with pytest.raises(UndiffuseError, match="whole number"):
+        digits.sample(**{"n": 1, "steps": 1, name: value})
+
+
+def test_a_million_million_samples_are_refused_and_not_counted_out_in_memory(digits: Model) -> None:
+    with pytest.raises(UndiffuseError, match="at most 100,000,000 samples at a time"):
+        digits.sample(10**12)
+    with pytest.raises(UndiffuseError, match="at most 100,000,000 samples at a time"):
+        next(digits.draw(range(10**12)))
+
+
+@pytest.mark.parametrize("indices", [range(0, 6, 2), [0, 1], 3, None])
+def test_samples_that_no_range_in_steps_of_one_names_are_not_others(digits: Model, indices) -> None:
+    """Every second one was drawn as all of them."""
+    with pytest.raises(UndiffuseError, match="range in steps of 1"):
+        next(digits.draw(indices, steps=1))
+
+
+def test_a_device_that_is_not_here_is_a_sentence_in_python_too() -> None:
+    with pytest.raises(UndiffuseError, match="there is no device 'gpu' here"):
+        load("digits", device="gpu")
+
+
+def test_weights_may_be_named_by_their_rate_as_a_number() -> None:
+    assert load("digits", weights=0.995).provenance["weights"] == "0.995"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("path", "typed"), [("runs/a", "runs/a"), ("a b", "'a b'"), ("-a", "./-a"), ("$x", "'$x'")])
+def test_a_path_in_a_command_can_be_copied_into_a_shell(path: str, typed: str) -> None:
+    assert quoted(path) == typed
+
+
+def test_learned_times_of_a_model_without_a_folder_are_chosen_by_its_name(digits: Model, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UndiffuseError, match=r"^digits has no .* undiffuse timesteps digits --evaluations 3$"):
+        digits.sample(1, steps=3, spacing="learned")
