@@ -67,3 +67,12 @@ def test_a_file_cut_short_is_one_sentence_and_no_crash(tmp_path, opened, images,
         (path / "data.mdb").write_bytes(whole[:part])
         with pytest.raises(UndiffuseError, match="LMDB"):
             opened(path)
+
+
+def test_raw_pixels_and_named_databases_say_what_to_write(tmp_path, opened, write_lmdb):
+    environment = lmdb.open(str(tmp_path / "named"), map_size=1 << 24, max_dbs=1)
+    environment.open_db(b"images")
+    environment.close()
+    for path in (tmp_path / "named", write_lmdb(tmp_path / "raw", {str(k): bytes(300) for k in range(9)})):
+        with pytest.raises(UndiffuseError, match="one encoded image for each key"):
+            opened(path)

@@ -205,3 +205,14 @@ def test_impossible_noise_is_refused(editor, pictures, noise, said):
 def test_what_makes_no_sense_is_a_sentence(editor, pictures, edit, said):
     with pytest.raises(UndiffuseError, match=said):
         edit(editor, pictures)
+
+
+@pytest.mark.parametrize("shape", [(1, 4096), (4096, 1), (64, 64, 1)])
+def test_the_noise_of_pictures_one_pixel_wide_is_that_along_the_other_axes(shape):
+    noisy = 0.1 * draw(1, 1, *shape)
+    assert float(estimate_noise(noisy)) == pytest.approx(0.1, rel=0.1)
+
+
+def test_the_noise_of_one_pixel_has_to_be_said():
+    with pytest.raises(UndiffuseError, match="one pixel cannot be estimated; say it with --noise"):
+        estimate_noise(draw(2, 3, 1, 1))

@@ -29,6 +29,7 @@ MAGIC_AT = 16
 _COUNTS = {"length", "num-samples", "num_samples", "__len__", "__keys__", "__length__", "__info__"}
 """Keys of what is said of the whole."""
 _MAX_TEXT = 1 << 16
+_NO_IMAGE = "is no image that can be read"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,13 @@ class LmdbShard:
                         "(PNG, JPEG) as values"
                     )
                 else:
-                    refused.append((name, "is no image that can be read"))
+                    refused.append((name, _NO_IMAGE))
+        if not found and refused and all(why == _NO_IMAGE for _, why in refused):
+            raise UndiffuseError(
+                f"expected encoded images (PNG, JPEG) as the values of {self.path.name}, got none: '{refused[0][0]}' "
+                "and the others hold raw pixels, other records or named databases, which are not read; write "
+                "it anew with one encoded image for each key"
+            )
         self._keys[:] = found
         names = [key.decode("utf-8", "backslashreplace") for key in found]
         in_classes = bool(names) and all("/" in name for name in names)

@@ -30,11 +30,18 @@ def estimate_noise(x: Pictures) -> Float[Tensor, "count"]:
     `_from_an_end`.
 
     Args:
-        x: in model space, any number of spatial axes from 1 on; differences are taken along the last two.
+        x: in model space, any number of spatial axes from 1 on; differences are taken along the last two of more
+            than one pixel.
+
+    Raises:
+        UndiffuseError: pictures of one pixel.
     """
+    axes = [axis for axis in range(2, x.ndim) if x.shape[axis] > 1][-2:]
+    if not axes:
+        raise UndiffuseError("The noise of a picture of one pixel cannot be estimated; say it with --noise")
     ends = x.abs() >= 1
     detail, touched = x, ends
-    for axis in range(max(2, x.ndim - 2), x.ndim):
+    for axis in axes:
         before, after = (slice(None, -1), slice(1, None))
         index = [slice(None)] * x.ndim
         first, second = list(index), list(index)
