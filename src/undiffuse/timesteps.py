@@ -193,7 +193,10 @@ class LearnedTimesteps:
             raise UndiffuseError(f"{path} should hold JSON, but cannot be read: {again} --overwrite") from None
         if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
             raise UndiffuseError(f"{path} has another format than {FORMAT}, the one this undiffuse reads: {again}")
-        learned = from_plain(cls, found, str(path))
+        try:
+            learned = from_plain(cls, found, str(path))
+        except UndiffuseError as error:
+            raise UndiffuseError(f"{error}: {again} --overwrite") from None
         if learned.weights_sha256 != weights_sha256:
             raise UndiffuseError(
                 f"{path} was made for other weights (step {learned.step}, sha256 {learned.weights_sha256[:10]}...) "

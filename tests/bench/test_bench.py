@@ -40,6 +40,17 @@ def measured():
     return model, found
 
 
+@pytest.mark.parametrize("told", [{"vectors": ("size", "age")}, {"pair_channels": 2, "pair_dtype": "uint8"}])
+def test_a_model_that_is_told_numbers_or_pictures_is_measured_on_made_ones(told):
+    """They were an AssertionError."""
+    told |= {"vector_mean": (0.0, 0.0), "vector_std": (1.0, 1.0)} if "vectors" in told else {"pair_high": 255.0}
+    info = replace(measure.made_info((1, 8, 8)), **told)
+    condition = ("vector",) if "vectors" in told else ("image",)
+    config = override(recipe_model("small", (1, 8, 8), "cpu", **TINY).config, condition=condition)
+    steps = measure._steps(measure.build_model(config, info), 0)
+    assert math.isfinite(next(steps).loss)
+
+
 def test_a_convolutions_operations_are_two_for_each_product():
     forward = 2 * 4 * 5 * 3 * 9 * 6 * 7
     assert forward_flops(Convolution(), (3, 6, 7), 4) == forward

@@ -129,3 +129,26 @@ def test_a_classifier_that_is_taken_for_a_model_is_said_to_be_one(undiffuse, run
     said = undiffuse("info", run)
     assert said.status == 2
     assert "is of a classifier and makes no images" in said.err
+
+
+def test_an_edited_picture_is_made_again_by_its_command(undiffuse, run: Path) -> None:
+    drawn, edited = run.parent / "drawn", run.parent / "edited"
+    assert undiffuse("sample", run, "-n", 1, "--steps", 1, "--out", drawn).status == 0
+    vary = ["edit", "vary", run, drawn / "00000.png", "--strength", 0.5, "--steps", 2, "--out", edited]
+    assert undiffuse(*vary).status == 0
+    said = undiffuse("sample", "--from", next(edited.glob("*.png")))
+    assert said.status == 2
+    assert "was made by an edit, and not drawn: it is made again by undiffuse edit vary" in said.err
+    assert "is a folder: name a picture in it" in undiffuse("sample", "--from", edited).err
+
+
+def test_a_report_needs_no_environment(undiffuse, run: Path) -> None:
+    (run / "env.json").unlink()
+    assert undiffuse("report", run).status == 0
+
+
+def test_learned_times_that_are_damaged_say_what_makes_them_anew(undiffuse, run: Path) -> None:
+    (run / "timesteps-4.json").write_text('{"format": 1, "times": []}')
+    said = undiffuse("sample", run, "-n", 1, "--steps", 4, "--spacing", "learned")
+    assert said.status == 2
+    assert "--evaluations 4 --overwrite" in said.err

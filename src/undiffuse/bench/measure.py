@@ -43,6 +43,16 @@ class Made:
     info: DataInfo
     images: np.ndarray
     labels: np.ndarray | None = None
+    numbers: np.ndarray | None = None
+    pairs: np.ndarray | None = None
+
+    def vectors(self) -> np.ndarray | None:
+        """The numbers that are said of each image."""
+        return self.numbers
+
+    def texts(self) -> list[str]:
+        """What is said of each image, at a usual length."""
+        return ["a picture of something that is not there"] * len(self.images)
 
 
 @dataclass(frozen=True)
@@ -257,7 +267,10 @@ def _data(info: DataInfo, seed: int) -> Made:
     dice = np.random.default_rng(stream_seed(seed, "bench"))
     images = dice.integers(0, 256, (IMAGES, *info.shape), np.uint8)
     labels = dice.integers(0, len(info.classes), IMAGES) if info.classes else None
-    return Made(replace(info, count=IMAGES, dtype="uint8", low=0.0, high=255.0), images, labels)
+    numbers = dice.random((IMAGES, len(info.vectors)), np.float32) if info.vectors else None
+    told = (IMAGES, info.pair_channels, *info.spatial)
+    pairs = dice.integers(0, 256, told, np.uint8) if info.pair_channels else None
+    return Made(replace(info, count=IMAGES, dtype="uint8", low=0.0, high=255.0), images, labels, numbers, pairs)
 
 
 def _steps(model: Model, seed: int) -> Iterator[StepResult]:

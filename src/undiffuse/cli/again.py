@@ -44,7 +44,13 @@ def again(path: Path, run: Path | None, device: str | None, out: Path | None, ov
 def read_origin(path: Path) -> Origin:
     from undiffuse.pictures.png import read_metadata
 
-    found = read_metadata(path).origin
+    if path.is_dir():
+        raise UndiffuseError(f"--from takes one picture, and {path} is a folder: name a picture in it")
+    said = read_metadata(path)
+    if said.edited is not None:
+        command = said.edited.about()["command"]
+        raise UndiffuseError(f"{path} was made by an edit, and not drawn: it is made again by {command}")
+    found = said.origin
     if found is None:
         raise UndiffuseError(f"{path} does not say how it was made: it has no 'undiffuse' chunk")
     return found

@@ -135,7 +135,7 @@ def facts(story: Story) -> dict[str, str]:
     """What a reader asks of a run first."""
     model, state = story.model, story.state
     steps = f"{state['step']:,}" if state["step"] == state["total"] else f"{state['step']:,} of {state['total']:,}"
-    device = story.environment if story.folder.environment.exists() else {}
+    device = story.environment
     return {
         "recipe": model.config.recipe,
         "data": f"{model.info.name} ({model.info.fingerprint[:8]})",

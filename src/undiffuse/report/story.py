@@ -61,6 +61,9 @@ class Story:
 
     @cached_property
     def environment(self) -> dict[str, Any]:
+        """Versions and machine; empty where a run was handed on without them."""
+        if not self.folder.environment.exists():
+            return {}
         found: dict[str, Any] = json.loads(self.folder.environment.read_text(encoding="utf-8"))
         return found
 
