@@ -64,6 +64,8 @@ def whole_range(indices: Any) -> range:
     """
     if not isinstance(indices, range) or indices.step != 1:
         raise UndiffuseError(f"The samples to draw must be a range in steps of 1, such as range(16), got {indices!r}")
+    if indices.stop - indices.start > MOST:  # len() itself fails beyond the machine's integers
+        raise UndiffuseError(f"Sampling takes at most {MOST:,} samples at a time, got {indices!r}: draw them in parts")
     return indices
 
 

@@ -70,6 +70,8 @@ def test_a_command_that_is_advised_can_be_typed_whatever_the_run_is_called(
     said = undiffuse("train", data, "--runs", runs, *loud, "--sample-every", 0, "--name", name)
     advice = said.err.strip().splitlines()[-1].partition("draw from it with: ")[2]
     assert shlex.split(advice)[:3] == ["undiffuse", "sample", str(runs / name)]
+    again = undiffuse("train", data, "--runs", runs, *loud, "--name", name).err
+    assert shlex.split(again.partition("by --resume ")[2].partition(", or choose")[0]) == [str(runs / name)]
     card = (runs / name / "README.md").read_text(encoding="utf-8")
     typed = next(line for line in card.splitlines() if line.startswith("undiffuse sample"))
     assert shlex.split(typed)[2] == str(runs / name)

@@ -30,7 +30,7 @@ from undiffuse.checkpoint import checkpoints
 from undiffuse.config import TrainConfig
 from undiffuse.config_file import flatten, read_config, to_yaml
 from undiffuse.data.info import DataInfo
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.files import replace_file, writing
 from undiffuse.training.lock import check_unlocked
 
@@ -113,7 +113,9 @@ def claim(path: Path) -> RunFolder:
     if used:
         check_unlocked(path)
     if used and checkpoints(path / "checkpoints"):
-        raise UndiffuseError(f"{path} holds a run already: go on with it by --resume {path}, or choose another --name")
+        raise UndiffuseError(
+            f"{path} holds a run already: go on with it by --resume {quoted(path)}, or choose another --name"
+        )
     if used:
         raise UndiffuseError(f"{path} is not empty and holds no checkpoint: delete it, or choose another --name")
     return RunFolder(path)
