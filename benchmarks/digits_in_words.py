@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import undiffuse
-from undiffuse.conditions import DIGITS
+from undiffuse.class_names import DIGITS
 from undiffuse.config import DataConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.prepare import prepare

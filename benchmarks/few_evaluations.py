@@ -15,8 +15,8 @@ from pathlib import Path
 
 import undiffuse
 from judge import HEADER, as_kept, make_bench
+from undiffuse.asked import override_settings
 from undiffuse.config import SampleConfig
-from undiffuse.model import override_settings
 from undiffuse.sample import sample
 from undiffuse.samplers import CountingDenoiser
 

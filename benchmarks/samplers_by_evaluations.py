@@ -20,9 +20,10 @@ import torch
 import undiffuse
 from alternation import machine, write_json, write_plot
 from judge import HEADER, Bench, as_kept, make_bench
+from undiffuse.asked import override_settings
 from undiffuse.config import SampleConfig
 from undiffuse.evaluate.sampler_table import steps_within
-from undiffuse.model import Model, override_settings
+from undiffuse.model import Model
 from undiffuse.pictures.plot import Axis, Series, line_plot
 from undiffuse.sample import sample
 from undiffuse.samplers import CountingDenoiser

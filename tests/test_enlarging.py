@@ -198,8 +198,8 @@ def test_base_and_stage_start_from_different_noise(cascade):
 def test_the_level_at_sampling_is_heard_and_kept_to_what_was_learned(cascade):
     low, high = (cascade.sample(4, settings=replace(QUICK, augmentation=a)).array for a in (0.0, 0.5))
     assert (low != high).any()
-    for level in (-0.1, 0.6):
-        with pytest.raises(UndiffuseError, match=r"from 0 to 0\.5"):
+    for level, levels in ((-0.1, "from 0 to 1"), (0.6, r"from 0 to 0\.5")):
+        with pytest.raises(UndiffuseError, match=levels):
             cascade.sample(1, settings=replace(QUICK, augmentation=level))
 
 

@@ -30,7 +30,7 @@ def sizes_of_batches(network):
 def test_tiles_of_a_model_of_classes_are_the_same_several_at_once_as_one_by_one(class_model, told):
     editor = Editor(class_model, SampleConfig(micro_batch=8, **told), overlap=2)
     x = torch.randn(2, 1, 20, 14, generator=torch.Generator().manual_seed(0))
-    tiled = editor.denoiser([0, 1])
+    tiled = replace(editor.denoiser([0, 1]), batch=8)
     one_by_one = replace(tiled, batch=1)
     with torch.no_grad():
         torch.testing.assert_close(tiled(x, T).x0, one_by_one(x, T).x0, rtol=1e-5, atol=1e-5)

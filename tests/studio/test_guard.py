@@ -310,7 +310,8 @@ def test_no_id_in_a_query_or_a_body_leads_out(shared: Any) -> None:
         for answer in calls:
             assert answer.status_code in (404, 422), (payload, answer.request.url, answer.text)
             assert "root:" not in answer.text
-        assert shared.get("/v1/gallery?before=" + quote(payload, safe=""))["items"] == []
+        kept = shared.get("/v1/gallery")["items"]
+        assert all(item in kept for item in shared.get("/v1/gallery?before=" + quote(payload, safe=""))["items"])
 
 
 NO_PATHS = {"sampler", "classes", "text", "avoid", "weights", "vectors", "time_law"}
