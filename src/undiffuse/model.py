@@ -201,17 +201,14 @@ class Model:
         return found
 
     def _read_text(self, text: str) -> torch.Tensor:
-        key = f"text: {text}"
-        if key not in self.guides:
-            self.guides[key] = read_text(text)
-        found = self.guides[key]
-        assert isinstance(found, torch.Tensor)
-        return found
+        return self._read_once(f"text: {text}", lambda: read_text(text))
 
     def _look_at(self, path: str) -> torch.Tensor:
-        key = f"image: {path}"
+        return self._read_once(f"image: {path}", lambda: read_pairs(path_of(path), self.info.pair, self.config.data)[0])
+
+    def _read_once(self, key: str, read: Callable[[], torch.Tensor]) -> torch.Tensor:
         if key not in self.guides:
-            self.guides[key], _ = read_pairs(path_of(path), self.info.pair, self.config.data)
+            self.guides[key] = read()
         found = self.guides[key]
         assert isinstance(found, torch.Tensor)
         return found
