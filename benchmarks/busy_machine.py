@@ -6,8 +6,9 @@
 
 Each training is a process of its own on the given cores, with its threads: as many steps of the recipe 'digits' as
 --steps says, the seconds of the wall's clock. The busy processes only count. The sides take turns; the median of the
-rounds counts. 300,000 spins are what libgomp does by itself; 'ours' is what `undiffuse train` sets, see
-src/undiffuse/cores.py. On an idle machine: five minutes. Writes benchmarks/results/busy_machine.json after each round.
+rounds counts. A number of spins means PyTorch's own way, every operation divided among the threads, and 300,000 are
+what libgomp does by itself; 'ours' is what `undiffuse train` does: rows in threads (src/undiffuse/threads.py) and the
+spins of src/undiffuse/cores.py. On an idle machine: four minutes. Writes benchmarks/results/busy_machine.json after each round.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ from undiffuse.recipes import get_recipe
 from undiffuse.training.loop import training
 from undiffuse.training.setup import make_learner, make_task
 keep_freed_memory()
+if {whole}:
+    import undiffuse.threads
+    undiffuse.threads.WORK = float("inf")
 data = open_data(DataConfig(source="digits"), progress=False)
 model = build_model(get_recipe("digits").build(data.info), data.info)
 steps = training(make_task(model, data, 10_000), make_learner(model))
@@ -60,7 +64,7 @@ def seconds(spins: str, neighbours: int, cores: set[int], steps: int) -> float:
     busy = [subprocess.Popen([sys.executable, "-c", COUNTING.format(cores=cores)]) for _ in range(neighbours)]
     try:
         time.sleep(1.0)  # so that the neighbours are at it when the training looks
-        code = TRAINING.format(cores=cores, untimed=UNTIMED, steps=steps)
+        code = TRAINING.format(cores=cores, untimed=UNTIMED, steps=steps, whole=spins != "ours")
         words = [sys.executable, "-c", code]
         done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     finally:

@@ -6,7 +6,10 @@ on one core, and all meet once. With two cores that makes a training step of net
 times as quick (docs/lab-notes.md); Winograd's convolutions, which pay on one core alone, are part of that.
 
 A small network gains nothing, or loses: its operations are so short that the threads wait for Python, which serves one
-at a time. So `pays` decides, by a fixed rule of shapes and never by a measurement at run time.
+at a time. So `pays` decides, by a fixed rule of shapes and never by a measurement at run time. The demo's network is
+near the border: alone it is about as quick either way, but threads that meet once a step lose little where another
+process takes a part of a core, and threads that meet in every operation lose most of their time
+(docs/quality-per-minute.md).
 
 The result is that of the whole batch up to float rounding, which depends on the number of threads, as it does in
 PyTorch, and on nothing else: parts are cut and summed in one order.
@@ -26,7 +29,7 @@ from torch import Tensor, nn
 
 from undiffuse.networks.unet import UNet
 
-WORK = 1 << 18
+WORK = 1 << 16
 """Activations of the first level, in each thread, from which threads pay."""
 
 T = TypeVar("T")
