@@ -8,7 +8,8 @@ Each training is a process of its own on the given cores, with its threads: as m
 --steps says, the seconds of the wall's clock. The busy processes only count. The sides take turns; the median of the
 rounds counts. A number of spins means PyTorch's own way, every operation divided among the threads, and 300,000 are
 what libgomp does by itself; 'ours' is what `undiffuse train` does: rows in threads (src/undiffuse/threads.py) and the
-spins of src/undiffuse/cores.py. On an idle machine: four minutes. Writes benchmarks/results/busy_machine.json after each round.
+spins of src/undiffuse/cores.py. On an idle machine: four minutes.
+Writes benchmarks/results/busy_machine.json after each round.
 """
 
 from __future__ import annotations
