@@ -23,8 +23,8 @@ MOST = 100_000_000
 """Samples asked for at once: their numbers alone, in micro-batches, take memory."""
 
 
-def check_numbers(n: int, seed: int, first: int, settings: SampleConfig) -> None:
-    """Refuse numbers that cannot be sampled, of settled settings.
+def check_numbers(n: int, seed: int, first: int) -> None:
+    """Refuse numbers that cannot be sampled.
 
     Raises:
         UndiffuseError: one of them is out of range.
@@ -33,10 +33,10 @@ def check_numbers(n: int, seed: int, first: int, settings: SampleConfig) -> None
         raise UndiffuseError(
             f"Sampling takes at most {MOST:,} samples at a time, and n is {n:,}: draw them in parts, with first"
         )
-    if n < 1 or seed < 0 or first < 0 or settings.slots < 1:
+    if n < 1 or seed < 0 or first < 0:
         raise UndiffuseError(
-            "Sampling needs n and micro_batch of at least 1, and seed and first of at least 0; it got "
-            f"n={n}, micro_batch={settings.micro_batch}, seed={seed}, first={first}"
+            "Sampling needs n of at least 1, and seed and first of at least 0; it got "
+            f"n={n}, seed={seed}, first={first}"
         )
 
 
@@ -93,6 +93,8 @@ def check_bounds(settings: SampleConfig) -> None:
         if not low <= value <= high:
             limits = f"at most {high:g}" if low == -math.inf else f"from {low:g} to {high:g}"
             raise UndiffuseError(f"--{name.replace('_', '-')} takes a number {limits}, and it is {value:g}")
+    if settings.micro_batch is not None and settings.micro_batch < 1:
+        raise UndiffuseError(f"An evaluation takes a micro_batch of at least 1 image, and it is {settings.micro_batch}")
     if abs(settings.guidance) >= SATURATING:
         warnings.warn(
             f"--guidance {settings.guidance:g} leads far beyond what was learned: most values will be at the ends of "

@@ -83,7 +83,7 @@ def draw_to(
     if resume and settings.micro_batch is None:
         settings = replace(settings, micro_batch=_micro_batch_of(folder, indices))
     settings = model.settle(settings)
-    check_numbers(len(indices), seed, indices.start, settings)
+    check_numbers(len(indices), seed, indices.start)
     if resume and "sha256" not in model.provenance:
         raise UndiffuseError("Nobody can tell whose files are there: resume takes a model from undiffuse.load")
     none_yet = np.empty((0, *model.info.shape))

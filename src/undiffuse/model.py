@@ -286,7 +286,7 @@ class Model:
         """
         n, seed, first = asked.whole_numbers(n=n, seed=seed, first=first)
         settings = self.settle(asked.override_settings(settings or SampleConfig(), overrides))
-        asked.check_numbers(n, seed, first, settings)
+        asked.check_numbers(n, seed, first)
         indices = range(first, first + n)
         blocks = group.my_part(asked.cut_into_blocks(indices, settings.slots))
         steps = len(self.walk(settings)[2]) - 1
@@ -319,7 +319,7 @@ class Model:
         """
         indices, (seed,) = asked.whole_range(indices), asked.whole_numbers(seed=seed)
         settings = self.settle(asked.override_settings(settings or SampleConfig(), overrides))
-        asked.check_numbers(len(indices), seed, indices.start, settings)
+        asked.check_numbers(len(indices), seed, indices.start)
         size = settings.slots
         for block in asked.cut_into_blocks(indices, size):
             start = block.start // size * size
@@ -382,6 +382,8 @@ def load(path: str | Path, weights: str = "ema", device: str = "cpu", revision: 
     Raises:
         UndiffuseError: if there is no such model, no whole checkpoint, no such weights in it, or no such device.
     """
+    if not isinstance(path, str | Path):
+        raise UndiffuseError(f"undiffuse.load takes a path or a name, got {type(path).__name__}")
     if (parts := cascadefile.read(Path(path))) is not None:
         return _cascade(parts, weights).to(there(device))
     where, found = there(device), locate(path, str(weights), revision)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from undiffuse.cli import main
@@ -16,6 +17,7 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
 from undiffuse.data.own import WHY
 from undiffuse.data.picture import find_pictures
+from undiffuse.data.source import open_source
 from undiffuse.errors import UndiffuseError
 from undiffuse.pictures.animate import write_animation
 from undiffuse.pictures.plot import Axis, Series, line_plot
@@ -123,3 +125,16 @@ def test_words_that_are_not_ours_do_not_hide_a_picture(opened: Open, tmp_path: P
     for number, image in enumerate(drawn(3).images()):
         image.save(tmp_path / ("grid.png" if number == 0 else f"{number}.png"), pnginfo=chunks)
     assert opened(tmp_path).info.count == 3
+
+
+def test_a_run_is_no_data(tmp_path):
+    """Its pictures are previews, which measured the model's early steps where somebody typed --reference RUN."""
+    run = tmp_path / "my run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").write_text("recipe: small\n")
+    (run / "samples").mkdir()
+    Image.new("L", (8, 8)).save(run / "samples" / "step-10.png")
+    with pytest.raises(UndiffuseError, match=r"is a run and holds pictures for the eye alone: .*sample '.*my run'"):
+        open_source(str(run))
+    (run / "config.yaml").unlink()
+    assert open_source(str(run)).name == "my run"

@@ -153,3 +153,10 @@ def test_a_gallery_that_cannot_be_written_to_is_a_sentence(open_page: Any, tmp_p
     told = page.events(page.post("/v1/samples", {"model": "digits", "settings": QUICK}))
     assert told[-1][0] == "error"
     assert told[-1][1]["error"].startswith(f"could not write to {page.studio.gallery.folder}")
+
+
+def test_a_query_that_nothing_heeds_is_refused(shared: Any) -> None:
+    for address, name in (("/v1/gallery?modle=a", "modle"), ("/v1/pictures?number=3", "number")):
+        assert f"no query '{name}': it takes" in shared.get(address, 422)["error"]
+    assert "it takes none" in shared.get("/v1/models?x=1", 422)["error"]
+    shared.get("/v1/gallery?limit=1")

@@ -46,7 +46,7 @@ def run(typed: Namespace) -> None:
     count, seed = options.get("n", 9), options.get("seed", 0)
     model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"))))
     settings = model.settle(settings)
-    check_numbers(count, seed, 0, settings)
+    check_numbers(count, seed, 0)
     points = len(model.walk(settings)[2])
 
     def frames(wanted: int) -> Iterator[Frame]:

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from undiffuse.data.builtin import BUILTIN
+from undiffuse.data.own import is_run
 
 BUILTIN_PREFIX = "builtin:"
 """Before a built-in name that is meant as such whatever lies here: 'builtin:digits'."""
@@ -41,7 +42,7 @@ def builtin_name(source: str) -> str | None:
 def _here(path: Path) -> bool:
     """Whether there are data of this name: a file, or a folder with something in it that is no run."""
     if path.is_dir():
-        return not ((path / "checkpoints").is_dir() or (path / "manifest.json").exists()) and any(path.iterdir())
+        return not is_run(path) and any(path.iterdir())
     return path.is_file()
 
 

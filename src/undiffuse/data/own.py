@@ -66,6 +66,11 @@ def values_beside(folder: Path) -> Path | None:
     return path if found is not None and found[1][1:2] not in [(c,) for c in _EXACT.get(found[0], ())] else None
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run or a checkpoint: the pictures in it are for the eye."""
+    return (folder / "checkpoints").is_dir() or (folder / "manifest.json").exists()
+
+
 def kept_values(file: BinaryIO) -> bool:
     """Whether an .npz file is what undiffuse wrote beside the pictures of samples."""
     return _kept(file) is not None

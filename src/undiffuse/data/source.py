@@ -22,7 +22,7 @@ from undiffuse.data.idx import IdxFile, looks_like_idx
 from undiffuse.data.listing import is_image, looks_like_image
 from undiffuse.data.lmdb_file import MAGIC, MAGIC_AT, LmdbShard
 from undiffuse.data.named import builtin_name
-from undiffuse.data.own import values_beside
+from undiffuse.data.own import is_run, values_beside
 from undiffuse.data.pages import TiffPages
 from undiffuse.data.parquet import ParquetShard
 from undiffuse.data.records import Records
@@ -30,7 +30,7 @@ from undiffuse.data.shards import expand, is_pattern, kind_of, open_shards, trai
 from undiffuse.data.video import Videos, is_video
 from undiffuse.data.volumes import Volumes, has_pages, is_volume, suffix_of
 from undiffuse.data.webdataset import TarShard, looks_like_shard
-from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.errors import UndiffuseError, perhaps, quoted
 from undiffuse.files import expanded
 
 _SURELY_IMAGES = 10_000
@@ -102,6 +102,11 @@ def _open_folder(path: Path, name: str) -> Folder | Records | Cifar:
         raise UndiffuseError(
             f"expected the values of samples in {path}, got pictures of them to be looked at; name the file that has "
             f"the values: {values}"
+        )
+    if is_run(path) and (path / "config.yaml").is_file():
+        raise UndiffuseError(
+            f"expected data, got {path}, which is a run and holds pictures for the eye alone: draw samples with "
+            f"undiffuse sample {quoted(path)}, and name the folder that they are in"
         )
     if is_cifar_folder(path):
         return Cifar(path, name)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
@@ -21,7 +21,7 @@ from undiffuse.studio.guard import Guard
 from undiffuse.studio.jobs import FULL, BusyError, of_disk
 from undiffuse.studio.page_files import page_file
 from undiffuse.studio.routes import about, edits, gallery, samples, training, understanding
-from undiffuse.studio.routes.common import WrongKindError, is_json, refused, sentence
+from undiffuse.studio.routes.common import WrongKindError, is_json, known_query, refused, sentence
 from undiffuse.studio.studio import Studio
 
 PARTS = (about, samples, gallery, edits, training, understanding)
@@ -48,7 +48,7 @@ def make_app(studio: Studio, doors: Doors | None = None) -> ASGIApp:
     )
     routers = [part.router(studio) for part in PARTS]
     for router in routers:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(known_query)])
     _add_pages(app)
     _add_refusals(app, [route for router in routers for route in router.routes])
     return Guard(app, doors or Doors(), studio.limits)

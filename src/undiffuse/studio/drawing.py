@@ -79,7 +79,7 @@ def draw(job: Job, loaded: Loaded, gallery: Gallery, wanted: Wanted) -> None:
     """
     with loaded.lent(job.ticket) as model:
         settings = model.settle(wanted.settings)
-        check_numbers(wanted.n, wanted.seed, wanted.first, settings)
+        check_numbers(wanted.n, wanted.seed, wanted.first)
         blocks = cut_into_blocks(range(wanted.first, wanted.first + wanted.n), settings.slots)
         steps = len(model.walk(settings)[2]) - 1
         job.tell("started", of=steps * len(blocks), images=wanted.n)
@@ -194,7 +194,7 @@ def walk_in_full(
     """One sample's way out of noise: where it stood, and what the model saw from there."""
     with loaded.lent(job.ticket) as model:
         settings = model.settle(settings)
-        check_numbers(1, seed, index, settings)
+        check_numbers(1, seed, index)
         row, info = index % settings.slots, model.info
         points = len(model.walk(settings)[2])
         wanted = set(evenly(points, count))

@@ -42,6 +42,7 @@ from undiffuse.training.run import RunFolder, changed_environment, claim, edited
 from undiffuse.training.session import Outset, carry_out, fit_minutes
 from undiffuse.training.setup import Data, capture, choose_device, make_learner, make_task, restore
 from undiffuse.training.start import in_its_standard, started_from, take_weights
+from undiffuse.training.unheeded import unheeded
 
 
 @own_modes()
@@ -110,6 +111,8 @@ def train(
         folder = Path(group.told(lambda: str(new_folder(runs, source, name))))
         if "condition" not in overrides and (hint := unused_classes(config, dataset.info)):
             console.say(hint)
+        for sentence in unheeded(overrides, config):
+            console.say(f"warning: {sentence}")
         if dataset.info.narrow:
             console.say(f"warning: {dataset.info.narrow}")
         return start_run(config, dataset, folder, console=console, started=started, group=group)

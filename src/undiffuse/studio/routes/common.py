@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
 from starlette.datastructures import FormData, UploadFile
@@ -28,6 +29,30 @@ class Body(BaseModel):
     """A request as JSON: unknown names are refused."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+def known_query(request: Request) -> None:
+    """A dependency of every route: names after the '?' that the route does not know are refused, as in bodies.
+
+    A route of which a dependency reads the names itself says so by that function's ``reads_query``.
+
+    Raises:
+        UndiffuseError: the first name that nothing would heed.
+    """
+    parts = list(_flat(request.scope["route"].dependant))
+    if any(getattr(part.call, "reads_query", False) for part in parts):
+        return
+    known = [field.alias for part in parts for field in part.query_params]
+    for name in request.query_params:
+        if name not in known:
+            takes = f"takes {', '.join(sorted(known))}" if known else "takes none"
+            raise UndiffuseError(f"This address knows no query '{name[:40]}': it {takes}")
+
+
+def _flat(dependant: Dependant) -> Iterator[Dependant]:
+    yield dependant
+    for part in dependant.dependencies:
+        yield from _flat(part)
 
 
 class Problem(BaseModel):

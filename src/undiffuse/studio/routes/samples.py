@@ -53,7 +53,7 @@ def router(studio: Studio) -> APIRouter:
         """Draw pictures; the answer says where the job can be watched."""
         studio.limits.check_count(body.n)
         loaded, settings = studio.ready(body.model, studio.settings(body.settings))
-        check_numbers(body.n, body.seed, body.first, settings)
+        check_numbers(body.n, body.seed, body.first)
         wanted = Wanted(
             settings=settings,
             n=body.n,

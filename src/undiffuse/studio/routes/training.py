@@ -11,7 +11,7 @@ from functools import partial
 from typing import Annotated, Any, get_args, get_type_hints
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import Field, WithJsonSchema
 from starlette.datastructures import UploadFile
@@ -54,6 +54,40 @@ SkipUnreadable = Annotated[bool, Query(description="Go on without files that can
 POLL = 0.5
 """Seconds between two looks at what a run has written."""
 OVER = ("done", "failed", "stopped")
+NOT_HERE = (*FOR_THE_COMMAND_LINE["data"], "stream", "buffer", "flip")
+"""Settings of data that name files, or change nothing in what is seen of them."""
+
+
+def preparation(
+    request: Request,
+    size: Side = None,
+    channels: Channels = "keep",
+    crop: Crop = "none",
+    frames: Frames = 0,
+    stride: Stride = 1,
+    skip_unreadable: SkipUnreadable = False,
+) -> dict[str, Any]:
+    """How data are prepared: what is described, and whatever else `DataConfig` has, so that nothing is left unheard.
+
+    Raises:
+        UndiffuseError: a name that is no such setting.
+    """
+    how: dict[str, Any] = {"size": size, "channels": channels, "crop": crop}
+    how |= {"frames": frames, "stride": stride, "skip_unreadable": skip_unreadable}
+    for name, text in request.query_params.items():
+        if name in how:
+            continue
+        if name not in TYPES or name in NOT_HERE:
+            raise UndiffuseError(f"'{name[:40]}' says nothing of how data are prepared")
+        try:
+            how[name] = json.loads(text)
+        except ValueError:
+            how[name] = text
+    return how
+
+
+preparation.reads_query = True  # type: ignore[attr-defined]
+Preparation = Annotated[dict[str, Any], Depends(preparation)]
 
 
 class DataRequest(Body):
@@ -109,39 +143,17 @@ def router(studio: Studio) -> APIRouter:
         return answer({"data": studio.uploads.all()})
 
     @routes.get("/data/{id}")
-    def data(
-        id: DataPath,
-        request: Request,
-        size: Side = None,
-        channels: Channels = "keep",
-        crop: Crop = "none",
-        frames: Frames = 0,
-        stride: Stride = 1,
-        skip_unreadable: SkipUnreadable = False,
-    ) -> Response:
+    def data(id: DataPath, how: Preparation) -> Response:
         """What is in a data set: counts, shape, classes, what was refused and why."""
-        how = {"size": size, "channels": channels, "crop": crop}
-        how |= {"frames": frames, "stride": stride, "skip_unreadable": skip_unreadable}
         with studio.preparing:
-            return answer(studio.uploads.checked(id, _how(request, how)))
+            return answer(studio.uploads.checked(id, how))
 
     @routes.get("/data/{id}/sheet.png", response_class=Png)
-    def sheet(
-        id: DataPath,
-        request: Request,
-        size: Side = None,
-        channels: Channels = "keep",
-        crop: Crop = "none",
-        frames: Frames = 0,
-        stride: Stride = 1,
-        skip_unreadable: SkipUnreadable = False,
-    ) -> Response:
+    def sheet(id: DataPath, how: Preparation) -> Response:
         """Up to 64 of the pictures, as they would be learned."""
         packed, chunk = io.BytesIO(), sheet_chunk("a contact sheet")
-        how = {"size": size, "channels": channels, "crop": crop}
-        how |= {"frames": frames, "stride": stride, "skip_unreadable": skip_unreadable}
         with studio.preparing:
-            contact_sheet(studio.uploads.prepared(id, _how(request, how))).save(packed, "PNG", pnginfo=chunk)
+            contact_sheet(studio.uploads.prepared(id, how)).save(packed, "PNG", pnginfo=chunk)
         return Png(packed.getvalue())
 
     @routes.delete("/data/{id}", status_code=204)
@@ -216,24 +228,6 @@ def router(studio: Studio) -> APIRouter:
         return answer(_run(studio, id), 202)
 
     return routes
-
-
-def _how(request: Request, how: dict[str, Any]) -> dict[str, Any]:
-    """How data are prepared: what is described, and whatever else `DataConfig` has, so that nothing is left unheard."""
-    for name, text in request.query_params.items():
-        if name in how:
-            continue
-        if name not in TYPES or name in NOT_HERE:
-            raise UndiffuseError(f"'{name[:40]}' says nothing of how data are prepared")
-        try:
-            how[name] = json.loads(text)
-        except ValueError:
-            how[name] = text
-    return how
-
-
-NOT_HERE = (*FOR_THE_COMMAND_LINE["data"], "stream", "buffer", "flip")
-"""Settings of data that name files, or change nothing in what is seen of them."""
 
 
 def _model_of(studio: Studio, name: str) -> str | None:
