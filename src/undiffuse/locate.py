@@ -15,6 +15,7 @@ from undiffuse.interop import Found, reader_of
 from undiffuse.interop.found import provenance
 from undiffuse.interop.hub import MODEL, HubName, fetch, hub_name
 from undiffuse.interop.original.reader import holds_weights
+from undiffuse.lock import NO_CHECKPOINT, check_unlocked, is_run
 from undiffuse.noisy_classifier import RECIPE
 from undiffuse.pretrained import PREFIX, is_here, names, shipped, shipped_name, written_as_path
 
@@ -69,7 +70,12 @@ def is_model(name: str | Path) -> bool:
     if path.is_file():
         return path.suffix == modelfile.SUFFIX or (reader_of(path) is not None and holds_weights(path))
     marks = ("manifest.json", cascadefile.NAME, MODEL)
-    return (path / "checkpoints").is_dir() or any((path / m).is_file() for m in marks) or reader_of(path) is not None
+    return (
+        (path / "checkpoints").is_dir()
+        or is_run(path)
+        or any((path / m).is_file() for m in marks)
+        or reader_of(path) is not None
+    )
 
 
 def _local(path: Path, weights: str) -> Found:
@@ -130,6 +136,7 @@ def _checkpoint_folder(path: Path) -> Path:
     if (path / "manifest.json").exists():
         return path
     if not (path / "checkpoints").is_dir():
+        check_unlocked(path, NO_CHECKPOINT)
         raise UndiffuseError(
             f"A model is loaded from a run's folder or a checkpoint's; {path} is "
             + ("neither" if path.exists() else "not there")
@@ -139,6 +146,7 @@ def _checkpoint_folder(path: Path) -> Path:
     if folder is None and torn:
         raise UndiffuseError(f"{path} holds no whole checkpoint: bring a copy of one back, or train anew; {torn[0]}")
     if folder is None:
+        check_unlocked(path, NO_CHECKPOINT)
         raise UndiffuseError(
             f"{path} holds no whole checkpoint yet: train on with undiffuse train --resume {quoted(path)}"
         )

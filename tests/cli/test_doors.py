@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ import pytest
 
 from undiffuse.cli import main
 from undiffuse.errors import UndiffuseError, closest
+from undiffuse.lock import check_unlocked, claimed, exclusive
 from undiffuse.training.console import Console
-from undiffuse.training.lock import check_unlocked, exclusive
 from undiffuse.training.run import claim
 from undiffuse.training.signals import Interrupts
 
@@ -175,13 +176,70 @@ def test_a_folder_in_which_another_process_trains_is_not_called_rubbish(tmp_path
     check_unlocked(tmp_path)
 
 
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_run_whose_first_checkpoint_is_to_come_is_said_to_be_trained(
+    tmp_path: Path, undiffuse: Command, begun: bool
+) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoints" if begun else run).mkdir(parents=True)
+    with exclusive(run):
+        for words in (["sample", run], ["evaluate", run], ["info", run], ["report", run], ["train", "--resume", run]):
+            said = undiffuse(*words)
+            assert said.status == 2
+            assert f"{run} is being trained by process {os.getpid()}; w" in said.err, words
+    assert "trained" not in undiffuse("sample", run).err.replace("undiffuse train", "")
+
+
+def test_a_classifier_that_another_process_trains_is_not_called_rubbish(
+    tmp_path: Path, undiffuse: Command, run: Path, data: Path
+) -> None:
+    folder = tmp_path / "k"
+    with claimed(folder):
+        said = undiffuse("train-classifier", data, "--run", run, "--out", folder)
+        assert f"{folder} is being trained by process {os.getpid()}; wait for it" in said.err
+    assert f"{folder} is there already" in undiffuse("train-classifier", data, "--run", run, "--out", folder).err
+
+
+def test_a_place_that_was_claimed_and_not_filled_is_gone_again(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), claimed(tmp_path / "k"):
+        raise KeyboardInterrupt
+    assert not (tmp_path / "k").exists()
+
+
+def test_whoever_asks_for_the_lock_is_no_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def flock(descriptor: int, kind: int) -> None:
+        asked.append(kind)
+        if len(asked) < 3:  # the studio looks at this very moment
+            raise BlockingIOError
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with exclusive(tmp_path):
+        assert len(asked) == 3
+
+
+def test_a_run_that_another_process_has_finished_meanwhile_is_left_alone(
+    tmp_path: Path, undiffuse: Command, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import undiffuse.training.api as api
+
+    def held(folder: Path, group: object) -> Any:
+        (folder / "checkpoints" / "step-00000002").mkdir(parents=True)
+        return nullcontext()
+
+    monkeypatch.setattr(api, "held", held)
+    assert "holds a run already" in undiffuse("train", "digits", "--runs", tmp_path, "--name", "z", *tiny).err
+    assert (tmp_path / "z" / "checkpoints" / "step-00000002").is_dir()
+
+
 def test_asking_for_the_lock_leaves_nothing_behind(tmp_path: Path) -> None:
     check_unlocked(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_lock_names_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("undiffuse.training.lock._LOCKS", tmp_path / "no such list")
+    monkeypatch.setattr("undiffuse.lock._LOCKS", tmp_path / "no such list")
     with exclusive(tmp_path), pytest.raises(UndiffuseError, match=f"trained by process {os.getpid()};"):
         check_unlocked(tmp_path)
 

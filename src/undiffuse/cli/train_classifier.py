@@ -18,6 +18,7 @@ from undiffuse.cli.preparing import data_word
 from undiffuse.config import ClassifierConfig
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.files import check_writable
+from undiffuse.lock import check_unlocked, claimed
 
 
 def configure(parser: Parser) -> None:
@@ -47,20 +48,22 @@ def run(typed: Namespace) -> None:
     settings = ClassifierConfig(**{f.name: options[f.name] for f in fields(ClassifierConfig) if f.name in options})
     folder = options.get("out") or model.home / "classifier"
     if folder.exists():
+        check_unlocked(folder, "wait for it, or name another folder with --out")
         raise UndiffuseError(f"{folder} is there already: delete it, or name another folder with --out")
     check_writable(folder)
     data = prepare(model.config.data.of_others(options["DATA"]))
     if data.info.shape != model.info.shape:
         raise UndiffuseError(f"{options['run']} makes data of the shape {model.info.shape}, got {data.info.shape}")
     config = classifier_settings(settings, model.config, model.config.data.of_others(options["DATA"]))
-    with tqdm(total=settings.steps, desc="classifier", unit="step", disable=None) as bar:
+    with claimed(folder):
+        with tqdm(total=settings.steps, desc="classifier", unit="step", disable=None) as bar:
 
-        def advance(step: int, loss: float) -> None:
-            bar.update()
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            def advance(step: int, loss: float) -> None:
+                bar.update()
+                bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
 
-        learned = train_noisy_classifier(config, data, advance)
-    save_classifier(learned, folder)
+            learned = train_noisy_classifier(config, data, advance)
+        save_classifier(learned, folder)
     shares = ", ".join(f"{share:.1%}" for share in learned.accuracy)
     print(f"{folder}: finds {shares} of {learned.images} held-out images, by quarters of t from data to noise")
     asked = f"--classifier {quoted(folder)} --class {quoted(as_typed(data.info.classes[:1]))} --guidance 2"

@@ -7,9 +7,7 @@ seen too, but are nobody's to stop here.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 import shlex
 import sys
@@ -28,6 +26,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.data.named import BUILTIN_PREFIX
 from undiffuse.errors import UndiffuseError
 from undiffuse.files import replace_file
+from undiffuse.lock import is_locked
 from undiffuse.report.commands import option
 from undiffuse.studio import processes
 from undiffuse.studio.limits import FOR_THE_COMMAND_LINE
@@ -351,21 +350,6 @@ def progress_of(folder: Path) -> tuple[int, int | None]:
             state = json.loads((path / "state.json").read_text(encoding="utf-8"))
             return int(state["step"]), int(state["total"])
     return 0, None
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether any process trains the run now (`undiffuse.training.lock`)."""
-    try:
-        descriptor = os.open(folder / ".lock", os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def complaint(lines: list[str]) -> str:

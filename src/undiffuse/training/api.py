@@ -23,6 +23,7 @@ from undiffuse.data.stream import Stream, open_data
 from undiffuse.distributed import ALONE, Group, joined
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.files import shortened
+from undiffuse.lock import NO_CHECKPOINT, check_unlocked, exclusive
 from undiffuse.model import Model, build_model, load
 from undiffuse.modes import own_modes
 from undiffuse.precision import slow_bfloat16
@@ -30,7 +31,6 @@ from undiffuse.recipes import advised_sampling, get_recipe
 from undiffuse.training.budget import fixed_total, too_short
 from undiffuse.training.check import check
 from undiffuse.training.console import Console
-from undiffuse.training.lock import exclusive
 from undiffuse.training.loop import Learner, Task
 from undiffuse.training.meant_for import changes, fitted
 from undiffuse.training.pace import Clock, Timer
@@ -176,9 +176,10 @@ def start_run(
     if group.leads:
         claim(folder)
     with held(folder, group):
+        if group.leads:
+            claim(folder)  # again, now that no one else can
         try:
             if group.leads:
-                claim(folder)  # again, now that no one else can
                 run.write_settings(config, info, device, group.world)
                 console.log_to(run.log)
             group.barrier()  # the others begin when rank 0 has found nothing wrong
@@ -242,6 +243,7 @@ def resume_run(
     console, started = console or Console(), clock()
     run = RunFolder(folder)
     if not run.checkpoints.is_dir():
+        check_unlocked(folder, NO_CHECKPOINT)
         raise UndiffuseError(f"{folder} holds no checkpoint, so there is nothing to resume; start one without --resume")
     with held(folder, group):
         path = Path(group.told(lambda: str(_newest(run, console))))

@@ -32,7 +32,7 @@ from undiffuse.config_file import flatten, read_config, to_yaml
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.files import replace_file, writing
-from undiffuse.training.lock import check_unlocked
+from undiffuse.lock import check_unlocked
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Path, Query, Response
 from undiffuse import __version__
 from undiffuse.config import DiffusionConfig, SampleConfig, ScheduleName
 from undiffuse.config_file import to_dict
+from undiffuse.lock import is_locked
 from undiffuse.recipes import RECIPES, advised_sampling
 from undiffuse.samplers import describe
 from undiffuse.schedule import DiscreteSchedule, make_schedule
@@ -19,7 +20,7 @@ from undiffuse.studio.forms import all_fields, described
 from undiffuse.studio.routes.common import PROBLEMS, answer
 from undiffuse.studio.shelf import Entry, curves
 from undiffuse.studio.studio import Studio
-from undiffuse.studio.trainings import is_locked, progress_of
+from undiffuse.studio.trainings import progress_of
 
 ModelPath = Annotated[str, Path(description="The id of a model", max_length=100)]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +14,11 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.files import writing
 
 _LOCK = ".lock"
+_LOOKS, _A_LOOK = 5, 0.01
+"""A process that only asks holds the lock, too, for some microseconds: times to try, and seconds between."""
+NEW_RUN = "wait for it, stop it, or choose another --name"
+NO_CHECKPOINT = "wait for its first checkpoint"
+"""What to do about a run that is being trained, for who wants its name, and for who wants its model."""
 _LOCKS = Path("/proc/locks")
 """Linux's list of locks: ``1: FLOCK  ADVISORY  WRITE 4711 08:01:264451 0 EOF``, with process id and inode."""
 
@@ -26,10 +33,8 @@ def exclusive(folder: Path) -> Iterator[None]:
     with writing(folder, "mend that, or train on a copy of the run in another place"):
         descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise _in_use(folder, descriptor) from None
+        if not any(_taken(descriptor, fcntl.LOCK_EX, wait=number > 0) for number in range(_LOOKS)):
+            raise _in_use(folder, descriptor, NEW_RUN)
         with writing(folder, "mend that, then go on with --resume"):
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"{os.getpid()}\n".encode())
@@ -38,7 +43,24 @@ def exclusive(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def check_unlocked(folder: Path) -> None:
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """A folder that is made, and held until the block has filled it; where that fails, it is gone again.
+
+    Raises:
+        UndiffuseError: it is there already, or nobody may write there.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True)
+    try:
+        with exclusive(folder):
+            yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def check_unlocked(folder: Path, advice: str = NEW_RUN) -> None:
     """Refuse a folder in which another process trains at this moment; nothing is left behind there.
 
     Raises:
@@ -49,17 +71,37 @@ def check_unlocked(folder: Path) -> None:
     except OSError:
         return  # no lock, so nobody holds it
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise _in_use(folder, descriptor) from None
+        if not _taken(descriptor, fcntl.LOCK_SH):
+            raise _in_use(folder, descriptor, advice)
     finally:
         os.close(descriptor)
 
 
-def _in_use(folder: Path, descriptor: int) -> UndiffuseError:
-    return UndiffuseError(
-        f"{folder} is being trained by {_holder(descriptor)}; wait for it, stop it, or choose another --name"
-    )
+def is_locked(folder: Path) -> bool:
+    """Whether any process trains in a folder now."""
+    try:
+        check_unlocked(folder)
+    except UndiffuseError:
+        return True
+    return False
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a training has begun in a folder, be it that there is no checkpoint yet."""
+    return (folder / _LOCK).is_file()
+
+
+def _taken(descriptor: int, kind: int, wait: bool = False) -> bool:
+    time.sleep(_A_LOOK if wait else 0)
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _in_use(folder: Path, descriptor: int, advice: str) -> UndiffuseError:
+    return UndiffuseError(f"{folder} is being trained by {_holder(descriptor)}; {advice}")
 
 
 def _holder(descriptor: int) -> str:
