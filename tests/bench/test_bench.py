@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from undiffuse.bench.flops import forward_flops, step_flops
 from undiffuse.bench.kinds import kind_of, shares
 from undiffuse.bench.measure import Compilation, bench, compilation, recipe_model
 from undiffuse.cli import main
-from undiffuse.cli.bench import rows
+from undiffuse.cli.bench import _model, rows
 from undiffuse.config import UNetConfig
 from undiffuse.config_file import override
 from undiffuse.errors import UndiffuseError
@@ -242,6 +243,20 @@ def test_the_command_writes_its_figures(tmp_path, capsys, monkeypatch):
     assert "images/s" in capsys.readouterr().out
     assert main(["bench", "small", "--out", str(out)]) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "said"), [("digits", "builtin:digits"), ("small", "not the recipe")])
+def test_a_run_here_goes_before_a_recipe_of_its_name(name, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(measure, "recipe_model", lambda *words: words)
+    assert _model({"RUN": "digits"})[0] == "digits"
+    assert "digits is the recipe; the model of that name" in capsys.readouterr().err
+    (tmp_path / name / "checkpoints").mkdir(parents=True)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with pytest.raises(UndiffuseError, match="holds no whole checkpoint"):
+            _model({"RUN": name})
+    assert said in capsys.readouterr().err + "".join(str(one.message) for one in warned)
 
 
 def test_a_name_that_is_neither_a_run_nor_a_recipe_is_one_sentence(capsys):

@@ -15,6 +15,7 @@ from PIL import Image
 
 from undiffuse.cli.train import run_to_resume
 from undiffuse.config_file import read_config
+from undiffuse.errors import UndiffuseError
 from undiffuse.model import load
 from undiffuse.pictures.png import read_metadata, write_png
 
@@ -43,12 +44,29 @@ def test_a_training_goes_on_by_its_folder_and_by_its_name(undiffuse: Command, ru
 
 def test_resume_understands_a_name_a_folder_and_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "checkpoints").mkdir(parents=True)
     assert run_to_resume("", {}) == {"resume": True}
     assert run_to_resume("demo", {}) == {"resume": True, "name": "demo"}
     assert run_to_resume("here", {}) == {"resume": True, "name": "here", "runs": Path()}
     assert run_to_resume("a/b", {}) == {"resume": True, "name": "b", "runs": Path("a")}
     assert run_to_resume(".", {})["name"] == tmp_path.name
+
+
+def test_a_folder_of_the_data_is_not_taken_for_the_run_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "runs" / "photos" / "checkpoints").mkdir(parents=True)
+    assert run_to_resume("photos", {}) == {"resume": True, "name": "photos"}
+    (tmp_path / "photos" / "checkpoints").mkdir()
+    with pytest.raises(
+        UndiffuseError, match=r"a run here and in runs: say which by --resume ./photos or .*runs/photos"
+    ):
+        run_to_resume("photos", {})
+    assert run_to_resume("./photos", {}) == {"resume": True, "name": "photos", "runs": Path()}
+    monkeypatch.chdir(tmp_path / "runs")
+    assert run_to_resume("photos", {"runs": Path()}) == {"resume": True, "name": "photos", "runs": Path()}
 
 
 def test_sample_writes_what_the_python_function_draws(undiffuse: Command, run: Path, tmp_path: Path) -> None:

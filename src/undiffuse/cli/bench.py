@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,13 +70,23 @@ def _model(options: dict[str, Any]) -> Model:
     from undiffuse.bench.measure import recipe_model
     from undiffuse.locate import is_model
     from undiffuse.model import load
+    from undiffuse.pretrained import PREFIX, is_here, names
     from undiffuse.recipes import RECIPES
     from undiffuse.training.setup import choose_device
 
-    device = options.get("device", "auto")
-    if options["RUN"] in RECIPES or not (Path(options["RUN"]).exists() or is_model(options["RUN"])):
-        return recipe_model(options["RUN"], options.get("shape"), device)
-    return load(options["RUN"], device=str(choose_device(device)))
+    device, word = options.get("device", "auto"), options["RUN"]
+    recipe = word in RECIPES and not is_here(word)  # as of all that is typed, what is here goes first
+    if word in RECIPES and not recipe and word not in names():  # of what ships `load` says it
+        print(
+            f"{word} is the {'file' if Path(word).is_file() else 'run'} ./{word} here, not the recipe", file=sys.stderr
+        )
+    elif recipe and word in names():
+        print(
+            f"{word} is the recipe; the model of that name that comes with undiffuse is {PREFIX}{word}", file=sys.stderr
+        )
+    if recipe or not (Path(word).exists() or is_model(word)):
+        return recipe_model(word, options.get("shape"), device)
+    return load(word, device=str(choose_device(device)))
 
 
 def rows(found: Bench) -> list[tuple[str, str]]:

@@ -25,7 +25,9 @@ from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import SOURCE
 from undiffuse.config import TrainConfig
 from undiffuse.config_file import BUDGETS
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, quoted
+from undiffuse.lock import is_run
+from undiffuse.pretrained import written_as_path
 
 
 def configure(parser: Parser) -> None:
@@ -62,6 +64,11 @@ def run(typed: Namespace) -> None:
     from undiffuse.training.api import train  # PyTorch's import takes seconds
 
     train(source, **options)
+
+
+def runs_folder(options: dict[str, Any]) -> Path:
+    """The folder of runs."""
+    return Path(options.get("runs", "runs"))
 
 
 def first_line(source: str | None, options: dict[str, Any]) -> str:
@@ -107,7 +114,15 @@ def run_to_resume(which: str, options: dict[str, Any]) -> dict[str, Any]:
     if "name" in options:
         raise UndiffuseError(f"--resume {which} and --name {options['name']} name a run each; leave one of them out")
     folder = Path(which)
-    if len(folder.parts) == 1 and not folder.is_dir():
-        return {"resume": True, "name": which}
+    if len(folder.parts) == 1 and not written_as_path(which):
+        other = runs_folder(options) / which
+        here, there = ((place / "checkpoints").is_dir() or is_run(place) for place in (folder, other))
+        if here and there and folder.resolve() != other.resolve():
+            raise UndiffuseError(
+                f"{which} is a run here and in {other.parent}: say which by --resume ./{which} or --resume "
+                f"{quoted(other)}"
+            )
+        if not here:  # a folder of this name may be the data that the run learned from
+            return {"resume": True, "name": which}
     folder = folder.resolve() if folder.name in ("", "..") else folder
     return {"resume": True, "name": folder.name, "runs": folder.parent}
