@@ -184,3 +184,25 @@ def test_a_name_written_as_a_path_is_never_the_model_that_ships(
     assert said.status == 2
     assert "./digits is not there" in said.err
     assert "builtin:digits" in said.err
+
+
+DRAWING = ("evaluate", "memorisation", "sample", "animate reverse", "edit vary")
+
+
+@pytest.mark.parametrize("command", DRAWING)
+@pytest.mark.parametrize("subject", ["diffusers"], indirect=True)
+def test_every_command_that_draws_says_what_it_leaves_out_of_a_scheduler(
+    undiffuse: Command, subject: str, pictures: Path, command: str
+) -> None:
+    file = Path(subject) / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "clip_sample_range": 2.5}))
+    said = undiffuse(*command.split(), subject, *COMMANDS[command])
+    assert said.status == 0, said.err
+    assert "says clip_sample_range = 2.5, for which undiffuse has no setting: drawn without" in said.err
+
+
+@pytest.mark.parametrize("subject", ["file", "diffusers", "folder with a file"], indirect=True)
+def test_what_is_of_a_training_alone_is_refused_of_a_model_alone_in_words(undiffuse: Command, subject: str) -> None:
+    said = undiffuse("report", subject)
+    assert f"A report is of a run's folder, and {subject} is a model alone" in said.err
+    assert "has no copies of averages to make others of" in undiffuse("ema", subject, "--std", 0.1).err

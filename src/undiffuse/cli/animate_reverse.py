@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from undiffuse.cli.animation import add_animation, save
-from undiffuse.cli.naming import add_model
+from undiffuse.cli.naming import add_model, say_left_out
 from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import whole
@@ -45,6 +45,7 @@ def run(typed: Namespace) -> None:
     settings = SampleConfig(**{f.name: options[f.name] for f in fields(SampleConfig) if f.name in options})
     count, seed = options.get("n", 9), options.get("seed", 0)
     model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"))))
+    say_left_out(model)
     settings = model.settle(settings)
     check_numbers(count, seed, 0)
     points = len(model.walk(settings)[2])

@@ -53,6 +53,7 @@ def compare(options: dict[str, Any], settings: SampleConfig) -> None:
     from tqdm import tqdm
 
     from undiffuse.cli.judging import load_model, open_images
+    from undiffuse.cli.naming import say_left_out
     from undiffuse.evaluate.sampler_table import BUDGETS, DEFAULT, SHOWN, Reference, check_samplers
     from undiffuse.evaluate.sampler_table import compare as draw
     from undiffuse.pictures.png import check_free, write_png, write_text
@@ -60,6 +61,7 @@ def compare(options: dict[str, Any], settings: SampleConfig) -> None:
     names = tuple(options["samplers"].split(",")) if "samplers" in options else DEFAULT
     check_samplers(names)
     model = load_model(options)
+    say_left_out(model)
     budgets = options.get("evaluations") or tuple(n for n in BUDGETS if n <= model.config.diffusion.timesteps)
     if min(budgets) < 1:
         raise UndiffuseError(f"--evaluations takes whole numbers from 1 on, not {min(budgets)}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from undiffuse import __version__
-from undiffuse.cli.naming import add_model
+from undiffuse.cli.naming import add_model, say_left_out
 from undiffuse.cli.options import FLAGS, add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, number, show, whole
@@ -115,7 +115,10 @@ class Desk:
         from undiffuse.model import load
         from undiffuse.training.setup import choose_device
 
-        return load(self.options["RUN"], self.typed.weights, str(choose_device(self.options.get("device", "auto"))))
+        device = str(choose_device(self.options.get("device", "auto")))
+        model = load(self.options["RUN"], self.typed.weights, device)
+        say_left_out(model)
+        return model
 
     @property
     def typed(self) -> SampleConfig:

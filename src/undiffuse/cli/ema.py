@@ -40,8 +40,8 @@ def run(typed: Namespace) -> None:
     options = vars(typed)
     widths, folder = options["std"], options["RUN"]
     check_widths(widths)
-    check_writable(folder / FOLDER / "made", NO_OUT)
     last = max(profile.step for profile in copies_of(folder))
+    check_writable(folder / FOLDER / "made", NO_OUT)
     for std in widths:
         made = make_average(folder, std, options.get("step"))
         path = folder / FOLDER / made_name(made.profile, last)

@@ -18,7 +18,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from undiffuse.cli.naming import MODEL, is_subject_model
+from undiffuse.cli.naming import MODEL, is_subject_model, say_left_out
 from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import add_preparation, data_word, typed_preparation
@@ -96,6 +96,8 @@ def measure(options: dict[str, Any], group: Group) -> None:
     check_comparable(subject.info, reference.info)
     check_counts(subject, reference)
     settings = QualitySettings(options.get("seed", 0), options.get("repeat", 1))
+    if "out" in options:
+        check_out(options["out"], "overwrite" in options)  # before a classifier is trained, too
     extractors = open_extractors(options, reference, group)
     out = open_out(options, subject, reference, extractors)
     quality = evaluate(subject, reference, extractors, settings, progress=group.leads, group=group)
@@ -122,7 +124,9 @@ def open_model(options: dict[str, Any], group: Group) -> Model | None:
 
     device = str(choose_device(options.get("device", "auto"), group))
     if is_subject_model(options["SUBJECT"], group.leads):
-        return load(options["SUBJECT"], options.get("weights", "ema"), device)
+        model = load(options["SUBJECT"], options.get("weights", "ema"), device)
+        say_left_out(model, group.leads)
+        return model
     options["SUBJECT"] = typed_source(options["SUBJECT"], quiet=True)
     open_source(options["SUBJECT"])  # says what is near, if it is not there
     for name in OF_RUNS:
@@ -229,18 +233,28 @@ def open_out(options: dict[str, Any], subject: Subject, reference: Reference, ex
     """Where the figures go.
 
     Raises:
-        UndiffuseError: it is called otherwise than .json, it or the plot beside it is there, or nobody may write there.
+        UndiffuseError: as for `check_out`.
     """
     from undiffuse.evaluate.quality_report import default_file
-    from undiffuse.pictures.png import check_free
 
     names = [one.identity.name for one in extractors]
     out: Path = options.get("out") or default_file(subject, reference.info.name, names)
+    check_out(out, "overwrite" in options)
+    return out
+
+
+def check_out(out: Path, overwrite: bool) -> None:
+    """Refuse a place for the figures.
+
+    Raises:
+        UndiffuseError: it is called otherwise than .json, it or the plot beside it is there, or nobody may write there.
+    """
+    from undiffuse.pictures.png import check_free
+
     if out.suffix != ".json":
         raise UndiffuseError(f"--out should end in .json, and '{out}' does not")
     for path in (out, out.with_suffix(".svg")):
-        check_free(path, "overwrite" in options)
-    return out
+        check_free(path, overwrite)
 
 
 def write(quality: Quality, out: Path, overwrite: bool) -> None:

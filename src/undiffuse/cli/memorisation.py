@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from undiffuse.cli.naming import MODEL, is_subject_model
+from undiffuse.cli.naming import MODEL, is_subject_model, say_left_out
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import add_preparation, data_word, typed_preparation
 from undiffuse.cli.saying import said_afterwards
@@ -74,14 +74,15 @@ def run(typed: Namespace) -> None:
     options = vars(typed)
     seed = options.get("seed", 0)
     subject, preparation = _subject(options)
-    training = Training.of(_training(options, subject, preparation))
+    learned = _training(options, subject, preparation)
+    files = _files(options, subject, learned)
+    for path in files:
+        check_free(path, "overwrite" in options)
+    training = Training.of(learned)
     if "held_out" in options:
         yardstick = Yardstick.held_out(_open(options["held_out"], preparation), training, seed=seed)
     else:
         yardstick = Yardstick.leave_one_out(training, seed=seed)
-    files = _files(options, subject, training.dataset)
-    for path in files:
-        check_free(path, "overwrite" in options)
     found = memorisation(
         subject,
         training,
@@ -113,6 +114,7 @@ def _subject(options: dict[str, Any]) -> tuple[Generated | Given, DataConfig]:
 
         weights = options.get("weights", "ema")
         model = load(options["SUBJECT"], weights, str(choose_device(options.get("device", "auto"))))
+        say_left_out(model)
         if not model.info.fingerprint and "training" not in options:
             raise UndiffuseError(f"{options['SUBJECT']} does not say what it learned from: give --training DATA")
         count = options.get("n", SAMPLES)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.parser import Parser
 from undiffuse.errors import UndiffuseError
 from undiffuse.pretrained import PREFIX, is_here, names, written_as_path
+
+if TYPE_CHECKING:
+    from undiffuse.model import Model
 
 MODEL = (
     "a model: a run's folder, a checkpoint's, a cascade's, a model's file, diffusers' folder or ORG/NAME on the hub "
@@ -56,3 +59,14 @@ def is_subject_model(word: str, speaks: bool = True) -> bool:
     elif speaks and word in BUILTIN:
         print(f"{word} is the model that comes with undiffuse, not the data set of that name", file=sys.stderr)
     return not images
+
+
+def say_left_out(model: Model, speaks: bool = True) -> None:
+    """A line where somebody else's scheduler says of sampling what there is no setting for: every command that draws.
+
+    Args:
+        speaks: whether this process may print.
+    """
+    if speaks and (unsaid := model.provenance.get("sampling_left_out")):
+        words = f"its scheduler says {', '.join(unsaid)}, for which undiffuse has no setting: drawn without"
+        print(f"undiffuse: {words}", file=sys.stderr)

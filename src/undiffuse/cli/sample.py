@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from undiffuse.cli.compare_samplers import add_comparison, check_options, compare
-from undiffuse.cli.naming import add_model
+from undiffuse.cli.naming import add_model, say_left_out
 from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, whole
@@ -101,9 +101,7 @@ def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
     from undiffuse.training.setup import choose_device
 
     model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"), group)))
-    if group.leads and (unsaid := model.provenance.get("sampling_left_out")):
-        words = f"its scheduler says {', '.join(unsaid)}, for which undiffuse has no setting: drawn without"
-        print(f"undiffuse: {words}", file=sys.stderr)
+    say_left_out(model, group.leads)
     typed, settings = settings, model.settle(settings)
     default = len(find_pictures(path_of(settings.image))) if settings.image else DEFAULT
     n, seed, first = options.get("n", default), options.get("seed", 0), options.get("first", 0)

@@ -8,9 +8,10 @@ from undiffuse import __version__, cascadefile
 from undiffuse.config_file import flatten, sections
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.files import ELSEWHERE, replace_file
+from undiffuse.locate import is_model
+from undiffuse.lock import is_run
 from undiffuse.model import load
 from undiffuse.pictures.png import check_free
-from undiffuse.pretrained import shipped
 from undiffuse.report.commands import sample_commands, train_command
 from undiffuse.report.figures import (
     data_grid,
@@ -48,11 +49,12 @@ def write_report(run: Path | str, out: Path | str | None = None, overwrite: bool
     Raises:
         UndiffuseError: no run, no whole checkpoint in it, or a place where nobody may write.
     """
-    if Path(run).is_file() or shipped(run) is not None:
+    cascade = cascadefile.read(Path(run)) is not None
+    if not cascade and is_model(run) and not _of_a_training(Path(run)):
         raise UndiffuseError(
             f"A report is of a run's folder, and {run} is a model alone; draw with undiffuse sample {quoted(run)}"
         )
-    if cascadefile.read(Path(run)) is not None:
+    if cascade:
         raise UndiffuseError(
             f"A report is of one training, and {run} is a cascade of several: report the runs that it was made of"
         )
@@ -61,6 +63,11 @@ def write_report(run: Path | str, out: Path | str | None = None, overwrite: bool
     check_free(target, overwrite or out is None)
     replace_file(target, page(story.run.resolve().name, _body(story)), ELSEWHERE)
     return target
+
+
+def _of_a_training(path: Path) -> bool:
+    """Whether a folder is a run's, be it that there is no checkpoint yet, or one of its checkpoints."""
+    return (path / "checkpoints").is_dir() or (path / "manifest.json").is_file() or is_run(path)
 
 
 def _body(story: Story) -> str:
