@@ -8,6 +8,7 @@ import pytest
 
 from undiffuse.data.folder import Folder
 from undiffuse.data.listing import Listing, list_images, looks_like_image, sort_classes
+from undiffuse.data.metadata import parse_numbers
 from undiffuse.errors import UndiffuseError
 
 Write = Callable[[Path, dict[str, bytes]], Path]
@@ -72,6 +73,15 @@ def test_null_nothing_and_nan_are_no_class(listed: Callable[..., Listing]) -> No
     assert found.classes == {"4.png": "nan", "5.png": "0"}
     assert [name for name, _ in found.refused] == ["1.png", "2.png", "3.png"]
     assert found.texts == {}
+
+
+def test_nan_as_programs_write_it_into_csv_is_no_class_no_text_and_no_number(listed: Callable[..., Listing]) -> None:
+    rows = b"file_name,label,text\n1.png,nan,a\n2.png,NaN,nan\n3.png,,b\n4.png,0,c\n"
+    found = listed(*(f"{k}.png" for k in range(1, 5)), metadata__csv=rows)
+    assert found.classes == {"4.png": "0"}
+    assert [name for name, _ in found.refused] == ["1.png", "2.png", "3.png"]
+    assert found.texts == {"4.png": "c"}
+    assert parse_numbers("metadata.csv", b"file_name,x\n1.png,nan\n2.png,3\n", ("x",)) == {"2.png": (3.0,)}
 
 
 def test_a_wrapper_folder_is_looked_through(listed: Callable[..., Listing]) -> None:

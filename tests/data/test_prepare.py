@@ -124,6 +124,20 @@ def test_renaming_a_class_is_a_change_and_adding_a_readme_is_not(
     assert opened(folder).info.classes == ("y", "z")
 
 
+def test_what_lies_beside_the_images_is_said_as_it_is_now_though_the_images_are_in_the_cache(
+    tmp_path: Path, opened: Open, pictures: Any, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write(tmp_path / "set", pictures(2))
+    assert opened(folder).ignored == ()
+    write(folder, {"Metadata.JSONL": b"{}", "notes.txt": b"x"})
+    found = opened(folder)
+    assert {name for name, _ in found.ignored} == {"Metadata.JSONL", "notes.txt"}
+    assert "notes.txt" in (found.path / "refused.txt").read_text()
+    (folder / "Metadata.JSONL").unlink()
+    assert [name for name, _ in opened(folder).ignored] == ["notes.txt"]
+    assert "Metadata" not in (found.path / "refused.txt").read_text()
+
+
 def test_settings_are_part_of_the_key_but_flip_is_not(
     tmp_path: Path, opened: Open, pictures: Any, write: Write
 ) -> None:

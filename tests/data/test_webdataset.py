@@ -90,6 +90,33 @@ def test_names_with_dots_and_notes_that_lie_apart_keep_their_classes(
     assert dataset.labels.tolist() == [int(k % 3 == 0) for k in range(50)]
 
 
+@pytest.mark.parametrize("folder", ["", "part/"])
+@pytest.mark.parametrize(
+    ("kind", "image", "note"),
+    [
+        ("json", "png", lambda k: json.dumps({"label": k % 2, "caption": "a bird"}).encode()),
+        ("cls", "input.png", lambda k: b"%d" % (k % 2)),
+    ],
+)
+def test_notes_of_any_kind_after_all_images_are_read(
+    tmp_path, opened, encoded, rng, write_tar, folder, kind, image, note
+):
+    picture = encoded(rng.integers(0, 256, (4, 4), dtype=np.uint8))
+    files = {f"{folder}{k:04}.{image}": picture for k in range(40)}
+    files |= {f"{folder}{k:04}.{kind}": note(k) for k in range(40)}
+    found = opened(write_tar(tmp_path / "one.tar", files))
+    assert (found.info.classes, found.ignored) == (("0", "1"), ())
+
+
+def test_texts_after_all_images_are_read_unless_folders_are_the_classes(tmp_path, opened, encoded, rng, write_tar):
+    picture = encoded(rng.integers(0, 256, (4, 4), dtype=np.uint8))
+    for folders, texts, classes in ((("", ""), 40, ()), (("a/", "b/"), 0, ("a", "b"))):
+        files = {f"{folders[k % 2]}{k:04}.png": picture for k in range(40)}
+        files |= {f"{folders[k % 2]}{k:04}.txt": b"a bird" for k in range(40)}
+        found = opened(write_tar(tmp_path / f"{texts}.tar", files))
+        assert (found.info.texts, found.info.classes) == (texts, classes)
+
+
 def test_an_example_that_comes_twice_is_refused_once_as_before(tmp_path, opened, encoded, rng, write_tar):
     images = rng.integers(0, 256, (30, 6, 5, 3), np.uint8)
     with tarfile.open(tmp_path / "one.tar", "w") as archive:

@@ -44,7 +44,9 @@ def sets(tmp_path, monkeypatch):
         ("bytes_as_floats", "y", "lie outside"),
         ("x", "y_of_both_signs", "from 0 to 1, and the reference y_of_both_signs.npz from -1 to 1: they fill a small"),
         ("masks", "y_bytes", "from 0 to 1, and the reference y_bytes.npz from 0 to 255: they fill a small part"),
+        ("bytes", "masks", ", and of the reference masks.npz the values hardly vary (std 0.003"),
         ("x", "y", ""),
+        ("masks", "masks", "fill a small part"),
         ("bytes", "y_bytes", ""),
     ],
 )

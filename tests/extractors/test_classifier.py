@@ -148,7 +148,9 @@ def test_a_series_is_not_turned() -> None:
 
 
 def test_data_without_labels_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UndiffuseError, match=r"expected labels .* got none with 'blobs.*'; try --extractor"):
+    with pytest.raises(
+        UndiffuseError, match=r"expected labels .* got none with 'blobs.*' \(put the images.*\); try --extractor"
+    ):
         load_classifier(blobs(tmp_path, labelled=False), cache=tmp_path)
 
 

@@ -134,7 +134,10 @@ def _strange_classes(options: dict[str, Any], images: Images) -> list[bool] | No
 
     classes, labels = images.dataset.info.classes, images.dataset.labels
     if labels is None:
-        raise UndiffuseError(f"--anomalies names classes, and '{images.dataset.info.name}' has none; use --against")
+        info = images.dataset.info
+        raise UndiffuseError(
+            f"--anomalies names classes, and '{info.name}' has none: {info.to_have_classes}; or use --against"
+        )
     wanted = split_names(options["anomalies"], classes)
     for name in wanted:
         if name not in classes:

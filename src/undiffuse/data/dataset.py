@@ -78,14 +78,19 @@ def write_contents(
         np.save(folder / "vectors.npy", vectors)
     if texts is not None:
         (folder / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
+    write_left_out(folder, refused, ignored)
+    fields = {"info": info.to_json(), "labels": labels is not None, "refused": refused, "ignored": ignored}
+    (folder / "info.json").write_text(json.dumps(fields, indent=1))
+
+
+def write_left_out(folder: Path, refused: tuple[Refusal, ...], ignored: tuple[Refusal, ...]) -> None:
+    """``refused.txt``, the list that a report names."""
     lines = [
         f"{kind}\t{name}\t{why}\n"
         for kind, items in (("refused", refused), ("ignored", ignored))
         for name, why in items
     ]
     (folder / "refused.txt").write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
-    fields = {"info": info.to_json(), "labels": labels is not None, "refused": refused, "ignored": ignored}
-    (folder / "info.json").write_text(json.dumps(fields, indent=1))
 
 
 def read_dataset(folder: Path, name: str) -> Dataset | None:

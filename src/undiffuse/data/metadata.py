@@ -16,6 +16,8 @@ from undiffuse.errors import UndiffuseError, perhaps
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
 LABEL_COLUMNS = ("label", "class")
 TEXT_COLUMN = "text"
+NAN_CELLS = ("nan", "NaN")
+"""Cells of .csv that say nothing: how Python, NumPy and pandas write NaN there."""
 NOT_READ = "is not read: "
 """How a saying begins of what data hold and nobody learns: read, it would give old data another fingerprint."""
 _LIKE_LABELS = frozenset({"label", "labels", "class", "classes", "cls", "class_name", "category", "fine_label"})
@@ -156,7 +158,7 @@ def _rows(name: str, text: str) -> Iterator[tuple[int, Any]]:
                     f"expected {len(reader.fieldnames or ())} cells in line {reader.line_num} of {name}, as its first "
                     f'line has, got more; put a cell that holds a comma into quotes: "cat, tabby"'
                 )
-            yield reader.line_num, row
+            yield reader.line_num, {name: None if cell in NAN_CELLS else cell for name, cell in row.items()}
         return
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():

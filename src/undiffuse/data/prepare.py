@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from undiffuse.data.arrays import NpzFile
 from undiffuse.data.cache import cache_root, discard, new_entry
 from undiffuse.data.cifar import Cifar
 from undiffuse.data.crops import CUTS, checked_size
-from undiffuse.data.dataset import Dataset, open_images, read_dataset, write_contents
+from undiffuse.data.dataset import Dataset, open_images, read_dataset, write_contents, write_left_out
 from undiffuse.data.digest import DigestIndex, fingerprint
 from undiffuse.data.folder import Folder
 from undiffuse.data.from_arrays import write_arrays
@@ -83,12 +84,8 @@ def prepare(config: DataConfig, cache: Path | None = None, progress: bool = True
             dataset = replace(dataset, ignored=tuple(item for item in roles.ignored if item[0] not in config.vectors))
             damaged, dataset = True, (None if roles.labels and dataset.labels is None else dataset)
         if dataset is not None:
-            if listing is not None:  # an entry of before does not say it
-                dataset = replace(dataset, info=replace(dataset.info, unclassed=listing.unclassed))
-                news = [
-                    item for item in listing.ignored if item[1].startswith(NOT_READ) and item not in dataset.ignored
-                ]
-                dataset = replace(dataset, ignored=(*dataset.ignored, *news))
+            if listing is not None:
+                dataset = _as_listed(dataset, listing)
             if progress:
                 _say_left_out(dataset)
             return dataset
@@ -97,6 +94,16 @@ def prepare(config: DataConfig, cache: Path | None = None, progress: bool = True
         with new_entry(place) as draft:
             _prepare(source, listing, config, size, key, draft, progress)
     raise UndiffuseError(f"expected to read back what was just written to {place}, got a damaged entry; check the disk")
+
+
+def _as_listed(dataset: Dataset, listing: Listing) -> Dataset:
+    """The data with what lies beside the images now: what the cache knows is of the time when it was made."""
+    opened = set(listing.images)
+    ignored = (*listing.ignored, *(item for item in dataset.ignored if item[0] in opened))
+    if ignored != dataset.ignored:
+        with suppress(OSError):  # a cache of somebody else's
+            write_left_out(dataset.path, dataset.refused, ignored)
+    return replace(dataset, info=replace(dataset.info, unclassed=listing.unclassed), ignored=ignored)
 
 
 def _say_left_out(dataset: Dataset) -> None:

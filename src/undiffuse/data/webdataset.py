@@ -17,6 +17,7 @@ goes on in the middle of a shard without reading what lies before it; and groupi
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -221,7 +222,8 @@ def _ends_at_last_dot(path: Path) -> bool:
 def _look(path: Path) -> bool | None:
     """Whether names end at their last dot (True) or at their first (False); None where no notes go with the images.
 
-    Among the first members any note decides; among later ones a class does, for texts may lie beside folders of images.
+    Among the first members any note decides, and so does one of an image in no folder; among later ones in folders a
+    class does, for texts may lie beside the images of a class.
     """
     most = _LOOK_FOR_CLASSES if _is_plain(path) else _LOOK_PACKED
     looks = {last: _Look() for last in (False, True)}
@@ -229,7 +231,7 @@ def _look(path: Path) -> bool | None:
         for number, entry in enumerate(islice(TarFile(path, path.name).entries(), most), start=1):
             for last, look in looks.items():
                 if isinstance(entry, Entry):
-                    look.add(*_split(entry.name, last), early=number <= _LOOK)
+                    look.add(*_split(entry.name, last), entry, early=number <= _LOOK)
             if number >= _LOOK and any(look.fits for look in looks.values()):
                 break
     except UndiffuseError:  # damaged: whoever reads it will say how
@@ -241,17 +243,33 @@ def _look(path: Path) -> bool | None:
 class _Look:
     """Names of images and of notes so far, and whether some are of one example."""
 
-    images: set[str] = field(default_factory=set)
+    images: Counter[str] = field(default_factory=Counter)
     notes: set[str] = field(default_factory=set)
-    fits: bool = False
+    both: set[str] = field(default_factory=set)
 
-    def add(self, key: str, kind: str, early: bool) -> None:
-        if kind == "cls" or (early and kind in _NOTES):
+    @property
+    def fits(self) -> bool:
+        return any(self.images[key] == 1 for key in self.both)
+
+    def add(self, key: str, kind: str, entry: Entry, early: bool) -> None:
+        if kind == "cls" or (kind in _NOTES and (early or "/" not in key or (kind == "json" and _says_class(entry)))):
             self.notes.add(key)
-            self.fits |= key in self.images
-        elif f".{kind}" in READABLE_SUFFIXES:
-            self.images.add(key)
-            self.fits |= key in self.notes
+            self.both |= {key} & self.images.keys()
+        elif f".{kind.rpartition('.')[2]}" in READABLE_SUFFIXES:
+            self.images[key] += 1
+            self.both |= {key} & self.notes
+
+
+def _says_class(entry: Entry) -> bool:
+    """Whether a .json says what its image is; what lies beside images in folders need not be of them."""
+    if entry.size > _MAX_NOTE:
+        return False
+    try:
+        with entry.open() as file:
+            fields = json.loads(file.read(_MAX_NOTE))
+    except (OSError, ValueError, RecursionError, UndiffuseError):
+        return False
+    return bool(_first(fields, CLASS_KEYS, as_label))
 
 
 def _is_plain(path: Path) -> bool:

@@ -49,7 +49,9 @@ class Extent:
         share = self.outside / self.seen if self.seen else 0.0
         narrow = self.images >= FEW and self.high - self.low < NARROW[info.dtype] * (info.high - info.low)
         if share <= OUTSIDE and not narrow:
-            return ""
+            if self.images < FEW or not info.narrow:
+                return ""
+            return f"{name} has values from {self.low:.4g} to {self.high:.4g}, and of {other} {info.narrow}"
         ranges = (
             f"{name} has values from {self.low:.4g} to {self.high:.4g}, and {other} from {info.low:.4g} to "
             f"{info.high:.4g}"

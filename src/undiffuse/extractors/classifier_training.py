@@ -122,7 +122,7 @@ def why_not(reference: Dataset) -> str | None:
     if len(info.spatial) not in LIMITS:
         return f"expected data of 1, 2 or 3 spatial dimensions, got {len(info.spatial)} in '{info.name}'"
     if reference.labels is None:
-        return f"expected labels to train a classifier on, got none with '{info.name}'"
+        return f"expected labels to train a classifier on, got none with '{info.name}' ({info.to_have_classes})"
     if len(info.classes) < 2 or info.count < LEAST * len(info.classes):
         return (
             f"expected at least two classes with {LEAST} images each to train a classifier on, "
