@@ -21,7 +21,7 @@ from tqdm import tqdm
 from undiffuse.asked import check_numbers, cut_into_blocks, whole_numbers, whole_range
 from undiffuse.config import SampleConfig
 from undiffuse.distributed import ALONE, Group
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, counted
 from undiffuse.files import UnwritableError, check_writable, unwritable
 from undiffuse.model import Model
 from undiffuse.npz import read_npz, read_origin, write_npz
@@ -91,13 +91,14 @@ def draw_to(
     values = not is_exact(model.info) if values is None else values
     job = _Job(folder, indices, template, values, overwrite, resume)
     mine = group.my_part(job.blocks)
+    if group.leads:
+        check_writable(job.grid)  # nothing is drawn yet, so there is nothing to go on with
     steps = len(model.walk(settings)[2]) - 1
     try:
         if values and job.has_file():
             job = replace(job, values=False)
         missing = [block for block in mine if not job.has(block)]
         if group.leads:
-            check_writable(job.grid)
             job.prepare()
         group.barrier()  # nobody writes before everybody has looked
         with tqdm(total=len(missing) * steps, desc="sampling", unit="step", disable=hidden(progress)) as bar:
@@ -250,7 +251,7 @@ class _Job:
         shown = self.indices[:GRID]
         sheet = grid([self._opened(index) for index in shown])
         origin = self.template.origin(shown.start, len(shown))
-        write_png(self.grid, sheet, origin, overwrite=True, sheet=f"a grid of {len(shown)} samples")
+        write_png(self.grid, sheet, origin, overwrite=True, sheet=f"a grid of {counted(len(shown), 'sample')}")
         if self.values:
             parts = (read_npz(self.part(block)) for block in self.blocks)
             write_npz(self.file, parts, self.origin_of_all, overwrite=True)

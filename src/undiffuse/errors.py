@@ -28,6 +28,16 @@ def perhaps(word: str, choices: Iterable[str]) -> str:
     return f"; choose from {', '.join(choices)}" if choices else ""
 
 
+def counted(count: float, noun: str, several: str = "") -> str:
+    """'1 picture', '2,000 pictures', '19.5 evaluations'.
+
+    Args:
+        several: the noun's plural, where it is not made by an s.
+    """
+    number = f"{count:,}" if isinstance(count, int) else f"{count:g}"
+    return f"{number} {noun if count == 1 else several or f'{noun}s'}"
+
+
 def quoted(path: object) -> str:
     """A path as it is typed in a shell, so that a command which a message names can be copied."""
     text = str(path)

@@ -11,6 +11,7 @@ import numpy as np
 from undiffuse import __version__
 from undiffuse.config import SampleConfig
 from undiffuse.data.info import DataInfo
+from undiffuse.errors import counted
 from undiffuse.npz import write_npz
 from undiffuse.pictures.grid import grid, is_exact, to_image
 from undiffuse.pictures.png import Origin, check_free, write_png
@@ -96,7 +97,7 @@ class Samples:
             grid(self.images()[:shown]),
             self.origin(first, shown),
             overwrite,
-            f"a grid of {shown} samples",
+            f"a grid of {counted(shown, 'sample')}",
         )
         if values:
             self.save_values(folder / "samples.npz", overwrite=overwrite)

@@ -30,7 +30,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.config_file import from_plain
-from undiffuse.errors import UndiffuseError, perhaps, quoted
+from undiffuse.errors import UndiffuseError, counted, perhaps, quoted
 from undiffuse.schedule import DiscreteSchedule, Schedule
 
 Spacing = Literal["leading", "trailing", "linspace", "quadratic", "log-snr", "karras"]
@@ -185,7 +185,7 @@ class LearnedTimesteps:
         path = cls.file(folder, steps)
         again = f"choose them with undiffuse timesteps {quoted(name or folder)} --evaluations {steps}"
         if not path.exists():
-            raise UndiffuseError(f"{name or folder} has no learned timesteps for {steps} steps: {again}")
+            raise UndiffuseError(f"{name or folder} has no learned timesteps for {counted(steps, 'step')}: {again}")
         try:
             with path.open("rb") as file:
                 found = json.loads(file.read(MAX_BYTES))
@@ -204,6 +204,6 @@ class LearnedTimesteps:
             )
         if len(learned.times) != steps:
             raise UndiffuseError(
-                f"{path} should hold {steps} times and holds {len(learned.times)}: {again} --overwrite"
+                f"{path} should hold {counted(steps, 'time')} and holds {len(learned.times)}: {again} --overwrite"
             )
         return learned

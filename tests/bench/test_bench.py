@@ -101,10 +101,11 @@ def test_a_matrix_product_is_found_to_be_one():
     assert next(iter(shares(lambda: a @ a, torch.device("cpu")))) == "matrix product"
 
 
-def test_a_slow_loader_is_named_first(measured):
+def test_images_in_memory_give_no_advice_about_disks(measured):
     model, found = measured
-    assert advice(replace(found, loading_share=0.2), model.config)[0].startswith("Loading takes 20%")
-    assert not any("Loading" in text for text in advice(replace(found, loading_share=0.001), model.config))
+    slow = replace(found, loading_share=0.2)
+    assert advice(slow, model.config) == advice(replace(found, loading_share=0.0), model.config)
+    assert ("", "20.0% of the step makes the next batch, of images in memory") in rows(slow)
 
 
 def test_there_is_always_something_to_say(measured):

@@ -76,6 +76,21 @@ def test_a_run_is_judged_against_its_own_data(undiffuse: Command, run: Path) -> 
     assert (run / "memorisation" / "squares.html").is_file()
 
 
+def test_how_a_run_draws_can_be_said_as_elsewhere(undiffuse: Command, run: Path, sets: dict[str, Path]) -> None:
+    said = undiffuse("memorisation", run, "-n", 9, *PIXELS, "--sampler", "ddim", "--steps", 1, "--weights", "raw")
+    assert said.status == 0, said.err
+    assert "9 samples of tiny, seed 0, ddim in 1 step, beside 24 training images of squares.npy" in said.out
+    drawn = json.loads((run / "memorisation" / "squares.json").read_text())["samples"]
+    assert (drawn["settings"]["sampler"], drawn["settings"]["steps"], drawn["weights"]) == ("ddim", 1, "raw")
+    said = undiffuse("memorisation", run, "-n", 9, *PIXELS, "--steps", 61)
+    assert said.status == 2
+    assert "60 timesteps and --steps asks for 61" in said.err
+    for words in (("--steps", 5), ("--class", "cat"), ("--weights", "raw")):
+        said = undiffuse("memorisation", sets["drawn"], "--training", sets["training"], *PIXELS, *words)
+        assert said.status == 2
+        assert f"{words[0]} is for a model" in said.err
+
+
 def test_features_stand_beside_pixels(
     undiffuse: Command, sets: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -80,14 +81,27 @@ def test_the_last_grid_of_the_training_is_the_first_picture(run: Path) -> None:
 
 
 def test_the_command_that_it_shows_makes_the_same_settings(run: Path, tmp_path: Path) -> None:
-    import shlex
-
     text = "".join(Page(write_report(run).read_text(encoding="utf-8")).words)
     command = next(line for line in text.splitlines() if "undiffuse train " in line)
     words = shlex.split(command[command.index("undiffuse train ") :])
     assert "--gamma" not in words  # the recipe's choice goes without saying
     assert main([*words[1:], "--runs", str(tmp_path / "again"), "--quiet"]) == 0
     assert read_config(tmp_path / "again" / "tiny" / "config.yaml") == read_config(run / "config.yaml")
+
+
+def test_the_command_that_it_shows_names_the_folder_of_the_runs(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown(path: Path) -> str:
+        text = "".join(Page(write_report(path).read_text(encoding="utf-8")).words)
+        return next(line for line in text.splitlines() if "undiffuse train " in line)
+
+    assert shlex.join(["--name", "tiny", "--runs", str(run.parent)]) in shown(run)
+    monkeypatch.chdir(tmp_path)
+    assert "--runs" not in shown(Path("runs/tiny"))
+    assert "--runs" not in shown(run)
+    monkeypatch.chdir(run.parent)
+    assert "--name tiny --runs ." in shown(Path("tiny"))
 
 
 def test_a_report_without_data_grids_and_curves_says_what_is_missing(run: Path, data: Path) -> None:

@@ -54,6 +54,18 @@ def test_ctrl_c_leaves_what_is_drawn_and_resume_goes_on(
     assert contents(tmp_path / "torn") == contents(tmp_path / "whole")
 
 
+def test_one_picture_is_one(undiffuse: Command, run: Path, tmp_path: Path) -> None:
+    assert ": 1 picture and grid.png" in undiffuse("sample", run, "-n", 1, "--steps", 1, "--out", tmp_path / "one").out
+
+
+def test_a_file_in_the_place_of_the_folder_is_not_gone_on_with(undiffuse: Command, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "seven.png").write_bytes(b"mine")
+    said = undiffuse("sample", run, "-n", 1, "--steps", 1, "--out", tmp_path / "seven.png")
+    assert said.status == 2
+    assert "seven.png is no folder; give another place with --out" in said.err
+    assert "--resume" not in said.err
+
+
 def test_resume_refuses_pictures_of_another_seed(undiffuse: Command, run: Path, tmp_path: Path) -> None:
     assert undiffuse(*words(run, tmp_path)).status == 0
     said = undiffuse(*words(run, tmp_path), "--resume", "--seed", 3)

@@ -49,6 +49,29 @@ def test_a_report_of_a_cascade_is_of_its_runs(undiffuse, runs: Path) -> None:
     assert "is a cascade of several: report the runs that it was made of" in said.err
 
 
+def test_a_stage_is_pushed_without_samples_and_its_card_says_what_it_does(
+    undiffuse, runs: Path, tmp_path: Path
+) -> None:
+    words = ["push", runs / "a stage", "org/stage", "--dry-run", "--out", tmp_path / "hub"]
+    said = undiffuse(*words)
+    assert said.status == 2
+    assert "A stage of a cascade draws nothing by itself" in said.err
+    assert "-n 0" in said.err
+    assert not (tmp_path / "hub").exists()
+    said = undiffuse(*words, "-n", 0)
+    assert said.status == 0, said.err
+    card = (tmp_path / "hub" / "README.md").read_text(encoding="utf-8")
+    assert "undiffuse edit upscale org/stage small.png" in card
+    assert ".sample(" not in card
+
+
+def test_a_stage_beside_another_run_is_named(undiffuse, runs: Path) -> None:
+    said = undiffuse("compare", runs / "base", runs / "a stage")
+    assert said.status == 2
+    assert f"{runs / 'a stage'} is a stage of a cascade, which draws nothing by itself" in said.err
+    assert f"undiffuse report '{runs / 'a stage'}'" in said.err
+
+
 def test_nobody_is_told_to_sample_from_a_stage(undiffuse, runs: Path, tiny: list[str], data: Path) -> None:
     stage, quiet = runs / "a stage", tiny.index("--quiet")
     loud = tiny[:quiet] + tiny[quiet + 1 :]

@@ -32,6 +32,13 @@ def files(pictures: Callable[..., Files]) -> Files:
     return {**pictures(6, "cat/"), **pictures(5, "dog/")}
 
 
+def test_an_empty_zip_is_one_of_images_and_no_array_file(tmp_path: Path, opened: Open) -> None:
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w"):
+        pass
+    with pytest.raises(UndiffuseError, match=r"expected images in photos.zip, got none among 0 other files"):
+        opened(tmp_path / "photos.zip")
+
+
 @pytest.mark.parametrize("packing", ["", "gz", "bz2", "xz"])
 def test_tar_and_zip_hold_what_the_folder_holds(
     packing: str, files: Files, tmp_path: Path, opened: Open, write: Callable[..., Path], zipped: Callable[..., Path]

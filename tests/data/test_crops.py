@@ -222,6 +222,6 @@ def test_a_verdict_on_copies_of_parts_at_random_says_what_was_looked_at(
         sample = np.asarray(training.dataset.images[:1])
         found = Memorisation(sample, {}, training, Yardstick.leave_one_out(training), (), {0: [0]}, 0)
         said[crop] = verdict(found)
-    assert said["tiles"] == "1 of 1 samples is a copy of training images, the others are not."
+    assert said["tiles"] == "1 of 1 sample is a copy of training images, the others are not."
     assert said["random"].startswith(said["tiles"])
     assert "Only the middle of each training image was looked at" in said["random"]

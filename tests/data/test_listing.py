@@ -93,7 +93,7 @@ def test_a_wrapper_folder_is_looked_through(listed: Callable[..., Listing]) -> N
 def test_train_is_learnt_from_and_other_splits_are_set_aside_and_said(listed: Callable[..., Listing]) -> None:
     found = listed("train/cat/1.png", "train/dog/2.png", "test/cat/3.png", "val/dog/4.png", "val/dog/5.png")
     assert found.classes == {"train/cat/1.png": "cat", "train/dog/2.png": "dog"}
-    assert dict(found.ignored)["test/"].startswith("another split, set aside with 1 images; source/test names it")
+    assert dict(found.ignored)["test/"].startswith("another split, set aside with 1 image; source/test names it")
     assert "with 2 images" in dict(found.ignored)["val/"]
 
 
@@ -263,7 +263,7 @@ def test_metadata_that_name_no_file_say_how_it_would_be(
 def test_texts_of_files_that_are_not_there_are_said(listed: Callable[..., Listing]) -> None:
     found = listed("1.png", metadata__csv=b"file_name,text\n1.png,a\n2.png,b\n")
     assert found.texts == {"1.png": "a"}
-    assert ("metadata.csv", "is not read: what it says of 1 files that are not there, such as 2.png") in found.ignored
+    assert ("metadata.csv", "is not read: what it says of 1 file not there, such as 2.png") in found.ignored
     again = listed("1.png", metadata__csv=b"file_name,text,label\n1.png,a,x\n2.png,b,x\n")
     assert again.refused == (("2.png", "is named in metadata.csv but not there"),)
     assert all(name != "metadata.csv" for name, _ in again.ignored)

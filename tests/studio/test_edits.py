@@ -54,7 +54,7 @@ def files(name: str) -> dict[str, bytes]:
     return pictures | ({"mask": mask()} if name == "inpaint" else {})
 
 
-@pytest.mark.filterwarnings("ignore:1 of 1 pictures come back")
+@pytest.mark.filterwarnings("ignore:1 of 1 picture comes back")
 @pytest.mark.parametrize(("name", "options", "settings"), EDITS, ids=[f"{name}-{how}" for name, how, _ in EDITS])
 def test_an_edit_is_the_command_lines_pixel_by_pixel(
     shared: Any, tmp_path: Path, name: str, options: dict[str, Any], settings: dict[str, Any]
@@ -75,7 +75,7 @@ def test_an_edit_is_the_command_lines_pixel_by_pixel(
         assert shared.get(url).startswith(b"\x89PNG")
 
 
-@pytest.mark.filterwarnings("ignore:1 of 1 pictures come back")
+@pytest.mark.filterwarnings("ignore:1 of 1 picture comes back")
 def test_a_translation_is_the_command_lines_pixel_by_pixel(shared: Any, tmp_path: Path) -> None:
     options = {"to": "three", "source": "seven", "strength": 0.9}
     request = {"model": "digits", "options": options, "settings": {"steps": 4}}

@@ -130,6 +130,21 @@ def test_grids_take_a_bounded_share_of_a_short_run_and_of_a_dear_network(minutes
     assert sum(taken for *_, taken in grids) <= max((DRAWING + FIRST_ONE + LAST_ONE) * 60 * minutes + 1, 3.0)
 
 
+@pytest.mark.parametrize("minutes", [0.3, 0.5, 0.8])
+def test_a_training_of_half_a_minute_shows_a_grid_and_saves_on_the_way(minutes):
+    """So that neither whoever looks nor whoever pulls the plug has nothing of it."""
+    machine = Machine(minutes, lambda now: 0.05, int(minutes * 1200), evaluation=0.001, saving=0.1)
+    for times in ([now for now, *_ in machine.grids], machine.saves):
+        assert 15 * minutes < times[0] < 0.5 * 60 * minutes
+        assert times[-1] > 0.9 * 60 * minutes
+        assert len(times) == 3
+
+
+def test_a_training_of_seconds_shows_and_saves_at_its_end_alone():
+    machine = Machine(0.08, lambda now: 0.05, 96, evaluation=0.001, saving=0.01)
+    assert [len(machine.grids), len(machine.saves)] == [1, 1]
+
+
 def test_a_dear_network_shows_fewer_samples_first():
     grids = Machine(60, lambda now: 1.0, 3600, evaluation=0.1).grids
     (first, few, _), (_, last, _) = grids[0], grids[-1]

@@ -10,8 +10,6 @@ import math
 from undiffuse.bench.measure import Bench
 from undiffuse.config import TrainConfig
 
-LOADING = 0.01
-"""Part of a step that loading may take before it is named."""
 GAIN = 1.5
 """Speed of products in bfloat16, in units of that in float32, from which it is worth a try."""
 WIDE = 64
@@ -20,14 +18,7 @@ WIDE = 64
 
 def advice(found: Bench, config: TrainConfig) -> list[str]:
     """Sentences, the most important first; never none."""
-    said: list[str] = []
-    if found.loading_share > LOADING:
-        said.append(
-            f"Loading takes {found.loading_share:.0%} of a step: prepare the data with --size once, or put the cache "
-            "on a faster disk."
-        )
-    said += _on_format(found, config)
-    said += _on_compiling(found, config)
+    said = [*_on_format(found, config), *_on_compiling(found, config)]
     if not config.loop.channels_last and len(found.shape) == 3:
         said.append("Convolutions are faster with --channels-last.")
     if found.kinds.get("attention", 0) > 0.25:

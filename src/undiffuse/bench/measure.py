@@ -97,7 +97,7 @@ class Bench:
     step_seconds: float
     """Of a whole training step: batch, forward, backward, clipping, optimiser, averages."""
     loading_share: float
-    """Part of the step that was spent on making the next batch."""
+    """Part of the step that was spent on making the next batch, of images in memory: no disk is measured."""
     step_flops: int
     micro_batch: int
     evaluation_seconds: float

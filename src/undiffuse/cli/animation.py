@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import whole
+from undiffuse.errors import counted
 
 if TYPE_CHECKING:
     from undiffuse.pictures.frame import Frame
@@ -49,4 +50,4 @@ def save(typed: Namespace, default: Path, draw: Callable[[int], Iterable[Frame]]
     frames = list(tqdm(draw(count), "drawing", count, unit="frame", disable=None))
     write_animation(path, film(frames), fps, overwrite)
     write_png(beside, film_strip(frames), overwrite=overwrite, sheet="a film strip")
-    print(f"{path}: {len(frames)} frames\n{beside}: the film strip")
+    print(f"{path}: {counted(len(frames), 'frame')}\n{beside}: the film strip")

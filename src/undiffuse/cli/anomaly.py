@@ -21,7 +21,7 @@ from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import data_word
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.cli.values import whole
-from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.errors import UndiffuseError, counted, perhaps
 
 if TYPE_CHECKING:
     from undiffuse.evaluate.anomaly import Array, Features, Look
@@ -228,13 +228,13 @@ def _say(normal: Judged, judged: list[Judged], scores: list[dict[str, Array]], c
 
     from undiffuse.evaluate.auroc import auroc
 
-    print(f"normal  {len(normal.features):,} images of {normal.images.dataset.info.name}")
+    print(f"normal  {counted(len(normal.features), 'image')} of {normal.images.dataset.info.name}")
     for one in judged:
-        print(f"judged  {len(one.features):,} images of {one.images.dataset.info.name}")
+        print(f"judged  {counted(len(one.features), 'image')} of {one.images.dataset.info.name}")
     if judged[0].strange is None:
         values = scores[0][chosen]
         above = int((values > 3).sum())
-        print(f"score   {chosen}: {above:,} images above 3 standard deviations, {values.max():.1f} at most")
+        print(f"score   {chosen}: {counted(above, 'image')} above 3 standard deviations, {values.max():.1f} at most")
         return
     strange = np.array([flag for one in judged for flag in one.strange or []])
     print(f"AUROC of {int(strange.sum()):,} strange among {len(strange):,}, with 95 % intervals:")

@@ -22,6 +22,7 @@ from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.cli.values import Reader, metavar, number, whole
 from undiffuse.config import PrecisionName
+from undiffuse.errors import counted
 
 if TYPE_CHECKING:
     from undiffuse.bench.measure import Bench
@@ -96,18 +97,18 @@ def rows(found: Bench) -> list[tuple[str, str]]:
     kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in found.kinds.items() if share >= 0.005)
     return [
         ("model", f"{found.name}: {found.parameters:,} parameters, data of {found.shape}"),
-        ("machine", f"{found.device}, {found.threads} threads"),
+        ("machine", f"{found.device}, {counted(found.threads, 'thread')}"),
         ("ceiling", f"{ceilings} in a large matrix product"),
         ("training", f"{1e3 * found.step_seconds:,.1f} ms a step of {found.batch}, in {found.precision}"),
         ("", f"{found.batch / found.step_seconds:,.1f} images/s"),
         ("", f"{found.step_flops / found.step_seconds / giga:,.0f} GFLOP/s, {_of_ceiling(found.step_share)}"),
-        ("", f"loading {found.loading_share:.1%} of the step"),
+        ("", f"{found.loading_share:.1%} of the step makes the next batch, of images in memory"),
         (
             "sampling",
-            f"{1e3 * found.evaluation_seconds:,.1f} ms an evaluation of {found.micro_batch} images, "
+            f"{1e3 * found.evaluation_seconds:,.1f} ms an evaluation of {counted(found.micro_batch, 'image')}, "
             f"in {found.sampling_precision}",
         ),
-        ("", f"{1 / found.seconds_per_image:,.2f} images/s in {found.evaluations} evaluations each"),
+        ("", f"{1 / found.seconds_per_image:,.2f} images/s in {counted(found.evaluations, 'evaluation')} each"),
         (
             "",
             f"{found.evaluation_flops / found.evaluation_seconds / giga:,.0f} GFLOP/s, "

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from undiffuse.cli.parser import Parser
 from undiffuse.cores import waiting, why
+from undiffuse.errors import counted
 from undiffuse.installing import install, install_extra
 
 PARTS = ("torch", "numpy", "pillow", "safetensors", "jaxtyping", "pyyaml", "tqdm")
@@ -80,7 +81,7 @@ def devices() -> list[tuple[str, str]]:
     cost = f"{word} (a convolution takes {times_as_long():.2g} times as long as in float32)"
     threads = torch.get_num_threads()
     rows = [
-        ("cpu", f"{os.cpu_count()} cores, torch uses {threads} threads, {cost}"),
+        ("cpu", f"{counted(os.cpu_count() or 1, 'core')}, torch uses {counted(threads, 'thread')}, {cost}"),
         ("threads", f"{threads}: {why(threads)}"),
         ("waiting", waiting()),
     ]

@@ -15,7 +15,7 @@ from undiffuse.cli.options import FLAGS, add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, number, show, whole
 from undiffuse.config import SampleConfig
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, counted
 from undiffuse.files import NAME_BYTES, shortened
 
 if TYPE_CHECKING:
@@ -204,11 +204,8 @@ class Desk:
 
         learned = self.model.info.spatial
         size, tile = (" x ".join(map(str, s)) for s in (sides, learned))
-        print(
-            f"{size} pixels (height x width) in {count_tiles(sides, learned, overlap)} tiles of {tile} a step, "
-            f"--overlap {overlap}",
-            file=sys.stderr,
-        )
+        tiles = counted(count_tiles(sides, learned, overlap), "tile")
+        print(f"{size} pixels (height x width) in {tiles} of {tile} a step, --overlap {overlap}", file=sys.stderr)
 
     def origin(self, index: int, shape: Sequence[int]) -> Edited:
         """How a result was made."""

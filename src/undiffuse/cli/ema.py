@@ -15,7 +15,7 @@ from pathlib import Path
 
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, whole
-from undiffuse.errors import UndiffuseError, quoted
+from undiffuse.errors import UndiffuseError, counted, quoted
 
 POOR = 0.1
 """A mismatch that is worth a word."""
@@ -49,5 +49,5 @@ def run(typed: Namespace) -> None:
             raise UndiffuseError(f"{path} exists already; replace it with --overwrite")
         replace_bytes(path, made.model.to_bytes())
         poor = ": the copies are too few or too wide for it" if made.mismatch > POOR else ""
-        print(f"{path}: of {made.copies} copies, {made.mismatch:.1%} from the exact profile{poor}")
+        print(f"{path}: of {counted(made.copies, 'copy', 'copies')}, {made.mismatch:.1%} from the exact profile{poor}")
     print(f"try: undiffuse sample {quoted(path)}")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.naming import MODEL, is_subject_model, say_left_out
-from undiffuse.cli.options import add_fields
+from undiffuse.cli.options import FLAGS, add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import add_preparation, data_word, typed_preparation
 from undiffuse.cli.saying import said_afterwards
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 MOST = 10_000
 """Images that a model draws unless told otherwise, or as many as the reference has where those are fewer."""
-OF_RUNS = ("bits", "held_out", *(field.name for field in fields(SampleConfig)))
+OF_MODELS = tuple(field.name for field in fields(SampleConfig))
 """Options that mean nothing for given images."""
 
 
@@ -129,13 +129,25 @@ def open_model(options: dict[str, Any], group: Group) -> Model | None:
         return model
     options["SUBJECT"] = typed_source(options["SUBJECT"], quiet=True)
     open_source(options["SUBJECT"])  # says what is near, if it is not there
-    for name in OF_RUNS:
+    check_not_of_models(options, "bits", "held_out")
+    return None
+
+
+def check_not_of_models(options: dict[str, Any], *more: str) -> None:
+    """Refuse what says how a model draws, where images are given.
+
+    Args:
+        more: names of other options that are for models alone.
+
+    Raises:
+        UndiffuseError: there is such an option.
+    """
+    for name in (*more, *OF_MODELS):
         if name in options:
-            flag = "--" + name.replace("_", "-")
+            flag = FLAGS.get(name, "--" + name.replace("_", "-"))
             raise UndiffuseError(
                 f"{flag} is for a model, and '{options['SUBJECT']}' is none: images are taken as they are"
             )
-    return None
 
 
 def prepared(options: dict[str, Any], source: str, model: Model | None) -> Dataset:

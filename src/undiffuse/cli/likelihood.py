@@ -18,7 +18,7 @@ from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.cli.values import number, whole
 from undiffuse.distributed import Group, joined
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, counted
 
 if TYPE_CHECKING:
     from undiffuse.evaluate.images import Images
@@ -109,10 +109,11 @@ def _say(table: Table) -> None:
     from undiffuse.evaluate.likelihood import mean_and_error
 
     units, info = table.units, table.images.dataset.info
-    print(f"data    {info.name}: {len(table.images):,} of {info.count:,} images of {info.shape}, {info.dtype}")
+    print(f"data    {info.name}: {len(table.images):,} of {counted(info.count, 'image')} of {info.shape}, {info.dtype}")
     if table.terms is not None:
         mean, error = mean_and_error(units.of_bound(table.terms.total))
-        print(f"bound   {mean:.4f} +- {error:.4f} {units.name} at most, {len(table.terms.size)} timesteps an image")
+        steps = counted(len(table.terms.size), "timestep")
+        print(f"bound   {mean:.4f} +- {error:.4f} {units.name} at most, {steps} an image")
     if table.density is not None:
         mean, error = mean_and_error(units.of_density(table.density.total))
         calls = float(table.density.evaluations.double().mean())

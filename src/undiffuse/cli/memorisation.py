@@ -15,12 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from undiffuse.cli.evaluate import check_not_of_models
 from undiffuse.cli.naming import MODEL, is_subject_model, say_left_out
+from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import add_preparation, data_word, typed_preparation
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.cli.values import whole
-from undiffuse.config import DataConfig
+from undiffuse.config import DataConfig, SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.files import shortened
 
@@ -53,8 +55,8 @@ def configure(parser: Parser) -> None:
     group = parser.add_argument_group("how")
     group.add_argument("--neighbours", type=whole("--neighbours", 2), metavar="K", help="that count (default: 10)")
     group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of every random stream (default: 0)")
-    group.add_argument("--weights", metavar="TEXT", help="'ema', 'raw', or a rate such as '0.999' (default: ema)")
     group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    add_fields(parser, SampleConfig, "how a model draws")
     group = parser.add_argument_group("where to")
     group.add_argument(
         "--out",
@@ -103,7 +105,7 @@ def run(typed: Namespace) -> None:
 
 def _subject(options: dict[str, Any]) -> tuple[Generated | Given, DataConfig]:
     """What is judged, and how images are to be prepared so that they fit it."""
-    from undiffuse.config import SampleConfig
+    from undiffuse.cli.sample import how
     from undiffuse.data.named import typed_source
     from undiffuse.evaluate.subject import Generated, Given
 
@@ -112,16 +114,17 @@ def _subject(options: dict[str, Any]) -> tuple[Generated | Given, DataConfig]:
         from undiffuse.model import load
         from undiffuse.training.setup import choose_device
 
-        weights = options.get("weights", "ema")
-        model = load(options["SUBJECT"], weights, str(choose_device(options.get("device", "auto"))))
+        settings = how(options)
+        model = load(options["SUBJECT"], settings.weights, str(choose_device(options.get("device", "auto"))))
         say_left_out(model)
         if not model.info.fingerprint and "training" not in options:
             raise UndiffuseError(f"{options['SUBJECT']} does not say what it learned from: give --training DATA")
-        count = options.get("n", SAMPLES)
-        generated = Generated(model, SampleConfig(weights=weights), count, options.get("seed", 0))
+        model.walk(settings)  # refuses what cannot be, before anything is drawn
+        generated = Generated(model, settings, options.get("n", SAMPLES), options.get("seed", 0))
         return generated, replace(model.config.data, **given)
     options["SUBJECT"] = typed_source(options["SUBJECT"], quiet=True)
     preparation = DataConfig(**given)
+    check_not_of_models(options)
     if "training" not in options:
         raise UndiffuseError(
             f"'{options['SUBJECT']}' is no model, so it does not say what it learned from: give --training DATA"

@@ -27,7 +27,7 @@ from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, whole
 from undiffuse.config import SampleConfig
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, counted
 from undiffuse.files import shortened
 from undiffuse.pins import path_of
 
@@ -128,7 +128,7 @@ def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
         return
     shown = f" (the first {GRID})" if n > GRID else ""
     kept = f"; {drawn.kept:,} of them were there already" if drawn.kept and group.alone else ""
-    print(f"{folder}: {n:,} pictures and grid.png{shown}{' and samples.npz' if values else ''}{kept}")
+    print(f"{folder}: {counted(n, 'picture')} and grid.png{shown}{' and samples.npz' if values else ''}{kept}")
     if not is_exact(model.info):
         print("A PNG file cannot hold these data as they are: the pictures are views, the values are in samples.npz.")
 

@@ -20,7 +20,7 @@ from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import add_preparation, data_word
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.cli.values import Reader, whole
-from undiffuse.errors import UndiffuseError, quoted
+from undiffuse.errors import UndiffuseError, counted, quoted
 from undiffuse.files import NO_OUT, check_writable
 
 if TYPE_CHECKING:
@@ -98,8 +98,9 @@ def _table(model: Model, costs: Costs, chosen: list[LearnedTimesteps]) -> list[s
         rows[spacing] = [costs.total(make_timesteps(model.schedule, len(c.times), spacing)) for c in chosen]
     units = Units.of(model.info)
     name = f"the bound in {units.name}" if cost == "bound" else "sum of RMS errors of DDIM steps, model space"
+    drawn = counted(images, "image" if cost == "bound" else "sample")
     lines = [
-        f"{name}, {images} {'images' if cost == 'bound' else 'samples'}, {len(costs.times) - 1} times to choose from",
+        f"{name}, {drawn}, {counted(len(costs.times) - 1, 'time')} to choose from",
         f"{'evaluations':<12}" + "".join(f"{len(learned.times):>10}" for learned in chosen),
     ]
     for row, values in rows.items():

@@ -16,7 +16,7 @@ from undiffuse.config import DataConfig
 from undiffuse.data.decode import TO_RGB, Header
 from undiffuse.data.listing import Listing, Refusal
 from undiffuse.data.transform import CHANNELS, keeps_aspect
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, counted
 
 MAX_BAD = 0.05
 """Share of unreadable images above which the data set is an error: so many are a mistake, not an accident."""
@@ -184,7 +184,7 @@ def _examples(refused: Sequence[Refusal]) -> str:
         f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''} {reasons[key]}"
         for key, names in list(by_reason.items())[:4]
     ]
-    return "; ".join([*shown, *([f"and {len(by_reason) - 4} more reasons"] if len(by_reason) > 4 else [])])
+    return "; ".join([*shown, *([f"and {counted(len(by_reason) - 4, 'more reason')}"] if len(by_reason) > 4 else [])])
 
 
 def check_bad(
@@ -205,4 +205,4 @@ def check_bad(
 
 def _none(listing: Listing) -> str:
     few = ", ".join(name for name, _ in listing.ignored[:3]) + (", ..." if len(listing.ignored) > 3 else "")
-    return f"none among {len(listing.ignored)} other files{f' ({few})' if few else ''}"
+    return f"none among {counted(len(listing.ignored), 'other file')}{f' ({few})' if few else ''}"

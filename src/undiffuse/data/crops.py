@@ -22,7 +22,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from undiffuse.config import DataConfig
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, counted
 
 CUTS = ("random", "tiles")
 """Values of DataConfig.crop that may make several samples of an image."""
@@ -74,8 +74,8 @@ class Cut:
         if self.kind == "tiles":
             each = f"{self.least:,}" if self.least == self.most else f"{self.least:,} to {self.most:,}"
             return (
-                f"{count:,} tiles of {sample} from {self.images:,} images, {each} of each; {self.unused:.1%} of the "
-                "pixels, at the edges, are in none"
+                f"{counted(count, 'tile')} of {sample} from {counted(self.images, 'image')}, {each} of each; "
+                f"{self.unused:.1%} of the pixels, at the edges, are in none"
             )
         return (
             f"a part of {sample} at random each time an image is learned, of {self.least:,} to {self.most:,} possible "

@@ -22,7 +22,7 @@ from unicodedata import normalize
 from undiffuse.data.decode import ForTheEyeError, quiet_pillow, read_header
 from undiffuse.data.metadata import METADATA_NAMES, NOT_READ, parse_metadata, parse_numbers, parse_texts, unread
 from undiffuse.data.own import WHY, drawn_for_the_eye, has_own_name, kept_values
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, counted
 
 T = TypeVar("T")
 
@@ -148,8 +148,8 @@ def list_images(files: Files, wanted: Callable[[str], bool] = is_image, columns:
         images = [name for name in images if name in classes]
     texts, described = _texts(images, base, found)
     _say_unused_metadata(base, found)
-    numbers, counted = _numbers(images, base, found, columns) if columns else ({}, "")
-    used = tuple(dict.fromkeys(filter(None, (metadata, described, counted))))
+    numbers, numbered = _numbers(images, base, found, columns) if columns else ({}, "")
+    used = tuple(dict.fromkeys(filter(None, (metadata, described, numbered))))
     unclassed = "" if classes else _strays(images, base)
     ignored = (*aside, *found.ignored)
     return Listing(tuple(images), classes, (*refused, *missing), ignored, used, texts, numbers, unclassed)
@@ -248,7 +248,10 @@ def _base(images: Iterable[str], source: str) -> tuple[str, list[Refusal]]:
                 )
             head = trains[0]
             aside += [
-                (f"{base}{name}/", f"another split, set aside with {count} images; {source}/{base}{name} names it")
+                (
+                    f"{base}{name}/",
+                    f"another split, set aside with {counted(count, 'image')}; {source}/{base}{name} names it",
+                )
                 for name, count in heads.items()
                 if name != head
             ]
@@ -357,7 +360,7 @@ def _say_absent(absent: list[str], metadata: str, found: _Found) -> None:
     if absent and not found.absent_said:
         found.absent_said = True
         found.ignored.append(
-            (metadata, f"{NOT_READ}what it says of {len(absent):,} files that are not there, such as {absent[0]}")
+            (metadata, f"{NOT_READ}what it says of {counted(len(absent), 'file')} not there, such as {absent[0]}")
         )
 
 

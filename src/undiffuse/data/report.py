@@ -16,6 +16,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.data.listing import Refusal
 from undiffuse.data.statistics import chunks
 from undiffuse.data.stream import Stream
+from undiffuse.errors import counted
 
 MAX_TILES = 64
 _TILE = 112
@@ -55,7 +56,7 @@ def describe(dataset: Dataset | Stream) -> str:
     """A summary in lines: counts, shape, depth, range, moments, classes, duplicates, refused and ignored files."""
     info = dataset.info
     lines = [
-        f"{info.name}: {info.count:,} {_noun(info)}",
+        f"{info.name}: {counted(info.count, _noun(info))}",
         f"shape       {_shape(info)}, {_depth(info)}",
         f"range       {_number(info.low)} .. {_number(info.high)} in the data becomes -1 .. +1 in the model",
     ]
@@ -78,23 +79,26 @@ def describe(dataset: Dataset | Stream) -> str:
         duplicates = find_duplicates(dataset)
         pairs = "; ".join(f"{dataset.name_of(b)} = {dataset.name_of(a)}" for a, b in duplicates.examples)
         lines.append(f"duplicates  {duplicates.count:,}{f' exact: {pairs}' if pairs else ''}")
-    lines.append(f"refused     {len(dataset.refused):,}{' files' if dataset.refused else ''}")
+    lines.append(f"refused     {counted(len(dataset.refused), 'file') if dataset.refused else 0}")
     lines += _reasons(dataset.refused)
     if dataset.ignored:
-        lines.append(f"ignored     {len(dataset.ignored):,} that are no images of this set")
+        which = "that is no image" if len(dataset.ignored) == 1 else "that are no images"
+        lines.append(f"ignored     {len(dataset.ignored):,} {which} of this set")
         lines += _reasons(dataset.ignored)
     if isinstance(dataset, Dataset):
         if dataset.refused or dataset.ignored:
             lines.append(f"            all of them: {dataset.path / 'refused.txt'}")
         lines.append(f"prepared    {dataset.path}")
     else:
-        lines.append(f"streamed    range, mean and std are of {dataset.looked:,} examples; duplicates are not sought")
+        lines.append(
+            f"streamed    range, mean and std are of {counted(dataset.looked, 'example')}; duplicates are not sought"
+        )
     note = _view_note(info)
     return "\n".join([*lines, *([f"pictures    {note}"] if note else [])])
 
 
 def _noun(info: DataInfo) -> str:
-    return {1: "signals", 2: "images", 3: "volumes"}.get(len(info.spatial), "samples")
+    return {1: "signal", 2: "image", 3: "volume"}.get(len(info.spatial), "sample")
 
 
 def _shape(info: DataInfo) -> str:
@@ -102,7 +106,7 @@ def _shape(info: DataInfo) -> str:
     named = kinds.get(info.channels) if len(info.spatial) == 2 else None
     axes = {1: "length", 2: "height x width", 3: "depth x height x width"}.get(len(info.spatial), "")
     size = " x ".join(map(str, info.spatial))
-    return f"{size} ({axes}), {named or f'{info.channels} channel' + 's' * (info.channels != 1)}"
+    return f"{size} ({axes}), {named or counted(info.channels, 'channel')}"
 
 
 def _depth(info: DataInfo) -> str:
@@ -165,7 +169,7 @@ def _reasons(items: tuple[Refusal, ...]) -> list[str]:
         examples = ", ".join([name for name, other in items if other == why][:3])
         lines.append(f"            {count:,} x {why}: {examples}{', ...' if count > 3 else ''}")
     if len(counts) > _SHOWN:
-        lines.append(f"            and {len(counts) - _SHOWN} more reasons")
+        lines.append(f"            and {counted(len(counts) - _SHOWN, 'more reason')}")
     return lines
 
 

@@ -30,7 +30,7 @@ from undiffuse.data.shards import expand, is_pattern, kind_of, open_shards, trai
 from undiffuse.data.video import Videos, is_video
 from undiffuse.data.volumes import Volumes, has_pages, is_volume, suffix_of
 from undiffuse.data.webdataset import TarShard, looks_like_shard
-from undiffuse.errors import UndiffuseError, perhaps, quoted
+from undiffuse.errors import UndiffuseError, counted, perhaps, quoted
 from undiffuse.files import expanded
 
 _SURELY_IMAGES = 10_000
@@ -149,8 +149,8 @@ def _check_strays(images: list[Path], others: dict[str, int], path: Path) -> Non
         return
     image = images[0].relative_to(path)
     raise UndiffuseError(
-        f"expected data of one kind in {path}, got {others[noun]:,} {noun}{'s' * (others[noun] > 1)} and "
-        f"{len(images):,} image{'s' * (len(images) > 1)} ({image}); move the ones or the others away"
+        f"expected data of one kind in {path}, got {counted(others[noun], noun)} and "
+        f"{counted(len(images), 'image')} ({image}); move the ones or the others away"
     )
 
 
@@ -219,6 +219,7 @@ def _is_npz(path: Path) -> bool:
         return True
     try:
         with zipfile.ZipFile(path) as archive:
-            return all(name.endswith(".npy") for name in archive.namelist())
+            names = archive.namelist()
+            return bool(names) and all(name.endswith(".npy") for name in names)
     except Exception:  # damaged: ZipFile will say how
         return False

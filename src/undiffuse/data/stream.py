@@ -40,7 +40,7 @@ from undiffuse.data.records import Records
 from undiffuse.data.remote import place_of, size_of
 from undiffuse.data.shards import open_shards
 from undiffuse.data.source import open_source
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, counted
 from undiffuse.files import expanded
 
 FIRST_LOOK = 1024
@@ -261,16 +261,12 @@ def open_stream(config: DataConfig, progress: bool = True) -> Stream:
     info = DataInfo(**{**info.__dict__, "count": len(examples.names), "texts": sum(map(bool, texts))})
     if progress:
         print(
-            f"stream: {len(examples.names):,} examples in {_counted(len(records.shards), 'shard')}; shape, range and "
-            f"moments from a look at {len(found):,}",
+            f"stream: {counted(len(examples.names), 'example')} in {counted(len(records.shards), 'shard')}; shape, "
+            f"range and moments from a look at {len(found):,}",
             file=sys.stderr,
         )
         say_unread(listing.ignored)
     return Stream(info, images, labels, listing.ignored, config.buffer, len(found), texts)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def _open_records(source: str) -> Records:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from undiffuse.errors import counted
 from undiffuse.training.live import duration
 
 LEAST = 20.0
@@ -42,4 +43,4 @@ class Forecast:
         done, seconds = len(steps), steps[-1]
         left = seconds * (self.total - done)
         if left >= LEAST and (done == 1 or seconds > OTHERWISE * steps[0]):
-            self.say(f"{self.total:,} steps of {seconds:.2g} s: about {duration(left)} from now")
+            self.say(f"{counted(self.total, 'step')} of {seconds:.2g} s: about {duration(left)} from now")

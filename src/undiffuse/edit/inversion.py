@@ -28,7 +28,7 @@ from torch import Tensor
 
 from undiffuse.denoiser import Denoiser
 from undiffuse.edit.editor import Editor, Part, Pictures
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, counted
 from undiffuse.gaussian import Batch, Marginal, Time
 from undiffuse.sample import trajectory
 from undiffuse.samplers import DDIM
@@ -124,8 +124,9 @@ class Inversion:
         if not poor:
             return None
         return (
-            f"{poor} of {len(self.error)} pictures come back with less than {POOR_PSNR:g} dB from their latents "
-            f"(the worst with {float(self.psnr.min()):.1f}): take more steps, or --exact"
+            f"{poor} of {counted(len(self.error), 'picture')} {'comes' if poor == 1 else 'come'} back with less than "
+            f"{POOR_PSNR:g} dB from their latents (the worst with {float(self.psnr.min()):.1f}): take more steps, "
+            "or --exact"
         )
 
 

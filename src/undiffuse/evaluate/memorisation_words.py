@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from undiffuse import __version__
+from undiffuse.errors import counted
 from undiffuse.evaluate.memorisation import Memorisation, Space
 from undiffuse.metrics.copying import CHANCE, FAR_Z, NEAR
 
@@ -34,7 +35,7 @@ def _verdict(found: Memorisation) -> str:
         rest = (
             f", and as a whole they are nearer to those than {_honest(found)} are" if whole else ", the others are not"
         )
-        return f"{copies:,} of {n:,} samples {_are(copies)} of training images{rest}."
+        return f"{copies:,} of {counted(n, 'sample')} {_are(copies)} of training images{rest}."
     if any(_nearer(space) for space in found.spaces):
         return (
             "No sample is a copy, but as a whole they are nearer to the training images than "
@@ -55,7 +56,11 @@ def sentences(found: Memorisation) -> list[str]:
 
 def _subjects(found: Memorisation) -> str:
     facts, info = found.facts, found.training.info
-    how = f", seed {facts['seed']}, {facts['sampler']} in {facts['steps']} steps" if facts["kind"] == "run" else ""
+    how = (
+        f", seed {facts['seed']}, {facts['sampler']} in {counted(facts['steps'], 'step')}"
+        if facts["kind"] == "run"
+        else ""
+    )
     return (
         f"{len(found.samples):,} samples of {facts['name']}{how}, beside {info.count:,} training images of {info.name}."
     )
@@ -74,10 +79,16 @@ def _yardstick(found: Memorisation) -> str:
 
 def _duplicates(found: Memorisation) -> str:
     repeated = found.training.info.count - len(found.training.distinct)
-    inside = f" The training images hold {repeated:,} exact duplicates; each content counts once." if repeated else ""
+    inside = (
+        f" The training images hold {counted(repeated, 'exact duplicate')}; each content counts once."
+        if repeated
+        else ""
+    )
     if not found.exact:
         return f"No sample equals a training image exactly.{inside}"
-    return f"{len(found.exact):,} samples equal training images exactly: {_listed(sorted(found.exact))}.{inside}"
+    count = len(found.exact)
+    equal = "1 sample equals a training image" if count == 1 else f"{count:,} samples equal training images"
+    return f"{equal} exactly: {_listed(sorted(found.exact))}.{inside}"
 
 
 def _space(found: Memorisation, space: Space) -> str:
@@ -89,10 +100,11 @@ def _space(found: Memorisation, space: Space) -> str:
     alarms = f"{space.alarms:,} of the {len(space.honest):,} honest images {'is' if space.alarms == 1 else 'are'}"
     return (
         f"{space.identity.name}: the median sample is {space.ratio} times as far from its nearest training image as "
-        f"{_honest(found)} are; z = {space.z:+.1f}, {how} those. {near.count:,} of {n:,} samples are nearer than "
-        f"{1 - NEAR:.0%} of those; {near.expected:.1f} are expected by chance (p = {near.p:.2g}). {copies}, nearer "
-        f"than {space.threshold:.3g} of the mean of their {space.distances.shape[1]} nearest, which one of {n:,} new "
-        f"images would be with a probability of at most {CHANCE:.0%}; {alarms}."
+        f"{_honest(found)} are; z = {space.z:+.1f}, {how} those. {near.count:,} of {n:,} samples "
+        f"{'is' if near.count == 1 else 'are'} nearer than {1 - NEAR:.0%} of those; {near.expected:.1f} are expected "
+        f"by chance (p = {near.p:.2g}). {copies}, nearer than {space.threshold:.3g} of the mean of their "
+        f"{space.distances.shape[1]} nearest, which one of {n:,} new images would be with a probability "
+        f"of at most {CHANCE:.0%}; {alarms}."
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse import __version__
+from undiffuse.errors import counted
 from undiffuse.evaluate.figure import Figure
 from undiffuse.evaluate.quality import FORMAT, Quality
 from undiffuse.evaluate.subject import Generated, Subject
@@ -48,7 +49,7 @@ def _header(quality: Quality) -> Iterator[tuple[str, str]]:
     shape = " x ".join(map(str, reference["shape"]))
     yield (
         "reference",
-        f"{reference['name']}: {reference['count']:,} images of {shape}, {reference['dtype']}, "
+        f"{reference['name']}: {counted(reference['count'], 'image')} of {shape}, {reference['dtype']}, "
         f"fingerprint {reference['fingerprint'][:12]}, {reference['given']}",
     )
     for one in quality.extractors:
@@ -56,17 +57,20 @@ def _header(quality: Quality) -> Iterator[tuple[str, str]]:
     yield from _floor(quality)
     if quality.likelihood is not None:
         facts = quality.likelihood
+        steps = counted(facts["timesteps"], "timestep")
         trained = "which the model was trained on" if facts["trained_on"] else "which the model was not trained on"
-        yield "likelihood", f"{facts['count']:,} images of {facts['name']}, {trained}; {facts['timesteps']} timesteps"
+        yield "likelihood", f"{counted(facts['count'], 'image')} of {facts['name']}, {trained}; {steps}"
     yield "version", f"undiffuse {__version__}, on {subject['device']}"
 
 
 def _samples(quality: Quality) -> str:
     subject = quality.subject
     if subject["kind"] == "run":
-        return f"N = {quality.n:,} images drawn by {subject['name']}, {_seeds(quality)}"
+        return f"N = {counted(quality.n, 'image')} drawn by {subject['name']}, {_seeds(quality)}"
     chosen = "all of them" if subject["there"] == quality.n else f"of {subject['there']:,}, drawn by {_seeds(quality)}"
-    return f"N = {quality.n:,} images of {subject['name']}, {chosen}; fingerprint {subject['fingerprint'][:12]}"
+    return (
+        f"N = {counted(quality.n, 'image')} of {subject['name']}, {chosen}; fingerprint {subject['fingerprint'][:12]}"
+    )
 
 
 def _seeds(quality: Quality) -> str:
@@ -83,8 +87,8 @@ def _sampler(subject: dict[str, Any]) -> str:
     eta = "" if subject["eta"] is None else f", eta {subject['eta']:g}"
     settings = subject["settings"]
     return (
-        f"{subject['sampler']}, {subject['steps']} steps ({settings['spacing']}), {subject['evaluations']:g} "
-        f"evaluations an image{eta}, x0 threshold: {settings['threshold']}"
+        f"{subject['sampler']}, {counted(subject['steps'], 'step')} ({settings['spacing']}), "
+        f"{counted(subject['evaluations'], 'evaluation')} an image{eta}, x0 threshold: {settings['threshold']}"
     )
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from undiffuse.config import SampleConfig
 from undiffuse.data.values import decode, encode
-from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.errors import UndiffuseError, counted, perhaps
 from undiffuse.evaluate.energy_distance import energy_distance, energy_floor
 from undiffuse.evaluate.images import Images
 from undiffuse.evaluate.likelihood import evaluating
@@ -122,10 +122,10 @@ class Comparison:
     def _notes(self) -> list[str]:
         n, how = len(self.cells[0][0].array), self.cells[0][0].settings
         notes = [
-            f"{n} samples a row, numbers 0 to {n - 1} of seed {self.seed}, by "
+            f"{counted(n, 'sample')} a row, numbers 0 to {n - 1} of seed {self.seed}, by "
             f"{self.model.provenance.get('checkpoint', 'a model')} (weights: {how.weights}), x0 threshold: "
             f"{how.threshold}; wall time on {self.model.device.type} in {how.precision}, "
-            f"{how.micro_batch} images at a time.",
+            f"{counted(how.slots, 'image')} at a time.",
         ]
         if self.reference is not None:
             notes += [

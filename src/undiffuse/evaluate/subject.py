@@ -20,7 +20,7 @@ from undiffuse.config import SampleConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
 from undiffuse.data.values import decode
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, counted
 from undiffuse.evaluate.likelihood import evaluating
 from undiffuse.model import Model
 from undiffuse.pictures.png import model_name
@@ -167,7 +167,8 @@ class Given:
         count = there if count is None else count
         if count > there:
             raise UndiffuseError(
-                f"'{dataset.info.name}' has {there:,} images, not {count:,}; lower -n, or leave it out to use all"
+                f"'{dataset.info.name}' has {counted(there, 'image')}, not {count:,}; lower -n, or leave it out to use "
+                "all"
             )
         dice = np.random.default_rng(stream_seed(seed, "which images"))
         chosen = range(there) if count == there else sorted(dice.choice(there, count, replace=False).tolist())

@@ -6,6 +6,7 @@ import json
 
 from undiffuse import __version__
 from undiffuse.config_file import to_yaml
+from undiffuse.errors import counted
 from undiffuse.export.handed_on import without_paths
 from undiffuse.interop.diffusers.folder import obstacles
 from undiffuse.model import Model
@@ -44,6 +45,11 @@ import undiffuse
 samples = undiffuse.load({name}).sample(16, seed=0)
 ```"""
 """How to use what has code of its own for diffusers."""
+STAGE = """```sh
+undiffuse edit upscale {word} small.png
+undiffuse cascade make BASE {word} --name NAME
+```"""
+"""How to use a stage of a cascade, which draws nothing by itself."""
 LIBRARIES = {"file": "undiffuse", "diffusers": "diffusers"}
 
 
@@ -59,10 +65,12 @@ def hub_card(model: Model, repo: str, to: str, samples: int) -> str:
     config, info, process = without_paths(model.config), model.info, model.config.diffusion
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
     task = "unconditional-image-generation"
-    picture = f"\n![{samples} samples, not chosen](samples.png)\n" if samples else ""
-    classes = f" in {len(info.classes)} classes" if info.classes else ""
-    count = f"{info.count:,} samples{classes}" if info.count else "not known"
+    picture = f"\n![{counted(samples, 'sample')}, not chosen](samples.png)\n" if samples else ""
+    classes = f" in {counted(len(info.classes), 'class', 'classes')}" if info.classes else ""
+    count = f"{counted(info.count, 'sample')}{classes}" if info.count else "not known"
     usage = WITH_CODE if to == "diffusers" and obstacles(model.config, model.info) else USES[to]
+    if config.conditions.upscale > 1:
+        usage = STAGE
     return f"""---
 library_name: {LIBRARIES[to]}
 pipeline_tag: {task}
@@ -84,14 +92,14 @@ A denoising diffusion model, written by undiffuse {__version__}.
 | Parameters | {parameters:,} |
 | Process | {process.schedule}, T = {process.timesteps}, predicts {process.parameterization} |
 | Told | {", ".join(config.conditions.condition) or "nothing"} |
-| Weights | {model.provenance.get("weights", "raw")}, after {model.provenance.get("step", 0):,} steps |
+| Weights | {model.provenance.get("weights", "raw")}, after {counted(model.provenance.get("step", 0), "step")} |
 
 Samples of a model are as biased as its data. Quality and memorisation were not measured for this card; `undiffuse
 evaluate` and `undiffuse memorisation` do so.
 
 ## Use
 
-{usage.format(name=json.dumps(repo))}
+{usage.format(name=json.dumps(repo), word=repo)}
 
 ## Settings
 

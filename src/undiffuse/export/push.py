@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, counted
 from undiffuse.export import convert
 from undiffuse.export.card import hub_card
 from undiffuse.files import ELSEWHERE, replace_file
@@ -52,9 +52,13 @@ def prepare(
         What there is to say of it, in lines.
 
     Raises:
-        UndiffuseError: a file is in the way, or the format cannot hold the model.
+        UndiffuseError: a file is in the way, the format cannot hold the model, or it is a stage, which has no samples.
     """
     check_repo(repo)
+    if samples and model.config.conditions.upscale > 1 and model.below is None:
+        raise UndiffuseError(
+            "A stage of a cascade draws nothing by itself, so there are no samples to show beside it: push it with -n 0"
+        )
     for name in (CARD, SAMPLES):
         check_free(folder / name, overwrite)
     lines = convert(model, folder / MODEL if to == "file" else folder, to, overwrite)
@@ -66,10 +70,16 @@ def describe(model: Model, repo: str, folder: Path, to: str, samples: int, overw
     if samples:
         drawn = model.sample(samples, seed=0)
         drawn = replace(drawn, provenance={**drawn.provenance, "checkpoint": repo})
-        write_png(folder / SAMPLES, drawn.grid(), drawn.origin(0, samples), overwrite, f"a grid of {samples} samples")
+        write_png(
+            folder / SAMPLES,
+            drawn.grid(),
+            drawn.origin(0, samples),
+            overwrite,
+            f"a grid of {counted(samples, 'sample')}",
+        )
     check_free(folder / CARD, overwrite)
     replace_file(folder / CARD, hub_card(model, repo, to, samples), ELSEWHERE)
-    return [f"card    {folder / CARD}" + (f", {samples} samples in {folder / SAMPLES}" if samples else "")]
+    return [f"card    {folder / CARD}" + (f", {counted(samples, 'sample')} in {folder / SAMPLES}" if samples else "")]
 
 
 def upload(folder: Path, repo: str, private: bool = False) -> str:

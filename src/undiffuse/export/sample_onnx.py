@@ -194,7 +194,7 @@ def main() -> None:
     if made.dtype == np.uint8 and made.ndim == 4 and made.shape[1] <= 4:
         for number, picture in enumerate(made):
             (folder / f"{number:05d}.png").write_bytes(png(picture))
-    print(f"{folder}: {len(made)} samples")
+    print(f"{folder}: {len(made)} sample{'s' * (len(made) != 1)}")
 
 
 if __name__ == "__main__":

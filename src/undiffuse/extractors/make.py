@@ -8,7 +8,7 @@ import torch
 
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
-from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.errors import UndiffuseError, counted, perhaps
 from undiffuse.extractors.extractor import Extractor
 from undiffuse.modes import own_modes
 
@@ -125,4 +125,4 @@ def _inception_is_there(weights: Path | None) -> bool:
 
 
 def _kind(info: DataInfo) -> str:
-    return f"{len(info.spatial)}-D data with {info.channels} channel{'s' if info.channels > 1 else ''}"
+    return f"{len(info.spatial)}-D data with {counted(info.channels, 'channel')}"

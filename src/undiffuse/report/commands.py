@@ -13,11 +13,17 @@ from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.recipes import get_recipe
 from undiffuse.report.story import Story
 
+RUNS = "runs"
+"""Where `undiffuse train` puts runs that no --runs says otherwise of."""
+
 
 def train_command(story: Story) -> str:
     """The shortest command with these settings: what the recipe would have chosen for the data is left out."""
     config = story.model.config
-    words = ["undiffuse", "train", config.data.source, "--recipe", config.recipe, "--name", story.run.resolve().name]
+    run = story.run.resolve()
+    words = ["undiffuse", "train", config.data.source, "--recipe", config.recipe, "--name", run.name]
+    if run.parent != Path(RUNS).resolve():
+        words += ["--runs", str(story.run.parent if story.run.name == run.name else run.parent)]
     try:
         standard = flatten(get_recipe(config.recipe).build(story.model.info))
     except UndiffuseError:  # a recipe that is gone, or has changed its mind about these data: everything is said

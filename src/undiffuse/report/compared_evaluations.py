@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from undiffuse.config import SampleConfig
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, counted
 from undiffuse.evaluate.quality_report import read_evaluations
 from undiffuse.report.commands import option
 from undiffuse.report.lineup import Lineup, listed
@@ -170,7 +170,7 @@ def _read(run: str, evaluation: dict[str, Any]) -> list[Entry]:
         extractor = identities.get(figure["extractor"])
         images = evaluation["reference"] if extractor else evaluation["likelihood"]
         reference = (str(images["name"]), str(images["fingerprint"]))
-        basis = Basis(int(figure["n"]), reference, extractor or ("", "", f"{images['timesteps']} timesteps"))
+        basis = Basis(int(figure["n"]), reference, extractor or ("", "", f"{counted(images['timesteps'], 'timestep')}"))
         subject = _subject(evaluation["subject"], sampled=extractor is not None)
         entry = entries.setdefault(basis, Entry(run, evaluation["file"], basis, subject, {}))
         entry.scores[str(figure["metric"])] = Score.of(figure)
@@ -182,7 +182,11 @@ def _subject(facts: dict[str, Any], sampled: bool) -> dict[str, str]:
     model = {"step": f"{facts['step']:,}", "weights": str(facts["weights"])}
     if not sampled:
         return model
-    return {**model, "sampler": f"{facts['sampler']}, {facts['evaluations']:g} evaluations", "seed": str(facts["seed"])}
+    return {
+        **model,
+        "sampler": f"{facts['sampler']}, {counted(facts['evaluations'], 'evaluation')}",
+        "seed": str(facts["seed"]),
+    }
 
 
 def _table(group: Sequence[Entry]) -> QualityTable:

@@ -7,6 +7,7 @@ from itertools import accumulate
 
 from PIL import Image
 
+from undiffuse.errors import counted
 from undiffuse.pictures.grid import grid, to_image
 from undiffuse.pictures.plot import Axis, Series, line_plot, smooth
 from undiffuse.report.lineup import Lineup, how_drawn, listed, weights_in_words
@@ -73,7 +74,7 @@ def samples_grid(story: Story, n: int, seed: int, progress: bool = False) -> tup
     settings = how_drawn(story)
     samples = story.model.sample(n, seed, settings=settings, progress=progress)
     picture = grid([to_image(array, samples.info) for array in samples.array])
-    sampler = f"{settings.sampler} in {settings.steps} steps"
+    sampler = f"{settings.sampler} in {counted(settings.steps, 'step')}"
     return picture, f"step {story.state['step']:,}, {weights_in_words(story)}, {sampler}"
 
 

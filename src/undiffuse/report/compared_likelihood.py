@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, counted
 from undiffuse.report.commands import option
 from undiffuse.report.lineup import Lineup
 from undiffuse.report.matrix import Matrix
@@ -130,12 +130,14 @@ def _table(group: list[Likelihood]) -> LikelihoodTable:
                 best.add((len(rows), winner + 1))
             rows.append((f"{words}, {first.units}", *(_words(column) for column in columns)))
     text = (
-        f"{len(first.index):,} images of {first.data[0]}, the same for all; less is better. ± is the standard error "
-        f"of the mean over images. The best is marked where it is lower than every other by more than {SURE:g} "
+        f"{counted(len(first.index), 'image')} of {first.data[0]}, the same for all; less is better. ± is the standard "
+        f"error of the mean over images. The best is marked where it is lower than every other by more than {SURE:g} "
         "standard errors of their difference, image by image."
     )
     if len(set(runs)) == 1:
-        text = f"{len(first.index):,} images of {first.data[0]}; no other run was measured on them in this way."
+        text = (
+            f"{counted(len(first.index), 'image')} of {first.data[0]}; no other run was measured on them in this way."
+        )
     return LikelihoodTable(f"on {first.data[0]}", text, Matrix(("", *names), tuple(rows), frozenset(best)))
 
 

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from undiffuse.data.values import encode
+from undiffuse.errors import counted
 from undiffuse.pictures.forward import forward_frames, model_grid
 from undiffuse.pictures.grid import grid, to_image
 from undiffuse.pictures.plot import Axis, Series, line_plot, smooth
@@ -27,7 +28,7 @@ FEW = 16
 def final_grid(story: Story) -> tuple[Image.Image, str]:
     """The last grid that the training drew, or a new one, and what it is."""
     seed, settings = story.model.config.loop.seed, story.settings
-    how = f"averaged weights, seed {seed}, {settings.sampler} in {settings.steps} steps, not picked."
+    how = f"averaged weights, seed {seed}, {settings.sampler} in {counted(settings.steps, 'step')}, not picked."
     if grids := story.grids(2):
         step, image = grids[-1]
         return image, f"Step {step:,}: {how}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from undiffuse.config import SampleConfig
 from undiffuse.config_file import flatten, sections
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, counted, quoted
 from undiffuse.model import load
 from undiffuse.pictures.plot import COLOURS
 from undiffuse.report.matrix import Matrix
@@ -33,11 +33,17 @@ class Lineup:
         """Load the newest whole checkpoint of each run.
 
         Raises:
-            UndiffuseError: fewer than two, one of them twice, or a path that is no run.
+            UndiffuseError: fewer than two, one of them twice, a path that is no run, or a stage of a cascade.
         """
         paths = [Path(run) for run in runs]
         check_runs(paths)
         stories = tuple(Story(path, load(path, device=device)) for path in paths)
+        for story in stories:
+            if story.model.config.conditions.upscale > 1:
+                raise UndiffuseError(
+                    f"{story.run} is a stage of a cascade, which draws nothing by itself, so there are no samples of "
+                    f"it to put side by side: undiffuse report {quoted(story.run)} shows what it does"
+                )
         return cls(stories, tell_apart([path.resolve() for path in paths]))
 
     @cached_property
@@ -150,7 +156,7 @@ def facts(story: Story) -> dict[str, str]:
         "last loss": f"{story.losses[-1]:.4g}" if story.losses else "none yet",
         "proxy distance": proxy_in_words(story),
         "weights drawn with": weights_in_words(story),
-        "sampler": f"{how_drawn(story).sampler}, {how_drawn(story).steps} steps",
+        "sampler": f"{how_drawn(story).sampler}, {counted(how_drawn(story).steps, 'step')}",
     }
 
 

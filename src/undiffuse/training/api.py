@@ -21,7 +21,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.data.named import BUILTIN_PREFIX, typed_source
 from undiffuse.data.stream import Stream, open_data
 from undiffuse.distributed import ALONE, Group, joined
-from undiffuse.errors import UndiffuseError, quoted
+from undiffuse.errors import UndiffuseError, counted, quoted
 from undiffuse.files import shortened
 from undiffuse.lock import NO_CHECKPOINT, check_unlocked, exclusive
 from undiffuse.model import Model, build_model, load
@@ -293,7 +293,9 @@ def _in_new_budget(
         fit, outset = fit_minutes(run, model, learner, task, outset, console)
         decision = replace(decision, total=decision.step + fit, spent=outset.timer.spent)
     task.plan.decide(decision)
-    console.say(f"the learning rate goes on for {decision.total - decision.step:,} steps, to step {decision.total:,}")
+    console.say(
+        f"the learning rate goes on for {counted(decision.total - decision.step, 'step')}, to step {decision.total:,}"
+    )
     return replace(outset, budget=new.given)
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from undiffuse.config import LoopConfig, TrainConfig
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, counted
 from undiffuse.training.ema import Averages
 from undiffuse.training.loop import Learner, Task, training
 from undiffuse.training.pace import SPARE, Clock
@@ -62,8 +62,8 @@ def steps_that_fit(loop: LoopConfig, costs: Costs, elapsed: float) -> int:
     left = 60 * (1 - SPARE) * loop.minutes - elapsed
     if left <= 0:
         raise UndiffuseError(
-            f"{loop.minutes:g} minutes are too few: {elapsed:.0f} s went into preparations, and one step takes "
-            f"{costs.step:.2g} s; give more --minutes"
+            f"{counted(loop.minutes, 'minute')} {'is' if loop.minutes == 1 else 'are'} too few: {elapsed:.0f} s went "
+            f"into preparations, and one step takes {costs.step:.2g} s; give more --minutes"
         )
     left -= costs.checkpoint
     per_step = costs.step
@@ -94,10 +94,10 @@ def too_short(config: TrainConfig, total: int, step: float | None = None) -> str
     if step is not None:
         minutes = math.ceil(1.1 * enough * step / 60)
         need = f"--minutes {minutes}" if config.loop.minutes is not None else f"{need}, {minutes} min here,"
-    words = "1 step is" if total == 1 else f"{total:,} steps are"
+    words = f"{counted(total, 'step')} {'is' if total == 1 else 'are'}"
     return (
-        f"{words} too few to learn from ({total * config.loop.batch:,} images{inside}), so samples will look like "
-        f"noise: {need} would be a beginning"
+        f"{words} too few to learn from ({counted(total * config.loop.batch, 'image')}{inside}), so samples will look "
+        f"like noise: {need} would be a beginning"
     )
 
 

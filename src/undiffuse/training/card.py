@@ -10,7 +10,7 @@ from undiffuse.checkpoint import State
 from undiffuse.config import ConditionConfig, StartConfig
 from undiffuse.config_file import BUDGETS, to_yaml
 from undiffuse.data.info import DataInfo
-from undiffuse.errors import quoted
+from undiffuse.errors import counted, quoted
 from undiffuse.model import Model
 from undiffuse.training.live import duration
 
@@ -28,8 +28,8 @@ def model_card(path: Path, model: Model, state: State, metrics: dict[str, Any]) 
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
     shape = " x ".join(map(str, info.shape))
     used = "" if model.conditions else " (not used for training)"
-    classes = f", in {len(info.classes)} classes{used}" if info.classes else ""
-    refused = f"; {info.refused} files could not be used" if info.refused else ""
+    classes = f", in {counted(len(info.classes), 'class', 'classes')}{used}" if info.classes else ""
+    refused = f"; {counted(info.refused, 'file')} could not be used" if info.refused else ""
     budget = next(
         f"{getattr(config.loop, name):,g} {name}" for name in BUDGETS if getattr(config.loop, name) is not None
     )
@@ -41,15 +41,15 @@ A denoising diffusion model made by undiffuse {__version__}, recipe `{config.rec
 
 | | |
 |---|---|
-| Data | {info.name}: {info.count:,} samples{classes}{refused} |
+| Data | {info.name}: {counted(info.count, "sample")}{classes}{refused} |
 | Shape | {shape} (channels first), {info.dtype} |
 | Data fingerprint | `{info.fingerprint}` |
 | Parameters | {parameters:,} |
 | Process | {process.schedule}, T = {process.timesteps}, predicts {process.parameterization} |
 | Told | {_told(config.conditions, info)} |
 | Started from | {_start(config.start)} |
-| Budget | {budget}: {state.total:,} steps of {config.loop.batch} |
-| Progress | {progress}: step {state.step:,}, {state.images:,} images in {duration(state.seconds)} |
+| Budget | {budget}: {counted(state.total, "step")} of {config.loop.batch} |
+| Progress | {progress}: step {state.step:,}, {counted(state.images, "image")} in {duration(state.seconds)} |
 | Steps skipped | {state.skipped} whose loss or gradient was not finite |
 | Loss | {_losses(metrics)} |
 | Averaged weights | {rates} |

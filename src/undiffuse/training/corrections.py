@@ -7,6 +7,7 @@ from dataclasses import astuple
 from typing import Any
 
 from undiffuse.distributed import Group
+from undiffuse.errors import counted
 from undiffuse.training.console import Console
 from undiffuse.training.live import duration
 from undiffuse.training.looks import Looks
@@ -86,7 +87,7 @@ class Corrections:
         if abs(decision.total - self._said) > SAID * self._said:
             self._said = decision.total
             left = f", for {duration(max(0.0, self._budget - decision.spent))} are left" if self._budget else ""
-            self._console.say(f"at step {decision.step:,} the plan is {decision.total:,} steps{left}")
+            self._console.say(f"at step {decision.step:,} the plan is {counted(decision.total, 'step')}{left}")
 
     def _write(self, decision: Decision, budget: dict[str, Any] | None) -> None:
         if self._metrics:

@@ -2,8 +2,9 @@
 
 Without --sample-every there is a grid after half a minute, at twice that, at twice that ..., and at least at every
 twelfth of the budget; without --checkpoint-every a checkpoint after half a minute, a minute, and every two minutes from
-there on; both at the end. What is dear comes less often: grids take a twentieth of the time and checkpoints a tenth,
-and where a whole grid is too dear for that, it has fewer samples, the first ones.
+there on; both at the end, and both after each third of a budget so short that these would come too late. What is dear
+comes less often: grids take a twentieth of the time and checkpoints a tenth, and where a whole grid is too dear for
+that, it has fewer samples, the first ones.
 
 None of that is a part of the training: it takes nothing from the training's random streams. Among many processes it is
 rank 0 whose clock decides.
@@ -21,6 +22,8 @@ from undiffuse.training.plan import Plan
 
 FIRST = 30.0
 """Seconds until the first grid and the first checkpoint, and the least between two of them."""
+SHORT, SOON = 1 / 3, 5.0
+"""Part of the budget after which these come although it is earlier, and the least seconds between two all the same."""
 GRIDS = 12
 """Grids in a long training, beside the early ones."""
 SAVED_EVERY = 120.0
@@ -109,7 +112,7 @@ class Looks:
         self._timed = loop.sample_every is None or loop.checkpoint_every is None
         self._zero = timer.clock()
         self._drawn = self._saved = 0.0
-        self._share = 0.0
+        self._share = self._saved_share = 0.0
         self._save_seconds = checkpoint
         self.samples, self.saving = 0, False
         self.clock, self.seconds = timer.clock, 0.0
@@ -123,6 +126,7 @@ class Looks:
 
     def again(self, step: int) -> None:
         """The same for the step that a training goes on from: its checkpoint is there, its grid may be missing."""
+        self._share = self._saved_share = self._plan.share(step)
         self(step)
         if self._loop.sample_every is None and step != self._plan.total:
             self.samples = 0
@@ -166,7 +170,7 @@ class Looks:
         now = self._now
         if not last:
             part = self._plan.share(step) - self._share
-            if now - self._drawn < FIRST or (self._any and now < 2 * self._drawn and part < 1 / GRIDS):
+            if now - self._drawn < _least(part) or (self._any and now < 2 * self._drawn and part < 1 / GRIDS):
                 return 0
         if self._evaluation is None:
             self._evaluation = self._drawing.evaluation()
@@ -189,4 +193,13 @@ class Looks:
             return bool(every) and step % every == 0
         since = self._now - self._saved
         soon = self._now >= 2 * self._saved or since >= SAVED_EVERY
-        return since >= max(FIRST, self._save_seconds / SAVING) and soon
+        share = self._plan.share(step)
+        found = since >= max(_least(share - self._saved_share), self._save_seconds / SAVING) and soon
+        if found:
+            self._saved_share = share
+        return found
+
+
+def _least(part: float) -> float:
+    """Seconds between two looks at least, where this part of the budget was spent since the last one."""
+    return SOON if part >= SHORT else FIRST

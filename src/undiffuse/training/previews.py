@@ -16,7 +16,7 @@ from undiffuse.config import SampleConfig, TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.data.values import encode
 from undiffuse.enlarging import SmallImages, shrunk
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, counted
 from undiffuse.model import Model, build_model
 from undiffuse.pictures.grid import grid, to_image
 from undiffuse.pictures.png import write_png
@@ -83,7 +83,7 @@ class Previews:
             self._looks.drawn(step, self._looks.clock() - began)
 
     def _draw(self, step: int, count: int) -> None:
-        self._console.status(f"step {step:,}/{self._plan.total:,}  drawing {count} sample{'s' * (count > 1)}")
+        self._console.status(f"step {step:,}/{self._plan.total:,}  drawing {counted(count, 'sample')}")
         ema = self._learner.ema
         self._model.network.load_state_dict(ema.state_dict(next(iter(ema.averages))))
         try:
@@ -105,7 +105,9 @@ class Previews:
             beside = "" if floor is None else f", where data have {floor:.4f}"
             self._console.say(f"step {step}: the samples' proxy distance from the data is {distance:.4f}{beside}")
         images = [to_image(array, samples.info) for array in samples.array]
-        write_png(self._run.sample(step), grid(images), overwrite=True, sheet=f"a grid of {len(images)} samples")
+        write_png(
+            self._run.sample(step), grid(images), overwrite=True, sheet=f"a grid of {counted(len(images), 'sample')}"
+        )
         self._metrics.write(line)
         if 2 * step >= self._plan.total and (warning := drift(mean, samples.info)):
             self._console.say(f"step {step}: {warning}")

@@ -8,7 +8,7 @@ from typing import Any
 from undiffuse.checkpoint import State
 from undiffuse.config import TrainConfig
 from undiffuse.config_file import BUDGETS, flatten, override
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, counted
 from undiffuse.training.budget import fixed_total
 from undiffuse.training.check import check
 from undiffuse.training.plan import Decision, Plan
@@ -100,13 +100,13 @@ def reconcile(config: TrainConfig, state: State, given: dict[str, Any], recorded
         more = {"steps": state.step + 1000, "images": (state.step + 1000) * config.loop.batch}
         advice = " or ".join(f"--{name} {more[name]}" for name in asked if name in more)
         raise UndiffuseError(
-            f"the run has {state.step:,} steps already, so it cannot go on with {words}, which counts all of them; "
-            f"give more, such as {advice}, or the --minutes that it shall go on"
+            f"the run has {counted(state.step, 'step')} already, so it cannot go on with {words}, which counts all of "
+            f"them; give more, such as {advice}, or the --minutes that it shall go on"
         )
     if total is not None and not plan.decisions and config.optimizer.decay in ("constant", "inverse-sqrt"):
         if total < plan.total:
             raise UndiffuseError(
-                f"the run was planned for {plan.total:,} steps, so it cannot go on with {words}; "
+                f"the run was planned for {counted(plan.total, 'step')}, so it cannot go on with {words}; "
                 "give more --steps or none"
             )
         return Going(longer, Plan(total), NOTHING)

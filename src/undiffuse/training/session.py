@@ -12,7 +12,7 @@ import torch
 
 from undiffuse.checkpoint import Checkpoint, latest, save
 from undiffuse.distributed import is_lost
-from undiffuse.errors import UndiffuseError, quoted
+from undiffuse.errors import UndiffuseError, counted, quoted
 from undiffuse.files import replace_file
 from undiffuse.model import Model
 from undiffuse.training.budget import Costs, measure_step, steps_that_fit, too_short
@@ -67,6 +67,7 @@ def fit_minutes(
     """
     loop, group, timer = model.config.loop, task.share.group, outset.timer
     assert loop.minutes is not None
+    minutes = counted(loop.minutes, "minute")
     step = outset.step
     if not step:
         console.status("measuring the speed")
@@ -87,7 +88,7 @@ def fit_minutes(
         save(trial, run.checkpoints / ".partial-trial")
         checkpoint = timer.clock() - began
         total = steps_that_fit(loop, Costs(step, preview, checkpoint), timer.spent)
-        console.say(f"a step takes {step:.3g} s: {total:,} steps fit into {loop.minutes:g} minutes")
+        console.say(f"a step takes {step:.3g} s: {counted(total, 'step')} fit into {minutes}")
         return json.dumps([total, timer.spent, checkpoint])
 
     total, spent, checkpoint = json.loads(group.told(decide))

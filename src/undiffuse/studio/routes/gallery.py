@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse
 from PIL import Image
 from pydantic import Field
 
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, counted
 from undiffuse.pictures.edited import Edited
 from undiffuse.pictures.grid import grid, viewable
 from undiffuse.pictures.png import SIGNATURE, Metadata, Origin, read_metadata, sheet_chunk
@@ -154,7 +154,7 @@ def _grid(studio: Studio, body: GridRequest) -> bytes:
     packed = io.BytesIO()
     sheet = grid(images, body.columns)
     studio.limits.check_pixels(sheet.height, sheet.width)
-    sheet.save(packed, "PNG", pnginfo=sheet_chunk(f"a grid of {len(images)} samples"))
+    sheet.save(packed, "PNG", pnginfo=sheet_chunk(f"a grid of {counted(len(images), 'sample')}"))
     return packed.getvalue()
 
 

@@ -1,7 +1,7 @@
 // Pictures side by side that begin from the same noise: of several models, or of several samplers and numbers of steps.
 
 import { ApiError, at } from "../api.js";
-import { begin, duration } from "../create/job.js";
+import { begin, duration, plural } from "../create/job.js";
 import { chips } from "../create/settings.js";
 import { shown } from "../create/easel.js";
 import { button, field, select, slider } from "../ui/controls.js";
@@ -42,7 +42,7 @@ function cell(label) {
         own.add(job);
         const done = await job.finished;
         own.delete(job);
-        said.textContent = done ? `${duration(done.seconds)}, ${done.evaluations} evaluations` : "cancelled";
+        said.textContent = done ? `${duration(done.seconds)}, ${plural(done.evaluations, "evaluation")}` : "cancelled";
       } catch (error) {
         if (!signal.aborted) said.textContent = error.message;
       }

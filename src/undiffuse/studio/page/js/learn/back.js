@@ -124,7 +124,7 @@ function panel(signal) {
     film.forEach((view, i) => {
       const k = Math.round((i * walk.steps.length) / (FILM - 1));
       view.show(k === walk.steps.length ? walk.end : walk.steps[k].x0);
-      view.describe(`The network’s picture after ${k} steps`);
+      view.describe(`The network’s picture after ${k} ${k === 1 ? "step" : "steps"}`);
     });
   }
 

@@ -211,7 +211,7 @@ const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 24 ? 1 : 
 function summary({ count, shape, classes, refused }) {
   const [channels, ...sides] = shape;
   const kind = { 1: "grey", 3: "colour" }[channels] ?? `${channels}-channel`;
-  const parted = classes?.length ? ` in ${classes.length} classes` : "";
+  const parted = classes?.length ? ` in ${classes.length} ${classes.length === 1 ? "class" : "classes"}` : "";
   const left = refused ? `; ${refused} refused` : "";
-  return `${count.toLocaleString("en-GB")} ${kind} pictures of ${sides.join(" × ")}${parted}${left}.`;
+  return `${plural(count, `${kind} picture`)} of ${sides.join(" × ")}${parted}${left}.`;
 }
