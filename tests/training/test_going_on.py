@@ -120,6 +120,14 @@ def test_minutes_are_added_and_hold(run, data, console, monkeypatch):
     assert len(checkpoints(run / "checkpoints")) == again
 
 
+def test_minutes_that_are_over_at_once_leave_the_run_as_it_was(run, data, console):
+    """They were written into config.yaml first, and then said to have been edited there."""
+    before = (run / "config.yaml").read_bytes()
+    with pytest.raises(UndiffuseError, match="too few"):
+        resume_run(run, dataset=data, console=console, minutes=1e-9)
+    assert (run / "config.yaml").read_bytes() == before
+
+
 def test_it_can_go_on_twice(run, data, console):
     resume_run(run, dataset=data, console=console, steps=6)
     resume_run(run, dataset=data, console=console, images=4 * 9)

@@ -270,8 +270,6 @@ def resume_run(
         model = build_model(config, checkpoint.info).to(device)
         learner = make_learner(model, group)
         restore(learner, checkpoint, path)
-        if config != checkpoint.config and group.leads:
-            run.write_settings(config, checkpoint.info, device, group.world)
         task = make_task(model, dataset, plan, group)
         _tell_of_slow_format(task, console)
         pace = state.seconds / state.step if state.step else 0.0
@@ -280,6 +278,8 @@ def resume_run(
             if new.decision.start == state.step:  # all of it is new, with what it took to come here
                 outset = replace(outset, timer=Timer(clock, began=started))
             outset = _in_new_budget(run, model, learner, task, new, outset, console)
+        if config != checkpoint.config and group.leads:  # what is refused until here changes nothing of the run
+            run.write_settings(config, checkpoint.info, device, group.world)
         carry_out(run, model, learner, task, state.window, console, outset)
         return _finished(run, console, group)
 
