@@ -27,6 +27,8 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ELSEWHERE = "give another place with --out"
 """What to do about a place that cannot be written, for whoever has the option."""
 
+PLACE = "give another place"
+"""The same for whoever is asked for a place otherwise."""
 NO_OUT = "mend that, or work on a copy of the folder in another place"
 """The same for what has its place in a folder that is there."""
 
@@ -74,7 +76,7 @@ def check_writable(path: Path, advice: str = ELSEWHERE) -> None:
 
 
 @contextmanager
-def appearing(path: Path) -> Iterator[Path]:
+def appearing(path: Path, advice: str = ELSEWHERE) -> Iterator[Path]:
     """The draft of a file, which becomes ``path`` where the block ends well and vanishes otherwise.
 
     Raises:
@@ -82,7 +84,7 @@ def appearing(path: Path) -> Iterator[Path]:
     """
     draft = draft_of(path)
     try:
-        with writing(path):
+        with writing(path, advice):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield draft
             draft.replace(path)

@@ -130,6 +130,23 @@ def test_a_place_that_cannot_be_written_is_known_before_the_work(
     assert "; give another place" in sentence or "choose another --name" in sentence
 
 
+@pytest.mark.parametrize("command", ["evaluate {a} --reference {b} --extractor pixels", "data {a}", "animate brownian"])
+def test_a_folder_in_the_place_of_a_file_is_known_before_the_work(
+    images: tuple[Path, Path], undiffuse: Command, tmp_path: Path, command: str
+) -> None:
+    place = tmp_path / {"e": "x.json", "d": "x.png", "a": "x.webp"}[command[0]]
+    place.mkdir()
+    said = undiffuse(*command.format(a=images[0], b=images[1]).split(), "--out", place, "--overwrite")
+    assert said.out == ""
+    assert f"could not write to {place}: Is a directory; give another place with --out" in said.err
+
+
+@pytest.mark.parametrize("to", ["file", "diffusers"])
+def test_what_has_no_out_does_not_advise_it(undiffuse: Command, run: Path, blocked: Path, to: str) -> None:
+    said = undiffuse("convert", run, blocked / "x.safetensors", "--to", to)
+    assert said.err.endswith("is no folder; give another place\n")
+
+
 def test_likelihoods_are_said_where_their_file_cannot_be_written(
     undiffuse: Command, run: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

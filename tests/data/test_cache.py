@@ -21,6 +21,7 @@ from undiffuse.data import prepare as prepare_module
 from undiffuse.data.cache import new_entry
 from undiffuse.data.dataset import Dataset, RowWriter
 from undiffuse.data.digest import DigestIndex
+from undiffuse.data.given import keep_given
 from undiffuse.errors import UndiffuseError
 
 Open = Callable[..., Dataset]
@@ -91,6 +92,12 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(folder: Path, opened: Op
     cache.write_text("a file where the folder should be")
     with pytest.raises(UndiffuseError, match="UNDIFFUSE_CACHE"):
         opened(folder)
+
+
+def test_arrays_of_a_program_in_a_cache_that_cannot_be_written_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UndiffuseError, match=r"expected to write into the cache .*; set UNDIFFUSE_CACHE"):
+        keep_given(np.zeros((2, 4, 4), np.uint8), tmp_path / "file")
 
 
 def test_the_second_of_two_preparations_uses_the_firsts(tmp_path: Path) -> None:

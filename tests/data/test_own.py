@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +97,19 @@ def test_views_of_samples_are_not_measured_in_place_of_their_values(opened: Open
     with pytest.raises(UndiffuseError, match=r"name the file that has the values: .*d/samples\.npz"):
         opened(tmp_path / "d")
     assert opened(tmp_path / "d" / "samples.npz").info.dtype == "float32"
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "d")
+    drawn(4, floats).save(tmp_path / "sets" / "first")
+    for source, beside in ((Path(archive), "samples.npz"), (tmp_path / "sets", "first/samples.npz")):
+        with pytest.raises(UndiffuseError, match=f"to be looked at beside {beside}; name that file"):
+            opened(source)
+
+
+def test_a_folder_of_nothing_but_grids_says_what_they_are(opened: Open, tmp_path: Path) -> None:
+    drawn(4).save(tmp_path / "d")
+    for file in [*(tmp_path / "d").glob("0*.png"), *(tmp_path / "d").glob("*.npz")]:
+        file.unlink()
+    with pytest.raises(UndiffuseError, match=r"none but what undiffuse made to be looked at: grid.png \(a grid of 4 "):
+        opened(tmp_path / "d")
 
 
 def test_what_is_left_out_is_said(

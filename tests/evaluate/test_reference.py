@@ -56,6 +56,15 @@ def test_features_are_computed_once_and_read_ever_after(tmp_path: Path, pixels: 
     assert second.spatial is None
 
 
+def test_features_that_cannot_be_kept_are_not_lost(tmp_path: Path, pixels: np.ndarray) -> None:
+    extractor, reference = Counting(), open_(tmp_path / "a.npy", pixels)
+    kept = features(reference, extractor, tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.warns(UserWarning, match=r"set UNDIFFUSE_CACHE .*; the features of a.npy are not kept"):
+        found = reference.features(extractor, tmp_path / "file")
+    assert torch.equal(found.features, kept.features)
+
+
 def test_the_name_of_a_file_is_no_part_of_the_key(tmp_path: Path, pixels: np.ndarray) -> None:
     extractor = Counting()
     features(open_(tmp_path / "a.npy", pixels), extractor, tmp_path)

@@ -147,6 +147,15 @@ def test_a_series_is_not_turned() -> None:
     assert float((steps[:, 0] - 1).abs().max()) <= 0.1 + 1e-4
 
 
+def test_a_classifier_that_cannot_be_kept_is_not_lost(tmp_path: Path) -> None:
+    data, kept = blobs(tmp_path), Path(tmp_path, "kept")
+    first = load_classifier(data, cache=kept)
+    (tmp_path / "file").touch()
+    with pytest.warns(UserWarning, match=r"set UNDIFFUSE_CACHE .*; the classifier of blobs.npz is not kept"):
+        again = load_classifier(data, cache=tmp_path / "file")
+    assert again.identity == first.identity
+
+
 def test_data_without_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UndiffuseError, match=r"expected labels .* got none with 'blobs.*' \(put the images.*\); try --extractor"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from undiffuse.config import DataConfig
 from undiffuse.data.decode import TO_RGB, Header
 from undiffuse.data.listing import Listing, Refusal
+from undiffuse.data.own import WHY
 from undiffuse.data.transform import CHANNELS, keeps_aspect
 from undiffuse.errors import UndiffuseError, counted
 
@@ -204,5 +205,8 @@ def check_bad(
 
 
 def _none(listing: Listing) -> str:
+    own = [f"{name} ({why.removeprefix(WHY)})" for name, why in listing.ignored if why.startswith(WHY)]
+    if own and len(own) == len(listing.ignored):
+        return f"none but what undiffuse made to be looked at: {', '.join(own[:3])}{', ...' if len(own) > 3 else ''}"
     few = ", ".join(name for name, _ in listing.ignored[:3]) + (", ..." if len(listing.ignored) > 3 else "")
     return f"none among {counted(len(listing.ignored), 'other file')}{f' ({few})' if few else ''}"

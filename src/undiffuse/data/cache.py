@@ -21,6 +21,10 @@ _ABANDONED = 24 * 3600
 """Seconds after which a temporary folder can only be what a killed process left behind."""
 
 
+class UnkeptError(UndiffuseError):
+    """Something could not be written into the cache; whoever has it in memory can go on."""
+
+
 def cache_root(cache: Path | None) -> Path:
     """``cache``, else the environment's UNDIFFUSE_CACHE, else ~/.cache/undiffuse.
 
@@ -39,26 +43,38 @@ def cache_root(cache: Path | None) -> Path:
 
 
 @contextmanager
+def writing_cache(folder: Path) -> Iterator[None]:
+    """A block that writes into a folder of the cache.
+
+    Raises:
+        UnkeptError: no room on the disk, or no right to write there.
+    """
+    try:
+        yield
+    except OSError as error:
+        sentence = _explain(error, folder)
+        if sentence is None:
+            raise
+        raise sentence from error
+
+
+@contextmanager
 def new_entry(place: Path) -> Iterator[Path]:
     """A temporary folder that becomes ``place`` when the block ends well, and vanishes otherwise.
 
     Raises:
-        UndiffuseError: no room on the disk, or no right to write there.
+        UnkeptError: no room on the disk, or no right to write there.
     """
     draft: Path | None = None
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(place.parent)
-        draft = place.parent / f".new-{uuid.uuid4().hex}"
-        draft.mkdir()
-        yield draft
-        _flush(draft)
-        _publish(draft, place)
-    except OSError as error:
-        sentence = _explain(error, place.parent)
-        if sentence is None:
-            raise
-        raise sentence from error
+        with writing_cache(place.parent):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(place.parent)
+            draft = place.parent / f".new-{uuid.uuid4().hex}"
+            draft.mkdir()
+            yield draft
+            _flush(draft)
+            _publish(draft, place)
     finally:
         if draft is not None:
             shutil.rmtree(draft, ignore_errors=True)
@@ -106,19 +122,19 @@ def _remove_abandoned(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _explain(error: OSError, folder: Path) -> UndiffuseError | None:
+def _explain(error: OSError, folder: Path) -> UnkeptError | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return _no_space(folder, "more, got a full one")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-        return UndiffuseError(
+        return UnkeptError(
             f"expected to write into the cache {folder}, got '{error.strerror}'; "
             "set UNDIFFUSE_CACHE to a folder of yours"
         )
     return None
 
 
-def _no_space(folder: Path, what: str) -> UndiffuseError:
-    return UndiffuseError(
+def _no_space(folder: Path, what: str) -> UnkeptError:
+    return UnkeptError(
         f"expected free disk for the cache {folder}: {what}; "
         "make room, or set UNDIFFUSE_CACHE to a folder on a larger disk"
     )

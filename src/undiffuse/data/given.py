@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from undiffuse.data.arrays import channels_first
-from undiffuse.data.cache import cache_root, need_space, new_entry
+from undiffuse.data.cache import cache_root, need_space, new_entry, writing_cache
 from undiffuse.data.dataset import RowWriter
 from undiffuse.data.statistics import chunks
 from undiffuse.errors import UndiffuseError
@@ -47,8 +47,10 @@ def keep_given(data: Any, cache: Path | None = None) -> Path:
         )
     folder = cache_root(cache) / "given"
     images, labels = _arrays(data)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".rows-") as scratch:
+    with writing_cache(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch_folder = tempfile.TemporaryDirectory(dir=folder, prefix=".rows-")
+    with scratch_folder as scratch:
         if images is None:
             images, labels = _collect(iter(data), Path(scratch) / "rows.npy")
         arrays = {"channels_first": images} if labels is None else {"channels_first": images, "y": labels}

@@ -173,7 +173,12 @@ def _judge(entry: Entry, found: _Found, wanted: Callable[[str], bool]) -> None:
         found.ignored.append((entry.name, shown))
     elif wanted(entry.name):
         found.images.append(entry.name)
-    elif path.name == "samples.npz" and _kept(entry):
+    elif path.name == "samples.npz" and (beside := _kept(entry)):
+        if beside == "views":
+            raise UndiffuseError(
+                f"expected the values of samples, got pictures of them to be looked at beside {entry.name}; name that "
+                "file, which has the values (unpacked, where it lies in an archive)"
+            )
         found.ignored.append((entry.name, f"{WHY}the values of the samples, which are here as pictures"))
     elif suffix in ARCHIVE_SUFFIXES:
         found.refused.append(
@@ -200,12 +205,12 @@ def _shown(entry: Entry, suffix: str) -> str:
     return ""
 
 
-def _kept(entry: Entry) -> bool:
+def _kept(entry: Entry) -> str:
     try:
         with entry.open() as file:
             return kept_values(file)
     except Exception:
-        return False
+        return ""
 
 
 def _sniff(entry: Entry) -> bool:

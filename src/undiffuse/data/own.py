@@ -12,7 +12,7 @@ import re
 import zipfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 from PIL import Image
@@ -62,8 +62,7 @@ def made_for_the_eye(image: Image.Image) -> str:
 def values_beside(folder: Path) -> Path | None:
     """The file with the values of the samples in a folder, where their pictures could not hold them."""
     path = folder / "samples.npz"
-    found = _kept(path) if path.is_file() else None
-    return path if found is not None and found[1][1:2] not in [(c,) for c in _EXACT.get(found[0], ())] else None
+    return path if path.is_file() and kept_values(path) == "views" else None
 
 
 def is_run(folder: Path) -> bool:
@@ -71,9 +70,12 @@ def is_run(folder: Path) -> bool:
     return (folder / "checkpoints").is_dir() or (folder / "manifest.json").exists()
 
 
-def kept_values(file: BinaryIO) -> bool:
-    """Whether an .npz file is what undiffuse wrote beside the pictures of samples."""
-    return _kept(file) is not None
+def kept_values(file: Path | BinaryIO) -> Literal["", "pictures", "views"]:
+    """What lies beside an .npz file of undiffuse's: pictures that are the samples, or views of them; '' of others."""
+    found = _kept(file)
+    if found is None:
+        return ""
+    return "pictures" if found[1][1:2] in [(c,) for c in _EXACT.get(found[0], ())] else "views"
 
 
 def _kept(file: Path | BinaryIO) -> tuple[str, tuple[int, ...]] | None:

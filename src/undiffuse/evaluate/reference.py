@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 
-from undiffuse.data.cache import cache_root, discard, new_entry
+from undiffuse.data.cache import UnkeptError, cache_root, discard, new_entry
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
@@ -72,8 +73,11 @@ class Reference:
         if found is None:
             discard(place)  # a damaged one
             found = extract(extractor, batches(self.dataset.images, self.info), self.info.count, progress)
-            with new_entry(place) as draft:
-                _write(draft, found, self.info, extractor.identity)
+            try:
+                with new_entry(place) as draft:
+                    _write(draft, found, self.info, extractor.identity)
+            except UnkeptError as error:  # half an hour's work of a large reference
+                warnings.warn(f"{error}; the features of {self.info.name} are not kept", stacklevel=2)
         return found
 
 

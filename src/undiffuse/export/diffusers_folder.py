@@ -7,11 +7,9 @@ from pathlib import Path
 
 from undiffuse.errors import UndiffuseError
 from undiffuse.export.handed_on import check_whole, without_paths
-from undiffuse.files import check_writable, writing
+from undiffuse.files import PLACE, check_writable, writing
 from undiffuse.interop.diffusers.folder import INDEX, write_folder
 from undiffuse.model import Model
-
-PLACE = "give another place as OUT"
 
 
 def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:

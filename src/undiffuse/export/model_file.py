@@ -6,6 +6,7 @@ from pathlib import Path
 
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.export.handed_on import check_whole, without_paths
+from undiffuse.files import PLACE
 from undiffuse.model import Model
 from undiffuse.modelfile import SUFFIX, ModelFile
 from undiffuse.pictures.png import check_free, write_file
@@ -20,9 +21,9 @@ def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
     check_whole(model)
     if path.suffix != SUFFIX:
         raise UndiffuseError(f"A model's file is called NAME{SUFFIX}, not {path.name}")
-    check_free(path, overwrite)
+    check_free(path, overwrite, PLACE)
     weights, step = str(model.provenance.get("weights", "raw")), int(model.provenance.get("step", 0))
     data = ModelFile(without_paths(model.config), model.info, step, weights, model.network.state_dict()).to_bytes()
-    write_file(path, data, overwrite)
+    write_file(path, data, overwrite, PLACE)
     use = f"edit upscale {quoted(path)} small.png" if model.config.conditions.upscale > 1 else f"sample {quoted(path)}"
     return [f"file    {path}, {len(data):,} bytes: undiffuse {use}"]

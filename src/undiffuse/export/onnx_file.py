@@ -18,6 +18,7 @@ import torch
 
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.export.program import KEY, Run, check_model, check_parity, check_path, describe, names, program, quiet
+from undiffuse.files import PLACE
 from undiffuse.installing import install_extra
 from undiffuse.model import Model
 from undiffuse.pictures.png import check_free, write_file
@@ -46,14 +47,14 @@ def save(model: Model, path: Path, overwrite: bool, change: Change | None = None
     check_path(path, ".onnx")
     script = path.with_name(f"{path.stem}_sample.py")
     for file in (path, script):
-        check_free(file, overwrite)
+        check_free(file, overwrite, PLACE)
     data = to_bytes(check_model(model))
     said = [check_parity(model, runner(data, names(model)))]
     if change is not None:
         data, line = change(data)
         said.append(line)
-    write_file(path, data, overwrite)
-    write_file(script, SCRIPT.read_bytes(), overwrite)
+    write_file(path, data, overwrite, PLACE)
+    write_file(script, SCRIPT.read_bytes(), overwrite, PLACE)
     again = f"python {quoted(script)} {quoted(path)} -n 16"
     return [
         f"file    {path}, {len(data):,} bytes, inputs {', '.join(names(model))}",

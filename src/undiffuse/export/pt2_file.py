@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from undiffuse.export.program import KEY, check_model, check_parity, check_path, describe, names, program, quiet
+from undiffuse.files import PLACE
 from undiffuse.model import Model
 from undiffuse.pictures.png import check_free, write_file
 
@@ -19,7 +20,7 @@ from undiffuse.pictures.png import check_free, write_file
 def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
     """See `undiffuse.export`."""
     check_path(path, ".pt2")
-    check_free(path, overwrite)
+    check_free(path, overwrite, PLACE)
     packed = io.BytesIO()
     with quiet():
         torch.export.save(program(check_model(model)), packed, extra_files={f"{KEY}.json": json.dumps(describe(model))})
@@ -27,5 +28,5 @@ def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
         module = torch.export.load(packed).module()
     with torch.no_grad():
         parity = check_parity(model, lambda inputs: module(*inputs))
-    write_file(path, packed.getvalue(), overwrite)
+    write_file(path, packed.getvalue(), overwrite, PLACE)
     return [f"file    {path}, {len(packed.getvalue()):,} bytes, inputs {', '.join(names(model))}", parity]

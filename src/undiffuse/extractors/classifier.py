@@ -10,6 +10,8 @@ Its distances compare models against *one* reference by *one* file of weights, w
 from __future__ import annotations
 
 import hashlib
+import tempfile
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from undiffuse.data.cache import cache_root, discard, new_entry
+from undiffuse.data.cache import UnkeptError, cache_root, discard, new_entry
 from undiffuse.data.dataset import Dataset
 from undiffuse.errors import UndiffuseError
 from undiffuse.extractors.classifier_network import LIMITS, SmallClassifier
@@ -106,8 +108,18 @@ def load_classifier(
         if damaged:
             discard(place)
         trained = train_classifier(reference, seed, progress)
-        with new_entry(place) as draft:
-            write_durably(draft / FILE, _to_bytes(trained))
+        try:
+            with new_entry(place) as draft:
+                write_durably(draft / FILE, _to_bytes(trained))
+        except UnkeptError as error:
+            warnings.warn(f"{error}; the classifier of {reference.info.name} is not kept", stacklevel=2)
+            with tempfile.TemporaryDirectory() as folder:
+                place = Path(folder)
+                write_durably(place / FILE, _to_bytes(trained))
+                found = _read(place / FILE, reference)
+            if found is not None:
+                found.network.to(device)
+                return found
     raise UndiffuseError(f"expected to read back what was just written to {place}, got a damaged entry; check the disk")
 
 

@@ -8,6 +8,7 @@ reading never decodes pixels, never inflates a chunk beyond `MAX_TEXT` bytes, an
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -25,7 +26,7 @@ from undiffuse.config import SampleConfig
 from undiffuse.config_file import from_plain
 from undiffuse.data.own import SHEET_LABEL
 from undiffuse.errors import UndiffuseError
-from undiffuse.files import appearing, check_writable, for_the_eye, writing
+from undiffuse.files import ELSEWHERE, appearing, check_writable, for_the_eye, writing
 from undiffuse.pictures.edited import Edited
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -157,14 +158,14 @@ def sheet_chunk(shown: str) -> PngInfo:
     return chunks
 
 
-def write_file(path: Path, content: bytes, overwrite: bool = False) -> None:
+def write_file(path: Path, content: bytes, overwrite: bool = False, advice: str = ELSEWHERE) -> None:
     """Write a file that is wholly there or not at all, and never in the place of another one unless told so.
 
     Raises:
         UndiffuseError: a file is there already and ``overwrite`` is off, or nobody may write there.
     """
-    check_free(path, overwrite)
-    with appearing(path) as draft:
+    check_free(path, overwrite, advice)
+    with appearing(path, advice) as draft:
         draft.write_bytes(content)
 
 
@@ -173,17 +174,19 @@ def write_text(path: Path, text: str, overwrite: bool = False) -> None:
     write_file(path, for_the_eye(text).encode(), overwrite)
 
 
-def check_free(path: Path, overwrite: bool = False) -> None:
+def check_free(path: Path, overwrite: bool = False, advice: str = ELSEWHERE) -> None:
     """Refuse a path at which there is a file already, unless it may be replaced, and one where nobody may write.
 
     Raises:
         UndiffuseError: a file is there; or, an `UnwritableError`, the place is read-only, full, or in no folder.
     """
-    with writing(path):
+    with writing(path, advice):
         there = path.exists()
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if there and not overwrite:
-        raise UndiffuseError(f"{path} exists already; give another place with --out, or replace it with --overwrite")
-    check_writable(path)
+        raise UndiffuseError(f"{path} exists already; {advice}, or replace it with --overwrite")
+    check_writable(path, advice)
 
 
 def read_metadata(path: Path) -> Metadata:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from undiffuse.data.cache import cache_root, discard, new_entry
+from undiffuse.data.cache import UnkeptError, cache_root, discard, new_entry
 from undiffuse.errors import UndiffuseError
 from undiffuse.files import write_durably
 from undiffuse.streams import hidden
@@ -78,6 +79,11 @@ def text_table(texts: Sequence[str], cache: Path | None = None, progress: bool =
         bar = tqdm(different[1:], desc="Reading texts", unit="text", disable=hidden(progress), leave=False)
         parts = [torch.empty(0, SIZE, dtype=torch.float16), *(encoder.tokens(text).half() for text in bar)]
         starts = torch.tensor([0, *map(len, parts)]).cumsum(0)
-        with new_entry(place) as draft:
-            write_durably(draft / FILE, to_bytes({"pieces": torch.cat(parts), "starts": starts}))
+        pieces = torch.cat(parts)
+        try:
+            with new_entry(place) as draft:
+                write_durably(draft / FILE, to_bytes({"pieces": pieces, "starts": starts}))
+        except UnkeptError as error:
+            warnings.warn(f"{error}; what was read of the texts is not kept", stacklevel=2)
+            return TextTable(pieces, starts, of_sample)
     raise UndiffuseError(f"expected to read back what was just written to {place}, got a damaged entry; check the disk")
