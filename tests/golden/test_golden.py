@@ -20,6 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -47,6 +48,7 @@ def in_fixtures(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     """Paths in the files are relative to the fixtures; one thread, as where they were made."""
     monkeypatch.chdir(FIXTURES)
     monkeypatch.setenv("UNDIFFUSE_CACHE", str(tmp_path_factory.getbasetemp() / "golden-cache"))
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # shapes are other tests' matter: half the time
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
