@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from undiffuse.asked import unheeded
 from undiffuse.config import SampleConfig
 from undiffuse.errors import UndiffuseError, quoted
-from undiffuse.model import Model, load
+from undiffuse.model import Lower, Model, load
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +68,53 @@ def test_learned_times_of_a_model_without_a_folder_are_chosen_by_its_name(digits
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UndiffuseError, match=r"^digits has no .* undiffuse timesteps digits --evaluations 3$"):
         digits.sample(1, steps=3, spacing="learned")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"eta": 0.5}, "eta 0.5 changes nothing here: it acts with sampler ddim"),
+        ({"sampler": "ddim", "variance": "large"}, "variance large .* sampler ddpm"),
+        ({"churn": 10.0}, "churn 10.0 .* sampler edm"),
+        ({"tolerance": 1e-3}, "tolerance 0.001 .* sampler ode"),
+        ({"guidance_rescale": 0.7}, "guidance_rescale 0.7 .* guidance other than 1"),
+        ({"guidance_interval": (0.1, 2.0)}, "guidance_interval 0.1,2.0 .* guidance other than 1"),
+        ({"avoid": "3"}, "avoid 3 .* guidance other than 1"),
+        ({"augmentation": 0.2}, "augmentation 0.2 .* a cascade"),
+        ({"times": (900.0, 500.0), "steps": 50}, "steps 50 .* no times"),
+        ({"times": (900.0, 500.0), "spacing": "karras"}, "spacing karras .* no times"),
+    ],
+)
+def test_a_setting_without_effect_is_said_to_be_so(digits: Model, settings: dict[str, object], words: str) -> None:
+    with pytest.warns(UserWarning, match=words):
+        digits.settle(replace(SampleConfig(), **settings))
+
+
+def test_settings_that_act_and_settled_ones_are_not_spoken_of(digits: Model) -> None:
+    acting: list[dict[str, object]] = [
+        {"sampler": "ddim", "eta": 0.5},
+        {"sampler": "ddpm", "variance": "large"},
+        {"sampler": "edm", "churn": 10.0},
+        {"sampler": "ode", "tolerance": 1e-3},
+        {"guidance": 2.0, "avoid": "3", "guidance_rescale": 0.7, "guidance_interval": (0.1, 2.0)},
+        {"times": (900.0, 500.0)},
+    ]
+    for settings in acting:  # warnings are errors here
+        assert digits.settle(digits.settle(replace(SampleConfig(), **settings))).steps in (20, 2)
+
+
+def test_the_model_below_a_stage_is_not_blamed_for_what_the_stage_is_told(digits: Model) -> None:
+    enlarging = replace(digits.config, conditions=replace(digits.config.conditions, upscale=2))
+    stage = replace(digits, config=enlarging)
+    assert unheeded(SampleConfig(augmentation=0.2), stage.enlarges) == []
+    assert Lower(digits)([0], 0, SampleConfig(augmentation=0.2, steps=1)).shape[0] == 1
+
+
+def test_samples_name_the_weights_that_were_loaded(digits: Model) -> None:
+    """`undiffuse sample --from` looks for those: of raw weights pictures said that they were averaged."""
+    other = replace(digits, loaded_as="raw", provenance={**digits.provenance, "weights": "raw"})
+    assert other.sample(1, steps=1).settings.weights == "raw"
+    assert digits.sample(1, steps=1).settings.weights == "ema"
+    assert digits.sample(1, steps=1, weights=digits.provenance["weights"]).settings.weights == "0.995"
+    with pytest.raises(UndiffuseError, match=r"loaded with the weights '0.995'.*undiffuse.load\(..., weights='raw'\)"):
+        digits.sample(1, steps=1, weights="raw")

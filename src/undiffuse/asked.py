@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import operator
 import warnings
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from undiffuse.config import SampleConfig
@@ -83,7 +84,7 @@ SATURATING = 50.0
 
 
 def check_bounds(settings: SampleConfig) -> None:
-    """Refuse numbers that are finite and senseless, and say of guidance that is far beyond use what it does.
+    """Refuse numbers that are finite and senseless.
 
     Raises:
         UndiffuseError: one of them is out of `BOUNDS`.
@@ -95,12 +96,85 @@ def check_bounds(settings: SampleConfig) -> None:
             raise UndiffuseError(f"--{name.replace('_', '-')} takes a number {limits}, and it is {value:g}")
     if settings.micro_batch is not None and settings.micro_batch < 1:
         raise UndiffuseError(f"An evaluation takes a micro_batch of at least 1 image, and it is {settings.micro_batch}")
-    if abs(settings.guidance) >= SATURATING:
-        warnings.warn(
-            f"--guidance {settings.guidance:g} leads far beyond what was learned: most values will be at the ends of "
-            "their range; 1 to 10 is usual",
-            stacklevel=3,
-        )
+
+
+OF_SAMPLERS = {"eta": "ddim", "variance": "ddpm", "churn": "edm", "tolerance": "ode"}
+"""Settings that one sampler heeds, and which."""
+LEADING = "guidance other than 1"
+_HEEDED: dict[str, tuple[Callable[[SampleConfig], bool], str]] = {
+    "steps": (lambda s: not s.times or s.steps == len(s.times), "no times"),
+    "spacing": (lambda s: not s.times or s.spacing == "learned", "no times"),
+    "avoid": (lambda s: s.guidance != 1, LEADING),
+    "classifier": (lambda s: s.guidance != 0, "guidance other than 0"),
+    "guidance_rescale": (lambda s: s.guidance != 1, LEADING),
+    "guidance_interval": (lambda s: s.guidance != 1, LEADING),
+}
+"""Setting -> when it acts, and the words for that."""
+
+
+def unheeded(settings: SampleConfig, enlarges: bool, samplers: Sequence[str] = ()) -> list[str]:
+    """A sentence for each setting that is not at its default and changes nothing beside the others.
+
+    Args:
+        enlarges: whether the model, or one that it stands upon, enlarges small images.
+        samplers: all that will walk by these settings, where they are others than the settings' own.
+    """
+    walking = samplers or (settings.sampler,)
+    acts = {name: (sampler in walking, f"sampler {sampler}") for name, sampler in OF_SAMPLERS.items()}
+    acts |= {name: (rule(settings), words) for name, (rule, words) in _HEEDED.items()}
+    acts["augmentation"] = enlarges, "a cascade, or a stage of one"
+    plain = SampleConfig()
+    return [
+        f"{name} {_shown(value)} changes nothing here: it acts with {words}"
+        for name, (heeded, words) in acts.items()
+        if not heeded and (value := getattr(settings, name)) != getattr(plain, name)
+    ]
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def remarks(settings: SampleConfig, enlarges: bool) -> list[str]:
+    """What is to be said of settings that are possible: guidance that is far beyond use, and what is `unheeded`."""
+    beyond = (
+        f"--guidance {settings.guidance:g} leads far beyond what was learned: most values will be at the ends of "
+        "their range; 1 to 10 is usual"
+    )
+    return [beyond] * (abs(settings.guidance) >= SATURATING) + unheeded(settings, enlarges)
+
+
+def of_sampler(settings: SampleConfig, name: str) -> SampleConfig:
+    """The settings for another sampler, those that it does not heed at their defaults."""
+    plain = SampleConfig()
+    others = {field: getattr(plain, field) for field, sampler in OF_SAMPLERS.items() if sampler != name}
+    return replace(settings, sampler=name, **others)
+
+
+def warn(sentences: Sequence[str]) -> None:
+    """Say each of them once, whoever asks how often."""
+    for sentence in sentences:
+        warnings.warn(sentence, stacklevel=1)
+
+
+def with_weights(settings: SampleConfig, loaded_as: str, own: str | None) -> SampleConfig:
+    """The settings with the weights that a model has, which were chosen when it was loaded.
+
+    Args:
+        loaded_as: what was asked for then.
+        own: what these are; None of a model that was not loaded.
+
+    Raises:
+        UndiffuseError: the settings ask for others.
+    """
+    if own is None or settings.weights in (loaded_as, own):
+        return settings
+    if settings.weights == SampleConfig.weights:
+        return replace(settings, weights=loaded_as)
+    raise UndiffuseError(
+        f"This model was loaded with the weights '{own}', and weights '{settings.weights}' are asked for: "
+        f"undiffuse.load(..., weights='{settings.weights}') has them"
+    )
 
 
 def override_settings(settings: SampleConfig, overrides: dict[str, Any]) -> SampleConfig:

@@ -44,15 +44,34 @@ def quoted(path: object) -> str:
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
+OF_OTHERS = {
+    **dict.fromkeys(("num", "number", "count", "nsamples", "numsamples", "numimages"), "n"),
+    **dict.fromkeys(("output", "outputdir", "outdir"), "out"),
+    **dict.fromkeys(("guidancescale", "cfg", "cfgscale"), "guidance"),
+    **dict.fromkeys(("numinferencesteps", "ddimsteps", "samplingsteps", "trainsteps", "maxsteps"), "steps"),
+    **dict.fromkeys(("maxtrainsteps", "numtrainsteps"), "steps"),
+    **dict.fromkeys(("imagesize", "resolution"), "size"),
+    **dict.fromkeys(("gpu", "gpus", "cuda"), "device"),
+    "timestepspacing": "spacing",
+    "scheduler": "sampler",
+    "learningrate": "lr",
+    "batchsize": "batch",
+}
+"""Settings as other programs call them, bare, which are spelt like others of ours or like none."""
+
+
 def closest(word: str, choices: list[str]) -> str | None:
-    """The choice that a word stands for: written another way, else cut short, else misspelt; or None.
+    """The choice that a word stands for: written another way, cut short, with more behind it, or misspelt; or None.
 
     Another way is that of other programs, such as ``dpmpp_2m`` for ``dpm++2m``.
     """
     bare = {choice: _bare(choice) for choice in choices}
     alike = [choice for choice in choices if bare[choice] == _bare(word)]
     begun = [choice for choice in choices if len(_bare(word)) > 1 and bare[choice].startswith(_bare(word))]
-    found = alike[:1] or sorted(begun, key=len)[:1] or difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    inside = [choice for choice in choices if len(bare[choice]) > 5 and _bare(word).startswith(bare[choice])]
+    others = [choice for choice in choices if bare[choice] == OF_OTHERS.get(_bare(word))]
+    nearest = alike[:1] or others[:1] or sorted(begun, key=len)[:1] or sorted(inside, key=len)[-1:]
+    found = nearest or difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
     if found:
         return found[0]
     letters = {bare[choice]: choice for choice in reversed(choices)}

@@ -46,7 +46,9 @@ class MixtureDenoiser:
         means = self.means.to(x_t)
         alpha, v = expand(q_t.alpha, x_t), expand(variance, x_t).clamp(min=torch.finfo(x_t.dtype).tiny)
         gap = x_t[:, None] - (alpha.unsqueeze(1) if t.ndim else alpha) * means
-        logits = -gap.flatten(2).square().sum(-1) / (2 * v.reshape(-1, 1))
+        distance = gap.flatten(2).square().sum(-1)
+        nearest = distance.amin(1, keepdim=True)  # at data itself, with std = 0, all the others are infinitely unlikely
+        logits = (nearest - distance) / (2 * v.reshape(-1, 1))
         if self.weights is not None:
             logits = logits + self.weights.log().to(x_t)
         responsibility = torch.softmax(logits, dim=1)

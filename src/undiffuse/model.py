@@ -77,6 +77,8 @@ class Model:
     """Of a stage: where the small images that it enlarges come from; see `undiffuse.enlarging`."""
     examples: Mapping[str, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
     """What samples are told by turns where nothing is asked for, by name: in training, what is said of images."""
+    loaded_as: str = SampleConfig.weights
+    """What `load` was asked for: the weights that settings, and so pictures, name."""
 
     @property
     def device(self) -> torch.device:
@@ -107,6 +109,11 @@ class Model:
     def cascade(self) -> tuple[Model, ...]:
         """The models that it stands upon, the one of the smallest images first, and itself."""
         return (*(self.below.model.cascade if isinstance(self.below, Lower) else ()), self)
+
+    @property
+    def enlarges(self) -> bool:
+        """Whether it is told small images, or one that it stands upon is."""
+        return any(model.config.conditions.upscale > 1 for model in self.cascade)
 
     @property
     def micro_batch(self) -> int:
@@ -147,6 +154,8 @@ class Model:
             UndiffuseError: there are no such timesteps or networks, the networks do not fit, or a number is senseless.
         """
         asked.check_bounds(settings)
+        asked.warn(asked.remarks(settings, self.enlarges))
+        settings = asked.with_weights(settings, self.loaded_as, self.provenance.get("weights"))
         if settings.weak:
             settings = replace(settings, weak=pinned(settings.weak, self._weak(settings).provenance["sha256"]))
         if settings.classifier:
@@ -357,6 +366,8 @@ class Lower:
         together = len(members) == members[-1] + 1 - members[0]
         runs = [range(members[0], members[-1] + 1)] if together else [range(i, i + 1) for i in members]
         below = stream_seed(seed, "below")  # the same seed would start both from related noise
+        if self.model.config.conditions.upscale == 1:  # nothing is enlarged there
+            settings = replace(settings, augmentation=SampleConfig.augmentation)
         drawn = [part.array for run in runs for part in self.model.draw(run, below, settings=settings)]
         return encode(np.concatenate(drawn), self.model.info)
 
@@ -393,7 +404,7 @@ def load(path: str | Path, weights: str = "ema", device: str = "cpu", revision: 
         model = build_model(found.config, found.info)
     model.network.load_state_dict(found.tensors)
     model.network.eval()
-    model.provenance = found.provenance
+    model.provenance, model.loaded_as = found.provenance, str(weights)
     return model.to(where)
 
 

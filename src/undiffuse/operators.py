@@ -157,6 +157,10 @@ class Grey:
         return torch.full((math.prod(shape[1:]),), self._square**0.5)
 
 
+WIDEST = 1000.0
+"""Pixels; of a picture that was blurred wider nothing is left but its mean."""
+
+
 @dataclass(frozen=True)
 class Blur:
     """A blur by the same symmetric kernel along every axis, the picture mirrored at its borders.
@@ -179,9 +183,15 @@ class Blur:
 
     @classmethod
     def gaussian(cls, std: float) -> Blur:
-        """A Gaussian of this standard deviation in pixels, cut off after four of them."""
-        if not std > 0:
-            raise UndiffuseError(f"The standard deviation of a blur lies above 0; it is {std:g}")
+        """A Gaussian of this standard deviation in pixels, cut off after four of them.
+
+        Raises:
+            UndiffuseError: it is not above 0, or is beyond any picture.
+        """
+        if not 0 < std <= WIDEST:
+            raise UndiffuseError(
+                f"The standard deviation of a blur lies above 0 and up to {WIDEST:g} pixels; it is {std:g}"
+            )
         half = [math.exp(-0.5 * (j / std) ** 2) for j in range(1 + max(1, math.ceil(4 * std)))]
         total = half[0] + 2 * sum(half[1:])
         return cls(tuple(value / total for value in half))

@@ -104,6 +104,9 @@ def test_compare_measures_a_distance_and_its_floor(undiffuse: Command, run: Path
         (["--compare", "--times", "50,20"], "not --times"),
         (["--timesteps", "learned", "--spacing", "karras"], "Give one of"),
         (["--spacing", "learned", "--steps", "4"], "undiffuse timesteps"),
+        (["--from", "a.png", "--steps", 5], "as its file says that it was made: leave out --steps"),
+        (["--from", "a.png", "--class", "a"], "leave out --class"),
+        (["--from", "a.png", "-n", 4], "leave out -n"),
         (["--times", "10,20"], "must fall"),
         (["--times", "61,20"], "at most 60"),
     ],
@@ -112,6 +115,14 @@ def test_wrong_combinations_are_one_sentence(undiffuse: Command, run: Path, word
     said = undiffuse("sample", run, *words)
     assert said.status == 2
     assert match in said.err
+
+
+@pytest.mark.parametrize(("words", "option"), [(["digits"], "DATA"), (["--size", 8], "--size")])
+def test_images_that_a_cost_does_not_look_at_are_refused(
+    undiffuse: Command, run: Path, words: list[Any], option: str
+) -> None:
+    said = undiffuse("timesteps", run, *words)
+    assert (said.status, f"looks at no images: leave out {option}, or take --cost bound" in said.err) == (2, True)
 
 
 @pytest.mark.parametrize("cost", ["error", "bound"])
@@ -178,3 +189,25 @@ def test_a_table_of_pictures_shows_every_cell_at_its_place() -> None:
     top, left = {c: found.min(0)[0] for c, found in where.items()}, {c: found.min(0)[1] for c, found in where.items()}
     assert top["red"] == top["lime"] < top["blue"] == top["black"]
     assert left["red"] == left["blue"] < left["lime"] == left["black"]
+
+
+@pytest.mark.filterwarnings("default")
+def test_settings_of_one_sampler_are_heeded_in_its_row_alone(undiffuse: Command, run: Path, tmp_path: Path) -> None:
+    words = (
+        "--compare",
+        "--evaluations",
+        2,
+        "-n",
+        2,
+        "--out",
+        tmp_path,
+        "--overwrite",
+        "--eta",
+        0.5,
+        "--device",
+        "cpu",
+    )
+    both = undiffuse("sample", run, *words, "--samplers", "ddim,ddpm")
+    assert (both.status, "changes nothing" in both.err) == (0, False), both.err
+    none = undiffuse("sample", run, *words, "--samplers", "ddpm")
+    assert none.err.count("eta 0.5 changes nothing here: it acts with sampler ddim") == 1

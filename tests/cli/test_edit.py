@@ -183,6 +183,11 @@ def bad_inputs(tmp_path: Path, picture: Path, mask: Path) -> dict[str, tuple[tup
         "a method that is none": (("inpaint", picture, "--mask", mask, "--method", "dsp"), "dsp"),
         "no margin": (("outpaint", picture), "Nothing is added"),
         "colour from a grey model": (("colorize", picture), "3 channels"),
+        "a margin beyond any machine": (
+            ("outpaint", picture, "--left", 10**8),
+            "at most 80,000,000 pixels; 8 x 100,000,008",
+        ),
+        "a factor beyond any machine": (("upscale", picture, "--factor", 10**6), "8,000,000 x 8,000,000 are asked for"),
         "no blur": (("deblur", picture), "needs --std"),
         "a sampler that is not inverted": (("invert", picture, "--sampler", "ddpm"), "Only DDIM"),
     }
@@ -205,6 +210,8 @@ def bad_inputs(tmp_path: Path, picture: Path, mask: Path) -> dict[str, tuple[tup
         "a method that is none",
         "no margin",
         "colour from a grey model",
+        "a margin beyond any machine",
+        "a factor beyond any machine",
         "no blur",
         "a sampler that is not inverted",
     ],

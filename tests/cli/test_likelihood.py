@@ -73,6 +73,8 @@ def test_floats_are_told_in_nats(undiffuse: Command, tmp_path: Path, tiny: list[
     [
         (("--method", "flow"), "choose from both, bound, ode"),
         (("--method", "ode", "--curve"), "--method bound"),
+        (("--method", "ode", "--timesteps", 5), "--timesteps is not for --method ode"),
+        (("--method", "bound", "--rtol", 0.1), "--rtol is not for --method bound"),
         (("--timesteps", 61), "between 2 and 60"),
         (("--out", "here.txt"), ".csv or .json"),
         (("--variance", "learned"), "did not learn"),

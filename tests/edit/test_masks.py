@@ -47,6 +47,11 @@ def test_white_under_the_transparent_part_changes_nothing(tmp_path):
     assert np.array_equal(painted, PAINTED)
 
 
+def test_paint_of_a_soft_brush_is_paint(tmp_path):
+    painted, _ = read(tmp_path, layer(255, alpha=0.3 * PAINTED))
+    assert np.array_equal(painted, PAINTED)
+
+
 def test_an_opaque_layer_is_read_by_its_brightness_and_nothing_is_said(tmp_path):
     values = np.repeat(255 * PAINTED[..., None].astype(np.uint8), 3, 2)
     opaque = np.full((*PAINTED.shape, 1), 255, np.uint8)
@@ -74,3 +79,29 @@ def test_of_zeros_and_ones_the_ones_are_white(tmp_path, dtype):
 def test_a_mask_of_one_colour_is_refused_with_what_was_found(tmp_path, image, words):
     with pytest.raises(UndiffuseError, match=words):
         read(tmp_path, image)
+
+
+def photograph(alpha):
+    values = np.random.default_rng(0).integers(0, 256, (*alpha.shape, 4), np.uint8)
+    values[..., 3] = 255 * alpha
+    return Image.fromarray(values)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [layer((255, 0, 0)), layer((0, 0, 255)), layer(110), photograph(PAINTED), photograph(~PAINTED)],
+    ids=["red", "blue", "grey", "cut out", "hole"],
+)
+def test_what_neither_black_nor_white_on_a_transparent_layer_means_is_asked(tmp_path, image):
+    """Red paint was taken for black, and so kept; of a photograph with a hole the bright parts were painted, too."""
+    with pytest.raises(UndiffuseError, match=r"mask\.png is in part transparent, .* neither black nor white: which"):
+        read(tmp_path, image)
+
+
+def test_black_and_white_on_a_transparent_layer_is_laid_onto_white_and_said_to_be(tmp_path):
+    values = np.zeros((*PAINTED.shape, 4), np.uint8)
+    values[3:, :, 3] = 255
+    values[4, 1:6] = 255
+    painted, said = read(tmp_path, Image.fromarray(values))
+    assert np.array_equal(painted, (values[..., 3] == 0) | (values[..., 0] == 255))
+    assert "laid onto white, so that what is clear is painted anew, too" in said

@@ -147,6 +147,29 @@ def test_at_data_every_wrapper_is_finite_and_x0_is_what_it_is_just_after(name, s
         torch.testing.assert_close(seen.x0, nearly.x0, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_at_data_the_ideal_denoiser_of_points_names_the_nearest(dtype):
+    ideal = MixtureDenoiser(SCHEDULES["linear"], CENTRES)
+    x = torch.cat([CENTRES, CENTRES]).to(dtype) + 0.1
+    seen = ideal(x, at(0))
+    torch.testing.assert_close(seen.x0, torch.cat([CENTRES, CENTRES]).to(dtype))
+    assert torch.equal(seen.eps, torch.zeros_like(x))
+
+
+@pytest.mark.parametrize("rescale", [0.0, 0.7])
+def test_the_interval_is_asked_of_each_sample_of_a_batch(rescale):
+    process = SCHEDULES["cosine"]
+    guided = Autoguided(two(process), gaussian(process), Strength(2.0, rescale, (0.5, 2.0)))
+    times = torch.tensor([900.0, 500.0, 100.0], dtype=torch.float64)  # sigma / alpha of 6.5, 1 and 0.2
+    x = draw(3, *SHAPE)
+    together = guided(x, times).x0
+    for row, t in enumerate(times):
+        torch.testing.assert_close(together[row : row + 1], guided(x[row : row + 1], t).x0)
+    strong = two(process)(x, times).x0
+    torch.testing.assert_close(together[[0, 2]], strong[[0, 2]])
+    assert bool((together[1] - strong[1]).abs().max() > 0.01)
+
+
 @pytest.mark.parametrize("shape", [SHAPE, (1, 1)])
 def test_where_predictions_are_flat_rescaling_takes_no_contrast_back(shape):
     process = SCHEDULES["linear"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from undiffuse.cli.options import flag_of
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import data_word
 from undiffuse.cli.saying import said_afterwards
@@ -16,6 +17,8 @@ ALONE = ("samplers", "evaluations", "reference")
 """Options that go with --compare only."""
 INSTEAD = {"from": "", "first": "", "npz": "", "resume": "", "sampler": "--samplers", "steps": "--evaluations"}
 """Options that do not go with it, and what does."""
+AGAIN = ("RUN", "from", "device", "out", "overwrite")
+"""Options that go with --from."""
 WITH_REFERENCE = 256
 """Samples a cell where a distance is asked for."""
 
@@ -42,6 +45,11 @@ def check_options(options: dict[str, Any]) -> None:
         for name in ALONE:
             if name in options:
                 raise UndiffuseError(f"--{name} goes with --compare: undiffuse sample RUN --compare --{name} ...")
+        other = next((name for name in options if name not in AGAIN), "")
+        if "from" in options and other:
+            raise UndiffuseError(
+                f"--from makes a picture again as its file says that it was made: leave out {flag_of(other)}"
+            )
         return
     for name, other in INSTEAD.items():
         if name in options:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from undiffuse import __version__
 from undiffuse.cli.naming import add_model, say_left_out
-from undiffuse.cli.options import FLAGS, add_fields
+from undiffuse.cli.options import add_fields, flag_of
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, number, show, whole
 from undiffuse.config import SampleConfig
@@ -190,7 +190,9 @@ class Desk:
     def editor(self, indices: Sequence[int], sides: Sequence[int]) -> Editor:
         """The editor for results of this height and width."""
         from undiffuse.edit import Editor
+        from undiffuse.edit.methods import check_result
 
+        check_result(sides)
         learned = self.model.info.spatial
         larger = any(side > usual for side, usual in zip(sides, learned, strict=True))
         tiled = larger and self.model.config.conditions.upscale == 1  # a stage sees everything at once
@@ -237,8 +239,8 @@ class Desk:
         for name, value in options.items():
             if name in ("RUN", *self.images, "out", "overwrite", "no_strips"):
                 continue
-            flag = FLAGS.get(name, ("-" if len(name) == 1 else "--") + name.replace("_", "-"))
-            words += [flag] if value is True else [flag, show(value)]
+            flag = flag_of(name)
+            words += [flag] if value is True else [f"--no-{flag[2:]}"] if value is False else [flag, show(value)]
         return words
 
     def write(self, batch: Batch, made: Tensor, before: Sequence[Sequence[Shown]]) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.naming import MODEL, is_subject_model, say_left_out
-from undiffuse.cli.options import FLAGS, add_fields
+from undiffuse.cli.options import add_fields, flag_of
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.preparing import add_preparation, data_word, typed_preparation
 from undiffuse.cli.saying import said_afterwards
@@ -144,9 +144,8 @@ def check_not_of_models(options: dict[str, Any], *more: str) -> None:
     """
     for name in (*more, *OF_MODELS):
         if name in options:
-            flag = FLAGS.get(name, "--" + name.replace("_", "-"))
             raise UndiffuseError(
-                f"{flag} is for a model, and '{options['SUBJECT']}' is none: images are taken as they are"
+                f"{flag_of(name)} is for a model, and '{options['SUBJECT']}' is none: images are taken as they are"
             )
 
 

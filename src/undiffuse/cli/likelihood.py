@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from undiffuse.cli.judging import add_images, add_machine, choice, load_model, open_images, table_file
+from undiffuse.cli.options import flag_of
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.cli.values import number, whole
@@ -29,6 +30,8 @@ METHODS = Literal["bound", "ode", "both"]
 VARIANCES = Literal["small", "large", "learned"]
 PROBES = Literal["rademacher", "gaussian"]
 THRESHOLDS = Literal["clip", "none"]
+OF_METHODS = {"ode": ("variance", "timesteps"), "bound": ("probes", "probe", "rtol", "atol")}
+"""Options that a method does not look at."""
 
 
 def configure(parser: Parser) -> None:
@@ -72,6 +75,9 @@ def measure(options: dict[str, Any], group: Group) -> None:
     method, overwrite = options.get("method", "both"), "overwrite" in options
     if "curve" in options and method == "ode":
         raise UndiffuseError("The rate-distortion curve is made of the bound's terms; use --method bound or both")
+    for other, names in OF_METHODS.items():
+        if method == other and (name := next((name for name in names if name in options), "")):
+            raise UndiffuseError(f"{flag_of(name)} is not for --method {method}: leave it out, or take --method both")
     model = load_model(options, group)
     if method != "ode":
         chain_of(model.schedule)

@@ -29,6 +29,11 @@ WHOLE = ("classes",)
 """Lists that are not cut at commas here: names may have some, and which names there are the model knows."""
 
 
+def flag_of(name: str) -> str:
+    """The option that sets a field, as it is typed."""
+    return FLAGS.get(name, ("-" if len(name) == 1 else "--") + name.replace("_", "-"))
+
+
 def add_fields(parser: Parser, cls: type, title: str = "", omit: Sequence[str] = (), defaults: bool = True) -> None:
     """An option for every field of a dataclass.
 
@@ -43,7 +48,7 @@ def add_fields(parser: Parser, cls: type, title: str = "", omit: Sequence[str] =
     hints, texts = get_type_hints(cls), field_texts(cls)
     for field in fields(cls):
         if field.name not in omit:
-            flag = FLAGS.get(field.name, "--" + field.name.replace("_", "-"))
+            flag = flag_of(field.name)
             _add(group, flag, field, hints[field.name], texts[field.name], defaults)
             if is_list(hints[field.name]):
                 parser.lists.add(flag)

@@ -67,8 +67,7 @@ class Parser(argparse.ArgumentParser):
             raise UndiffuseError(f"{self.prog} has no option '{whole}'; perhaps you meant '{dashes.pop()}'")
         name = whole if word.startswith("--") else word[:2]
         if name not in self._option_string_actions:
-            long = [known for known in self._option_string_actions if known.startswith("--")]
-            close = perhaps(name, long)
+            close = perhaps(name, self._option_string_actions)
             # The list of all options would be no sentence.
             hint = close if "perhaps" in close else f"; see {self.prog} --help"
             raise UndiffuseError(f"{self.prog} has no option '{name}'{hint}")
@@ -84,8 +83,9 @@ class Parser(argparse.ArgumentParser):
             # A list's option itself is followed by its first value, which the next turn may extend.
             inside = word in self.lists or (inside and joined[-1] in self.lists)
             joined.append(word)
-        # argparse takes '-10' for a number and '-10,2' for an option.
-        negative = [k for k in range(1, len(joined)) if joined[k - 1] in self.lists and NUMBER.fullmatch(joined[k])]
+        # argparse takes '-10' for a number, and '-10,2' and '-1e3' for options.
+        takes = [name for name, act in self._option_string_actions.items() if name[:2] == "--" and act.nargs is None]
+        negative = [k for k in range(1, len(joined)) if joined[k - 1] in takes and NUMBER.fullmatch(joined[k])]
         for k in reversed(negative):
             joined[k - 1 : k + 1] = [f"{joined[k - 1]}={joined[k]}"]
         return joined

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Literal
 
 from undiffuse.cli.judging import add_machine, choice, load_model, open_images
 from undiffuse.cli.naming import add_model
+from undiffuse.cli.options import flag_of
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.preparing import add_preparation, data_word
+from undiffuse.cli.preparing import PREPARATION, add_preparation, data_word
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.cli.values import Reader, whole
 from undiffuse.errors import UndiffuseError, counted, quoted
@@ -65,13 +66,16 @@ def run(typed: Namespace) -> None:
     steps, overwrite = options.get("evaluations", (5, 10, 20)), "overwrite" in options
     if not steps or min(steps) < 1:
         raise UndiffuseError(f"--evaluations takes whole numbers from 1 on; got {','.join(map(str, steps)) or 'none'}")
+    cost, count = options.get("cost", "error"), options.get("limit", 64)
+    if cost == "error" and (name := next((name for name in ("DATA", *PREPARATION) if options.get(name)), "")):
+        word = "DATA" if name == "DATA" else flag_of(name)
+        raise UndiffuseError(f"--cost error looks at no images: leave out {word}, or take --cost bound")
     model = load_model(options)
     files = [LearnedTimesteps.file(model.home, n) for n in steps]
     for file in files:
         if file.exists() and not overwrite:
             raise UndiffuseError(f"{file} exists already; replace it with --overwrite")
         check_writable(file, NO_OUT)
-    cost, count = options.get("cost", "error"), options.get("limit", 64)
     how = {"seed": options.get("seed", 0), "batch": options.get("batch"), "count": options.get("candidates", 200)}
     if cost == "bound":
         images = open_images({**options, "limit": count}, options.get("DATA") or model.config.data.source, model)

@@ -248,9 +248,10 @@ def _infer(shape: tuple[int, ...], name: str) -> Literal["first", "last"]:
         return "last"
     if shape[1] < min(shape[2:]):
         return "first"
+    volumes = "; volumes have five axes, channels_first=array[:, None] makes such" if len(shape) == 4 else ""
     raise UndiffuseError(
         f"expected a channel axis shorter than the others in {name}, got shape {shape}; save the array in an .npz "
-        "under the name channels_first or channels_last: np.savez('data.npz', channels_last=array)"
+        f"under the name channels_first or channels_last: np.savez('data.npz', channels_last=array){volumes}"
     )
 
 

@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from undiffuse.asked import warn
 from undiffuse.edit.editor import Editor, Part, Pictures, times_from
 from undiffuse.edit.inverse_problems import check_method
 from undiffuse.edit.inversion import Inverter, from_noise, to_noise
-from undiffuse.edit.methods import Way
+from undiffuse.edit.methods import STRENGTH, Way
 from undiffuse.errors import UndiffuseError
 from undiffuse.gaussian import q_sample
 from undiffuse.sample import trajectory
@@ -24,7 +25,7 @@ def interpolate(
     count: int = 9,
     *,
     way: Way = "slerp",
-    strength: float = 0.5,
+    strength: float = STRENGTH,
     inverter: Inverter | None = None,
 ) -> Pictures:
     """``count`` pictures from the first to the second, both ends among them.
@@ -39,6 +40,10 @@ def interpolate(
         UndiffuseError: pictures of two shapes, fewer than 2 wanted, a strength outside 0..1, another way.
     """
     check_method(way, Way)
+    if way == "slerp" and strength != STRENGTH:
+        warn([f"strength {strength:g} changes nothing here: it acts with way shared"])
+    if way == "shared" and inverter is not None and inverter.exact:
+        warn(["exact changes nothing here: it acts with way slerp"])
     if first.shape != second.shape:
         raise UndiffuseError(
             f"Only pictures of one shape can be joined; these have {tuple(first.shape)} and {tuple(second.shape)}"

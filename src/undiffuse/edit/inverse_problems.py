@@ -23,11 +23,23 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from undiffuse.asked import warn
 from undiffuse.config import SampleConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.denoiser import Denoiser
 from undiffuse.edit.editor import Editor, Part, Pictures
-from undiffuse.edit.methods import FILL_DEFAULT, ROUNDING, SOLVE_DEFAULT, FillMethod, Method
+from undiffuse.edit.methods import (
+    FILL_DEFAULT,
+    JUMP,
+    REPEATS,
+    ROUNDING,
+    SCALE,
+    SOLVE_DEFAULT,
+    FillMethod,
+    Method,
+    check_result,
+    unheeded,
+)
 from undiffuse.edit.repaint import resampled, with_returns
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.gaussian import q_sample
@@ -47,7 +59,7 @@ def restore(
     *,
     method: Method = SOLVE_DEFAULT,
     noise: float = 0.0,
-    scale: float = 1.0,
+    scale: float = SCALE,
 ) -> Pictures:
     """Pictures of the model that explain measurements by one operator; see `undiffuse.guidance.posterior`.
 
@@ -61,6 +73,7 @@ def restore(
         scale: of the gradient, for pigdm (1 is Bayes' rule) and dps (0.3 to 1 in the paper).
     """
     check_method(method, Method)
+    warn(unheeded(method, scale))
 
     def observe(part: Part) -> Observation:
         return Observation(operator, part.of(y), noise)
@@ -74,9 +87,9 @@ def inpaint(
     known: Known,
     *,
     method: FillMethod = FILL_DEFAULT,
-    scale: float = 1.0,
-    jump: int = 10,
-    repeats: int = 5,
+    scale: float = SCALE,
+    jump: int = JUMP,
+    repeats: int = REPEATS,
 ) -> Pictures:
     """New values where ``known`` is 0; the others exactly as they are.
 
@@ -92,6 +105,7 @@ def inpaint(
         UndiffuseError: an unknown method, or a mask that fits the pictures in no way.
     """
     check_method(method, FillMethod)
+    warn(unheeded(method, scale, jump, repeats))
     if known.ndim != x0.ndim or any(m not in (1, side) for m, side in zip(known.shape, x0.shape, strict=True)):
         raise UndiffuseError(
             f"The mask should have the pictures' shape {tuple(x0.shape)}, or 1 where it is the same for all; "
@@ -170,9 +184,9 @@ def outpaint(
     margins: Sequence[tuple[int, int]],
     *,
     method: FillMethod = FILL_DEFAULT,
-    scale: float = 1.0,
-    jump: int = 10,
-    repeats: int = 5,
+    scale: float = SCALE,
+    jump: int = JUMP,
+    repeats: int = REPEATS,
 ) -> Pictures:
     """Pictures with more around them: `inpaint` of a larger canvas. Give the editor an overlap for tiles.
 
@@ -188,6 +202,7 @@ def extended(x0: Pictures, margins: Sequence[tuple[int, int]]) -> tuple[Tensor, 
     """Pictures on a larger canvas of zeros, and where they are known."""
     if min(min(pair) for pair in margins) < 0:
         raise UndiffuseError(f"Margins are whole numbers from 0 on; got {margins}")
+    check_result([side + sum(pair) for side, pair in zip(x0.shape[2:], margins, strict=True)])
     amounts = [n for pair in reversed(margins) for n in pair]  # F.pad wants the last axis first
     return F.pad(x0, amounts), F.pad(torch.ones_like(x0[:1]), amounts)
 
@@ -198,10 +213,11 @@ def upscale(
     factor: int,
     *,
     method: Method = SOLVE_DEFAULT,
-    scale: float = 1.0,
+    scale: float = SCALE,
 ) -> Pictures:
     """Pictures ``factor`` times as large, whose block means are y, by a model that never learned to enlarge."""
     shape = (y.shape[1], *(side * factor for side in y.shape[2:]))
+    check_result(shape[1:])
     return restore(editor, Downsample(factor), y, shape, method=method, scale=scale)
 
 
@@ -210,7 +226,7 @@ def colorize(
     y: Float[Tensor, "count 1 *spatial"],
     *,
     method: Method = SOLVE_DEFAULT,
-    scale: float = 1.0,
+    scale: float = SCALE,
     weights: tuple[float, float, float] = LUMA,
 ) -> Pictures:
     """Colour for grey pictures: their luma is y.
@@ -231,7 +247,7 @@ def deblur(
     *,
     noise: float = ROUNDING,
     method: Method = SOLVE_DEFAULT,
-    scale: float = 1.0,
+    scale: float = SCALE,
 ) -> Pictures:
     """Sharp pictures whose blur by a Gaussian of ``std`` pixels, mirrored at the borders, is y.
 

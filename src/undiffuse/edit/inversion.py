@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from undiffuse.asked import warn
 from undiffuse.denoiser import Denoiser
 from undiffuse.edit.editor import Editor, Part, Pictures
 from undiffuse.errors import UndiffuseError, counted
@@ -58,6 +59,9 @@ class Inverter:
                 "Inversion needs at least 1 iteration and a tolerance above 0; it got "
                 f"{self.iterations} and {self.tolerance:g}"
             )
+        given = {"iterations": self.iterations, "tolerance": self.tolerance}
+        idle = {name: value for name, value in given.items() if not self.exact and value != getattr(Inverter, name)}
+        warn([f"{name} {value:g} changes nothing here: it acts with exact" for name, value in idle.items()])
 
     def step(self, denoiser: Denoiser, x_s: Batch, s: Time, t: Time) -> Batch:
         """x_t, given x_s at s < t."""

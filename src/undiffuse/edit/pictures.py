@@ -32,7 +32,8 @@ def read_mask(path: Path, sides: Sequence[int], say: Callable[[str], object] = l
 
     Above half grey is white. Two kinds of masks are read otherwise, and said to be: where all that is opaque has one
     colour, its transparency is the mask (white paint marks what is painted, black paint what is kept); and a file of
-    zeros and ones alone has white for its ones. Any other transparency is laid onto white.
+    zeros and ones alone has white for its ones. The transparency of a mask in black and white is laid onto white, and
+    so is what is hardly transparent anywhere.
 
     Args:
         path: a picture of any kind.
@@ -40,7 +41,8 @@ def read_mask(path: Path, sides: Sequence[int], say: Callable[[str], object] = l
         say: told in words how a mask of these two kinds was read.
 
     Raises:
-        UndiffuseError: unreadable, of another size, or all of one colour.
+        UndiffuseError: unreadable, of another size, all of one colour, or in part transparent and else neither black
+            nor white: a photograph with a hole, or paint in red, may mean the one or the other.
     """
     try:
         with quiet_pillow():
@@ -56,7 +58,10 @@ def read_mask(path: Path, sides: Sequence[int], say: Callable[[str], object] = l
             f"{sides[0]} x {sides[1]}; a mask has its picture's size"
         )
     top = float(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else 1.0
-    white = _painted(values, top, say)
+    try:
+        white = _painted(values, top, say)
+    except UnreadableError as error:
+        raise UndiffuseError(f"The mask {path} {error}") from None
     known = torch.from_numpy((~white).astype(np.float32))
     if known.all() or not known.any():
         grey = convert_channels(values, 1)
@@ -69,15 +74,27 @@ def read_mask(path: Path, sides: Sequence[int], say: Callable[[str], object] = l
     return known
 
 
+NEAR, MOSTLY = 1 / 8, 0.9
+"""How far from black or white a value counts as it, and which share of a mask in both must: edges are soft."""
+
+
 def _painted(values: NDArray[Any], top: float, say: Callable[[str], object]) -> NDArray[np.bool_]:
     """True where a mask is white."""
     if values.shape[2] in (2, 4):
-        opaque = values[..., -1] > top / 2
-        paint = (convert_channels(values[..., :-1], 1)[..., 0] > top / 2)[opaque]
-        if opaque.any() and not opaque.all() and (paint.all() or not paint.any()):
-            kind, meaning = ("white", "painted anew") if paint.all() else ("black", "kept")
-            say(f"its transparency is read as the mask: what is opaque, all of it {kind}, is {meaning}")
-            return np.asarray(opaque if paint.all() else ~opaque)
+        opaque = values[..., -1] > values[..., -1].max() / 2  # of a soft brush, too
+        paint, colour = (convert_channels(values[..., :-1], 1)[..., 0] / top)[opaque], values[..., :-1][opaque] / top
+        light, dark = paint > 0.5, (colour <= NEAR).all(-1)
+        if opaque.any() and not opaque.all():
+            if light.all() or dark.all():
+                kind, meaning = ("white", "painted anew") if light.all() else ("black", "kept")
+                say(f"its transparency is read as the mask: what is opaque, all of it {kind}, is {meaning}")
+                return np.asarray(opaque if light.all() else ~opaque)
+            if (dark | (colour >= 1 - NEAR).all(-1)).mean() < MOSTLY:
+                raise UnreadableError(
+                    "is in part transparent, and what is opaque in it is neither black nor white: which of the two is "
+                    "to be painted anew it does not say; save it in black and white, white for what is painted"
+                )
+            say("its transparency is laid onto white, so that what is clear is painted anew, too")
     grey: NDArray[Any] = convert_channels(values, 1)[..., 0]
     if values.dtype.kind == "u" and grey.max() == 1:
         say("it holds zeros and ones alone: ones are read as white")

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from undiffuse.asked import of_sampler, unheeded, warn
 from undiffuse.config import SampleConfig
 from undiffuse.data.values import decode, encode
 from undiffuse.errors import UndiffuseError, counted, perhaps
@@ -207,11 +208,12 @@ def compare(
         raise UndiffuseError(
             "Samplers are compared over --spacing, which makes times for any number of steps, not --times"
         )
+    warn(unheeded(settings, True, samplers))  # what the model decides is said when it draws
     rows = []
     for name in samplers:
         row = []
         for budget in budgets:
-            chosen = replace(settings, sampler=name)
+            chosen = of_sampler(settings, name)
             chosen = replace(chosen, steps=steps_within(chosen, budget))
             row.append(_draw(model, chosen, n, seed, reference))
             on_cell()

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from undiffuse.denoiser import Denoiser, Prediction
@@ -58,12 +58,19 @@ class Strength:
             )
 
     def acts(self, schedule: Schedule, t: Float[Tensor, "*batch"]) -> bool:
-        """Whether there is anything to do at t, where all samples of a batch are at one noise level."""
-        if isinstance(self.scale, float | int) and self.scale == 1:
-            return False
-        q_t = schedule(t.flatten()[:1])
-        level = float(q_t.sigma / q_t.alpha) if float(q_t.alpha) else math.inf
-        return self.interval[0] < level <= self.interval[1]
+        """Whether there is anything to do at one of the times t."""
+        plain = isinstance(self.scale, float | int) and self.scale == 1
+        return not plain and bool(self._inside(schedule, t).any())
+
+    def at(self, schedule: Schedule, t: Float[Tensor, "*batch"]) -> Scale:
+        """w of each sample, which is 1 at times outside the interval."""
+        inside = self._inside(schedule, t)
+        return self.scale if inside.all() else torch.where(inside, self.scale, 1.0)
+
+    def _inside(self, schedule: Schedule, t: Float[Tensor, "*batch"]) -> Bool[Tensor, "*batch"]:
+        q_t = schedule(t)
+        level = q_t.sigma / q_t.alpha  # infinite at pure noise
+        return (self.interval[0] < level) & (level <= self.interval[1])
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,7 @@ def guide(
 
     x0 <- (r std(strong x0) / std(x0) + 1 - r) x0 for each sample, and eps follows from it.
     """
-    w = strength.scale
+    w = strength.at(schedule, t)
     if isinstance(w, Tensor):
         w = send(w.to(x_t.dtype), x_t.device).reshape(-1, *[1] * (x_t.ndim - 1))
     x0 = weak.x0 + w * (strong.x0 - weak.x0)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from undiffuse.asked import check_numbers, cut_into_blocks
+from undiffuse.asked import check_numbers, cut_into_blocks, remarks
 from undiffuse.config import SampleConfig
 from undiffuse.data.values import decode
 from undiffuse.errors import UndiffuseError
@@ -83,6 +83,7 @@ def draw(job: Job, loaded: Loaded, gallery: Gallery, wanted: Wanted) -> None:
         blocks = cut_into_blocks(range(wanted.first, wanted.first + wanted.n), settings.slots)
         steps = len(model.walk(settings)[2]) - 1
         job.tell("started", of=steps * len(blocks), images=wanted.n)
+        job.warning = ". ".join(remarks(settings, model.enlarges)) or None
         for number, block in enumerate(blocks):
             rows = [index % settings.slots for index in block]
             last = None

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from undiffuse import __version__
-from undiffuse.asked import override_settings
+from undiffuse.asked import override_settings, remarks
 from undiffuse.config import SampleConfig
 from undiffuse.config_file import from_plain
 from undiffuse.data.decode import TO_RGB, UnreadableError, decode, quiet_pillow, read_header
@@ -233,7 +233,8 @@ def _read(path: Path, info: DataInfo, channels: int | None) -> torch.Tensor:
 def _tell(job: Job, model: Model, loaded: Loaded, gallery: Gallery, wanted: Asked, made: Made) -> None:
     from undiffuse.data.values import decode as to_values
 
-    job.note, job.warning = made.note, made.warning
+    said = [*remarks(wanted.settings, model.enlarges), *filter(None, [made.warning])]
+    job.note, job.warning = made.note, ". ".join(said) or None
     request = wanted.request(loaded.entry.id)
     for index, x in enumerate(made.pictures):
         kind = replace(model.info, shape=tuple(x.shape))
