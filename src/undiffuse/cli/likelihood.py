@@ -13,6 +13,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from undiffuse.asked import warn
 from undiffuse.cli.judging import add_images, add_machine, choice, load_model, open_images, table_file
 from undiffuse.cli.options import flag_of
 from undiffuse.cli.parser import Parser
@@ -75,9 +76,8 @@ def measure(options: dict[str, Any], group: Group) -> None:
     method, overwrite = options.get("method", "both"), "overwrite" in options
     if "curve" in options and method == "ode":
         raise UndiffuseError("The rate-distortion curve is made of the bound's terms; use --method bound or both")
-    for other, names in OF_METHODS.items():
-        if method == other and (name := next((name for name in names if name in options), "")):
-            raise UndiffuseError(f"{flag_of(name)} is not for --method {method}: leave it out, or take --method both")
+    idle = [flag_of(name) for name in OF_METHODS.get(method, ()) if name in options and group.leads]
+    warn([f"{flag} changes nothing here: --method {method} does not look at it" for flag in idle])
     model = load_model(options, group)
     if method != "ode":
         chain_of(model.schedule)
