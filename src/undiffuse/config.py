@@ -211,6 +211,9 @@ class OptimizerConfig:
     """Adam, AdamW with decoupled weight decay, or Muon for the matrices inside with Adam for the rest."""
     lr: float = 2e-4
     """Learning rate after the warm-up."""
+    condition_lr: float = 1.0
+    """Learning rate of what embeds classes and numbers, in units of --lr: a class's row is moved by its images alone,
+    so that short trainings heed classes late without more."""
     beta1: float = 0.9
     """Decay of the gradient's running mean."""
     beta2: float = 0.999

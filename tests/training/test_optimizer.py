@@ -99,6 +99,46 @@ def test_a_rate_that_is_set_is_the_rate_of_the_step():
     assert layer.bias.item() == 0.25
 
 
+class Told(nn.Module):
+    """A matrix inside a network, and a table of classes beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(2, 2, bias=False)
+        self.told = nn.ModuleDict({"class": nn.Embedding(3, 2)})
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "muon"])
+def test_what_embeds_conditions_is_moved_by_a_rate_in_units_of_the_others(name):
+    """The first step of Adam is the rate times the sign of the gradient, of any size."""
+    network, plain = Told(), Told()
+    optimizer = make_optimizer(OptimizerConfig(optimizer=name, lr=0.5, condition_lr=5.0), network)
+    for one, made in ((network, optimizer), (plain, make_optimizer(OptimizerConfig(optimizer=name, lr=0.1), plain))):
+        set_learning_rate(made, 0.1)
+        step_with_gradient(one, made, -3.0)
+    torch.testing.assert_close(network.told["class"].weight.data, torch.full((3, 2), 0.5))
+    torch.testing.assert_close(plain.told["class"].weight.data, torch.full((3, 2), 0.1))
+    assert torch.equal(network.inner.weight, plain.inner.weight)
+    assert len(optimizer.param_groups) == 1 + len(make_optimizer(OptimizerConfig(optimizer=name), plain).param_groups)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "muon"])
+def test_a_saved_optimiser_with_a_rate_for_conditions_goes_on_as_if_nothing_had_happened(name):
+    config = OptimizerConfig(optimizer=name, lr=0.1, condition_lr=4.0)
+    first, second = Told(), Told()
+    one, two = make_optimizer(config, first), make_optimizer(config, second)
+    for gradient in (1.0, -3.0):
+        step_with_gradient(first, one, gradient)
+    saved = {key: tensor.clone() for key, tensor in optimizer_tensors(one, first).items()}
+    second.load_state_dict(first.state_dict())
+    load_optimizer_tensors(two, second, saved)
+    step_with_gradient(first, one, 2.0)
+    step_with_gradient(second, two, 2.0)
+    assert torch.equal(first.told["class"].weight, second.told["class"].weight)
+
+
 def test_clipping_returns_the_norm_before_and_leaves_at_most_the_limit():
     layer = linear()
     layer.weight.grad = torch.tensor([[3.0, 0.0]])

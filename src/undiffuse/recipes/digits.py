@@ -8,6 +8,8 @@ Notable choices, each found by measurement (docs/lab-notes.md):
 * The network is told the class, and samples are led to it: a digit that is asked for is a digit more often.
 * Errors beyond black and white cost nothing (``clipped_error``): the ground of four fifths of all pixels comes out
   black to the last one, where half of it had a faint grain.
+* What embeds the classes learns five times as fast as the rest: a row of the table is moved by a tenth of the images,
+  and 900 steps were too few for it (of three in four digits asked for, one in fifty is another now).
 * Many small steps of Muon, whose errors fall faster than Adam's at every noise level.
 * Samples by a sampler that adds fresh noise, the default: it forgives the errors of a short training, which DDIM keeps.
 """
@@ -64,7 +66,7 @@ def digits(info: DataInfo) -> TrainConfig:
             logit_std=1.0,
             logit_uniform=0.15,
         ),
-        optimizer=OptimizerConfig(optimizer="muon", lr=2e-3, warmup=100, decay="linear", clip=1.0),
+        optimizer=OptimizerConfig(optimizer="muon", lr=2e-3, condition_lr=5.0, warmup=100, decay="linear", clip=1.0),
         ema=EMAConfig(ema=(0.995,)),
         loop=LoopConfig(batch=32, minutes=3.7),
     )

@@ -13,6 +13,7 @@ from undiffuse.power_profile import check_widths
 _POSITIVE = (
     "lr",
     "clip",
+    "condition_lr",
     "batch",
     "accumulate",
     *BUDGETS,

@@ -16,12 +16,32 @@ from undiffuse.training.parallel import placed, whole
 FUSED_DEVICES = ("cpu", "cuda", "mps")
 """Devices with a fused Adam: one pass over all tensors. On a CPU it takes a third of the time of the foreach form."""
 
+RELATIVE = "relative_lr"
+"""Key of a group's learning rate in units of the others'."""
+
 FOREACH_DEVICES = ("cpu", "cuda")
 """Devices with one call for many tensors; PyTorch refuses it elsewhere, on Apple's among them, or does without."""
 
 
 def make_optimizer(config: OptimizerConfig, network: nn.Module) -> Optimizer:
-    """Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or Muon over all parameters of ``network``."""
+    """Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or Muon over all parameters of ``network``.
+
+    With ``condition_lr`` other than 1, what embeds conditions is a group of its own, whose rate is in units of the
+    others'.
+    """
+    optimizer = _make_optimizer(config, network)
+    told = {id(p) for name, p in network.named_parameters() if name.startswith(f"{CONDITIONS}.")}
+    if config.condition_lr != 1 and told:
+        for group in optimizer.param_groups:
+            group["params"] = [p for p in group["params"] if id(p) not in told]
+        alike = {key: value for key, value in optimizer.param_groups[-1].items() if key != "params"}
+        moved = [p for p in network.parameters() if id(p) in told]
+        optimizer.add_param_group({**alike, "params": moved, RELATIVE: config.condition_lr})
+        set_learning_rate(optimizer, config.lr)
+    return optimizer
+
+
+def _make_optimizer(config: OptimizerConfig, network: nn.Module) -> Optimizer:
     parameters = list(network.parameters())
     fused = parameters[0].device.type in FUSED_DEVICES
     betas = (config.beta1, config.beta2)
@@ -57,9 +77,9 @@ def learning_rate(config: OptimizerConfig, step: int, total: int) -> float:
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Set the learning rate of every group."""
+    """Set the learning rate of every group, in units of which some have their own."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get(RELATIVE, 1.0)
 
 
 def clip_gradient(parameters: Iterable[nn.Parameter], clip: float | None) -> Tensor:

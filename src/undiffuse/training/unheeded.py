@@ -14,6 +14,7 @@ _HEEDED: dict[str, tuple[Callable[[TrainConfig], bool], str]] = {
     "heads": (lambda config: config.network.head_width is None, "no head_width"),
     "sigma_data": (lambda config: config.diffusion.parameterization == "edm", "parameterization edm"),
     "condition_dropout": (lambda config: bool(config.conditions.condition), "condition"),
+    "condition_lr": (lambda config: {"class", "vector"} & {*config.conditions.condition} != set(), "condition class"),
     "augmentation": (lambda config: config.conditions.upscale > 1, "upscale"),
     "start_weights": (lambda config: bool(config.start.start_from), "start_from"),
     "gamma": (lambda config: config.objective.weighting == "min-snr", "weighting min-snr"),
