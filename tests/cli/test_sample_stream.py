@@ -59,11 +59,23 @@ def test_one_picture_is_one(undiffuse: Command, run: Path, tmp_path: Path) -> No
 
 
 def test_a_file_in_the_place_of_the_folder_is_not_gone_on_with(undiffuse: Command, run: Path, tmp_path: Path) -> None:
-    (tmp_path / "seven.png").write_bytes(b"mine")
-    said = undiffuse("sample", run, "-n", 1, "--steps", 1, "--out", tmp_path / "seven.png")
+    (tmp_path / "seven").write_bytes(b"mine")
+    said = undiffuse("sample", run, "-n", 1, "--steps", 1, "--out", tmp_path / "seven")
     assert said.status == 2
-    assert "seven.png is no folder; give another place with --out" in said.err
+    assert "seven is no folder; give another place with --out" in said.err
     assert "--resume" not in said.err
+
+
+@pytest.mark.parametrize("words", [("sample",), ("edit", "upscale")])
+def test_a_folder_called_like_a_picture_is_not_made(
+    undiffuse: Command, run: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """`--out seven.png` made a folder of that name."""
+    out = tmp_path / "seven.PNG"
+    said = undiffuse(*words, run, *(["missing.png"] if len(words) > 1 else []), "--out", out)
+    assert said.status == 2
+    assert f"is called like one of them: --out {tmp_path / 'seven'}" in said.err
+    assert not out.exists()
 
 
 def test_resume_refuses_pictures_of_another_seed(undiffuse: Command, run: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from undiffuse.config import TrainConfig
 from undiffuse.config_file import to_yaml
+from undiffuse.errors import quoted
 from undiffuse.studio import processes
 from undiffuse.studio.limits import Limits
 from undiffuse.studio.trainings import Started, Trainings, complaint
@@ -177,6 +178,8 @@ def test_what_a_refusal_advises_can_be_done_here(shared: Any) -> None:
     refused = shared.get(f"/v1/data/{data}")["error"]
     assert "undiffuse data" not in refused
     assert refused.endswith("--skip-unreadable to go on without them")
+    several = shared.get(f"/v1/data/{upload(shared, [*wide, ('y.png', png(9, 6))])['id']}")["error"]
+    assert ("--skip-unreadable" in several, "--size" in several, "at once" in several) == (True, True, False)
     found = shared.get(f"/v1/data/{data}?skip_unreadable=true&size=4&crop=center&channels=rgb")
     assert (found["error"], found["info"]["shape"], found["info"]["refused"]) == (None, [3, 4, 4], 1)
     assert shared.get(f"/v1/data/{data}/sheet.png?skip_unreadable=true")[:4] == b"\x89PNG"
@@ -310,7 +313,9 @@ def test_finished_runs_that_were_made_elsewhere_are_shown(shared: Any) -> None:
     told = shared.events({"events": "/v1/runs/a/events"})
     assert [kind for kind, _ in told] == ["state", "metric", "metric", "sample", "sample", "end"]
     assert "not started here" in shared.post("/v1/runs/a/stop", {}, 409)["error"]
-    assert "is done" in shared.post("/v1/runs/a/resume", {}, 409)["error"]
+    refused = shared.post("/v1/runs/a/resume", {}, 409)["error"]
+    assert "is done" in refused
+    assert f"undiffuse train --resume {quoted(shared.studio.trainings.runs / 'a')} --minutes 10" in refused
     shared.post("/v1/runs/nope/stop", {}, 404)
 
 

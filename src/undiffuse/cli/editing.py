@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from undiffuse import __version__
-from undiffuse.cli.naming import add_model, say_left_out
+from undiffuse.cli.naming import add_model, folder_of_pictures, say_left_out
 from undiffuse.cli.options import add_fields, flag_of
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, number, show, whole
@@ -59,7 +59,7 @@ def add_edit(parser: Parser, name: str, images: Sequence[str] = ("IMAGE",), omit
     group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add_fields(parser, SampleConfig, "how", omit)
     group = parser.add_argument_group("where to")
-    group.add_argument("--out", type=Path, metavar="DIR", help=f"folder (default: RUN/edits/{name})")
+    group.add_argument("--out", type=folder_of_pictures, metavar="DIR", help=f"folder (default: RUN/edits/{name})")
     group.add_argument("--no-strips", action="store_true", help="no strips of what was given and what was made")
     group.add_argument("--overwrite", action="store_true", help="replace files that are there")
     return own

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.parser import Parser
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.pretrained import PREFIX, is_here, names, written_as_path
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ MODEL = (
     "a model: a run's folder, a checkpoint's, a cascade's, a model's file, diffusers' folder or ORG/NAME on the hub "
     "(all kinds: docs/interop.md), or 'digits', which comes with undiffuse"
 )
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+"""Endings that no folder has."""
 
 
 def add_model(parser: Parser, name: str = "RUN", **how: Any) -> None:
@@ -33,6 +36,21 @@ def model_path(text: str) -> Path:
     path = Path(text)
     if written_as_path(text) and str(path) in names() and not is_here(path):
         raise UndiffuseError(f"{text} is not there; the model of that name that comes with undiffuse is {PREFIX}{path}")
+    return path
+
+
+def folder_of_pictures(text: str) -> Path:
+    """The name of a folder that pictures go to.
+
+    Raises:
+        UndiffuseError: it is called like a picture, and no such folder is there.
+    """
+    path = Path(text)
+    if path.suffix.lower() in PICTURES and not path.is_dir():
+        raise UndiffuseError(
+            f"--out names a folder for pictures, and '{text}' is called like one of them: --out "
+            f"{quoted(path.with_suffix(''))}"
+        )
     return path
 
 

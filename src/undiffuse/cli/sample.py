@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from undiffuse.cli.compare_samplers import add_comparison, check_options, compare
-from undiffuse.cli.naming import add_model, say_left_out
+from undiffuse.cli.naming import add_model, folder_of_pictures, say_left_out
 from undiffuse.cli.options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.values import Reader, whole
@@ -55,7 +55,9 @@ def configure(parser: Parser) -> None:
     add_fields(parser, SampleConfig, "how")
     add_comparison(parser)
     group = parser.add_argument_group("where to")
-    group.add_argument("--out", type=Path, metavar="DIR", help="folder (default: RUN/pictures/SAMPLER-STEPS-seed-SEED)")
+    group.add_argument(
+        "--out", type=folder_of_pictures, metavar="DIR", help="folder (default: RUN/pictures/SAMPLER-STEPS-seed-SEED)"
+    )
     group.add_argument("--npz", action="store_true", help="the values as samples.npz, too")
     group.add_argument("--overwrite", action="store_true", help="replace files that are there")
     text = "go on where the same command was interrupted: draw what is missing, keep what is there"

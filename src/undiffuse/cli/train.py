@@ -1,6 +1,6 @@
 """Learn from a data set. Everything of the run goes to runs/NAME.
 
-  undiffuse train photos/ --size 64 --minutes 60
+  undiffuse train photos/ --size 64 --crop center --minutes 60
   undiffuse train digits --recipe digits --name demo
   undiffuse train --resume runs/demo
   undiffuse train --resume runs/demo --minutes 10                  ten minutes more for a run that is finished

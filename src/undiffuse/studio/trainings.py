@@ -24,7 +24,7 @@ from undiffuse.config_file import override, read_config, to_dict
 from undiffuse.data.builtin import BUILTIN
 from undiffuse.data.info import DataInfo
 from undiffuse.data.named import BUILTIN_PREFIX
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.files import replace_file
 from undiffuse.lock import is_locked
 from undiffuse.report.commands import option
@@ -168,6 +168,11 @@ class Trainings:
         """
         with self._lock:
             state = self.about(name)["state"]
+            if state == "done":
+                raise ConflictError(
+                    f"'{name}' is done; more of it is for the command line: undiffuse train --resume "
+                    f"{quoted(self.runs / name)} --minutes 10"
+                )
             if state not in ("stopped", "failed"):
                 raise ConflictError(f"'{name}' is {state}; only a run that was stopped goes on")
             folder = self.runs / name

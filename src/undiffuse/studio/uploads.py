@@ -46,7 +46,7 @@ PART = 200
 DEEPEST = 32
 """Folders inside each other that are kept."""
 REFUSALS = 100
-COMMAND = re.compile(r": undiffuse data .*$")
+COMMAND = re.compile(r"(?:; all at once)?: undiffuse data .*$")
 """What a sentence says is to be typed, which has no place on a page."""
 CHUNK = 1 << 20
 
