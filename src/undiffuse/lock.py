@@ -47,17 +47,19 @@ def exclusive(folder: Path) -> Iterator[None]:
 def claimed(folder: Path) -> Iterator[None]:
     """A folder that is made, and held until the block has filled it; where that fails, it is gone again.
 
+    One that a killed process has claimed and not filled is taken over.
+
     Raises:
-        UndiffuseError: it is there already, or nobody may write there.
+        UndiffuseError: another process holds it, or nobody may write there.
     """
     with writing(folder):
-        folder.mkdir(parents=True)
-    try:
-        with exclusive(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder):
+        try:
             yield
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 def check_unlocked(folder: Path, advice: str = NEW_RUN) -> None:
@@ -84,6 +86,13 @@ def is_locked(folder: Path) -> bool:
     except UndiffuseError:
         return True
     return False
+
+
+def is_claimable(folder: Path) -> bool:
+    """Whether a folder is not there, or holds nothing but the lock of a process that was killed."""
+    with writing(folder):
+        there = folder.exists()
+        return not there or (folder.is_dir() and all(entry.name == _LOCK for entry in folder.iterdir()))
 
 
 def is_run(folder: Path) -> bool:

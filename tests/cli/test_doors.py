@@ -18,7 +18,7 @@ import pytest
 
 from undiffuse.cli import main
 from undiffuse.errors import UndiffuseError, closest
-from undiffuse.lock import check_unlocked, claimed, exclusive
+from undiffuse.lock import check_unlocked, claimed, exclusive, is_claimable
 from undiffuse.training.console import Console
 from undiffuse.training.run import claim
 from undiffuse.training.signals import Interrupts
@@ -147,6 +147,18 @@ def test_what_has_no_out_does_not_advise_it(undiffuse: Command, run: Path, block
     assert said.err.endswith("is no folder; give another place\n")
 
 
+@pytest.mark.parametrize(
+    "command", ["convert {run} {long} --to diffusers", "train-classifier {data} --run {run} --out {long}"]
+)
+def test_a_name_that_is_too_long_is_told_to_be_shortened(
+    undiffuse: Command, finished: Path, data: Path, tmp_path: Path, command: str
+) -> None:
+    long = tmp_path / ("k" * 300)
+    said = undiffuse(*command.format(run=finished, data=data, long=long).split())
+    assert f"could not write to {long}: File name too long; give a shorter place" in said.err
+    assert "File name too long; name a shorter one" in undiffuse("data", long).err
+
+
 def test_likelihoods_are_said_where_their_file_cannot_be_written(
     undiffuse: Command, run: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +226,9 @@ def test_a_classifier_that_another_process_trains_is_not_called_rubbish(
     with claimed(folder):
         said = undiffuse("train-classifier", data, "--run", run, "--out", folder)
         assert f"{folder} is being trained by process {os.getpid()}; wait for it" in said.err
+    assert is_claimable(folder)  # its process was killed
+    (folder / "model").touch()
+    assert not is_claimable(folder)
     assert f"{folder} is there already" in undiffuse("train-classifier", data, "--run", run, "--out", folder).err
 
 

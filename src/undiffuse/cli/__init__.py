@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -115,7 +116,8 @@ def _refusal(error: OSError) -> str:
     """What the system refused, in words."""
     what = error.strerror or str(error)
     if error.filename is not None:
-        return f"the system refused {os.fsdecode(error.filename)}: {what}; mend that, or name another place"
+        do = "name a shorter one" if error.errno == errno.ENAMETOOLONG else "mend that, or name another place"
+        return f"the system refused {os.fsdecode(error.filename)}: {what}; {do}"
     frames = list(traceback.walk_tb(error.__traceback__))
     if frames[-1][0].f_globals["__name__"].startswith(__name__):  # commands print and leave files to others
         _forget(sys.stdout)

@@ -18,7 +18,7 @@ from undiffuse.cli.preparing import data_word
 from undiffuse.config import ClassifierConfig
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.files import check_writable
-from undiffuse.lock import check_unlocked, claimed
+from undiffuse.lock import check_unlocked, claimed, is_claimable
 
 
 def configure(parser: Parser) -> None:
@@ -47,8 +47,8 @@ def run(typed: Namespace) -> None:
     check_alone(model.config.conditions, "guidance by a classifier")
     settings = ClassifierConfig(**{f.name: options[f.name] for f in fields(ClassifierConfig) if f.name in options})
     folder = options.get("out") or model.home / "classifier"
-    if folder.exists():
-        check_unlocked(folder, "wait for it, or name another folder with --out")
+    check_unlocked(folder, "wait for it, or name another folder with --out")
+    if not is_claimable(folder):
         raise UndiffuseError(f"{folder} is there already: delete it, or name another folder with --out")
     check_writable(folder)
     data = prepare(model.config.data.of_others(options["DATA"]))

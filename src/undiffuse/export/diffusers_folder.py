@@ -50,7 +50,9 @@ def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
 
 
 def _check_place(path: Path, overwrite: bool) -> None:
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    with writing(path, PLACE):
+        free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    if free:
         return
     if not overwrite:
         raise UndiffuseError(f"{path} exists already; give another name, or replace its files with --overwrite")
