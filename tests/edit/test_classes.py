@@ -76,7 +76,9 @@ def test_translation_to_its_own_class_without_guidance_is_the_reconstruction(edi
 
 
 def test_guidance_leads_the_way_home_alone(editor, pictures):
-    guided = replace(editor, settings=replace(SETTINGS, guidance=3.0))
+    """Nobody is told that rescaling and an interval change nothing there: warnings are errors here."""
+    how = replace(SETTINGS, guidance=3.0, guidance_rescale=0.1, guidance_interval=(0.0, 100.0), spacing="linspace")
+    guided = replace(editor, settings=how)
     plain, led = (translate(e, pictures, "dogs", "cats") for e in (editor, guided))
     assert torch.equal(plain.inversion.latents, led.inversion.latents)
     assert not torch.allclose(plain.pictures, led.pictures, atol=1e-3)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from undiffuse.class_names import NONE, class_number
 from undiffuse.conditions import CLASS
+from undiffuse.config import SampleConfig
 from undiffuse.edit.editor import Editor, Pictures, times_from
 from undiffuse.edit.inversion import Inversion, Inverter, from_noise, invert
 from undiffuse.errors import UndiffuseError
@@ -61,8 +62,13 @@ def translate(
     times = times_from(editor.times, editor.time(strength))
     if len(times) == 1:
         raise UndiffuseError("At strength 0 a picture stays what it is; a translation needs one above 0, up to 1")
-    walked = replace(editor.settings, times=tuple(times[:-1].tolist()), steps=len(times) - 1)
-    there = replace(editor, settings=replace(walked, classes=(source,), guidance=1.0, avoid="", classifier="", weak=""))
+    # What these walks do not heed is taken off them, for it was not asked of them: times have no spacing, and the way
+    # there has no guidance.
+    plain, steps = SampleConfig(), tuple(times[:-1].tolist())
+    walked = replace(editor.settings, times=steps, steps=len(steps), spacing=plain.spacing)
+    alone = ("guidance", "guidance_rescale", "guidance_interval", "avoid", "classifier", "weak")
+    unguided = replace(walked, **{name: getattr(plain, name) for name in alone})
+    there = replace(editor, settings=replace(unguided, classes=(source,)))
     back = replace(editor, settings=replace(walked, classes=(to,)))
     inversion = invert(there, x0, inverter)
     return Translation(from_noise(back, inversion.latents), inversion)
