@@ -90,8 +90,12 @@ def place_of(state: State, parent: Path) -> Path:
     return parent / f"step-{state.step:08d}"
 
 
-def save(checkpoint: Checkpoint, parent: Path, keep: int = 0) -> Path:
+def save(checkpoint: Checkpoint, parent: Path, keep: int = 0, advice: str = "then go on with --resume") -> Path:
     """Write ``parent/step-XXXXXXXX``, then delete all but the newest ``keep`` checkpoints (0 keeps all).
+
+    Args:
+        checkpoint, parent, keep: what, where, and how many.
+        advice: what else there is to do where it cannot be written; a run that has never begun does not go on.
 
     Raises:
         UndiffuseError: the folder cannot be written or the disk is full; earlier checkpoints are untouched.
@@ -110,7 +114,7 @@ def save(checkpoint: Checkpoint, parent: Path, keep: int = 0) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         raise UndiffuseError(
             f"could not write the checkpoint {target}: {error.strerror or error}; "
-            "make room or mend the folder's permissions, then go on with --resume"
+            f"make room or mend the folder's permissions, {advice}"
         ) from error
     return target
 

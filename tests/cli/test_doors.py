@@ -159,6 +159,20 @@ def test_a_name_that_is_too_long_is_told_to_be_shortened(
     assert "File name too long; name a shorter one" in undiffuse("data", long).err
 
 
+@pytest.mark.parametrize("refused", ["undiffuse.checkpoint.write_durably", "undiffuse.files.write_durably"])
+def test_a_run_that_never_began_is_not_told_to_go_on(
+    undiffuse: Command, data: Path, tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(refused, full)
+    said = undiffuse("train", data, "--runs", tmp_path, "--name", "x", *tiny).err
+    assert "No space left on device; make room" in said
+    assert said.rstrip().endswith("another folder of runs with --runs")
+    assert not (tmp_path / "x").exists()
+
+
 def test_likelihoods_are_said_where_their_file_cannot_be_written(
     undiffuse: Command, run: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

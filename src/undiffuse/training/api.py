@@ -38,7 +38,7 @@ from undiffuse.training.parallel import check_share
 from undiffuse.training.plan import Decision
 from undiffuse.training.replay import Recorded, recorded
 from undiffuse.training.resume import NewBudget, reconcile
-from undiffuse.training.run import RunFolder, changed_environment, claim, edited
+from undiffuse.training.run import ELSEWHERE, RunFolder, changed_environment, claim, edited
 from undiffuse.training.session import Outset, carry_out, fit_minutes
 from undiffuse.training.setup import Data, capture, choose_device, make_learner, make_task, restore
 from undiffuse.training.start import in_its_standard, started_from, take_weights
@@ -180,7 +180,7 @@ def start_run(
             claim(folder)  # again, now that no one else can
         try:
             if group.leads:
-                run.write_settings(config, info, device, group.world)
+                run.write_settings(config, info, device, group.world, ELSEWHERE)
                 console.log_to(run.log)
             group.barrier()  # the others begin when rank 0 has found nothing wrong
             console.say(f"run: {folder}")
@@ -198,7 +198,7 @@ def start_run(
             first = capture(learner, model, task.plan, spent=outset.timer.spent)
             if group.leads:
                 clean_up(run.checkpoints)
-                save(first, run.checkpoints)
+                save(first, run.checkpoints, advice="or choose another folder of runs with --runs")
         except BaseException:
             if group.leads:
                 _empty(folder)  # a run that never began leaves its name free

@@ -35,7 +35,7 @@ from undiffuse.data.crops import Crops
 from undiffuse.data.order import batch_indices
 from undiffuse.data.values import encode
 from undiffuse.errors import UndiffuseError
-from undiffuse.files import replace_file
+from undiffuse.files import ELSEWHERE, replace_file
 from undiffuse.gaussian import q_sample
 from undiffuse.modes import own_modes
 from undiffuse.noisy_classifier import RECIPE, TrainedClassifier, build_classifier
@@ -141,9 +141,10 @@ def save_classifier(learned: Learned, folder: Path) -> Path:
     place = save(
         Checkpoint(made.config, made.info, state, dict(made.network.state_dict()), averages={}, optimizer={}),
         folder / "checkpoints",
+        advice="or give another place with --out",
     )
     words = {"accuracy by quarters of t, from data to noise": learned.accuracy, "held-out images": learned.images}
-    replace_file(folder / "accuracy.json", json.dumps(words, indent=1) + "\n")
+    replace_file(folder / "accuracy.json", json.dumps(words, indent=1) + "\n", ELSEWHERE)
     return place
 
 

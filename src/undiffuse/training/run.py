@@ -31,8 +31,11 @@ from undiffuse.config import TrainConfig
 from undiffuse.config_file import flatten, read_config, to_yaml
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError, quoted
-from undiffuse.files import replace_file, writing
+from undiffuse.files import NO_OUT, replace_file, writing
 from undiffuse.lock import check_unlocked
+
+ELSEWHERE = "choose another --name, or another folder of runs with --runs"
+"""What to do about a place where a new run cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,13 @@ class RunFolder:
         """The grid of samples drawn after ``step`` steps."""
         return self.path / "samples" / f"step-{step:08d}.png"
 
-    def write_settings(self, config: TrainConfig, info: DataInfo, device: torch.device, processes: int = 1) -> None:
+    def write_settings(
+        self, config: TrainConfig, info: DataInfo, device: torch.device, processes: int = 1, advice: str = NO_OUT
+    ) -> None:
         """Write config.yaml, data.json and env.json."""
-        replace_file(self.config, to_yaml(config))
-        replace_file(self.data, json.dumps(info.to_json(), indent=2) + "\n")
-        replace_file(self.environment, json.dumps(environment(device, processes), indent=2) + "\n")
+        replace_file(self.config, to_yaml(config), advice)
+        replace_file(self.data, json.dumps(info.to_json(), indent=2) + "\n", advice)
+        replace_file(self.environment, json.dumps(environment(device, processes), indent=2) + "\n", advice)
 
 
 def edited(path: Path, config: TrainConfig) -> str:
@@ -107,7 +112,7 @@ def claim(path: Path) -> RunFolder:
     Raises:
         UndiffuseError: another process trains there, it holds something already, or it cannot be made.
     """
-    with writing(path, "choose another --name, or another folder of runs with --runs"):
+    with writing(path, ELSEWHERE):
         path.mkdir(parents=True, exist_ok=True)
         used = any(entry.name != ".lock" for entry in path.iterdir())
     if used:
