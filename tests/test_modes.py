@@ -45,7 +45,8 @@ def worked(folder: Path) -> tuple[Model, list[NDArray[np.generic]]]:
     known[..., 2:5, :] = 0
     x0 = torch.from_numpy(IMAGES[:1]).float() / 127.5 - 1
     editor = Editor(model, undiffuse.config.SampleConfig(sampler="ddim", steps=3))
-    return model, [model.sample(2, steps=3).array, inpaint(editor, x0, known, method="pigdm").numpy()]
+    filled = [inpaint(editor, x0, known, method=method).numpy() for method in ("pigdm", "dps")]
+    return model, [model.sample(2, steps=3).array, *filled]
 
 
 @pytest.fixture(scope="module")

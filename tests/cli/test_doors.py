@@ -418,3 +418,14 @@ def test_the_first_line_is_kept_back_where_a_mistake_is_told(data: Path, tmp_pat
         (None, {"resume": True, "name": "nowhere"}),
     ):
         assert first_line(source, options) == "", (source, options)
+
+
+def test_a_library_that_looks_for_a_home_folder_in_vain_is_a_sentence(
+    undiffuse: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless(name: str) -> None:
+        raise RuntimeError("Could not determine home directory.")  # as huggingface_hub's import does
+
+    monkeypatch.setattr("undiffuse.interop.hub.require_hub", homeless)
+    said = undiffuse("sample", "nobody/nothing", "-n", 1)
+    assert (said.status, "this user has none: set HOME to a folder" in said.err) == (2, True)

@@ -98,6 +98,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BrokenPipeError:
             # `undiffuse ... | head` has read enough.
             _forget(sys.stdout)
+        except RuntimeError as error:
+            if "home directory" not in str(error):  # Path.home's and expanduser's, called by libraries
+                raise
+            _tell("undiffuse: a library looks for the home folder, and this user has none: set HOME to a folder")
+            return UndiffuseError.status
         except OSError as error:
             if error.errno is None:
                 raise  # no word of the system's: a bug of ours

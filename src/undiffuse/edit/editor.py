@@ -49,7 +49,8 @@ class Part:
 
     def of(self, pictures: Tensor) -> Tensor:
         """These rows of all pictures, on the device; of what is one for all, that one."""
-        return (pictures[self.rows] if len(pictures) > 1 else pictures).to(self.noise.device)
+        found = (pictures[self.rows] if len(pictures) > 1 else pictures).to(self.noise.device)
+        return found.clone() if found.is_inference() else found  # no gradient may meet what was made in that mode
 
     def last(self, walk: Iterator[Batch]) -> Batch:
         """Where a walk ends."""
