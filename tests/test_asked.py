@@ -81,13 +81,20 @@ def test_learned_times_of_a_model_without_a_folder_are_chosen_by_its_name(digits
         ({"guidance_interval": (0.1, 2.0)}, "guidance_interval 0.1,2.0 .* guidance other than 1"),
         ({"avoid": "3"}, "avoid 3 .* guidance other than 1"),
         ({"augmentation": 0.2}, "augmentation 0.2 .* a cascade"),
-        ({"times": (900.0, 500.0), "steps": 50}, "steps 50 .* no times"),
-        ({"times": (900.0, 500.0), "spacing": "karras"}, "spacing karras .* no times"),
     ],
 )
 def test_a_setting_without_effect_is_said_to_be_so(digits: Model, settings: dict[str, object], words: str) -> None:
     with pytest.warns(UserWarning, match=words):
         digits.settle(replace(SampleConfig(), **settings))
+
+
+@pytest.mark.parametrize("name", ["steps", "spacing"])
+def test_what_times_leave_nothing_of_is_said_of_what_was_passed(digits: Model, name: str) -> None:
+    value: object = {"steps": 50, "spacing": "karras"}[name]
+    with pytest.warns(UserWarning, match=f"{name} {value} changes nothing here: times says them all"):
+        digits.sample(1, times=(900.0, 500.0), **{name: value})
+    advised = SampleConfig(sampler="ddim", steps=100, spacing="linspace")  # of edits, which nobody typed
+    assert digits.sample(1, settings=advised, times=(900.0, 500.0)).settings.steps == 2
 
 
 def test_settings_that_act_and_settled_ones_are_not_spoken_of(digits: Model) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -102,8 +102,6 @@ OF_SAMPLERS = {"eta": "ddim", "variance": "ddpm", "churn": "edm", "tolerance": "
 """Settings that one sampler heeds, and which."""
 LEADING = "guidance other than 1"
 _HEEDED: dict[str, tuple[Callable[[SampleConfig], bool], str]] = {
-    "steps": (lambda s: not s.times or s.steps == len(s.times), "no times"),
-    "spacing": (lambda s: not s.times or s.spacing == "learned", "no times"),
     "avoid": (lambda s: s.guidance != 1, LEADING),
     "classifier": (lambda s: s.guidance != 0, "guidance other than 0"),
     "guidance_rescale": (lambda s: s.guidance != 1, LEADING),
@@ -133,6 +131,12 @@ def unheeded(settings: SampleConfig, enlarges: bool, samplers: Sequence[str] = (
 
 def _shown(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def beside_times(given: Mapping[str, Any]) -> list[str]:
+    """The same of what was typed or passed, and not of what it is laid upon: times leave no steps to be spread."""
+    names = ("steps", "spacing") if given.get("times") else ()
+    return [f"{name} {given[name]} changes nothing here: times says them all" for name in names if name in given]
 
 
 def remarks(settings: SampleConfig, enlarges: bool) -> list[str]:
@@ -180,3 +184,9 @@ def with_weights(settings: SampleConfig, loaded_as: str, own: str | None) -> Sam
 def override_settings(settings: SampleConfig, overrides: dict[str, Any]) -> SampleConfig:
     """The settings with single fields replaced; names and values are checked."""
     return from_plain(SampleConfig, {**asdict(settings), **overrides}, "the sampling")
+
+
+def passed(settings: SampleConfig | None, overrides: dict[str, Any]) -> SampleConfig:
+    """What a caller passes as settings and single fields; what is without effect among the fields is said."""
+    warn(beside_times(overrides))
+    return override_settings(settings or SampleConfig(), overrides)

@@ -294,7 +294,7 @@ class Model:
             UndiffuseError: for an unknown setting, or one out of range.
         """
         n, seed, first = asked.whole_numbers(n=n, seed=seed, first=first)
-        settings = self.settle(asked.override_settings(settings or SampleConfig(), overrides))
+        settings = self.settle(asked.passed(settings, overrides))
         asked.check_numbers(n, seed, first)
         indices = range(first, first + n)
         blocks = group.my_part(asked.cut_into_blocks(indices, settings.slots))
@@ -327,7 +327,7 @@ class Model:
             UndiffuseError: as for `sample`.
         """
         indices, (seed,) = asked.whole_range(indices), asked.whole_numbers(seed=seed)
-        settings = self.settle(asked.override_settings(settings or SampleConfig(), overrides))
+        settings = self.settle(asked.passed(settings, overrides))
         asked.check_numbers(len(indices), seed, indices.start)
         size = settings.slots
         for block in asked.cut_into_blocks(indices, size):

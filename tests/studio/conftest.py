@@ -73,7 +73,8 @@ class Page:
     def edit(self, name: str, request: Any, status: int = 202, data: Any = None, **files: bytes) -> Any:
         sent = {key: (f"{key}.png", content, "image/png") for key, content in files.items()}
         form = {"request": json.dumps(request), **(data or {})}
-        answer = self.client.post(f"/v1/edits/{name}", data=form, files=sent or {"none": b""})
+        fields = {field: (None, text) for field, text in form.items()}
+        answer = self.client.post(f"/v1/edits/{name}", files={**fields, **sent})
         assert answer.status_code == status, answer.text
         return answer.json()
 

@@ -275,3 +275,12 @@ def test_colour_without_an_exact_rgb_is_converted_where_that_is_asked_for(shared
     wanted = {"model": "a", "settings": {"steps": 2}}
     assert "'fit': 'convert' makes it fit" in shared.edit("vary", wanted, 422, image=cmyk)["error"]
     assert shared.images(shared.edit("vary", {**wanted, "options": {"fit": "convert"}}, image=cmyk))
+
+
+@pytest.mark.parametrize("field", ["mask", "mask_id", "picture", "seed"])
+def test_a_field_that_nothing_heeds_is_refused(shared, field):
+    """A mask beside an edit that takes none was dropped in silence."""
+    files = {"request": (None, '{"model": "digits"}'), "image": ("a.png", png()), field: ("b.png", png())}
+    answer = shared.client.post("/v1/edits/vary", files=files)
+    assert answer.status_code == 422
+    assert f"no field '{field}': it takes request, image, image_id" in answer.json()["error"]

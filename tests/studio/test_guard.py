@@ -304,7 +304,7 @@ def test_no_id_in_a_query_or_a_body_leads_out(shared: Any) -> None:
             shared.client.get("/v1/compare", params={"runs": ["a", payload]}),
             shared.client.get("/v1/pictures", params={"source": "samples", "model": payload}),
             shared.client.post(
-                "/v1/edits/vary", data={"request": '{"model": "digits"}', "image_id": payload}, files={"x": b""}
+                "/v1/edits/vary", files={"request": (None, '{"model": "digits"}'), "image_id": (None, payload)}
             ),
         ]
         for answer in calls:

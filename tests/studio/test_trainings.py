@@ -235,7 +235,7 @@ def test_a_disk_that_is_full_is_said_in_a_sentence(page: Any, monkeypatch: pytes
     (item,) = page.draw(model="digits", n=1, settings={"steps": 1})
     monkeypatch.setattr("undiffuse.studio.gallery.write_file", full)
     form = {"request": json.dumps({"model": "digits"}), "image_id": item["id"]}
-    answer = page.client.post("/v1/edits/vary", data=form, files={"none": b""})
+    answer = page.client.post("/v1/edits/vary", files={name: (None, text) for name, text in form.items()})
     assert answer.status_code == 507
     assert "No space left on device" in answer.json()["error"]
     monkeypatch.setattr("undiffuse.studio.gallery.write_png", full)

@@ -35,13 +35,14 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.asked import check_numbers
+    from undiffuse.asked import beside_times, check_numbers, warn
     from undiffuse.model import load
     from undiffuse.pictures.reverse import moments_of, reverse_frames
     from undiffuse.pictures.strip import evenly
     from undiffuse.training.setup import choose_device
 
     options = vars(typed)
+    warn(beside_times(options))
     settings = SampleConfig(**{f.name: options[f.name] for f in fields(SampleConfig) if f.name in options})
     count, seed = options.get("n", 9), options.get("seed", 0)
     model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"))))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from undiffuse import __version__
+from undiffuse.asked import beside_times, warn
 from undiffuse.cli.naming import add_model, folder_of_pictures, say_left_out
 from undiffuse.cli.options import add_fields, flag_of
 from undiffuse.cli.parser import Parser
@@ -130,6 +131,7 @@ class Desk:
     def settings(self) -> SampleConfig:
         from undiffuse.edit.editor import settled
 
+        warn(beside_times(self.options))
         return settled(self.model, self.typed)
 
     @property

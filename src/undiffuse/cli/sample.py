@@ -21,6 +21,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from undiffuse.asked import beside_times, warn
 from undiffuse.cli.compare_samplers import add_comparison, check_options, compare
 from undiffuse.cli.naming import add_model, folder_of_pictures, say_left_out
 from undiffuse.cli.options import add_fields
@@ -85,6 +86,7 @@ def run(typed: Namespace) -> None:
 
 def how(options: dict[str, Any]) -> SampleConfig:
     """The settings that were typed."""
+    warn(beside_times(options))
     settings = SampleConfig(**{f.name: options[f.name] for f in fields(SampleConfig) if f.name in options})
     if "timesteps" not in options:
         return settings

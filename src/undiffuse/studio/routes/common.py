@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, TypeVar
 
@@ -230,16 +230,23 @@ def _line(event: Event) -> str:
 
 
 @asynccontextmanager
-async def form(request: Request, most_files: int) -> AsyncIterator[FormData]:
+async def form(request: Request, most_files: int, known: Sequence[str]) -> AsyncIterator[FormData]:
     """The parts of a multipart body; its files are on the disk as soon as they are large.
+
+    Args:
+        known: the fields that are looked at.
 
     Raises:
         WrongKindError: it is none.
+        UndiffuseError: a field that nothing would heed.
     """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise WrongKindError("This takes a form with files (multipart/form-data)")
     parts = await request.form(max_files=most_files, max_fields=20)
     try:
+        for name in parts:
+            if name not in known:
+                raise UndiffuseError(f"This form knows no field '{name[:40]}': it takes {', '.join(known)}")
         yield parts
     finally:
         await parts.close()

@@ -64,9 +64,11 @@ def router(studio: Studio) -> APIRouter:
         """Edit a picture that is sent along or in the gallery; GET /v1/edits says what each edit takes."""
         if name not in EDITS:
             raise UnknownError(f"There is no edit '{name}'{perhaps(name, EDITS)}")
-        async with form(request, len(PICTURES)) as parts:
+        pictures = EDITS[name].images
+        known = ("request", *pictures, *(f"{picture}_id" for picture in pictures))
+        async with form(request, len(PICTURES), known) as parts:
             body = json_of(text_of(parts, "request"), EditRequest)
-            sent = {picture: await file_of(parts, picture) for picture in EDITS[name].images}
+            sent = {picture: await file_of(parts, picture) for picture in pictures}
             job = await in_thread(lambda: _submitted(studio, name, body, sent, parts))
         return accepted(job)
 

@@ -135,7 +135,7 @@ def router(studio: Studio) -> APIRouter:
     @routes.post("/restore", openapi_extra=multipart({"file": FILE}, ("file",)))
     async def restore(request: Request) -> Response:
         """The settings that made a PNG file, out of the file itself."""
-        async with form(request, 1) as parts:
+        async with form(request, 1, ("file",)) as parts:
             content = await file_of(parts, "file")
         if content is None:
             raise UndiffuseError("This needs a PNG file, as 'file'")

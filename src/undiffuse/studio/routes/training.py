@@ -127,7 +127,7 @@ def router(studio: Studio) -> APIRouter:
     )
     async def upload(request: Request) -> Response:
         """Send a data set: images as 'files' (folders in their names become classes), or one 'archive'."""
-        async with form(request, studio.limits.files + 1) as parts:
+        async with form(request, studio.limits.files + 1, ("request", "files", "archive")) as parts:
             body = json_of(text_of(parts, "request"), DataRequest)
             files = [part for part in parts.getlist("files") if isinstance(part, UploadFile)]
             archives = [part for part in parts.getlist("archive") if isinstance(part, UploadFile)]
