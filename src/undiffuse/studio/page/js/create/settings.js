@@ -34,7 +34,7 @@ const sentence = (text) => text && `${text[0].toUpperCase()}${text.slice(1)}.`;
 
 /** Classes typed with commas between them, as `chips`. */
 function typedClasses(classes) {
-  const entry = field({ label: "Classes", hint: `Separated by commas; none for any of the ${classes.length}.`, autocomplete: "off" });
+  const entry = field({ label: "Classes", hint: `Separated by commas; leave it empty for all ${classes.length} in turn.`, autocomplete: "off" });
   return {
     element: entry.element,
     // names may have commas, and the model knows which: the text goes there whole
