@@ -125,6 +125,13 @@ def test_mistakes_are_one_sentence(
     assert sentence in said.err.splitlines()[-1]
 
 
+def test_a_subject_that_is_not_there_is_said_not_to_be(undiffuse: Command, run: Path) -> None:
+    """It was 'no model, so it does not say what it learned from'."""
+    said = undiffuse("memorisation", run.with_name("tiyn"), *PIXELS)
+    assert said.status == 2
+    assert "which does not exist; perhaps you meant 'tiny'" in said.err
+
+
 def test_data_that_changed_since_the_training_are_refused(undiffuse: Command, run: Path, data: Path) -> None:
     kept = data.read_bytes()
     np.save(data, squares(24, 7))

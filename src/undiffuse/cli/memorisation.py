@@ -107,6 +107,7 @@ def _subject(options: dict[str, Any]) -> tuple[Generated | Given, DataConfig]:
     """What is judged, and how images are to be prepared so that they fit it."""
     from undiffuse.cli.sample import how
     from undiffuse.data.named import typed_source
+    from undiffuse.data.source import open_source
     from undiffuse.evaluate.subject import Generated, Given
 
     given = typed_preparation(options)
@@ -123,6 +124,7 @@ def _subject(options: dict[str, Any]) -> tuple[Generated | Given, DataConfig]:
         generated = Generated(model, settings, options.get("n", SAMPLES), options.get("seed", 0))
         return generated, replace(model.config.data, **given)
     options["SUBJECT"] = typed_source(options["SUBJECT"], quiet=True)
+    open_source(options["SUBJECT"])  # says what is near, if it is not there
     preparation = DataConfig(**given)
     check_not_of_models(options)
     if "training" not in options:
