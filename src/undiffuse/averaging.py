@@ -61,6 +61,8 @@ def copies_of(run: Path) -> dict[Profile, Path]:
     for path in sorted((run / FOLDER).glob(f"step-*{SUFFIX}")):
         if name := _COPY.fullmatch(path.name):
             found[Profile(int(name[1]), float(name[2]))] = path
+    if not run.exists():
+        raise UndiffuseError(f"{run} is not there; averages are of a run's folder, as runs/NAME")
     if not found:
         raise UndiffuseError(
             f"{run} has no copies of averages to make others of: they are left by a training with --ema-std 0.05,0.1"

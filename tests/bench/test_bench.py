@@ -263,6 +263,8 @@ def test_a_run_here_goes_before_a_recipe_of_its_name(name, said, tmp_path, monke
 def test_a_name_that_is_neither_a_run_nor_a_recipe_is_one_sentence(capsys):
     assert main(["bench", "smal"]) == 2
     assert "small" in capsys.readouterr().err
+    assert main(["bench", "runs/nix"]) == 2
+    assert "runs/nix is not there" in capsys.readouterr().err
 
 
 def test_a_ceiling_is_the_best_of_before_and_after_the_work(monkeypatch):

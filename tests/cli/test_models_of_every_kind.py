@@ -206,3 +206,4 @@ def test_what_is_of_a_training_alone_is_refused_of_a_model_alone_in_words(undiff
     said = undiffuse("report", subject)
     assert f"A report is of a run's folder, and {subject} is a model alone" in said.err
     assert "has no copies of averages to make others of" in undiffuse("ema", subject, "--std", 0.1).err
+    assert "runs/nix is not there" in undiffuse("ema", "runs/nix", "--std", 0.1).err

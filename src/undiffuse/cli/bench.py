@@ -85,7 +85,7 @@ def _model(options: dict[str, Any]) -> Model:
         print(
             f"{word} is the recipe; the model of that name that comes with undiffuse is {PREFIX}{word}", file=sys.stderr
         )
-    if recipe or not (Path(word).exists() or is_model(word)):
+    if recipe or not (Path(word).exists() or is_model(word) or len(Path(word).parts) > 1):  # no recipe is a path
         return recipe_model(word, options.get("shape"), device)
     return load(word, device=str(choose_device(device)))
 
