@@ -91,7 +91,7 @@ def test_a_prepared_copy_that_lost_its_numbers_is_made_again(photos: Any, opened
             "file_name,angle,width\n0.png,left,2\n",
             "expected a number for each file in metadata.csv, got 'left' in line",
         ),
-        ("file_name,angle,width\n0.png,nan,2\n", "got 'nan'"),
+        ("file_name,angle,width\n0.png,nan,2\n", "got none that is finite"),
         ("file_name,angle,width\n0.png,1e40,2\n", "got '1e40'"),
         ("file_name,angle,width\n0.png,1,2\n0.png,2,2\n", "one row of numbers per file"),
         ("file_name,angle,width\n0.png,1,2\n1.png,1,3\n", "vary in 'angle', got 1 for all"),
