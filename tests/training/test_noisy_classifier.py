@@ -110,7 +110,8 @@ def test_an_unconditional_run_is_led_to_a_class(run, folder):
 
 def test_without_a_scale_the_classifier_does_nothing(run, folder):
     model = load(run)
-    led = model.sample(4, classifier=str(folder), guidance=0.0, **HOW).array
+    with pytest.warns(UserWarning, match="^classifier .* changes nothing here: it acts with guidance other than 0$"):
+        led = model.sample(4, classifier=str(folder), guidance=0.0, **HOW).array
     np.testing.assert_array_equal(led, model.sample(4, **HOW).array)
 
 
@@ -138,9 +139,12 @@ def test_settings_say_which_weights_led(run, folder):
     ("asked", "sentence"),
     [
         ({"classifier": "{folder}", "classes": ("middling",)}, "There is no class 'middling'"),
-        ({"classifier": "{folder}", "avoid": "dark"}, "--avoid is for guidance without"),
+        ({"classifier": "{folder}", "avoid": "dark", "guidance": 2.0}, "--avoid is for guidance without"),
         ({"classifier": "{folder}", "classes": ("none",)}, "no --class none"),
-        ({"classifier": "{folder}", "guidance_rescale": 0.5}, "are not for guidance by a --classifier"),
+        (
+            {"classifier": "{folder}", "guidance_rescale": 0.5, "guidance": 2.0},
+            "are not for guidance by a --classifier",
+        ),
         ({"classifier": "{folder}", "weak": "{run}", "guidance": 2.0}, "not both"),
         ({"classifier": "{run}"}, "no classifier of noisy images"),
         ({"classifier": "{run}/nowhere"}, "holds no classifier"),
