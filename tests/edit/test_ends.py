@@ -12,6 +12,9 @@ from undiffuse.edit import Editor, Inverter, deblur, denoise, inpaint, interpola
 from undiffuse.exact import gaussian_denoiser
 from undiffuse.schedule import make_schedule
 
+# one list of options for all methods
+pytestmark = pytest.mark.filterwarnings("ignore:.*changes nothing here")
+
 PROCESS = DiffusionConfig(timesteps=50, parameterization="v", zero_terminal_snr=True)
 KNOWN = torch.ones(1, 1, 8, 8)
 KNOWN[..., 2:6, 3:7] = 0

@@ -15,6 +15,9 @@ from undiffuse.operators import LUMA, Blur, Downsample, Grey
 from undiffuse.samplers import SAMPLERS
 from undiffuse.schedule import Schedule, cosine
 
+# one list of options for all methods
+pytestmark = pytest.mark.filterwarnings("ignore:.*changes nothing here")
+
 KNOWN = torch.ones(1, 1, 8, 8)
 KNOWN[..., 2:6, 3:7] = 0
 
