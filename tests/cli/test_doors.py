@@ -291,12 +291,13 @@ def test_the_lock_names_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_closed_terminal_is_a_wish_to_stop_and_nohup_is_obeyed() -> None:
-    interrupts = Interrupts()
-    with interrupts.listening():
-        os.kill(os.getpid(), signal.SIGHUP)
-    assert interrupts.requested == signal.SIGHUP
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
     try:
+        interrupts = Interrupts()
+        with interrupts.listening():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert interrupts.requested == signal.SIGHUP
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         ignoring = Interrupts()
         with ignoring.listening():
             os.kill(os.getpid(), signal.SIGHUP)

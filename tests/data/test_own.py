@@ -19,7 +19,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.data.own import WHY
 from undiffuse.data.picture import find_pictures
 from undiffuse.data.source import open_source
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, counted
 from undiffuse.pictures.animate import write_animation
 from undiffuse.pictures.plot import Axis, Series, line_plot
 from undiffuse.pictures.png import write_png
@@ -40,7 +40,7 @@ def test_a_folder_of_samples_holds_the_samples_and_not_their_grid(opened: Open, 
     dataset = opened(tmp_path / "d")
     assert (dataset.info.count, dataset.info.shape) == (count, (1, 8, 8))
     assert dict(dataset.ignored) == {
-        "grid.png": f"{WHY}a grid of {count} samples",
+        "grid.png": f"{WHY}a grid of {counted(count, 'sample')}",
         "samples.npz": f"{WHY}the values of the samples, which are here as pictures",
     }
     assert not dataset.refused

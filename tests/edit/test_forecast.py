@@ -94,7 +94,8 @@ def test_tiles_that_need_no_network_or_no_gradient_do_without_and_change_nothing
         handle = model.network.register_forward_hook(
             lambda module, args, out: graphs.append((len(out), out.requires_grad))
         )
-        made = inpaint(editor, x0, known, method=method, jump=2, repeats=2)
+        back = {"jump": 2, "repeats": 2} if method == "repaint" else {}
+        made = inpaint(editor, x0, known, method=method, **back)
         handle.remove()
         return made
 
