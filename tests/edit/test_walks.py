@@ -114,7 +114,7 @@ def test_a_poor_reconstruction_is_said():
     assert Inversion(x, x, torch.tensor([0.01, 0.02]), 5).warning is None
     said = Inversion(x, x, torch.tensor([0.01, 0.5]), 5).warning
     assert said is not None
-    assert said.startswith("1 of 2 pictures come back with less than 25 dB")
+    assert said.startswith("1 of 2 pictures comes back with less than 25 dB")
 
 
 def test_slerp_keeps_the_length_and_divides_the_angle():
