@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 
 import undiffuse
-from undiffuse.config import DataConfig
-from undiffuse.data.prepare import prepare
-from undiffuse.evaluate.anomaly import Look, Standard
-from undiffuse.evaluate.auroc import auroc
-from undiffuse.evaluate.images import choose
-from undiffuse.evaluate.judge import features
+from undiffuse.config.schema import DataConfig
+from undiffuse.data.preparation.prepare import prepare
+from undiffuse.evaluation.anomaly.auroc import auroc
+from undiffuse.evaluation.anomaly.evaluate import features
+from undiffuse.evaluation.anomaly.scores import Look, Standard
+from undiffuse.evaluation.images import choose
 from undiffuse.model import Model
 
 STEPS = 3000

@@ -17,10 +17,10 @@ import torch
 import undiffuse
 from feature_judge import FeatureJudge, make_judge
 from ours import MICRO_BATCH
-from undiffuse.averaging import make_average
-from undiffuse.config import DataConfig
-from undiffuse.data.prepare import prepare
+from undiffuse.config.schema import DataConfig
+from undiffuse.data.preparation.prepare import prepare
 from undiffuse.model import Model
+from undiffuse.training.optim.posthoc_ema import make_average
 
 
 def main() -> None:

@@ -7,8 +7,8 @@
 Each training is a process of its own on the given cores, with its threads: as many steps of the recipe 'digits' as
 --steps says, the seconds of the wall's clock. The busy processes only count. The sides take turns; the median of the
 rounds counts. A number of spins means PyTorch's own way, every operation divided among the threads, and 300,000 are
-what libgomp does by itself; 'ours' is what `undiffuse train` does: rows in threads (src/undiffuse/threads.py) and the
-spins of src/undiffuse/cores.py. On an idle machine: four minutes.
+what libgomp does by itself; 'ours' is what `undiffuse train` does: rows in threads (src/undiffuse/runtime/threads.py)
+and the spins of src/undiffuse/runtime/cores.py. On an idle machine: four minutes.
 Writes benchmarks/results/busy_machine.json after each round.
 """
 
@@ -33,17 +33,17 @@ os.sched_setaffinity(0, {cores})
 import undiffuse
 from undiffuse.training.api import prepare_together
 import time, torch
-from undiffuse.allocator import keep_freed_memory
-from undiffuse.config import DataConfig
+from undiffuse.runtime.allocator import keep_freed_memory
+from undiffuse.config.schema import DataConfig
 from undiffuse.data.stream import open_data
 from undiffuse.model import build_model
 from undiffuse.recipes import get_recipe
 from undiffuse.training.loop import training
-from undiffuse.training.setup import make_learner, make_task
+from undiffuse.training.build import make_learner, make_task
 keep_freed_memory()
 if {whole}:
-    import undiffuse.threads
-    undiffuse.threads.WORK = float("inf")
+    import undiffuse.runtime.threads
+    undiffuse.runtime.threads.WORK = float("inf")
 data = open_data(DataConfig(source="digits"), progress=False)
 model = build_model(get_recipe("digits").build(data.info), data.info)
 steps = training(make_task(model, data, 10_000), make_learner(model))

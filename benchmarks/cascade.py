@@ -24,15 +24,16 @@ from torch import Tensor
 from alternation import alternate, machine, write_json
 from judge import HEADER, Bench, TrainingData, as_kept, make_bench, model_space
 from ours import MICRO_BATCH, Ours
-from undiffuse.config import DataConfig, SampleConfig, TrainConfig
-from undiffuse.config_file import override
+from undiffuse.conditioning.low_resolution import SmallImages, shrunk
+from undiffuse.config.files import override
+from undiffuse.config.schema import DataConfig, SampleConfig, TrainConfig
 from undiffuse.data.order import batch_indices
-from undiffuse.data.prepare import prepare
-from undiffuse.data.values import encode
-from undiffuse.enlarging import SmallImages, shrunk
-from undiffuse.model import Lower, Model
-from undiffuse.pictures.grid import grid, to_image
+from undiffuse.data.preparation.prepare import prepare
+from undiffuse.data.scaling import encode
+from undiffuse.model import Model
+from undiffuse.model.model import Lower
 from undiffuse.recipes import get_recipe
+from undiffuse.visualization.grid import grid, to_image
 
 LEVELS = (0.0, 0.1, 0.2, 0.4)
 """Of augmentation."""

@@ -26,13 +26,13 @@ import torch
 from alternation import Load, Trainee, alternate, machine, write_json, write_plot
 from judge import HEADER, Bench, TrainingData, make_bench
 from ours import Ours
-from undiffuse.config import SampleConfig, TrainConfig
-from undiffuse.config_file import override
-from undiffuse.data.values import decode
+from undiffuse.config.files import override
+from undiffuse.config.schema import SampleConfig, TrainConfig
+from undiffuse.data.scaling import decode
 from undiffuse.errors import UndiffuseError
-from undiffuse.pictures.grid import grid, to_image
-from undiffuse.pictures.plot import Axis, Series, line_plot
 from undiffuse.recipes import get_recipe
+from undiffuse.visualization.grid import grid, to_image
+from undiffuse.visualization.plot import Axis, Series, line_plot
 
 TEXTBOOK: dict[str, Any] = {
     "schedule": "linear",

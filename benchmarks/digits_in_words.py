@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import undiffuse
-from undiffuse.class_names import DIGITS
-from undiffuse.config import DataConfig
+from undiffuse.conditioning.class_names import DIGITS
+from undiffuse.config.schema import DataConfig
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.prepare import prepare
-from undiffuse.extractors.classifier import load_classifier
-from undiffuse.extractors.extract import batches, extract
-from undiffuse.extractors.extractor import Extractor
+from undiffuse.data.preparation.prepare import prepare
+from undiffuse.evaluation.features.classifier import load_classifier
+from undiffuse.evaluation.features.extract import batches, extract
+from undiffuse.evaluation.features.extractor import Extractor
 from undiffuse.model import Model
 
 PLACES = {"left": 0, "middle": 7, "right": 14}

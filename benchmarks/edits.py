@@ -27,18 +27,18 @@ from torch import Tensor
 
 import undiffuse
 from judge import Bench, as_kept, look, make_bench
-from undiffuse.config import SampleConfig
-from undiffuse.denoiser import Denoiser, Prediction
-from undiffuse.edit import Editor, inpaint, upscale
-from undiffuse.edit.repaint import resampled, with_returns
-from undiffuse.gaussian import expand
-from undiffuse.guidance import DDNM, DPS, Observation, PiGDM, Replaced
+from undiffuse.config.schema import SampleConfig
+from undiffuse.diffusion.denoiser import Denoiser, Prediction
+from undiffuse.diffusion.gaussian import expand
+from undiffuse.diffusion.guidance import DDNM, DPS, Observation, PiGDM, Replaced
+from undiffuse.diffusion.linear_operators import Blur, Downsample, LinearOperator, Mask
+from undiffuse.diffusion.samplers import DDPM
+from undiffuse.diffusion.schedules import Schedule, linear
+from undiffuse.diffusion.timesteps import make_timesteps
+from undiffuse.diffusion.trajectory import Noise, start, trajectory
+from undiffuse.editing import Editor, inpaint, upscale
+from undiffuse.editing.repaint import resampled, with_returns
 from undiffuse.model import Model
-from undiffuse.operators import Blur, Downsample, LinearOperator, Mask
-from undiffuse.sample import Noise, start, trajectory
-from undiffuse.samplers import DDPM
-from undiffuse.schedule import Schedule, linear
-from undiffuse.timesteps import make_timesteps
 
 DEVICE = "cpu"
 Row = tuple[str, int, bool, Callable[[Tensor], Tensor]]

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
-from undiffuse.extractors.classifier import ClassifierExtractor, load_classifier
-from undiffuse.extractors.extract import batches, extract
-from undiffuse.metrics.frechet import frechet_distance
-from undiffuse.metrics.moments import Moments
+from undiffuse.evaluation.features.classifier import ClassifierExtractor, load_classifier
+from undiffuse.evaluation.features.extract import batches, extract
+from undiffuse.evaluation.metrics.frechet import frechet_distance
+from undiffuse.evaluation.metrics.moments import Moments
 
 REFERENCE = 10_000
 

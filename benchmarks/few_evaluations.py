@@ -15,10 +15,10 @@ from pathlib import Path
 
 import undiffuse
 from judge import HEADER, as_kept, make_bench
-from undiffuse.asked import override_settings
-from undiffuse.config import SampleConfig
-from undiffuse.sample import sample
-from undiffuse.samplers import CountingDenoiser
+from undiffuse.config.schema import SampleConfig
+from undiffuse.diffusion.samplers import CountingDenoiser
+from undiffuse.diffusion.trajectory import sample
+from undiffuse.model.sample_request import override_settings
 
 
 @dataclass(frozen=True)

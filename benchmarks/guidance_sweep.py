@@ -20,19 +20,19 @@ from pathlib import Path
 import torch
 
 import undiffuse
-from undiffuse.conditions import CLASS, Guides, Wish, nothing
-from undiffuse.config import DataConfig, SampleConfig
-from undiffuse.data.prepare import prepare
-from undiffuse.data.values import decode
+from undiffuse.conditioning.request import CLASS, Guides, Wish, nothing
+from undiffuse.config.schema import DataConfig, SampleConfig
+from undiffuse.data.preparation.prepare import prepare
+from undiffuse.data.scaling import decode
+from undiffuse.diffusion.guidance import Clip, Strength
+from undiffuse.diffusion.trajectory import sample
 from undiffuse.errors import UndiffuseError
-from undiffuse.extractors.classifier import ClassifierExtractor, load_classifier
-from undiffuse.extractors.extract import FeatureSet, batches, extract
-from undiffuse.guidance import Clip, Strength
-from undiffuse.metrics.frechet import frechet_distance
+from undiffuse.evaluation.features.classifier import ClassifierExtractor, load_classifier
+from undiffuse.evaluation.features.extract import FeatureSet, batches, extract
+from undiffuse.evaluation.metrics.frechet import frechet_distance
 from undiffuse.model import Model
-from undiffuse.noisy_classifier import load_noisy_classifier
-from undiffuse.pictures.plot import Axis, Series, line_plot
-from undiffuse.sample import sample
+from undiffuse.model.noise_classifier import load_noisy_classifier
+from undiffuse.visualization.plot import Axis, Series, line_plot
 
 MICRO_BATCH = 100
 

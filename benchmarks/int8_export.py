@@ -26,8 +26,8 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 import undiffuse
 from feature_judge import FeatureJudge, make_judge
-from undiffuse.config import DataConfig
-from undiffuse.data.prepare import prepare
+from undiffuse.config.schema import DataConfig
+from undiffuse.data.preparation.prepare import prepare
 from undiffuse.export import convert
 from undiffuse.export.sample_onnx import Network, steps, to_values
 from undiffuse.model import Model

@@ -26,11 +26,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from undiffuse.config import DataConfig
+from undiffuse.config.schema import DataConfig
 from undiffuse.data.info import DataInfo
-from undiffuse.data.prepare import prepare
-from undiffuse.metrics.frechet import frechet_distance
-from undiffuse.metrics.moments import Moments
+from undiffuse.data.preparation.prepare import prepare
+from undiffuse.evaluation.metrics.frechet import frechet_distance
+from undiffuse.evaluation.metrics.moments import Moments
 
 HEADER = f"{'':<34}{'N':>6}{'FD':>9}{'conf.':>8}{'>0.9':>8}{'nearest':>9}   classes 0-9"
 """Over the rows of `Bench.row`."""

@@ -39,17 +39,17 @@ from baselines.gan import GAN
 from baselines.vae import VAE
 from judge import HEADER, Bench, TrainingData, make_bench
 from ours import Ours
-from undiffuse.config import SampleConfig
-from undiffuse.config_file import override
-from undiffuse.data.values import decode
-from undiffuse.evaluate.bound import bound_of
-from undiffuse.evaluate.ode import density_of, dequantise, draw_probes
-from undiffuse.evaluate.units import Units
-from undiffuse.guidance import Clip
-from undiffuse.metrics.manifold import density_coverage, precision_recall
-from undiffuse.pictures.grid import grid, to_image
-from undiffuse.pictures.labelled import labelled
+from undiffuse.config.files import override
+from undiffuse.config.schema import SampleConfig
+from undiffuse.data.scaling import decode
+from undiffuse.diffusion.guidance import Clip
+from undiffuse.evaluation.likelihood.bound import bound_of
+from undiffuse.evaluation.likelihood.probability_flow import density_of, dequantise, draw_probes
+from undiffuse.evaluation.likelihood.units import Units
+from undiffuse.evaluation.metrics.manifold import density_coverage, precision_recall
 from undiffuse.recipes import get_recipe
+from undiffuse.visualization.captions import labelled
+from undiffuse.visualization.grid import grid, to_image
 
 COLLAPSED = 0.025
 """A class with a smaller share of the samples counts as lost; of ten classes each has about 0.1."""

@@ -9,12 +9,12 @@ from pathlib import Path
 from torch import Tensor
 
 from judge import TrainingData, model_space
-from undiffuse.checkpoint import save
-from undiffuse.config import SampleConfig, TrainConfig
+from undiffuse.checkpoints.training_checkpoint import save
+from undiffuse.config.schema import SampleConfig, TrainConfig
 from undiffuse.model import Model, build_model
+from undiffuse.training.build import capture, make_learner, make_task
 from undiffuse.training.loop import StepResult, Task, training
 from undiffuse.training.plan import Plan
-from undiffuse.training.setup import capture, make_learner, make_task
 
 GUESS = 0.15
 """Seconds a step may take, before the first slice tells."""

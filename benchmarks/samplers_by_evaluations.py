@@ -20,13 +20,13 @@ import torch
 import undiffuse
 from alternation import machine, write_json, write_plot
 from judge import HEADER, Bench, as_kept, make_bench
-from undiffuse.asked import override_settings
-from undiffuse.config import SampleConfig
-from undiffuse.evaluate.sampler_table import steps_within
+from undiffuse.config.schema import SampleConfig
+from undiffuse.diffusion.samplers import CountingDenoiser
+from undiffuse.diffusion.trajectory import sample
+from undiffuse.evaluation.samplers.comparison import steps_within
 from undiffuse.model import Model
-from undiffuse.pictures.plot import Axis, Series, line_plot
-from undiffuse.sample import sample
-from undiffuse.samplers import CountingDenoiser
+from undiffuse.model.sample_request import override_settings
+from undiffuse.visualization.plot import Axis, Series, line_plot
 
 SAMPLERS = ("ddim", "ddpm", "dpm++2m", "dpm++2m-sde", "dpm++2m-sde:log-snr", "unipc3", "deis3", "heun:log-snr")
 EVALUATIONS = (5, 10, 20, 50, 100)

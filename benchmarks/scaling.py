@@ -15,11 +15,11 @@ import argparse
 from dataclasses import dataclass
 from math import prod
 
-from undiffuse.bench.flops import step_flops
-from undiffuse.build import build_network
-from undiffuse.config import LoopConfig
+from undiffuse.config.schema import LoopConfig
 from undiffuse.data.info import DataInfo
+from undiffuse.factories.network import build_network
 from undiffuse.recipes import get_recipe
+from undiffuse.reports.speed.flops import step_flops
 
 FORWARD = 1 / 3
 """Share of the forward pass in a step; gradients travel during the rest."""

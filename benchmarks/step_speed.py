@@ -7,8 +7,9 @@
 All sides have the same number of parameters (it is checked), the same batch, forward, backward, clipping to a norm of
 1, Adam and an average of the weights at 0.9999:
 
-* **ours**, as `undiffuse train` and `undiffuse sample` run it: rows in threads (threads.py), channels last, fused
-  Adam, one call for the average, freed memory kept (allocator.py); in the number format that --precision says.
+* **ours**, as `undiffuse train` and `undiffuse sample` run it: rows in threads (runtime/threads.py), channels last,
+  fused Adam, one call for the average, freed memory kept (runtime/allocator.py); in the number format that
+  --precision says.
 * **theirs**, diffusers as its training script leaves it: float32, channels first, plain AdamW, `EMAModel`.
 * **theirs tuned**: channels last, fused AdamW, the number format and compiler that ours has. For whoever asks how much
   of the difference is settings; --tuned adds it.
@@ -34,14 +35,14 @@ from multiprocessing.connection import Connection
 import torch
 from torch import Tensor, nn
 
-from undiffuse.allocator import keep_freed_memory
-from undiffuse.bench.clock import peak_memory, wait
-from undiffuse.config import EMAConfig, OptimizerConfig, UNetConfig
+from undiffuse.config.schema import EMAConfig, OptimizerConfig, UNetConfig
 from undiffuse.networks.unet import UNet
-from undiffuse.threads import cut_rows, in_threads, the_team
-from undiffuse.training.ema import EMA
-from undiffuse.training.in_turn import GradientsInTurn
-from undiffuse.training.optimizer import clip_gradient, make_optimizer
+from undiffuse.reports.speed.clock import peak_memory, wait
+from undiffuse.runtime.allocator import keep_freed_memory
+from undiffuse.runtime.threads import cut_rows, in_threads, the_team
+from undiffuse.training.optim.ema import EMA
+from undiffuse.training.optim.optimizer import clip_gradient, make_optimizer
+from undiffuse.training.parallel.threaded_gradients import GradientsInTurn
 
 UNTIMED = 2
 SIDES = ("ours", "theirs", "theirs tuned")

@@ -35,12 +35,12 @@ from alternation import Trainee, alternate, machine, write_json, write_plot
 from contenders.others import CONTENDERS
 from contenders.training import Contender, Training
 from feature_judge import FeatureJudge, make_judge, some
-from undiffuse.config import DataConfig, SampleConfig
+from undiffuse.config.schema import DataConfig, SampleConfig
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.prepare import prepare
+from undiffuse.data.preparation.prepare import prepare
 from undiffuse.errors import UndiffuseError, perhaps
-from undiffuse.pictures.grid import grid, to_image
-from undiffuse.pictures.plot import Axis, Series, line_plot
+from undiffuse.visualization.grid import grid, to_image
+from undiffuse.visualization.plot import Axis, Series, line_plot
 
 COMMON = SampleConfig()
 """Draws the samples of all contenders: 20 evaluations, so that judging takes less time than training."""

@@ -18,10 +18,10 @@ from torch import Tensor
 
 import undiffuse
 from judge import Digits, as_kept, look, make_bench
-from undiffuse.config import SampleConfig
-from undiffuse.edit import Editor, translate
+from undiffuse.config.schema import SampleConfig
+from undiffuse.editing import Editor, translate
 from undiffuse.model import Model
-from undiffuse.pictures.grid import grid, to_image
+from undiffuse.visualization.grid import grid, to_image
 
 SHOWN = 14
 """Digits in the picture."""

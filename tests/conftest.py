@@ -11,21 +11,7 @@ from jaxtyping import install_import_hook
 
 # Must come before anything of undiffuse is imported: every jaxtyping annotation of the core becomes a check.
 install_import_hook(
-    [
-        f"undiffuse.{name}"
-        for name in (
-            "gaussian",
-            "schedule",
-            "parameterize",
-            "denoiser",
-            "timesteps",
-            "sample",
-            "samplers",
-            "guidance",
-            "objectives",
-            "networks",
-        )
-    ],
+    ["undiffuse.diffusion", "undiffuse.networks"],
     "beartype.beartype",
 )
 

@@ -17,23 +17,23 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from undiffuse import edit
-from undiffuse.bench.measure import Made
-from undiffuse.config import SampleConfig, TrainConfig
-from undiffuse.config_file import override
+from undiffuse import editing
+from undiffuse.config.files import override
+from undiffuse.config.schema import SampleConfig, TrainConfig
 from undiffuse.data.info import DataInfo
-from undiffuse.devices import send
-from undiffuse.edit import Editor
-from undiffuse.edit.inverse_problems import FillMethod, Method
-from undiffuse.evaluate.anomaly import Look, error_maps
-from undiffuse.evaluate.bound import bound_of
-from undiffuse.guidance import Clip
+from undiffuse.diffusion.guidance import Clip
+from undiffuse.diffusion.samplers import SAMPLERS
+from undiffuse.editing import Editor
+from undiffuse.editing.inverse_problems import FillMethod, Method
+from undiffuse.evaluation.anomaly.scores import Look, error_maps
+from undiffuse.evaluation.likelihood.bound import bound_of
 from undiffuse.model import Model, build_model
-from undiffuse.samplers import SAMPLERS
+from undiffuse.reports.speed.measure import Made
+from undiffuse.runtime.devices import send
+from undiffuse.training.build import make_learner, make_task
+from undiffuse.training.device_dataset import ResidentImages
 from undiffuse.training.loop import training
-from undiffuse.training.optimizer import load_optimizer_tensors, optimizer_tensors
-from undiffuse.training.resident import ResidentImages
-from undiffuse.training.setup import make_learner, make_task
+from undiffuse.training.optim.optimizer import load_optimizer_tensors, optimizer_tensors
 
 META = torch.device("meta")
 READING = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::is_nonzero")
@@ -217,23 +217,23 @@ PICTURES = torch.linspace(-1, 1, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
 HALF = torch.ones(1, 1, 8, 8).index_fill(3, torch.arange(4), 0.0)
 EDITS: dict[str, Callable[[Editor], object]] = {
     **{
-        f"inpaint by {method}": lambda editor, method=method: edit.inpaint(editor, PICTURES, HALF, method=method)
+        f"inpaint by {method}": lambda editor, method=method: editing.inpaint(editor, PICTURES, HALF, method=method)
         for method in get_args(FillMethod)
     },
     **{
-        f"upscale by {method}": lambda editor, method=method: edit.upscale(
+        f"upscale by {method}": lambda editor, method=method: editing.upscale(
             editor, PICTURES[..., ::2, ::2], 2, method=method
         )
         for method in get_args(Method)
     },
-    "deblur": lambda editor: edit.deblur(editor, PICTURES, 1.0),
-    "colorize": lambda editor: edit.colorize(editor, PICTURES[:, :1]),
-    "outpaint": lambda editor: edit.outpaint(editor, PICTURES, [(4, 4), (0, 0)]),
-    "denoise": lambda editor: edit.denoise(editor, PICTURES, 0.3),
-    "vary": lambda editor: edit.vary(editor, PICTURES),
-    "invert": lambda editor: edit.invert(editor, PICTURES),
-    "interpolate": lambda editor: edit.interpolate(editor, *PICTURES, 3),
-    "translate": lambda editor: edit.translate(editor, PICTURES, "a", "b"),
+    "deblur": lambda editor: editing.deblur(editor, PICTURES, 1.0),
+    "colorize": lambda editor: editing.colorize(editor, PICTURES[:, :1]),
+    "outpaint": lambda editor: editing.outpaint(editor, PICTURES, [(4, 4), (0, 0)]),
+    "denoise": lambda editor: editing.denoise(editor, PICTURES, 0.3),
+    "vary": lambda editor: editing.vary(editor, PICTURES),
+    "invert": lambda editor: editing.invert(editor, PICTURES),
+    "interpolate": lambda editor: editing.interpolate(editor, *PICTURES, 3),
+    "translate": lambda editor: editing.translate(editor, PICTURES, "a", "b"),
 }
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from undiffuse.config import CONFIG_VERSION
-from undiffuse.config_file import from_yaml
+from undiffuse.config.files import from_yaml
+from undiffuse.config.schema import CONFIG_VERSION
+from undiffuse.diffusion.timesteps import LearnedTimesteps
 from undiffuse.errors import UndiffuseError
-from undiffuse.pictures.png import Origin
-from undiffuse.timesteps import LearnedTimesteps
+from undiffuse.provenance.png import Origin
 
 CONFIG = """version: 1
 recipe: tiny
@@ -85,19 +85,20 @@ def test_a_version_beyond_is_one_sentence(read: Callable[[Path], object], tmp_pa
 
 
 def test_the_page_names_the_versions_that_there_are() -> None:
-    from undiffuse import checkpoint, modelfile, timesteps
-    from undiffuse.evaluate import quality
+    from undiffuse.checkpoints import model_file, training_checkpoint
+    from undiffuse.diffusion import timesteps
+    from undiffuse.evaluation.quality import evaluate
     from undiffuse.export import program, sample_onnx
-    from undiffuse.pictures import edited, png
+    from undiffuse.provenance import edit_record, png
 
     page = (Path(__file__).parents[1] / "docs" / "formats.md").read_text()
     rows = [line.split("|") for line in page.splitlines() if line.startswith("| ")][1:]
     now = {row[1].strip(): int(row[3]) for row in rows}
     assert now["`config.yaml`, and settings inside other files"] == CONFIG_VERSION
-    assert now["checkpoint, in its `config.json`"] == checkpoint.FORMAT
-    assert now["model in one file"] == modelfile.FORMAT
+    assert now["checkpoint, in its `config.json`"] == training_checkpoint.FORMAT
+    assert now["model in one file"] == model_file.FORMAT
     assert now["PNG and npz of samples"] == png.FORMAT
-    assert now["PNG of an edit"] == edited.EDIT_FORMAT
+    assert now["PNG of an edit"] == edit_record.EDIT_FORMAT
     assert now["`timesteps-N.json`"] == timesteps.FORMAT
-    assert now["`evaluation/*.json`"] == quality.FORMAT
+    assert now["`evaluation/*.json`"] == evaluate.FORMAT
     assert now["exported description (ONNX, pt2)"] == program.FORMAT == sample_onnx.FORMAT

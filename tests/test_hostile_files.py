@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 
 from undiffuse import load
-from undiffuse.checkpoint import Checkpoint, State, save
-from undiffuse.checkpoint import load as load_checkpoint
-from undiffuse.config import CONFIG_VERSION, EMAConfig, TrainConfig, UNetConfig
-from undiffuse.config_file import from_dict, to_dict
+from undiffuse.checkpoints.model_file import ModelFile
+from undiffuse.checkpoints.training_checkpoint import Checkpoint, State, save
+from undiffuse.checkpoints.training_checkpoint import load as load_checkpoint
+from undiffuse.config.files import from_dict, to_dict
+from undiffuse.config.schema import CONFIG_VERSION, EMAConfig, TrainConfig, UNetConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model
-from undiffuse.modelfile import ModelFile
-from undiffuse.tensorfile import from_bytes
+from undiffuse.runtime.safe_tensors import from_bytes
 
 INFO = DataInfo("things", "0" * 64, 10, (1, 8, 8), "uint8", 0.0, 255.0, (0.1,), (0.5,), ("cat", "dog"))
 CONFIG = TrainConfig(
@@ -124,7 +124,7 @@ def test_mutated_headers_are_a_model_or_one_sentence(count: int, tmp_path: Path,
 @pytest.mark.parametrize("count", [60, pytest.param(3_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 def test_mutated_checkpoints_are_a_model_or_one_sentence(count: int, tmp_path: Path, little_memory: None) -> None:
     """With a manifest that agrees with them: whoever makes such a file can make that, too."""
-    from undiffuse.checkpoint import _fingerprint
+    from undiffuse.checkpoints.training_checkpoint import _fingerprint
 
     rng = np.random.default_rng(count)
     tensors = dict(build_model(CONFIG, INFO).network.state_dict())

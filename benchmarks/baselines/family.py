@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from undiffuse.config import EMAConfig, OptimizerConfig
+from undiffuse.config.schema import EMAConfig, OptimizerConfig
 from undiffuse.data.order import batch_indices
-from undiffuse.seeds import stream_seed
-from undiffuse.training.ema import EMA
-from undiffuse.training.optimizer import learning_rate, set_learning_rate
+from undiffuse.runtime.random_streams import stream_seed
+from undiffuse.training.optim.ema import EMA
+from undiffuse.training.optim.optimizer import learning_rate, set_learning_rate
 
 N = TypeVar("N", bound=nn.Module)
 

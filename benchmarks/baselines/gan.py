@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from baselines.family import LATENT, Averaged, FallingRate, batch_of, generator_trunk, image_trunk, seeded
 from judge import TrainingData, as_kept
-from undiffuse.seeds import generator
+from undiffuse.runtime.random_streams import generator
 
 LAZY = 16
 """Steps from one penalty to the next."""

@@ -27,7 +27,7 @@ from torch.distributions import Normal
 
 from baselines.family import LATENT, PIXELS, Averaged, FallingRate, batch_of, generator_trunk, image_trunk, seeded
 from judge import TrainingData, as_kept
-from undiffuse.seeds import generator
+from undiffuse.runtime.random_streams import generator
 
 HALF_BIN = 1 / 255
 """Of 256 levels in [-1, 1]."""

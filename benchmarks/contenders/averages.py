@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from undiffuse.config import EMAConfig
-from undiffuse.training.ema import EMA
+from undiffuse.config.schema import EMAConfig
+from undiffuse.training.optim.ema import EMA
 
 
 class PowerEMA(EMA):

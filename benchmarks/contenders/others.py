@@ -31,12 +31,12 @@ from torch import Tensor, nn
 from contenders.averages import PowerEMA
 from contenders.training import Contender
 from contenders.twists import TWISTS
-from undiffuse.config import SampleConfig, TrainConfig, UNetConfig
-from undiffuse.config_file import override
+from undiffuse.config.files import override
+from undiffuse.config.schema import SampleConfig, TrainConfig, UNetConfig
 from undiffuse.data.info import DataInfo
+from undiffuse.diffusion.schedules import DiscreteSchedule
 from undiffuse.recipes import get_recipe
-from undiffuse.schedule import DiscreteSchedule
-from undiffuse.seeds import stream_seed
+from undiffuse.runtime.random_streams import stream_seed
 
 WIDTHS = (128, 128, 256, 256, 512, 512)
 MULTIPLE = 2 ** (len(WIDTHS) - 1)

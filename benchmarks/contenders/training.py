@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ours import MICRO_BATCH, Ours
-from undiffuse.config import EMAConfig, OptimizerConfig, SampleConfig, TrainConfig
-from undiffuse.config_file import override
+from undiffuse.config.files import override
+from undiffuse.config.schema import EMAConfig, OptimizerConfig, SampleConfig, TrainConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
+from undiffuse.diffusion.schedules import Schedule
 from undiffuse.model import Model, build_model
-from undiffuse.samples import Samples
-from undiffuse.schedule import Schedule
-from undiffuse.training.ema import EMA
+from undiffuse.model.samples import Samples
+from undiffuse.training.build import make_learner, make_task
 from undiffuse.training.loop import Learner
-from undiffuse.training.setup import make_learner, make_task
+from undiffuse.training.optim.ema import EMA
 
 Changes = Mapping[str, Any]
 

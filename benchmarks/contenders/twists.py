@@ -26,11 +26,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from contenders.training import Contender
-from undiffuse.config import OptimizerConfig, TrainConfig
+from undiffuse.config.schema import OptimizerConfig, TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.networks.unet import UNet
 from undiffuse.recipes import get_recipe
-from undiffuse.seeds import stream_seed
+from undiffuse.runtime.random_streams import stream_seed
 from undiffuse.training.loop import Learner
 
 HAAR = torch.tensor([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]]) / 2

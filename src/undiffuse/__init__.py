@@ -1,7 +1,7 @@
 """undiffuse: denoising diffusion probabilistic models, trained, sampled, measured and understood.
 
 Importing this package is instant: torch is loaded when the first name that needs it is used. How many threads it gets
-then and how they wait for each other is set here, where it is not loaded yet; see `undiffuse.cores`.
+then and how they wait for each other is set here, where it is not loaded yet; see `undiffuse.runtime.cores`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from undiffuse.cores import prepare as _prepare
+from undiffuse.runtime.cores import prepare as _prepare
 
 if TYPE_CHECKING:
-    from undiffuse.cascade import make_cascade
     from undiffuse.errors import UndiffuseError
     from undiffuse.export import convert
     from undiffuse.model import Model, load
+    from undiffuse.model.cascade import make_cascade
     from undiffuse.training.api import train
 
 __version__ = "0.1.0"
@@ -25,7 +25,7 @@ _HOMES = {
     "Model": "undiffuse.model",
     "convert": "undiffuse.export",
     "load": "undiffuse.model",
-    "make_cascade": "undiffuse.cascade",
+    "make_cascade": "undiffuse.model.cascade",
     "train": "undiffuse.training.api",
 }
 

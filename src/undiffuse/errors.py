@@ -17,7 +17,7 @@ class UndiffuseError(Exception):
     status: int = 2
     """Exit status of the command line."""
     speaks: bool | None = None
-    """Among many processes: whether this one tells the user; None where nobody has decided (see `distributed`)."""
+    """Among many processes: whether this one tells the user; None where nobody has decided (see `process_group`)."""
 
 
 def perhaps(word: str, choices: Iterable[str]) -> str:

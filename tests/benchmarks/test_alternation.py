@@ -8,7 +8,7 @@ import torch
 from alternation import Load, alternate, write_json, write_plot
 from demo_against_textbook import settings
 from ours import Ours
-from undiffuse.config_file import override
+from undiffuse.config.files import override
 from undiffuse.model import load
 
 

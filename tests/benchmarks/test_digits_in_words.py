@@ -7,9 +7,9 @@ import torch
 
 import digits_in_words
 from digits_in_words import PLACES, ask, make, nearest_place, placed
-from undiffuse.config import DataConfig
-from undiffuse.data.prepare import prepare
-from undiffuse.extractors.extractor import Identity, Outputs
+from undiffuse.config.schema import DataConfig
+from undiffuse.data.preparation.prepare import prepare
+from undiffuse.evaluation.features.extractor import Identity, Outputs
 
 
 @dataclass(frozen=True)

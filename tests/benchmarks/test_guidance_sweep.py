@@ -13,8 +13,8 @@ from tiny import tiny_data, tiny_settings
 
 import guidance_sweep
 from guidance_sweep import Judge, Row, measure, methods, plot, table
-from undiffuse.extractors.extract import batches, extract
-from undiffuse.extractors.extractor import Identity, Outputs
+from undiffuse.evaluation.features.extract import batches, extract
+from undiffuse.evaluation.features.extractor import Identity, Outputs
 from undiffuse.model import build_model
 
 

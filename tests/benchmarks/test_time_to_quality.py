@@ -15,12 +15,12 @@ from contenders.others import CONTENDERS, MULTIPLE, Padded, jabri_sigmoid
 from contenders.training import Training
 from feature_judge import make_judge
 from time_to_quality import Book, Entry, Plan, compare, curves, plot, table, verdict
-from undiffuse.config import DataConfig, EMAConfig, SampleConfig
-from undiffuse.data.prepare import prepare
+from undiffuse.config.schema import DataConfig, EMAConfig, SampleConfig
+from undiffuse.data.preparation.prepare import prepare
+from undiffuse.diffusion.losses.weighting import make_weighting
+from undiffuse.diffusion.parameterization import V
 from undiffuse.errors import UndiffuseError
-from undiffuse.extractors import classifier_training
-from undiffuse.objectives.weighting import make_weighting
-from undiffuse.parameterize import V
+from undiffuse.evaluation.features import classifier_training
 
 TINY = "base=4 multipliers=[1] blocks=1 attention_levels=[] middle_attention=false patch=2 batch=4"
 

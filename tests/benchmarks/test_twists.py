@@ -7,8 +7,8 @@ import torch
 from contenders.others import CONTENDERS
 from contenders.training import Training
 from contenders.twists import HAAR, HaarUNet, _mix
-from undiffuse.config import DataConfig, UNetConfig
-from undiffuse.data.prepare import prepare
+from undiffuse.config.schema import DataConfig, UNetConfig
+from undiffuse.data.preparation.prepare import prepare
 from undiffuse.networks.unet import UNet
 
 TINY = {"base": 4, "multipliers": (1,), "blocks": 1, "middle_attention": False, "batch": 4, "warmup": 0}

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from undiffuse.cli.train import run_to_resume
-from undiffuse.config_file import read_config
+from undiffuse.config.files import read_config
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import load
-from undiffuse.pictures.png import read_metadata, write_png
+from undiffuse.provenance.png import read_metadata, write_png
 
 Command = Callable[..., Any]
 """The fixture `undiffuse`: words to what came of them."""
@@ -213,8 +213,8 @@ def test_animate_brownian_is_the_same_for_the_same_seed(undiffuse: Command, tmp_
 
 
 def test_recipes_and_samplers_are_listed(undiffuse: Command) -> None:
+    from undiffuse.diffusion.samplers import SAMPLERS
     from undiffuse.recipes import RECIPES
-    from undiffuse.samplers import SAMPLERS
 
     recipes, samplers = undiffuse("recipes").out, undiffuse("samplers").out
     assert all(name in recipes for name in RECIPES)
@@ -234,7 +234,7 @@ def test_doctor_tells_of_versions_and_devices(undiffuse: Command) -> None:
 def test_doctor_says_whether_this_cpu_computes_in_bfloat16(
     undiffuse: Command, monkeypatch: pytest.MonkeyPatch, times: float, words: str
 ) -> None:
-    monkeypatch.setattr("undiffuse.precision.times_as_long", lambda: times)
+    monkeypatch.setattr("undiffuse.runtime.precision.times_as_long", lambda: times)
     (cpu,) = (line for line in undiffuse("doctor").out.splitlines() if line.startswith("cpu "))
     assert words in cpu
     assert f"takes {times:.2g} times as long" in cpu
@@ -243,7 +243,7 @@ def test_doctor_says_whether_this_cpu_computes_in_bfloat16(
 def test_samples_in_bfloat16_are_made_again_and_cannot_be_continued_in_float32(
     undiffuse: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("undiffuse.precision.times_as_long", lambda: 0.6)
+    monkeypatch.setattr("undiffuse.runtime.precision.times_as_long", lambda: 0.6)
     words = ["sample", run, "-n", 2, "--steps", 2, "--micro-batch", 2, "--device", "cpu", "--out", tmp_path / "out"]
     assert undiffuse(*words, "--precision", "bfloat16").status == 0
     drawn = load(run).sample(2, steps=2, micro_batch=2, precision="bfloat16").array
@@ -266,7 +266,7 @@ def test_a_format_that_is_none_is_one_sentence(undiffuse: Command, run: Path) ->
 def test_training_in_bfloat16_says_where_a_cpu_is_slow_at_it(
     undiffuse: Command, data: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("undiffuse.precision.times_as_long", lambda: 26.4)
+    monkeypatch.setattr("undiffuse.runtime.precision.times_as_long", lambda: 26.4)
     words = ["train", data, "--runs", tmp_path, *tiny]
     assert undiffuse(*words, "--name", "low", "--precision", "bfloat16").status == 0
     assert undiffuse(*words, "--name", "auto").status == 0

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 from undiffuse import load
-from undiffuse.config import SampleConfig
-from undiffuse.evaluate.energy_distance import energy_distance, energy_floor
-from undiffuse.evaluate.sampler_table import compare, steps_within
-from undiffuse.pictures.labelled import labelled
-from undiffuse.samplers import SAMPLERS, describe
+from undiffuse.config.schema import SampleConfig
+from undiffuse.diffusion.samplers import SAMPLERS, describe
+from undiffuse.evaluation.samplers.comparison import compare, steps_within
+from undiffuse.evaluation.samplers.energy_distance import energy_distance, energy_floor
+from undiffuse.visualization.captions import labelled
 
 Command = Any
 

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from undiffuse.checkpoints.run_lock import check_unlocked, claimed, exclusive, is_claimable
 from undiffuse.cli import main
 from undiffuse.errors import UndiffuseError, closest
-from undiffuse.lock import check_unlocked, claimed, exclusive, is_claimable
-from undiffuse.training.console import Console
-from undiffuse.training.run import claim
-from undiffuse.training.signals import Interrupts
+from undiffuse.training.callbacks.console import Console
+from undiffuse.training.run.folder import claim
+from undiffuse.training.run.signals import Interrupts
 
 Command = Callable[..., Any]
 """The fixture `undiffuse`: words to what came of them."""
@@ -58,7 +58,7 @@ def test_figures_are_on_the_disk_before_they_are_printed(
         assert (tmp_path / "out.json").exists()
         raise ZeroDivisionError
 
-    monkeypatch.setattr("undiffuse.evaluate.quality_report.table", broken)
+    monkeypatch.setattr("undiffuse.evaluation.quality.report.table", broken)
     a, b = images
     with pytest.raises(ZeroDivisionError):
         undiffuse("evaluate", a, "--reference", b, "--extractor", "pixels", "--out", tmp_path / "out.json")
@@ -120,8 +120,8 @@ def test_a_place_that_cannot_be_written_is_known_before_the_work(
     def work(*_: object, **__: object) -> None:
         raise AssertionError("the work has begun")
 
-    monkeypatch.setattr("undiffuse.sample.Noise.normal", work)
-    monkeypatch.setattr("undiffuse.training.noisy_classifier.train_noisy_classifier", work)
+    monkeypatch.setattr("undiffuse.diffusion.trajectory.Noise.normal", work)
+    monkeypatch.setattr("undiffuse.training.classifier.train_noisy_classifier", work)
     words = COMMANDS[command].format(run=finished, data=data, blocked=blocked).split()
     said = undiffuse(*words)
     assert said.status == 2, said.err
@@ -159,7 +159,10 @@ def test_a_name_that_is_too_long_is_told_to_be_shortened(
     assert "File name too long; name a shorter one" in undiffuse("data", long).err
 
 
-@pytest.mark.parametrize("refused", ["undiffuse.checkpoint.write_durably", "undiffuse.files.write_durably"])
+@pytest.mark.parametrize(
+    "refused",
+    ["undiffuse.checkpoints.training_checkpoint.write_durably", "undiffuse.runtime.durable_files.write_durably"],
+)
 def test_a_run_that_never_began_is_not_told_to_go_on(
     undiffuse: Command, data: Path, tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, refused: str
 ) -> None:
@@ -285,7 +288,7 @@ def test_asking_for_the_lock_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_the_lock_names_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("undiffuse.lock._LOCKS", tmp_path / "no such list")
+    monkeypatch.setattr("undiffuse.checkpoints.run_lock._LOCKS", tmp_path / "no such list")
     with exclusive(tmp_path), pytest.raises(UndiffuseError, match=f"trained by process {os.getpid()};"):
         check_unlocked(tmp_path)
 
@@ -346,7 +349,7 @@ def test_a_console_outlives_its_terminal_and_its_log(tmp_path: Path) -> None:
     ],
 )
 def test_a_sampler_is_found_by_its_names_elsewhere(word: str, meant: str | None) -> None:
-    from undiffuse.samplers import SAMPLERS
+    from undiffuse.diffusion.samplers import SAMPLERS
 
     assert closest(word, sorted(SAMPLERS)) == meant
 
@@ -382,7 +385,7 @@ def test_a_long_list_of_classes_makes_a_short_name() -> None:
     from types import SimpleNamespace
 
     from undiffuse.cli.sample import default_folder
-    from undiffuse.config import SampleConfig
+    from undiffuse.config.schema import SampleConfig
 
     model: Any = SimpleNamespace(home=Path("runs/x"))
     settings = SampleConfig(classes=tuple(f"class-number-{k}" for k in range(100)))
@@ -427,6 +430,6 @@ def test_a_library_that_looks_for_a_home_folder_in_vain_is_a_sentence(
     def homeless(name: str) -> None:
         raise RuntimeError("Could not determine home directory.")  # as huggingface_hub's import does
 
-    monkeypatch.setattr("undiffuse.interop.hub.require_hub", homeless)
+    monkeypatch.setattr("undiffuse.checkpoints.hub.require_hub", homeless)
     said = undiffuse("sample", "nobody/nothing", "-n", 1)
     assert (said.status, "this user has none: set HOME to a folder" in said.err) == (2, True)

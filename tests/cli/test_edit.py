@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from undiffuse.cli import main
-from undiffuse.pictures.png import read_metadata
+from undiffuse.provenance.png import read_metadata
 
 Command = Callable[..., Any]
 QUICK = ("--steps", 3, "--device", "cpu")

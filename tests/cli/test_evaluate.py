@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from undiffuse import __version__
-from undiffuse.evaluate.quality_report import read_evaluations
+from undiffuse.evaluation.quality.report import read_evaluations
 from undiffuse.model import load
 
 Command = Callable[..., Any]
@@ -186,7 +186,7 @@ def test_a_stop_while_drawing_leaves_no_file(undiffuse: Command, run: Path, monk
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("undiffuse.evaluate.subject.sample", stop)
+    monkeypatch.setattr("undiffuse.evaluation.quality.image_source.sample", stop)
     assert undiffuse("evaluate", run, "-n", 10, *QUICK, "--bits", 0).status == 130
     assert not (run / "evaluation").exists()
 

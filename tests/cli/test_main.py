@@ -51,8 +51,8 @@ def test_every_command_has_help(undiffuse: Command, command: str) -> None:
 
 
 def test_every_setting_of_a_training_is_an_option_with_help(undiffuse: Command) -> None:
-    from undiffuse.cli.options import FLAGS
-    from undiffuse.config_file import sections
+    from undiffuse.cli.fields_to_options import FLAGS
+    from undiffuse.config.files import sections
 
     said = undiffuse("train", "--help").out
     for name in sections():

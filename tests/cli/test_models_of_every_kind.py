@@ -13,15 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from undiffuse import cascadefile
-from undiffuse.config import TrainConfig
-from undiffuse.config_file import override
+from undiffuse.checkpoints import cascade_folder
+from undiffuse.checkpoints.find import is_model
+from undiffuse.checkpoints.model_file import ModelFile
+from undiffuse.checkpoints.saved_model import unknown_data
+from undiffuse.config.files import override
+from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.export import convert
-from undiffuse.interop.found import unknown_data
-from undiffuse.locate import is_model
 from undiffuse.model import Model, build_model, load
-from undiffuse.modelfile import ModelFile
 
 Command = Callable[..., Any]
 SMALL = {"base": 8, "multipliers": (1, 2), "blocks": 1, "attention_levels": (), "norm_groups": 4, "timesteps": 24}
@@ -49,7 +49,7 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         cached = tmp_path / "cache" / "0123456789abcdef0123456789abcdef01234567"
         cached.mkdir(parents=True)
         convert(tiny(), cached / "model.safetensors", "file")
-        monkeypatch.setattr("undiffuse.locate.fetch", lambda name: cached)
+        monkeypatch.setattr("undiffuse.checkpoints.find.fetch", lambda name: cached)
         return "somebody/birds"
     if kind == "diffusers":
         convert(tiny(), tmp_path / "theirs", "diffusers")
@@ -57,7 +57,7 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     if kind == "cascade":
         parts = [tiny(4, multipliers=(1,)), tiny(upscale=2)]
         files = [ModelFile(m.config, m.info, 3, "raw", m.network.state_dict()) for m in parts]
-        cascadefile.write(tmp_path / "upon", [("base", files[0]), ("up", files[1])])
+        cascade_folder.write(tmp_path / "upon", [("base", files[0]), ("up", files[1])])
         return "upon"
     name = {"file": "m.safetensors", "average": "averages/std-0.1.safetensors", "folder with a file": "f"}[kind]
     file = Path(name) if name != "f" else Path("f/model.safetensors")

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 import pytest
 
-from undiffuse.cli.options import add_fields
+from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.parser import Parser
-from undiffuse.config import TrainConfig, UNetConfig
+from undiffuse.config.fields import field_texts
+from undiffuse.config.schema import TrainConfig, UNetConfig
 from undiffuse.errors import UndiffuseError
-from undiffuse.field_texts import field_texts
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 from undiffuse.cli import main
-from undiffuse.config_file import read_config
+from undiffuse.config.files import read_config
 from undiffuse.errors import UndiffuseError
-from undiffuse.report import write_report
-from undiffuse.report.page import MAX_SIDE, data_uri, figure, table
+from undiffuse.reports import write_report
+from undiffuse.reports.page import MAX_SIDE, data_uri, figure, table
 
 Command = Callable[..., Any]
 """The fixture `undiffuse`: words to what came of them."""

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from undiffuse.model import Model
-from undiffuse.samples import Samples
+from undiffuse.model.samples import Samples
 
 Command = Callable[..., Any]
 """The fixture `undiffuse`: words to what came of them."""

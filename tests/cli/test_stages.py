@@ -146,7 +146,7 @@ def test_a_classifier_that_is_taken_for_a_model_is_said_to_be_one(undiffuse, run
     text = json.dumps(tree)
     manifest = newest / "manifest.json"
     entries = json.loads(manifest.read_text())
-    from undiffuse.checkpoint import _fingerprint
+    from undiffuse.checkpoints.training_checkpoint import _fingerprint
 
     config.write_text(text)
     entries["config.json"] = _fingerprint(text.encode())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from undiffuse.pictures.png import read_metadata
+from undiffuse.provenance.png import read_metadata
 
 
 @pytest.fixture(scope="module")

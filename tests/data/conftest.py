@@ -16,9 +16,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from undiffuse.config import DataConfig
+from undiffuse.config.schema import DataConfig
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.prepare import prepare
+from undiffuse.data.preparation.prepare import prepare
 
 Pixels = NDArray[Any]
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from undiffuse.data.augment import fair_coins, flipped
-from undiffuse.seeds import generator
+from undiffuse.runtime.random_streams import generator
 
 
 def random_flip(x, generator):

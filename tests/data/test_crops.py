@@ -12,20 +12,20 @@ import pytest
 import torch
 
 from undiffuse.cli import main
-from undiffuse.cli.preparing import typed_preparation
-from undiffuse.config import DataConfig, TrainConfig
-from undiffuse.config_file import override
+from undiffuse.cli.data_options import typed_preparation
+from undiffuse.config.files import override
+from undiffuse.config.schema import DataConfig, TrainConfig
 from undiffuse.data.crops import Crops
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.report import contact_sheet, describe
-from undiffuse.data.values import encode
-from undiffuse.distributed import ALONE
+from undiffuse.data.scaling import encode
 from undiffuse.errors import UndiffuseError
-from undiffuse.evaluate.memorisation import Memorisation, Training, Yardstick
-from undiffuse.evaluate.memorisation_words import verdict
-from undiffuse.evaluate.reference import Reference
-from undiffuse.training.parallel import Share
-from undiffuse.training.setup import image_batches
+from undiffuse.evaluation.memorization.evaluate import Memorisation, Training, Yardstick
+from undiffuse.evaluation.memorization.report import verdict
+from undiffuse.evaluation.quality.reference import Reference
+from undiffuse.runtime.process_group import ALONE
+from undiffuse.training.build import image_batches
+from undiffuse.training.parallel.batch_shards import Share
 
 Open = Callable[..., Dataset]
 SIZES = ((17, 20), (8, 8), (12, 9), (30, 8))

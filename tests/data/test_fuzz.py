@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from undiffuse.config import DataConfig
-from undiffuse.data.decode import UnreadableError, decode, quiet_pillow, read_header
-from undiffuse.data.prepare import prepare
+from undiffuse.config.schema import DataConfig
+from undiffuse.data.files.decode import UnreadableError, decode, quiet_pillow, read_header
+from undiffuse.data.preparation.prepare import prepare
 from undiffuse.errors import UndiffuseError
 
 pytestmark = pytest.mark.timeout(120)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from undiffuse.conditions import conditions_of
-from undiffuse.config import TrainConfig
-from undiffuse.config_file import override
+from undiffuse.conditioning.request import conditions_of
+from undiffuse.config.files import override
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.report import contact_sheet, describe, find_duplicates
 from undiffuse.errors import UndiffuseError

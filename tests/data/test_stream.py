@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from undiffuse.config import DataConfig
-from undiffuse.config_file import override
+from undiffuse.config.files import override
+from undiffuse.config.schema import DataConfig
+from undiffuse.data.files.remote_file import RemoteFile
+from undiffuse.data.formats.shards import open_shards
 from undiffuse.data.order import batch_indices, shuffled_runs
-from undiffuse.data.remote import RemoteFile
-from undiffuse.data.shards import open_shards
 from undiffuse.data.stream import open_data, open_stream
-from undiffuse.distributed import Group
 from undiffuse.errors import UndiffuseError
 from undiffuse.recipes import get_recipe
-from undiffuse.training.parallel import Share
-from undiffuse.training.setup import image_batches, order_of
+from undiffuse.runtime.process_group import Group
+from undiffuse.training.build import image_batches, order_of
+from undiffuse.training.parallel.batch_shards import Share
 
 COUNT = 60
 

@@ -15,15 +15,15 @@ import torch
 
 from undiffuse import load
 from undiffuse.cli import main
-from undiffuse.conditions import TEXT
-from undiffuse.config import ConditionConfig, DiffusionConfig, SampleConfig, TrainConfig, UNetConfig
+from undiffuse.conditioning.request import TEXT
+from undiffuse.config.schema import ConditionConfig, DiffusionConfig, SampleConfig, TrainConfig, UNetConfig
 from undiffuse.data.info import DataInfo
-from undiffuse.data.values import decode
+from undiffuse.data.scaling import decode
+from undiffuse.diffusion.trajectory import Noise, sample, start
 from undiffuse.errors import UndiffuseError
 from undiffuse.export import TARGETS, convert
 from undiffuse.export.program import check_parity, describe, names, program
 from undiffuse.model import Model, build_model
-from undiffuse.sample import Noise, sample, start
 
 INFO = DataInfo("things", "0" * 64, 10, (1, 6, 6), "uint8", 0.0, 255.0, (0.1,), (0.5,), ("cat", "dog"), texts=4)
 NETWORK = UNetConfig(base=8, multipliers=(1,), blocks=1, attention_levels=(0,), middle=False)

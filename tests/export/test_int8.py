@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from undiffuse.config import ConditionConfig, TrainConfig, UNetConfig
+from undiffuse.checkpoints.saved_model import unknown_data
+from undiffuse.config.schema import ConditionConfig, TrainConfig, UNetConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.export import convert, onnx_file
-from undiffuse.interop.found import unknown_data
 from undiffuse.model import Model, build_model
 
 onnx = pytest.importorskip("onnx", reason="ONNX is an extra")

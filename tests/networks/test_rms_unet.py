@@ -1,4 +1,4 @@
-"""The U-Net of denoising-diffusion-pytorch by itself; tests/interop/test_lucidrains.py has that code's tensors."""
+"""The U-Net of denoising-diffusion-pytorch by itself; checkpoints/foreign/test_lucidrains.py has its tensors."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from undiffuse.config import ConditionConfig, TrainConfig, UNetConfig
+from undiffuse.checkpoints.saved_model import unknown_data
+from undiffuse.config.schema import ConditionConfig, TrainConfig, UNetConfig
 from undiffuse.errors import UndiffuseError
-from undiffuse.interop.found import unknown_data
 from undiffuse.model import build_model
 from undiffuse.networks.rms_unet import RMSNorm, RMSUNet, linear_attention
 

@@ -1,4 +1,4 @@
-"""DDPM++ and NCSN++ by themselves; tests/interop/test_edm_score.py has EDM's tensors."""
+"""DDPM++ and NCSN++ by themselves; tests/checkpoints/foreign/test_edm_score.py has EDM's tensors."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from undiffuse.build import build_network
-from undiffuse.config import ConditionConfig, TrainConfig, UNetConfig
+from undiffuse.checkpoints.saved_model import unknown_data
+from undiffuse.config.schema import ConditionConfig, TrainConfig, UNetConfig
 from undiffuse.errors import UndiffuseError
-from undiffuse.interop.found import unknown_data
+from undiffuse.factories.network import build_network
 from undiffuse.networks.conditions import Condition
 from undiffuse.networks.score_unet import Double, Halve, RandomWaves, ScoreUNet, SmallerPicture
 

@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 import undiffuse
 from undiffuse.studio.app import make_app
 from undiffuse.studio.doors import Doors
-from undiffuse.studio.jobs import Board
+from undiffuse.studio.jobs.queue import Board
 from undiffuse.studio.limits import Limits
 from undiffuse.studio.studio import Studio
 

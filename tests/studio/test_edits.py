@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from undiffuse.cli import main
-from undiffuse.config import SampleConfig
-from undiffuse.studio.edits import EDITS as EDIT_ROWS
-from undiffuse.studio.edits import Fill
+from undiffuse.config.schema import SampleConfig
+from undiffuse.editing.registry import EDITS as EDIT_ROWS
+from undiffuse.editing.registry import Fill
 
 QUICK = {"steps": 4}
 EDITS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [

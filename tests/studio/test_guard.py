@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from undiffuse.config import SampleConfig, TrainConfig
+from undiffuse.config.schema import SampleConfig, TrainConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.studio.doors import Doors, host_name
 from undiffuse.studio.limits import FOR_THE_COMMAND_LINE
@@ -329,8 +329,8 @@ def test_every_setting_of_free_text_is_known_to_open_nothing_or_is_for_the_comma
 def test_symlinks_out_of_the_page_are_not_followed(tmp_path: Any) -> None:
     from starlette.requests import Request
 
+    from undiffuse.studio.library.models import UnknownError
     from undiffuse.studio.page_files import page_file
-    from undiffuse.studio.shelf import UnknownError
 
     (tmp_path / "page").mkdir()
     (tmp_path / "secret.txt").write_text("secret")

@@ -16,12 +16,12 @@ import pytest
 from PIL import Image
 
 import undiffuse
-from undiffuse.checkpoint import load as load_checkpoint
-from undiffuse.checkpoint import save
+from undiffuse.checkpoints.training_checkpoint import load as load_checkpoint
+from undiffuse.checkpoints.training_checkpoint import save
 from undiffuse.cli import main
 from undiffuse.errors import UndiffuseError
-from undiffuse.studio import shelf
-from undiffuse.studio.jobs import Board, Job
+from undiffuse.studio.jobs.queue import Board, Job
+from undiffuse.studio.library import models
 from undiffuse.studio.limits import Limits
 
 QUICK = {"steps": 3, "sampler": "ddim"}
@@ -82,7 +82,7 @@ def test_company_changes_no_pixel(page: Any) -> None:
 def test_bfloat16_changes_the_picture_as_it_does_on_the_command_line_and_not_for_those_beside_it(
     page: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("undiffuse.precision.times_as_long", lambda: 0.6)
+    monkeypatch.setattr("undiffuse.runtime.precision.times_as_long", lambda: 0.6)
     ways: list[dict[str, Any]] = [{**QUICK, "micro_batch": 4, "precision": name} for name in ("float32", "bfloat16")]
     expected = [drawn(5, 1, settings) for settings in ways]
     assert not np.array_equal(*expected)
@@ -93,7 +93,7 @@ def test_bfloat16_changes_the_picture_as_it_does_on_the_command_line_and_not_for
 
 
 def test_bfloat16_is_refused_where_it_would_keep_others_waiting(shared: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("undiffuse.precision.times_as_long", lambda: 26.4)
+    monkeypatch.setattr("undiffuse.runtime.precision.times_as_long", lambda: 26.4)
     body = {"model": "digits", "settings": {"precision": "bfloat16"}}
     assert "takes 26 times as long" in shared.post("/v1/samples", body, 422)["error"]
 
@@ -292,7 +292,7 @@ def test_a_checkpoint_that_a_training_takes_away_while_it_is_loaded_is_followed_
 ) -> None:
     folder = tmp_path / "runs"
     shutil.copytree(runs / "a", folder / "a")
-    page, real, seen = open_page(runs=folder), shelf.load, []
+    page, real, seen = open_page(runs=folder), models.load, []
 
     def torn(*words: Any) -> Any:
         seen.append(words)
@@ -301,7 +301,7 @@ def test_a_checkpoint_that_a_training_takes_away_while_it_is_loaded_is_followed_
             raise FileNotFoundError("model.safetensors")
         return real(*words)
 
-    monkeypatch.setattr(shelf, "load", torn)
+    monkeypatch.setattr(models, "load", torn)
     assert page.draw(model="a", n=1, settings={"steps": 2})[0]["recipe"]["step"] == 5
     assert len(seen) == 2
 
@@ -309,7 +309,7 @@ def test_a_checkpoint_that_a_training_takes_away_while_it_is_loaded_is_followed_
 def test_a_model_file_that_vanishes_or_is_written_anew(runs: Path, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     assert main(["convert", str(runs / "a"), str(file), "--to", "file"]) == 0
-    given = shelf.Shelf([file], tmp_path / "none")
+    given = models.Shelf([file], tmp_path / "none")
     first = given.load("model")
     assert given.load("model") is first
     assert main(["convert", str(runs / "b"), str(tmp_path / "other.safetensors"), "--to", "file"]) == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from undiffuse.training.console import Console
+from undiffuse.training.callbacks.console import Console
 
 _spec = importlib.util.spec_from_file_location("tiny", Path(__file__).with_name("tiny.py"))
 tiny = importlib.util.module_from_spec(_spec)

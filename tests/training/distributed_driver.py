@@ -22,9 +22,9 @@ import torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-import undiffuse.training.session as session
+import undiffuse.training.run.session as session
 from undiffuse.cli import main
-from undiffuse.distributed import restarts
+from undiffuse.runtime.process_group import restarts
 
 
 def arm(step: int, rank: int, what: str) -> None:

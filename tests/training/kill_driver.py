@@ -27,10 +27,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny import tiny_data, tiny_settings
 
-from undiffuse import checkpoint, files
+from undiffuse.checkpoints import training_checkpoint
+from undiffuse.runtime import durable_files
 from undiffuse.training.api import resume_run, start_run
-from undiffuse.training.console import Console
-from undiffuse.training.metrics import read_metrics
+from undiffuse.training.callbacks.console import Console
+from undiffuse.training.callbacks.metrics import read_metrics
 
 FINISHED, NOTHING_TO_RESUME = 0, 3
 KILLS_A_RUN = 5
@@ -60,7 +61,7 @@ def kill_at_call(number: int, when: str) -> None:
         setattr(owner, name, wrapped)
 
     if when == "half":
-        real = files.write_durably
+        real = durable_files.write_durably
 
         def write_half(path: Path, data: bytes) -> None:
             nonlocal calls
@@ -70,7 +71,7 @@ def kill_at_call(number: int, when: str) -> None:
                 die()
             real(path, data)
 
-        files.write_durably = checkpoint.write_durably = write_half
+        durable_files.write_durably = training_checkpoint.write_durably = write_half
     else:
         for name in ("fsync", "rename", "replace"):
             patch(os, name)
@@ -79,7 +80,7 @@ def kill_at_call(number: int, when: str) -> None:
 def train(folder: Path) -> int:
     """Start the run, or go on with it."""
     console = Console(quiet=True)
-    if checkpoint.latest(folder / "checkpoints")[0] is not None:
+    if training_checkpoint.latest(folder / "checkpoints")[0] is not None:
         resume_run(folder, dataset=tiny_data(), console=console)
     else:
         shutil.rmtree(folder, ignore_errors=True)  # killed before its first step: there is nothing to lose
@@ -113,7 +114,7 @@ def wait(pid: int) -> bool:
 def outcome(folder: Path) -> dict[str, object]:
     """All of a finished run that must not depend on kills: log lines without times, tensor files, grids."""
     lines = [{k: v for k, v in line.items() if k != "time"} for line in read_metrics(folder / "metrics.jsonl", bool)]
-    last = checkpoint.checkpoints(folder / "checkpoints")[-1]
+    last = training_checkpoint.checkpoints(folder / "checkpoints")[-1]
     made = [*last.glob("*.safetensors"), *(folder / "samples").iterdir()]
     hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in made}
     left = [path.name for path in (folder / "checkpoints").iterdir() if not path.name.startswith("step-")]

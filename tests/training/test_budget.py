@@ -7,19 +7,20 @@ import signal
 import pytest
 import torch
 
-from undiffuse import checkpoint
-from undiffuse.config import LoopConfig
+from undiffuse.checkpoints import training_checkpoint
+from undiffuse.config.schema import LoopConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model
-from undiffuse.training import budget, session
+from undiffuse.training import budget
 from undiffuse.training.api import resume_run, start_run
 from undiffuse.training.budget import UNTIMED, Costs, fixed_total, measure_step, steps_that_fit, too_short
-from undiffuse.training.check import check
+from undiffuse.training.build import make_learner, make_task
+from undiffuse.training.callbacks.metrics import read_metrics
 from undiffuse.training.loop import training
-from undiffuse.training.metrics import read_metrics
 from undiffuse.training.pace import SPARE
-from undiffuse.training.setup import make_learner, make_task
-from undiffuse.training.signals import StoppedError
+from undiffuse.training.run import session
+from undiffuse.training.run.signals import StoppedError
+from undiffuse.training.run.validate import check
 
 
 def test_a_budget_in_images_is_rounded_up_to_whole_batches():
@@ -111,7 +112,7 @@ class Machine:
 
 
 def newest(run):
-    last = checkpoint.checkpoints(run / "checkpoints")[-1]
+    last = training_checkpoint.checkpoints(run / "checkpoints")[-1]
     return last.name, {path.name: path.read_bytes() for path in last.glob("*.safetensors")}
 
 
@@ -121,7 +122,7 @@ def lines(run):
 
 
 def decisions(run):
-    return checkpoint.load(checkpoint.checkpoints(run / "checkpoints")[-1]).state.decisions
+    return training_checkpoint.load(training_checkpoint.checkpoints(run / "checkpoints")[-1]).state.decisions
 
 
 def learned(run):
@@ -142,7 +143,7 @@ def test_minutes_hold_on_a_machine_that_becomes_slower(data, settings, console, 
     assert 8 <= machine.now <= 9.75
     plans = [line["plan"]["total"] for line in lines(tmp_path / "run") if "plan" in line]
     assert plans[0] > 28
-    state = checkpoint.load(checkpoint.checkpoints(tmp_path / "run" / "checkpoints")[-1]).state
+    state = training_checkpoint.load(training_checkpoint.checkpoints(tmp_path / "run" / "checkpoints")[-1]).state
     assert state.step == state.total == plans[-1] < 24
     assert len(state.decisions) == len(plans)
     assert "the plan is" in (tmp_path / "run" / "train.log").read_text()
@@ -154,7 +155,7 @@ def test_a_training_that_goes_on_repeats_what_was_decided(data, settings, consol
     start_run(settings(**TIMED), data, run, console=console, clock=Machine(monkeypatch, slower))
     whole = newest(run), learned(run), decisions(run)
     assert len(whole[2]) > 2
-    for path in checkpoint.checkpoints(run / "checkpoints")[2:]:
+    for path in training_checkpoint.checkpoints(run / "checkpoints")[2:]:
         shutil.rmtree(path)
     resume_run(run, dataset=data, console=console, minutes=0.15)
     assert (newest(run), learned(run), decisions(run)) == whole
@@ -180,7 +181,7 @@ def test_a_stopped_training_in_minutes_is_the_one_with_the_same_decisions(
     resume_run(run, dataset=data, console=console, clock=machine)
     assert 7.5 <= machine.now - 1000 <= 9.75
     whole = newest(run), learned(run), decisions(run)
-    for path in checkpoint.checkpoints(run / "checkpoints")[1:]:
+    for path in training_checkpoint.checkpoints(run / "checkpoints")[1:]:
         shutil.rmtree(path)
     resume_run(run, dataset=data, console=console)
     assert (newest(run), learned(run), decisions(run)) == whole

@@ -9,8 +9,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from undiffuse import checkpoint as files
-from undiffuse.checkpoint import Checkpoint, State, checkpoints, clean_up, latest, load, save, set_aside, verify
+from undiffuse.checkpoints import training_checkpoint as files
+from undiffuse.checkpoints.training_checkpoint import (
+    Checkpoint,
+    State,
+    checkpoints,
+    clean_up,
+    latest,
+    load,
+    save,
+    set_aside,
+    verify,
+)
 from undiffuse.errors import UndiffuseError
 
 

@@ -7,19 +7,19 @@ import pytest
 import torch
 from tiny import TinyData, tiny_data, tiny_settings
 
-from undiffuse.checkpoint import load, save
-from undiffuse.class_names import class_number, class_numbers
-from undiffuse.conditions import CLASS, conditions_of, dropped, standardised, wish
-from undiffuse.config import SampleConfig
+from undiffuse.checkpoints.training_checkpoint import load, save
+from undiffuse.conditioning.class_names import class_number, class_numbers
+from undiffuse.conditioning.request import CLASS, conditions_of, dropped, standardised, wish
+from undiffuse.config.schema import SampleConfig
+from undiffuse.diffusion.guidance import ClassifierFree, Given
 from undiffuse.errors import UndiffuseError
-from undiffuse.guidance import ClassifierFree, Given
 from undiffuse.model import build_model
 from undiffuse.networks.conditions import Condition
-from undiffuse.seeds import generator
+from undiffuse.runtime.random_streams import generator
 from undiffuse.training.api import start_run
+from undiffuse.training.build import capture, make_learner, make_task, restore
 from undiffuse.training.loop import training
-from undiffuse.training.muon import ENDS, split
-from undiffuse.training.setup import capture, make_learner, make_task, restore
+from undiffuse.training.optim.muon import ENDS, split
 
 CLASSES = ("dark", "light")
 TOLD = (Condition(CLASS, "class", 2),)
@@ -165,7 +165,7 @@ def test_classes_that_muon_moved_once_are_moved_by_it_when_their_run_goes_on(mon
     table = f"told.{CLASS}.rows.weight"
     assert f"exp_avg/{table}" in capture(today, model, 6).optimizer
     with monkeypatch.context() as yesterday:
-        yesterday.setattr("undiffuse.training.optimizer.split", lambda network: split(network, ENDS))
+        yesterday.setattr("undiffuse.training.optim.optimizer.split", lambda network: split(network, ENDS))
         model, learner = start()
     go_on(model, learner, 2)
     assert f"momentum/{table}" in capture(learner, model, 6).optimizer

@@ -14,12 +14,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from undiffuse.checkpoint import checkpoints, load, verify
-from undiffuse.distributed import Group
+from undiffuse.checkpoints.training_checkpoint import checkpoints, load, verify
 from undiffuse.errors import UndiffuseError
-from undiffuse.training.metrics import read_metrics
-from undiffuse.training.parallel import Place, Share, SlicedDropout, check_share
-from undiffuse.training.setup import image_batches
+from undiffuse.runtime.process_group import Group
+from undiffuse.training.build import image_batches
+from undiffuse.training.callbacks.metrics import read_metrics
+from undiffuse.training.parallel.batch_shards import Place, Share, SlicedDropout, check_share
 
 DRIVER = Path(__file__).with_name("distributed_driver.py")
 SETTINGS = {

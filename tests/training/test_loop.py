@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from undiffuse.model import build_model
+from undiffuse.training.build import make_learner, make_task
 from undiffuse.training.loop import PATIENCE, NonFiniteError, forward_backward, training
-from undiffuse.training.optimizer import learning_rate
-from undiffuse.training.setup import make_learner, make_task
+from undiffuse.training.optim.optimizer import learning_rate
 
 
 def pieces(config, data, total=12):

@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from undiffuse.config import LoopConfig, OptimizerConfig
-from undiffuse.distributed import ALONE
-from undiffuse.training.looks import DRAWING, FIRST_ONE, LAST_ONE, Drawing, Looks
+from undiffuse.config.schema import LoopConfig, OptimizerConfig
+from undiffuse.runtime.process_group import ALONE
+from undiffuse.training.callbacks.intervals import DRAWING, FIRST_ONE, LAST_ONE, Drawing, Looks
 from undiffuse.training.pace import Pace, Timer
 from undiffuse.training.plan import Decision, Plan
 

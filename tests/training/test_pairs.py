@@ -8,20 +8,20 @@ import torch
 from PIL import Image
 from tiny import tiny_data, tiny_settings
 
-from undiffuse.conditions import CLASS, IMAGE, conditions_of, wish
-from undiffuse.config import DataConfig, SampleConfig
-from undiffuse.data.picture import read_pairs
-from undiffuse.data.prepare import prepare
+from undiffuse.conditioning.request import CLASS, IMAGE, conditions_of, wish
+from undiffuse.config.schema import DataConfig, SampleConfig
+from undiffuse.data.preparation.prepare import prepare
+from undiffuse.data.read_image import read_pairs
 from undiffuse.data.report import describe
-from undiffuse.distributed import Group
+from undiffuse.diffusion.guidance import ClassifierFree
 from undiffuse.errors import UndiffuseError
 from undiffuse.export.model_file import write
-from undiffuse.guidance import ClassifierFree
 from undiffuse.model import build_model, load
 from undiffuse.networks.conditions import Condition
+from undiffuse.runtime.process_group import Group
 from undiffuse.training.api import resume_run, start_run
-from undiffuse.training.parallel import Share
-from undiffuse.training.setup import condition_batches, condition_tables, make_task
+from undiffuse.training.build import condition_batches, condition_tables, make_task
+from undiffuse.training.parallel.batch_shards import Share
 
 TOLD = (Condition(IMAGE, "image", 3),)
 DDIM = {"steps": 2, "sampler": "ddim", "threshold": "none"}

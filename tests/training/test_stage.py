@@ -11,14 +11,14 @@ import torch
 from tiny import TinyData, tiny_data, tiny_settings
 
 import undiffuse
-from undiffuse.checkpoint import checkpoints
-from undiffuse.conditions import CLASS
-from undiffuse.config import SampleConfig
-from undiffuse.enlarging import LEVEL, SMALL, shrunk
+from undiffuse.checkpoints.training_checkpoint import checkpoints
+from undiffuse.conditioning.low_resolution import LEVEL, SMALL, shrunk
+from undiffuse.conditioning.request import CLASS
+from undiffuse.config.schema import SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model
 from undiffuse.training.api import resume_run, start_run
-from undiffuse.training.setup import make_task
+from undiffuse.training.build import make_task
 
 QUICK = SampleConfig(sampler="ddpm", steps=3, micro_batch=4)
 

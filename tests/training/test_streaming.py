@@ -11,11 +11,11 @@ from PIL import Image
 from tiny import tiny_data, tiny_settings
 
 import undiffuse
-from undiffuse.checkpoint import checkpoints
+from undiffuse.checkpoints.training_checkpoint import checkpoints
 from undiffuse.data.stream import open_data
 from undiffuse.errors import UndiffuseError
 from undiffuse.training.api import resume_run, start_run
-from undiffuse.training.console import Console
+from undiffuse.training.callbacks.console import Console
 
 
 @pytest.fixture

@@ -10,19 +10,19 @@ import torch
 from PIL import Image
 from tiny import tiny_data, tiny_settings
 
-from undiffuse import conditions
-from undiffuse.conditions import CLASS, TEXT, conditions_of, wish
-from undiffuse.config import DataConfig, SampleConfig
-from undiffuse.data.prepare import prepare
+from undiffuse.conditioning import request
+from undiffuse.conditioning.request import CLASS, TEXT, conditions_of, wish
+from undiffuse.conditioning.text import embedding_table
+from undiffuse.conditioning.text.embedding_table import text_table
+from undiffuse.conditioning.text.encoder import PACKAGE, SIZE
+from undiffuse.config.schema import DataConfig, SampleConfig
+from undiffuse.data.preparation.prepare import prepare
+from undiffuse.diffusion.guidance import ClassifierFree, Given
 from undiffuse.errors import UndiffuseError
-from undiffuse.guidance import ClassifierFree, Given
 from undiffuse.model import build_model
 from undiffuse.networks.conditions import Condition
-from undiffuse.text import table
-from undiffuse.text.encoder import PACKAGE, SIZE
-from undiffuse.text.table import text_table
 from undiffuse.training.api import start_run
-from undiffuse.training.setup import make_task
+from undiffuse.training.build import make_task
 
 TOLD = (Condition(TEXT, "tokens", SIZE),)
 
@@ -42,8 +42,8 @@ class Letters:
 @pytest.fixture(autouse=True)
 def letters(monkeypatch, tmp_path):
     monkeypatch.setenv("UNDIFFUSE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(table, "load_encoder", Letters)
-    monkeypatch.setattr(conditions, "load_encoder", Letters)
+    monkeypatch.setattr(embedding_table, "load_encoder", Letters)
+    monkeypatch.setattr(request, "load_encoder", Letters)
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,6 @@ def test_bad_texts_are_one_sentence(tmp_path, rows, sentence):
 
 @pytest.mark.skipif(find_spec(PACKAGE) is None, reason=f"{PACKAGE} is not installed")
 def test_the_encoder_fits_the_condition():
-    from undiffuse.text.encoder import load_encoder
+    from undiffuse.conditioning.text.encoder import load_encoder
 
     assert load_encoder().tokens("a seven").shape == (4, SIZE)

@@ -8,20 +8,20 @@ import pytest
 import torch
 from tiny import TinyData, tiny_data, tiny_settings
 
-from undiffuse.conditions import CLASS, VECTOR, Guides, conditions_of, wish
-from undiffuse.config import SampleConfig
-from undiffuse.config_file import override
+from undiffuse.conditioning.request import CLASS, VECTOR, Guides, conditions_of, wish
+from undiffuse.config.files import override
+from undiffuse.config.schema import SampleConfig
 from undiffuse.data.info import DataInfo
+from undiffuse.diffusion.guidance import ClassifierFree, Given
 from undiffuse.errors import UndiffuseError
 from undiffuse.export.model_file import write
-from undiffuse.guidance import ClassifierFree, Given
 from undiffuse.model import build_model, load
 from undiffuse.networks.conditions import Condition
-from undiffuse.seeds import generator
+from undiffuse.runtime.random_streams import generator
 from undiffuse.training.api import resume_run, start_run
-from undiffuse.training.previews import over_data
-from undiffuse.training.setup import examples_of, make_task, order_of
-from undiffuse.training.start import started_from
+from undiffuse.training.build import examples_of, make_task, order_of
+from undiffuse.training.callbacks.previews import over_data
+from undiffuse.training.run.finetune import started_from
 
 TOLD = (Condition(VECTOR, "vector", 2),)
 DDIM = {"steps": 2, "sampler": "ddim", "threshold": "none"}

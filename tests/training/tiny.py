@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from undiffuse.config import TrainConfig
-from undiffuse.config_file import override
+from undiffuse.config.files import override
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 
 

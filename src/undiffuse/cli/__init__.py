@@ -5,7 +5,7 @@
 * Only the command that was named is imported, and torch only where it is used: ``--help`` answers at once.
 * A mistake of the user is one sentence on standard error and exit status 2, and so is what the system refuses. A
   traceback is a bug of ours.
-* Standard output takes any text (`streams`), and a command writes its files before it says what is in them.
+* Standard output takes any text (`standard_streams`), and a command writes its files before it says what is in them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from importlib import import_module
 from typing import TextIO
 
 from undiffuse import __version__
-from undiffuse.allocator import keep_freed_memory
 from undiffuse.cli.parser import Parser
-from undiffuse.distributed import follows, speaks
 from undiffuse.errors import UndiffuseError, perhaps
-from undiffuse.streams import open_streams
+from undiffuse.runtime.allocator import keep_freed_memory
+from undiffuse.runtime.process_group import follows, speaks
+from undiffuse.runtime.standard_streams import open_streams
 
 COMMANDS = {
     "train": "learn from a data set: undiffuse train photos/ --size 64",
@@ -156,7 +156,7 @@ def _dispatch(argv: list[str]) -> None:
         print(f"undiffuse {__version__}")
     else:
         name, rest = _command(argv)
-        module = import_module(f"undiffuse.cli.{name.replace(' ', '_').replace('-', '_')}")
+        module = import_module(f"undiffuse.cli.{name.replace(' ', '.').replace('-', '_')}")
         parser = Parser(f"undiffuse {name}", module.__doc__ or "")
         module.configure(parser)
         if "-h" in rest or "--help" in rest:

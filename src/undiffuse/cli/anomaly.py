@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from undiffuse.cli.judging import add_images, add_machine, choice, load_model, open_images, table_file
+from undiffuse.cli.data_options import data_word
+from undiffuse.cli.evaluation_options import add_images, add_machine, choice, load_model, open_images, table_file
+from undiffuse.cli.parse_values import whole
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.preparing import data_word
 from undiffuse.cli.saying import said_afterwards
-from undiffuse.cli.values import whole
 from undiffuse.errors import UndiffuseError, counted, perhaps
 
 if TYPE_CHECKING:
-    from undiffuse.evaluate.anomaly import Array, Features, Look
-    from undiffuse.evaluate.images import Images
+    from undiffuse.evaluation.anomaly.scores import Array, Features, Look
+    from undiffuse.evaluation.images import Images
     from undiffuse.model import Model
 
 SCORES = Literal["ensemble", "structure", "typicality", "reconstruction", "bound", "ode"]
@@ -84,9 +84,9 @@ class Judged:
 def run(typed: Namespace) -> None:
     import numpy as np
 
-    from undiffuse.evaluate.anomaly import Look, Standard
-    from undiffuse.evaluate.judge import DEFAULT_SCORE, check_pictures
-    from undiffuse.pictures.png import check_free
+    from undiffuse.evaluation.anomaly.evaluate import DEFAULT_SCORE, check_pictures
+    from undiffuse.evaluation.anomaly.scores import Look, Standard
+    from undiffuse.provenance.png import check_free
 
     options = vars(typed)
     score = options.get("score", DEFAULT_SCORE)
@@ -130,7 +130,7 @@ def _strange_classes(options: dict[str, Any], images: Images) -> list[bool] | No
     """Of each image, whether its class is one of --anomalies."""
     if "anomalies" not in options:
         return None
-    from undiffuse.class_names import split_names
+    from undiffuse.conditioning.class_names import split_names
 
     classes, labels = images.dataset.info.classes, images.dataset.labels
     if labels is None:
@@ -146,7 +146,7 @@ def _strange_classes(options: dict[str, Any], images: Images) -> list[bool] | No
 
 
 def _measure(options: dict[str, Any], model: Model, images: Images, look: Look) -> Features:
-    from undiffuse.evaluate.judge import features
+    from undiffuse.evaluation.anomaly.evaluate import features
 
     return features(
         model,
@@ -161,7 +161,7 @@ def _measure(options: dict[str, Any], model: Model, images: Images, look: Look) 
 
 def _divide(measured: dict[str, Judged], strange: list[bool] | None, seed: int) -> tuple[Judged, list[Judged]]:
     """What is normal, and what is judged by it: see the top of this file."""
-    from undiffuse.evaluate.judge import split
+    from undiffuse.evaluation.anomaly.evaluate import split
 
     data, other = measured["data"], measured.get("against")
     if other is None and strange is None:
@@ -197,8 +197,8 @@ def _table(judged: list[Judged], scores: list[dict[str, Array]]) -> dict[str, li
 
 
 def _write(path: Path, table: dict[str, list[Any]], options: dict[str, Any]) -> None:
-    from undiffuse.evaluate.likelihood import csv_text, json_text
-    from undiffuse.pictures.png import write_text
+    from undiffuse.evaluation.likelihood.evaluate import csv_text, json_text
+    from undiffuse.provenance.png import write_text
 
     content = json_text({"images": table}) if path.suffix == ".json" else csv_text(table)
     write_text(path, content, "overwrite" in options)
@@ -214,8 +214,8 @@ def _draw(
     options: dict[str, Any],
 ) -> None:
     """The strangest images of all that were judged, the strangest first, each beside its heat."""
-    from undiffuse.evaluate.judge import heat_picture
-    from undiffuse.pictures.png import write_png
+    from undiffuse.evaluation.anomaly.evaluate import heat_picture
+    from undiffuse.provenance.png import write_png
 
     places = [(one.images, row) for one in judged for row in range(len(one.images))]
     shown = [places[k][0].take([places[k][1]]) for k in strangest]
@@ -226,7 +226,7 @@ def _draw(
 def _say(normal: Judged, judged: list[Judged], scores: list[dict[str, Array]], chosen: str) -> None:
     import numpy as np
 
-    from undiffuse.evaluate.auroc import auroc
+    from undiffuse.evaluation.anomaly.auroc import auroc
 
     print(f"normal  {counted(len(normal.features), 'image')} of {normal.images.dataset.info.name}")
     for one in judged:

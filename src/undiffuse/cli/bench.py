@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.naming import MODEL
+from undiffuse.cli.parse_values import Reader, metavar, number, whole
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
-from undiffuse.cli.values import Reader, metavar, number, whole
-from undiffuse.config import PrecisionName
+from undiffuse.config.schema import PrecisionName
 from undiffuse.errors import counted
 
 if TYPE_CHECKING:
-    from undiffuse.bench.measure import Bench
     from undiffuse.model import Model
+    from undiffuse.reports.speed.measure import Bench
 
 
 def configure(parser: Parser) -> None:
@@ -48,9 +48,9 @@ def configure(parser: Parser) -> None:
 
 def run(typed: Namespace) -> None:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own chatter; read when torch is imported
-    from undiffuse.bench.advice import advice
-    from undiffuse.bench.measure import bench
-    from undiffuse.pictures.png import check_free, write_text
+    from undiffuse.provenance.png import check_free, write_text
+    from undiffuse.reports.speed.advice import advice
+    from undiffuse.reports.speed.measure import bench
 
     options = vars(typed)
     if "out" in options:
@@ -68,12 +68,12 @@ def run(typed: Namespace) -> None:
 
 
 def _model(options: dict[str, Any]) -> Model:
-    from undiffuse.bench.measure import recipe_model
-    from undiffuse.locate import is_model
+    from undiffuse.checkpoints.find import is_model
+    from undiffuse.checkpoints.pretrained import PREFIX, is_here, names
     from undiffuse.model import load
-    from undiffuse.pretrained import PREFIX, is_here, names
     from undiffuse.recipes import RECIPES
-    from undiffuse.training.setup import choose_device
+    from undiffuse.reports.speed.measure import recipe_model
+    from undiffuse.training.build import choose_device
 
     device, word = options.get("device", "auto"), options["RUN"]
     recipe = word in RECIPES and not is_here(word)  # as of all that is typed, what is here goes first

@@ -11,9 +11,9 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+from undiffuse.cli.parse_values import whole
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
-from undiffuse.cli.values import whole
 
 
 def configure(parser: Parser) -> None:
@@ -28,10 +28,10 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.pictures.png import check_free, write_text
-    from undiffuse.report.compare import SAMPLES, SEED, compare, default_file
-    from undiffuse.report.lineup import check_runs
-    from undiffuse.training.setup import choose_device
+    from undiffuse.provenance.png import check_free, write_text
+    from undiffuse.reports.compare import SAMPLES, SEED, compare, default_file
+    from undiffuse.reports.run_comparison import check_runs
+    from undiffuse.training.build import choose_device
 
     options = vars(typed)
     runs, overwrite = options["RUN"], "overwrite" in options

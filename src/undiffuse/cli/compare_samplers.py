@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from undiffuse.cli.options import flag_of
+from undiffuse.cli.data_options import data_word
+from undiffuse.cli.fields_to_options import flag_of
+from undiffuse.cli.parse_values import Reader
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.preparing import data_word
 from undiffuse.cli.saying import said_afterwards
-from undiffuse.cli.values import Reader
-from undiffuse.config import SampleConfig
+from undiffuse.config.schema import SampleConfig
 from undiffuse.errors import UndiffuseError
 
 ALONE = ("samplers", "evaluations", "reference")
@@ -60,11 +60,11 @@ def compare(options: dict[str, Any], settings: SampleConfig) -> None:
     """Draw, print the table, and write compare.md and compare.png."""
     from tqdm import tqdm
 
-    from undiffuse.cli.judging import load_model, open_images
+    from undiffuse.cli.evaluation_options import load_model, open_images
     from undiffuse.cli.naming import say_left_out
-    from undiffuse.evaluate.sampler_table import BUDGETS, DEFAULT, SHOWN, Reference, check_samplers
-    from undiffuse.evaluate.sampler_table import compare as draw
-    from undiffuse.pictures.png import check_free, write_png, write_text
+    from undiffuse.evaluation.samplers.comparison import BUDGETS, DEFAULT, SHOWN, Reference, check_samplers
+    from undiffuse.evaluation.samplers.comparison import compare as draw
+    from undiffuse.provenance.png import check_free, write_png, write_text
 
     names = tuple(options["samplers"].split(",")) if "samplers" in options else DEFAULT
     check_samplers(names)

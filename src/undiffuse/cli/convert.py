@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from undiffuse.cli.naming import add_model
+from undiffuse.cli.parse_values import Reader
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.values import Reader
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.export import TARGETS
 
@@ -55,8 +55,8 @@ def run(typed: Namespace) -> None:
 
 def check_push(options: dict[str, Any]) -> None:
     """Refuse what cannot be sent, before anything is written."""
+    from undiffuse.checkpoints.hub import require_hub
     from undiffuse.export.push import check_repo
-    from undiffuse.interop.hub import require_hub
 
     check_repo(options["push"])
     if options["to"] != "diffusers":

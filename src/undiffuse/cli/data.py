@@ -6,12 +6,12 @@ from argparse import Namespace
 from dataclasses import fields
 from pathlib import Path
 
-from undiffuse.cli.options import add_fields
+from undiffuse.cli.data_options import SOURCE, data_word
+from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.preparing import SOURCE, data_word
 from undiffuse.cli.saying import said_afterwards
-from undiffuse.config import DataConfig
-from undiffuse.files import shortened
+from undiffuse.config.schema import DataConfig
+from undiffuse.runtime.durable_files import shortened
 
 
 def configure(parser: Parser) -> None:
@@ -26,7 +26,7 @@ def configure(parser: Parser) -> None:
 def run(typed: Namespace) -> None:
     from undiffuse.data.report import contact_sheet, describe
     from undiffuse.data.stream import open_data
-    from undiffuse.pictures.png import check_free, write_png
+    from undiffuse.provenance.png import check_free, write_png
 
     options = vars(typed)
     settings = {field.name: options[field.name] for field in fields(DataConfig) if field.name in options}

@@ -12,9 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from undiffuse.cli.parser import Parser
-from undiffuse.cores import waiting, why
 from undiffuse.errors import counted
-from undiffuse.installing import install, install_extra
+from undiffuse.runtime.cores import waiting, why
+from undiffuse.runtime.installing import install, install_extra
 
 PARTS = ("torch", "numpy", "pillow", "safetensors", "jaxtyping", "pyyaml", "tqdm")
 OPTIONAL = {
@@ -75,7 +75,7 @@ def devices() -> list[tuple[str, str]]:
     """The processors that torch can use."""
     import torch
 
-    from undiffuse.precision import in_hardware, times_as_long
+    from undiffuse.runtime.precision import in_hardware, times_as_long
 
     word = "bfloat16" if in_hardware() else "no bfloat16"
     cost = f"{word} (a convolution takes {times_as_long():.2g} times as long as in float32)"

@@ -13,8 +13,8 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+from undiffuse.cli.parse_values import Reader, whole
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.values import Reader, whole
 from undiffuse.errors import UndiffuseError, counted, quoted
 
 POOR = 0.1
@@ -33,9 +33,9 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.averaging import FOLDER, copies_of, made_name, make_average
-    from undiffuse.files import NO_OUT, check_writable, replace_bytes
-    from undiffuse.power_profile import check_widths
+    from undiffuse.runtime.durable_files import NO_OUT, check_writable, replace_bytes
+    from undiffuse.training.optim.posthoc_ema import FOLDER, copies_of, made_name, make_average
+    from undiffuse.training.optim.power_ema import check_widths
 
     options = vars(typed)
     widths, folder = options["std"], options["RUN"]

@@ -18,23 +18,23 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from undiffuse.cli.data_options import add_preparation, data_word, typed_preparation
+from undiffuse.cli.fields_to_options import add_fields, flag_of
 from undiffuse.cli.naming import MODEL, is_subject_model, say_left_out
-from undiffuse.cli.options import add_fields, flag_of
+from undiffuse.cli.parse_values import whole
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.preparing import add_preparation, data_word, typed_preparation
 from undiffuse.cli.saying import said_afterwards
-from undiffuse.cli.values import whole
-from undiffuse.config import DataConfig, SampleConfig
+from undiffuse.config.schema import DataConfig, SampleConfig
 from undiffuse.errors import UndiffuseError, quoted
 
 if TYPE_CHECKING:
     from undiffuse.data.dataset import Dataset
-    from undiffuse.distributed import Group
-    from undiffuse.evaluate.quality import Quality
-    from undiffuse.evaluate.reference import Reference
-    from undiffuse.evaluate.subject import Generated, Given, Subject
-    from undiffuse.extractors.extractor import Extractor
+    from undiffuse.evaluation.features.extractor import Extractor
+    from undiffuse.evaluation.quality.evaluate import Quality
+    from undiffuse.evaluation.quality.image_source import Generated, Given, Subject
+    from undiffuse.evaluation.quality.reference import Reference
     from undiffuse.model import Model
+    from undiffuse.runtime.process_group import Group
 
 MOST = 10_000
 """Images that a model draws unless told otherwise, or as many as the reference has where those are fewer."""
@@ -75,7 +75,7 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.distributed import joined
+    from undiffuse.runtime.process_group import joined
 
     with joined() as group:
         measure(vars(typed), group)
@@ -83,10 +83,10 @@ def run(typed: Namespace) -> None:
 
 def measure(options: dict[str, Any], group: Group) -> None:
     """Refuse what can be refused, measure, print, and write the plot and then the figures; rank 0 speaks and writes."""
-    from undiffuse.evaluate.bits import measure_bits
-    from undiffuse.evaluate.quality import QualitySettings, check_counts, evaluate
-    from undiffuse.evaluate.quality_report import table
-    from undiffuse.evaluate.reference import check_comparable
+    from undiffuse.evaluation.quality.bits import measure_bits
+    from undiffuse.evaluation.quality.evaluate import QualitySettings, check_counts, evaluate
+    from undiffuse.evaluation.quality.reference import check_comparable
+    from undiffuse.evaluation.quality.report import table
 
     model = open_model(options, group)
     with group.in_turn():
@@ -117,10 +117,10 @@ def open_model(options: dict[str, Any], group: Group) -> Model | None:
     Raises:
         UndiffuseError: nothing there, options of a model beside given images, or no such weights.
     """
-    from undiffuse.data.named import typed_source
-    from undiffuse.data.source import open_source
+    from undiffuse.data.preparation.named import typed_source
+    from undiffuse.data.preparation.open_source import open_source
     from undiffuse.model import load
-    from undiffuse.training.setup import choose_device
+    from undiffuse.training.build import choose_device
 
     device = str(choose_device(options.get("device", "auto"), group))
     if is_subject_model(options["SUBJECT"], group.leads):
@@ -151,7 +151,7 @@ def check_not_of_models(options: dict[str, Any], *more: str) -> None:
 
 def prepared(options: dict[str, Any], source: str, model: Model | None) -> Dataset:
     """Images prepared as the run's own were, unless the options say otherwise."""
-    from undiffuse.data.prepare import prepare
+    from undiffuse.data.preparation.prepare import prepare
 
     given = typed_preparation(options)
     return prepare(replace(model.config.data.of_others(source) if model else DataConfig(source=source), **given))
@@ -163,7 +163,7 @@ def open_reference(options: dict[str, Any], model: Model | None) -> Reference:
     Raises:
         UndiffuseError: neither is there.
     """
-    from undiffuse.evaluate.reference import Reference
+    from undiffuse.evaluation.quality.reference import Reference
 
     if "reference" in options:
         dataset = prepared(options, options["reference"], model)
@@ -191,7 +191,7 @@ def open_reference(options: dict[str, Any], model: Model | None) -> Reference:
 
 def open_subject(options: dict[str, Any], model: Model | None, reference: Reference) -> Generated | Given:
     from undiffuse.cli.sample import how
-    from undiffuse.evaluate.subject import Generated, Given
+    from undiffuse.evaluation.quality.image_source import Generated, Given
 
     seed = options.get("seed", 0)
     if model is None:
@@ -207,7 +207,7 @@ def open_held_out(options: dict[str, Any], model: Model | None, reference: Refer
     Raises:
         UndiffuseError: they are not of the model's kind.
     """
-    from undiffuse.evaluate.images import check_fit
+    from undiffuse.evaluation.images import check_fit
 
     if model is None or "held_out" not in options:
         return reference.dataset
@@ -222,8 +222,8 @@ def open_extractors(options: dict[str, Any], reference: Reference, group: Group)
     Raises:
         UndiffuseError: an unknown name, weights that are missing or wrong, or a package that is not installed.
     """
-    from undiffuse.extractors.make import default_extractor, make_extractor
-    from undiffuse.training.setup import choose_device
+    from undiffuse.evaluation.features.make import default_extractor, make_extractor
+    from undiffuse.training.build import choose_device
 
     device = choose_device(options.get("device", "auto"), group)
     weights = options.get("inception_weights")
@@ -246,7 +246,7 @@ def open_out(options: dict[str, Any], subject: Subject, reference: Reference, ex
     Raises:
         UndiffuseError: as for `check_out`.
     """
-    from undiffuse.evaluate.quality_report import default_file
+    from undiffuse.evaluation.quality.report import default_file
 
     names = [one.identity.name for one in extractors]
     out: Path = options.get("out") or default_file(subject, reference.info.name, names)
@@ -260,7 +260,7 @@ def check_out(out: Path, overwrite: bool) -> None:
     Raises:
         UndiffuseError: it is called otherwise than .json, it or the plot beside it is there, or nobody may write there.
     """
-    from undiffuse.pictures.png import check_free
+    from undiffuse.provenance.png import check_free
 
     if out.suffix != ".json":
         raise UndiffuseError(f"--out should end in .json, and '{out}' does not")
@@ -270,9 +270,9 @@ def check_out(out: Path, overwrite: bool) -> None:
 
 def write(quality: Quality, out: Path, overwrite: bool) -> None:
     """The plot, and last the file that says that there is an evaluation."""
-    from undiffuse.evaluate.quality_plot import plot
-    from undiffuse.evaluate.quality_report import to_text
-    from undiffuse.pictures.png import write_text
+    from undiffuse.evaluation.quality.plot import plot
+    from undiffuse.evaluation.quality.report import to_text
+    from undiffuse.provenance.png import write_text
 
     write_text(out.with_suffix(".svg"), plot(quality), overwrite)
     write_text(out, to_text(quality), overwrite)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse.cli.naming import model_path
+from undiffuse.cli.parse_values import show
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.values import show
 from undiffuse.errors import UndiffuseError
 
 KINDS = "a picture (PNG), samples (.npz), or a model: a run's folder, a checkpoint's, a file, or ORG/NAME on the hub"
@@ -36,11 +36,11 @@ def about(path: Path) -> dict[str, Any]:
     Raises:
         UndiffuseError: nothing is, or it is of no kind that says anything.
     """
-    from undiffuse.interop import reader_of
-    from undiffuse.interop.hub import hub_name
-    from undiffuse.modelfile import SUFFIX
-    from undiffuse.npz import read_origin
-    from undiffuse.pretrained import shipped
+    from undiffuse.checkpoints.foreign import reader_of
+    from undiffuse.checkpoints.hub import hub_name
+    from undiffuse.checkpoints.model_file import SUFFIX
+    from undiffuse.checkpoints.pretrained import shipped
+    from undiffuse.provenance.npz import read_origin
 
     if path.suffix == ".npz" and (origin := read_origin(path)) is not None:
         return {"file": str(path), "made by": asdict(origin)}
@@ -66,7 +66,7 @@ def lines(tree: dict[str, Any], indent: str = "") -> list[str]:
 
 def about_picture(path: Path) -> dict[str, Any]:
     """The text chunks of a PNG file."""
-    from undiffuse.pictures.png import read_metadata
+    from undiffuse.provenance.png import read_metadata
 
     found = read_metadata(path)
     if found.origin is not None:
@@ -82,7 +82,7 @@ def about_picture(path: Path) -> dict[str, Any]:
 
 def about_model(path: Path) -> dict[str, Any]:
     """Where a training stands, and everything it depends on."""
-    from undiffuse.config_file import to_dict
+    from undiffuse.config.files import to_dict
     from undiffuse.model import load
 
     model = load(path)

@@ -13,18 +13,18 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from undiffuse.asked import warn
-from undiffuse.cli.judging import add_images, add_machine, choice, load_model, open_images, table_file
-from undiffuse.cli.options import flag_of
+from undiffuse.cli.evaluation_options import add_images, add_machine, choice, load_model, open_images, table_file
+from undiffuse.cli.fields_to_options import flag_of
+from undiffuse.cli.parse_values import number, whole
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
-from undiffuse.cli.values import number, whole
-from undiffuse.distributed import Group, joined
 from undiffuse.errors import UndiffuseError, counted
+from undiffuse.model.sample_request import warn
+from undiffuse.runtime.process_group import Group, joined
 
 if TYPE_CHECKING:
-    from undiffuse.evaluate.images import Images
-    from undiffuse.evaluate.likelihood import Table
+    from undiffuse.evaluation.images import Images
+    from undiffuse.evaluation.likelihood.evaluate import Table
     from undiffuse.model import Model
 
 METHODS = Literal["bound", "ode", "both"]
@@ -68,10 +68,10 @@ def run(typed: Namespace) -> None:
 
 def measure(options: dict[str, Any], group: Group) -> None:
     """Measure, write the table and say what is in it; among many processes rank 0 writes and speaks."""
-    from undiffuse.evaluate.likelihood import Table, bound, ode
-    from undiffuse.evaluate.units import Units
-    from undiffuse.objectives.bound import chain_of
-    from undiffuse.pictures.png import check_free, write_text
+    from undiffuse.diffusion.losses.variational_bound import chain_of
+    from undiffuse.evaluation.likelihood.evaluate import Table, bound, ode
+    from undiffuse.evaluation.likelihood.units import Units
+    from undiffuse.provenance.png import check_free, write_text
 
     method, overwrite = options.get("method", "both"), "overwrite" in options
     if "curve" in options and method == "ode":
@@ -101,7 +101,7 @@ def measure(options: dict[str, Any], group: Group) -> None:
     with said_afterwards(lambda: _say(table)):
         write_text(out, content, overwrite)
         for path in beside:
-            from undiffuse.evaluate.rate_distortion import rate_distortion
+            from undiffuse.evaluation.likelihood.rate_distortion import rate_distortion
 
             assert terms is not None
             curve = rate_distortion(terms, units)
@@ -112,7 +112,7 @@ def measure(options: dict[str, Any], group: Group) -> None:
 
 def _say(table: Table) -> None:
     """Means and standard errors, and what they mean."""
-    from undiffuse.evaluate.likelihood import mean_and_error
+    from undiffuse.evaluation.likelihood.evaluate import mean_and_error
 
     units, info = table.units, table.images.dataset.info
     print(f"data    {info.name}: {len(table.images):,} of {counted(info.count, 'image')} of {info.shape}, {info.dtype}")

@@ -15,22 +15,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from undiffuse.cli.data_options import add_preparation, data_word, typed_preparation
 from undiffuse.cli.evaluate import check_not_of_models
+from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.naming import MODEL, is_subject_model, say_left_out
-from undiffuse.cli.options import add_fields
+from undiffuse.cli.parse_values import whole
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.preparing import add_preparation, data_word, typed_preparation
 from undiffuse.cli.saying import said_afterwards
-from undiffuse.cli.values import whole
-from undiffuse.config import DataConfig, SampleConfig
+from undiffuse.config.schema import DataConfig, SampleConfig
 from undiffuse.errors import UndiffuseError
-from undiffuse.files import shortened
+from undiffuse.runtime.durable_files import shortened
 
 if TYPE_CHECKING:
     from undiffuse.data.dataset import Dataset
-    from undiffuse.evaluate.memorisation import Memorisation
-    from undiffuse.evaluate.subject import Generated, Given
-    from undiffuse.extractors.extractor import Extractor
+    from undiffuse.evaluation.features.extractor import Extractor
+    from undiffuse.evaluation.memorization.evaluate import Memorisation
+    from undiffuse.evaluation.quality.image_source import Generated, Given
 
 SAMPLES = 1000
 """Drawn from a run where -n does not say otherwise."""
@@ -69,9 +69,9 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.evaluate.memorisation import NEIGHBOURS, Training, Yardstick, memorisation
-    from undiffuse.evaluate.memorisation_words import sentences, verdict
-    from undiffuse.pictures.png import check_free
+    from undiffuse.evaluation.memorization.evaluate import NEIGHBOURS, Training, Yardstick, memorisation
+    from undiffuse.evaluation.memorization.report import sentences, verdict
+    from undiffuse.provenance.png import check_free
 
     options = vars(typed)
     seed = options.get("seed", 0)
@@ -106,14 +106,14 @@ def run(typed: Namespace) -> None:
 def _subject(options: dict[str, Any]) -> tuple[Generated | Given, DataConfig]:
     """What is judged, and how images are to be prepared so that they fit it."""
     from undiffuse.cli.sample import how
-    from undiffuse.data.named import typed_source
-    from undiffuse.data.source import open_source
-    from undiffuse.evaluate.subject import Generated, Given
+    from undiffuse.data.preparation.named import typed_source
+    from undiffuse.data.preparation.open_source import open_source
+    from undiffuse.evaluation.quality.image_source import Generated, Given
 
     given = typed_preparation(options)
     if is_subject_model(options["SUBJECT"]):
         from undiffuse.model import load
-        from undiffuse.training.setup import choose_device
+        from undiffuse.training.build import choose_device
 
         settings = how(options)
         model = load(options["SUBJECT"], settings.weights, str(choose_device(options.get("device", "auto"))))
@@ -148,16 +148,16 @@ def _training(options: dict[str, Any], subject: Generated | Given, preparation: 
 
 
 def _open(source: str, preparation: DataConfig) -> Dataset:
-    from undiffuse.data.prepare import prepare
+    from undiffuse.data.preparation.prepare import prepare
 
     return prepare(preparation.of_others(source))
 
 
 def _extractors(options: dict[str, Any], training: Dataset) -> list[Extractor]:
     """Pixels, and the features that were asked for or that suit the data."""
-    from undiffuse.extractors.make import default_extractor, make_extractor
-    from undiffuse.extractors.pixels import Pixels
-    from undiffuse.training.setup import choose_device
+    from undiffuse.evaluation.features.make import default_extractor, make_extractor
+    from undiffuse.evaluation.features.pixels import Pixels
+    from undiffuse.training.build import choose_device
 
     name, weights = options.get("extractor"), options.get("inception_weights")
     if name in ("none", "pixels"):
@@ -174,7 +174,7 @@ def _extractors(options: dict[str, Any], training: Dataset) -> list[Extractor]:
 
 def _files(options: dict[str, Any], subject: Generated | Given, training: Dataset) -> list[Path]:
     """Where the page and the numbers go; nowhere for given images without --out."""
-    from undiffuse.evaluate.subject import Generated
+    from undiffuse.evaluation.quality.image_source import Generated
 
     out: Path | None = options.get("out")
     if out is None:
@@ -190,9 +190,9 @@ def _files(options: dict[str, Any], subject: Generated | Given, training: Datase
 def _write(files: list[Path], found: Memorisation, overwrite: bool) -> None:
     import json
 
-    from undiffuse.evaluate.memorisation_words import to_json
-    from undiffuse.pictures.png import write_text
-    from undiffuse.report.memorisation import memorisation_page
+    from undiffuse.evaluation.memorization.report import to_json
+    from undiffuse.provenance.png import write_text
+    from undiffuse.reports.memorization import memorisation_page
 
     numbers = json.dumps(to_json(found), indent=1, allow_nan=False) + "\n"
     for path in files:

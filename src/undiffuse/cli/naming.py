@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from undiffuse.checkpoints.pretrained import PREFIX, is_here, names, written_as_path
 from undiffuse.cli.parser import Parser
 from undiffuse.errors import UndiffuseError, quoted
-from undiffuse.pretrained import PREFIX, is_here, names, written_as_path
 
 if TYPE_CHECKING:
     from undiffuse.model import Model
@@ -60,8 +60,8 @@ def is_subject_model(word: str, speaks: bool = True) -> bool:
     Args:
         speaks: whether this process may print.
     """
-    from undiffuse.data.builtin import BUILTIN
-    from undiffuse.locate import is_model
+    from undiffuse.checkpoints.find import is_model
+    from undiffuse.data.formats.builtin import BUILTIN
 
     if not is_model(word):
         return False

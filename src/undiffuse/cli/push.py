@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from undiffuse.cli.naming import add_model
+from undiffuse.cli.parse_values import Reader, whole
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.values import Reader, whole
 
 
 def configure(parser: Parser) -> None:
@@ -35,10 +35,10 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
+    from undiffuse.checkpoints.hub import require_hub
     from undiffuse.export.push import check_repo, prepare, upload
-    from undiffuse.interop.hub import require_hub
     from undiffuse.model import load
-    from undiffuse.training.setup import choose_device
+    from undiffuse.training.build import choose_device
 
     options = vars(typed)
     repo, sends = options["NAME"], "dry_run" not in options

@@ -16,7 +16,7 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.report import write_report
+    from undiffuse.reports import write_report
 
     options = vars(typed)
     print(f"{write_report(typed.RUN, options.get('out'), 'overwrite' in options)}: open it in a browser")

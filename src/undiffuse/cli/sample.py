@@ -21,20 +21,20 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from undiffuse.asked import beside_times, warn
 from undiffuse.cli.compare_samplers import add_comparison, check_options, compare
+from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.naming import add_model, folder_of_pictures, say_left_out
-from undiffuse.cli.options import add_fields
+from undiffuse.cli.parse_values import Reader, whole
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.values import Reader, whole
-from undiffuse.config import SampleConfig
+from undiffuse.config.schema import SampleConfig
 from undiffuse.errors import UndiffuseError, counted
-from undiffuse.files import shortened
-from undiffuse.pins import path_of
+from undiffuse.model.sample_request import beside_times, warn
+from undiffuse.provenance.pinned_path import path_of
+from undiffuse.runtime.durable_files import shortened
 
 if TYPE_CHECKING:
-    from undiffuse.distributed import Group
     from undiffuse.model import Model
+    from undiffuse.runtime.process_group import Group
 
 DEFAULT = 64
 """Pictures."""
@@ -66,8 +66,8 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.cli.again import again
-    from undiffuse.distributed import joined
+    from undiffuse.cli.recreate import again
+    from undiffuse.runtime.process_group import joined
 
     options = vars(typed)
     check_options(options)
@@ -97,12 +97,12 @@ def how(options: dict[str, Any]) -> SampleConfig:
 
 def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
     """Sample, and write pictures, grid and, where asked or needed, values as they come."""
-    from undiffuse.data.picture import find_pictures
-    from undiffuse.drawing import draw_to
+    from undiffuse.data.read_image import find_pictures
     from undiffuse.model import load
-    from undiffuse.pictures.grid import is_exact
-    from undiffuse.samples import GRID
-    from undiffuse.training.setup import choose_device
+    from undiffuse.model.sample_writer import draw_to
+    from undiffuse.model.samples import GRID
+    from undiffuse.training.build import choose_device
+    from undiffuse.visualization.grid import is_exact
 
     model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"), group)))
     say_left_out(model, group.leads)

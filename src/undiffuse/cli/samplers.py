@@ -12,7 +12,7 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.samplers import describe
+    from undiffuse.diffusion.samplers import describe
 
     rows = [("sampler", "order", "evals", "noise", "when to use it")]
     for info in describe():

@@ -14,10 +14,10 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+from undiffuse.cli.parse_values import whole
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.values import whole
 from undiffuse.errors import UndiffuseError
-from undiffuse.installing import install_extra
+from undiffuse.runtime.installing import install_extra
 
 
 def configure(parser: Parser) -> None:
@@ -50,7 +50,7 @@ def run(typed: Namespace) -> None:
             raise
         raise UndiffuseError(f"The studio needs FastAPI and uvicorn: {install_extra('studio')}") from None
     from undiffuse.model import load
-    from undiffuse.training.setup import choose_device
+    from undiffuse.training.build import choose_device
 
     names = tuple(name.strip().lower() for name in options.get("name", "").split(",") if name.strip())
     path = "/".join(["", *(part for part in options.get("path", "").split("/") if part)])

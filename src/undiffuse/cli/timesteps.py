@@ -14,20 +14,20 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import TYPE_CHECKING, Literal
 
-from undiffuse.cli.judging import add_machine, choice, load_model, open_images
+from undiffuse.cli.data_options import PREPARATION, add_preparation, data_word
+from undiffuse.cli.evaluation_options import add_machine, choice, load_model, open_images
+from undiffuse.cli.fields_to_options import flag_of
 from undiffuse.cli.naming import add_model
-from undiffuse.cli.options import flag_of
+from undiffuse.cli.parse_values import Reader, whole
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.preparing import PREPARATION, add_preparation, data_word
 from undiffuse.cli.saying import said_afterwards
-from undiffuse.cli.values import Reader, whole
 from undiffuse.errors import UndiffuseError, counted, quoted
-from undiffuse.files import NO_OUT, check_writable
+from undiffuse.runtime.durable_files import NO_OUT, check_writable
 
 if TYPE_CHECKING:
-    from undiffuse.evaluate.step_costs import Costs
+    from undiffuse.diffusion.timesteps import LearnedTimesteps
+    from undiffuse.evaluation.samplers.step_costs import Costs
     from undiffuse.model import Model
-    from undiffuse.timesteps import LearnedTimesteps
 
 COSTS = Literal["error", "bound"]
 
@@ -58,9 +58,9 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.evaluate.learned_timesteps import learn, measure_bound, measure_error
-    from undiffuse.pictures.png import write_text
-    from undiffuse.timesteps import LearnedTimesteps
+    from undiffuse.diffusion.timesteps import LearnedTimesteps
+    from undiffuse.evaluation.samplers.optimal_timesteps import learn, measure_bound, measure_error
+    from undiffuse.provenance.png import write_text
 
     options = vars(typed)
     steps, overwrite = options.get("evaluations", (5, 10, 20)), "overwrite" in options
@@ -92,9 +92,9 @@ def run(typed: Namespace) -> None:
 
 def _table(model: Model, costs: Costs, chosen: list[LearnedTimesteps]) -> list[str]:
     """The cost of the chosen times, and of the fixed spacings, for each number of evaluations."""
-    from undiffuse.evaluate.learned_timesteps import BASELINES
-    from undiffuse.evaluate.units import Units
-    from undiffuse.timesteps import make_timesteps
+    from undiffuse.diffusion.timesteps import make_timesteps
+    from undiffuse.evaluation.likelihood.units import Units
+    from undiffuse.evaluation.samplers.optimal_timesteps import BASELINES
 
     cost, images = chosen[0].cost, chosen[0].images
     rows = {"learned": [learned.total for learned in chosen]}

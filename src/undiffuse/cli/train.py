@@ -20,14 +20,14 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from undiffuse.cli.options import add_fields
+from undiffuse.checkpoints.pretrained import written_as_path
+from undiffuse.checkpoints.run_lock import is_run
+from undiffuse.cli.data_options import SOURCE
+from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.preparing import SOURCE
-from undiffuse.config import TrainConfig
-from undiffuse.config_file import BUDGETS
+from undiffuse.config.files import BUDGETS
+from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError, quoted
-from undiffuse.lock import is_run
-from undiffuse.pretrained import written_as_path
 
 
 def configure(parser: Parser) -> None:
@@ -76,9 +76,9 @@ def first_line(source: str | None, options: dict[str, Any]) -> str:
 
     It is said before PyTorch is imported, so what can be checked without it is.
     """
-    from undiffuse.config_file import BUDGETS, override, sections
+    from undiffuse.config.files import BUDGETS, override, sections
     from undiffuse.recipes import get_recipe
-    from undiffuse.training.check import check
+    from undiffuse.training.run.validate import check
 
     given = {name: value for name, value in options.items() if name in sections()}
     try:
@@ -100,7 +100,7 @@ def goes_on(options: dict[str, Any]) -> bool:
     Raises:
         UndiffuseError: it may start this again, and the run has no name by which it would be found.
     """
-    from undiffuse.distributed import may_restart, restarts
+    from undiffuse.runtime.process_group import may_restart, restarts
 
     if may_restart() and "name" not in options:
         raise UndiffuseError("torchrun --max-restarts goes on with a run by its name: give it a --name")

@@ -12,13 +12,13 @@ from argparse import Namespace
 from dataclasses import fields
 from pathlib import Path
 
-from undiffuse.cli.options import add_fields
+from undiffuse.checkpoints.run_lock import check_unlocked, claimed, is_claimable
+from undiffuse.cli.data_options import data_word
+from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.preparing import data_word
-from undiffuse.config import ClassifierConfig
+from undiffuse.config.schema import ClassifierConfig
 from undiffuse.errors import UndiffuseError, quoted
-from undiffuse.files import check_writable
-from undiffuse.lock import check_unlocked, claimed, is_claimable
+from undiffuse.runtime.durable_files import check_writable
 
 
 def configure(parser: Parser) -> None:
@@ -34,11 +34,11 @@ def configure(parser: Parser) -> None:
 def run(typed: Namespace) -> None:
     from tqdm import tqdm
 
-    from undiffuse.class_names import as_typed
-    from undiffuse.data.prepare import prepare
-    from undiffuse.enlarging import check_alone
+    from undiffuse.conditioning.class_names import as_typed
+    from undiffuse.conditioning.low_resolution import check_alone
+    from undiffuse.data.preparation.prepare import prepare
     from undiffuse.model import load
-    from undiffuse.training.noisy_classifier import classifier_settings, save_classifier, train_noisy_classifier
+    from undiffuse.training.classifier import classifier_settings, save_classifier, train_noisy_classifier
 
     options = vars(typed)
     if "run" not in options:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from undiffuse.devices import send
+from undiffuse.runtime.devices import send
 
 
 def fair_coins(count: int, generator: torch.Generator) -> Bool[Tensor, "count"]:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from undiffuse.data.crops import PLACES, SAMPLE, Crops, Cut, read_cut
+from undiffuse.data.files.listing import Refusal
 from undiffuse.data.info import DataInfo
-from undiffuse.data.listing import Refusal
 from undiffuse.data.pairs import Pairs
 
 

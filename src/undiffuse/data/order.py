@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from undiffuse.errors import UndiffuseError
-from undiffuse.seeds import stream_seed
+from undiffuse.runtime.random_streams import stream_seed
 
 EpochOrder = Callable[[int, int, int], NDArray[np.int64]]
 """``(count, seed, epoch) -> a permutation of 0..count-1``."""

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from undiffuse.data.dataset import Dataset
+from undiffuse.data.files.listing import Refusal
 from undiffuse.data.info import DataInfo
-from undiffuse.data.listing import Refusal
-from undiffuse.data.statistics import chunks
+from undiffuse.data.preparation.statistics import chunks
 from undiffuse.data.stream import Stream
 from undiffuse.errors import counted
 

@@ -25,23 +25,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from undiffuse.config import DataConfig
-from undiffuse.data.agreement import MAX_BAD, Target, agree, check_bad
+from undiffuse.config.schema import DataConfig
 from undiffuse.data.crops import CUTS, checked_size
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.decode import Header, UnreadableError, quiet_pillow, read_header
-from undiffuse.data.from_files import convert_image, ordered_map, workers_for
-from undiffuse.data.hugging_face import PREFIX, files_of, is_saved
+from undiffuse.data.files.decode import Header, UnreadableError, quiet_pillow, read_header
+from undiffuse.data.files.listing import Listing, Refusal
+from undiffuse.data.files.records import Records
+from undiffuse.data.files.remote_file import place_of, size_of
+from undiffuse.data.formats.hugging_face import PREFIX, files_of, is_saved
+from undiffuse.data.formats.shards import open_shards
 from undiffuse.data.info import DataInfo
-from undiffuse.data.listing import Listing, Refusal
 from undiffuse.data.order import batch_indices, shuffled_runs
-from undiffuse.data.prepare import PREPARED_VERSION, describe_images, number_classes, prepare, say_unread
-from undiffuse.data.records import Records
-from undiffuse.data.remote import place_of, size_of
-from undiffuse.data.shards import open_shards
-from undiffuse.data.source import open_source
+from undiffuse.data.preparation.agreement import MAX_BAD, Target, agree, check_bad
+from undiffuse.data.preparation.open_source import open_source
+from undiffuse.data.preparation.prepare import PREPARED_VERSION, describe_images, number_classes, prepare, say_unread
+from undiffuse.data.preparation.write_files import convert_image, ordered_map, workers_for
 from undiffuse.errors import UndiffuseError, counted
-from undiffuse.files import expanded
+from undiffuse.runtime.durable_files import expanded
 
 FIRST_LOOK = 1024
 """Examples from which shape, range and moments are taken."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from undiffuse.data.arrays import NpzFile
+from undiffuse.data.formats.arrays import NpzFile
 from undiffuse.errors import UndiffuseError
 
 

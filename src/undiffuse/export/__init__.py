@@ -45,7 +45,7 @@ def convert(model: Model, path: Path, target: str, overwrite: bool = False) -> l
     Raises:
         UndiffuseError: something is at ``path`` already, a package is missing, or the format cannot hold the model.
     """
-    from undiffuse.modes import own_modes
+    from undiffuse.runtime.torch_modes import own_modes
 
     with own_modes():
         lines: list[str] = import_module(f"undiffuse.{TARGETS[target].module}").write(model, path, overwrite)

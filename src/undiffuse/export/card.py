@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 from undiffuse import __version__
-from undiffuse.config_file import to_yaml
+from undiffuse.checkpoints.foreign.diffusers.folder import obstacles
+from undiffuse.config.files import to_yaml
 from undiffuse.errors import counted
-from undiffuse.export.handed_on import without_paths
-from undiffuse.interop.diffusers.folder import obstacles
+from undiffuse.export.preconditions import without_paths
 from undiffuse.model import Model
 
 USES = {

@@ -1,15 +1,15 @@
-"""A folder that diffusers loads, by its own classes or by code beside the weights: see `interop.diffusers`."""
+"""A folder that diffusers loads, by its own classes or by code beside the weights: see `foreign.diffusers`."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
+from undiffuse.checkpoints.foreign.diffusers.folder import INDEX, write_folder
 from undiffuse.errors import UndiffuseError
-from undiffuse.export.handed_on import check_whole, without_paths
-from undiffuse.files import PLACE, check_writable, writing
-from undiffuse.interop.diffusers.folder import INDEX, write_folder
+from undiffuse.export.preconditions import check_whole, without_paths
 from undiffuse.model import Model
+from undiffuse.runtime.durable_files import PLACE, check_writable, writing
 
 
 def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:

@@ -1,15 +1,15 @@
-"""A model in one file, see `undiffuse.modelfile`: what ``undiffuse.load`` opens without the run around it."""
+"""A model in one file, see `checkpoints.model_file`: what ``undiffuse.load`` opens without the run around it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from undiffuse.checkpoints.model_file import SUFFIX, ModelFile
 from undiffuse.errors import UndiffuseError, quoted
-from undiffuse.export.handed_on import check_whole, without_paths
-from undiffuse.files import PLACE
+from undiffuse.export.preconditions import check_whole, without_paths
 from undiffuse.model import Model
-from undiffuse.modelfile import SUFFIX, ModelFile
-from undiffuse.pictures.png import check_free, write_file
+from undiffuse.provenance.png import check_free, write_file
+from undiffuse.runtime.durable_files import PLACE
 
 
 def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:

@@ -18,10 +18,10 @@ import torch
 
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.export.program import KEY, Run, check_model, check_parity, check_path, describe, names, program, quiet
-from undiffuse.files import PLACE
-from undiffuse.installing import install_extra
 from undiffuse.model import Model
-from undiffuse.pictures.png import check_free, write_file
+from undiffuse.provenance.png import check_free, write_file
+from undiffuse.runtime.durable_files import PLACE
+from undiffuse.runtime.installing import install_extra
 
 SCRIPT = Path(__file__).with_name("sample_onnx.py")
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")

@@ -22,14 +22,14 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse import __version__
-from undiffuse.denoiser import TIME_INPUTS
+from undiffuse.diffusion.denoiser import TIME_INPUTS
+from undiffuse.diffusion.parameterization import make_parameterization
+from undiffuse.diffusion.schedules import DiscreteSchedule
+from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.errors import UndiffuseError
-from undiffuse.micro_batch import activations, micro_batch
 from undiffuse.model import Model
+from undiffuse.model.micro_batch import activations, micro_batch
 from undiffuse.networks.conditions import Condition
-from undiffuse.parameterize import make_parameterization
-from undiffuse.schedule import DiscreteSchedule
-from undiffuse.timesteps import make_timesteps
 
 FORMAT = 1
 """Version of the description."""

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from undiffuse.export.program import KEY, check_model, check_parity, check_path, describe, names, program, quiet
-from undiffuse.files import PLACE
 from undiffuse.model import Model
-from undiffuse.pictures.png import check_free, write_file
+from undiffuse.provenance.png import check_free, write_file
+from undiffuse.runtime.durable_files import PLACE
 
 
 def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:

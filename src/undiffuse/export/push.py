@@ -11,14 +11,14 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from undiffuse.checkpoints.foreign.diffusers.folder import CODE, FILES
+from undiffuse.checkpoints.hub import MODEL, failures, require_hub
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.export import convert
 from undiffuse.export.card import hub_card
-from undiffuse.files import ELSEWHERE, replace_file
-from undiffuse.interop.diffusers.folder import CODE, FILES
-from undiffuse.interop.hub import MODEL, failures, require_hub
 from undiffuse.model import Model
-from undiffuse.pictures.png import check_free, write_png
+from undiffuse.provenance.png import check_free, write_png
+from undiffuse.runtime.durable_files import ELSEWHERE, replace_file
 
 CARD, SAMPLES = "README.md", "samples.png"
 FORMATS = ("file", "diffusers")

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from undiffuse.networks.doubling import double
+from undiffuse.networks.kernels.group_norm_silu import norm_silu
+from undiffuse.networks.kernels.upsample_conv import double
 from undiffuse.networks.layers import CONVOLUTIONS, POOLINGS, Norm, conv, group_norm, initialise, linear
-from undiffuse.networks.norm_silu import norm_silu
 
 Features = Float[Tensor, "batch _ ..."]  # channels and sizes change from layer to layer
 Embedding = Float[Tensor, "batch embedding"]

@@ -8,8 +8,9 @@ Notable choices:
   along its residual path and outputs 0.
 * GroupNorm has eps 1e-6, TensorFlow's default, and not PyTorch's 1e-5 (which OpenAI's networks have), unless asked.
 * GroupNorm is PyTorch's own, whose kernel takes up to five times as long with channels last on a CPU as with channels
-  first. Changing the layout before and after it was slower still; with SiLU in one, see `norm_silu`, it need not be.
-* 3 x 3 convolutions over pictures go Winograd's way where that is quicker, see `winograd`.
+  first. Changing the layout before and after it was slower still; with SiLU in one, see `kernels.group_norm_silu`,
+  it need not be.
+* 3 x 3 convolutions over pictures go Winograd's way where that is quicker, see `kernels.winograd`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 from torch import nn
 
 from undiffuse.errors import UndiffuseError
-from undiffuse.networks.winograd import Conv3x3
+from undiffuse.networks.kernels.winograd import Conv3x3
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 

@@ -26,21 +26,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from undiffuse.config import UNetConfig
+from undiffuse.config.schema import UNetConfig
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.networks.attention import SelfAttention
 from undiffuse.networks.blocks import Downsample, Embedding, Features, ResidualBlock, Upsample
-from undiffuse.networks.conditions import (
-    ClassTable,
-    Condition,
-    CrossAttention,
-    CrossAttentions,
-    VectorMap,
-    complete,
-)
+from undiffuse.networks.conditions import ClassTable, Condition, CrossAttention, CrossAttentions, VectorMap, complete
 from undiffuse.networks.embedding import TimeEmbedding
+from undiffuse.networks.kernels.group_norm_silu import norm_silu
 from undiffuse.networks.layers import Norm, conv, group_norm
-from undiffuse.networks.norm_silu import norm_silu
 from undiffuse.networks.shapes import depth_to_space, pad, space_to_depth
 
 Told = Mapping[str, Tensor]

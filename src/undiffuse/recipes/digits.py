@@ -16,7 +16,7 @@ Notable choices, each found by measurement (docs/lab-notes.md):
 
 from __future__ import annotations
 
-from undiffuse.config import (
+from undiffuse.config.schema import (
     ConditionConfig,
     DataConfig,
     DiffusionConfig,

@@ -9,7 +9,7 @@ The paper leaves some of this to its code (https://github.com/hojonathanho/diffu
 
 from __future__ import annotations
 
-from undiffuse.config import (
+from undiffuse.config.schema import (
     DataConfig,
     DiffusionConfig,
     EMAConfig,

@@ -6,7 +6,7 @@ Settings from the paper's section 3 and appendix, and the flags that its code pu
 
 from __future__ import annotations
 
-from undiffuse.config import (
+from undiffuse.config.schema import (
     DataConfig,
     DiffusionConfig,
     EMAConfig,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from undiffuse.config import (
+from undiffuse.config.schema import (
     DataConfig,
     DiffusionConfig,
     EMAConfig,

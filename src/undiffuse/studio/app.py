@@ -18,7 +18,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.studio.documentation import documentation
 from undiffuse.studio.doors import Doors
 from undiffuse.studio.guard import Guard
-from undiffuse.studio.jobs import FULL, BusyError, of_disk
+from undiffuse.studio.jobs.queue import FULL, BusyError, of_disk
 from undiffuse.studio.page_files import page_file
 from undiffuse.studio.routes import about, edits, gallery, samples, training, understanding
 from undiffuse.studio.routes.common import WrongKindError, is_json, known_query, refused, sentence

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from undiffuse.report.compared_evaluations import quality_tables
-from undiffuse.report.compared_figures import Curve
-from undiffuse.report.compared_likelihood import likelihood_tables
-from undiffuse.report.lineup import Lineup
-from undiffuse.report.matrix import Matrix
+from undiffuse.reports.compared_evaluations import quality_tables
+from undiffuse.reports.compared_figures import Curve
+from undiffuse.reports.compared_likelihood import likelihood_tables
+from undiffuse.reports.run_comparison import Lineup
+from undiffuse.reports.table import Matrix
 
 
 def comparison(runs: Sequence[Path], ids: Sequence[str]) -> dict[str, Any]:

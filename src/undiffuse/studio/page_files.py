@@ -8,9 +8,9 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import Response
 
-from undiffuse.studio.shelf import UnknownError
+from undiffuse.studio.library.models import UnknownError
 
-FOLDER = Path(__file__).parent / "page"
+FOLDER = Path(__file__).parent / "web"
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",

@@ -4,8 +4,8 @@
 
 walks the shipped model `digits` from one noise to each of its classes by DDIM, and writes two files beside the page:
 
-    page/data/walks.json   the times, alpha and sigma of each step, the classes, the ranges below
-    page/data/walks.png    8-bit grey; one row of tiles for each class and kind, x0 then eps, one column for each step
+    web/data/walks.json   the times, alpha and sigma of each step, the classes, the ranges below
+    web/data/walks.png    8-bit grey; one row of tiles for each class and kind, x0 then eps, one column for each step
 
 Only what the model says is kept, for x_t = alpha x0 + sigma eps at every step. The noise is in 32 levels, which is what
 makes the file small.
@@ -22,11 +22,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from undiffuse.config import SampleConfig
+from undiffuse.config.schema import SampleConfig
 from undiffuse.model import Model, load
-from undiffuse.pictures.reverse import Moment, moments
+from undiffuse.visualization.reverse import Moment, moments
 
-FOLDER = Path(__file__).parent / "page" / "data"
+FOLDER = Path(__file__).parent / "web" / "data"
 SEED, STEPS = 5, 24  # one of the first twelve seeds whose ten digits are all easily told
 X0_RANGE, EPS_RANGE = 1.0, 4.0
 EPS_LEVELS = 32

@@ -10,16 +10,16 @@ from typing import Any
 
 import torch
 
-from undiffuse.asked import override_settings
-from undiffuse.config import SampleConfig
+from undiffuse.config.schema import SampleConfig
 from undiffuse.errors import UndiffuseError
-from undiffuse.precision import slow_bfloat16
-from undiffuse.studio.gallery import Gallery
-from undiffuse.studio.jobs import Board, finite
+from undiffuse.model.sample_request import override_settings
+from undiffuse.runtime.precision import slow_bfloat16
+from undiffuse.studio.jobs.queue import Board, finite
+from undiffuse.studio.jobs.training import Trainings
+from undiffuse.studio.library.gallery import Gallery
+from undiffuse.studio.library.models import Loaded, Shelf
+from undiffuse.studio.library.uploads import Uploads
 from undiffuse.studio.limits import Limits
-from undiffuse.studio.shelf import Loaded, Shelf
-from undiffuse.studio.trainings import Trainings
-from undiffuse.studio.uploads import Uploads
 
 
 @dataclass(frozen=True)

@@ -11,38 +11,38 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from undiffuse.checkpoint import clean_up, latest, save, set_aside, step_of
-from undiffuse.checkpoint import load as load_checkpoint
-from undiffuse.config import DataConfig, SampleConfig, TrainConfig
-from undiffuse.config_file import override
+from undiffuse.checkpoints.run_lock import NO_CHECKPOINT, check_unlocked, exclusive
+from undiffuse.checkpoints.training_checkpoint import clean_up, latest, save, set_aside, step_of
+from undiffuse.checkpoints.training_checkpoint import load as load_checkpoint
+from undiffuse.config.files import override
+from undiffuse.config.schema import DataConfig, SampleConfig, TrainConfig
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.given import is_given, keep_given
 from undiffuse.data.info import DataInfo
-from undiffuse.data.named import BUILTIN_PREFIX, typed_source
+from undiffuse.data.preparation.in_memory import is_given, keep_given
+from undiffuse.data.preparation.named import BUILTIN_PREFIX, typed_source
 from undiffuse.data.stream import Stream, open_data
-from undiffuse.distributed import ALONE, Group, joined
 from undiffuse.errors import UndiffuseError, counted, quoted
-from undiffuse.files import shortened
-from undiffuse.lock import NO_CHECKPOINT, check_unlocked, exclusive
 from undiffuse.model import Model, build_model, load
-from undiffuse.modes import own_modes
-from undiffuse.precision import slow_bfloat16
 from undiffuse.recipes import advised_sampling, get_recipe
+from undiffuse.runtime.durable_files import shortened
+from undiffuse.runtime.precision import slow_bfloat16
+from undiffuse.runtime.process_group import ALONE, Group, joined
+from undiffuse.runtime.torch_modes import own_modes
 from undiffuse.training.budget import fixed_total, too_short
-from undiffuse.training.check import check
-from undiffuse.training.console import Console
+from undiffuse.training.build import Data, capture, choose_device, make_learner, make_task, restore
+from undiffuse.training.callbacks.console import Console
 from undiffuse.training.loop import Learner, Task
-from undiffuse.training.meant_for import changes, fitted
 from undiffuse.training.pace import Clock, Timer
-from undiffuse.training.parallel import check_share
+from undiffuse.training.parallel.batch_shards import check_share
 from undiffuse.training.plan import Decision
-from undiffuse.training.replay import Recorded, recorded
-from undiffuse.training.resume import NewBudget, reconcile
-from undiffuse.training.run import ELSEWHERE, RunFolder, changed_environment, claim, edited
-from undiffuse.training.session import Outset, carry_out, fit_minutes
-from undiffuse.training.setup import Data, capture, choose_device, make_learner, make_task, restore
-from undiffuse.training.start import in_its_standard, started_from, take_weights
-from undiffuse.training.unheeded import unheeded
+from undiffuse.training.run.finetune import in_its_standard, started_from, take_weights
+from undiffuse.training.run.folder import ELSEWHERE, RunFolder, changed_environment, claim, edited
+from undiffuse.training.run.replay import Recorded, recorded
+from undiffuse.training.run.resume import NewBudget, reconcile
+from undiffuse.training.run.session import Outset, carry_out, fit_minutes
+from undiffuse.training.run.target_program import changes, fitted
+from undiffuse.training.run.unheeded import unheeded
+from undiffuse.training.run.validate import check
 
 
 @own_modes()
@@ -73,7 +73,7 @@ def train(
         resume: go on with the run ``name`` from its newest whole checkpoint, to the same end, bit for bit; with
             ``minutes``, ``steps`` or ``images`` beyond that end, see `resume.reconcile`.
         quiet: print nothing.
-        overrides: settings by their flat names, such as ``lr=1e-4`` or ``steps=1000``; see `undiffuse.config`.
+        overrides: settings by their flat names, such as ``lr=1e-4`` or ``steps=1000``; see `undiffuse.config.schema`.
 
     Raises:
         UndiffuseError: anything that the user can mend, in one sentence. After SIGTERM or Ctrl-C it is a

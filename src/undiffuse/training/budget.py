@@ -11,10 +11,10 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from undiffuse.config import LoopConfig, TrainConfig
+from undiffuse.config.schema import LoopConfig, TrainConfig
 from undiffuse.errors import UndiffuseError, counted
-from undiffuse.training.ema import Averages
 from undiffuse.training.loop import Learner, Task, training
+from undiffuse.training.optim.ema import Averages
 from undiffuse.training.pace import SPARE, Clock
 from undiffuse.training.plan import Plan
 
@@ -53,7 +53,7 @@ def steps_that_fit(loop: LoopConfig, costs: Costs, elapsed: float) -> int:
         n step + (n / sample_every + 1) preview + (n / checkpoint_every + 1) checkpoint
             <= 60 (1 - SPARE) minutes - elapsed
 
-    Grids and checkpoints that come by time (`looks`) are counted as the training goes (`pace`).
+    Grids and checkpoints that come by time (`intervals`) are counted as the training goes (`pace`).
 
     Raises:
         UndiffuseError: the minutes are over.

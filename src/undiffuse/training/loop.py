@@ -30,20 +30,20 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from undiffuse.config import TrainConfig
-from undiffuse.denoiser import Denoiser
-from undiffuse.devices import send
+from undiffuse.config.schema import TrainConfig
+from undiffuse.diffusion.denoiser import Denoiser
+from undiffuse.diffusion.losses import Loss, TimeLaw, draw_noise
 from undiffuse.errors import UndiffuseError
-from undiffuse.modes import own_modes
 from undiffuse.networks.layers import LAYOUTS
-from undiffuse.objectives import Loss, TimeLaw, draw_noise
-from undiffuse.seeds import generator, stream_seed
-from undiffuse.threads import cut_rows
-from undiffuse.training.diagnose import TOO_LARGE, first_non_finite
-from undiffuse.training.ema import EMA, PowerAverages
-from undiffuse.training.in_turn import GradientsInTurn
-from undiffuse.training.optimizer import clip_gradient, set_learning_rate
-from undiffuse.training.parallel import Share
+from undiffuse.runtime.devices import send
+from undiffuse.runtime.random_streams import generator, stream_seed
+from undiffuse.runtime.threads import cut_rows
+from undiffuse.runtime.torch_modes import own_modes
+from undiffuse.training.nonfinite import TOO_LARGE, first_non_finite
+from undiffuse.training.optim.ema import EMA, PowerAverages
+from undiffuse.training.optim.optimizer import clip_gradient, set_learning_rate
+from undiffuse.training.parallel.batch_shards import Share
+from undiffuse.training.parallel.threaded_gradients import GradientsInTurn
 from undiffuse.training.plan import Plan
 
 PATIENCE = 10

@@ -21,9 +21,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 
-from undiffuse.config import OptimizerConfig
+from undiffuse.config.schema import OptimizerConfig
 from undiffuse.errors import UndiffuseError
-from undiffuse.training.optimizer import learning_rate
+from undiffuse.training.optim.optimizer import learning_rate
 
 WARMUP_SHARE = 0.1
 """Part of a budget in minutes after which the warm-up is over, however many steps it was meant to take."""

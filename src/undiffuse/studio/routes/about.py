@@ -9,18 +9,18 @@ from typing import Annotated, Any, get_args, get_type_hints
 from fastapi import APIRouter, Path, Query, Response
 
 from undiffuse import __version__
-from undiffuse.config import DiffusionConfig, SampleConfig, ScheduleName
-from undiffuse.config_file import to_dict
-from undiffuse.lock import is_locked
+from undiffuse.checkpoints.run_lock import is_locked
+from undiffuse.config.files import to_dict
+from undiffuse.config.schema import DiffusionConfig, SampleConfig, ScheduleName
+from undiffuse.diffusion.samplers import describe
+from undiffuse.diffusion.schedules import DiscreteSchedule, make_schedule
+from undiffuse.editing.registry import EDITS, edits_of
 from undiffuse.recipes import RECIPES, advised_sampling
-from undiffuse.samplers import describe
-from undiffuse.schedule import DiscreteSchedule, make_schedule
-from undiffuse.studio.edits import EDITS, edits_of
-from undiffuse.studio.forms import all_fields, described
+from undiffuse.studio.jobs.training import progress_of
+from undiffuse.studio.library.models import Entry, curves
 from undiffuse.studio.routes.common import PROBLEMS, answer
-from undiffuse.studio.shelf import Entry, curves
+from undiffuse.studio.settings_schema import all_fields, described
 from undiffuse.studio.studio import Studio
-from undiffuse.studio.trainings import progress_of
 
 ModelPath = Annotated[str, Path(description="The id of a model", max_length=100)]
 

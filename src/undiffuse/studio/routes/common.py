@@ -14,11 +14,11 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
 from starlette.datastructures import FormData, UploadFile
 
-from undiffuse.config import SampleConfig
+from undiffuse.config.schema import SampleConfig
 from undiffuse.errors import UndiffuseError
-from undiffuse.studio.jobs import OVER, Board, ClosedError, Event, Job, finite
+from undiffuse.studio.jobs.queue import OVER, Board, ClosedError, Event, Job, finite
+from undiffuse.studio.library.models import ConflictError, UnknownError
 from undiffuse.studio.limits import FOR_THE_COMMAND_LINE, TooLargeError
-from undiffuse.studio.shelf import ConflictError, UnknownError
 
 ALIVE = 15.0
 """Seconds of silence after which a stream says that it is still there."""

@@ -9,10 +9,11 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 from starlette.datastructures import FormData
 
+from undiffuse.editing.registry import EDITS, edits_of
 from undiffuse.errors import UndiffuseError, perhaps
-from undiffuse.studio.editing import Asked, asked, take_in, work_on
-from undiffuse.studio.edits import EDITS, edits_of
-from undiffuse.studio.jobs import Job, finite
+from undiffuse.studio.jobs.editing import Asked, asked, take_in, work_on
+from undiffuse.studio.jobs.queue import Job, finite
+from undiffuse.studio.library.models import UnknownError
 from undiffuse.studio.routes.common import (
     FILE,
     PROBLEMS,
@@ -28,7 +29,6 @@ from undiffuse.studio.routes.common import (
     multipart,
     text_of,
 )
-from undiffuse.studio.shelf import UnknownError
 from undiffuse.studio.studio import Studio
 
 PICTURES = ("image", "mask", "first", "second")

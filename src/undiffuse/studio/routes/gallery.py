@@ -14,15 +14,13 @@ from PIL import Image
 from pydantic import Field
 
 from undiffuse.errors import UndiffuseError, counted
-from undiffuse.pictures.edited import Edited
-from undiffuse.pictures.grid import grid, viewable
-from undiffuse.pictures.png import SIGNATURE, Metadata, Origin, read_metadata, sheet_chunk
-from undiffuse.pictures.strip import flatten
-from undiffuse.studio.drawing import animate, check_suffix, draw_again
-from undiffuse.studio.editing import again as edit_again
-from undiffuse.studio.editing import work_on
-from undiffuse.studio.gallery import recipe_of
-from undiffuse.studio.jobs import Job
+from undiffuse.provenance.edit_record import Edited
+from undiffuse.provenance.png import SIGNATURE, Metadata, Origin, read_metadata, sheet_chunk
+from undiffuse.studio.jobs.editing import again as edit_again
+from undiffuse.studio.jobs.editing import work_on
+from undiffuse.studio.jobs.queue import Job
+from undiffuse.studio.jobs.sampling import animate, check_suffix, draw_again
+from undiffuse.studio.library.gallery import recipe_of
 from undiffuse.studio.routes.common import (
     FILE,
     PROBLEMS,
@@ -36,6 +34,8 @@ from undiffuse.studio.routes.common import (
     multipart,
 )
 from undiffuse.studio.studio import Studio
+from undiffuse.visualization.grid import grid, viewable
+from undiffuse.visualization.strip import flatten
 
 PicturePath = Annotated[str, Path(description="The id of a picture", max_length=100)]
 FileName = Annotated[str, Path(description="The file's name", max_length=100)]
@@ -208,7 +208,7 @@ def made_by_settings() -> set[str]:
     """Names of the sampler's settings, which are told apart from an edit's own options."""
     from dataclasses import fields
 
-    from undiffuse.config import SampleConfig
+    from undiffuse.config.schema import SampleConfig
 
     return {field.name for field in fields(SampleConfig)} | {"class"}
 

@@ -7,9 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 
-from undiffuse.asked import check_numbers
-from undiffuse.studio.drawing import Wanted, draw
-from undiffuse.studio.jobs import Job
+from undiffuse.model.sample_request import check_numbers
+from undiffuse.studio.jobs.queue import Job
+from undiffuse.studio.jobs.sampling import Wanted, draw
+from undiffuse.studio.library.models import UnknownError
 from undiffuse.studio.routes.common import (
     EVENTS,
     PROBLEMS,
@@ -23,7 +24,6 @@ from undiffuse.studio.routes.common import (
     job_json,
     stream,
 )
-from undiffuse.studio.shelf import UnknownError
 from undiffuse.studio.studio import Studio
 
 JobPath = Annotated[str, Path(description="The id of a job", max_length=100)]

@@ -16,12 +16,14 @@ from fastapi.responses import FileResponse
 from pydantic import Field, WithJsonSchema
 from starlette.datastructures import UploadFile
 
-from undiffuse.config import DataConfig
+from undiffuse.config.schema import DataConfig
 from undiffuse.data.report import contact_sheet
 from undiffuse.errors import UndiffuseError
-from undiffuse.pictures.png import sheet_chunk
+from undiffuse.provenance.png import sheet_chunk
 from undiffuse.recipes import get_recipe
-from undiffuse.studio.jobs import finite
+from undiffuse.studio.jobs.queue import finite
+from undiffuse.studio.library.models import UnknownError
+from undiffuse.studio.library.uploads import run_name_of
 from undiffuse.studio.limits import FOR_THE_COMMAND_LINE
 from undiffuse.studio.routes.common import (
     EVENTS,
@@ -38,9 +40,7 @@ from undiffuse.studio.routes.common import (
     multipart,
     text_of,
 )
-from undiffuse.studio.shelf import UnknownError
 from undiffuse.studio.studio import Studio
-from undiffuse.studio.uploads import run_name_of
 
 TYPES = get_type_hints(DataConfig)
 DataPath = Annotated[str, Path(description="The id of a data set", max_length=100)]

@@ -9,14 +9,14 @@ import numpy as np
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from undiffuse.config import DataConfig
-from undiffuse.data.prepare import prepare
-from undiffuse.data.values import encode
+from undiffuse.config.schema import DataConfig
+from undiffuse.data.preparation.prepare import prepare
+from undiffuse.data.scaling import encode
 from undiffuse.errors import UndiffuseError
 from undiffuse.studio.comparison import comparison
-from undiffuse.studio.drawing import walk_in_full
-from undiffuse.studio.jobs import Job
-from undiffuse.studio.looks import look
+from undiffuse.studio.jobs.queue import Job
+from undiffuse.studio.jobs.sampling import walk_in_full
+from undiffuse.studio.previews import look
 from undiffuse.studio.routes.common import PROBLEMS, Body, Index, ModelId, Seed, Settings, answer, finished, in_thread
 from undiffuse.studio.studio import Studio
 

@@ -1,0 +1,1 @@
+"""Weights on disk, ours and other people's, and how a name leads to them."""

@@ -1,0 +1,24 @@
+"""Other people's checkpoints as models of ours: one reader a layout, in `READERS`.
+
+A layout is a module with a `Reader`: whether a path is of it, and the path as a `Found`. Which tensor of theirs is
+which of ours is said by tables, see `mapping`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from undiffuse.checkpoints.foreign.diffusers.folder import READER as DIFFUSERS
+from undiffuse.checkpoints.foreign.original.reader import READER as ORIGINAL
+from undiffuse.checkpoints.saved_model import Found, Reader
+
+READERS: tuple[Reader, ...] = (DIFFUSERS, ORIGINAL)
+"""In the order in which they are asked."""
+
+
+def reader_of(path: Path) -> Reader | None:
+    """The first reader that knows a path; None where nobody does."""
+    return next((reader for reader in READERS if reader.recognises(path)), None)
+
+
+__all__ = ["READERS", "Found", "Reader", "reader_of"]

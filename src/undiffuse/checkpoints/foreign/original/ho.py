@@ -1,0 +1,161 @@
+"""The U-Net of Ho et al. 2020, as the variables of their TensorFlow code (https://github.com/hojonathanho/diffusion).
+
+    model/down_1/block_0/conv1/W    model/mid/attn_1/q/b    model/norm_out/gamma    ...
+
+exported to an .npz with ``{name: reader.get_tensor(name)}`` of a checkpoint. ``model/`` may be there or not.
+
+* Matrices are (inputs, outputs) and kernels (height, width, inputs, outputs) there: the reverse of PyTorch's.
+* A name followed by ``/ExponentialMovingAverage`` is the average; where there are any, all of the network's have one
+  and they are what is read. What Adam and the step counter leave in a checkpoint is passed over.
+* ``up_0`` is the finest level there, and the last to be computed; here ``up[0]`` is the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from undiffuse.checkpoints.foreign.mapping import Change, Rule, Shape
+from undiffuse.checkpoints.foreign.original.flags import read_side
+from undiffuse.config.schema import DiffusionConfig, UNetConfig
+from undiffuse.errors import UndiffuseError
+
+MARK = "conv_in.weight"
+"""The stem, as `named` calls it, which tells Ho's files from others'."""
+AVERAGE = "/ExponentialMovingAverage"
+LEAVES = {"W": "weight", "b": "bias", "gamma": "weight", "beta": "bias"}
+PASSED_OVER = ("global_step", "beta1_power", "beta2_power")
+SIDE_OF_ATTENTION = 16
+"""All of the paper's networks attend at 16 x 16."""
+PROCESS = DiffusionConfig(schedule="linear", timesteps=1000)
+"""That of all its networks."""
+
+
+def named(names: Sequence[str]) -> dict[str, str]:
+    """The network's variables: dotted names with PyTorch's words for weight and bias, and the file's own."""
+    averaged = any(name.removesuffix(":0").endswith(AVERAGE) for name in names)
+    found = {}
+    for name in names:
+        plain = name.removesuffix(":0")
+        if averaged and not plain.endswith(AVERAGE):
+            continue
+        *layer, leaf = plain.removesuffix(AVERAGE).removeprefix("model/").split("/")
+        if leaf not in PASSED_OVER and not leaf.startswith("Adam"):
+            found[".".join([*layer, LEAVES.get(leaf, leaf)])] = name
+    return found
+
+
+def architecture(shapes: Mapping[str, Shape], where: str) -> tuple[UNetConfig, int]:
+    """The network of these shapes, and its channels.
+
+    Raises:
+        UndiffuseError: they are those of no such network.
+    """
+
+    def outputs(layer: str) -> int:
+        shape = shapes.get(f"{layer}.weight", ())
+        if not shape:
+            raise UndiffuseError(f"{where} lacks '{layer.replace('.', '/')}/W', which each of Ho's networks has")
+        return shape[-1]
+
+    def count(pattern: str) -> int:
+        return next(n for n in range(len(shapes) + 1) if f"{pattern.format(n)}.weight" not in shapes)
+
+    base, channels = outputs("conv_in"), shapes[MARK][-2]
+    if outputs("conv_out") != channels or channels > 4:
+        raise UndiffuseError(
+            f"{where} makes {outputs('conv_out')} channels of {channels}: undiffuse reads Ho's networks of 1 to 4 "
+            "channels in and out, trained with a block_size of 1"
+        )
+    widths = [outputs(f"down_{level}.block_0.conv1") for level in range(count("down_{}.block_0.conv1"))]
+    if not widths or not base or any(width % base for width in widths):
+        raise UndiffuseError(f"{where} has levels of {widths} channels, which are no multiples of its stem's {base}")
+    network = UNetConfig(
+        base=base,
+        multipliers=tuple(width // base for width in widths),
+        blocks=count("down_0.block_{}.conv1"),
+        attention_levels=tuple(k for k in range(len(widths)) if f"down_{k}.attn_0.q.weight" in shapes),
+        norm_groups=32,
+    )
+    return network, channels
+
+
+def side(path: Path, network: UNetConfig) -> int:
+    """Of images: what the .json of the file's name says, or else the size whose attention is at 16 x 16.
+
+    Raises:
+        UndiffuseError: neither says it.
+    """
+    of_attention = [SIDE_OF_ATTENTION * 2**level for level in network.attention_levels]
+    return read_side(path, of_attention[0] if len(of_attention) == 1 else None)
+
+
+TRANSPOSED = Change(
+    lambda theirs: theirs[0].T if theirs[0].ndim > 1 else theirs[0], lambda ours: [ours.T if ours.ndim > 1 else ours]
+)
+"""(inputs, outputs) there."""
+THREE = Change(
+    lambda theirs: torch.cat([part.T if part.ndim > 1 else part for part in theirs]),
+    lambda ours: [part.T if part.ndim > 1 else part for part in ours.chunk(3)],
+)
+"""Three matrices there, one here."""
+KERNEL = Change(
+    lambda theirs: theirs[0].permute(3, 2, 0, 1) if theirs[0].ndim > 1 else theirs[0],
+    lambda ours: [ours.permute(2, 3, 1, 0) if ours.ndim > 1 else ours],
+)
+"""(height, width, inputs, outputs) there."""
+
+
+def _pointwise(theirs: Sequence[Tensor]) -> Tensor:
+    return theirs[0].T[:, :, None, None] if theirs[0].ndim > 1 else theirs[0]
+
+
+POINTWISE = Change(_pointwise, lambda ours: [ours[:, :, 0, 0].T if ours.ndim > 1 else ours])
+"""A matrix there, a kernel of 1 x 1 here."""
+
+
+def rules(network: UNetConfig) -> list[Rule]:
+    """The table for a network of these settings."""
+    found = [
+        Rule("time.linear1", "temb.dense0", TRANSPOSED),
+        Rule("time.linear2", "temb.dense1", TRANSPOSED),
+        Rule("stem", "conv_in", KERNEL),
+        Rule("norm", "norm_out"),
+        Rule("out", "conv_out", KERNEL),
+        *_block("middle.block1", "mid.block_1"),
+        *_attention("middle.attention", "mid.attn_1"),
+        *_block("middle.block2", "mid.block_2"),
+    ]
+    for ours, theirs, resample in _levels(len(network.multipliers)):
+        found += _block(f"{ours}.blocks.{{}}", f"{theirs}.block_{{}}")
+        found += _attention(f"{ours}.attentions.{{}}", f"{theirs}.attn_{{}}")
+        found.append(Rule(f"{ours}.resample.conv", f"{theirs}.{resample}.conv", KERNEL))
+    return found
+
+
+def _levels(count: int) -> Iterator[tuple[str, str, str]]:
+    for k in range(count):
+        yield f"down.{k}", f"down_{k}", "downsample"
+        yield f"up.{k}", f"up_{count - 1 - k}", "upsample"
+
+
+def _block(ours: str, theirs: str) -> list[Rule]:
+    return [
+        Rule(f"{ours}.norm1", f"{theirs}.norm1"),
+        Rule(f"{ours}.conv1", f"{theirs}.conv1", KERNEL),
+        Rule(f"{ours}.embed", f"{theirs}.temb_proj", TRANSPOSED),
+        Rule(f"{ours}.norm2", f"{theirs}.norm2"),
+        Rule(f"{ours}.conv2", f"{theirs}.conv2", KERNEL),
+        Rule(f"{ours}.shortcut", f"{theirs}.nin_shortcut", POINTWISE),
+    ]
+
+
+def _attention(ours: str, theirs: str) -> list[Rule]:
+    return [
+        Rule(f"{ours}.norm", f"{theirs}.norm"),
+        Rule(f"{ours}.qkv", (f"{theirs}.q", f"{theirs}.k", f"{theirs}.v"), THREE),
+        Rule(f"{ours}.out", f"{theirs}.proj_out", TRANSPOSED),
+    ]

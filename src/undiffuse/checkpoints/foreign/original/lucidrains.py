@@ -1,0 +1,246 @@
+"""denoising-diffusion-pytorch's files (P. Wang): their settings from shapes and from the chain's own tensors.
+
+    model, ema        init_conv  time_mlp.{1,3}  downs.K.{0,1,2,3}  mid_block1  mid_attn  mid_block2  ups.K.{0,1,2,3}
+                      final_res_block  final_conv        all of these behind 'model.', and 'ema_model.model.' in ema
+                      betas  alphas_cumprod  loss_weight  ...    of the process
+    step, opt, version, scaler
+
+* A trainer's file holds the weights and their average; the average is the model, as it is there.
+* Which of noise, data and v the network predicts is told by the weights of its loss, which at snr = alpha-bar /
+  (1 - alpha-bar) are 1, snr and snr / (snr + 1), and cut off (min-SNR) only where snr is large.
+* What is not in the file is the size of images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from undiffuse.checkpoints.foreign.mapping import SAME, Change, Rule, Shape
+from undiffuse.checkpoints.foreign.tensors import Tensors
+from undiffuse.config.schema import DiffusionConfig, ParameterizationName, UNetConfig
+from undiffuse.diffusion.schedules import DiscreteSchedule, make_schedule
+from undiffuse.errors import UndiffuseError
+from undiffuse.networks.rms_unet import HEAD_WIDTH, NAME, TOKENS
+
+MARK = "init_conv.weight"
+"""The stem, which tells these files from others'."""
+INSIDE, AVERAGED = "model.", "ema_model."
+"""What stands before the names of the network in a process, and of the process in an average."""
+TRAINER = {"step", "model", "opt", "ema"}
+PROCESS = ("betas", "alphas_cumprod", "loss_weight")
+"""The tensors of the process that are read; the others follow from them."""
+MAX_STEPS = 100_000
+
+LOSSES: dict[ParameterizationName, Callable[[Tensor], Tensor]] = {
+    "epsilon": torch.ones_like,
+    "x0": lambda snr: snr,
+    "v": lambda snr: snr / (snr + 1),
+}
+"""Weight of the loss of each prediction, as a function of the signal-to-noise ratio."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The parts of a trainer's file that make a model.
+
+    Args:
+        process: the diffusion's tensors and its network's weights.
+        average: the same, averaged; None where only other processes had one.
+        step: of the training.
+    """
+
+    process: dict[str, Any]
+    average: dict[str, Any] | None
+    step: int
+
+
+def is_trainer(tree: Any) -> bool:
+    """Whether what a file holds is all that the trainer saves."""
+    return isinstance(tree, dict) and tree.keys() >= TRAINER
+
+
+def trained(tree: Mapping[str, Any], where: str) -> Trained:
+    """Weights, average and step out of a trainer's file; the optimiser's state is left alone.
+
+    Raises:
+        UndiffuseError: they are of other types.
+    """
+    process, ema, step = tree["model"], tree["ema"], tree["step"]
+    if not isinstance(process, dict) or not isinstance(ema, dict) or type(step) is not int or step < 0:
+        raise UndiffuseError(f"{where} is not valid: a trainer's file holds a 'model', an 'ema' and a 'step'")
+    average = {
+        name.removeprefix(AVERAGED): value
+        for name, value in ema.items()
+        if isinstance(name, str) and name.startswith(AVERAGED)
+    }
+    return Trained(process, average or None, step)
+
+
+def named(names: list[str]) -> dict[str, str]:
+    """The network's tensors without what stands before them, by the file's names; nothing of the process.
+
+    Those of a network alone are its own names; `process` then says what is missing.
+    """
+    if MARK in names:
+        return {name: name for name in names}
+    return {name.removeprefix(INSIDE): name for name in names if name.startswith(INSIDE)}
+
+
+# --- the process ------------------------------------------------------------------------------------------------------
+
+
+def process(tensors: Tensors, where: str) -> DiffusionConfig:
+    """The chain and the prediction that the process's tensors tell.
+
+    Raises:
+        UndiffuseError: they are not there, or tell of none.
+    """
+    shapes = tensors.shapes
+    for name in PROCESS:
+        shape = shapes.get(name, ())
+        if len(shape) != 1 or not 2 <= shape[0] <= MAX_STEPS or shape != shapes[PROCESS[0]]:
+            raise UndiffuseError(
+                f"{where} has no '{name}' of one number a timestep, as every process of denoising-diffusion-pytorch "
+                "since 2.0 has: save the state of the GaussianDiffusion, which has the network in it"
+            )
+    betas, alpha_bar, weights = (tensors(name).double() for name in PROCESS)
+    return replace(_chain(betas), parameterization=_prediction(alpha_bar, weights, where))
+
+
+def _chain(betas: Tensor) -> DiffusionConfig:
+    """The chain by its name, where one of ours has these betas to float32, or else by its betas."""
+    steps = len(betas)
+    known = [DiffusionConfig(schedule="cosine", timesteps=steps)]
+    if steps > 20:  # a linear one of fewer has a last beta of 1
+        linear = DiffusionConfig(schedule="linear", timesteps=steps)
+        known.append(linear if steps == 1000 else replace(linear, beta_start=0.1 / steps, beta_end=20 / steps))
+    for config in known:
+        chain = make_schedule(config)
+        assert isinstance(chain, DiscreteSchedule)
+        if torch.allclose(chain.betas, betas, rtol=1e-6, atol=0):
+            return config
+    return DiffusionConfig(timesteps=steps, betas=tuple(betas.tolist()))
+
+
+def _prediction(alpha_bar: Tensor, weights: Tensor, where: str) -> ParameterizationName:
+    snr = alpha_bar / (1 - alpha_bar)
+    noisy = (snr > 0) & (snr < 1)
+    for name, weight in LOSSES.items():
+        if noisy.any() and torch.allclose(weights[noisy], weight(snr[noisy]), rtol=1e-4, atol=0):
+            return name
+    raise UndiffuseError(f"{where} does not tell by its 'loss_weight' whether its network predicts noise, data or v")
+
+
+# --- the network ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What shapes tell; see `openai.Architecture`."""
+
+    network: UNetConfig
+    channels: int
+    learn_variance: bool
+
+
+def architecture(shapes: Mapping[str, Shape], where: str) -> Architecture:
+    """The network of these shapes.
+
+    Raises:
+        UndiffuseError: they are those of no such network.
+    """
+
+    def shape(name: str, axes: int) -> Shape:
+        if len(shapes.get(name, ())) != axes:
+            raise UndiffuseError(
+                f"{where} lacks '{name}', which each U-Net of denoising-diffusion-pytorch since 2.0 has; earlier ones "
+                "had other norms, and are not read"
+            )
+        return shapes[name]
+
+    shape("final_res_block.block1.norm.g", 4)
+    base, channels = shape(MARK, 4)[:2]
+    out = shape("final_conv.weight", 4)[0]
+    if channels == 2 * out:
+        raise UndiffuseError(f"{where} was trained with self_condition, which undiffuse's samplers do not know")
+    if channels > 4 or out not in (channels, 2 * channels):
+        raise UndiffuseError(
+            f"{where} makes {out} channels of {channels}; 1 to 4, and of those twice as many, are read"
+        )
+    levels = next(k for k in range(len(shapes) + 1) if f"downs.{k}.2.mem_kv" not in shapes)
+    shape(f"downs.{max(levels - 1, 0)}.2.mem_kv", 4)
+    widths = [shape(f"ups.{k}.0.block1.proj.weight", 4)[0] for k in reversed(range(levels))]
+    if not base or any(width % base for width in widths):
+        raise UndiffuseError(f"{where} has levels of {widths} channels, which are no multiples of its stem's {base}")
+    _, heads, tokens, head_width = shape("mid_attn.mem_kv", 4)
+    network = UNetConfig(
+        architecture=NAME,
+        base=base,
+        multipliers=tuple(width // base for width in widths),
+        attention_levels=tuple(k for k in range(levels) if f"downs.{k}.2.to_out.weight" in shapes),
+        heads=heads,
+        head_width=None if head_width == HEAD_WIDTH else head_width,
+    )
+    if tokens != TOKENS:
+        raise UndiffuseError(f"{where} has {tokens} learned tokens in its attentions, where {TOKENS} are read")
+    return Architecture(network, channels, out == 2 * channels)
+
+
+WEIGHT = Change(lambda theirs: theirs[0].flatten(), lambda ours: [ours[None, :, None, None]])
+"""A norm's, (1, channels, 1, 1) there."""
+POINTWISE = Change(
+    lambda theirs: theirs[0].flatten(1) if theirs[0].ndim > 1 else theirs[0],
+    lambda ours: [ours[:, :, None, None] if ours.ndim > 1 else ours],
+)
+"""A kernel of 1 x 1 there, a matrix here."""
+TURNED = Change(lambda theirs: theirs[0].transpose(2, 3), lambda ours: [ours.transpose(2, 3)])
+"""Learned tokens of a linear attention: (.., width, tokens) there."""
+
+
+def rules(network: UNetConfig) -> list[Rule]:
+    """The table for a network of these settings."""
+    last = len(network.multipliers) - 1
+    found = [
+        Rule("time1", "time_mlp.1"),
+        Rule("time2", "time_mlp.3"),
+        Rule("stem", "init_conv"),
+        Rule("out", "final_conv"),
+        *_block("last", "final_res_block"),
+        *_block("middle.0", "mid_block1"),
+        *_attention("middle.1", "mid_attn", full=True),
+        *_block("middle.2", "mid_block2"),
+    ]
+    for k in range(last + 1):
+        for way, level in (("down", k), ("up", last - k)):
+            ours, theirs = f"{way}.{k}", f"{way}s.{k}"
+            found += [*_block(f"{ours}.block1", f"{theirs}.0"), *_block(f"{ours}.block2", f"{theirs}.1")]
+            found += _attention(f"{ours}.attention", f"{theirs}.2", level in network.attention_levels)
+            found += [Rule(f"{ours}.resample.1", f"{theirs}.3.1"), Rule(f"{ours}.resample", f"{theirs}.3")]
+    return found
+
+
+def _block(ours: str, theirs: str) -> list[Rule]:
+    return [
+        Rule(f"{ours}.conv1", f"{theirs}.block1.proj"),
+        Rule(f"{ours}.norm1", f"{theirs}.block1.norm", WEIGHT, leaf="g"),
+        Rule(f"{ours}.embed", f"{theirs}.mlp.1"),
+        Rule(f"{ours}.conv2", f"{theirs}.block2.proj"),
+        Rule(f"{ours}.norm2", f"{theirs}.block2.norm", WEIGHT, leaf="g"),
+        Rule(f"{ours}.shortcut", f"{theirs}.res_conv"),
+    ]
+
+
+def _attention(ours: str, theirs: str, full: bool) -> list[Rule]:
+    out = "to_out" if full else "to_out.0"
+    return [
+        Rule(f"{ours}.norm", f"{theirs}.norm", WEIGHT, leaf="g"),
+        Rule(f"{ours}.qkv", f"{theirs}.to_qkv", POINTWISE),
+        Rule(f"{ours}.out", f"{theirs}.{out}", POINTWISE),
+        Rule(f"{ours}.last", f"{theirs}.to_out.1", WEIGHT, leaf="g"),
+        Rule(ours, theirs, SAME if full else TURNED, leaf="mem_kv"),
+    ]

@@ -1,0 +1,63 @@
+"""Turn a run's newest checkpoint into a model that ships with the package.
+
+  python -m undiffuse.checkpoints.pretrained.make runs/NAME [--name digits]
+
+``make shipped-model`` trains the run first. The file is written into the package's own folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from undiffuse.checkpoints.model_file import ModelFile
+from undiffuse.checkpoints.pretrained import FOLDER
+from undiffuse.checkpoints.training_checkpoint import latest, load
+from undiffuse.errors import UndiffuseError
+from undiffuse.runtime.durable_files import replace_bytes
+
+LIMIT = 2_000_000
+"""Bytes of a file at most: everyone who installs the package downloads it."""
+
+
+def make(run: Path, target: Path) -> int:
+    """Write the first average of a run's newest whole checkpoint, and return the file's size.
+
+    Raises:
+        UndiffuseError: no checkpoint, no average, or a model that is too large.
+    """
+    folder, _ = latest(run / "checkpoints")
+    if folder is None:
+        raise UndiffuseError(f"{run} holds no whole checkpoint; a run is made by undiffuse train")
+    saved = load(folder)
+    if not saved.averages:
+        raise UndiffuseError(f"{run} has no averaged weights: train it with --ema 0.995")
+    rate, tensors = next(iter(saved.averages.items()))
+    # The data's name, not where they were on the disk of whoever trained: the file goes to everybody.
+    config = replace(saved.config, data=replace(saved.config.data, source=Path(saved.config.data.source).name))
+    data = ModelFile(config, saved.info, saved.state.step, str(rate), tensors).to_bytes()
+    if len(data) > LIMIT:
+        raise UndiffuseError(f"{run} makes a file of {len(data):,} bytes, and at most {LIMIT:,} ship; lower --base")
+    replace_bytes(target, data)
+    return len(data)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    parser.add_argument("--name", default="digits", help="what the model will be called (default: digits)")
+    typed = parser.parse_args()
+    target = FOLDER / f"{typed.name}.safetensors"
+    try:
+        size = make(typed.run, target)
+    except UndiffuseError as error:
+        print(f"undiffuse: {error}", file=sys.stderr)
+        return error.status
+    print(f"{target}: {size:,} bytes; look at it with: undiffuse sample {typed.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""``undiffuse animate ...``: one module a command."""

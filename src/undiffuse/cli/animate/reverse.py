@@ -1,0 +1,58 @@
+"""Pictures coming out of noise: x_t on the left, what the model takes the picture to be on the right.
+
+  undiffuse animate reverse runs/NAME --sampler ddpm --steps 250
+
+The last frame is what `undiffuse sample` draws with the same seed and settings.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from undiffuse.cli.animate.common import add_animation, save
+from undiffuse.cli.fields_to_options import add_fields
+from undiffuse.cli.naming import add_model, say_left_out
+from undiffuse.cli.parse_values import whole
+from undiffuse.cli.parser import Parser
+from undiffuse.config.schema import SampleConfig
+
+if TYPE_CHECKING:
+    from undiffuse.visualization.frame import Frame
+
+
+def configure(parser: Parser) -> None:
+    add_model(parser)
+    group = parser.add_argument_group("which pictures")
+    group.add_argument("-n", type=whole("-n", 1), metavar="N", help="how many (default: 9)")
+    group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of the noise (default: 0)")
+    group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    add_fields(parser, SampleConfig, "how")
+    add_animation(parser, "reverse.webp")
+
+
+def run(typed: Namespace) -> None:
+    from undiffuse.model import load
+    from undiffuse.model.sample_request import beside_times, check_numbers, warn
+    from undiffuse.training.build import choose_device
+    from undiffuse.visualization.reverse import moments_of, reverse_frames
+    from undiffuse.visualization.strip import evenly
+
+    options = vars(typed)
+    warn(beside_times(options))
+    settings = SampleConfig(**{f.name: options[f.name] for f in fields(SampleConfig) if f.name in options})
+    count, seed = options.get("n", 9), options.get("seed", 0)
+    model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"))))
+    say_left_out(model)
+    settings = model.settle(settings)
+    check_numbers(count, seed, 0)
+    points = len(model.walk(settings)[2])
+
+    def frames(wanted: int) -> Iterator[Frame]:
+        walk = moments_of(model, settings, count, seed)
+        return reverse_frames(walk, model.schedule, model.info, evenly(points, wanted))
+
+    save(typed, Path("reverse.webp"), frames)

@@ -1,0 +1,1 @@
+"""``undiffuse cascade ...``: one module a command."""

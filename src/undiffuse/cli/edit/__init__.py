@@ -1,0 +1,1 @@
+"""``undiffuse edit ...``: one module a command."""

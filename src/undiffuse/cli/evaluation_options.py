@@ -1,0 +1,81 @@
+"""What the commands that judge images by a model share: which images, by which model, into which file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from undiffuse.cli.data_options import add_preparation, data_word, typed_preparation
+from undiffuse.cli.naming import add_model
+from undiffuse.cli.parse_values import Reader, whole
+from undiffuse.cli.parser import Parser
+from undiffuse.errors import UndiffuseError
+from undiffuse.runtime.durable_files import shortened
+from undiffuse.runtime.process_group import ALONE, Group
+
+if TYPE_CHECKING:
+    from undiffuse.evaluation.images import Images
+    from undiffuse.model import Model
+
+
+def add_images(parser: Parser) -> None:
+    add_model(parser)
+    parser.add_argument(
+        "DATA",
+        type=data_word,
+        help="a folder, .zip, .tar, .npz, .npy or idx(.gz) file, or the built-in name 'digits'",
+    )
+    group = parser.add_argument_group("which images")
+    group.add_argument(
+        "--limit", type=whole("--limit", 1), metavar="N", help="this many, drawn at random (default: all)"
+    )
+    add_preparation(parser, "how they are prepared (default: as the run's data)")
+
+
+def add_machine(group: Any) -> None:
+    group.add_argument(
+        "--batch", type=whole("--batch", 1), metavar="N", help="images at a time (default: 16, 4 or 1, by their size)"
+    )
+    group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of every random stream (default: 0)")
+    group.add_argument("--weights", metavar="TEXT", help="'ema', 'raw', or a rate such as '0.999' (default: ema)")
+    group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+
+
+def choice(group: Any, flag: str, hint: Any, text: str) -> None:
+    """An option with one of the words of a Literal."""
+    group.add_argument(flag, type=Reader(flag, hint), metavar="|".join(hint.__args__), help=text)
+
+
+def load_model(options: dict[str, Any], group: Group = ALONE) -> Model:
+    from undiffuse.model import load
+    from undiffuse.training.build import choose_device
+
+    device = choose_device(options.get("device", "auto"), group)
+    return load(options["RUN"], options.get("weights", "ema"), str(device))
+
+
+def open_images(options: dict[str, Any], source: str, model: Model, group: Group = ALONE) -> Images:
+    """Images prepared as the run's own were, unless the options say otherwise."""
+    from undiffuse.data.preparation.prepare import prepare
+    from undiffuse.evaluation.images import choose
+
+    given = typed_preparation(options)
+    with group.in_turn():
+        dataset = prepare(replace(model.config.data.of_others(source), **given), progress=group.leads)
+    return choose(dataset, model.info, options.get("limit"), options.get("seed", 0))
+
+
+def table_file(options: dict[str, Any], model: Model, folder: str) -> Path:
+    """Where the table goes: --out, or in the model's folder, see `Model.home`.
+
+    Raises:
+        UndiffuseError: it is called neither .csv nor .json.
+    """
+    from undiffuse.data.preparation.named import BUILTIN_PREFIX
+
+    data = Path(options["DATA"].removeprefix(BUILTIN_PREFIX)).resolve().name.split(".")[0]
+    out: Path = options.get("out") or model.home / folder / f"{shortened(data)}.csv"
+    if out.suffix not in (".csv", ".json"):
+        raise UndiffuseError(f"--out should end in .csv or .json, and '{out}' does not")
+    return out

@@ -1,0 +1,318 @@
+"""What a model is told, between the user's words and the network's tensors.
+
+Sample i of a seed gets the i-th of the classes that were asked for, over and over, so that it is the same however many
+are drawn, and all are drawn equally often.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from undiffuse.conditioning.class_names import ALL, NONE, class_number, class_numbers
+from undiffuse.conditioning.low_resolution import stage_conditions
+from undiffuse.conditioning.text.encoder import SIZE, load_encoder
+from undiffuse.config.schema import SampleConfig, TrainConfig
+from undiffuse.data.info import DataInfo
+from undiffuse.data.scaling import standard
+from undiffuse.diffusion.denoiser import Denoiser
+from undiffuse.diffusion.guidance import Autoguided, ClassifierFree, ClassifierGuided, Given, Strength
+from undiffuse.diffusion.guidance.classifier import NoisyClassifier
+from undiffuse.errors import UndiffuseError
+from undiffuse.networks.conditions import Condition
+
+CLASS = "label"
+"""The name of the argument that carries the class."""
+TEXT = "text"
+"""The name of the argument that carries the vectors of a text's pieces."""
+VECTOR = "vector"
+"""The name of the argument that carries numbers, each less its mean and divided by its standard deviation."""
+IMAGE = "image"
+"""The name of the argument that carries a picture to go with."""
+
+
+def conditions_of(config: TrainConfig, info: DataInfo) -> tuple[Condition, ...]:
+    """What the network of these settings and data is told.
+
+    Raises:
+        UndiffuseError: a class, a text, numbers or pictures are wanted and the data have none.
+    """
+    found = []
+    if "class" in config.conditions.condition:
+        if not info.classes:
+            raise UndiffuseError(f"--condition class needs classes, and '{info.name}' has none: {info.to_have_classes}")
+        found.append(Condition(CLASS, "class", len(info.classes)))
+    if "text" in config.conditions.condition:
+        if not info.texts:
+            raise UndiffuseError(
+                f"--condition text needs texts, and '{info.name}' has none: write a metadata.csv (or .jsonl) with the "
+                "columns file_name and text beside the images"
+            )
+        found.append(Condition(TEXT, "tokens", SIZE))
+    if "vector" in config.conditions.condition:
+        if not info.vectors:
+            raise UndiffuseError(
+                "--condition vector needs to know which numbers: --vectors angle,width names columns of the metadata, "
+                "or arrays of an .npz file"
+            )
+        found.append(Condition(VECTOR, "vector", _checked_vectors(info)))
+    if "image" in config.conditions.condition:
+        if info.pair_channels < 1:
+            raise UndiffuseError(
+                "--condition image needs a picture to go with each image: --pairs FOLDER names a folder of pictures of "
+                "the same names"
+            )
+        found.append(Condition(IMAGE, "image", info.pair_channels))
+    return (*found, *stage_conditions(config.conditions, info))
+
+
+def _checked_vectors(info: DataInfo) -> int:
+    """How many numbers there are; the information may come from a stranger's file."""
+    spread = info.vector_std
+    if not len(info.vectors) == len(info.vector_mean) == len(spread) or not all(0 < std < math.inf for std in spread):
+        raise UndiffuseError("Each of the numbers that a model is told needs a name, a mean and a standard deviation")
+    return len(info.vectors)
+
+
+@dataclass(frozen=True)
+class Guides:
+    """Other networks that lead a model's samples.
+
+    Args:
+        weak: a worse model to lead away from.
+        weak_told: what that one can be told.
+        classifier: of noisy images.
+        classifier_classes: the names of what it tells apart.
+    """
+
+    weak: Denoiser | None = None
+    weak_told: tuple[Condition, ...] = ()
+    classifier: NoisyClassifier | None = None
+    classifier_classes: tuple[str, ...] = ()
+
+
+NO_GUIDES = Guides()
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What samples are to be, in a model's terms.
+
+    Args:
+        told: what the model can be told.
+        rows: what is asked for, by name: sample i is told the i-th row, over and over.
+        away: one row of each, what guidance leads away from; null where it is nothing.
+        strength: of that guidance.
+        guides: who leads, if not the model itself.
+    """
+
+    told: tuple[Condition, ...]
+    rows: Mapping[str, Tensor]
+    away: Mapping[str, Tensor]
+    strength: Strength
+    guides: Guides = NO_GUIDES
+
+    def denoiser(self, denoiser: Denoiser, members: Sequence[int]) -> Denoiser:
+        """The denoiser for a batch of these numbers of samples."""
+        wanted, guides = {name: rows[[i % len(rows) for i in members]] for name, rows in self.rows.items()}, self.guides
+        if guides.weak is not None:
+            weak = given(guides.weak, guides.weak_told, wanted)
+            return Autoguided(given(denoiser, self.told, wanted), weak, self.strength)
+        if guides.classifier is not None:
+            strong = given(denoiser, self.told, wanted)
+            return ClassifierGuided(strong, guides.classifier, wanted[CLASS], float(self.strength.scale))
+        if not wanted or self.strength.scale == 1:
+            return given(denoiser, self.told, wanted)
+        unwanted = {name: row.expand(len(members), *row.shape[1:]) for name, row in self.away.items()}
+        return ClassifierFree(denoiser, wanted, unwanted, self.strength)
+
+
+def check_null(wanted: Wish, dropout: float) -> None:
+    """Refuse what needs a class to stand for none, of a network that never saw one: its row is what chance left there.
+
+    Args:
+        dropout: part of the training's images whose conditions were hidden.
+
+    Raises:
+        UndiffuseError: no class is asked for, or guidance would lead away from none.
+    """
+    size = next((condition.size for condition in wanted.told if condition.name == CLASS), None)
+    if dropout > 0 or size is None:
+        return
+    if (wanted.rows[CLASS] == size).any():
+        raise UndiffuseError(
+            "This model never learned to draw without a class, so there is no --class none: name one of its classes"
+        )
+    led = wanted.strength.scale != 1 and wanted.guides == NO_GUIDES
+    if led and (wanted.away[CLASS] == size).any():
+        raise UndiffuseError(
+            "This model never learned to draw without a class, so guidance has nothing to lead away from: leave out "
+            "--guidance, or name a class with --avoid, a worse model with --weak or a --classifier"
+        )
+
+
+def given(denoiser: Denoiser, told: tuple[Condition, ...], values: Mapping[str, Tensor]) -> Denoiser:
+    """The denoiser, told those of the values that it can be told."""
+    known = {condition.name: values[condition.name] for condition in told if condition.name in values}
+    return Given(denoiser, known) if known else denoiser
+
+
+def read_text(text: str) -> Tensor:
+    """The vectors of a text's pieces, rounded as those were that the network learned from.
+
+    Raises:
+        UndiffuseError: the encoder's package is not installed, or the text is too long.
+    """
+    return load_encoder().tokens(text).half().float()
+
+
+def wish(
+    settings: SampleConfig,
+    told: tuple[Condition, ...],
+    info: DataInfo,
+    guides: Guides = NO_GUIDES,
+    read: Callable[[str], Tensor] = read_text,
+    look: Callable[[str], Tensor] | None = None,
+    examples: Mapping[str, Tensor] | None = None,
+) -> Wish:
+    """The user's words as numbers.
+
+    Args:
+        read: a text to the vectors of its pieces.
+        look: a path to the pictures there, one a row; needed where the settings name an image.
+        examples: rows that samples are told where the settings ask for nothing.
+
+    Raises:
+        UndiffuseError: a class of a model without classes, an unknown one, a text of a model without texts, or guidance
+            that cannot be.
+    """
+    strength = Strength(settings.guidance, settings.guidance_rescale, *_interval(settings.guidance_interval))
+    beside = bool(settings.text or settings.vector or settings.image)
+    if examples and not (settings.classes or beside):
+        return Wish(told, examples, nothing(told, examples), strength, guides)
+    names = [condition.name for condition in told]
+    _check_guides(settings, told, info, guides)
+    classes = info.classes if CLASS in names else guides.classifier_classes
+    if settings.text and TEXT not in names:
+        raise UndiffuseError(
+            "This model was trained without texts, so it cannot be asked by one; train one with --condition text"
+        )
+    if not classes:
+        _check_without_classes(settings, names, guides)
+    rows, away = dict[str, Tensor](), dict[str, Tensor]()
+    if classes:
+        asked = settings.classes or ((NONE,) if beside and not guides.classifier_classes else (ALL,))
+        rows[CLASS] = torch.tensor(class_numbers(asked, classes))
+        if guides.classifier is not None and (rows[CLASS] == len(classes)).any():
+            raise UndiffuseError("A --classifier leads to a class, so there is no --class none")
+        away[CLASS] = torch.tensor([class_number(settings.avoid or NONE, classes)])
+    if settings.vector:
+        rows[VECTOR] = standardised(settings.vector, names, info)[None]
+    if settings.image:
+        if IMAGE not in names:
+            raise UndiffuseError(
+                "This model was trained without pairs, so it cannot go by a picture; train one with --condition image"
+            )
+        assert look is not None
+        rows[IMAGE] = look(settings.image)
+    if settings.text:
+        texts = [read(text) for text in (settings.text, *([settings.avoid] if settings.avoid and not classes else []))]
+        filled = pad_sequence(texts, batch_first=True, padding_value=torch.nan)
+        rows[TEXT] = filled[:1]
+        away |= {TEXT: filled[1:]} if len(filled) > 1 else {}
+    return Wish(told, rows, nothing(told, rows) | away, strength, guides)
+
+
+def nothing(told: tuple[Condition, ...], rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """One row of each of these conditions that says nothing."""
+    everything = torch.ones(1, dtype=torch.bool)
+    return {c.name: c.dropped(rows[c.name][:1], everything) for c in told if c.name in rows}
+
+
+FARTHEST = 1000.0
+"""Standard deviations from the mean up to which a number may be asked for."""
+
+
+def standardised(vector: Sequence[float], names: Sequence[str], info: DataInfo) -> Tensor:
+    """The user's numbers as the network is told them, (size,): less the data's mean, divided by their spread.
+
+    Raises:
+        UndiffuseError: the model is not told numbers, or other ones.
+    """
+    if VECTOR not in names:
+        raise UndiffuseError(
+            "This model was trained without numbers, so it cannot be asked by them; train one with --condition vector"
+        )
+    if len(vector) != len(info.vectors):
+        some = "one number" if len(info.vectors) == 1 else f"{len(info.vectors)} numbers"
+        raise UndiffuseError(f"--vector takes {some}, {','.join(info.vectors)}; it got {len(vector)}")
+    found = torch.from_numpy(standard(np.array([vector]), info))[0]
+    if not (near := found.abs() <= FARTHEST).all():
+        k = int((~near).nonzero()[0])
+        raise UndiffuseError(
+            f"--vector asks for {info.vectors[k]} = {vector[k]:g}, and the data had {info.vector_mean[k]:g} +- "
+            f"{info.vector_std[k]:g}: nobody learned anything so far away"
+        )
+    return found
+
+
+def _check_without_classes(settings: SampleConfig, names: Sequence[str], guides: Guides) -> None:
+    """Refuse what needs classes of a model that has none."""
+    led = settings.guidance != 1 and guides.weak is None
+    able = TEXT in names or ({VECTOR, IMAGE} & set(names) and not settings.avoid)
+    asked = set(settings.classes) - {NONE, NONE[1:]}  # no class is what there is
+    if asked or ((settings.avoid or led) and not able):
+        raise UndiffuseError(
+            "This model was trained without classes, so there is none to ask for and nothing to guide by; train "
+            "one with --condition class, or a classifier for this one with undiffuse train-classifier"
+        )
+    if (settings.avoid or led) and not (settings.text or settings.vector or settings.image):
+        raise UndiffuseError("Guidance of this model needs a --text, a --vector or an --image to lead to")
+
+
+def _check_guides(settings: SampleConfig, told: tuple[Condition, ...], info: DataInfo, guides: Guides) -> None:
+    """Refuse what a guide cannot do."""
+    if guides.weak is None and guides.classifier is None:
+        return
+    if guides.weak is not None and guides.classifier is not None:
+        raise UndiffuseError("Guidance follows one: --weak or --classifier, not both")
+    if settings.avoid:
+        raise UndiffuseError("--avoid is for guidance without --weak and --classifier: those say themselves where from")
+    if guides.weak is not None:
+        if settings.guidance == 1:
+            raise UndiffuseError("--weak leads nowhere at --guidance 1; try --guidance 2")
+        if not set(guides.weak_told) <= set(told):
+            raise UndiffuseError("The --weak model wants to be told what this one does not know")
+        return
+    if settings.guidance_rescale or settings.guidance_interval:
+        raise UndiffuseError("--guidance-rescale and --guidance-interval are not for guidance by a --classifier")
+    if any(condition.name == CLASS for condition in told) and info.classes != guides.classifier_classes:
+        raise UndiffuseError("The --classifier tells other classes apart than the model was trained on")
+
+
+def _interval(levels: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
+    if not levels:
+        return ()
+    if len(levels) != 2:
+        raise UndiffuseError(f"--guidance-interval takes two noise levels sigma/alpha, low and high, not {len(levels)}")
+    return ((levels[0], levels[1]),)
+
+
+def dropped(
+    told: tuple[Condition, ...], values: Mapping[str, Tensor], share: float, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """The conditions of a whole batch, each null with probability ``share``; all of a sample's go together.
+
+    Those that are required are not among the values.
+    """
+    if not values:
+        return {}
+    batch = len(next(iter(values.values())))
+    drop = torch.rand(batch, generator=generator) < share
+    return {c.name: c.dropped(values[c.name], drop) for c in told if not c.required}

@@ -1,0 +1,296 @@
+"""Settings to and from YAML, JSON and flat names, strictly.
+
+A file that is silently half-read is worse than one that is refused, so here
+
+* an unknown key is an error with a suggestion, and so is a key that stands twice,
+* a value of the wrong type is one sentence that names the key,
+* a file of a newer version is refused, and a key that is left out keeps its default.
+
+PyYAML follows YAML 1.1, in which ``1e-4`` is a string, ``no`` is false and ``12:30`` is 750. The loader and dumper here
+know only the scalars of YAML 1.2's core schema, and both know the same ones, so what is written is what is read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import types
+from dataclasses import MISSING, asdict, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from undiffuse.config.schema import CONFIG_VERSION, TrainConfig
+from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.runtime.installing import upgrade
+
+T = TypeVar("T")
+
+BUDGETS = ("steps", "images", "minutes")
+"""The three ways to say how long; exactly one of them is set."""
+
+
+# --- dictionaries -----------------------------------------------------------------------------------------------------
+
+
+def to_dict(config: TrainConfig) -> dict[str, Any]:
+    """The settings as nested dictionaries of plain values, the format's version first."""
+    return {"version": CONFIG_VERSION, **_plain(asdict(config))}
+
+
+def from_dict(tree: Any, where: str = "the settings") -> TrainConfig:
+    """The inverse of `to_dict`; ``where`` names the file in messages.
+
+    Raises:
+        UndiffuseError: unknown or misspelt key, wrong type, or a version newer than this program's.
+    """
+    if not isinstance(tree, dict):
+        raise UndiffuseError(f"{where} must hold settings as 'key: value' lines, got {_show(tree)}")
+    tree = dict(tree)
+    version = tree.pop("version", None)
+    if type(version) is not int or version < 1:
+        raise UndiffuseError(f"{where} must begin with 'version: {CONFIG_VERSION}', got version {_show(version)}")
+    if version > CONFIG_VERSION:
+        raise UndiffuseError(
+            f"{where} has format version {version}, this undiffuse reads up to {CONFIG_VERSION}; "
+            f"upgrade with: {upgrade()}"
+        )
+    return from_plain(TrainConfig, _of_yesterday(tree), where)
+
+
+def _of_yesterday(tree: dict[str, Any]) -> dict[str, Any]:
+    """Settings as they are called today: P2's exponent had min-SNR's name, gamma."""
+    objective = tree.get("objective")
+    if not isinstance(objective, dict) or objective.get("weighting") != "p2" or "p2_gamma" in objective:
+        return tree
+    if "gamma" not in objective:
+        return tree
+    return {**tree, "objective": {**objective, "p2_gamma": objective["gamma"]}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def from_plain(cls: type[T], tree: Any, where: str, prefix: str = "") -> T:
+    """A dataclass from a dictionary of plain values, its names and types checked; ``where`` names the file.
+
+    Raises:
+        UndiffuseError: unknown or missing key, or a value of the wrong type.
+    """
+    if not isinstance(tree, dict):
+        part = f" in its section '{prefix.rstrip('.')}'" if prefix else ""
+        raise UndiffuseError(f"{where} must hold 'key: value' settings{part}, got {_show(tree)}")
+    hints = get_type_hints(cls)
+    for key in tree:
+        if key not in hints:
+            raise UndiffuseError(f"unknown setting '{prefix}{key}' in {where}{perhaps(str(key), hints)}")
+    for field in fields(cls):  # type: ignore[arg-type]
+        if field.name not in tree and field.default is MISSING and field.default_factory is MISSING:
+            raise UndiffuseError(f"'{prefix}{field.name}' is missing in {where}")
+    return cls(**{key: _value(tree[key], hints[key], f"{prefix}{key}", where) for key in tree})
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def _value(value: Any, hint: Any, name: str, where: str) -> Any:
+    """``value`` as the annotation ``hint`` wants it, or one sentence."""
+    if is_dataclass(hint) and isinstance(hint, type):
+        return from_plain(hint, value, where, f"{name}.")
+    try:
+        return _fit(value, hint)
+    except TypeError:
+        suggestion = ""
+        if get_origin(hint) is Literal and isinstance(value, str):
+            suggestion = perhaps(value, map(str, get_args(hint)))
+        raise UndiffuseError(f"'{name}' in {where} must be {_describe(hint)}, got {_show(value)}{suggestion}") from None
+
+
+def _fit(value: Any, hint: Any) -> Any:
+    """``value`` if it has the type ``hint``; else TypeError.
+
+    An int serves as a float, a list as a tuple, and a number of NumPy's or torch's as a plain one.
+    """
+    origin, args = get_origin(hint), get_args(hint)
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()  # NumPy's numbers, and tensors of one number
+    if origin is Literal:
+        if any(type(value) is type(choice) and value == choice for choice in args):
+            return value
+    elif origin in (Union, types.UnionType):
+        for option in args:
+            try:
+                return _fit(value, option)
+            except TypeError:
+                continue
+    elif origin is tuple and isinstance(value, (list, tuple)):
+        options = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
+        if len(options) == len(value):
+            return tuple(_fit(item, option) for item, option in zip(value, options, strict=True))
+    elif hint is float and type(value) is int and abs(value) <= sys.float_info.max:
+        return float(value)
+    elif hint is types.NoneType and value is None:
+        return None
+    elif type(value) is hint:  # exact: True is not an int here
+        return value
+    raise TypeError
+
+
+def _describe(hint: Any) -> str:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(repr(choice) for choice in args)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_describe(option) for option in args)
+    if origin is tuple:
+        if args[-1] is Ellipsis:
+            return f"a list, each {_describe(args[0])}"
+        return f"a list of {len(args)}, each {_describe(args[0])}"
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", types.NoneType: "null"}
+    return names[hint]
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+# --- flat names -------------------------------------------------------------------------------------------------------
+
+
+def sections() -> dict[str, str]:
+    """Section of every setting by its flat name, e.g. ``{"lr": "optimizer"}``; '' for those outside any section."""
+    found: dict[str, str] = {}
+    for name, hint in get_type_hints(TrainConfig).items():
+        inside = [field.name for field in fields(hint)] if is_dataclass(hint) else []
+        found.update(dict.fromkeys(inside, name) if inside else {name: ""})
+    return found
+
+
+def flatten(config: TrainConfig) -> dict[str, Any]:
+    """Every setting by its flat name."""
+    return {
+        name: getattr(getattr(config, section) if section else config, name) for name, section in sections().items()
+    }
+
+
+def override(config: TrainConfig, **flat: Any) -> TrainConfig:
+    """``config`` with settings changed by their flat names: ``override(config, lr=1e-4, base=64)``.
+
+    Lists serve as tuples and whole numbers as floats. A budget given here (steps, images or minutes) takes the place of
+    the budget that ``config`` has.
+
+    Raises:
+        UndiffuseError: unknown name (with a suggestion), or a value of the wrong type.
+    """
+    known = sections()
+    changes: dict[str, dict[str, Any]] = {}
+    if any(flat.get(name) is not None for name in BUDGETS):
+        flat = {**dict.fromkeys(BUDGETS), **flat}
+    for name, value in flat.items():
+        if name not in known:
+            raise UndiffuseError(f"unknown setting '{name}'{perhaps(name, known)}")
+        section = known[name]
+        owner = type(getattr(config, section)) if section else TrainConfig
+        changes.setdefault(section, {})[name] = _value(value, get_type_hints(owner)[name], name, "the settings")
+    top = changes.pop("", {})
+    changed = replace(config, **top, **{name: replace(getattr(config, name), **new) for name, new in changes.items()})
+    if "gamma" in flat and "p2_gamma" not in flat and changed.objective.weighting == "p2":
+        raise UndiffuseError(
+            f"gamma is min-SNR's; the exponent of the weighting p2 has a name of its own: --p2-gamma {flat['gamma']:g}"
+        )
+    return changed
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with the scalars of YAML 1.2 and without repeated keys."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own name; filled below
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes exactly the texts that `_Loader` would take for something else."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_SCALARS = {
+    "null": (r"null|~|", ["n", "~", ""]),
+    "bool": (r"true|false", ["t", "f"]),
+    "int": (r"[-+]?[0-9]+", list("-+0123456789")),
+    "float": (r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan", list("-+.0123456789")),
+}
+for _tag, (_pattern, _first) in _SCALARS.items():
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
+# The YAML 1.1 constructor reads a leading 0 as octal; 1.2 does not.
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
+# PyYAML represents a list in block style; settings read better with short lists in one line.
+_Dumper.add_representer(
+    list, lambda dumper, items: dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
+)
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # YAML 1.1 takes these for line breaks, and PyYAML would write them as they are and read them as spaces.
+    style = '"' if any(character in text for character in "\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def to_yaml(config: TrainConfig) -> str:
+    """The settings as YAML; `from_yaml` gives back equal settings, floats to the last bit."""
+    return yaml.dump(to_dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def from_yaml(text: str, where: str = "the settings") -> TrainConfig:
+    """Read settings from YAML, or from JSON, which is YAML.
+
+    Raises:
+        UndiffuseError: not YAML, or anything that `from_dict` refuses.
+    """
+    try:
+        tree = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        detail = " ".join(str(error).split())
+        raise UndiffuseError(f"{where} is not valid YAML: {detail}") from None
+    return from_dict(tree, where)
+
+
+def to_json(config: TrainConfig) -> str:
+    """The settings as JSON."""
+    return json.dumps(to_dict(config), indent=2)
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Read a YAML or JSON file of settings.
+
+    Raises:
+        UndiffuseError: no such file, not text, or anything that `from_yaml` refuses.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UndiffuseError(f"cannot read the settings in {path}: {reason}") from None
+    return from_yaml(text, str(path))

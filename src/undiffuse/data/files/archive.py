@@ -1,0 +1,168 @@
+"""Images inside a zip or tar file, read in place: nothing is unpacked to disk, so no name in it can lead anywhere.
+
+Against decompression bombs: a member's declared size is checked before it is read, a reader never gets more than it,
+and an archive that would unpack to absurd multiples of its own size is refused as a whole.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
+
+from undiffuse.data.files.listing import Entry, Refusal
+from undiffuse.data.files.read_errors import intact
+from undiffuse.errors import UndiffuseError
+
+MAX_EXPANSION = 1200
+"""Unpacked bytes per packed byte; deflate itself cannot exceed 1032, and images hardly shrink at all."""
+FREE_EXPANSION = 1 << 30
+"""Unpacked bytes that are always allowed."""
+_MAX_READ = 1 << 30
+"""Bytes at once; a forged tar header asks for more."""
+
+
+@dataclass(frozen=True)
+class ZipFile:
+    """Members of a zip file below the folder ``inside`` ('' for all)."""
+
+    path: Path
+    name: str
+    inside: str = ""
+
+    def entries(self) -> Iterator[Entry | Refusal]:
+        with intact("a whole archive", self.path.name), zipfile.ZipFile(self.path) as archive:
+            members = archive.infolist()
+            unpacked = sum(member.file_size for member in members)
+            if unpacked > most_unpacked(self.path.stat().st_size):
+                raise _bomb(self.path, unpacked)
+            for member in members:
+                name = _safe_name(member.filename, self.inside)
+                if member.is_dir() or name is None:
+                    continue
+                if isinstance(name, tuple):
+                    yield name
+                elif member.flag_bits & 1:
+                    yield name, "is encrypted; unpack the archive with its password first"
+                else:
+                    yield Entry(name, member.file_size, cast(Callable[[], BinaryIO], partial(archive.open, member)))
+
+
+@dataclass(frozen=True)
+class TarFile:
+    """Members of a tar file, plain or packed by gzip, bzip2 or xz, below the folder ``inside``. Read front to back."""
+
+    path: Path
+    name: str
+    inside: str = ""
+    _places: list[tuple[str, int, int]] = field(default_factory=list, init=False, compare=False, repr=False)
+    """Name, offset and size of the members after the first pass: parsing 60,000 headers again costs seconds."""
+
+    def entries(self) -> Iterator[Entry | Refusal]:
+        with intact("a whole archive", self.path.name), _BoundedReader(self.path) as stream:
+            yield from self._again(stream) if self._places else self._first(stream)
+
+    def places(self) -> dict[str, tuple[int, int]]:
+        """Offset and size of every member in the unpacked file, after a whole pass; of a name's first member."""
+        return {name: (offset, size) for name, offset, size in reversed(self._places)}
+
+    def _first(self, stream: _BoundedReader) -> Iterator[Entry | Refusal]:
+        places: list[tuple[str, int, int]] = []
+        with tarfile.open(fileobj=stream, mode="r:") as archive:
+            while (member := archive.next()) is not None:
+                archive.members = []  # type: ignore[attr-defined]  # tarfile would keep every header it ever read
+                name = _safe_name(member.name, self.inside)
+                if member.isdir() or name is None:
+                    continue
+                if isinstance(name, tuple):
+                    yield name
+                elif not member.isreg() or member.issparse():
+                    yield name, "is a link, a device or a sparse file inside a tar file"
+                else:
+                    places.append((name, member.offset_data, member.size))
+                    yield Entry(name, member.size, cast(Callable[[], BinaryIO], partial(archive.extractfile, member)))
+        # tarfile takes a damaged header for the end; the true end is a block of zeros
+        if stream.last != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("the end marker is missing: the file is cut short or damaged")
+        self._places.extend(places)
+
+    def _again(self, stream: _BoundedReader) -> Iterator[Entry]:
+        for name, offset, size in self._places:
+            yield Entry(name, size, partial(stream.member, offset, size))
+
+
+def _safe_name(name: str, inside: str) -> str | Refusal | None:
+    """The member's name below ``inside``, a refusal, or None where it lies elsewhere."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in (path.parts or ("",))[0]:
+        return name, "has a name that leads out of the archive"
+    clean = path.as_posix()
+    if not inside:
+        return clean
+    return clean[len(inside) + 1 :] if clean.startswith(f"{inside}/") else None
+
+
+def most_unpacked(size: int) -> int:
+    """Bytes above which what a packed file of this size claims to hold is taken for a bomb."""
+    return FREE_EXPANSION + MAX_EXPANSION * size
+
+
+def _bomb(path: Path, unpacked: int) -> UndiffuseError:
+    return UndiffuseError(
+        f"expected an archive of images, got {path.name}, which would unpack to {unpacked >> 20:,} MiB, "
+        f"more than {MAX_EXPANSION} times its size"
+    )
+
+
+def decompressor(path: Path) -> Callable[[Path], BinaryIO]:
+    """What opens ``path`` for reading, by its first bytes."""
+    with open(path, "rb") as file:
+        head = file.read(6)
+    if head.startswith(b"\x1f\x8b"):
+        return cast(Callable[[Path], BinaryIO], gzip.open)
+    if head.startswith(b"BZh"):
+        return cast(Callable[[Path], BinaryIO], bz2.open)
+    if head.startswith(b"\xfd7zXZ\0"):
+        return cast(Callable[[Path], BinaryIO], lzma.open)
+    return lambda plain: plain.open("rb")
+
+
+class _BoundedReader(io.RawIOBase):
+    """A decompressed stream that remembers its last read and stops where a bomb would go on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.limit = most_unpacked(path.stat().st_size)
+        self.file = decompressor(path)(path)
+        self.last = b""
+
+    def read(self, size: int = -1) -> bytes:
+        if size > _MAX_READ:
+            raise tarfile.ReadError(f"a header asks for {size} bytes")
+        self.last = self.file.read(size)
+        return self.last
+
+    def member(self, offset: int, size: int) -> BinaryIO:
+        """``size`` bytes from ``offset`` as a file."""
+        self.seek(offset)
+        return io.BytesIO(self.read(size))
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if offset > self.limit:  # every member is passed by a seek; this is before the decompressor has to get there
+            raise _bomb(self.path, offset)
+        return self.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()

@@ -1,0 +1,52 @@
+"""Data sets that can be named without having a file: real, small, and there without a network."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from undiffuse.data.files.read_errors import intact
+from undiffuse.data.formats.arrays import Arrays, index_labels
+from undiffuse.data.mnist import FILE
+from undiffuse.errors import UndiffuseError
+
+BUILTIN = ("digits",)
+"""Names that DataConfig.source may have instead of a path; './digits' is a path."""
+
+_LONGEST = 20_000_000
+"""Bytes of the unpacked text, at most: 5,000 rows of 785 numbers of up to three figures."""
+
+
+@dataclass(frozen=True)
+class Digits:
+    """5,000 digits of MNIST (LeCun et al. 1998), 500 of each class, 28 x 28, in the package (`undiffuse.data.mnist`).
+
+    The file is comma-separated text: each row 784 pixels, row by row, then the label.
+    """
+
+    name: str = "digits"
+
+    @property
+    def path(self) -> Path:
+        if not FILE.is_file():
+            raise UndiffuseError(
+                f"expected the built-in data set 'digits' in {FILE}, got an installation without it; "
+                "install undiffuse again"
+            )
+        return FILE
+
+    def parts(self) -> Iterator[tuple[str, Path]]:
+        yield "digits", self.path
+
+    def load(self, scratch: Path) -> Arrays:
+        path = self.path
+        with intact("the built-in digits", str(path)):
+            with gzip.open(path, "rb") as file:
+                text = file.read(_LONGEST)
+            table = np.loadtxt(text.decode("ascii").splitlines(), dtype=np.uint8, delimiter=",")
+            images = table[:, :784].reshape(5000, 1, 28, 28)
+        return Arrays(images, *index_labels(table[:, 784], len(table), self.name))

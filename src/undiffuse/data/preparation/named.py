@@ -1,0 +1,54 @@
+"""Which data a word that someone typed means, where a built-in set and a file or folder here have the same name.
+
+What is here wins, as of models, and a line says so; ``./digits`` is always the file or folder, ``builtin:digits``
+always the built-in one. The question is asked once, where the word is typed: in a run's settings ``digits`` is the
+built-in set, whatever lies in the folder that the run is resumed or evaluated in.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+from undiffuse.data.formats.builtin import BUILTIN
+from undiffuse.provenance.own_pictures import is_run
+
+BUILTIN_PREFIX = "builtin:"
+"""Before a built-in name that is meant as such whatever lies here: 'builtin:digits'."""
+
+
+def typed_source(word: str, quiet: bool = False) -> str:
+    """A word for data without two meanings: 'digits' becomes './digits' where there are data of this name here.
+
+    Args:
+        word: as it was typed.
+        quiet: do not say which of two was taken.
+    """
+    if word not in BUILTIN or not _here(Path(word)):
+        return word
+    if not quiet and os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+        _say(word, "folder" if Path(word).is_dir() else "file")
+    return f".{os.sep}{word}"
+
+
+def builtin_name(source: str) -> str | None:
+    """The built-in set that a source without two meanings names, if it does."""
+    name = source.removeprefix(BUILTIN_PREFIX)
+    return name if name in BUILTIN else None
+
+
+def _here(path: Path) -> bool:
+    """Whether there are data of this name: a file, or a folder with something in it that is no run."""
+    if path.is_dir():
+        return not is_run(path) and any(path.iterdir())
+    return path.is_file()
+
+
+@cache  # a command may ask twice
+def _say(word: str, kind: str) -> None:
+    print(
+        f"{word} is the {kind} ./{word} here; the built-in data set of this name is {BUILTIN_PREFIX}{word}",
+        file=sys.stderr,
+    )

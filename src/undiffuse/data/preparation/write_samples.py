@@ -1,0 +1,141 @@
+"""Files that are arrays of more than two axes (volumes, videos) into the cache, in two passes like images.
+
+The first pass asks every file what it holds; files that do not agree are counted and said before anything is read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from undiffuse.config.schema import DataConfig
+from undiffuse.data.dataset import RowWriter
+from undiffuse.data.files.decode import UnreadableError, quiet_pillow
+from undiffuse.data.files.listing import Entry, Files, Listing, Refusal
+from undiffuse.data.preparation.agreement import check_bad
+from undiffuse.data.preparation.cache import need_space
+from undiffuse.errors import UndiffuseError
+from undiffuse.runtime.standard_streams import hidden
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the samples of a file are."""
+
+    shape: tuple[int, ...]
+    """(channels, *spatial)."""
+    dtype: str
+    count: int = 1
+    """Samples in the file, as its header says."""
+
+
+class SampleReader(Protocol):
+    """How files of one kind are read."""
+
+    noun: str
+    several: bool
+    """Whether a file may hold several samples."""
+
+    def look(self, entry: Entry) -> Form:
+        """What the header says. Raises `UnreadableError`."""
+
+    def read(self, entry: Entry, form: Form) -> Iterator[NDArray[Any]]:
+        """The samples, of this form. Raises `UnreadableError`."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What is in ``images.npy``."""
+
+    names: list[str]
+    files: list[str]
+    """The file of each sample."""
+    refused: tuple[Refusal, ...]
+    ignored: tuple[Refusal, ...] = ()
+    """Files that turned out to be no data once they were opened."""
+
+
+def write_samples(
+    files: Files, listing: Listing, reader: SampleReader, config: DataConfig, folder: Path, bar: bool
+) -> Written:
+    """Write ``images.npy`` of the files listed.
+
+    Raises:
+        UndiffuseError: the files do not agree; too many are bad; none are left.
+    """
+    with quiet_pillow():
+        forms, unreadable = _survey(files, listing, reader, bar)
+        refused = [*listing.refused, *unreadable]
+        check_bad(files.name, len(forms), refused, listing, config)
+        form = _agree(files.name, forms, reader.noun)
+        samples = sum(one.count for one in forms.values())
+        need_space(folder, samples * math.prod(form.shape) * np.dtype(form.dtype).itemsize)
+        names, owners, broken = _write(files, forms, form, reader, folder / "images.npy", bar)
+    refused += broken
+    check_bad(files.name, len(set(owners)), refused, listing, config)
+    return Written(names, owners, tuple(refused))
+
+
+def _survey(files: Files, listing: Listing, reader: SampleReader, bar: bool) -> tuple[dict[str, Form], list[Refusal]]:
+    waiting, forms, refused = set(listing.images), dict[str, Form](), list[Refusal]()
+    with tqdm(total=len(waiting), desc="Looking", unit="file", disable=hidden(bar), leave=False) as progress:
+        for entry in files.entries():
+            if isinstance(entry, tuple) or entry.name not in waiting:
+                continue
+            waiting.discard(entry.name)
+            try:
+                if entry.size == 0:
+                    raise UnreadableError("is empty (0 bytes)")
+                forms[entry.name] = reader.look(entry)
+            except UnreadableError as error:
+                refused.append((entry.name, str(error)))
+            progress.update()
+    return forms, refused
+
+
+def _agree(source: str, forms: dict[str, Form], noun: str) -> Form:
+    kinds = Counter((form.shape, form.dtype) for form in forms.values())
+    if len(kinds) > 1:
+        found = ", ".join(
+            f"{count} of {' x '.join(map(str, shape))} {dtype}" for (shape, dtype), count in kinds.most_common(3)
+        )
+        more = f" and {len(kinds) - 3} more kinds" if len(kinds) > 3 else ""
+        raise UndiffuseError(
+            f"expected {noun} of one shape and type in {source}, got {found}{more}; resample or crop them alike, or "
+            "keep each kind in its own folder"
+        )
+    return next(iter(forms.values()))
+
+
+def _write(
+    files: Files, forms: dict[str, Form], form: Form, reader: SampleReader, path: Path, bar: bool
+) -> tuple[list[str], list[str], list[Refusal]]:
+    names, owners, refused = list[str](), list[str](), list[Refusal]()
+    waiting = dict(forms)
+    with (
+        RowWriter(path, form.dtype, form.shape) as rows,
+        tqdm(total=len(forms), desc="Preparing", unit="file", disable=hidden(bar), leave=False) as progress,
+    ):
+        for entry in files.entries():
+            if isinstance(entry, tuple) or entry.name not in waiting:
+                continue
+            expected = waiting.pop(entry.name)
+            try:
+                for number, sample in enumerate(reader.read(entry, expected)):
+                    if sample.shape != form.shape or sample.dtype != form.dtype:
+                        raise UnreadableError(f"gives {sample.shape} of {sample.dtype}, which its header does not say")
+                    rows.write(sample[None])
+                    names.append(f"{entry.name}#{number}" if reader.several else entry.name)
+                    owners.append(entry.name)
+            except UnreadableError as error:
+                refused.append((entry.name, str(error)))
+            progress.update()
+    return names, owners, refused

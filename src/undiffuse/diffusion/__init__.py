@@ -1,0 +1,1 @@
+"""The mathematics of diffusion: processes, denoisers, samplers, guidance, losses. Start with `gaussian`."""

@@ -1,0 +1,25 @@
+"""Denoisers around denoisers: each works under every sampler and every parameterization."""
+
+from undiffuse.diffusion.guidance.classifier import ClassifierGuided
+from undiffuse.diffusion.guidance.classifier_free import Autoguided, ClassifierFree, Strength
+from undiffuse.diffusion.guidance.conditioned import Given
+from undiffuse.diffusion.guidance.inverse_problems import DDNM, DPS, Observation, PiGDM
+from undiffuse.diffusion.guidance.replacement import Replaced
+from undiffuse.diffusion.guidance.threshold import Clip, DynamicThreshold
+from undiffuse.diffusion.guidance.tiled import Tiled
+
+__all__ = [
+    "DDNM",
+    "DPS",
+    "Autoguided",
+    "ClassifierFree",
+    "ClassifierGuided",
+    "Clip",
+    "DynamicThreshold",
+    "Given",
+    "Observation",
+    "PiGDM",
+    "Replaced",
+    "Strength",
+    "Tiled",
+]

@@ -1,0 +1,202 @@
+"""What all edits share: a model, how it walks, a random stream a picture, and batches."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from undiffuse.conditioning.class_names import NONE
+from undiffuse.conditioning.request import CLASS
+from undiffuse.config.schema import SampleConfig
+from undiffuse.diffusion.denoiser import Denoiser
+from undiffuse.diffusion.gaussian import Batch, Time
+from undiffuse.diffusion.guidance import Tiled
+from undiffuse.diffusion.trajectory import Noise, Sampler
+from undiffuse.editing.defaults import check_strength
+from undiffuse.editing.forecast import Forecast
+from undiffuse.errors import UndiffuseError
+from undiffuse.model import Model
+from undiffuse.runtime.standard_streams import hidden
+from undiffuse.runtime.torch_modes import own_modes
+
+Pictures = Float[Tensor, "count channels *spatial"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the pictures, to be edited together.
+
+    Args:
+        rows: which, of all that the editor was given.
+        members: the numbers of their random streams, by which classes that are asked for are taken in turns.
+        noise: their streams.
+        tick: to be called after each step.
+    """
+
+    rows: list[int]
+    members: list[int]
+    noise: Noise
+    tick: Callable[[], object]
+
+    def of(self, pictures: Tensor) -> Tensor:
+        """These rows of all pictures, on the device; of what is one for all, that one."""
+        found = (pictures[self.rows] if len(pictures) > 1 else pictures).to(self.noise.device)
+        return found.clone() if found.is_inference() else found  # no gradient may meet what was made in that mode
+
+    def last(self, walk: Iterator[Batch]) -> Batch:
+        """Where a walk ends."""
+        for x in walk:
+            end = x
+            self.tick()
+        return end
+
+
+Work = Callable[[Part], Tensor]
+
+
+@dataclass(frozen=True)
+class Editor:
+    """A model and how it walks.
+
+    Args:
+        model: any that draws by itself. One of classes is told none where the settings name none.
+        settings: sampler, steps, threshold; how many pictures walk together, one where its micro-batch does not say.
+        seed: of every random stream.
+        indices: number of each picture's stream; 0, 1, ... where none are given. Picture i of a seed gets the same
+            noise whatever stands beside it.
+        overlap: pixels that tiles share, of the size of the training's pictures; None for the whole picture at once.
+        progress: show a bar.
+        on_step: called after each step with the number done and that of all, which begins again at each `run`.
+    """
+
+    model: Model
+    settings: SampleConfig = field(default_factory=SampleConfig)
+    seed: int = 0
+    indices: tuple[int, ...] = ()
+    overlap: int | None = None
+    progress: bool = False
+    on_step: Callable[[int, int], object] = field(default=lambda done, of: None, repr=False, compare=False)
+
+    @property
+    def _together(self) -> int:
+        return 1 if self.settings.micro_batch is None else self.settings.micro_batch
+
+    @property
+    def _asked(self) -> SampleConfig:
+        """The settings; where samples would be of all classes by turns, of none: the picture says what it shows."""
+        open_ = not (self.settings.classes or self.settings.classifier)
+        told = any(condition.name == CLASS for condition in self.model.conditions)
+        return replace(self.settings, classes=(NONE,)) if open_ and told else self.settings
+
+    def denoiser(self, members: Sequence[int]) -> Denoiser:
+        """The model's denoiser for these members, with its threshold, in tiles where they are wanted.
+
+        Raises:
+            UndiffuseError: the model is a stage of a cascade, or a cascade: it sees what it enlarges, not the picture.
+        """
+        if self.model.config.conditions.upscale > 1:
+            raise UndiffuseError(
+                "A cascade, or a stage of one, enlarges what is below it and edits nothing else; "
+                "edit with a model that draws by itself"
+            )
+
+        @cache
+        def told(copies: int) -> Denoiser:
+            return self.model.walk(self._asked, list(members) * copies)[0]
+
+        if self.overlap is None:
+            return told(1)
+        # A denoiser that was told classes knows one batch of them: several tiles are that batch several times.
+        several = told if self.model.conditions else None
+        tiles = max(self._together, self.model.micro_batch)
+        return Tiled(told(1), self.model.info.spatial, self.overlap, tiles, several)
+
+    @cached_property
+    def sampler(self) -> Sampler[Any]:
+        return self.model.walk(self._asked)[1]
+
+    @cached_property
+    def times(self) -> Float[Tensor, "points"]:
+        """From noise to data."""
+        return self.model.walk(self._asked)[2]
+
+    def time(self, part: float) -> Time:
+        """The time at this part of the process, 0 for data and 1 for its end.
+
+        Raises:
+            UndiffuseError: for a part outside [0, 1].
+        """
+        check_strength(part)
+        return torch.tensor(part * self.model.schedule.t_max, dtype=torch.float64)
+
+    def alone(self, row: int) -> Editor:
+        """The editor of one of its pictures, with the same random stream."""
+        return replace(self, indices=((self.indices or range(row + 1))[row],))
+
+    @own_modes()
+    @torch.no_grad()
+    def run(self, count: int, steps: int, work: Work, faster: str = "fewer --steps take less") -> Tensor:
+        """The work on ``count`` pictures, micro-batch by micro-batch, with the network in evaluation mode.
+
+        Args:
+            count: pictures.
+            steps: that each batch takes, for the bar.
+            work: the result for a part; the parts are put together on the CPU.
+            faster: what takes less time, said with a long forecast.
+
+        Raises:
+            UndiffuseError: there are other than ``count`` indices.
+        """
+        indices = self.indices or tuple(range(count))
+        if len(indices) != count:
+            raise UndiffuseError(f"Each of {count} pictures needs a random stream; {len(indices)} are named")
+        network, size = self.model.network, self._together
+        training = network.training
+        network.eval()
+        batches = [list(range(count))[first : first + size] for first in range(0, count, size)]
+        total, ticks = len(batches) * steps, itertools.count(1)
+        try:
+            with tqdm(total=total, desc="editing", unit="step", disable=hidden(self.progress)) as bar:
+                forecast = Forecast(total, lambda words: tqdm.write(f"{words}; {faster}", file=sys.stderr))
+
+                def tick() -> None:
+                    bar.update()
+                    if self.progress:
+                        forecast.tick()
+                    self.on_step(next(ticks), total)
+
+                done = [work(self._part(rows, [indices[k] for k in rows], tick)).cpu() for rows in batches]
+        finally:
+            network.train(training)
+        return torch.cat(done)
+
+    def _part(self, rows: list[int], members: list[int], tick: Callable[[], object]) -> Part:
+        return Part(rows, members, self.noise(members), tick)
+
+    def noise(self, members: Sequence[int]) -> Noise:
+        """The streams of these numbers, on the model's device."""
+        return Noise(self.seed, members, self.model.device)
+
+
+def settled(model: Model, settings: SampleConfig) -> SampleConfig:
+    """An edit's settings that say all by themselves.
+
+    Where they do not say how many pictures walk together, one does: its bits are then the same beside any others, which
+    exact inversions and solvers of adaptive steps would not give in any batch, and costs what one picture costs.
+    """
+    return model.settle(replace(settings, micro_batch=1) if settings.micro_batch is None else settings)
+
+
+def times_from(times: Float[Tensor, "points"], start: Time) -> Float[Tensor, "fewer"]:
+    """The part of a grid below ``start``, and ``start`` before it; (0,) where that is data already."""
+    below = times[times < start]
+    return torch.cat([start.reshape(1), below]) if start > 0 else times[-1:]

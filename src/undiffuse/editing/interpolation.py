@@ -1,0 +1,87 @@
+"""From one picture to another, through pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from undiffuse.diffusion.gaussian import q_sample
+from undiffuse.diffusion.trajectory import trajectory
+from undiffuse.editing.defaults import STRENGTH, Way
+from undiffuse.editing.editor import Editor, Part, Pictures, times_from
+from undiffuse.editing.inverse_problems import check_method
+from undiffuse.editing.inversion import Inverter, from_noise, to_noise
+from undiffuse.errors import UndiffuseError
+from undiffuse.model.sample_request import warn
+
+
+def interpolate(
+    editor: Editor,
+    first: Float[Tensor, "channels *spatial"],
+    second: Float[Tensor, "channels *spatial"],
+    count: int = 9,
+    *,
+    way: Way = "slerp",
+    strength: float = STRENGTH,
+    inverter: Inverter | None = None,
+) -> Pictures:
+    """``count`` pictures from the first to the second, both ends among them.
+
+    slerp    latents of both by DDIM's inversion, the arc between them, and DDIM home (Song et al. 2021, section 5.3,
+             https://arxiv.org/abs/2010.02502). The ends are the reconstructions of the pictures.
+    shared   both noised to t = strength t_max by one and the same noise, the straight line between, and home by the
+             sampler with one and the same noise (Ho et al. 2020, section 4.3). Noise that is shared keeps its variance
+             on a straight line. Small t stays near both pictures, large t forgets them.
+
+    Raises:
+        UndiffuseError: pictures of two shapes, fewer than 2 wanted, a strength outside 0..1, another way.
+    """
+    check_method(way, Way)
+    if way == "slerp" and strength != STRENGTH:
+        warn([f"strength {strength:g} changes nothing here: it acts with way shared"])
+    if way == "shared" and inverter is not None and inverter.exact:
+        warn(["exact changes nothing here: it acts with way slerp"])
+    if first.shape != second.shape:
+        raise UndiffuseError(
+            f"Only pictures of one shape can be joined; these have {tuple(first.shape)} and {tuple(second.shape)}"
+        )
+    if count < 2:
+        raise UndiffuseError(f"A way between two pictures has at least 2 of them, not {count}")
+    parts = torch.linspace(0, 1, count).reshape(-1, *[1] * first.ndim)
+    if way == "slerp":
+        ends = replace(editor, indices=editor.indices[:1] * 2)  # DDIM draws no noise; a class is told by the number
+        a, b = to_noise(ends, torch.stack([first, second]), inverter or Inverter())
+        return from_noise(replace(editor, indices=editor.indices[:1] * count), slerp(a[None], b[None], parts))
+    times = times_from(editor.times, editor.time(strength))
+    line = torch.lerp(first[None], second[None], parts)
+    if len(times) == 1:
+        return line
+    stream = editor.indices[0] if editor.indices else 0
+    editor = replace(editor, indices=(stream,) * count)
+
+    def work(part: Part) -> Tensor:
+        denoiser, between = editor.denoiser(part.members), part.of(line)
+        x = q_sample(between, part.noise.like(between), denoiser.schedule(times[0]))
+        return part.last(trajectory(denoiser, editor.sampler, times, x, part.noise))
+
+    return editor.run(count, len(times) - 1, work)
+
+
+def slerp(a: Pictures, b: Pictures, part: Float[Tensor, "..."]) -> Pictures:
+    """The arc between two vectors, taken over everything but the first axis (Shoemake 1985).
+
+    slerp = sin((1 - u) w) / sin w  a + sin(u w) / sin w  b,   cos w = <a, b> / |a| |b|
+
+    Latents of high dimension lie on a sphere; on the straight line between two of them their length, the noise's
+    variance, would fall to a half. For vectors (nearly) on one line it is the straight one.
+    """
+    cosine = torch.cosine_similarity(a.double().flatten(1), b.double().flatten(1))
+    angle = cosine.clamp(-1, 1).acos().reshape(-1, *[1] * (a.ndim - 1))
+    part = part.double()
+    if bool((angle.sin() < 1e-6).any()):
+        return torch.lerp(a.double(), b.double(), part).to(a.dtype)
+    arc = ((1 - part) * angle).sin() / angle.sin() * a + (part * angle).sin() / angle.sin() * b
+    return arc.to(a.dtype)

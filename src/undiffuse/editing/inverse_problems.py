@@ -1,0 +1,279 @@
+"""Pictures that are known in part: holes, borders, low resolution, no colour, blur.
+
+Each is a linear measurement y = A x (`linear_operators`) and a method that makes the model's pictures explain it:
+
+    replace   noised known pixels in place of x_t's                       masks only
+    repaint   the same, going back and forth                              masks only
+    ddnm      the prediction projected onto the pictures that explain y   no gradients: one evaluation a step
+    pigdm     a gradient through the network, weighted by A's inverse     about twice an evaluation's time a step
+    dps       a gradient through the network, of fixed length             likewise; hundreds of steps
+
+`editing.defaults.ADVISED` has the sampler and steps for each. At the end of all of them the picture is projected
+once more where y is exact: known pixels come out as they went in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import get_args
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from undiffuse.config.schema import SampleConfig
+from undiffuse.data.info import DataInfo
+from undiffuse.diffusion.denoiser import Denoiser
+from undiffuse.diffusion.gaussian import q_sample
+from undiffuse.diffusion.guidance import DDNM, DPS, Clip, DynamicThreshold, Observation, PiGDM, Replaced, Tiled
+from undiffuse.diffusion.linear_operators import LUMA, Blur, Downsample, Grey, LinearOperator, Mask
+from undiffuse.diffusion.trajectory import start, trajectory
+from undiffuse.editing.defaults import (
+    FILL_DEFAULT,
+    JUMP,
+    REPEATS,
+    ROUNDING,
+    SCALE,
+    SOLVE_DEFAULT,
+    FillMethod,
+    Method,
+    check_result,
+    unheeded,
+)
+from undiffuse.editing.editor import Editor, Part, Pictures
+from undiffuse.editing.repaint import resampled, with_returns
+from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.model.sample_request import warn
+
+Known = Float[Tensor, "#count #channels *spatial"]
+"""1 where a value is known, 0 where it is to be made; broadcasts against pictures."""
+
+
+def restore(
+    editor: Editor,
+    operator: LinearOperator,
+    y: Float[Tensor, "count measured_channels *measured"],
+    shape: Sequence[int],
+    *,
+    method: Method = SOLVE_DEFAULT,
+    noise: float = 0.0,
+    scale: float = SCALE,
+) -> Pictures:
+    """Pictures of the model that explain measurements by one operator; see `diffusion.guidance.inverse_problems`.
+
+    Args:
+        editor: model, sampler, seed.
+        operator: A, the same for all pictures.
+        y: in model space.
+        shape: of a picture, (channels, *spatial).
+        method: see the head of this file.
+        noise: standard deviation of y's noise in model space; 0 for exact measurements, which are met exactly.
+        scale: of the gradient, for pigdm (1 is Bayes' rule) and dps (0.3 to 1 in the paper).
+    """
+    check_method(method, Method)
+    warn(unheeded(method, scale))
+
+    def observe(part: Part) -> Observation:
+        return Observation(operator, part.of(y), noise)
+
+    return _walked(editor, len(y), shape, observe, method, scale)
+
+
+def inpaint(
+    editor: Editor,
+    x0: Pictures,
+    known: Known,
+    *,
+    method: FillMethod = FILL_DEFAULT,
+    scale: float = SCALE,
+    jump: int = JUMP,
+    repeats: int = REPEATS,
+) -> Pictures:
+    """New values where ``known`` is 0; the others exactly as they are.
+
+    Args:
+        editor: model, sampler, seed.
+        x0: in model space; what it holds where nothing is known does not matter.
+        known: of zeros and ones; see `Known`.
+        method: see the head of this file.
+        scale: for pigdm and dps.
+        jump, repeats: for repaint, see `with_returns`.
+
+    Raises:
+        UndiffuseError: an unknown method, or a mask that fits the pictures in no way.
+    """
+    check_method(method, FillMethod)
+    warn(unheeded(method, scale, jump, repeats))
+    if known.ndim != x0.ndim or any(m not in (1, side) for m, side in zip(known.shape, x0.shape, strict=True)):
+        raise UndiffuseError(
+            f"The mask should have the pictures' shape {tuple(x0.shape)}, or 1 where it is the same for all; "
+            f"it has {tuple(known.shape)}"
+        )
+    known = known.to(x0)
+
+    def given(part: Part) -> tuple[Tensor, Tensor]:
+        mask = part.of(known)
+        return part.of(x0) * mask, mask
+
+    if method in get_args(Method):
+
+        def observe(part: Part) -> Observation:
+            values, mask = given(part)
+            return Observation(Mask(mask), values)
+
+        filled = _walked(editor, len(x0), x0.shape[1:], observe, method, scale)
+    else:
+        filled = _replaced(editor, len(x0), given, (jump, repeats) if method == "repaint" else (1, 1))
+    return torch.where(known.bool(), x0.cpu(), filled)
+
+
+def _walked(
+    editor: Editor,
+    count: int,
+    shape: Sequence[int],
+    observe: Callable[[Part], Observation],
+    method: str,
+    scale: float,
+) -> Pictures:
+    def guided(denoiser: Denoiser, observation: Observation) -> Denoiser:
+        mask = observation.operator.known if isinstance(observation.operator, Mask) else None
+        if isinstance(denoiser, Tiled) and mask is not None:
+            replaced = method == "ddnm" and observation.noise == 0  # what is known takes nothing of the prediction
+            denoiser = replace(denoiser, settled=mask) if replaced else replace(denoiser, watched=mask)
+        if method == "ddnm":
+            return DDNM(denoiser, observation)
+        if method == "dps":
+            return DPS(denoiser, observation, editor.times, scale)
+        # Its corrections are long where the network's slope is steep, and unclipped they carry x_t out of all it knows.
+        return thresholded(PiGDM(denoiser, observation, scale), editor.settings)
+
+    def work(part: Part) -> Tensor:
+        observation = observe(part)
+        around = guided(editor.denoiser(part.members), observation)
+        x = part.last(trajectory(around, editor.sampler, editor.times, start(around, shape, part.noise), part.noise))
+        return x if observation.noise else observation.projected(x)
+
+    faster = "fewer --steps take less" if method == "ddnm" else "fewer --steps, or --method ddnm, take less"
+    return editor.run(count, len(editor.times) - 1, work, faster)
+
+
+def _replaced(
+    editor: Editor, count: int, given: Callable[[Part], tuple[Tensor, Tensor]], returns: tuple[int, int]
+) -> Pictures:
+    path = with_returns(editor.times, *returns)
+
+    def work(part: Part) -> Tensor:
+        values, mask = given(part)
+        eps = part.noise.like(values)
+        denoiser = editor.denoiser(part.members)
+        if isinstance(denoiser, Tiled):
+            denoiser = replace(denoiser, settled=mask)
+        around = Replaced(denoiser, values, mask, eps)
+        schedule = around.schedule
+        x = mask * q_sample(values, eps, schedule(path[0])) + (1 - mask) * schedule.prior_std * eps
+        return part.last(resampled(around, editor.sampler, path, x, part.noise))
+
+    return editor.run(count, len(path) - 1, work)
+
+
+def outpaint(
+    editor: Editor,
+    x0: Pictures,
+    margins: Sequence[tuple[int, int]],
+    *,
+    method: FillMethod = FILL_DEFAULT,
+    scale: float = SCALE,
+    jump: int = JUMP,
+    repeats: int = REPEATS,
+) -> Pictures:
+    """Pictures with more around them: `inpaint` of a larger canvas. Give the editor an overlap for tiles.
+
+    Args:
+        margins: new values before and after each spatial axis: ((top, bottom), (left, right)) for pictures.
+        editor, x0, method, scale, jump, repeats: as for `inpaint`.
+    """
+    canvas, known = extended(x0, margins)
+    return inpaint(editor, canvas, known, method=method, scale=scale, jump=jump, repeats=repeats)
+
+
+def extended(x0: Pictures, margins: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    """Pictures on a larger canvas of zeros, and where they are known."""
+    if min(min(pair) for pair in margins) < 0:
+        raise UndiffuseError(f"Margins are whole numbers from 0 on; got {margins}")
+    check_result([side + sum(pair) for side, pair in zip(x0.shape[2:], margins, strict=True)])
+    amounts = [n for pair in reversed(margins) for n in pair]  # F.pad wants the last axis first
+    return F.pad(x0, amounts), F.pad(torch.ones_like(x0[:1]), amounts)
+
+
+def upscale(
+    editor: Editor,
+    y: Pictures,
+    factor: int,
+    *,
+    method: Method = SOLVE_DEFAULT,
+    scale: float = SCALE,
+) -> Pictures:
+    """Pictures ``factor`` times as large, whose block means are y, by a model that never learned to enlarge."""
+    shape = (y.shape[1], *(side * factor for side in y.shape[2:]))
+    check_result(shape[1:])
+    return restore(editor, Downsample(factor), y, shape, method=method, scale=scale)
+
+
+def colorize(
+    editor: Editor,
+    y: Float[Tensor, "count 1 *spatial"],
+    *,
+    method: Method = SOLVE_DEFAULT,
+    scale: float = SCALE,
+    weights: tuple[float, float, float] = LUMA,
+) -> Pictures:
+    """Colour for grey pictures: their luma is y.
+
+    Raises:
+        UndiffuseError: the model has no three channels, or the pictures more than one.
+    """
+    check_colour(editor.model.info)
+    if y.shape[1] != 1:
+        raise UndiffuseError(f"A grey picture has 1 channel; this one has {y.shape[1]}")
+    return restore(editor, Grey(weights), y, (3, *y.shape[2:]), method=method, scale=scale)
+
+
+def deblur(
+    editor: Editor,
+    y: Pictures,
+    std: float,
+    *,
+    noise: float = ROUNDING,
+    method: Method = SOLVE_DEFAULT,
+    scale: float = SCALE,
+) -> Pictures:
+    """Sharp pictures whose blur by a Gaussian of ``std`` pixels, mirrored at the borders, is y.
+
+    Args:
+        noise: of y in model space; a blur's inverse makes it many times larger, so it should not be said to be 0. The
+            default is what rounding to 8 bits does.
+    """
+    return restore(editor, Blur.gaussian(std), y, y.shape[1:], method=method, noise=noise, scale=scale)
+
+
+def thresholded(denoiser: Denoiser, settings: SampleConfig) -> Denoiser:
+    """The threshold that sampling has, around an edit."""
+    if settings.threshold == "none":
+        return denoiser
+    return Clip(denoiser) if settings.threshold == "clip" else DynamicThreshold(denoiser)
+
+
+def check_colour(info: DataInfo) -> None:
+    """Refuse a model that knows no colour."""
+    if info.channels != 3:
+        raise UndiffuseError(
+            f"Only a model of colour pictures, with 3 channels, can colorize; this one has {info.channels}"
+        )
+
+
+def check_method(method: str, choices: object) -> None:
+    """Refuse a name that is no method."""
+    if method not in get_args(choices):
+        raise UndiffuseError(f"There is no method '{method}'{perhaps(method, get_args(choices))}")

@@ -1,0 +1,43 @@
+"""Pictures enlarged by a model that learned to: a stage of a cascade, upon pictures of the user."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from undiffuse.conditioning.low_resolution import BatchImages
+from undiffuse.diffusion.trajectory import start, trajectory
+from undiffuse.editing.editor import Editor, Part, Pictures
+from undiffuse.errors import UndiffuseError
+from undiffuse.model import Model
+
+
+def enlarge(editor: Editor, small: Pictures) -> Pictures:
+    """Pictures as many times as large as the stage learned; see `undiffuse.conditioning.low_resolution`.
+
+    The network sees the whole picture at once, whatever its size: it is told everywhere what is there. The small
+    picture is given the augmentation of the editor's settings, 0 for a picture that is to be believed.
+
+    Args:
+        editor: of a stage.
+        small: in model space.
+
+    Raises:
+        UndiffuseError: the model is no stage, or tiles are wanted.
+    """
+    model, factor = editor.model, editor.model.config.conditions.upscale
+    if factor == 1:
+        raise UndiffuseError("This model never learned to enlarge; edit.upscale does so with any model")
+    if editor.overlap is not None:
+        raise UndiffuseError("A stage sees the whole picture at once: leave out --overlap")
+    shape = (model.info.channels, *(side * factor for side in small.shape[2:]))
+
+    def upon(images: Tensor) -> Model:
+        return replace(model, below=BatchImages(images))
+
+    def work(part: Part) -> Tensor:
+        denoiser, sampler, times = upon(part.of(small)).walk(editor.settings, part.members, editor.seed)
+        return part.last(trajectory(denoiser, sampler, times, start(denoiser, shape, part.noise), part.noise))
+
+    return editor.run(len(small), len(upon(small).walk(editor.settings)[2]) - 1, work)

@@ -1,0 +1,34 @@
+"""Variations of a picture: into noise for a part of the way, and home again."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from undiffuse.diffusion.gaussian import q_sample
+from undiffuse.diffusion.trajectory import trajectory
+from undiffuse.editing.editor import Editor, Part, Pictures, times_from
+
+
+def vary(editor: Editor, x0: Pictures, strength: float = 0.5) -> Pictures:
+    """SDEdit (Meng et al. 2022, algorithm 1, https://arxiv.org/abs/2108.01073).
+
+    x_t = alpha_t x0 + sigma_t eps,   t = strength t_max,    then from t to 0 by the sampler
+
+    Args:
+        editor: the grid is that of its settings, cut at t: a strength of 0.3 takes about 0.3 of its steps.
+        x0: in model space: pictures, or strokes that should become one.
+        strength: 0 gives x0 back and 1 a new sample; 0.3 keeps what the picture shows, 0.7 its large shapes.
+
+    Raises:
+        UndiffuseError: a strength outside 0..1.
+    """
+    times = times_from(editor.times, editor.time(strength))
+    if len(times) == 1:
+        return x0.clone()
+
+    def work(part: Part) -> Tensor:
+        denoiser, picture = editor.denoiser(part.members), part.of(x0)
+        x = q_sample(picture, part.noise.like(picture), denoiser.schedule(times[0]))
+        return part.last(trajectory(denoiser, editor.sampler, times, x, part.noise))
+
+    return editor.run(len(x0), len(times) - 1, work)

@@ -1,0 +1,1 @@
+"""Which images a model finds strange, and where."""

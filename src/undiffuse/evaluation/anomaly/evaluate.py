@@ -1,0 +1,148 @@
+"""From a model and images to the features that anomaly scores are made of, and to pictures of where the strangeness is.
+
+normal, judged = choose(heldout, model.info), choose(dataset, model.info)
+standard = Standard(features(model, normal))
+strangest = standard.scores(features(model, judged))[DEFAULT_SCORE].argsort()[::-1]
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from undiffuse.conditioning.low_resolution import check_alone
+from undiffuse.diffusion.guidance import Clip
+from undiffuse.diffusion.schedules import DiscreteSchedule
+from undiffuse.errors import UndiffuseError
+from undiffuse.evaluation.anomaly.scores import TINY, Array, Features, Look, error_maps, log_errors
+from undiffuse.evaluation.images import Images
+from undiffuse.evaluation.likelihood.evaluate import batches_of, bound, evaluating, ode
+from undiffuse.model import Model
+from undiffuse.runtime.random_streams import stream_seed
+from undiffuse.runtime.standard_streams import hidden
+from undiffuse.runtime.torch_modes import own_modes
+from undiffuse.visualization.grid import default_scale, enlarge, grid, to_image, viewable
+
+DEFAULT_SCORE = "ensemble"
+"""What measured best; the table is in docs/anomaly.md."""
+
+
+@own_modes()
+def features(
+    model: Model,
+    images: Images,
+    look: Look | None = None,
+    *,
+    timesteps: int = 25,
+    with_ode: bool = False,
+    batch: int | None = None,
+    progress: bool = False,
+) -> Features:
+    """Everything that is measured of images.
+
+    Args:
+        look: levels, draws and steps of the reconstructions.
+        timesteps: of the bound, an image; 0 leaves it out, and so does a continuous process, which has none.
+        with_ode: also the ODE's likelihood, which costs some four hundred evaluations an image.
+        batch: images per evaluation of the network, as for `likelihood.bound`.
+    """
+    look = look or Look()
+    maps = rebuild(model, images, look, batch=batch, progress=progress)
+    bounds = densities = None
+    if timesteps and isinstance(model.schedule, DiscreteSchedule):
+        count = min(timesteps, model.schedule.T)
+        terms = bound(model, images, count=count, seed=look.seed, batch=batch, progress=progress)
+        bounds = terms.total.numpy()
+    if with_ode:
+        densities = ode(model, images, seed=look.seed, batch=batch, progress=progress).total.numpy()
+    return Features(maps, bounds, densities)
+
+
+def rebuild(model: Model, images: Images, look: Look, *, batch: int | None = None, progress: bool = False) -> Array:
+    """The log errors of all images; their maps would fill the memory, so `heat` makes those of a few again."""
+    check_alone(model.config.conditions, "an anomaly score")
+    rounds = math.ceil(len(images) / (batch or model.micro_batch)) * len(look.levels) * look.draws
+    with (
+        evaluating(model),
+        tqdm(total=rounds, desc="reconstructions", unit="step", disable=hidden(progress)) as bar,
+    ):
+        return np.concatenate(
+            [
+                log_errors(error_maps(Clip(model.denoiser), x0, indices, look, bar.update)[:kept])
+                for indices, x0, kept in batches_of(images, model, batch)
+            ]
+        )
+
+
+def heat(model: Model, images: Images, look: Look, standard: Array) -> Float[Tensor, "images *spatial"]:
+    """Where images are strange: errors at the middle levels, in units of the normal mean error at each level.
+
+    Args:
+        images: a few.
+        look: as for their features.
+        standard: log errors of normal images, (normals, levels).
+    """
+    usual = torch.from_numpy(np.exp(standard).mean(0)[len(look.fine) :])
+    with evaluating(model):
+        parts = [
+            error_maps(Clip(model.denoiser), x0, indices, look)[:kept].cpu()
+            for indices, x0, kept in batches_of(images, model, None)
+        ]
+    middle = torch.cat(parts)[:, len(look.fine) :].double()
+    return (middle / usual.reshape(-1, *[1] * (middle.ndim - 2))).mean(1)
+
+
+def heat_picture(model: Model, shown: Sequence[Images], look: Look, standard: Array, columns: int = 4) -> Image.Image:
+    """Each image beside itself with its heat laid over it, dark where it is as expected, through red to yellow.
+
+    One scale for all of them, up to the 99.5th percentile; a mean over 3 x 3 pixels first, since the error of a single
+    one is noise.
+
+    Args:
+        shown: images, perhaps of several data sets, in the order of the picture.
+        look, standard: as for `heat`.
+        columns: pairs in a row.
+    """
+    maps = torch.cat([heat(model, images, look, standard) for images in shown])
+    smooth = torch.nn.functional.avg_pool2d(maps[:, None], 3, 1, 1, count_include_pad=False)[:, 0]
+    strength = (smooth / torch.quantile(smooth.flatten(), 0.995).clamp(min=TINY)).clamp(0, 1).numpy()
+    arrays = [(images.dataset.images[index], images.info) for images in shown for index in images.indices]
+    tiles: list[Image.Image] = []
+    for (array, info), heat_map in zip(arrays, strength, strict=True):
+        plain = viewable(to_image(np.asarray(array), info)).convert("RGB")
+        tiles += [_enlarged(plain), _enlarged(overlay(plain, heat_map))]
+    return grid(tiles, columns=2 * columns, scale=1)
+
+
+def _enlarged(image: Image.Image) -> Image.Image:
+    return enlarge(image, 2 * default_scale(*image.size))
+
+
+def overlay(image: Image.Image, strength: np.ndarray) -> Image.Image:
+    """A grey, dimmed picture under a heat of [0, 1]: black-body colours, as opaque as they are hot."""
+    grey = np.asarray(image.convert("L"), np.float64)[..., None] * 0.6
+    ramp = np.stack([3 * strength, 3 * strength - 1, 3 * strength - 2], axis=-1).clip(0, 1) * 255
+    opacity = np.sqrt(strength)[..., None] * 0.85
+    return Image.fromarray(np.rint(grey * (1 - opacity) + ramp * opacity).astype(np.uint8))
+
+
+def check_pictures(images: Images) -> None:
+    """Refuse signals and volumes, which have no heat maps that can be looked at."""
+    if len(images.info.spatial) != 2:
+        raise UndiffuseError(
+            f"Heat maps are drawn over pictures, and '{images.dataset.info.name}' has the shape {images.info.shape}; "
+            "use --pictures 0"
+        )
+
+
+def split(count: int, seed: int = 0) -> tuple[Sequence[int], Sequence[int]]:
+    """Two halves of 0..count-1 at random: one to standardise on, one to judge."""
+    order = np.random.default_rng(stream_seed(seed, "split")).permutation(count).tolist()
+    return sorted(order[: count // 2]), sorted(order[count // 2 :])

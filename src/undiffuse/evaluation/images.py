@@ -1,0 +1,106 @@
+"""Images of a data set as a model sees them: do they fit, which ones, in batches of model space."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from undiffuse.data.dataset import Dataset
+from undiffuse.data.info import DataInfo
+from undiffuse.data.scaling import encode
+from undiffuse.errors import UndiffuseError
+from undiffuse.evaluation.extent import Extent
+from undiffuse.runtime.process_group import Group
+from undiffuse.runtime.random_streams import stream_seed
+
+
+@dataclass(frozen=True)
+class Images:
+    """Some images of a data set, in a model's terms.
+
+    Args:
+        dataset: prepared data that fit the model.
+        info: of the model's own data, whose range maps to [-1, 1].
+        indices: numbers of the images, rising.
+    """
+
+    dataset: Dataset
+    info: DataInfo
+    indices: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def batches(
+        self, size: int, device: torch.device | str = "cpu"
+    ) -> Iterator[tuple[list[int], Float[Tensor, "batch *shape"]]]:
+        """(numbers, x0) of ``size`` images after ``size`` images."""
+        for start in range(0, len(self), size):
+            chosen = list(self.indices[start : start + size])
+            yield chosen, encode(self.dataset.images[chosen], self.info).to(device)
+
+    def part(self, size: int, group: Group) -> Images:
+        """This process's share, in whole batches: each is the one that a single process would see."""
+        starts = group.my_part(range(0, len(self), size))
+        return self.take([k for start in starts for k in range(start, min(start + size, len(self)))])
+
+    def take(self, positions: list[int]) -> Images:
+        """Those at these positions."""
+        return Images(self.dataset, self.info, tuple(self.indices[k] for k in positions))
+
+
+def choose(dataset: Dataset, info: DataInfo, limit: int | None = None, seed: int = 0) -> Images:
+    """All images of a data set, or ``limit`` of them drawn at random: files are often sorted by class.
+
+    Raises:
+        UndiffuseError: the data are not of the model's kind.
+    """
+    check_fit(dataset.info, info)
+    _say_range(dataset, info)
+    count = dataset.info.count
+    if limit is None or limit >= count:
+        return Images(dataset, info, tuple(range(count)))
+    dice = np.random.default_rng(stream_seed(seed, "which images"))
+    return Images(dataset, info, tuple(sorted(dice.choice(count, limit, replace=False).tolist())))
+
+
+LOOKED_AT = 256
+"""Images whose values are compared with the model's range."""
+
+
+def _say_range(dataset: Dataset, info: DataInfo) -> None:
+    """A warning where data of the right type are of another range than those that the model learned."""
+    extent, count = Extent(), dataset.info.count
+    for number in range(0, count, max(1, count // LOOKED_AT)):
+        extent.look(np.asarray(dataset.images[[number]]), info)
+    if words := extent.words(info, dataset.info.name, "what the model learned"):
+        warnings.warn(words, stacklevel=3)
+
+
+ONE_KIND = "; save both as one kind of number in one range, such as uint8 from 0 to 255"
+"""What to do about bytes beside floats."""
+
+
+def check_fit(data: DataInfo, model: DataInfo) -> None:
+    """Refuse data of another shape or kind of number than the model learned.
+
+    Raises:
+        UndiffuseError: with what to type where that helps.
+    """
+    if data.shape == model.shape and data.dtype == model.dtype:
+        return
+    help = ONE_KIND if data.dtype != model.dtype else ""
+    if data.channels != model.channels and data.dtype == model.dtype and model.channels in (1, 3):
+        help = f"; try --channels {'grey' if model.channels == 1 else 'rgb'}"
+    elif data.dtype == model.dtype and len(data.spatial) == 2:
+        help = f"; try --size {' '.join(map(str, model.spatial))}"
+    raise UndiffuseError(
+        f"The model learned {model.dtype} data of the shape {model.shape}, and '{data.name}' has {data.dtype} data of "
+        f"the shape {data.shape}{help}"
+    )

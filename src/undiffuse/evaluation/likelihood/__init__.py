@@ -1,0 +1,1 @@
+"""What images cost in bits under a model."""

@@ -1,0 +1,142 @@
+"""Mean and covariance of a stream: what a Frechet distance needs of a set of features.
+
+Stored is not a sum of squares, whose difference from the squared mean loses every digit of a narrow cloud far from the
+origin, but the scatter about the mean. Two parts of a stream merge exactly (Chan, Golub & LeVeque 1979, "Updating
+Formulae and a Pairwise Algorithm for Computing Sample Variances", http://i.stanford.edu/TR/CS-TR-79-773.html):
+whatever the batches, their order or the process that saw them, the result is the same to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from undiffuse.errors import UndiffuseError
+from undiffuse.evaluation.metrics.validation import check, same_space
+
+BLOCK = 4096
+"""Rows that are promoted to float64 at a time."""
+MOST_DIMENSIONS = 16_384
+"""A scatter of so many takes 2 GiB, and a distance an hour."""
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Count, mean and scatter of a set of vectors, in float64.
+
+    Args:
+        count: number of vectors n.
+        mean: 1/n sum x, shape (D,).
+        scatter: sum (x - mean)(x - mean)^T, shape (D, D).
+    """
+
+    count: int
+    mean: Float[Tensor, "dimensions"]
+    scatter: Float[Tensor, "dimensions dimensions"]
+
+    @classmethod
+    def empty(cls, dimensions: int) -> Moments:
+        """Of no vectors at all: ``Moments.empty(D) + a`` is a.
+
+        Raises:
+            UndiffuseError: more dimensions than a covariance can have.
+        """
+        if dimensions > MOST_DIMENSIONS:
+            raise UndiffuseError(
+                f"A covariance is kept for at most {MOST_DIMENSIONS:,} dimensions, and these features have "
+                f"{dimensions:,}; choose an extractor with fewer, or smaller images"
+            )
+        mean = torch.zeros(dimensions, dtype=torch.float64)
+        return cls(0, mean, torch.zeros(dimensions, dimensions, dtype=torch.float64))
+
+    @classmethod
+    def of(cls, features: Float[Tensor, "images dimensions"]) -> Moments:
+        """Of the rows of a matrix, any float dtype, with the squares of a few thousand rows at a time in memory.
+
+        Raises:
+            UndiffuseError: no rows, NaN or infinite values, more dimensions than a covariance can have.
+        """
+        return cls.empty(features.shape[-1]).updated(features)
+
+    def updated(self, features: Float[Tensor, "images dimensions"]) -> Moments:
+        """With the rows of a matrix added.
+
+        Raises:
+            UndiffuseError: no rows, NaN or infinite values, another number of dimensions.
+        """
+        check(features)
+        moments = self
+        for block in features.split(BLOCK):
+            x = block.detach().to(torch.float64)
+            mean = x.mean(dim=0)
+            centred = x - mean
+            moments = moments + Moments(len(x), mean, centred.T @ centred)
+        return moments
+
+    def __add__(self, other: Moments) -> Moments:
+        """Of both sets together (Chan et al. 1979, in D dimensions), for n = n_a + n_b:
+
+        mean    = n_a/n mean_a + n_b/n mean_b
+        scatter = scatter_a + scatter_b + (n_a n_b / n) delta delta^T,   delta = mean_b - mean_a
+
+        Raises:
+            UndiffuseError: the numbers of dimensions differ.
+        """
+        same_space(self.mean, other.mean)
+        count = self.count + other.count
+        if not count:
+            return self
+        share, other_share = self.count / count, other.count / count
+        home = other.mean.device
+        delta = other.mean - self.mean.to(home)
+        return Moments(
+            count,
+            share * self.mean.to(home) + other_share * other.mean,
+            self.scatter.to(home) + other.scatter + (share * other.count) * torch.outer(delta, delta),
+        )
+
+    @property
+    def covariance(self) -> Float[Tensor, "dimensions dimensions"]:
+        """scatter / (n - 1), the unbiased estimate, which FID is defined with.
+
+        Raises:
+            UndiffuseError: fewer than two vectors.
+        """
+        if self.count < 2:
+            raise UndiffuseError(f"A covariance needs at least 2 images, and there are {self.count}; give more")
+        return self.scatter / (self.count - 1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """For a file of tensors, or to send to another process; `from_tensors` reads it."""
+        return {"count": torch.tensor(self.count), "mean": self.mean, "scatter": self.scatter}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Moments:
+        """What `tensors` gave.
+
+        Raises:
+            UndiffuseError: anything else.
+        """
+        missing = {"count", "mean", "scatter"} - tensors.keys()
+        if missing:
+            raise UndiffuseError(f"Stored moments lack {', '.join(sorted(missing))}; compute them again")
+        count, mean, scatter = (tensors[name] for name in ("count", "mean", "scatter"))
+        whole = (
+            count.ndim == 0
+            and mean.ndim == 1
+            and scatter.shape == (len(mean), len(mean))
+            and mean.dtype == scatter.dtype == torch.float64
+            and count >= 0
+            and bool(mean.isfinite().all() and scatter.isfinite().all())
+        )
+        if not whole:
+            raise UndiffuseError(
+                "Stored moments are a count, D means and D x D finite sums in float64, and these have the shapes "
+                f"{tuple(count.shape)}, {tuple(mean.shape)} and {tuple(scatter.shape)} in {scatter.dtype}; "
+                "compute them again"
+            )
+        return cls(int(count), mean, scatter)

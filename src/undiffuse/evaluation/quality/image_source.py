@@ -1,0 +1,210 @@
+"""What is measured: images that a model draws while they are wanted, or images that are there already.
+
+A subject is a row of images, numbered from 0, that can be read piece by piece: fifty thousand images pass through the
+extractors without ever being in memory at once, and a range of numbers can be split among processes, since image i is
+the same whoever asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from undiffuse.config.schema import SampleConfig
+from undiffuse.data.dataset import Dataset
+from undiffuse.data.info import DataInfo
+from undiffuse.data.scaling import decode
+from undiffuse.diffusion.samplers import CountingDenoiser
+from undiffuse.diffusion.trajectory import sample
+from undiffuse.errors import UndiffuseError, counted
+from undiffuse.evaluation.likelihood.evaluate import evaluating
+from undiffuse.model import Model
+from undiffuse.provenance.png import model_name
+from undiffuse.runtime.random_streams import stream_seed
+
+BLOCK = 64
+"""Given images that are read at a time."""
+
+
+class Subject(Protocol):
+    """Numbered images in the data's own values."""
+
+    @property
+    def info(self) -> DataInfo:
+        """Shape, type and range of the images."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """How many images there are."""
+        ...
+
+    @property
+    def together(self) -> int:
+        """Images that are made at a time: ranges that begin at a multiple of it cost nothing more than the whole."""
+        ...
+
+    def blocks(self, indices: range) -> Iterator[NDArray[Any]]:
+        """The images of these numbers in order, (block, channels, *spatial) of ``info.dtype``, block after block."""
+        ...
+
+    def with_seed(self, seed: int) -> Subject:
+        """The same subject, drawn by another seed.
+
+        Raises:
+            UndiffuseError: all of its images are in use already, so that no other draw can be made.
+        """
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """Everything that its images depend on, as plain values; complete once `blocks` has run to its end."""
+        ...
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Images 0 .. count - 1 of a seed, drawn by a model.
+
+    Args:
+        model: on its device, with the weights that ``settings.weights`` names.
+        settings: of the sampler; they are settled here.
+        count: number of images.
+        seed: of the noise. Image i of a seed is the one that ``undiffuse sample`` draws.
+    """
+
+    model: Model
+    settings: SampleConfig
+    count: int
+    seed: int = 0
+
+    walked: list[int] = field(default_factory=list, compare=False, repr=False)
+    """Evaluations of the network that each micro-batch took, as far as they are drawn."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", self.model.settle(self.settings))
+
+    @property
+    def info(self) -> DataInfo:
+        return self.model.info
+
+    @property
+    def together(self) -> int:
+        return self.settings.slots
+
+    def blocks(self, indices: range) -> Iterator[NDArray[Any]]:
+        """Whole micro-batches, as far as they are asked for; of a conditional model the classes by turns."""
+        size = self.settings.slots
+        for block, members in groupby(indices, lambda index: index // size):
+            slots = range(block * size, (block + 1) * size)
+            denoiser, sampler, times = self.model.walk(self.settings, slots, self.seed)
+            counting = CountingDenoiser(denoiser)
+            with evaluating(self.model):
+                x = sample(
+                    counting,
+                    sampler,
+                    times,
+                    self.info.shape,
+                    list(members),
+                    seed=self.seed,
+                    micro_batch=size,
+                    device=self.model.device,
+                )
+            self.walked.append(counting.evaluations)
+            yield decode(x, self.info)
+
+    def with_seed(self, seed: int) -> Generated:
+        return replace(self, seed=seed, walked=[])
+
+    def facts(self) -> dict[str, Any]:
+        """The model, its weights and step, the sampler and what an image cost."""
+        origin, settings = self.model.provenance, self.settings
+        return {
+            "kind": "run",
+            "name": model_name(Path(origin.get("checkpoint", "a new model"))),
+            "checkpoint": origin.get("checkpoint"),
+            "step": origin.get("step"),
+            "weights": origin.get("weights"),
+            "sha256": origin.get("sha256"),
+            "seed": self.seed,
+            "sampler": settings.sampler,
+            "steps": settings.steps,
+            "evaluations": sum(self.walked) / len(self.walked) if self.walked else None,
+            "eta": settings.eta if settings.sampler == "ddim" else None,
+            "settings": {**asdict(settings), "times": list(settings.times)},
+            "device": self.model.device.type,
+            "trained_on": self.model.info.fingerprint,
+        }
+
+
+@dataclass(frozen=True)
+class Given:
+    """Images of a prepared data set.
+
+    Args:
+        dataset: prepared.
+        indices: of the images that are used, rising.
+        seed: by which they were chosen.
+    """
+
+    dataset: Dataset
+    indices: tuple[int, ...]
+    seed: int = 0
+
+    @classmethod
+    def of(cls, dataset: Dataset, count: int | None = None, seed: int = 0) -> Given:
+        """All images, or ``count`` of them at random: files are often sorted by class.
+
+        Raises:
+            UndiffuseError: there are not that many.
+        """
+        there = dataset.info.count
+        count = there if count is None else count
+        if count > there:
+            raise UndiffuseError(
+                f"'{dataset.info.name}' has {counted(there, 'image')}, not {count:,}; lower -n, or leave it out to use "
+                "all"
+            )
+        dice = np.random.default_rng(stream_seed(seed, "which images"))
+        chosen = range(there) if count == there else sorted(dice.choice(there, count, replace=False).tolist())
+        return cls(dataset, tuple(chosen), seed)
+
+    @property
+    def info(self) -> DataInfo:
+        return self.dataset.info
+
+    @property
+    def count(self) -> int:
+        return len(self.indices)
+
+    @property
+    def together(self) -> int:
+        return BLOCK
+
+    def blocks(self, indices: range) -> Iterator[NDArray[Any]]:
+        chosen = [self.indices[index] for index in indices]
+        for start in range(0, len(chosen), BLOCK):
+            yield np.asarray(self.dataset.images[chosen[start : start + BLOCK]])
+
+    def with_seed(self, seed: int) -> Given:
+        if self.count == self.info.count:
+            raise UndiffuseError(
+                f"--repeat draws other images for every seed, and all {self.count:,} of '{self.info.name}' are in "
+                "use; give -n fewer than there are, or leave out --repeat"
+            )
+        return Given.of(self.dataset, self.count, seed)
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "kind": "images",
+            "name": self.info.name,
+            "fingerprint": self.info.fingerprint,
+            "there": self.info.count,
+            "seed": self.seed,
+            "device": "cpu",
+        }

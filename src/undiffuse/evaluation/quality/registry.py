@@ -1,0 +1,176 @@
+"""Every measure of quality as a row: what it is called, what it needs, how it is computed, which way is better.
+
+A new measure is a function from a `Pair` and one row. `evaluate` walks over the rows, computes those whose needs the
+extractor meets, and gives the same function two sets of real images for the floor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from undiffuse.evaluation.features.extract import FeatureSet
+from undiffuse.evaluation.features.extractor import Identity
+from undiffuse.evaluation.metrics.frechet import frechet_distance, frechet_infinity
+from undiffuse.evaluation.metrics.inception_score import inception_score
+from undiffuse.evaluation.metrics.kernel import kernel_distance
+from undiffuse.evaluation.metrics.manifold import density_coverage, precision_recall
+from undiffuse.evaluation.metrics.moments import Moments
+from undiffuse.runtime.random_streams import generator
+
+SPLITS = 10
+"""Parts that the Inception Score is averaged over (Salimans et al. 2016)."""
+SUBSETS, SUBSET_SIZE = 100, 1000
+"""Of the kernel distance (Binkowski et al. 2018)."""
+POINTS = 15
+"""Set sizes that FD-infinity is extrapolated from (Chong & Forsyth 2020)."""
+
+Needs = Literal["features", "spatial", "logits"]
+Better = Literal["lower", "higher"]
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number.
+
+    Args:
+        value: the estimate.
+        error: its standard error; None where the measure gives none.
+        points: (N, distance) at growing N where it was extrapolated.
+    """
+
+    value: float
+    error: float | None = None
+    points: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Samples and the real images that they are measured against, by one extractor.
+
+    Args:
+        fake: the samples; for the floor, real images in their place.
+        real: real images.
+        seed: of every subset that a measure draws.
+    """
+
+    fake: FeatureSet
+    real: FeatureSet
+    seed: int = 0
+
+    @cached_property
+    def balanced(self) -> tuple[Tensor, Tensor]:
+        """(real, fake) features in equal numbers: neighbourhoods shrink as a set grows, so unequal sets mislead."""
+        count = min(len(self.fake), len(self.real))
+        return _some(self.real, count, self.seed, "real"), _some(self.fake, count, self.seed, "fake")
+
+
+def _some(features: FeatureSet, count: int, seed: int, name: str) -> Tensor:
+    if count == len(features):
+        return features.features
+    return features.features[torch.randperm(len(features), generator=generator(seed, "balance", name))[:count]]
+
+
+def _frechet(pair: Pair) -> tuple[Value, ...]:
+    return (Value(frechet_distance(pair.fake.moments, pair.real.moments)),)
+
+
+def _spatial_frechet(pair: Pair) -> tuple[Value, ...]:
+    assert pair.fake.spatial is not None
+    assert pair.real.spatial is not None
+    return (Value(frechet_distance(Moments.of(pair.fake.spatial), Moments.of(pair.real.spatial))),)
+
+
+def _frechet_infinity(pair: Pair) -> tuple[Value, ...]:
+    found = frechet_infinity(pair.fake.features, pair.real.moments, seed=pair.seed, points=POINTS)
+    return (Value(found.value, found.error, tuple((int(n), float(distance)) for n, distance in found.points)),)
+
+
+def _kernel(pair: Pair) -> tuple[Value, ...]:
+    size = min(SUBSET_SIZE, len(pair.fake), len(pair.real))
+    found = kernel_distance(pair.fake.features, pair.real.features, SUBSETS, size, pair.seed)
+    return (Value(found.value, found.error),)
+
+
+def _inception_score(pair: Pair) -> tuple[Value, ...]:
+    assert pair.fake.logits is not None
+    found = inception_score(pair.fake.logits, SPLITS, pair.seed)
+    return (Value(found.value, found.error),)
+
+
+def _precision_recall(pair: Pair) -> tuple[Value, ...]:
+    return tuple(Value(value) for value in precision_recall(*pair.balanced))
+
+
+def _density_coverage(pair: Pair) -> tuple[Value, ...]:
+    return tuple(Value(value) for value in density_coverage(*pair.balanced))
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number of a row.
+
+    Args:
+        metric: its key in files, which no extractor changes.
+        standard: its name with the published Inception network, which the literature's figures are made with.
+        other: its name with any other network.
+        better: which way.
+    """
+
+    metric: str
+    standard: str
+    other: str
+    better: Better
+
+    def name(self, identity: Identity) -> str:
+        """What it may be called with this extractor."""
+        return self.standard if identity.standard else self.other
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one function computes.
+
+    Args:
+        measures: the numbers that it gives, in order.
+        compute: the function.
+        minimum: images on each side below which it is left out.
+        needs: the output of the extractor that it looks at.
+    """
+
+    measures: tuple[Measure, ...]
+    compute: Callable[[Pair], tuple[Value, ...]]
+    minimum: int
+    needs: Needs = "features"
+
+    def possible(self, features: FeatureSet) -> bool:
+        """Whether the extractor gives what this looks at."""
+        return self.needs in features.tensors()
+
+
+ROWS = (
+    Row((Measure("frechet", "FID", "FD", "lower"),), _frechet, 10),
+    Row((Measure("spatial_frechet", "sFID", "sFD", "lower"),), _spatial_frechet, 10, "spatial"),
+    Row((Measure("frechet_infinity", "FID-infinity", "FD-infinity", "lower"),), _frechet_infinity, 100),
+    Row((Measure("kernel", "KID", "KD", "lower"),), _kernel, 10),
+    Row((Measure("inception_score", "Inception Score", "class score", "higher"),), _inception_score, 100, "logits"),
+    Row(
+        (Measure("precision", "precision", "precision", "higher"), Measure("recall", "recall", "recall", "higher")),
+        _precision_recall,
+        10,
+    ),
+    Row(
+        (Measure("density", "density", "density", "higher"), Measure("coverage", "coverage", "coverage", "higher")),
+        _density_coverage,
+        10,
+    ),
+)
+"""Everything that is computed on features, in the order of the table."""
+
+MINIMUM = min(row.minimum for row in ROWS)
+"""Fewer images than these, on either side, and nothing can be said at all."""

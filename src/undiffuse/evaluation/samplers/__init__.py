@@ -1,0 +1,1 @@
+"""Samplers side by side, and the best times for few steps."""

@@ -1,0 +1,250 @@
+"""Samplers side by side at equal cost: each gets the same numbers of network evaluations and the same noise.
+
+A budget is of evaluations, not of steps: a sampler that asks the network twice a step takes half as many. The steps
+that fit are found by walking an exact denoiser of one number, which costs nothing, and what a walk of the network took
+is counted, not computed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from undiffuse.config.schema import SampleConfig
+from undiffuse.data.scaling import decode, encode
+from undiffuse.diffusion.exact_denoisers import gaussian_denoiser
+from undiffuse.diffusion.samplers import SAMPLERS, CountingDenoiser, make_sampler
+from undiffuse.diffusion.schedules import VP
+from undiffuse.diffusion.timesteps import make_timesteps
+from undiffuse.diffusion.trajectory import sample
+from undiffuse.errors import UndiffuseError, counted, perhaps
+from undiffuse.evaluation.images import Images
+from undiffuse.evaluation.likelihood.evaluate import evaluating
+from undiffuse.evaluation.samplers.energy_distance import energy_distance, energy_floor
+from undiffuse.model import Model
+from undiffuse.model.sample_request import of_sampler, unheeded, warn
+from undiffuse.visualization.captions import labelled
+from undiffuse.visualization.grid import grid, to_image
+
+DEFAULT = ("ddim", "dpm++2m", "unipc2", "deis3", "ddpm", "dpm++2m-sde")
+BUDGETS = (5, 10, 20, 50, 100)
+SHOWN = 8
+"""At most so many samples of a cell are in the picture."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One sampler at one budget.
+
+    Args:
+        settings: with the steps that fit.
+        evaluations: of the network, counted.
+        seconds: an image.
+        array: (n, channels, *spatial), the samples in the data's own values.
+        distance: from the reference; None without one.
+    """
+
+    settings: SampleConfig
+    evaluations: int
+    seconds: float
+    array: np.ndarray
+    distance: float | None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Real images to measure the distance from.
+
+    Args:
+        x: (n, channels, *spatial), model space.
+        floor: the distance that chance alone gives between two real sets of n.
+        name: of the data.
+    """
+
+    x: Float[Tensor, "n *shape"]
+    floor: float
+    name: str
+
+    @classmethod
+    def of(cls, images: Images, n: int) -> Reference:
+        """Half of 2 n images; both halves measure the floor.
+
+        Raises:
+            UndiffuseError: there are not that many.
+        """
+        if n < 2 or len(images) < 2 * n:
+            raise UndiffuseError(
+                f"A distance between sets of {n} needs -n of at least 2 and {2 * n} reference images, for its floor; "
+                f"'{images.dataset.info.name}' gave {len(images)}: lower -n"
+            )
+        x = torch.cat([part for _, part in images.batches(256)])[: 2 * n]
+        return cls(x[::2], energy_floor(x), images.dataset.info.name)  # every other one: files may be sorted by class
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Cells by sampler, then by budget."""
+
+    samplers: tuple[str, ...]
+    budgets: tuple[int, ...]
+    cells: tuple[tuple[Cell, ...], ...]
+    model: Model
+    seed: int
+    reference: Reference | None = None
+
+    def markdown(self) -> str:
+        """The table, and below it what its columns mean."""
+        head = ["sampler", "spacing", "budget", "steps", "evaluations", "ms an image"]
+        rows = [head + (["distance"] if self.reference else [])]
+        for name, row in zip(self.samplers, self.cells, strict=True):
+            for budget, cell in zip(self.budgets, row, strict=True):
+                rows.append(_words(name, budget, cell))
+        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+        left = 2  # columns of words; the numbers stand on the right
+        lines = [
+            "| "
+            + " | ".join(
+                w.ljust(n) if k < left else w.rjust(n) for k, (w, n) in enumerate(zip(row, widths, strict=True))
+            )
+            + " |"
+            for row in rows
+        ]
+        rule = "|" + "|".join("-" * (n + 2) if k < left else "-" * (n + 1) + ":" for k, n in enumerate(widths)) + "|"
+        return "\n".join([lines[0], rule, *lines[1:], "", *self._notes()]) + "\n"
+
+    def _notes(self) -> list[str]:
+        n, how = len(self.cells[0][0].array), self.cells[0][0].settings
+        notes = [
+            f"{counted(n, 'sample')} a row, numbers 0 to {n - 1} of seed {self.seed}, by "
+            f"{self.model.provenance.get('checkpoint', 'a model')} (weights: {how.weights}), x0 threshold: "
+            f"{how.threshold}; wall time on {self.model.device.type} in {how.precision}, "
+            f"{counted(how.slots, 'image')} at a time.",
+        ]
+        if self.reference is not None:
+            notes += [
+                "",
+                f"distance: energy distance of pixels, unbiased, between {n} samples and {n} images of "
+                f"'{self.reference.name}'; between two real sets of {n} it is {self.reference.floor:.4f} (root mean "
+                "square), the floor: differences of that size are chance. Pixels are a poor judge of looks.",
+            ]
+        return notes
+
+    def picture(self) -> Image.Image:
+        """Rows of samplers, columns of budgets; the same noise in all cells."""
+        cells = [[self._tile(cell) for cell in row] for row in self.cells]
+        return labelled(cells, self.samplers, [str(n) for n in self.budgets], ("sampler", "network evaluations"))
+
+    def _tile(self, cell: Cell) -> Image.Image:
+        images = [to_image(values, self.model.info) for values in cell.array[:SHOWN]]
+        return grid(images, columns=math.ceil(math.sqrt(2 * len(images))))
+
+
+def _words(name: str, budget: int, cell: Cell) -> list[str]:
+    numbers = [str(n) for n in (budget, cell.settings.steps, cell.evaluations)]
+    words = [name, cell.settings.spacing, *numbers, f"{1000 * cell.seconds:.1f}"]
+    return words if cell.distance is None else [*words, f"{cell.distance:.4f}"]
+
+
+def check_samplers(names: Sequence[str]) -> None:
+    """Refuse names that there are not, and samplers whose evaluations nobody can choose."""
+    for name in names:
+        if name not in SAMPLERS:
+            raise UndiffuseError(f"There is no sampler '{name}'{perhaps(name, SAMPLERS)}")
+        if SAMPLERS[name].info.evaluations_per_step is None:
+            raise UndiffuseError(
+                f"'{name}' decides itself how often it asks the network, so it has no place in a comparison"
+            )
+
+
+def steps_within(settings: SampleConfig, budget: int) -> int:
+    """The most steps that take no more than ``budget`` evaluations, at least 1: a single step, to data, takes one."""
+    return next(steps for steps in range(budget, 0, -1) if _cost(replace(settings, steps=steps)) <= budget)
+
+
+def _cost(settings: SampleConfig) -> int:
+    """Evaluations of a walk. How often a sampler asks depends on the number of its steps alone, not on the process."""
+    schedule = VP()
+    counting = CountingDenoiser(gaussian_denoiser(schedule))
+    times = make_timesteps(schedule, settings.steps, "trailing")
+    sample(counting, make_sampler(settings), times, (1,), [0], micro_batch=1)
+    return counting.evaluations
+
+
+def compare(
+    model: Model,
+    samplers: Sequence[str] = DEFAULT,
+    budgets: Sequence[int] = BUDGETS,
+    n: int = SHOWN,
+    *,
+    settings: SampleConfig | None = None,
+    seed: int = 0,
+    reference: Reference | None = None,
+    on_cell: Callable[[], object] = lambda: None,
+) -> Comparison:
+    """Draw samples 0 .. n - 1 of a seed by every sampler at every budget.
+
+    Args:
+        samplers: names of the registry.
+        budgets: numbers of evaluations.
+        n: samples of each cell.
+        settings: everything but the sampler and its steps.
+        reference: n real images.
+        on_cell: called after each cell.
+
+    Raises:
+        UndiffuseError: a sampler that cannot be compared, or more steps than the chain has.
+    """
+    check_samplers(samplers)
+    settings = settings or SampleConfig()
+    if settings.times:
+        raise UndiffuseError(
+            "Samplers are compared over --spacing, which makes times for any number of steps, not --times"
+        )
+    warn(unheeded(settings, True, samplers))  # what the model decides is said when it draws
+    rows = []
+    for name in samplers:
+        row = []
+        for budget in budgets:
+            chosen = of_sampler(settings, name)
+            chosen = replace(chosen, steps=steps_within(chosen, budget))
+            row.append(_draw(model, chosen, n, seed, reference))
+            on_cell()
+        rows.append(tuple(row))
+    return Comparison(tuple(samplers), tuple(budgets), tuple(rows), model, seed, reference)
+
+
+def _draw(model: Model, settings: SampleConfig, n: int, seed: int, reference: Reference | None) -> Cell:
+    settings = model.settle(settings)
+    size, evaluations, parts = settings.slots, 0, []
+    begun = time.perf_counter()
+    with evaluating(model):
+        for start in range(0, n, size):
+            denoiser, sampler, times = model.walk(settings, range(start, start + size), seed)
+            counting = CountingDenoiser(denoiser)
+            members = range(start, min(start + size, n))
+            parts.append(
+                sample(
+                    counting,
+                    sampler,
+                    times,
+                    model.info.shape,
+                    members,
+                    seed=seed,
+                    micro_batch=size,
+                    device=model.device,
+                )
+            )
+            evaluations += counting.evaluations
+    seconds = (time.perf_counter() - begun) / (len(parts) * size)
+    array = decode(torch.cat(parts), model.info)
+    # Measured as the images are kept: clipped and rounded.
+    distance = None if reference is None else energy_distance(encode(array, model.info), reference.x)
+    return Cell(settings, evaluations // len(parts), seconds, array, distance)

@@ -1,0 +1,28 @@
+"""What must hold of a model before others get it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from undiffuse.config.schema import TrainConfig
+from undiffuse.errors import UndiffuseError
+from undiffuse.model import Model
+
+
+def check_whole(model: Model) -> None:
+    """Refuse a cascade, which is several networks.
+
+    Raises:
+        UndiffuseError: it is one.
+    """
+    if model.below is not None:
+        raise UndiffuseError(
+            "This format holds one network, and a cascade is several: convert each of its models alone"
+        )
+
+
+def without_paths(config: TrainConfig) -> TrainConfig:
+    """The settings with names for what was on the disk of whoever trained, not where it was."""
+    data = replace(config.data, source=Path(config.data.source).name, pairs=Path(config.data.pairs).name)
+    return replace(config, data=data, start=replace(config.start, start_from=Path(config.start.start_from).name))

@@ -1,0 +1,192 @@
+"""What is asked of a model: which samples, by their numbers, and by what settings."""
+
+from __future__ import annotations
+
+import math
+import operator
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from undiffuse.config.files import from_plain
+from undiffuse.config.schema import SampleConfig
+from undiffuse.errors import UndiffuseError
+
+
+def cut_into_blocks(indices: range, size: int) -> list[range]:
+    """The numbers cut at multiples of the micro-batch: each piece is drawn in one go."""
+    cuts = range(indices.start // size * size, indices.stop, size)
+    return [range(max(cut, indices.start), min(cut + size, indices.stop)) for cut in cuts]
+
+
+MOST = 100_000_000
+"""Samples asked for at once: their numbers alone, in micro-batches, take memory."""
+
+
+def check_numbers(n: int, seed: int, first: int) -> None:
+    """Refuse numbers that cannot be sampled.
+
+    Raises:
+        UndiffuseError: one of them is out of range.
+    """
+    if n > MOST:
+        raise UndiffuseError(
+            f"Sampling takes at most {MOST:,} samples at a time, and n is {n:,}: draw them in parts, with first"
+        )
+    if n < 1 or seed < 0 or first < 0:
+        raise UndiffuseError(
+            "Sampling needs n of at least 1, and seed and first of at least 0; it got "
+            f"n={n}, seed={seed}, first={first}"
+        )
+
+
+def whole_numbers(**values: Any) -> list[int]:
+    """Numbers that Python's callers may have as NumPy's or as tensors, as the plain ones that files can hold.
+
+    Raises:
+        UndiffuseError: one is no whole number, such as 2.5, "2" or None.
+    """
+    for name, value in values.items():
+        if not hasattr(value, "__index__") or getattr(value, "shape", ()) != ():
+            raise UndiffuseError(f"{name} must be a whole number, got {value!r}")
+    try:
+        return [operator.index(value) for value in values.values()]
+    except TypeError:  # NumPy's and torch's numbers that are not whole
+        shown = ", ".join(f"{name}={value!r}" for name, value in values.items())
+        raise UndiffuseError(f"expected whole numbers, got {shown}") from None
+
+
+def whole_range(indices: Any) -> range:
+    """Numbers of samples: a range in steps of 1, of plain whole numbers.
+
+    Raises:
+        UndiffuseError: it is another thing.
+    """
+    if not isinstance(indices, range) or indices.step != 1:
+        raise UndiffuseError(f"The samples to draw must be a range in steps of 1, such as range(16), got {indices!r}")
+    if indices.stop - indices.start > MOST:  # len() itself fails beyond the machine's integers
+        raise UndiffuseError(f"Sampling takes at most {MOST:,} samples at a time, got {indices!r}: draw them in parts")
+    return indices
+
+
+BOUNDS = {
+    "steps": (-math.inf, 100_000),
+    "eta": (0.0, 1.0),
+    "churn": (0.0, 10_000),
+    "tolerance": (1e-12, 1.0),
+    "guidance": (-1000.0, 1000.0),
+    "augmentation": (0.0, 1.0),
+}
+"""Finite numbers that mean something, by the field of `SampleConfig`; beyond them there is noise, NaN, or no end."""
+SATURATING = 50.0
+"""Guidance from which on samples are mostly values at the ends of their range."""
+
+
+def check_bounds(settings: SampleConfig) -> None:
+    """Refuse numbers that are finite and senseless.
+
+    Raises:
+        UndiffuseError: one of them is out of `BOUNDS`.
+    """
+    for name, (low, high) in BOUNDS.items():
+        value = getattr(settings, name)
+        if not low <= value <= high:
+            limits = f"at most {high:g}" if low == -math.inf else f"from {low:g} to {high:g}"
+            raise UndiffuseError(f"--{name.replace('_', '-')} takes a number {limits}, and it is {value:g}")
+    if settings.micro_batch is not None and settings.micro_batch < 1:
+        raise UndiffuseError(f"An evaluation takes a micro_batch of at least 1 image, and it is {settings.micro_batch}")
+
+
+OF_SAMPLERS = {"eta": "ddim", "variance": "ddpm", "churn": "edm", "tolerance": "ode"}
+"""Settings that one sampler heeds, and which."""
+LEADING = "guidance other than 1"
+_HEEDED: dict[str, tuple[Callable[[SampleConfig], bool], str]] = {
+    "avoid": (lambda s: s.guidance != 1, LEADING),
+    "classifier": (lambda s: s.guidance != 0, "guidance other than 0"),
+    "guidance_rescale": (lambda s: s.guidance != 1, LEADING),
+    "guidance_interval": (lambda s: s.guidance != 1, LEADING),
+}
+"""Setting -> when it acts, and the words for that."""
+
+
+def unheeded(settings: SampleConfig, enlarges: bool, samplers: Sequence[str] = ()) -> list[str]:
+    """A sentence for each setting that is not at its default and changes nothing beside the others.
+
+    Args:
+        enlarges: whether the model, or one that it stands upon, enlarges small images.
+        samplers: all that will walk by these settings, where they are others than the settings' own.
+    """
+    walking = samplers or (settings.sampler,)
+    acts = {name: (sampler in walking, f"sampler {sampler}") for name, sampler in OF_SAMPLERS.items()}
+    acts |= {name: (rule(settings), words) for name, (rule, words) in _HEEDED.items()}
+    acts["augmentation"] = enlarges, "a cascade, or a stage of one"
+    plain = SampleConfig()
+    return [
+        f"{name} {_shown(value)} changes nothing here: it acts with {words}"
+        for name, (heeded, words) in acts.items()
+        if not heeded and (value := getattr(settings, name)) != getattr(plain, name)
+    ]
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def beside_times(given: Mapping[str, Any]) -> list[str]:
+    """The same of what was typed or passed, and not of what it is laid upon: times leave no steps to be spread."""
+    names = ("steps", "spacing") if given.get("times") else ()
+    return [f"{name} {given[name]} changes nothing here: times says them all" for name in names if name in given]
+
+
+def remarks(settings: SampleConfig, enlarges: bool) -> list[str]:
+    """What is to be said of settings that are possible: guidance that is far beyond use, and what is `unheeded`."""
+    beyond = (
+        f"--guidance {settings.guidance:g} leads far beyond what was learned: most values will be at the ends of "
+        "their range; 1 to 10 is usual"
+    )
+    return [beyond] * (abs(settings.guidance) >= SATURATING) + unheeded(settings, enlarges)
+
+
+def of_sampler(settings: SampleConfig, name: str) -> SampleConfig:
+    """The settings for another sampler, those that it does not heed at their defaults."""
+    plain = SampleConfig()
+    others = {field: getattr(plain, field) for field, sampler in OF_SAMPLERS.items() if sampler != name}
+    return replace(settings, sampler=name, **others)
+
+
+def warn(sentences: Sequence[str]) -> None:
+    """Say each of them once, whoever asks how often."""
+    for sentence in sentences:
+        warnings.warn(sentence, stacklevel=1)
+
+
+def with_weights(settings: SampleConfig, loaded_as: str, own: str | None) -> SampleConfig:
+    """The settings with the weights that a model has, which were chosen when it was loaded.
+
+    Args:
+        loaded_as: what was asked for then.
+        own: what these are; None of a model that was not loaded.
+
+    Raises:
+        UndiffuseError: the settings ask for others.
+    """
+    if own is None or settings.weights in (loaded_as, own):
+        return settings
+    if settings.weights == SampleConfig.weights:
+        return replace(settings, weights=loaded_as)
+    raise UndiffuseError(
+        f"This model was loaded with the weights '{own}', and weights '{settings.weights}' are asked for: "
+        f"undiffuse.load(..., weights='{settings.weights}') has them"
+    )
+
+
+def override_settings(settings: SampleConfig, overrides: dict[str, Any]) -> SampleConfig:
+    """The settings with single fields replaced; names and values are checked."""
+    return from_plain(SampleConfig, {**asdict(settings), **overrides}, "the sampling")
+
+
+def passed(settings: SampleConfig | None, overrides: dict[str, Any]) -> SampleConfig:
+    """What a caller passes as settings and single fields; what is without effect among the fields is said."""
+    warn(beside_times(overrides))
+    return override_settings(settings or SampleConfig(), overrides)

@@ -1,0 +1,293 @@
+"""Samples to disk as they are drawn: memory does not grow with their number, and what was interrupted goes on.
+
+Each micro-batch is drawn, written and forgotten. A file appears under its name only when it is whole, and says by
+itself of which weights, seed and settings it is; so whatever files are there say what is still to be drawn, and a
+second attempt needs no other memory of the first. Since sample i does not depend on those beside it, many processes
+share the numbers out and write into one folder, and what comes of all that is, byte for byte, that of one undisturbed
+run.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from undiffuse.config.schema import SampleConfig
+from undiffuse.errors import UndiffuseError, counted
+from undiffuse.model.model import Model
+from undiffuse.model.sample_request import check_numbers, cut_into_blocks, whole_numbers, whole_range
+from undiffuse.model.samples import GRID, Samples
+from undiffuse.provenance.npz import read_npz, read_origin, write_npz
+from undiffuse.provenance.png import END, SIGNATURE, Origin, check_free, read_metadata, write_png
+from undiffuse.runtime.durable_files import UnwritableError, check_writable, unwritable
+from undiffuse.runtime.process_group import ALONE, Group
+from undiffuse.runtime.standard_streams import hidden
+from undiffuse.visualization.grid import grid, is_exact
+
+PARTS = ".samples-npz"
+"""Folder of the values of each micro-batch until all are there."""
+PLACE = ("checkpoint",)
+"""What may differ between two makings of one file: the model's folder may have been moved."""
+RESUME = "give another place with --out, then go on with --resume"
+NUMBERS = (*PLACE, "index", "count")
+"""What may differ, too, between a file of all samples and one of more of them."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What came of it: how many pictures this process drew now, and how many of them were there."""
+
+    new: int
+    kept: int
+
+
+def draw_to(
+    folder: Path,
+    model: Model,
+    indices: range,
+    seed: int = 0,
+    *,
+    settings: SampleConfig | None = None,
+    values: bool | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    group: Group = ALONE,
+    progress: bool = False,
+) -> Drawn:
+    """Write ``00000.png`` ..., ``grid.png`` of the first `GRID` of them and, with ``values``, ``samples.npz``.
+
+    Args:
+        folder: made if it is not there; all processes must see the same.
+        model: on its device.
+        indices: numbers of the samples, in steps of 1.
+        seed: of the noise.
+        settings: of the sampler; with ``resume``, a micro-batch that they leave open is that of the files there.
+        values: write the values too; by default where a PNG cannot hold them as they are.
+        overwrite: replace files that are there.
+        resume: keep those of them that are whole and what would be drawn now.
+        group: processes that share the micro-batches out among them.
+        progress: show a bar with the time left.
+
+    Raises:
+        UndiffuseError: numbers or settings that cannot be, a file in the way or a place where nobody may write (before
+            anything is drawn), or no room.
+    """
+    indices, (seed,) = whole_range(indices), whole_numbers(seed=seed)
+    settings = settings or SampleConfig()
+    if resume and settings.micro_batch is None:
+        settings = replace(settings, micro_batch=_micro_batch_of(folder, indices))
+    settings = model.settle(settings)
+    check_numbers(len(indices), seed, indices.start)
+    if resume and "sha256" not in model.provenance:
+        raise UndiffuseError("Nobody can tell whose files are there: resume takes a model from undiffuse.load")
+    none_yet = np.empty((0, *model.info.shape))
+    template = Samples(none_yet, model.info, seed, (), settings, model.provenance, model.device.type)
+    values = not is_exact(model.info) if values is None else values
+    job = _Job(folder, indices, template, values, overwrite, resume)
+    mine = group.my_part(job.blocks)
+    if group.leads:
+        check_writable(job.grid)  # nothing is drawn yet, so there is nothing to go on with
+    steps = len(model.walk(settings)[2]) - 1
+    try:
+        if values and job.has_file():
+            job = replace(job, values=False)
+        missing = [block for block in mine if not job.has(block)]
+        if group.leads:
+            job.prepare()
+        group.barrier()  # nobody writes before everybody has looked
+        with tqdm(total=len(missing) * steps, desc="sampling", unit="step", disable=hidden(progress)) as bar:
+            for block in missing:
+                for samples in model.draw(block, seed, settings=settings, on_step=bar.update):
+                    job.write(samples)
+                bar.set_postfix_str(f"picture {block.stop - indices.start:,} of {len(indices):,}")
+        group.barrier()
+        if group.leads:
+            job.finish()
+    except OSError as error:
+        raise unwritable(folder, error, RESUME) from error
+    except UnwritableError as error:
+        raise UnwritableError(f"{error}, then go on with --resume") from error
+    new = sum(map(len, missing))
+    return Drawn(new, sum(map(len, mine)) - new)
+
+
+def _micro_batch_of(folder: Path, indices: range) -> int | None:
+    """That of the first of our pictures in a folder; None where there is none."""
+    for path in (picture_in(folder, index) for index in indices):
+        try:
+            found = read_metadata(path).origin if path.exists() else None
+        except UndiffuseError:  # torn, or somebody else's: what is in the way is told later
+            continue
+        if found is not None:
+            return found.sample.micro_batch
+    return None
+
+
+def picture_in(folder: Path, index: int) -> Path:
+    """The file of a sample."""
+    return folder / f"{index:05d}.png"
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The files of a set of samples. ``template`` knows everything of them but their values."""
+
+    folder: Path
+    indices: range
+    template: Samples
+    values: bool
+    overwrite: bool
+    resume: bool
+
+    @property
+    def blocks(self) -> list[range]:
+        return cut_into_blocks(self.indices, self.template.settings.slots)
+
+    @property
+    def grid(self) -> Path:
+        return self.folder / "grid.png"
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "samples.npz"
+
+    @property
+    def origin_of_all(self) -> Origin:
+        return self.template.origin(self.indices.start, len(self.indices))
+
+    def picture(self, index: int) -> Path:
+        return picture_in(self.folder, index)
+
+    def part(self, block: range) -> Path:
+        return self.folder / PARTS / f"{block.start:08d}.npz"
+
+    # --- what is there ------------------------------------------------------------------------------------------------
+
+    def has(self, block: range) -> bool:
+        """Whether a block need not be drawn.
+
+        Raises:
+            UndiffuseError: one of its files is in the way.
+        """
+        pictures = [self.has_picture(self.picture(index), self.template.origin(index), PLACE) for index in block]
+        return all(pictures) and (not self.values or self.has_part(block))
+
+    def has_picture(self, path: Path, wanted: Origin, free: tuple[str, ...]) -> bool:
+        """Whether a file is there, is whole, and is what would be written now."""
+        if not self._may_stay(path):
+            return False
+        data = path.read_bytes()
+        if not data or (data.startswith(SIGNATURE) and not _is_whole(data)):
+            return False  # torn: drawn again
+        found = read_metadata(path).origin if data.startswith(SIGNATURE) else None
+        return self._is_ours(path, found, wanted, free)
+
+    def has_part(self, block: range) -> bool:
+        """Whether a block's values are there; nobody else can have put others there, so those are just drawn again."""
+        found = read_origin(self.part(block)) if self.resume else None
+        return found is not None and not difference(found, self.template.origin(block.start, len(block)))
+
+    def has_file(self) -> bool:
+        """Whether the values of all samples are there.
+
+        Raises:
+            UndiffuseError: other ones are.
+        """
+        if not self._may_stay(self.file):
+            return False
+        found, wanted = read_origin(self.file), self.origin_of_all
+        ours = self._is_ours(self.file, found, wanted, NUMBERS)
+        return ours and found is not None and not difference(found, wanted)
+
+    def _may_stay(self, path: Path) -> bool:
+        if path.exists() and not self.resume:
+            check_free(path, self.overwrite)
+        return path.exists() and self.resume
+
+    def _is_ours(self, path: Path, found: Origin | None, wanted: Origin, free: tuple[str, ...]) -> bool:
+        other = "by nobody knows what" if found is None else difference(found, wanted, free)
+        if other and not self.overwrite:
+            raise UndiffuseError(
+                f"{path} was made {other}, so that --resume cannot go on from it; give another place with --out, or "
+                "replace such files with --overwrite"
+            )
+        return not other
+
+    # --- what is written ----------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Remove what a killed process left half-written.
+
+        Raises:
+            UndiffuseError: the grid is in the way.
+        """
+        self.has_picture(self.grid, self.origin_of_all, NUMBERS)
+        if not self.resume:
+            shutil.rmtree(self.folder / PARTS, ignore_errors=True)
+        for pattern in (
+            ".[0-9]*.png.*.partial",
+            ".grid.png.*.partial",
+            ".samples.npz.*.partial",
+            f"{PARTS}/.*.partial",
+        ):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
+
+    def write(self, samples: Samples) -> None:
+        """One block; values first, so that what the pictures promise is there."""
+        if self.values:
+            block = range(samples.indices[0], samples.indices[-1] + 1)
+            samples.save_values(self.part(block), overwrite=True)
+        samples.save_pictures(self.folder, overwrite=True)
+
+    def finish(self) -> None:
+        """Write what is of all samples."""
+        shown = self.indices[:GRID]
+        sheet = grid([self._opened(index) for index in shown])
+        origin = self.template.origin(shown.start, len(shown))
+        write_png(self.grid, sheet, origin, overwrite=True, sheet=f"a grid of {counted(len(shown), 'sample')}")
+        if self.values:
+            parts = (read_npz(self.part(block)) for block in self.blocks)
+            write_npz(self.file, parts, self.origin_of_all, overwrite=True)
+        shutil.rmtree(self.folder / PARTS, ignore_errors=True)
+
+    def _opened(self, index: int) -> Image.Image:
+        with Image.open(self.picture(index), formats=["PNG"]) as image:
+            image.load()
+            return image
+
+
+def _is_whole(data: bytes) -> bool:
+    """Whether every chunk of a PNG file, the last one included, is as its checksum says."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return data.endswith(END)
+
+
+def difference(found: Origin, wanted: Origin, free: tuple[str, ...] = PLACE) -> str:
+    """The first thing in which the making of two files differs, in words; empty where nothing does but ``free``."""
+    for field in fields(Origin):
+        have, want = getattr(found, field.name), getattr(wanted, field.name)
+        if field.name in free or have == want:
+            continue
+        if field.name == "weights_sha256":
+            return (
+                f"with other weights (step {found.step}, sha256 {have[:10]}..., not step {wanted.step}, {want[:10]}...)"
+            )
+        if field.name == "sample":
+            return next(
+                f"with {setting.name} {getattr(have, setting.name)}, not {getattr(want, setting.name)}"
+                for setting in fields(SampleConfig)
+                if getattr(have, setting.name) != getattr(want, setting.name)
+            )
+        return f"with {field.name} {have}, not {want}"
+    return ""

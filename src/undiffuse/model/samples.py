@@ -1,0 +1,118 @@
+"""What a model drew: values of the data's own type, as pictures, as files, and how they were made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from undiffuse import __version__
+from undiffuse.config.schema import SampleConfig
+from undiffuse.data.info import DataInfo
+from undiffuse.errors import counted
+from undiffuse.provenance.npz import write_npz
+from undiffuse.provenance.png import Origin, check_free, write_png
+from undiffuse.visualization.grid import grid, is_exact, to_image
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+GRID = 400
+"""Pictures in a grid at most: 20 x 20 can still be looked at."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A sequence of samples.
+
+    Args:
+        array: (n, channels, *spatial) in the data's dtype and range.
+        info: of the data that the model learned.
+        seed, indices: sample k is number ``indices[k]`` of the seed.
+        settings: the sampler and its settings.
+        provenance: the model's: its checkpoint, step, and the weights' sha256.
+        device: kind of the device that computed them; bits are the same for one kind only.
+    """
+
+    array: np.ndarray
+    info: DataInfo
+    seed: int
+    indices: tuple[int, ...]
+    settings: SampleConfig
+    provenance: dict[str, Any]
+    device: str = "cpu"
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def images(self) -> list[Image.Image]:
+        """One picture a sample; a view where a picture cannot hold the values as they are."""
+        return [to_image(values, self.info) for values in self.array]
+
+    def grid(self) -> Image.Image:
+        """All of them in one picture."""
+        return grid(self.images())
+
+    def origin(self, index: int, count: int = 1) -> Origin:
+        """What the file of sample ``index`` says of itself, or that of the grid of ``count`` from there on."""
+        return Origin(
+            checkpoint=self.provenance.get("checkpoint", ""),
+            step=self.provenance.get("step", 0),
+            weights_sha256=self.provenance.get("sha256", ""),
+            seed=self.seed,
+            index=index,
+            count=count,
+            shape=self.info.shape,
+            sample=self.settings,
+            version=__version__,
+            device=self.device,
+        )
+
+    def save(self, folder: str | Path, *, values: bool | None = None, overwrite: bool = False) -> list[Path]:
+        """Write ``00000.png`` ..., ``grid.png`` of the first `GRID` and, with ``values``, ``samples.npz``.
+
+        Args:
+            folder: made if it is not there.
+            values: write the values too; by default where a PNG cannot hold them as they are.
+            overwrite: replace files that are there.
+
+        Returns:
+            The files written.
+
+        Raises:
+            UndiffuseError: a file is there already; nothing was written.
+        """
+        folder = Path(folder)
+        if values is None:
+            values = not is_exact(self.info)
+        files = file_names(self.indices, values)
+        for name in files:
+            check_free(folder / name, overwrite)
+        self.save_pictures(folder, overwrite=overwrite)
+        first, shown = self.indices[0], min(len(self), GRID)
+        write_png(
+            folder / "grid.png",
+            grid(self.images()[:shown]),
+            self.origin(first, shown),
+            overwrite,
+            f"a grid of {counted(shown, 'sample')}",
+        )
+        if values:
+            self.save_values(folder / "samples.npz", overwrite=overwrite)
+        return [folder / name for name in files]
+
+    def save_pictures(self, folder: Path, *, overwrite: bool = False) -> None:
+        """Write ``00000.png`` ...: one file a sample, each with its origin."""
+        for index, image in zip(self.indices, self.images(), strict=True):
+            write_png(folder / f"{index:05d}.png", image, self.origin(index), overwrite)
+
+    def save_values(self, path: Path, *, overwrite: bool = False) -> None:
+        """Write the array as an .npz file (key ``images``) with the samples' origin."""
+        write_npz(path, [self.array], self.origin(self.indices[0], len(self)), overwrite)
+
+
+def file_names(indices: tuple[int, ...] | range, values: bool) -> list[str]:
+    """The files that `Samples.save` writes."""
+    return [*(f"{index:05d}.png" for index in indices), "grid.png", *(["samples.npz"] if values else [])]

@@ -1,0 +1,1 @@
+"""How a file was made, kept inside it."""

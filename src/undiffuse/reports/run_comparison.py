@@ -1,0 +1,196 @@
+"""Runs that are compared: what they are called, what differs between them, and what cannot be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from undiffuse.config.files import flatten, sections
+from undiffuse.config.schema import SampleConfig
+from undiffuse.errors import UndiffuseError, counted, quoted
+from undiffuse.model import load
+from undiffuse.reports.run_history import Story
+from undiffuse.reports.table import Matrix
+from undiffuse.training.callbacks.progress_line import duration
+from undiffuse.visualization.plot import COLOURS
+
+OF_THE_LOSS = ("diffusion", "objective")
+"""Sections of the settings that decide what a loss is a loss of."""
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """Two runs or more, and the names that tell them apart."""
+
+    stories: tuple[Story, ...]
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, runs: Sequence[Path | str], device: str = "cpu") -> Lineup:
+        """Load the newest whole checkpoint of each run.
+
+        Raises:
+            UndiffuseError: fewer than two, one of them twice, a path that is no run, or a stage of a cascade.
+        """
+        paths = [Path(run) for run in runs]
+        check_runs(paths)
+        stories = tuple(Story(path, load(path, device=device)) for path in paths)
+        for story in stories:
+            if story.model.config.conditions.upscale > 1:
+                raise UndiffuseError(
+                    f"{story.run} is a stage of a cascade, which draws nothing by itself, so there are no samples of "
+                    f"it to put side by side: undiffuse report {quoted(story.run)} shows what it does"
+                )
+        return cls(stories, tell_apart([path.resolve() for path in paths]))
+
+    @cached_property
+    def colours(self) -> dict[str, str]:
+        """A run's colour, the one that plots give to its curve."""
+        return {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(self.names)}
+
+    @cached_property
+    def settings(self) -> list[dict[str, Any]]:
+        """Every setting of each run by its flat name."""
+        return [flatten(story.model.config) for story in self.stories]
+
+    @cached_property
+    def differing(self) -> tuple[str, ...]:
+        """Names of the settings that are not the same in all runs."""
+        return tuple(name for name in sections() if any(flat[name] != self.settings[0][name] for flat in self.settings))
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """The settings that are the same in all runs, as they are typed."""
+        return {name: typed(value) for name, value in self.settings[0].items() if name not in self.differing}
+
+    def settings_matrix(self) -> Matrix:
+        """The differing settings, a column a run."""
+        rows = tuple((name, *(typed(flat[name]) for flat in self.settings)) for name in self.differing)
+        return Matrix(("setting", *self.names), rows)
+
+    def facts_matrix(self) -> Matrix:
+        """What each run is and how far it got, a column a run."""
+        columns = [facts(story) for story in self.stories]
+        return Matrix(("", *self.names), tuple((name, *(column[name] for column in columns)) for name in columns[0]))
+
+    def warnings(self) -> list[str]:
+        """What cannot be compared, a sentence each."""
+        found = []
+        data = self.by(lambda story: f"{story.model.info.name} ({story.model.info.fingerprint[:8]})")
+        if len(data) > 1:
+            parts = "; ".join(f"{listed(names)} learned {what}" for what, names in data.items())
+            found.append(
+                f"These runs learned different data: {parts}. Losses, distances and likelihoods compare "
+                "models of the same data only."
+            )
+        objective = [name for name in self.differing if sections()[name] in OF_THE_LOSS]
+        if objective:
+            verb = "differs" if len(objective) == 1 else "differ"
+            found.append(
+                f"Their losses are not of one objective ({listed(objective)} {verb}): "
+                "a lower curve does not mean a better model."
+            )
+        return found
+
+    def by(self, key: Callable[[Story], str]) -> dict[str, list[str]]:
+        """Names of the runs that have the same of something."""
+        groups: dict[str, list[str]] = {}
+        for name, story in zip(self.names, self.stories, strict=True):
+            groups.setdefault(key(story), []).append(name)
+        return groups
+
+
+def check_runs(paths: Sequence[Path]) -> None:
+    """Refuse what cannot be compared, before anything is loaded.
+
+    Raises:
+        UndiffuseError: fewer than two runs, a path that is none, or one of them twice.
+    """
+    for path in paths:
+        _check_run(path)
+    if len(paths) < 2:
+        raise UndiffuseError(
+            f"A comparison is of two runs or more, and {len(paths)} came: undiffuse compare runs/A runs/B"
+        )
+    places = [path.resolve() for path in paths]
+    for k, place in enumerate(places):
+        if place in places[:k]:
+            raise UndiffuseError(f"{paths[k]} came twice; a comparison is of different runs")
+
+
+def _check_run(path: Path) -> None:
+    if (path / "checkpoints").is_dir():
+        return
+    if (path / "manifest.json").exists():
+        raise UndiffuseError(f"{path} is a checkpoint; name the run that it belongs to, as runs/NAME")
+    state = "holds no run" if path.exists() else "is not there"
+    raise UndiffuseError(f"{path} {state}; a comparison takes folders that undiffuse train made, as runs/NAME")
+
+
+def tell_apart(places: Sequence[Path]) -> tuple[str, ...]:
+    """The last parts of the paths, as many as it takes for all to be different: 'demo', or 'monday/demo'."""
+    longest = max(len(place.parts) for place in places)
+    tails = ([str(Path(*place.parts[-length:])) for place in places] for length in range(1, longest + 1))
+    return tuple(next(names for names in tails if len(set(names)) == len(names)))
+
+
+def facts(story: Story) -> dict[str, str]:
+    """What a reader asks of a run first."""
+    model, state = story.model, story.state
+    steps = f"{state['step']:,}" if state["step"] == state["total"] else f"{state['step']:,} of {state['total']:,}"
+    device = story.environment
+    return {
+        "recipe": model.config.recipe,
+        "data": f"{model.info.name} ({model.info.fingerprint[:8]})",
+        "images learned": f"{model.info.count:,}",
+        "shape": " x ".join(map(str, model.info.shape)),
+        "parameters": f"{sum(parameter.numel() for parameter in model.network.parameters()):,}",
+        "predicts": model.config.diffusion.parameterization,
+        "steps": steps,
+        "images seen": f"{state['images']:,}",
+        "trained for": duration(state["seconds"]),
+        "trained on": str(device.get("device_name", "not known")),
+        "last loss": f"{story.losses[-1]:.4g}" if story.losses else "none yet",
+        "proxy distance": proxy_in_words(story),
+        "weights drawn with": weights_in_words(story),
+        "sampler": f"{how_drawn(story).sampler}, {counted(how_drawn(story).steps, 'step')}",
+    }
+
+
+def proxy_in_words(story: Story) -> str:
+    """That of the last grid, and what data themselves have."""
+    if not story.proxies:
+        return "none"
+    last = story.proxies[-1]["proxy"]
+    floor = "" if last["floor"] is None else f" (floor {last['floor']:.3g})"
+    return f"{last['distance']:.4g}{floor}"
+
+
+def how_drawn(story: Story) -> SampleConfig:
+    """The default sampler, in fewer steps where the chain is shorter."""
+    settings = SampleConfig()
+    return replace(settings, steps=min(settings.steps, story.model.config.diffusion.timesteps))
+
+
+def weights_in_words(story: Story) -> str:
+    """'average of rate 0.999', or 'raw weights' where a run keeps no average."""
+    weights = story.model.provenance["weights"]
+    return "raw weights" if weights == "raw" else f"average of rate {weights}"
+
+
+def typed(value: Any) -> str:
+    """A setting's value as it is typed, with every digit."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
+
+
+def listed(words: Iterable[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,1 @@
+"""The machine below everything: devices, threads, processes, random streams, files that are whole."""

@@ -1,0 +1,1 @@
+"""Work that takes a while, and the queue that it waits in."""

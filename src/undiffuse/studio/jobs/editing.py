@@ -1,0 +1,299 @@
+"""Edits as jobs: pictures that came in, checked and kept; the edit; results that say how they were made."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from undiffuse import __version__
+from undiffuse.config.files import from_plain
+from undiffuse.config.schema import SampleConfig
+from undiffuse.data.files.decode import TO_RGB, UnreadableError, decode, quiet_pillow, read_header
+from undiffuse.data.files.foreign import kind_not_read
+from undiffuse.data.info import DataInfo
+from undiffuse.data.read_image import read_picture
+from undiffuse.data.scaling import encode
+from undiffuse.data.transform import convert_channels, resize
+from undiffuse.editing.editor import Editor, settled
+from undiffuse.editing.images import read_mask
+from undiffuse.editing.registry import EDITS, Common, Edit, Given, Made
+from undiffuse.errors import UndiffuseError
+from undiffuse.model import Model
+from undiffuse.model.sample_request import override_settings, remarks
+from undiffuse.provenance.edit_record import Edited
+from undiffuse.provenance.png import model_name
+from undiffuse.reports.commands import option
+from undiffuse.studio.jobs.queue import Job
+from undiffuse.studio.library.gallery import Gallery, recipe_of
+from undiffuse.studio.library.models import Loaded, Shelf
+from undiffuse.studio.limits import Limits, TooLargeError
+from undiffuse.visualization.grid import to_image
+
+FLAGS = {"repeats": "passes", "source": "from", "classes": "class"}
+"""Options that have another name on the command line."""
+FITS = "'fit': 'convert' makes it fit"
+DEFAULTS_OF_THE_PAGE = ("fit",)
+"""Options that the command line does not have: pictures are fitted before they are kept."""
+_reading = threading.Lock()
+"""Pillow's warnings are switched for a whole process (`quiet_pillow`), so one picture is read at a time."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An edit that was asked for, checked.
+
+    Args:
+        name: of the edit.
+        how: its options.
+        settings: of the sampler.
+        n, seed: how many results, and of the noise.
+        inputs: the pictures' files, by what they are for.
+    """
+
+    name: str
+    how: Common
+    settings: SampleConfig
+    n: int
+    seed: int
+    inputs: Mapping[str, Path]
+
+    @property
+    def row(self) -> Edit:
+        return EDITS[self.name]
+
+    def request(self, model: str) -> dict[str, Any]:
+        """As it is kept, to be made again."""
+        return {
+            "model": model,
+            "edit": self.name,
+            "options": asdict(self.how),
+            "settings": asdict(self.settings),
+            "n": self.n,
+            "seed": self.seed,
+            "inputs": {name: path.name for name, path in self.inputs.items()},
+        }
+
+
+def asked(
+    name: str, options: dict[str, Any], settings: dict[str, Any], n: int, seed: int, inputs: Mapping[str, Path]
+) -> Asked:
+    """An edit with its options checked and its sampler's settings filled in.
+
+    Raises:
+        UndiffuseError: an unknown option, or one of the wrong type.
+    """
+    row = EDITS[name]
+    how = from_plain(row.options, options, "the options")
+    if n > 1 and not row.copies:
+        raise UndiffuseError(f"'{name}' has one result: leave out n")
+    return Asked(name, how, override_settings(row.advised(how), settings), n, seed, inputs)
+
+
+def take_in(content: bytes, gallery: Gallery, limits: Limits, convert: bool = False) -> Path:
+    """Check a picture's file as those of training data are, and keep it.
+
+    What is kept is a PNG file of its pixels: nothing else that was in the file goes any further.
+
+    Args:
+        convert: colour that has no exact RGB may become RGB, as what does not fit is made to fit anyway.
+
+    Raises:
+        TooLargeError: more pixels than are taken.
+        UndiffuseError: it is no picture that can be read exactly.
+    """
+    if sentence := kind_not_read("", content[:1024]):
+        raise UndiffuseError(f"The picture {sentence}")
+    if not content:
+        raise UndiffuseError("The picture is empty (0 bytes)")
+    try:
+        with _reading, quiet_pillow():
+            header = read_header(io.BytesIO(content), convert)
+            limits.check_pixels(header.height, header.width)
+            values = decode(content, convert=convert)
+    except UnreadableError as error:
+        raise UndiffuseError(f"The picture {error}".replace(TO_RGB, FITS)) from None
+    if values.dtype == np.float32:
+        raise UndiffuseError("The picture has floating-point values; the studio takes those of 8 and 16 bits")
+    return gallery.keep_input(_png(values))
+
+
+def _png(values: np.ndarray[Any, Any]) -> bytes:
+    """(height, width, channels) of 8 bits, or 16 bits in grey, as a PNG file."""
+    if values.dtype == np.uint16 and values.shape[2] > 1:
+        raise UndiffuseError("The picture has 16 bits of colour; the studio takes 8 of colour and 16 of grey")
+    image = Image.fromarray(np.ascontiguousarray(values[..., 0] if values.shape[2] == 1 else values))
+    packed = io.BytesIO()
+    image.save(packed, "PNG")
+    return packed.getvalue()
+
+
+def fitted(path: Path, info: DataInfo, channels: int, gallery: Gallery) -> Path:
+    """The picture brought to a model's kind of number, channels and size, and kept."""
+    with _reading, quiet_pillow():
+        values = decode(path.read_bytes())
+    if info.dtype == "uint8" and values.dtype == np.uint16:
+        values = np.rint(values / 257).astype(np.uint8)
+    if values.shape[2] != channels:
+        values = convert_channels(values, channels)
+    height, width = info.spatial
+    return gallery.keep_input(_png(resize(values, (height, width), "center", channels in (2, 4))))
+
+
+def fitted_mask(mask: Path, picture: Path, info: DataInfo, gallery: Gallery, said: list[str]) -> Path:
+    """The mask of a picture that is brought to a model's size, brought there in the same way."""
+    with Image.open(picture, formats=["PNG"]) as image:
+        sides = (image.height, image.width)
+    painted = (255 * (1 - _mask(mask, sides, said).numpy()[..., None])).astype(np.uint8)
+    height, width = info.spatial
+    return gallery.keep_input(
+        _png(np.where(resize(painted, (height, width), "center", False) > 127, 255, 0).astype(np.uint8))
+    )
+
+
+def _mask(path: Path, sides: tuple[int, int], said: list[str]) -> torch.Tensor:
+    with _reading:
+        try:
+            return read_mask(path, sides, lambda how: said.append(f"Of the mask, {how}."))
+        except UndiffuseError as error:  # of the kept file's name, which says nothing to anybody
+            raise UndiffuseError(str(error).replace(f" {path}", "")) from None
+
+
+def work_on(job: Job, loaded: Loaded, gallery: Gallery, wanted: Asked, shelf: Shelf, limits: Limits) -> None:
+    """Do an edit, telling its steps, and keep what came of it.
+
+    Raises:
+        CancelledError: the job was cancelled.
+        UndiffuseError: a picture that does not fit, or anything that the edit refuses.
+    """
+    job.ticket.want_all()
+    with loaded.lent(job.ticket) as model:
+        settings = settled(model, shelf.settled(wanted.settings))
+        wanted = replace(wanted, settings=settings)
+        said: list[str] = []
+        if wanted.how.fit == "convert":
+            channels = wanted.row.channels or model.info.channels
+            pictures = {n: fitted(p, model.info, channels, gallery) for n, p in wanted.inputs.items() if n != "mask"}
+            if "mask" in wanted.inputs:
+                picture, mask = wanted.inputs["image"], wanted.inputs["mask"]
+                pictures["mask"] = fitted_mask(mask, picture, model.info, gallery, said)
+            wanted = replace(wanted, inputs={**wanted.inputs, **pictures})
+        given = _given(job, model, wanted, limits, said)
+        height, width = given.x0.shape[2:]
+        wanted = replace(wanted, how=wanted.row.in_full(wanted.how, settings, (height, width)))
+        job.tell("started", of=0, images=wanted.n)
+        made = wanted.row.work(given, wanted.how)
+        made = replace(made, note=" ".join([*said, *filter(None, [made.note])]) or None)
+        job.ticket.check()
+        _tell(job, model, loaded, gallery, wanted, made)
+
+
+def _given(job: Job, model: Model, wanted: Asked, limits: Limits, said: list[str]) -> Given:
+    info = model.info
+    learned = (info.spatial[0], info.spatial[1])
+    first = wanted.inputs["first" if "first" in wanted.inputs else "image"]
+    x0 = _read(first, info, wanted.row.channels)
+    sides = (x0.shape[2], x0.shape[3])
+    limits.check_larger(wanted.n, sides, learned)
+    second = _read(wanted.inputs["second"], info, None)[0] if "second" in wanted.inputs else None
+    mask = None
+    if "mask" in wanted.inputs:
+        mask = _mask(wanted.inputs["mask"], sides, said)[None, None]
+
+    def editor(height: int, width: int) -> Editor:
+        limits.check_pixels(height, width)
+        limits.check_larger(wanted.n, (height, width), learned)
+        larger = any(side > usual for side, usual in zip((height, width), learned, strict=True))
+        overlap = wanted.how.overlap if wanted.how.overlap is not None else min(learned) // 4 if larger else None
+        indices = tuple(range(wanted.n))
+        return Editor(
+            model, wanted.settings, wanted.seed, indices, overlap, on_step=lambda k, of: job.at(k, of, previews=[])
+        )
+
+    return Given(editor, x0.repeat_interleave(wanted.n, 0), mask, second)
+
+
+def _read(path: Path, info: DataInfo, channels: int | None) -> torch.Tensor:
+    with _reading:
+        try:
+            values = read_picture(path, info, channels).values
+        except UndiffuseError as error:  # of the kept file's name, which says nothing to anybody
+            sentence = str(error).replace(str(path), "the picture").split("; try --channels")[0]
+            raise UndiffuseError(f"{sentence}; {FITS}") from None
+    return encode(values[None], info)
+
+
+def _tell(job: Job, model: Model, loaded: Loaded, gallery: Gallery, wanted: Asked, made: Made) -> None:
+    from undiffuse.data.scaling import decode as to_values
+
+    said = [*remarks(wanted.settings, model.enlarges), *filter(None, [made.warning])]
+    job.note, job.warning = made.note, ". ".join(said) or None
+    request = wanted.request(loaded.entry.id)
+    for index, x in enumerate(made.pictures):
+        kind = replace(model.info, shape=tuple(x.shape))
+        image = to_image(to_values(x.clamp(-1, 1), kind), kind)
+        origin = _origin(model, loaded, wanted, index, tuple(x.shape))
+        identity = gallery.keep(image, origin, request)
+        url = f"/v1/gallery/{identity}.png"
+        recipe = recipe_of(origin, request)
+        job.tell("image", index=index, id=identity, url=url, width=image.width, height=image.height, recipe=recipe)
+
+
+def _origin(model: Model, loaded: Loaded, wanted: Asked, index: int, shape: tuple[int, ...]) -> Edited:
+    made_by = model.provenance
+    return Edited(
+        command=tuple(command(wanted, str(loaded.entry.path))),
+        inputs=tuple(f"{path.stem} {path}" for path in wanted.inputs.values()),
+        model=model_name(Path(made_by["checkpoint"])),
+        step=made_by["step"],
+        weights_sha256=made_by["sha256"],
+        index=index,
+        shape=shape,
+        sample=wanted.settings,
+        version=__version__,
+        device=model.device.type,
+    )
+
+
+def command(wanted: Asked, run: str) -> list[str]:
+    """The words of the command line that do the same to the kept pictures."""
+    files = {name: str(path) for name, path in wanted.inputs.items()}
+    words = ["undiffuse", "edit", wanted.name, run, *(path for name, path in files.items() if name != "mask")]
+    if "mask" in files:
+        words += ["--mask", files["mask"]]
+    standard = asdict(wanted.row.options())
+    usual = asdict((wanted.row.usual or wanted.row.advised)(wanted.how))
+    changed = {name: value for name, value in asdict(wanted.how).items() if value != standard[name]}
+    changed |= {name: value for name, value in asdict(wanted.settings).items() if value != usual[name]}
+    for name, value in changed.items():
+        if name not in DEFAULTS_OF_THE_PAGE:
+            words += option(FLAGS.get(name, name), value)
+    if wanted.n > 1:
+        words += ["-n", str(wanted.n)]
+    return [*words, "--seed", str(wanted.seed)]
+
+
+def again(request: dict[str, Any], gallery: Gallery) -> Asked:
+    """A kept edit, to be done once more.
+
+    Raises:
+        UndiffuseError: its pictures are no longer kept, or it is not as it was written.
+    """
+    try:
+        inputs = {name: gallery.input(file) for name, file in request["inputs"].items()}
+        if request["edit"] not in EDITS or not inputs:
+            raise KeyError
+        settings, options = request["settings"], request["options"] | {"fit": "none"}
+        return asked(request["edit"], options, settings, request["n"], request["seed"], inputs)
+    except (KeyError, TypeError, AttributeError):
+        raise UndiffuseError("What was asked for is no longer known, so that it cannot be made again") from None
+
+
+__all__ = ["Asked", "TooLargeError", "again", "asked", "take_in", "work_on"]

@@ -1,0 +1,1 @@
+"""What the studio keeps: models, pictures, uploaded data."""

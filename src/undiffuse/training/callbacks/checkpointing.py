@@ -1,0 +1,111 @@
+"""Observers of the loop that write checkpoints and watch the loader. Others: `progress_line`, `metrics`, `previews`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from undiffuse.checkpoints.training_checkpoint import Checkpoint, place_of, save
+from undiffuse.training.callbacks.console import Console
+from undiffuse.training.callbacks.intervals import Looks
+from undiffuse.training.loop import StepResult
+from undiffuse.training.optim.ema import EMA
+from undiffuse.training.run.signals import Interrupts
+
+
+class Observer(Protocol):
+    """Called after every step, while the learner is at rest."""
+
+    def __call__(self, result: StepResult) -> None: ...
+
+
+class CheckpointWriter:
+    """Saves when it is time, which is also at the end, and when the process was asked to stop.
+
+    Args:
+        parent: the folder of checkpoints.
+        looks: when.
+        keep: how many stay.
+        capture: gives the training as it is now.
+        before: called before a save; what it makes durable is older than the checkpoint.
+        writes: whether this process writes; the others help to put sharded tensors together.
+    """
+
+    def __init__(
+        self,
+        parent: Path,
+        looks: Looks,
+        keep: int,
+        capture: Callable[[], Checkpoint],
+        before: Callable[[], None],
+        interrupts: Interrupts,
+        writes: bool = True,
+    ) -> None:
+        self._parent, self._looks, self._keep = parent, looks, keep
+        self._capture, self._before, self._interrupts = capture, before, interrupts
+        self._writes = writes
+        self.last: Path | None = None
+
+    def __call__(self, result: StepResult) -> None:
+        if self._looks.saving or self._interrupts.requested is not None:
+            began = self._looks.clock()
+            self.save()
+            self._looks.saved(self._looks.clock() - began)
+
+    def save(self) -> Path:
+        """Save now."""
+        if self._writes:
+            self._before()
+        checkpoint = self._capture()
+        self.last = place_of(checkpoint.state, self._parent)
+        if self._writes:
+            save(checkpoint, self._parent, self._keep)
+        return self.last
+
+
+class Collector:
+    """Puts sharded averages together, in all processes, before rank 0 draws the grid of a step from them.
+
+    Args:
+        ema: the averages.
+        looks: when grids are drawn.
+        sharded: whether there is anything to put together.
+    """
+
+    def __init__(self, ema: EMA, looks: Looks, sharded: bool) -> None:
+        self._ema, self._looks, self._sharded = ema, looks, sharded
+
+    def __call__(self, result: StepResult) -> None:
+        self.collect_if_due()
+
+    def collect_if_due(self) -> None:
+        """Collect if a grid is drawn now."""
+        if self._sharded and self._looks.samples:
+            self._ema.collect(next(iter(self._ema.averages)))
+
+
+class LoaderWatch:
+    """Says once if making the batches takes more than half of the time: then a faster disk or CPU would help, and a
+    faster GPU would not.
+
+    The loop makes the next batch while the device works on this one, so a share above a half is time in which the
+    device has nothing to do.
+    """
+
+    def __init__(self, console: Console, window: int = 100) -> None:
+        self._console, self._window = console, window
+        self._steps, self._loading, self._seconds, self._said = 0, 0.0, 0.0, False
+
+    def __call__(self, result: StepResult) -> None:
+        if self._said:
+            return
+        self._steps += 1
+        self._loading += result.loading
+        self._seconds += result.seconds
+        if self._steps == self._window:
+            share = self._loading / self._seconds
+            if share > 0.5:
+                self._said = True
+                self._console.say(f"warning: {share:.0%} of the time goes into loading images, not into training")
+            self._steps, self._loading, self._seconds = 0, 0.0, 0.0

@@ -1,0 +1,54 @@
+"""The observer that leaves copies of averages, from which others are made after the training (`posthoc_ema`)."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from undiffuse.checkpoints.model_file import ModelFile
+from undiffuse.model import Model
+from undiffuse.runtime.durable_files import replace_bytes, writing
+from undiffuse.training.callbacks.metrics import RESUME
+from undiffuse.training.loop import StepResult
+from undiffuse.training.optim.ema import PowerAverages
+from undiffuse.training.optim.posthoc_ema import copy_name
+from undiffuse.training.optim.power_ema import Profile
+from undiffuse.training.plan import Plan
+
+
+class Copies:
+    """Writes a copy of each average at equal distances and at the end.
+
+    A training that goes on from an earlier checkpoint comes by the same steps with the same averages, and writes the
+    same files again.
+
+    Args:
+        folder: where to.
+        model, averages: what is written.
+        plan: steps of the training.
+        writes: whether this process writes; the others help to put sharded tensors together.
+    """
+
+    def __init__(self, folder: Path, model: Model, averages: PowerAverages, plan: Plan, writes: bool) -> None:
+        self._folder, self._model, self._averages = folder, model, averages
+        self._plan, self._writes = plan, writes
+        self._count = model.config.ema.ema_copies
+
+    def __call__(self, result: StepResult) -> None:
+        if not self._due(result.step):
+            return
+        for std, tensors in self._averages.state_dicts().items():
+            if self._writes:
+                with writing(self._folder, RESUME):
+                    self._folder.mkdir(exist_ok=True)
+                profile = Profile(result.step, std)
+                file = ModelFile(self._model.config, self._model.info, result.step, f"std-{std:g}", tensors)
+                replace_bytes(self._folder / copy_name(profile), file.to_bytes())
+
+    def _due(self, step: int) -> bool:
+        plan = self._plan
+        if step == plan.total:
+            return True
+        if plan.before(step - 1) is None:
+            return step % max(1, plan.total // self._count) == 0
+        return math.floor(plan.share(step) * self._count) > math.floor(plan.share(step - 1) * self._count)

@@ -1,0 +1,167 @@
+"""metrics.jsonl: one JSON line every ``log_every`` steps.
+
+    {"step": 50, "images": 1600, "loss": 0.31, "loss_by_quarter": [0.9, 0.2, 0.1, 0.03], "grad_norm": 0.8, "lr": 0.0002,
+     "skipped": 0, "time": {"seconds": 2.1, "images_per_second": 761.9, "loading": 0.01}}
+
+Loss and gradient norm are means over the steps since the line before; quarter k is that of the t in (k/4, (k+1)/4] of
+the longest. All but "time" is a function of settings and seed: a resumed run's lines equal an uninterrupted one's to
+the last bit, for which the sums since the last line travel in the checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from undiffuse.runtime.durable_files import writing
+from undiffuse.training.loop import StepResult
+from undiffuse.training.plan import Plan
+
+RESUME = "mend that, then go on with --resume"
+"""What to do about a run's folder that cannot be written."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Sums over the steps since the last line; the skipped ones count in ``skipped`` alone."""
+
+    steps: float = 0.0
+    loss: float = 0.0
+    norm: float = 0.0
+    skipped: float = 0.0
+    quarter_losses: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
+    quarter_counts: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
+
+    def add(self, result: StepResult, t_max: float) -> Window:
+        """The sums with one more step."""
+        if result.skipped:
+            return replace(self, skipped=self.skipped + 1)
+        quarter = (torch.ceil(4 * result.t / t_max) - 1).clamp(0, 3).long()
+        losses = torch.zeros(4, dtype=torch.float64).index_add_(0, quarter, result.losses.double()).tolist()
+        counts = torch.bincount(quarter, minlength=4).tolist()
+        return Window(
+            self.steps + 1,
+            self.loss + result.loss,
+            self.norm + result.grad_norm,
+            self.skipped,
+            tuple(a + b for a, b in zip(self.quarter_losses, losses, strict=True)),
+            tuple(a + b for a, b in zip(self.quarter_counts, counts, strict=True)),
+        )
+
+    def means(self) -> dict[str, Any]:
+        """What a line says of these steps; null where there is nothing to average."""
+        return {
+            "loss": _mean(self.loss, self.steps),
+            "loss_by_quarter": [_mean(*pair) for pair in zip(self.quarter_losses, self.quarter_counts, strict=True)],
+            "grad_norm": _mean(self.norm, self.steps),
+            "skipped": int(self.skipped),
+        }
+
+    def to_tuple(self) -> tuple[float, ...]:
+        """Twelve numbers, for a checkpoint."""
+        return (self.steps, self.loss, self.norm, self.skipped, *self.quarter_losses, *self.quarter_counts)
+
+    @classmethod
+    def from_tuple(cls, numbers: tuple[float, ...]) -> Window:
+        """The inverse of `to_tuple`; an empty tuple is an empty window."""
+        if not numbers:
+            return cls()
+        steps, loss, norm, skipped, *quarters = numbers
+        return cls(steps, loss, norm, skipped, tuple(quarters[:4]), tuple(quarters[4:]))
+
+
+def _mean(total: float, count: float) -> float | None:
+    return total / count if count else None
+
+
+class MetricsFile:
+    """Observer that writes metrics.jsonl.
+
+    Args:
+        path: the file; lines after ``step`` are cut off, since the steps that wrote them will be taken again.
+        step: the step that the training stands at.
+        window: what the checkpoint at that step held.
+        every, plan: a line is written at multiples of ``every`` and at the last step.
+        t_max: the longest t of the schedule.
+    """
+
+    def __init__(self, path: Path, step: int, window: tuple[float, ...], every: int, plan: Plan, t_max: float) -> None:
+        with writing(path, RESUME):
+            path.touch()
+            truncate_after(path, step)
+        self._path = path
+        self._every, self._plan, self._t_max = every, plan, t_max
+        self._seconds = self._loading = 0.0
+        self._images = 0
+        self.window = Window.from_tuple(window)
+        self.listeners: list[Callable[[dict[str, Any]], None]] = []
+        """Called with every line after it was written."""
+        self.last: dict[str, Any] = next(reversed(read_metrics(path)), {})
+        """The last line about the loss."""
+
+    def __call__(self, result: StepResult) -> None:
+        self.window = self.window.add(result, self._t_max)
+        self._seconds += result.seconds
+        self._loading += result.loading
+        self._images += len(result.losses)
+        if result.step % self._every == 0 or result.step == self._plan.total:
+            time = {
+                "seconds": round(self._seconds, 4),
+                "images_per_second": round(self._images / self._seconds, 2) if self._seconds else None,
+                "loading": round(self._loading / self._seconds, 4) if self._seconds else None,
+            }
+            progress = {"step": result.step, "images": result.images}
+            self.last = {**progress, **self.window.means(), "lr": result.lr}
+            self.write({**self.last, "time": time})
+            self.window = Window()
+            self._seconds = self._loading = 0.0
+            self._images = 0
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Append one line; it has a "step"."""
+        with writing(self._path, RESUME), self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        for listen in self.listeners:
+            listen(line)
+
+    def sync(self) -> None:
+        """Wait until the disk has the lines: a checkpoint must not outlive the lines before it."""
+        with writing(self._path, RESUME), self._path.open("ab") as file:
+            os.fsync(file.fileno())
+
+
+def truncate_after(path: Path, step: int) -> None:
+    """Cut off the lines of later steps, and a last line that was half written."""
+    with path.open("r+b") as file:
+        kept = 0
+        for line in file:
+            if not line.endswith(b"\n") or _step_of(line) > step:
+                break
+            kept += len(line)
+        file.truncate(kept)
+
+
+def _step_of(line: bytes) -> float:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):  # what a lost power supply left
+        return math.inf
+
+
+def read_metrics(
+    path: Path, keep: Callable[[dict[str, Any]], bool] = lambda line: "loss" in line
+) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl that ``keep`` accepts, by default those of the loss.
+
+    A last line without its end is left out: a training may be writing it at this moment.
+    """
+    whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
+    lines = [json.loads(line) for line in whole.splitlines()]
+    return [line for line in lines if keep(line)]

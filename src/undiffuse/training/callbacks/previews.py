@@ -1,0 +1,180 @@
+"""Samples as the training goes: a grid from fixed noise, and their statistics beside the data's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from undiffuse.conditioning.low_resolution import SmallImages, shrunk
+from undiffuse.config.schema import SampleConfig, TrainConfig
+from undiffuse.data.info import DataInfo
+from undiffuse.data.scaling import encode
+from undiffuse.errors import UndiffuseError, counted
+from undiffuse.model import Model, build_model
+from undiffuse.model.samples import Samples
+from undiffuse.provenance.png import write_png
+from undiffuse.recipes import advised_sampling
+from undiffuse.training.callbacks.console import Console
+from undiffuse.training.callbacks.intervals import Looks
+from undiffuse.training.callbacks.metrics import MetricsFile
+from undiffuse.training.callbacks.proxy import Images, Proxy
+from undiffuse.training.loop import Learner, StepResult
+from undiffuse.training.plan import Plan
+from undiffuse.training.run.folder import RunFolder
+from undiffuse.training.run.signals import Interrupts
+from undiffuse.visualization.grid import grid, to_image
+
+PREVIEW_STEPS = 50
+"""Most steps of the sampler for a grid: a look must not cost what a measurement does."""
+
+
+def preview_settings(config: TrainConfig) -> SampleConfig:
+    """How grids are drawn: as the recipe advises where that is quick, else as by default."""
+    advised = advised_sampling(config)
+    quick = replace(SampleConfig(), steps=min(SampleConfig.steps, config.diffusion.timesteps))
+    return advised if advised.steps <= PREVIEW_STEPS else quick
+
+
+class Previews:
+    """Observer that draws a grid when it is time, which is also at the end, with the first average of the weights.
+
+    The noise is that of the run's seed, the same each time, so the grids show the same pictures getting better. Each
+    grid's line in metrics.jsonl holds its statistics and its `Proxy` distance from the data. Drawing takes nothing from
+    the training's random streams.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        learner: Learner,
+        model: Model,
+        plan: Plan,
+        looks: Looks,
+        metrics: MetricsFile,
+        console: Console,
+        interrupts: Interrupts,
+        images: Images,
+        examples: Mapping[str, Tensor],
+    ) -> None:
+        self._images = images
+        self._run, self._learner, self._plan, self._looks = run, learner, plan, looks
+        self._metrics, self._console, self._interrupts = metrics, console, interrupts
+        self._count = model.config.loop.sample_count
+        self._seed = model.config.loop.seed
+        self._settings = preview_settings(model.config)
+        # A second network holds the averages, so that the one in training is left alone.
+        self._model = over_data(build_model(model.config, model.info).to(model.device), images, examples)
+
+    def __call__(self, result: StepResult) -> None:
+        self.draw_if_due(result.step)
+
+    def draw_if_due(self, step: int) -> None:
+        """Draw the grid of ``step`` if it is time."""
+        if count := self._looks.samples:
+            began = self._looks.clock()
+            self._interrupts.attempt(lambda: self._draw(step, count))
+            self._looks.drawn(step, self._looks.clock() - began)
+
+    def _draw(self, step: int, count: int) -> None:
+        self._console.status(f"step {step:,}/{self._plan.total:,}  drawing {counted(count, 'sample')}")
+        ema = self._learner.ema
+        self._model.network.load_state_dict(ema.state_dict(next(iter(ema.averages))))
+        try:
+            began = self._looks.clock()
+            samples = self._model.sample(count, seed=self._seed, settings=self._settings)
+        except UndiffuseError as error:
+            self._console.say(f"no samples at step {step}: {error}")
+            return
+        finally:
+            self._looks.sampled(count, self._looks.clock() - began)
+        mean, std = statistics(samples)
+        line: dict[str, Any] = {"step": step, "samples": {"mean": mean, "std": std}}
+        if count < self._count:
+            line["samples"]["count"] = count
+        line["data"] = data_statistics(samples.info)
+        if count == self._count and self._proxy is not None:
+            distance, floor = self._proxy(encode(samples.array, samples.info)), self._proxy.floor
+            line["proxy"] = {"distance": distance, "floor": floor}
+            beside = "" if floor is None else f", where data have {floor:.4f}"
+            self._console.say(f"step {step}: the samples' proxy distance from the data is {distance:.4f}{beside}")
+        images = [to_image(array, samples.info) for array in samples.array]
+        write_png(
+            self._run.sample(step), grid(images), overwrite=True, sheet=f"a grid of {counted(len(images), 'sample')}"
+        )
+        self._metrics.write(line)
+        if 2 * step >= self._plan.total and (warning := drift(mean, samples.info)):
+            self._console.say(f"step {step}: {warning}")
+
+    @cached_property
+    def _proxy(self) -> Proxy | None:
+        """Made at the first grid: a training without grids pays nothing for it."""
+        return Proxy.of(self._images, self._model.info.count, self._model.config.loop.batch, self._count)
+
+    def evaluation(self) -> float:
+        """Seconds of one evaluation of the network on a micro-batch, by a look at the second one."""
+        return evaluation_seconds(self._model, self._looks.clock)
+
+    def catch_up(self, step: int) -> None:
+        """Draw the grid of the step that a training goes on from, if a signal had broken it off."""
+        if not self._run.sample(step).exists():
+            self.draw_if_due(step)
+
+
+def over_data(model: Model, images: Images, examples: Mapping[str, Tensor]) -> Model:
+    """A model that draws by what is said of the data's images; a stage of a cascade upon those images, made smaller.
+
+    Args:
+        images: the training's batches; the first ones are used.
+        examples: what is said of them.
+    """
+    upscale, count = model.config.conditions.upscale, model.config.loop.sample_count
+    model = replace(model, examples=examples)
+    if upscale == 1:
+        return model
+    first = images(0)
+    batches = [first, *(images(step) for step in range(1, math.ceil(count / len(first))))]
+    return replace(model, below=SmallImages(shrunk(torch.cat(batches)[:count], upscale)))
+
+
+def preview_evaluations(model: Model, samples: int) -> int:
+    """How often a grid of so many samples evaluates the network, each time on a micro-batch."""
+    settings = model.settle(preview_settings(model.config))
+    return math.ceil(samples / settings.slots) * settings.steps
+
+
+def evaluation_seconds(model: Model, clock: Callable[[], float]) -> float:
+    """Seconds of one evaluation on a micro-batch; the first one, which is not timed, may compile and allocate."""
+    model.sample(1, steps=1)
+    began = clock()
+    model.sample(1, steps=1)
+    return clock() - began
+
+
+def statistics(samples: Samples) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, in model space."""
+    x = encode(samples.array, samples.info).double().movedim(1, 0).flatten(1)
+    return [round(v, 6) for v in x.mean(1).tolist()], [round(v, 6) for v in x.std(1, correction=0).tolist()]
+
+
+def data_statistics(info: DataInfo) -> dict[str, list[float]]:
+    """The same of the data."""
+    return {"mean": list(info.mean), "std": list(info.std)}
+
+
+def drift(mean: list[float], info: DataInfo) -> str:
+    """A warning where the samples' mean is more than half a standard deviation of the data from the data's; or ''."""
+    distance = np.abs(np.subtract(mean, info.mean))
+    channel = int(np.argmax(distance - 0.5 * np.array(info.std)))
+    if distance[channel] <= 0.5 * info.std[channel]:
+        return ""
+    return (
+        f"the samples' mean in channel {channel} is {mean[channel]:.2f}, the data's {info.mean[channel]:.2f} "
+        "(-1 is black, 1 white): if that stays, try a smaller --lr, --offset-noise 0.1 or --zero-terminal-snr"
+    )

@@ -1,0 +1,57 @@
+"""Images that lie on the GPU, where they fit: a step sends their numbers there, and not their pixels.
+
+    x0 = table[images[chosen]]        table: the 256 values of 8 bits in model space, as `encode` gives them
+
+So x0 has the very bits that it has on the CPU, and a resumed training may go on without the GPU, or on another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from undiffuse.data.info import DataInfo
+from undiffuse.data.scaling import encode
+from undiffuse.runtime.devices import send
+
+PART = 0.25
+"""Of the memory that is free when a training starts, which its data may take: the rest is for the network."""
+
+
+class ResidentImages:
+    """8-bit images on a device.
+
+    Args:
+        images: (count, channels, *spatial); in memory or mapped into it.
+        info: how their values are meant.
+        device: where they go.
+    """
+
+    def __init__(self, images: NDArray[np.uint8], info: DataInfo, device: torch.device) -> None:
+        self._images = torch.tensor(images).to(device)
+        self._table = encode(np.arange(256, dtype=np.uint8), info).to(device)
+
+    def __call__(self, chosen: NDArray[np.int64]) -> Tensor:
+        """x0 of these images, (len(chosen), channels, *spatial), float32 on the device."""
+        rows = send(torch.from_numpy(chosen), self._images.device)
+        return self._table[self._images[rows].long()]
+
+
+def fits(images: object, device: torch.device) -> bool:
+    """Whether these are 8-bit images for a GPU with room for them."""
+    if device.type != "cuda" or not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.nbytes <= PART * free
+
+
+def encoded(images: Any, info: DataInfo, device: torch.device) -> Callable[[NDArray[np.int64]], Tensor]:
+    """``samples -> x0``: on the GPU where the images fit there, else on the CPU."""
+    if fits(images, device):
+        return ResidentImages(images, info, device)
+    return lambda chosen: encode(images[chosen], info)

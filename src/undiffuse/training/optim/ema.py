@@ -1,0 +1,111 @@
+"""Exponential moving averages of the weights.
+
+Samples drawn with averaged weights are far better than those of the last step's (Ho et al. 2020 use a rate of 0.9999).
+Notable choices:
+
+* Only parameters are averaged. Buffers are copied: an average over a schedule's table or a counter is nonsense, and
+  averaging them is how a popular library came to draw black samples.
+* Averages are float32 whatever the network's type: at a rate of 0.9999 a bfloat16 average would never move.
+* All tensors of one rate are updated by one call, so the cost is a few kernels, not a Python loop over tensors.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from undiffuse.config.schema import EMAConfig
+from undiffuse.training.optim.power_ema import exponent
+from undiffuse.training.parallel.batch_shards import placed, whole
+
+
+def ema_rate(rate: float, step: int, warmup: bool) -> float:
+    """The rate in force at the update after ``step`` earlier steps.
+
+    With warm-up it is ``min(rate, (1 + step) / (10 + step))``, so that the average forgets the random start: early on
+    it spans about a tenth of the training so far, and the full rate takes over when that is longer than its memory.
+    """
+    return min(rate, (1 + step) / (10 + step)) if warmup else rate
+
+
+class Averages(ABC):
+    """Averages of a network's parameters, all starting at the current values.
+
+    An update is ``average <- rate average + (1 - rate) parameter``.
+
+    Attributes:
+        averages: by what tells them apart, the averaged tensors in the order of ``network.named_parameters()``.
+    """
+
+    def __init__(self, network: nn.Module, names: Iterable[float]) -> None:
+        self._network = network
+        self.averages: dict[float, list[Tensor]] = {
+            name: [parameter.detach().to(torch.float32, copy=True) for parameter in network.parameters()]
+            for name in names
+        }
+        self._collected: dict[float, dict[str, Tensor]] = {}
+
+    @abstractmethod
+    def rate(self, name: float, step: int) -> float:
+        """In force for that average at the update after ``step`` earlier steps."""
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Move every average towards the network's present parameters; ``step`` counts the steps before this one."""
+        self._collected.clear()
+        if not self.averages:
+            return
+        parameters = [parameter.detach().float() for parameter in self._network.parameters()]
+        for name, average in self.averages.items():
+            torch._foreach_lerp_(average, parameters, 1 - self.rate(name, step))
+
+    def collect(self, name: float) -> None:
+        """Put sharded averages together: all processes must, so that one of them can ask for `state_dict` then."""
+        self._collected[name] = self.state_dict(name)
+
+    def state_dict(self, name: float) -> dict[str, Tensor]:
+        """The network's state dict with that average in place of the parameters; buffers as they are."""
+        if name in self._collected:
+            return self._collected[name]
+        names = [name for name, _ in self._network.named_parameters()]
+        tensors = {**self._network.state_dict(), **dict(zip(names, self.averages[name], strict=True))}
+        return {name: whole(tensor) for name, tensor in tensors.items()}
+
+    def state_dicts(self) -> dict[float, dict[str, Tensor]]:
+        """`state_dict` of each."""
+        return {name: self.state_dict(name) for name in self.averages}
+
+    @torch.no_grad()
+    def load_state_dict(self, name: float, tensors: dict[str, Tensor]) -> None:
+        """Set that average from what `state_dict` gave."""
+        self._collected.clear()
+        for (parameter, _), average in zip(self._network.named_parameters(), self.averages[name], strict=True):
+            average.copy_(placed(tensors[parameter], average))
+
+
+class EMA(Averages):
+    """Exponential moving averages, one for each of the rates."""
+
+    def __init__(self, network: nn.Module, config: EMAConfig) -> None:
+        super().__init__(network, config.ema)
+        self._warmup = config.ema_warmup
+
+    def rate(self, name: float, step: int) -> float:
+        return ema_rate(name, step, self._warmup)
+
+
+class PowerAverages(Averages):
+    """Averages that weigh step i by a power of i, one for each of the relative widths; `power_ema` says why.
+
+    rate_i = (1 - 1 / i)^(gamma + 1),   i = 1, 2, ...
+    """
+
+    def __init__(self, network: nn.Module, config: EMAConfig) -> None:
+        super().__init__(network, config.ema_std)
+        self._exponents = {std: exponent(std) for std in config.ema_std}
+
+    def rate(self, name: float, step: int) -> float:
+        return float((1 - 1 / (step + 1)) ** (self._exponents[name] + 1))

@@ -1,0 +1,1 @@
+"""A run: its folder, its checks, how it starts, stops and goes on."""

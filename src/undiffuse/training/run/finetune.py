@@ -1,0 +1,93 @@
+"""Training that starts from another model's weights: fine-tuning, and conditions for a network that had none.
+
+Notable choices:
+
+* A network's shape and what it predicts belong to its weights, so they come along with its loss; what else is not typed
+  is the recipe's choice.
+* Only layers for conditions that the other model does not know may be new. They start without effect
+  (`networks.conditions`), so the first sample of the new run is the other model's, bit for bit.
+* Numbers are told in the standard of the model that first learned them, for its weights are meant for that one.
+* The new run's first checkpoint holds the weights, so nothing of the other one is needed to resume it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from undiffuse.checkpoints.training_checkpoint import check_tensors
+from undiffuse.conditioning.request import IMAGE, VECTOR
+from undiffuse.config.schema import StartConfig, TrainConfig
+from undiffuse.data.info import DataInfo
+from undiffuse.errors import UndiffuseError
+from undiffuse.factories.network import build_network
+from undiffuse.model import Model, load
+from undiffuse.runtime.uninitialized import outlined
+
+
+def started_from(config: TrainConfig, start: StartConfig) -> TrainConfig:
+    """The recipe's settings with those that belong to the weights to start from.
+
+    Raises:
+        UndiffuseError: there is no such model, or no such weights in it.
+    """
+    old = load(start.start_from, start.start_weights)
+    return replace(
+        config,
+        network=old.config.network,
+        diffusion=old.config.diffusion,
+        conditions=old.config.conditions,
+        objective=old.config.objective,
+        start=replace(start, start_sha256=old.provenance["sha256"]),
+    )
+
+
+def in_its_standard(info: DataInfo, start: StartConfig) -> DataInfo:
+    """What is known of the data, with the scales of their numbers and pairs as the model to start from was told them.
+
+    Raises:
+        UndiffuseError: that one was told other numbers.
+    """
+    if not start.start_from:
+        return info
+    old = load(start.start_from, start.start_weights)
+    told = {condition.name for condition in old.conditions}
+    if IMAGE in told and info.pair_dtype == old.info.pair_dtype:
+        info = replace(info, pair_low=old.info.pair_low, pair_high=old.info.pair_high)
+    if VECTOR not in told:
+        return info
+    if info.vectors != old.info.vectors:
+        its, now = (",".join(names) or "none" for names in (old.info.vectors, info.vectors))
+        raise UndiffuseError(f"{start.start_from} is told the numbers {its}, here they are {now}: add --vectors {its}")
+    return replace(info, vector_mean=old.info.vector_mean, vector_std=old.info.vector_std)
+
+
+def take_weights(model: Model) -> None:
+    """Give a new model the weights that its settings say it starts from; nothing, where it starts from chance.
+
+    Raises:
+        UndiffuseError: the weights are not those that the settings were made with, or are of another network, or of
+            data of another shape.
+    """
+    start = model.config.start
+    if not start.start_from:
+        return
+    old = load(start.start_from, start.start_weights)
+    if start.start_sha256 and start.start_sha256 != old.provenance["sha256"]:
+        raise UndiffuseError(f"{start.start_from} has other weights now than when these settings were made")
+    if old.info.shape != model.info.shape:
+        raise UndiffuseError(
+            f"{start.start_from} learned data of the shape {old.info.shape}, '{model.info.name}' has "
+            f"{model.info.shape}: prepare them alike with --size and --channels"
+        )
+    for condition in old.conditions:
+        if condition not in model.conditions:
+            now = {c.name: f"{c.size} of them" for c in model.conditions}.get(condition.name, "none")
+            raise UndiffuseError(
+                f"{start.start_from} is told a '{condition.name}' of {condition.size}, and here there would be {now}: "
+                "conditions can be added to a network, not changed or taken away"
+            )
+    weights = old.network.state_dict()
+    with outlined():
+        plain = build_network(model.config, model.info, old.conditions)
+    check_tensors(weights, plain.state_dict(), start.start_from)
+    model.network.load_state_dict(weights, strict=False)

@@ -1,0 +1,96 @@
+"""What a run's metrics.jsonl knows of the steps after its newest checkpoint, which will be taken again.
+
+The decisions of a plan are written there as soon as they are taken. A training that goes on from an earlier step
+repeats them, so that it is the same training; the clock decides again where the file ends.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+from undiffuse.config.files import BUDGETS
+from undiffuse.training.callbacks.metrics import read_metrics
+from undiffuse.training.plan import Decision
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What metrics.jsonl knows of the steps after a checkpoint, which will be taken again.
+
+    Args:
+        decisions: those after the checkpoint's.
+        until: the last step that is known to have been taken; up to there nothing else was decided.
+        budgets: of each decision, with which a training had gone on if it was given anew, by flat name.
+    """
+
+    decisions: tuple[Decision, ...] = ()
+    until: int = 0
+    budgets: tuple[dict[str, Any] | None, ...] = ()
+
+    @property
+    def budget(self) -> dict[str, Any] | None:
+        """The last one that was given."""
+        return next(filter(None, reversed(self.budgets)), None)
+
+    def budget_of(self, decision: Decision) -> dict[str, Any] | None:
+        """What was given when this was decided."""
+        return self.budgets[self.decisions.index(decision)]
+
+    def at(self, step: int) -> Decision | None:
+        """What was decided after ``step`` steps."""
+        return next((decision for decision in self.decisions if decision.step == step), None)
+
+    def to_text(self) -> str:
+        """The inverse of `from_text`."""
+        return json.dumps([[astuple(decision) for decision in self.decisions], self.until, self.budgets])
+
+    @classmethod
+    def from_text(cls, text: str) -> Recorded:
+        """For other processes."""
+        decisions, until, budgets = json.loads(text)
+        return cls(tuple(Decision(*numbers) for numbers in decisions), until, tuple(budgets))
+
+
+NOTHING = Recorded()
+"""Where there is no such file, or it is not to be followed."""
+
+
+def line_of(decision: Decision, budget: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A line of metrics.jsonl: what holds from the step on that comes next."""
+    numbers = {name: value for name, value in asdict(decision).items() if name != "step"}
+    return {"step": decision.step + 1, "plan": numbers | ({"budget": budget} if budget else {})}
+
+
+def is_budget(found: Any) -> bool:
+    """Whether this is what a budget is written as: nothing, or a number by its name."""
+    if found is None:
+        return True
+    return isinstance(found, dict) and found.keys() <= set(BUDGETS) and all(map(is_number, found.values()))
+
+
+def is_number(found: Any) -> bool:
+    return isinstance(found, (int, float)) and found > 0
+
+
+def recorded(path: Path, step: int) -> Recorded:
+    """What a run's metrics.jsonl holds after ``step``; nothing where it cannot be read, for it is no more than a help.
+
+    Args:
+        path: of a metrics.jsonl.
+        step: the checkpoint's.
+    """
+    try:
+        lines = read_metrics(path, lambda line: isinstance(line.get("step"), int) and line["step"] > step)
+        plans = [(line["step"] - 1, dict(line["plan"])) for line in lines if "plan" in line]
+        budgets = tuple(plan.pop("budget", None) for _, plan in plans)
+        decisions = tuple(Decision(at, **plan) for at, plan in plans)
+        if not all(decision.possible for decision in decisions) or not all(map(is_budget, budgets)):
+            return NOTHING
+    except (OSError, ValueError, TypeError, AttributeError):
+        return NOTHING
+    taken = [line["step"] for line in lines if "plan" not in line]
+    known = [decision.step for decision in decisions]
+    return Recorded(decisions, max([*taken, *known], default=step), budgets)

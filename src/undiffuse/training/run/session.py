@@ -1,0 +1,204 @@
+"""One process's part of a training: the loop with its observers, on a run's folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from undiffuse.checkpoints.training_checkpoint import Checkpoint, latest, save
+from undiffuse.errors import UndiffuseError, counted, quoted
+from undiffuse.model import Model
+from undiffuse.runtime.durable_files import replace_file
+from undiffuse.runtime.process_group import is_lost
+from undiffuse.training.budget import Costs, measure_step, steps_that_fit, too_short
+from undiffuse.training.build import capture, state_of
+from undiffuse.training.callbacks.checkpointing import CheckpointWriter, Collector, LoaderWatch, Observer
+from undiffuse.training.callbacks.console import Console
+from undiffuse.training.callbacks.ema_snapshots import Copies
+from undiffuse.training.callbacks.intervals import Drawing, Looks, last_samples
+from undiffuse.training.callbacks.metrics import MetricsFile
+from undiffuse.training.callbacks.previews import Previews, evaluation_seconds, over_data, preview_evaluations
+from undiffuse.training.callbacks.progress_line import LiveLine, duration
+from undiffuse.training.callbacks.trackers import Tracking
+from undiffuse.training.loop import Learner, NonFiniteError, Task, training
+from undiffuse.training.pace import Pace, Timer
+from undiffuse.training.run.corrections import Corrections
+from undiffuse.training.run.folder import RunFolder
+from undiffuse.training.run.model_card import model_card
+from undiffuse.training.run.replay import NOTHING, Recorded
+from undiffuse.training.run.signals import Interrupts, StoppedError
+
+MEASURING, MOST_MEASURING = 0.02, 3.0
+"""Part of a budget in minutes that is spent on measuring the speed, and the most seconds: it is corrected later."""
+
+
+@dataclass(frozen=True)
+class Outset:
+    """What is known when a training begins or goes on.
+
+    Args:
+        timer: of the budget.
+        step: seconds of a step; 0 where that is not known.
+        evaluation: seconds of an evaluation for grids.
+        checkpoint: seconds of one.
+        recorded: decisions to be repeated.
+        budget: that a run goes on with, by flat name, if it was given anew.
+    """
+
+    timer: Timer = field(default_factory=Timer)
+    step: float = 0.0
+    evaluation: float | None = None
+    checkpoint: float = 0.0
+    recorded: Recorded = NOTHING
+    budget: dict[str, Any] | None = None
+
+
+def fit_minutes(
+    run: RunFolder, model: Model, learner: Learner, task: Task, outset: Outset, console: Console
+) -> tuple[int, Outset]:
+    """The steps that fit into what is left of the budget in minutes, by what they are measured to cost.
+
+    Among many processes it is rank 0 that measures and decides.
+    """
+    loop, group, timer = model.config.loop, task.share.group, outset.timer
+    assert loop.minutes is not None
+    minutes = counted(loop.minutes, "minute")
+    step = outset.step
+    if not step:
+        console.status("measuring the speed")
+        step = measure_step(task, learner, min(MEASURING * 60 * loop.minutes, MOST_MEASURING), timer.clock)
+    evaluation, preview, samples = None, 0.0, loop.sample_count
+    if loop.sample_every != 0:
+        evaluation = evaluation_seconds(over_data(model, task.whole_images, task.examples), timer.clock)
+        if loop.sample_every is None:
+            cost = partial(preview_evaluations, model)
+            samples = last_samples(60 * loop.minutes, loop.sample_count, evaluation, cost)
+        preview = evaluation * preview_evaluations(model, samples)
+    began = timer.clock()
+    trial = capture(learner, model, total=1)
+    outset = replace(outset, step=step, evaluation=evaluation)
+
+    def decide() -> str:
+        # Under the name of an unfinished checkpoint, so that the next start removes it if this one is killed here.
+        save(trial, run.checkpoints / ".partial-trial")
+        checkpoint = timer.clock() - began
+        total = steps_that_fit(loop, Costs(step, preview, checkpoint), timer.spent)
+        console.say(f"a step takes {step:.3g} s: {counted(total, 'step')} fit into {minutes}")
+        return json.dumps([total, timer.spent, checkpoint])
+
+    total, spent, checkpoint = json.loads(group.told(decide))
+    timer.spent = spent
+    return total, replace(outset, checkpoint=checkpoint)
+
+
+def carry_out(
+    run: RunFolder,
+    model: Model,
+    learner: Learner,
+    task: Task,
+    window: tuple[float, ...],
+    console: Console,
+    outset: Outset | None = None,
+) -> None:
+    """Train from the learner's step to the last one, on a run whose lock is held.
+
+    Args:
+        window: what the checkpoint at the learner's step held of `metrics.Window`.
+        outset: what is known of the time; by default the budget begins now.
+
+    Raises:
+        StoppedError: a signal asked to stop; the state is saved.
+        NonFiniteError: too many steps in a row were not finite.
+        UndiffuseError: memory or disk ran out.
+    """
+    outset = outset or Outset()
+    loop, plan, group, timer = model.config.loop, task.plan, task.share.group, outset.timer
+    interrupts = Interrupts(group)
+    metrics = previews = tracking = None
+    cost = Drawing(lambda: previews.evaluation() if previews else 0.0, partial(preview_evaluations, model))
+    looks = Looks(loop, plan, timer, group, cost, outset.evaluation, outset.checkpoint, begun=learner.step > 0)
+    if group.leads:
+        metrics = MetricsFile(run.metrics, learner.step, window, loop.log_every, plan, task.denoiser.schedule.t_max)
+        previews = Previews(
+            run, learner, model, plan, looks, metrics, console, interrupts, task.whole_images, task.examples
+        )
+        tracking = Tracking(run, model.config, learner.step, console)
+        metrics.listeners.append(tracking.line)
+    budget = 60 * loop.minutes if loop.minutes is not None and plan.decisions else None
+    pace = Pace(plan, timer, budget, outset.step) if group.leads and budget else None
+    corrections = Corrections(plan, timer, pace, budget, outset.recorded, outset.budget, looks, group, metrics, console)
+
+    def state() -> Checkpoint:
+        return capture(learner, model, plan, metrics.window.to_tuple() if metrics else (), timer.spent)
+
+    def before_save() -> None:
+        assert metrics is not None
+        metrics.sync()
+        replace_file(run.card, model_card(run.path, model, state_of(learner, plan), metrics.last))
+
+    writer = CheckpointWriter(run.checkpoints, looks, loop.keep, state, before_save, interrupts, group.leads)
+    # Sharded averages are put together before a grid is drawn from them. The checkpoint comes last, so that the lines
+    # and the grid of its step are there before it is.
+    collector = Collector(learner.ema, looks, sharded=not group.alone and loop.parallel == "fsdp")
+    copies = Copies(run.averages, model, learner.powers, plan, group.leads)
+    observers: list[Observer] = [collector, copies, writer]
+    if metrics and previews:
+        observers[1:1] = [metrics, LiveLine(console, plan), LoaderWatch(console), previews]
+    began = time.monotonic()
+    try:
+        with interrupts.listening():
+            looks.again(learner.step)
+            collector.collect_if_due()
+            if previews:
+                previews.catch_up(learner.step)
+            corrections.begin(learner.step)
+            for result in training(task, learner):
+                interrupts.agree()
+                looks(result.step)
+                for observe in observers:
+                    observe(result)
+                if interrupts.requested is not None and result.step < plan.total:
+                    group.barrier()  # until rank 0 has saved
+                    raise StoppedError(
+                        f"stopped at step {result.step:,} of {plan.total:,}, saved in {writer.last}; "
+                        f"go on with: undiffuse train --resume {quoted(run.path)}",
+                        interrupts.requested,
+                    )
+                corrections(result.step)
+    except NonFiniteError as error:
+        hint = " or with --precision float32" if task.bfloat16 else ""
+        message = f"{error}; the last good checkpoint is {latest(run.checkpoints)[0]}; "
+        raise NonFiniteError(f"{message}start again with an --lr below {model.config.optimizer.lr:g}{hint}") from None
+    except (RuntimeError, MemoryError) as error:
+        if not group.alone and is_lost(error):
+            advice = (
+                f"the checkpoints are whole: go on with torchrun ... -m undiffuse train --resume {quoted(run.path)}"
+            )
+            raise group.lost(advice) from error
+        if not out_of_memory(error):
+            raise
+        raise UndiffuseError(
+            f"memory ran out on {model.device} with a batch of {loop.batch} in {model.config.optimizer.accumulate} "
+            "part(s): a higher --accumulate needs less for the same result; a lower --batch or --base needs less"
+        ) from error
+    finally:
+        if tracking:
+            tracking.close()
+        console.close()
+    if loop.sample_every is None and not looks.samples:
+        console.say(
+            f"no samples were drawn, for one would have taken too long: undiffuse sample {quoted(run.path)} draws them"
+        )
+    console.say(f"trained to step {plan.total:,} in {duration(time.monotonic() - began)}")
+    if warning := too_short(model.config, plan.total, learner.seconds / learner.step):
+        console.say(f"warning: {warning}")
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether this is how a device, the CPU among them, says that it has no memory left."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

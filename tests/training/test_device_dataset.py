@@ -1,0 +1,71 @@
+"""Images that lie on the device: the same bits, and only where there is room."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from undiffuse.data.info import DataInfo
+from undiffuse.data.scaling import encode
+from undiffuse.model import build_model
+from undiffuse.training import device_dataset
+from undiffuse.training.build import make_learner, make_task
+from undiffuse.training.device_dataset import ResidentImages, encoded, fits
+from undiffuse.training.loop import training
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+IMAGES = np.random.default_rng(0).integers(0, 256, (20, 3, 16, 16), np.uint8)
+
+
+@pytest.mark.parametrize("high", [255.0, 200.0])
+def test_the_table_has_the_bits_of_encode(high: float) -> None:
+    info = DataInfo("things", "0" * 64, 20, (3, 16, 16), "uint8", 0.0, high, (0.0,) * 3, (0.5,) * 3)
+    chosen = np.array([5, 0, 19, 5])
+    x0 = ResidentImages(IMAGES, info, CPU)(chosen)
+    assert torch.equal(x0, encode(IMAGES[chosen], info))
+
+
+def test_a_training_is_the_same_to_the_last_bit(monkeypatch: pytest.MonkeyPatch, data: Any, settings: Any) -> None:
+    config = settings(flip=True, steps=3)
+    losses = []
+    for where in ("cpu", "device"):
+        if where == "device":
+            monkeypatch.setattr(device_dataset, "fits", lambda images, device: True)
+        model = build_model(config, data.info)
+        task = make_task(model, data, 3)
+        losses.append(torch.cat([result.losses for result in training(task, make_learner(model))]))
+    assert torch.equal(*losses)
+
+
+def test_they_go_to_a_gpu_with_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = 4 * IMAGES.nbytes
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10 * free))
+    assert fits(IMAGES, CUDA)
+    assert not fits(IMAGES, CPU)
+    assert not fits(IMAGES, torch.device("mps"))
+    assert not fits(IMAGES.astype(np.float32) / 255, CUDA)
+    assert not fits(list(IMAGES), CUDA), "what gives parts of an array only when asked"
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free - 4, 10 * free))
+    assert not fits(IMAGES, CUDA)
+
+
+def test_grids_of_data_and_stages_read_them_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, data: Any, settings: Any
+) -> None:
+    """Whoever looks at data, or makes small images of large ones, does so there."""
+    asked: list[torch.device] = []
+
+    def spied(images: Any, info: DataInfo, device: torch.device) -> Any:
+        asked.append(device)
+        return encoded(images, info, CPU)
+
+    monkeypatch.setattr("undiffuse.training.build.encoded", spied)
+    meta = torch.device("meta")
+    make_task(build_model(settings(), data.info).to(meta), data, 3)
+    assert asked == [meta, CPU]
+    asked.clear()
+    make_task(build_model(settings(upscale=2), data.info).to(meta), data, 3)
+    assert asked == [CPU, CPU]
