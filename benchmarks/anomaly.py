@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import undiffuse
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.evaluation.anomaly.auroc import auroc
 from undiffuse.evaluation.anomaly.evaluate import features

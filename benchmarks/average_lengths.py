@@ -17,7 +17,7 @@ import torch
 import undiffuse
 from feature_judge import FeatureJudge, make_judge
 from ours import MICRO_BATCH
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.model import Model
 from undiffuse.training.optim.posthoc_ema import make_average

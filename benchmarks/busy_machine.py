@@ -34,7 +34,7 @@ import undiffuse
 from undiffuse.training.api import prepare_together
 import time, torch
 from undiffuse.runtime.allocator import keep_freed_memory
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.stream import open_data
 from undiffuse.model import build_model
 from undiffuse.recipes import get_recipe

@@ -25,8 +25,10 @@ from alternation import alternate, machine, write_json
 from judge import HEADER, Bench, TrainingData, as_kept, make_bench, model_space
 from ours import MICRO_BATCH, Ours
 from undiffuse.conditioning.low_resolution import SmallImages, shrunk
+from undiffuse.config.data import DataConfig
 from undiffuse.config.files import override
-from undiffuse.config.schema import DataConfig, SampleConfig, TrainConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.order import batch_indices
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.data.scaling import encode

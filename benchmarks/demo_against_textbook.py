@@ -27,7 +27,8 @@ from alternation import Load, Trainee, alternate, machine, write_json, write_plo
 from judge import HEADER, Bench, TrainingData, make_bench
 from ours import Ours
 from undiffuse.config.files import override
-from undiffuse.config.schema import SampleConfig, TrainConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.scaling import decode
 from undiffuse.errors import UndiffuseError
 from undiffuse.recipes import get_recipe

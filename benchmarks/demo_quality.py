@@ -17,7 +17,7 @@ from torch import Tensor
 
 import undiffuse
 from judge import HEADER, Bench, as_kept, look, make_bench, model_space
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.model import Model
 from undiffuse.recipes import advised_sampling
 

@@ -23,7 +23,7 @@ from PIL import Image
 
 import undiffuse
 from undiffuse.conditioning.class_names import DIGITS
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.evaluation.features.classifier import load_classifier

@@ -27,7 +27,7 @@ from torch import Tensor
 
 import undiffuse
 from judge import Bench, as_kept, look, make_bench
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.denoiser import Denoiser, Prediction
 from undiffuse.diffusion.gaussian import expand
 from undiffuse.diffusion.guidance import DDNM, DPS, Observation, PiGDM, Replaced

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import undiffuse
 from judge import HEADER, as_kept, make_bench
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.samplers import CountingDenoiser
 from undiffuse.diffusion.trajectory import sample
 from undiffuse.model.sample_request import override_settings

@@ -21,7 +21,8 @@ import torch
 
 import undiffuse
 from undiffuse.conditioning.request import CLASS, Guides, Wish, nothing
-from undiffuse.config.schema import DataConfig, SampleConfig
+from undiffuse.config.data import DataConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.data.scaling import decode
 from undiffuse.diffusion.guidance import Clip, Strength

@@ -26,7 +26,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 import undiffuse
 from feature_judge import FeatureJudge, make_judge
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.export import convert
 from undiffuse.export.sample_onnx import Network, steps, to_values

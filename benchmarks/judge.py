@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.evaluation.metrics.frechet import frechet_distance

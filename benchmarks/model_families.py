@@ -40,7 +40,7 @@ from baselines.vae import VAE
 from judge import HEADER, Bench, TrainingData, make_bench
 from ours import Ours
 from undiffuse.config.files import override
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.scaling import decode
 from undiffuse.diffusion.guidance import Clip
 from undiffuse.evaluation.likelihood.bound import bound_of

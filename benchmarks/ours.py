@@ -10,7 +10,8 @@ from torch import Tensor
 
 from judge import TrainingData, model_space
 from undiffuse.checkpoints.training_checkpoint import save
-from undiffuse.config.schema import SampleConfig, TrainConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.model import Model, build_model
 from undiffuse.training.build import capture, make_learner, make_task
 from undiffuse.training.loop import StepResult, Task, training

@@ -17,12 +17,13 @@ from itertools import pairwise
 
 import torch
 
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser, gaussian_denoiser
-from undiffuse.diffusion.samplers import SamplerInfo, describe, make_sampler
+from undiffuse.diffusion.samplers import SamplerInfo, describe
 from undiffuse.diffusion.schedules import VP, DiscreteSchedule, cosine, linear
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.diffusion.trajectory import Noise, trajectory
+from undiffuse.factories.sampler import make_sampler
 
 STEPS = (12, 24, 48, 96)
 DRAWS_PER_STEP = 2

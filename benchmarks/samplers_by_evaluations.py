@@ -20,7 +20,7 @@ import torch
 import undiffuse
 from alternation import machine, write_json, write_plot
 from judge import HEADER, Bench, as_kept, make_bench
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.samplers import CountingDenoiser
 from undiffuse.diffusion.trajectory import sample
 from undiffuse.evaluation.samplers.comparison import steps_within

@@ -15,7 +15,7 @@ import argparse
 from dataclasses import dataclass
 from math import prod
 
-from undiffuse.config.schema import LoopConfig
+from undiffuse.config.training import LoopConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.factories.network import build_network
 from undiffuse.recipes import get_recipe

@@ -35,7 +35,8 @@ from multiprocessing.connection import Connection
 import torch
 from torch import Tensor, nn
 
-from undiffuse.config.schema import EMAConfig, OptimizerConfig, UNetConfig
+from undiffuse.config.network import UNetConfig
+from undiffuse.config.training import EMAConfig, OptimizerConfig
 from undiffuse.networks.unet import UNet
 from undiffuse.reports.speed.clock import peak_memory, wait
 from undiffuse.runtime.allocator import keep_freed_memory

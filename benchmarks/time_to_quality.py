@@ -35,7 +35,8 @@ from alternation import Trainee, alternate, machine, write_json, write_plot
 from contenders.others import CONTENDERS
 from contenders.training import Contender, Training
 from feature_judge import FeatureJudge, make_judge, some
-from undiffuse.config.schema import DataConfig, SampleConfig
+from undiffuse.config.data import DataConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.errors import UndiffuseError, perhaps

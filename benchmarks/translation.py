@@ -18,7 +18,7 @@ from torch import Tensor
 
 import undiffuse
 from judge import Digits, as_kept, look, make_bench
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.editing import Editor, translate
 from undiffuse.model import Model
 from undiffuse.visualization.grid import grid, to_image

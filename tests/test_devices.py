@@ -19,7 +19,8 @@ from torch.utils._pytree import tree_leaves
 
 from undiffuse import editing
 from undiffuse.config.files import override
-from undiffuse.config.schema import SampleConfig, TrainConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.guidance import Clip
 from undiffuse.diffusion.samplers import SAMPLERS

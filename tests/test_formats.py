@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from undiffuse.checkpoints.learned_timesteps import LearnedTimesteps
 from undiffuse.config.files import from_yaml
 from undiffuse.config.schema import CONFIG_VERSION
-from undiffuse.diffusion.timesteps import LearnedTimesteps
 from undiffuse.errors import UndiffuseError
 from undiffuse.provenance.png import Origin
 
@@ -85,8 +85,7 @@ def test_a_version_beyond_is_one_sentence(read: Callable[[Path], object], tmp_pa
 
 
 def test_the_page_names_the_versions_that_there_are() -> None:
-    from undiffuse.checkpoints import model_file, training_checkpoint
-    from undiffuse.diffusion import timesteps
+    from undiffuse.checkpoints import learned_timesteps, model_file, training_checkpoint
     from undiffuse.evaluation.quality import evaluate
     from undiffuse.export import program, sample_onnx
     from undiffuse.provenance import edit_record, png
@@ -99,6 +98,6 @@ def test_the_page_names_the_versions_that_there_are() -> None:
     assert now["model in one file"] == model_file.FORMAT
     assert now["PNG and npz of samples"] == png.FORMAT
     assert now["PNG of an edit"] == edit_record.EDIT_FORMAT
-    assert now["`timesteps-N.json`"] == timesteps.FORMAT
+    assert now["`timesteps-N.json`"] == learned_timesteps.FORMAT
     assert now["`evaluation/*.json`"] == evaluate.FORMAT
     assert now["exported description (ONNX, pt2)"] == program.FORMAT == sample_onnx.FORMAT

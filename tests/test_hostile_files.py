@@ -20,7 +20,9 @@ from undiffuse.checkpoints.model_file import ModelFile
 from undiffuse.checkpoints.training_checkpoint import Checkpoint, State, save
 from undiffuse.checkpoints.training_checkpoint import load as load_checkpoint
 from undiffuse.config.files import from_dict, to_dict
-from undiffuse.config.schema import CONFIG_VERSION, EMAConfig, TrainConfig, UNetConfig
+from undiffuse.config.network import UNetConfig
+from undiffuse.config.schema import CONFIG_VERSION, TrainConfig
+from undiffuse.config.training import EMAConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model

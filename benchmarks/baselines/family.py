@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from undiffuse.config.schema import EMAConfig, OptimizerConfig
+from undiffuse.config.training import EMAConfig, OptimizerConfig
 from undiffuse.data.order import batch_indices
 from undiffuse.runtime.random_streams import stream_seed
 from undiffuse.training.optim.ema import EMA

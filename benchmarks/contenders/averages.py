@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from undiffuse.config.schema import EMAConfig
+from undiffuse.config.training import EMAConfig
 from undiffuse.training.optim.ema import EMA
 
 

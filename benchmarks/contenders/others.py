@@ -32,7 +32,9 @@ from contenders.averages import PowerEMA
 from contenders.training import Contender
 from contenders.twists import TWISTS
 from undiffuse.config.files import override
-from undiffuse.config.schema import SampleConfig, TrainConfig, UNetConfig
+from undiffuse.config.network import UNetConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.schedules import DiscreteSchedule
 from undiffuse.recipes import get_recipe

@@ -12,7 +12,9 @@ from torch.optim import Optimizer
 
 from ours import MICRO_BATCH, Ours
 from undiffuse.config.files import override
-from undiffuse.config.schema import EMAConfig, OptimizerConfig, SampleConfig, TrainConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
+from undiffuse.config.training import EMAConfig, OptimizerConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.schedules import Schedule

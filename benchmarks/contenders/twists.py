@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from contenders.training import Contender
-from undiffuse.config.schema import OptimizerConfig, TrainConfig
+from undiffuse.config.schema import TrainConfig
+from undiffuse.config.training import OptimizerConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.networks.unet import UNet
 from undiffuse.recipes import get_recipe

@@ -7,7 +7,7 @@ import torch
 
 import digits_in_words
 from digits_in_words import PLACES, ask, make, nearest_place, placed
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.evaluation.features.extractor import Identity, Outputs
 

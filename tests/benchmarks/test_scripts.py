@@ -10,7 +10,7 @@ import demo_against_textbook
 import model_families
 import samplers_by_evaluations
 from ours import Ours
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
 
 

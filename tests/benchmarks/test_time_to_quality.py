@@ -15,12 +15,14 @@ from contenders.others import CONTENDERS, MULTIPLE, Padded, jabri_sigmoid
 from contenders.training import Training
 from feature_judge import make_judge
 from time_to_quality import Book, Entry, Plan, compare, curves, plot, table, verdict
-from undiffuse.config.schema import DataConfig, EMAConfig, SampleConfig
+from undiffuse.config.data import DataConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.training import EMAConfig
 from undiffuse.data.preparation.prepare import prepare
-from undiffuse.diffusion.losses.weighting import make_weighting
 from undiffuse.diffusion.parameterization import V
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.features import classifier_training
+from undiffuse.factories.loss import make_weighting
 
 TINY = "base=4 multipliers=[1] blocks=1 attention_levels=[] middle_attention=false patch=2 batch=4"
 

@@ -7,7 +7,8 @@ import torch
 from contenders.others import CONTENDERS
 from contenders.training import Training
 from contenders.twists import HAAR, HaarUNet, _mix
-from undiffuse.config.schema import DataConfig, UNetConfig
+from undiffuse.config.data import DataConfig
+from undiffuse.config.network import UNetConfig
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.networks.unet import UNet
 

@@ -14,7 +14,9 @@ import torch
 from undiffuse.checkpoints.model_file import ModelFile, read
 from undiffuse.checkpoints.pretrained.make import main, make
 from undiffuse.checkpoints.training_checkpoint import Checkpoint, State, save
-from undiffuse.config.schema import EMAConfig, TrainConfig, UNetConfig
+from undiffuse.config.network import UNetConfig
+from undiffuse.config.schema import TrainConfig
+from undiffuse.config.training import EMAConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model, load

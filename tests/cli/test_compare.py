@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from undiffuse import load
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.samplers import SAMPLERS, describe
 from undiffuse.evaluation.samplers.comparison import compare, steps_within
 from undiffuse.evaluation.samplers.energy_distance import energy_distance, energy_floor

@@ -385,7 +385,7 @@ def test_a_long_list_of_classes_makes_a_short_name() -> None:
     from types import SimpleNamespace
 
     from undiffuse.cli.sample import default_folder
-    from undiffuse.config.schema import SampleConfig
+    from undiffuse.config.sampling import SampleConfig
 
     model: Any = SimpleNamespace(home=Path("runs/x"))
     settings = SampleConfig(classes=tuple(f"class-number-{k}" for k in range(100)))

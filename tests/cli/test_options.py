@@ -10,7 +10,8 @@ import pytest
 from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.config.fields import field_texts
-from undiffuse.config.schema import TrainConfig, UNetConfig
+from undiffuse.config.network import UNetConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError
 
 

@@ -22,7 +22,11 @@ from undiffuse.conditioning.low_resolution import (
     shrunk,
 )
 from undiffuse.conditioning.request import CLASS
-from undiffuse.config.schema import ConditionConfig, DiffusionConfig, SampleConfig, TrainConfig, UNetConfig
+from undiffuse.config.conditioning import ConditionConfig
+from undiffuse.config.diffusion import DiffusionConfig
+from undiffuse.config.network import UNetConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.denoiser import Prediction
 from undiffuse.diffusion.guidance import ClassifierFree

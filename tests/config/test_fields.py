@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from undiffuse.config import schema
+from undiffuse.config import training
 from undiffuse.config.fields import _module_texts, field_texts
-from undiffuse.config.schema import LoopConfig
+from undiffuse.config.training import LoopConfig
 
 
 def test_a_field_has_the_string_below_it() -> None:
@@ -38,7 +38,7 @@ def test_threads_may_ask_at_the_same_time(restless: None) -> None:
     """Python 3.11 counts the depth of a tree that is built in one place for all threads."""
 
     def fresh(_: int) -> int:
-        return len(_module_texts.__wrapped__(schema.__name__))
+        return len(_module_texts.__wrapped__(training.__name__))
 
     with ThreadPoolExecutor(8) as pool:
         counts = list(pool.map(fresh, range(24)))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from undiffuse.config.data import DataConfig
 from undiffuse.config.files import (
     flatten,
     from_dict,
@@ -18,10 +19,12 @@ from undiffuse.config.files import (
     to_json,
     to_yaml,
 )
-from undiffuse.config.schema import CONFIG_VERSION, DataConfig, EMAConfig, LoopConfig, OptimizerConfig, TrainConfig
+from undiffuse.config.schema import CONFIG_VERSION, TrainConfig
+from undiffuse.config.training import EMAConfig, LoopConfig, OptimizerConfig
 from undiffuse.data.info import DataInfo
-from undiffuse.diffusion.losses import P2, make_weighting
+from undiffuse.diffusion.losses import P2
 from undiffuse.errors import UndiffuseError
+from undiffuse.factories.loss import make_weighting
 from undiffuse.recipes import RECIPES
 
 INFO = DataInfo("things", "0" * 64, 1000, (1, 16, 16), "uint8", 0.0, 255.0, (0.0,), (0.5,))

@@ -13,8 +13,9 @@ import torch
 
 from undiffuse.cli import main
 from undiffuse.cli.data_options import typed_preparation
+from undiffuse.config.data import DataConfig
 from undiffuse.config.files import override
-from undiffuse.config.schema import DataConfig, TrainConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.crops import Crops
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.report import contact_sheet, describe

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.files.decode import UnreadableError, decode, quiet_pillow, read_header
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.errors import UndiffuseError

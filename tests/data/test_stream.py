@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from undiffuse.config.data import DataConfig
 from undiffuse.config.files import override
-from undiffuse.config.schema import DataConfig
 from undiffuse.data.files.remote_file import RemoteFile
 from undiffuse.data.formats.shards import open_shards
 from undiffuse.data.order import batch_indices, shuffled_runs

@@ -5,19 +5,11 @@ import math
 import pytest
 import torch
 
-from undiffuse.config.schema import DiffusionConfig
+from undiffuse.config.diffusion import DiffusionConfig
 from undiffuse.diffusion import schedules
-from undiffuse.diffusion.schedules import (
-    CHAINS,
-    VE,
-    VP,
-    DiscreteSchedule,
-    RectifiedFlow,
-    SubVP,
-    make_schedule,
-    zero_terminal_snr,
-)
+from undiffuse.diffusion.schedules import CHAINS, VE, VP, DiscreteSchedule, RectifiedFlow, SubVP, zero_terminal_snr
 from undiffuse.errors import UndiffuseError
+from undiffuse.factories.schedule import make_schedule
 
 
 def at(*values: float) -> torch.Tensor:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from undiffuse.config.schema import ConditionConfig, DiffusionConfig, SampleConfig, TrainConfig, UNetConfig
+from undiffuse.config.conditioning import ConditionConfig
+from undiffuse.config.diffusion import DiffusionConfig
+from undiffuse.config.network import UNetConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.editing import Editor
 from undiffuse.model import Model, build_model

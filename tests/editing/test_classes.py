@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from undiffuse.conditioning.request import CLASS
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.denoiser import Prediction
 from undiffuse.diffusion.gaussian import expand
 from undiffuse.diffusion.linear_operators import Downsample

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from undiffuse.config.schema import DiffusionConfig, SampleConfig
+from undiffuse.config.diffusion import DiffusionConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.exact_denoisers import gaussian_denoiser
-from undiffuse.diffusion.schedules import make_schedule
 from undiffuse.editing import Editor, Inverter, deblur, denoise, inpaint, interpolate, invert, upscale, vary
+from undiffuse.factories.schedule import make_schedule
 
 # one list of options for all methods
 pytestmark = pytest.mark.filterwarnings("ignore:.*changes nothing here")

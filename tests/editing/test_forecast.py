@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.guidance import Tiled
 from undiffuse.diffusion.guidance.tiled import count_tiles
 from undiffuse.editing import Editor, forecast, inpaint, upscale

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.denoiser import Prediction
 from undiffuse.diffusion.gaussian import expand
 from undiffuse.diffusion.linear_operators import LUMA, Blur, Downsample, Grey

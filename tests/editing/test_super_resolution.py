@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from undiffuse.conditioning.low_resolution import SmallImages
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.editing import Editor, enlarge, vary
 from undiffuse.errors import UndiffuseError
 

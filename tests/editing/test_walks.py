@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.exact_denoisers import gaussian_denoiser
 from undiffuse.diffusion.samplers import DDIM
 from undiffuse.diffusion.schedules import cosine, linear

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.extent import Extent

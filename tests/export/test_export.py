@@ -16,7 +16,11 @@ import torch
 from undiffuse import load
 from undiffuse.cli import main
 from undiffuse.conditioning.request import TEXT
-from undiffuse.config.schema import ConditionConfig, DiffusionConfig, SampleConfig, TrainConfig, UNetConfig
+from undiffuse.config.conditioning import ConditionConfig
+from undiffuse.config.diffusion import DiffusionConfig
+from undiffuse.config.network import UNetConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.data.scaling import decode
 from undiffuse.diffusion.trajectory import Noise, sample, start

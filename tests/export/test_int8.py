@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from undiffuse.checkpoints.saved_model import unknown_data
-from undiffuse.config.schema import ConditionConfig, TrainConfig, UNetConfig
+from undiffuse.config.conditioning import ConditionConfig
+from undiffuse.config.network import UNetConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.export import convert, onnx_file
 from undiffuse.model import Model, build_model

@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from undiffuse.config.schema import ConditionConfig, DiffusionConfig, SampleConfig, TrainConfig, UNetConfig
+from undiffuse.config.conditioning import ConditionConfig
+from undiffuse.config.diffusion import DiffusionConfig
+from undiffuse.config.network import UNetConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.editing import Editor, invert, vary

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from undiffuse.config.schema import DiffusionConfig, SampleConfig, TrainConfig, UNetConfig
+from undiffuse.config.diffusion import DiffusionConfig
+from undiffuse.config.network import UNetConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, build_model, load

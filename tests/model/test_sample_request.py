@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.model import Model, load
 from undiffuse.model.model import Lower

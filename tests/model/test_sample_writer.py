@@ -14,10 +14,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from undiffuse.config.schema import SampleConfig, TrainConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
-from undiffuse.diffusion.schedules import make_schedule
 from undiffuse.errors import UndiffuseError
+from undiffuse.factories.schedule import make_schedule
 from undiffuse.model import Model
 from undiffuse.model.sample_request import cut_into_blocks
 from undiffuse.model.sample_writer import PARTS, draw_to

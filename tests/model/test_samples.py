@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.model.samples import GRID, Samples

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from undiffuse.config.schema import UNetConfig
+from undiffuse.config.network import UNetConfig
 from undiffuse.networks.unet import UNet
 
 diffusers = pytest.importorskip("diffusers", reason="compares with diffusers, which is not installed")

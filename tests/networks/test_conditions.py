@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from undiffuse.config.schema import UNetConfig
+from undiffuse.config.network import UNetConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.conditions import Condition, CrossAttention, VectorMap
 from undiffuse.networks.unet import UNet

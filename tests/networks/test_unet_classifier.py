@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from undiffuse.config.schema import UNetConfig
+from undiffuse.config.network import UNetConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.unet import UNet
 from undiffuse.networks.unet_classifier import UNetClassifier

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from undiffuse.config.files import override
-from undiffuse.config.schema import SampleConfig, TrainConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.features.extractor import Identity

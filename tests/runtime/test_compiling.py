@@ -25,7 +25,7 @@ from undiffuse.runtime.compiling import Compiled, CompiledEvaluations
 TRACE = """
 import sys, torch
 from undiffuse.factories.network import ARCHITECTURES
-from undiffuse.config.schema import UNetConfig
+from undiffuse.config.network import UNetConfig
 from undiffuse.networks.conditions import Condition
 
 torch.set_num_threads(1)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.provenance.npz import write_npz
 from undiffuse.provenance.png import Origin, check_free, write_file, write_png, write_text

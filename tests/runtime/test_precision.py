@@ -17,14 +17,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from undiffuse.config.schema import ConditionConfig, DiffusionConfig, SampleConfig, TrainConfig, UNetConfig
+from undiffuse.config.conditioning import ConditionConfig
+from undiffuse.config.diffusion import DiffusionConfig
+from undiffuse.config.network import UNetConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.guidance import Clip
-from undiffuse.diffusion.samplers import make_sampler
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.diffusion.trajectory import sample
 from undiffuse.editing import Editor, vary
 from undiffuse.errors import UndiffuseError
+from undiffuse.factories.sampler import make_sampler
 from undiffuse.model import Model, build_model
 from undiffuse.model.model import Lower
 from undiffuse.provenance.png import Origin

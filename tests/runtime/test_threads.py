@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import undiffuse
 from undiffuse.config.files import override
-from undiffuse.config.schema import UNetConfig
+from undiffuse.config.network import UNetConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, build_model

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from undiffuse.config.schema import TrainConfig, UNetConfig
+from undiffuse.config.network import UNetConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.factories.network import ARCHITECTURES, build_network, outline
 from undiffuse.runtime.uninitialized import outlined, undrawn

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import undiffuse
-from undiffuse.config.schema import DiffusionConfig
+from undiffuse.config.diffusion import DiffusionConfig
 from undiffuse.diffusion.samplers import SAMPLERS
-from undiffuse.diffusion.schedules import make_schedule
+from undiffuse.factories.schedule import make_schedule
 from undiffuse.studio.page_files import FOLDER, TYPES
 
 

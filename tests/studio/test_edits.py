@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from undiffuse.cli import main
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.editing.registry import EDITS as EDIT_ROWS
 from undiffuse.editing.registry import Fill
 

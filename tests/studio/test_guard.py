@@ -11,7 +11,8 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from undiffuse.config.schema import SampleConfig, TrainConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.studio.doors import Doors, host_name
 from undiffuse.studio.limits import FOR_THE_COMMAND_LINE

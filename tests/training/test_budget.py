@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from undiffuse.checkpoints import training_checkpoint
-from undiffuse.config.schema import LoopConfig
+from undiffuse.config.training import LoopConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model
 from undiffuse.training import budget

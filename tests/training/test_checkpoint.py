@@ -22,6 +22,7 @@ from undiffuse.checkpoints.training_checkpoint import (
     verify,
 )
 from undiffuse.errors import UndiffuseError
+from undiffuse.runtime.safe_tensors import check_tensors
 
 
 @pytest.fixture
@@ -204,7 +205,7 @@ def test_a_tensor_that_is_named_twice_is_refused(content, tmp_path):
 )
 def test_tensors_of_another_network_are_refused_by_name(found, words):
     with pytest.raises(UndiffuseError, match=words):
-        files.check_tensors(found, {"w": torch.zeros(2)}, "model.safetensors")
+        check_tensors(found, {"w": torch.zeros(2)}, "model.safetensors")
 
 
 @pytest.mark.parametrize("call", range(9))

@@ -8,7 +8,8 @@ import pytest
 import torch
 from tiny import TinyData, tiny_data, tiny_settings
 
-from undiffuse.config.schema import ClassifierConfig, SampleConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.training import ClassifierConfig
 from undiffuse.diffusion.guidance import Autoguided, ClassifierGuided
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model, load

@@ -10,7 +10,7 @@ from tiny import TinyData, tiny_data, tiny_settings
 from undiffuse.checkpoints.training_checkpoint import load, save
 from undiffuse.conditioning.class_names import class_number, class_numbers
 from undiffuse.conditioning.request import CLASS, conditions_of, dropped, standardised, wish
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.guidance import ClassifierFree, Given
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from undiffuse.config.schema import LoopConfig, OptimizerConfig
+from undiffuse.config.training import LoopConfig, OptimizerConfig
 from undiffuse.runtime.process_group import ALONE
 from undiffuse.training.callbacks.intervals import DRAWING, FIRST_ONE, LAST_ONE, Drawing, Looks
 from undiffuse.training.pace import Pace, Timer

@@ -9,7 +9,8 @@ from PIL import Image
 from tiny import tiny_data, tiny_settings
 
 from undiffuse.conditioning.request import CLASS, IMAGE, conditions_of, wish
-from undiffuse.config.schema import DataConfig, SampleConfig
+from undiffuse.config.data import DataConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.data.read_image import read_pairs
 from undiffuse.data.report import describe

@@ -14,7 +14,7 @@ import undiffuse
 from undiffuse.checkpoints.training_checkpoint import checkpoints
 from undiffuse.conditioning.low_resolution import LEVEL, SMALL, shrunk
 from undiffuse.conditioning.request import CLASS
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model
 from undiffuse.training.api import resume_run, start_run

@@ -15,7 +15,8 @@ from undiffuse.conditioning.request import CLASS, TEXT, conditions_of, wish
 from undiffuse.conditioning.text import embedding_table
 from undiffuse.conditioning.text.embedding_table import text_table
 from undiffuse.conditioning.text.encoder import PACKAGE, SIZE
-from undiffuse.config.schema import DataConfig, SampleConfig
+from undiffuse.config.data import DataConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.diffusion.guidance import ClassifierFree, Given
 from undiffuse.errors import UndiffuseError

@@ -10,7 +10,7 @@ from tiny import TinyData, tiny_data, tiny_settings
 
 from undiffuse.conditioning.request import CLASS, VECTOR, Guides, conditions_of, wish
 from undiffuse.config.files import override
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.guidance import ClassifierFree, Given
 from undiffuse.errors import UndiffuseError

@@ -9,13 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from undiffuse.config.schema import DiffusionConfig
+from undiffuse.config.diffusion import DiffusionConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.denoiser import Prediction
 from undiffuse.diffusion.samplers import DDIM, DDPM
-from undiffuse.diffusion.schedules import Schedule, make_schedule
+from undiffuse.diffusion.schedules import Schedule
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.diffusion.trajectory import sample
+from undiffuse.factories.schedule import make_schedule
 from undiffuse.visualization.forward import caption, forward_frames
 from undiffuse.visualization.frame import Frame, film, film_strip
 from undiffuse.visualization.reverse import Watched, beside, moments, reverse_frames

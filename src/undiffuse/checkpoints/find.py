@@ -14,10 +14,9 @@ from undiffuse.checkpoints.hub import MODEL, HubName, fetch, hub_name
 from undiffuse.checkpoints.pretrained import PREFIX, is_here, names, shipped, shipped_name, written_as_path
 from undiffuse.checkpoints.run_lock import NO_CHECKPOINT, check_unlocked, is_run
 from undiffuse.checkpoints.saved_model import provenance
-from undiffuse.checkpoints.training_checkpoint import ema_file, latest
+from undiffuse.checkpoints.training_checkpoint import CLASSIFIER, ema_file, latest
 from undiffuse.checkpoints.training_checkpoint import load as load_checkpoint
 from undiffuse.errors import UndiffuseError, perhaps, quoted
-from undiffuse.model.noise_classifier import RECIPE
 
 
 def locate(name: str | Path, weights: str = "ema", revision: str | None = None) -> Found:
@@ -110,7 +109,7 @@ def _chosen(found: Found, weights: str) -> Found:
 
 def _from_folder(folder: Path, weights: str) -> Found:
     saved = load_checkpoint(folder)
-    if saved.config.recipe == RECIPE:
+    if saved.config.recipe == CLASSIFIER:
         raise UndiffuseError(
             f"{folder} is of a classifier and makes no images: it leads a model that does, with "
             f"undiffuse sample RUN --classifier {quoted(folder)}"

@@ -23,7 +23,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +39,8 @@ from undiffuse.runtime.safe_tensors import from_bytes, to_bytes, unique_names
 
 FORMAT = 1
 """Version of the checkpoint's layout."""
+CLASSIFIER = "noisy-classifier"
+"""What stands in the settings of a classifier of noisy images in place of a recipe's name."""
 
 _NAME = re.compile(r"step-(\d{8,})")
 _PARTIAL, _OLD = ".partial-", ".old-"
@@ -235,24 +236,6 @@ def load(path: Path) -> Checkpoint:
         optimizer=tensors("optimizer.safetensors"),
         powers={std: tensors(power_file(std)) for std in config.ema.ema_std},
     )
-
-
-def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
-    """Compare names, shapes and types with those of the network or optimiser that the tensors are for.
-
-    Raises:
-        UndiffuseError: the first difference, by name.
-    """
-    if missing := expected.keys() - found.keys():
-        raise UndiffuseError(f"{what} lacks '{min(missing)}' ({len(missing)} tensors in all): other settings made it")
-    if unknown := found.keys() - expected.keys():
-        raise UndiffuseError(f"{what} has an unknown '{min(unknown)}' ({len(unknown)} in all): other settings made it")
-    for name, tensor in expected.items():
-        if (found[name].shape, found[name].dtype) != (tensor.shape, tensor.dtype):
-            raise UndiffuseError(
-                f"{what} has '{name}' of shape {tuple(found[name].shape)} and type {found[name].dtype}, "
-                f"expected {tuple(tensor.shape)} and {tensor.dtype}: other settings made it"
-            )
 
 
 def _manifest(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from undiffuse.cli.naming import MODEL
 from undiffuse.cli.parse_values import Reader, metavar, number, whole
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
-from undiffuse.config.schema import PrecisionName
+from undiffuse.config.network import PrecisionName
 from undiffuse.errors import counted
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from undiffuse.cli.fields_to_options import flag_of
 from undiffuse.cli.parse_values import Reader
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
 
 ALONE = ("samplers", "evaluations", "reference")

@@ -6,7 +6,7 @@ from typing import Any
 
 from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.parser import Parser
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 
 SOURCE = "a folder, a file or a pattern such as 'shards/{00..09}.tar' of any kind in docs/data.md, hf:ORG/NAME"
 """What DATA may be, for the help."""

@@ -22,7 +22,8 @@ from undiffuse.cli.naming import MODEL, is_subject_model, say_left_out
 from undiffuse.cli.parse_values import whole
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
-from undiffuse.config.schema import DataConfig, SampleConfig
+from undiffuse.config.data import DataConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.durable_files import shortened
 

@@ -26,7 +26,7 @@ from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.naming import add_model, folder_of_pictures, say_left_out
 from undiffuse.cli.parse_values import Reader, whole
 from undiffuse.cli.parser import Parser
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.model.sample_request import beside_times, warn
 from undiffuse.provenance.pinned_path import path_of

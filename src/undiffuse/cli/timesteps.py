@@ -25,7 +25,7 @@ from undiffuse.errors import UndiffuseError, counted, quoted
 from undiffuse.runtime.durable_files import NO_OUT, check_writable
 
 if TYPE_CHECKING:
-    from undiffuse.diffusion.timesteps import LearnedTimesteps
+    from undiffuse.checkpoints.learned_timesteps import LearnedTimesteps
     from undiffuse.evaluation.samplers.step_costs import Costs
     from undiffuse.model import Model
 
@@ -58,7 +58,7 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.diffusion.timesteps import LearnedTimesteps
+    from undiffuse.checkpoints.learned_timesteps import LearnedTimesteps
     from undiffuse.evaluation.samplers.optimal_timesteps import learn, measure_bound, measure_error
     from undiffuse.provenance.png import write_text
 

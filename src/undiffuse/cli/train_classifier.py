@@ -16,7 +16,7 @@ from undiffuse.checkpoints.run_lock import check_unlocked, claimed, is_claimable
 from undiffuse.cli.data_options import data_word
 from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.parser import Parser
-from undiffuse.config.schema import ClassifierConfig
+from undiffuse.config.training import ClassifierConfig
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.runtime.durable_files import check_writable
 

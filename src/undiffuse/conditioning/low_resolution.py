@@ -30,7 +30,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from undiffuse.config.schema import ConditionConfig, SampleConfig
+from undiffuse.config.conditioning import ConditionConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.denoiser import Denoiser, Prediction
 from undiffuse.diffusion.gaussian import Batch, expand

@@ -18,7 +18,8 @@ from torch.nn.utils.rnn import pad_sequence
 from undiffuse.conditioning.class_names import ALL, NONE, class_number, class_numbers
 from undiffuse.conditioning.low_resolution import stage_conditions
 from undiffuse.conditioning.text.encoder import SIZE, load_encoder
-from undiffuse.config.schema import SampleConfig, TrainConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.data.scaling import standard
 from undiffuse.diffusion.denoiser import Denoiser

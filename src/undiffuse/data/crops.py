@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.errors import UndiffuseError, counted
 
 CUTS = ("random", "tiles")

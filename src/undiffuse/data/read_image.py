@@ -13,7 +13,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.crops import checked_size
 from undiffuse.data.files.decode import ForTheEyeError, UnreadableError, decode, quiet_pillow, read_header
 from undiffuse.data.files.listing import READABLE_SUFFIXES

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.crops import CUTS, checked_size
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.files.decode import Header, UnreadableError, quiet_pillow, read_header

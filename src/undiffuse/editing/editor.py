@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from undiffuse.conditioning.class_names import NONE
 from undiffuse.conditioning.request import CLASS
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.gaussian import Batch, Time
 from undiffuse.diffusion.guidance import Tiled

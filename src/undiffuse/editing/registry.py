@@ -14,7 +14,7 @@ from torch import Tensor
 
 from undiffuse import editing
 from undiffuse.conditioning.class_names import NONE
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.editing.defaults import ADVISED, FILL_DEFAULT, ROUNDING, SOLVE_DEFAULT, FillMethod, Method, Way
 from undiffuse.editing.editor import Editor
 from undiffuse.editing.inverse_problems import check_colour

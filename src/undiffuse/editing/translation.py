@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from undiffuse.conditioning.class_names import NONE, class_number
 from undiffuse.conditioning.request import CLASS
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.editing.editor import Editor, Pictures, times_from
 from undiffuse.editing.inversion import Inversion, Inverter, from_noise, invert
 from undiffuse.errors import UndiffuseError

@@ -1,12 +1,15 @@
-"""Objectives by the names that settings give them."""
+"""Objectives, weightings and laws of time by the names that settings give them."""
 
 from __future__ import annotations
 
-from undiffuse.config.schema import DiffusionConfig, ObjectiveConfig
+from undiffuse.config.diffusion import DiffusionConfig
+from undiffuse.config.training import ObjectiveConfig
 from undiffuse.diffusion.losses.hybrid import Bound, Hybrid
 from undiffuse.diffusion.losses.simple import DISTANCES, Loss, Objective
-from undiffuse.diffusion.losses.weighting import make_weighting
+from undiffuse.diffusion.losses.time_sampling import LogitNormal, LossSecondMoment, Stratified, TimeLaw, Uniform
+from undiffuse.diffusion.losses.weighting import P2, VLB, MinSNR, UniformWeight, Weighting
 from undiffuse.diffusion.parameterization import make_parameterization
+from undiffuse.diffusion.schedules import DiscreteSchedule, Schedule
 from undiffuse.errors import UndiffuseError
 
 
@@ -29,3 +32,34 @@ def make_objective(config: ObjectiveConfig, diffusion: DiffusionConfig, levels: 
     space = make_parameterization(diffusion.parameterization, diffusion.sigma_data)
     simple = Objective(space, make_weighting(config), DISTANCES[config.distance], config.clipped_error)
     return Hybrid(simple, levels=levels) if config.loss == "hybrid" else simple
+
+
+def make_weighting(config: ObjectiveConfig) -> Weighting:
+    """The weighting that a configuration names."""
+    weightings: dict[str, Weighting] = {
+        "uniform": UniformWeight(),
+        "min-snr": MinSNR(config.gamma),
+        "p2": P2(config.p2_gamma),
+        "vlb": VLB(),
+    }
+    return weightings[config.weighting]
+
+
+def make_time_law(config: ObjectiveConfig, schedule: Schedule) -> TimeLaw:
+    """The law that a configuration names.
+
+    Raises:
+        UndiffuseError: 'loss-second-moment' on a continuous process.
+    """
+    if config.time_law == "loss-second-moment":
+        if not isinstance(schedule, DiscreteSchedule):
+            raise UndiffuseError(
+                "--time-law loss-second-moment needs a discrete chain; use --schedule cosine or linear"
+            )
+        return LossSecondMoment(schedule.T)
+    laws: dict[str, TimeLaw] = {
+        "uniform": Uniform(),
+        "stratified": Stratified(),
+        "logit-normal": LogitNormal(config.logit_mean, config.logit_std, config.logit_uniform),
+    }
+    return laws[config.time_law]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 
-from undiffuse.config.schema import UNetConfig
+from undiffuse.config.network import UNetConfig
 
 SIZES = {"cpu": ((1 << 12, 16), (1 << 17, 4))}
 """Activations of a picture, and how many go together up to there; beyond, one. Measured on one core: with 6,000

@@ -20,24 +20,27 @@ from tqdm import tqdm
 from undiffuse.checkpoints import cascade_folder
 from undiffuse.checkpoints.find import locate
 from undiffuse.checkpoints.hub import hub_name
+from undiffuse.checkpoints.learned_timesteps import LearnedTimesteps
 from undiffuse.checkpoints.pretrained import shipped
-from undiffuse.checkpoints.training_checkpoint import check_tensors
 from undiffuse.conditioning.class_names import class_names
 from undiffuse.conditioning.low_resolution import Below, enlarging, heard
 from undiffuse.conditioning.request import CLASS, IMAGE, VECTOR, Guides, check_null, conditions_of, read_text, wish
-from undiffuse.config.schema import PROCESS, SampleConfig, TrainConfig
+from undiffuse.config.diffusion import PROCESS
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.data.read_image import read_pairs
 from undiffuse.data.scaling import decode, encode
 from undiffuse.diffusion.denoiser import Denoiser, NetworkDenoiser
 from undiffuse.diffusion.guidance import Clip, DynamicThreshold
 from undiffuse.diffusion.parameterization import make_parameterization
-from undiffuse.diffusion.samplers import make_sampler
-from undiffuse.diffusion.schedules import Schedule, make_schedule
-from undiffuse.diffusion.timesteps import LearnedTimesteps, given_timesteps, make_timesteps
+from undiffuse.diffusion.schedules import Schedule
+from undiffuse.diffusion.timesteps import given_timesteps, make_timesteps
 from undiffuse.diffusion.trajectory import Sampler, sample
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.network import build_network, outline
+from undiffuse.factories.sampler import make_sampler
+from undiffuse.factories.schedule import make_schedule
 from undiffuse.model import sample_request
 from undiffuse.model.micro_batch import activations, micro_batch
 from undiffuse.model.noise_classifier import TrainedClassifier, load_noisy_classifier
@@ -49,6 +52,7 @@ from undiffuse.runtime.devices import there
 from undiffuse.runtime.precision import in_precision, settled
 from undiffuse.runtime.process_group import ALONE, Group
 from undiffuse.runtime.random_streams import stream_seed
+from undiffuse.runtime.safe_tensors import check_tensors
 from undiffuse.runtime.standard_streams import hidden
 from undiffuse.runtime.threads import in_threads
 from undiffuse.runtime.torch_modes import own_modes

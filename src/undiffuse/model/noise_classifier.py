@@ -1,8 +1,8 @@
 """A trained classifier of noisy images, p(y | x_t, t): what `guidance.ClassifierGuided` follows.
 
-It is stored as a checkpoint (`checkpoints.training_checkpoint`) whose settings name the recipe `RECIPE`: its network is
-the way down of the U-Net that they describe, its process the one that it learned on. Files of OpenAI's classifiers are
-read, too (`checkpoints.foreign.original.openai_classifier`).
+It is stored as a checkpoint (`checkpoints.training_checkpoint`) whose settings name the recipe `CLASSIFIER`: its
+network is the way down of the U-Net that they describe, its process the one that it learned on. Files of OpenAI's
+classifiers are read, too (`checkpoints.foreign.original.openai_classifier`).
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.checkpoints.foreign.original.openai_classifier import read_classifier
-from undiffuse.checkpoints.training_checkpoint import check_tensors, latest
+from undiffuse.checkpoints.training_checkpoint import CLASSIFIER, latest
 from undiffuse.checkpoints.training_checkpoint import load as load_checkpoint
-from undiffuse.config.schema import PROCESS, DiffusionConfig, TrainConfig
+from undiffuse.config.diffusion import PROCESS, DiffusionConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.denoiser import TIME_INPUTS
 from undiffuse.diffusion.gaussian import Batch, expand
 from undiffuse.diffusion.parameterization import Parameterization, make_parameterization
-from undiffuse.diffusion.schedules import Schedule, make_schedule
+from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
+from undiffuse.factories.schedule import make_schedule
 from undiffuse.networks.unet_classifier import UNetClassifier
 from undiffuse.runtime.devices import send
 from undiffuse.runtime.random_streams import stream_seed
+from undiffuse.runtime.safe_tensors import check_tensors
 from undiffuse.runtime.uninitialized import undrawn
-
-RECIPE = "noisy-classifier"
-"""What stands in the settings of a classifier in place of a recipe's name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ def load_noisy_classifier(path: Path) -> TrainedClassifier:
     if folder is None:
         raise UndiffuseError(f"{path} holds no classifier; make one with: undiffuse train-classifier DATA --run RUN")
     saved = load_checkpoint(folder)
-    if saved.config.recipe != RECIPE:
+    if saved.config.recipe != CLASSIFIER:
         raise UndiffuseError(
             f"{path} holds a model of recipe '{saved.config.recipe}' and no classifier of noisy images; make one with: "
             "undiffuse train-classifier DATA --run RUN"

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from undiffuse.config.files import from_plain
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
 
 

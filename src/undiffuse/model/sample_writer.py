@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.model.model import Model
 from undiffuse.model.sample_request import check_numbers, cut_into_blocks, whole_numbers, whole_range

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from undiffuse.config.schema import UNetConfig
+from undiffuse.config.network import UNetConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.blocks import Features
 from undiffuse.networks.conditions import Condition

@@ -18,6 +18,7 @@ Notable choices:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -26,7 +27,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from undiffuse.config.schema import UNetConfig
+from undiffuse.config.network import UNetConfig
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.networks.attention import SelfAttention
 from undiffuse.networks.blocks import Downsample, Embedding, Features, ResidualBlock, Upsample
@@ -313,6 +314,11 @@ class UNet(nn.Module):
             h = up(h, embedding, told, skips)
         h = self.out(norm_silu(h, self.norm))
         return depth_to_space(h, self.patch)[crop]
+
+    def row_work(self, spatial: Sequence[int]) -> float:
+        """Activations of the first level, of one sample of these sizes: what a thread has to do for a row."""
+        positions: float = math.prod(spatial) / self.patch**self.dims
+        return positions * self.width
 
     def check(self, x: Tensor, time: Tensor) -> None:
         """Raise UndiffuseError unless x and time have the shapes that the network was built for."""

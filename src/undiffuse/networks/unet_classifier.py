@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from undiffuse.config.schema import UNetConfig
+from undiffuse.config.network import UNetConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.attention import SelfAttention
 from undiffuse.networks.blocks import Downsample, ResidualBlock

@@ -23,7 +23,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from undiffuse.config.files import from_plain
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.provenance.edit_record import Edited
 from undiffuse.provenance.own_pictures import SHEET_LABEL

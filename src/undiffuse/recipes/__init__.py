@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from undiffuse.config.schema import SampleConfig, TrainConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.recipes.digits import DIGITS
 from undiffuse.recipes.ho2020 import HO2020_CELEBAHQ256, HO2020_CIFAR10

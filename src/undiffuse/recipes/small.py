@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import math
 
-from undiffuse.config.schema import (
-    DataConfig,
-    DiffusionConfig,
-    EMAConfig,
-    LoopConfig,
-    ObjectiveConfig,
-    OptimizerConfig,
-    SampleConfig,
-    TrainConfig,
-    UNetConfig,
-)
+from undiffuse.config.data import DataConfig
+from undiffuse.config.diffusion import DiffusionConfig
+from undiffuse.config.network import UNetConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
+from undiffuse.config.training import EMAConfig, LoopConfig, ObjectiveConfig, OptimizerConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.recipes.recipe import Recipe
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from undiffuse.conditioning.class_names import as_typed
 from undiffuse.config.files import BUDGETS, flatten
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.recipes import get_recipe
 from undiffuse.reports.run_history import Story

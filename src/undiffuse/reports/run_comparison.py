@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse.config.files import flatten, sections
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError, counted, quoted
 from undiffuse.model import load
 from undiffuse.reports.run_history import Story

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.stream import Stream, open_data
 from undiffuse.errors import UndiffuseError

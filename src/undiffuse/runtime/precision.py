@@ -17,11 +17,14 @@ from __future__ import annotations
 import time
 import warnings
 from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from undiffuse.config.schema import PrecisionName
+if TYPE_CHECKING:
+    from undiffuse.config.network import PrecisionName
+
 
 SLOW = 1.7
 """Times as long as in float32, from which on a CPU is said not to compute in bfloat16: between what those that do and

@@ -42,3 +42,21 @@ def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({name for name, _ in pairs}) < len(pairs):
         raise ValueError("a name stands twice")
     return dict(pairs)
+
+
+def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
+    """Compare names, shapes and types with those of the network or optimiser that the tensors are for.
+
+    Raises:
+        UndiffuseError: the first difference, by name.
+    """
+    if missing := expected.keys() - found.keys():
+        raise UndiffuseError(f"{what} lacks '{min(missing)}' ({len(missing)} tensors in all): other settings made it")
+    if unknown := found.keys() - expected.keys():
+        raise UndiffuseError(f"{what} has an unknown '{min(unknown)}' ({len(unknown)} in all): other settings made it")
+    for name, tensor in expected.items():
+        if (found[name].shape, found[name].dtype) != (tensor.shape, tensor.dtype):
+            raise UndiffuseError(
+                f"{what} has '{name}' of shape {tuple(found[name].shape)} and type {found[name].dtype}, "
+                f"expected {tuple(tensor.shape)} and {tensor.dtype}: other settings made it"
+            )

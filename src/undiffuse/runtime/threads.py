@@ -17,20 +17,27 @@ PyTorch, and on nothing else: parts are cut and summed in one order.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from functools import lru_cache
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from undiffuse.networks.unet import UNet
-
 WORK = 1 << 16
 """Activations of the first level, in each thread, from which threads pay."""
+
+
+@runtime_checkable
+class RowParallel(Protocol):
+    """A network whose rows may be evaluated in threads, each by itself, and that says how much a row is."""
+
+    def row_work(self, spatial: Sequence[int]) -> float:
+        """Activations of the first level, of one row of these sizes."""
+        ...
+
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -83,12 +90,13 @@ class RowsInThreads(nn.Module):
     Too few rows go as they are, and so does what gradients are wanted of.
     """
 
-    def __init__(self, network: UNet) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
         self._team = the_team(torch.get_num_threads())
 
     def forward(self, x: Tensor, time: Tensor, **conditions: Tensor) -> Tensor:
+        assert isinstance(self.network, RowParallel)
         if torch.is_grad_enabled() or not pays(self.network, x.shape, self._team.size):
             whole: Tensor = self.network(x, time, **conditions)
             return whole
@@ -102,17 +110,16 @@ class RowsInThreads(nn.Module):
 
 
 def in_threads(network: nn.Module) -> nn.Module:
-    """The network for evaluations: a U-Net on a CPU of several cores with its rows in threads, others as they are."""
-    if not isinstance(network, UNet) or torch.get_num_threads() == 1:
+    """The network for evaluations: on a CPU of several cores with its rows in threads, where it is a `RowParallel`."""
+    if not isinstance(network, RowParallel) or torch.get_num_threads() == 1:
         return network
     return RowsInThreads(network) if next(network.parameters()).device.type == "cpu" else network
 
 
-def pays(network: UNet, shape: Sequence[int], threads: int) -> bool:
+def pays(network: RowParallel, shape: Sequence[int], threads: int) -> bool:
     """Whether a batch of this shape, (rows, channels, *spatial), is quicker with its rows in so many threads."""
     rows, _, *spatial = shape
-    positions = math.prod(spatial) / network.patch**network.dims
-    return threads > 1 and rows >= threads and rows / threads * positions * network.width >= WORK
+    return threads > 1 and rows >= threads and rows / threads * network.row_work(spatial) >= WORK
 
 
 def cut_rows(tensors: Sequence[Tensor], parts: int) -> list[tuple[Tensor, ...]]:

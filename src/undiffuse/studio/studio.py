@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.model.sample_request import override_settings
 from undiffuse.runtime.precision import slow_bfloat16

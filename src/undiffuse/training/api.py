@@ -14,8 +14,10 @@ from typing import Any
 from undiffuse.checkpoints.run_lock import NO_CHECKPOINT, check_unlocked, exclusive
 from undiffuse.checkpoints.training_checkpoint import clean_up, latest, save, set_aside, step_of
 from undiffuse.checkpoints.training_checkpoint import load as load_checkpoint
+from undiffuse.config.data import DataConfig
 from undiffuse.config.files import override
-from undiffuse.config.schema import DataConfig, SampleConfig, TrainConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
 from undiffuse.data.preparation.in_memory import is_given, keep_given
@@ -73,7 +75,7 @@ def train(
         resume: go on with the run ``name`` from its newest whole checkpoint, to the same end, bit for bit; with
             ``minutes``, ``steps`` or ``images`` beyond that end, see `resume.reconcile`.
         quiet: print nothing.
-        overrides: settings by their flat names, such as ``lr=1e-4`` or ``steps=1000``; see `undiffuse.config.schema`.
+        overrides: settings by their flat names, such as ``lr=1e-4`` or ``steps=1000``; see `undiffuse.config`.
 
     Raises:
         UndiffuseError: anything that the user can mend, in one sentence. After SIGTERM or Ctrl-C it is a

@@ -11,7 +11,8 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from undiffuse.config.schema import LoopConfig, TrainConfig
+from undiffuse.config.schema import TrainConfig
+from undiffuse.config.training import LoopConfig
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.training.loop import Learner, Task, training
 from undiffuse.training.optim.ema import Averages

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from undiffuse.checkpoints.training_checkpoint import Checkpoint, State, check_tensors, ema_file, power_file
+from undiffuse.checkpoints.training_checkpoint import Checkpoint, State, ema_file, power_file
 from undiffuse.conditioning.low_resolution import seen_in_training
 from undiffuse.conditioning.request import CLASS, IMAGE, VECTOR, dropped
 from undiffuse.conditioning.text.embedding_table import text_table
@@ -22,16 +22,15 @@ from undiffuse.data.crops import Crops
 from undiffuse.data.info import DataInfo
 from undiffuse.data.order import batch_indices
 from undiffuse.data.scaling import encode, standard
-from undiffuse.diffusion.losses import make_time_law
-from undiffuse.factories.loss import make_objective
+from undiffuse.factories.loss import make_objective, make_time_law
 from undiffuse.model import Model
-from undiffuse.networks.unet import UNet
 from undiffuse.runtime.compiling import Compiled
 from undiffuse.runtime.devices import there
 from undiffuse.runtime.precision import uses_bfloat16
 from undiffuse.runtime.process_group import ALONE, Group
 from undiffuse.runtime.random_streams import generator
-from undiffuse.runtime.threads import pays, the_team
+from undiffuse.runtime.safe_tensors import check_tensors
+from undiffuse.runtime.threads import RowParallel, pays, the_team
 from undiffuse.training.device_dataset import encoded
 from undiffuse.training.loop import Learner, Task
 from undiffuse.training.optim.ema import EMA, PowerAverages
@@ -275,7 +274,7 @@ def make_team(model: Model, group: Group = ALONE) -> GradientsInTurn | None:
     """
     config, network, threads = model.config, model.network, torch.get_num_threads()
     plain = not (config.loop.compile or config.network.checkpoint_blocks or config.network.dropout)
-    if not (plain and group.alone and model.device.type == "cpu" and isinstance(network, UNet)):
+    if not (plain and group.alone and model.device.type == "cpu" and isinstance(network, RowParallel)):
         return None
     rows = config.loop.batch // config.optimizer.accumulate
     if not pays(network, (rows, *model.info.shape), threads):

@@ -20,24 +20,18 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from undiffuse.checkpoints.training_checkpoint import Checkpoint, State, save
-from undiffuse.config.schema import (
-    ClassifierConfig,
-    ConditionConfig,
-    DataConfig,
-    EMAConfig,
-    LoopConfig,
-    ObjectiveConfig,
-    OptimizerConfig,
-    TrainConfig,
-)
+from undiffuse.checkpoints.training_checkpoint import CLASSIFIER, Checkpoint, State, save
+from undiffuse.config.conditioning import ConditionConfig
+from undiffuse.config.data import DataConfig
+from undiffuse.config.schema import TrainConfig
+from undiffuse.config.training import ClassifierConfig, EMAConfig, LoopConfig, ObjectiveConfig, OptimizerConfig
 from undiffuse.data.crops import Crops
 from undiffuse.data.order import batch_indices
 from undiffuse.data.scaling import encode
 from undiffuse.diffusion.gaussian import q_sample
 from undiffuse.diffusion.losses.time_sampling import Stratified
 from undiffuse.errors import UndiffuseError
-from undiffuse.model.noise_classifier import RECIPE, TrainedClassifier, build_classifier
+from undiffuse.model.noise_classifier import TrainedClassifier, build_classifier
 from undiffuse.runtime.durable_files import ELSEWHERE, replace_file
 from undiffuse.runtime.random_streams import generator, stream_seed
 from undiffuse.runtime.torch_modes import own_modes
@@ -68,7 +62,7 @@ class Learned:
 def classifier_settings(settings: ClassifierConfig, run: TrainConfig, data: DataConfig) -> TrainConfig:
     """Everything that the classifier is, in the terms of a run: its process and levels are the run's."""
     return TrainConfig(
-        recipe=RECIPE,
+        recipe=CLASSIFIER,
         data=data,
         network=replace(
             run.network, base=settings.base, blocks=1, attention_levels=(), middle_attention=True, dropout=0.1

@@ -21,7 +21,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 
-from undiffuse.config.schema import OptimizerConfig
+from undiffuse.config.training import OptimizerConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.training.optim.optimizer import learning_rate
 

@@ -24,7 +24,7 @@ from undiffuse.visualization.frame import Frame
 from undiffuse.visualization.strip import flatten
 
 if TYPE_CHECKING:
-    from undiffuse.config.schema import SampleConfig
+    from undiffuse.config.sampling import SampleConfig
     from undiffuse.model import Model
 
 GAP = 16

@@ -18,11 +18,13 @@ from undiffuse.checkpoints.foreign.diffusers.folder import read_folder
 from undiffuse.checkpoints.foreign.diffusers.scheduler import process, scheduler_values
 from undiffuse.checkpoints.foreign.settings import Settings
 from undiffuse.checkpoints.saved_model import unknown_data
+from undiffuse.config.diffusion import DiffusionConfig
 from undiffuse.config.files import override
-from undiffuse.config.schema import DiffusionConfig, TrainConfig, UNetConfig
-from undiffuse.diffusion.schedules import make_schedule
+from undiffuse.config.network import UNetConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.export import convert
+from undiffuse.factories.schedule import make_schedule
 from undiffuse.model import build_model, load
 
 _spec = importlib.util.spec_from_file_location("folders", Path(__file__).with_name("folders.py"))

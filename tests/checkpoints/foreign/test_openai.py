@@ -16,9 +16,9 @@ from undiffuse.checkpoints.foreign import reader_of
 from undiffuse.checkpoints.foreign.mapping import pair, write
 from undiffuse.checkpoints.foreign.original import openai
 from undiffuse.checkpoints.foreign.original.flags import PUBLISHED, Flags, process
-from undiffuse.diffusion.schedules import make_schedule
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.network import outline
+from undiffuse.factories.schedule import make_schedule
 
 _spec = importlib.util.spec_from_file_location("openai_tensors", Path(__file__).with_name("openai_tensors.py"))
 openai_tensors = importlib.util.module_from_spec(_spec)

@@ -11,7 +11,7 @@ import torch
 
 import undiffuse.model
 from undiffuse.checkpoints.foreign.original.flags import PUBLISHED
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.model.noise_classifier import load_noisy_classifier
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.formats import parquet as module
 from undiffuse.data.formats.parquet import ParquetShard
 from undiffuse.data.stream import open_stream

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from undiffuse.cli import main
+from undiffuse.config.data import DataConfig
 from undiffuse.config.files import read_config
-from undiffuse.config.schema import DataConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.preparation import named
 from undiffuse.data.preparation.named import typed_source

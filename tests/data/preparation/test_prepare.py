@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.files import digest
 from undiffuse.data.info import DataInfo

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from undiffuse.config.schema import DiffusionConfig, ObjectiveConfig
+from undiffuse.config.diffusion import DiffusionConfig
+from undiffuse.config.training import ObjectiveConfig
 from undiffuse.diffusion.denoiser import Denoiser, NetworkDenoiser
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser, gaussian_denoiser
 from undiffuse.diffusion.guidance import (

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.denoiser import Prediction
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser, gaussian_denoiser
 from undiffuse.diffusion.gaussian import expand
 from undiffuse.diffusion.guidance import Autoguided, ClassifierFree, ClassifierGuided, Given, Strength
-from undiffuse.diffusion.samplers import DDIM, SAMPLERS, make_sampler
+from undiffuse.diffusion.samplers import DDIM, SAMPLERS
 from undiffuse.diffusion.schedules import linear
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.diffusion.trajectory import sample
 from undiffuse.errors import UndiffuseError
+from undiffuse.factories.sampler import make_sampler
 
 MEANS = torch.tensor([[-2.0, 0.0], [2.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
 STD = 0.5

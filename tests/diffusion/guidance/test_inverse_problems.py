@@ -7,17 +7,18 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.denoiser import Denoiser, Prediction
 from undiffuse.diffusion.exact_denoisers import gaussian_denoiser
 from undiffuse.diffusion.gaussian import expand
 from undiffuse.diffusion.guidance import DDNM, DPS, Observation, PiGDM, Replaced
 from undiffuse.diffusion.linear_operators import Blur, Downsample, Mask
-from undiffuse.diffusion.samplers import DDIM, DDPM, SAMPLERS, make_sampler
+from undiffuse.diffusion.samplers import DDIM, DDPM, SAMPLERS
 from undiffuse.diffusion.schedules import Schedule, cosine, linear
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.diffusion.trajectory import Noise, sample, start, trajectory
 from undiffuse.errors import UndiffuseError
+from undiffuse.factories.sampler import make_sampler
 
 SCHEDULE = linear(1000)
 STD, MEAN = 0.6, -0.2

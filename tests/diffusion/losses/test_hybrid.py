@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from undiffuse.config.schema import DiffusionConfig, ObjectiveConfig
+from undiffuse.config.diffusion import DiffusionConfig
+from undiffuse.config.training import ObjectiveConfig
 from undiffuse.diffusion import schedules
 from undiffuse.diffusion.denoiser import NetworkDenoiser
 from undiffuse.diffusion.losses import Bound, Hybrid, Objective, UniformWeight

@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from undiffuse.config.schema import ObjectiveConfig
+from undiffuse.config.training import ObjectiveConfig
 from undiffuse.diffusion import schedules
-from undiffuse.diffusion.losses import LossSecondMoment, make_time_law
+from undiffuse.diffusion.losses import LossSecondMoment
 from undiffuse.diffusion.schedules import VP
 from undiffuse.errors import UndiffuseError
+from undiffuse.factories.loss import make_time_law
 
 T = 8
 CHAIN = schedules.linear(T)

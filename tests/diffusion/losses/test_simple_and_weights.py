@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from undiffuse.config.schema import DiffusionConfig, ObjectiveConfig
+from undiffuse.config.diffusion import DiffusionConfig
+from undiffuse.config.training import ObjectiveConfig
 from undiffuse.diffusion import schedules
 from undiffuse.diffusion.denoiser import Prediction
 from undiffuse.diffusion.exact_denoisers import gaussian_denoiser
@@ -18,13 +19,11 @@ from undiffuse.diffusion.losses import (
     Uniform,
     UniformWeight,
     draw_noise,
-    make_time_law,
-    make_weighting,
 )
 from undiffuse.diffusion.parameterization import EPSILON, FLOW, ROWS, SCORE, X0, V, edm
 from undiffuse.diffusion.schedules import VP
 from undiffuse.errors import UndiffuseError
-from undiffuse.factories.loss import make_objective
+from undiffuse.factories.loss import make_objective, make_time_law, make_weighting
 
 CHAIN = schedules.linear()
 

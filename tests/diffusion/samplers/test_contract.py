@@ -9,16 +9,17 @@ from itertools import pairwise
 import pytest
 import torch
 
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion import schedules
 from undiffuse.diffusion.denoiser import NetworkDenoiser
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser
 from undiffuse.diffusion.parameterization import ROWS, Parameterization, edm
-from undiffuse.diffusion.samplers import SAMPLERS, CountingDenoiser, describe, make_sampler
+from undiffuse.diffusion.samplers import SAMPLERS, CountingDenoiser, describe
 from undiffuse.diffusion.schedules import VE, VP, RectifiedFlow, Schedule, SubVP, zero_terminal_snr
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.diffusion.trajectory import Noise, Sampler, start, trajectory
 from undiffuse.errors import UndiffuseError
+from undiffuse.factories.sampler import make_sampler
 
 POINTS = torch.tensor([[0.8, -0.2], [-0.5, 0.5], [0.1, -0.9]], dtype=torch.float64)
 SCHEDULES = {

@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 import torch
 
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion import schedules
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser
 from undiffuse.diffusion.parameterization import edm
-from undiffuse.diffusion.samplers import SAMPLERS, make_sampler
+from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.diffusion.schedules import VE
 from undiffuse.diffusion.trajectory import Noise, trajectory
+from undiffuse.factories.sampler import make_sampler
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

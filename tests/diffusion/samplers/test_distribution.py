@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion import schedules
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser
-from undiffuse.diffusion.samplers import SAMPLERS, make_sampler
+from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.diffusion.trajectory import Noise, start, trajectory
+from undiffuse.factories.sampler import make_sampler
 
 CHAIN = schedules.linear()
 COUNT = 1024

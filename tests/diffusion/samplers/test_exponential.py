@@ -9,15 +9,16 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion import schedules
 from undiffuse.diffusion.denoiser import Prediction
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser
-from undiffuse.diffusion.samplers import SDEDPMMultistep, make_sampler
+from undiffuse.diffusion.samplers import SDEDPMMultistep
 from undiffuse.diffusion.samplers.exponential import moment, weights
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.diffusion.trajectory import Noise, trajectory
+from undiffuse.factories.sampler import make_sampler
 
 
 @pytest.mark.parametrize("a", [-9.0, -1.0, -0.999, -1e-9, 0.0, 1e-3, 1.0, 1.001, 12.0])

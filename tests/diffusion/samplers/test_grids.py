@@ -8,10 +8,10 @@ from itertools import product
 import pytest
 import torch
 
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.denoiser import Prediction
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser
-from undiffuse.diffusion.samplers import SAMPLERS, make_sampler
+from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.diffusion.schedules import (
     CHAINS,
     VE,
@@ -25,6 +25,7 @@ from undiffuse.diffusion.schedules import (
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.diffusion.trajectory import Noise, start, trajectory
 from undiffuse.errors import UndiffuseError
+from undiffuse.factories.sampler import make_sampler
 
 SPACINGS = ("leading", "trailing", "linspace", "quadratic", "log-snr", "karras")
 CONTINUOUS: dict[str, Schedule] = {"vp": VP(), "sub-vp": SubVP(), "ve": VE(), "flow": RectifiedFlow()}

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.exact_denoisers import gaussian_denoiser
-from undiffuse.diffusion.samplers import SAMPLERS, describe, make_sampler
+from undiffuse.diffusion.samplers import SAMPLERS, describe
 from undiffuse.diffusion.schedules import VP
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.diffusion.trajectory import Noise
+from undiffuse.factories.sampler import make_sampler
 
 STEPS = (12, 24, 48, 96)
 FIXED_STEPS = [info.name for info in describe() if info.evaluations_per_step is not None]

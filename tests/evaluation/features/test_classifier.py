@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.errors import UndiffuseError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.features.extractor import Identity, Outputs

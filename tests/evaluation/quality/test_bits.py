@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from undiffuse.config.data import DataConfig
 from undiffuse.config.files import override
-from undiffuse.config.schema import DataConfig, TrainConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.errors import UndiffuseError

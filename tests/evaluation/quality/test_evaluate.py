@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.errors import UndiffuseError

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from undiffuse.config.data import DataConfig
 from undiffuse.config.files import override
-from undiffuse.config.schema import DataConfig, SampleConfig, TrainConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.errors import UndiffuseError

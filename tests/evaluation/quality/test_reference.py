@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
 from undiffuse.data.preparation.prepare import prepare

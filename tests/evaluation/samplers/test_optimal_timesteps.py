@@ -8,12 +8,13 @@ from itertools import combinations
 import pytest
 import torch
 
+from undiffuse.checkpoints.learned_timesteps import LearnedTimesteps
 from undiffuse.diffusion import schedules
 from undiffuse.diffusion.exact_denoisers import gaussian_denoiser
 from undiffuse.diffusion.gaussian import kl, posterior, posterior_mean
 from undiffuse.diffusion.samplers import DDIM
 from undiffuse.diffusion.schedules import VE, VP
-from undiffuse.diffusion.timesteps import LearnedTimesteps, make_timesteps
+from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.diffusion.trajectory import sample
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.samplers.optimal_timesteps import BASELINES, best_walks, candidates

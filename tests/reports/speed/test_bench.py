@@ -11,7 +11,7 @@ import torch
 from undiffuse.cli import main
 from undiffuse.cli.bench import _model, rows
 from undiffuse.config.files import override
-from undiffuse.config.schema import UNetConfig
+from undiffuse.config.network import UNetConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.unet import UNet
 from undiffuse.reports.speed import clock, measure

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import undiffuse
-from undiffuse.config.schema import UNetConfig
+from undiffuse.config.network import UNetConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.conditions import Condition
 from undiffuse.networks.unet import UNet

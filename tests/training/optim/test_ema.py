@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from undiffuse.config.schema import EMAConfig
+from undiffuse.config.training import EMAConfig
 from undiffuse.training.optim.ema import EMA, PowerAverages, ema_rate
 from undiffuse.training.optim.power_ema import exponent
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from undiffuse.config.schema import UNetConfig
+from undiffuse.config.network import UNetConfig
 from undiffuse.networks.unet import UNet
 from undiffuse.training.optim.muon import Muon, orthogonalise, split
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from undiffuse.config.schema import OptimizerConfig
+from undiffuse.config.training import OptimizerConfig
 from undiffuse.training.optim.optimizer import (
     clip_gradient,
     expected_optimizer_tensors,

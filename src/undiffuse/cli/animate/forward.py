@@ -15,7 +15,8 @@ from undiffuse.cli.data_options import data_word
 from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.parse_values import whole
 from undiffuse.cli.parser import Parser
-from undiffuse.config.schema import PROCESS, DataConfig, DiffusionConfig
+from undiffuse.config.data import DataConfig
+from undiffuse.config.diffusion import PROCESS, DiffusionConfig
 from undiffuse.errors import UndiffuseError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.diffusion.schedules import make_schedule
+    from undiffuse.factories.schedule import make_schedule
     from undiffuse.visualization.forward import forward_frames
 
     options = vars(typed)

@@ -18,7 +18,7 @@ from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.naming import add_model, say_left_out
 from undiffuse.cli.parse_values import whole
 from undiffuse.cli.parser import Parser
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 
 if TYPE_CHECKING:
     from undiffuse.visualization.frame import Frame

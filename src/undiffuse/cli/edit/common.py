@@ -14,7 +14,7 @@ from undiffuse.cli.fields_to_options import add_fields, flag_of
 from undiffuse.cli.naming import add_model, folder_of_pictures, say_left_out
 from undiffuse.cli.parse_values import Reader, number, show, whole
 from undiffuse.cli.parser import Parser
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.model.sample_request import beside_times, warn
 from undiffuse.runtime.durable_files import NAME_BYTES, shortened

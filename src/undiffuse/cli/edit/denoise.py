@@ -14,7 +14,7 @@ from argparse import Namespace
 from undiffuse.cli.edit.common import Desk, add_edit
 from undiffuse.cli.parse_values import number
 from undiffuse.cli.parser import Parser
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 
 
 def configure(parser: Parser) -> None:

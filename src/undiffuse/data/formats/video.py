@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.files.decode import MAX_PIXELS, UnreadableError, refusing
 from undiffuse.data.files.folder import Folder, open_file
 from undiffuse.data.files.listing import Entry, Refusal

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.files.decode import TO_RGB, Header
 from undiffuse.data.files.listing import Listing, Refusal
 from undiffuse.data.transform import CHANNELS, keeps_aspect

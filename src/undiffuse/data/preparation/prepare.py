@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.crops import CUTS, checked_size
 from undiffuse.data.dataset import Dataset, open_images, read_dataset, write_contents, write_left_out
 from undiffuse.data.files.archive import TarFile, ZipFile

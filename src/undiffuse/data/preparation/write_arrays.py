@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.crops import CUTS
 from undiffuse.data.dataset import RowWriter
 from undiffuse.data.formats.arrays import Arrays

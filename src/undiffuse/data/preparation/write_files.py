@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.crops import CUTS, about, fits, scaled, tiles, write_cut
 from undiffuse.data.dataset import RowWriter
 from undiffuse.data.files.decode import ForTheEyeError, Header, UnreadableError, decode, quiet_pillow, read_header

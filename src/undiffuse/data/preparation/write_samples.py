@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.dataset import RowWriter
 from undiffuse.data.files.decode import UnreadableError, quiet_pillow
 from undiffuse.data.files.listing import Entry, Files, Listing, Refusal

@@ -2,15 +2,8 @@
 
 from undiffuse.diffusion.losses.hybrid import Bound, Hybrid
 from undiffuse.diffusion.losses.simple import Loss, Objective, draw_noise
-from undiffuse.diffusion.losses.time_sampling import (
-    LogitNormal,
-    LossSecondMoment,
-    Stratified,
-    TimeLaw,
-    Uniform,
-    make_time_law,
-)
-from undiffuse.diffusion.losses.weighting import P2, VLB, MinSNR, UniformWeight, Weighting, make_weighting
+from undiffuse.diffusion.losses.time_sampling import LogitNormal, LossSecondMoment, Stratified, TimeLaw, Uniform
+from undiffuse.diffusion.losses.weighting import P2, VLB, MinSNR, UniformWeight, Weighting
 
 __all__ = [
     "P2",
@@ -28,6 +21,4 @@ __all__ = [
     "UniformWeight",
     "Weighting",
     "draw_noise",
-    "make_time_law",
-    "make_weighting",
 ]

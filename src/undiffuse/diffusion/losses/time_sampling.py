@@ -9,9 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from undiffuse.config.schema import ObjectiveConfig
-from undiffuse.diffusion.schedules import DiscreteSchedule, Schedule
-from undiffuse.errors import UndiffuseError
+from undiffuse.diffusion.schedules import Schedule
 
 
 class TimeLaw(ABC):
@@ -120,23 +118,3 @@ class LossSecondMoment(TimeLaw):
 
     def tensors(self) -> dict[str, Tensor]:
         return {"losses": self.losses, "counts": self.counts}
-
-
-def make_time_law(config: ObjectiveConfig, schedule: Schedule) -> TimeLaw:
-    """The law that a configuration names.
-
-    Raises:
-        UndiffuseError: 'loss-second-moment' on a continuous process.
-    """
-    if config.time_law == "loss-second-moment":
-        if not isinstance(schedule, DiscreteSchedule):
-            raise UndiffuseError(
-                "--time-law loss-second-moment needs a discrete chain; use --schedule cosine or linear"
-            )
-        return LossSecondMoment(schedule.T)
-    laws: dict[str, TimeLaw] = {
-        "uniform": Uniform(),
-        "stratified": Stratified(),
-        "logit-normal": LogitNormal(config.logit_mean, config.logit_std, config.logit_uniform),
-    }
-    return laws[config.time_law]

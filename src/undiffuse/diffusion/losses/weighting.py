@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from undiffuse.config.schema import ObjectiveConfig
 from undiffuse.diffusion.gaussian import Marginal, posterior, transition
 from undiffuse.diffusion.parameterization import Parameterization
 from undiffuse.diffusion.schedules import DiscreteSchedule, Schedule
@@ -80,14 +79,3 @@ class VLB:
         q_s, q_t = schedule(t - 1), schedule(t)
         beta = transition(q_s, q_t).sigma ** 2
         return posterior(q_s, q_t).x0_weight ** 2 / (2 * beta) / squared_gain(q_t, space)
-
-
-def make_weighting(config: ObjectiveConfig) -> Weighting:
-    """The weighting that a configuration names."""
-    weightings: dict[str, Weighting] = {
-        "uniform": UniformWeight(),
-        "min-snr": MinSNR(config.gamma),
-        "p2": P2(config.p2_gamma),
-        "vlb": VLB(),
-    }
-    return weightings[config.weighting]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
-from undiffuse.config.schema import SampleConfig
 from undiffuse.diffusion.samplers.ddim import DDIM
 from undiffuse.diffusion.samplers.ddpm import DDPM
 from undiffuse.diffusion.samplers.deis import ExponentialMultistep
@@ -21,73 +21,84 @@ from undiffuse.diffusion.samplers.ode import AdaptiveODE
 from undiffuse.diffusion.samplers.score_sde import EulerMaruyama, PredictorCorrector
 from undiffuse.diffusion.samplers.unipc import UniPC
 from undiffuse.diffusion.trajectory import Sampler
-from undiffuse.errors import UndiffuseError, perhaps
 
-Factory = Callable[[SampleConfig], Sampler[Any]]
+Factory = Callable[..., Sampler[Any]]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A sampler of the registry: what it is, and how to make it from the settings of a sampling."""
+    """A sampler of the registry.
+
+    Args:
+        info: what it is.
+        make: the sampler, of its options by name; each has a default.
+        options: names of the settings that it takes; 'steps' is the length of the walk.
+    """
 
     info: SamplerInfo
     make: Factory
+    options: tuple[str, ...]
 
 
 def _ode(name: str, evaluations: int | None, make: Factory, note: str) -> Entry:
     """A deterministic sampler; its order is the sampler's own."""
-    return Entry(SamplerInfo(name, make(SampleConfig()).order, evaluations, False, note), make)
+    return Entry(SamplerInfo(name, make().order, evaluations, False, note), make, tuple(signature(make).parameters))
 
 
 def _sde(name: str, evaluations: int, make: Factory, note: str) -> Entry:
     """A sampler that draws noise on the way."""
-    return Entry(SamplerInfo(name, make(SampleConfig()).order, evaluations, True, note), make)
+    return Entry(SamplerInfo(name, make().order, evaluations, True, note), make, tuple(signature(make).parameters))
 
 
 _ENTRIES = (
-    _sde("ddpm", 1, lambda c: DDPM(c.variance), "the original: best at hundreds of steps"),
-    _ode("ddim", 1, lambda c: DDIM(c.eta), "the plain choice at 50 steps; invertible; --eta 1 makes it DDPM"),
-    _ode("euler", 1, lambda _: Euler(), "DDIM under its other name"),
-    _sde("euler-ancestral", 1, lambda _: EulerAncestral(), "DDPM with the small variance under its other name"),
-    _ode("heun", 2, lambda _: Heun(), "EDM's choice: 20 steps or more on a fine grid, --spacing log-snr or karras"),
+    _sde("ddpm", 1, lambda variance="small": DDPM(variance), "the original: best at hundreds of steps"),
+    _ode("ddim", 1, lambda eta=0.0: DDIM(eta), "the plain choice at 50 steps; invertible; --eta 1 makes it DDPM"),
+    _ode("euler", 1, lambda: Euler(), "DDIM under its other name"),
+    _sde("euler-ancestral", 1, lambda: EulerAncestral(), "DDPM with the small variance under its other name"),
+    _ode("heun", 2, lambda: Heun(), "EDM's choice: 20 steps or more on a fine grid, --spacing log-snr or karras"),
     _sde(
         "edm",
         2,
-        lambda c: EDM.from_churn(c.churn, c.steps),
+        lambda churn=40.0, steps=20: EDM.from_churn(churn, steps),
         "heun with --churn: 50 steps or more; fresh noise corrects a network's errors",
     ),
-    _ode("lms", 1, lambda _: LMS(), "30 steps or more with --spacing log-snr or karras"),
-    _ode("plms", 1, lambda _: PLMS(), "PNDM: 20 to 50 steps; one evaluation more in the first step"),
-    _ode("dpm1", 1, lambda _: DPMSingleStep(NOISE, 1), "DDIM under its other name"),
-    _ode("dpm2s", 2, lambda _: DPMSingleStep(NOISE, 2), "without history: 10 steps or more with --spacing log-snr"),
-    _ode("dpm3s", 3, lambda _: DPMSingleStep(NOISE, 3), "accurate at 15 steps or more with --spacing log-snr"),
-    _ode("dpm2m", 1, lambda _: DPMMultistep(NOISE, 2), "20 steps without guidance"),
-    _ode("dpm3m", 1, lambda _: DPMMultistep(NOISE, 3), "30 steps without guidance"),
-    _ode("dpm++2s", 2, lambda _: DPMSingleStep(DATA, 2), "without history: 10 steps or more, with guidance too"),
-    _ode("dpm++3s", 3, lambda _: DPMSingleStep(DATA, 3), "accurate at 10 steps or more with --spacing log-snr"),
-    _ode("dpm++2m", 1, lambda _: DPMMultistep(DATA, 2), "the safe choice at 15 to 30 steps, with guidance too"),
-    _ode("dpm++3m", 1, lambda _: DPMMultistep(DATA, 3), "20 steps or more; as its authors coded it, of 2nd order"),
-    _sde("dpm++sde", 1, lambda _: SDEDPMMultistep(1), "DDPM with the small variance under its other name"),
-    _sde("dpm++2m-sde", 1, lambda _: SDEDPMMultistep(2), "the default: 20 to 100 steps with the variety of ddpm"),
-    _sde("dpm++3m-sde", 1, lambda _: SDEDPMMultistep(3), "50 to 100 steps, likewise"),
-    _ode("unipc1", 1, lambda _: UniPC(1), "DDIM corrected for free"),
-    _ode("unipc1-bh1", 1, lambda _: UniPC(1, "bh1"), "the same with B(h) = h"),
-    _ode("unipc2", 1, lambda _: UniPC(2), "10 to 20 steps, with guidance too"),
+    _ode("lms", 1, lambda: LMS(), "30 steps or more with --spacing log-snr or karras"),
+    _ode("plms", 1, lambda: PLMS(), "PNDM: 20 to 50 steps; one evaluation more in the first step"),
+    _ode("dpm1", 1, lambda: DPMSingleStep(NOISE, 1), "DDIM under its other name"),
+    _ode("dpm2s", 2, lambda: DPMSingleStep(NOISE, 2), "without history: 10 steps or more with --spacing log-snr"),
+    _ode("dpm3s", 3, lambda: DPMSingleStep(NOISE, 3), "accurate at 15 steps or more with --spacing log-snr"),
+    _ode("dpm2m", 1, lambda: DPMMultistep(NOISE, 2), "20 steps without guidance"),
+    _ode("dpm3m", 1, lambda: DPMMultistep(NOISE, 3), "30 steps without guidance"),
+    _ode("dpm++2s", 2, lambda: DPMSingleStep(DATA, 2), "without history: 10 steps or more, with guidance too"),
+    _ode("dpm++3s", 3, lambda: DPMSingleStep(DATA, 3), "accurate at 10 steps or more with --spacing log-snr"),
+    _ode("dpm++2m", 1, lambda: DPMMultistep(DATA, 2), "the safe choice at 15 to 30 steps, with guidance too"),
+    _ode("dpm++3m", 1, lambda: DPMMultistep(DATA, 3), "20 steps or more; as its authors coded it, of 2nd order"),
+    _sde("dpm++sde", 1, lambda: SDEDPMMultistep(1), "DDPM with the small variance under its other name"),
+    _sde("dpm++2m-sde", 1, lambda: SDEDPMMultistep(2), "the default: 20 to 100 steps with the variety of ddpm"),
+    _sde("dpm++3m-sde", 1, lambda: SDEDPMMultistep(3), "50 to 100 steps, likewise"),
+    _ode("unipc1", 1, lambda: UniPC(1), "DDIM corrected for free"),
+    _ode("unipc1-bh1", 1, lambda: UniPC(1, "bh1"), "the same with B(h) = h"),
+    _ode("unipc2", 1, lambda: UniPC(2), "10 to 20 steps, with guidance too"),
     _ode(
         "unipc2-bh1",
         1,
-        lambda _: UniPC(2, "bh1"),
+        lambda: UniPC(2, "bh1"),
         "the same with B(h) = h; its authors take it below 10 steps without guidance",
     ),
-    _ode("unipc3", 1, lambda _: UniPC(3), "the most accurate at 30 steps or more"),
-    _ode("unipc3-bh1", 1, lambda _: UniPC(3, "bh1"), "the same with B(h) = h"),
-    _ode("deis2", 1, lambda _: ExponentialMultistep(NOISE, 2), "15 to 30 steps without guidance"),
-    _ode("deis3", 1, lambda _: ExponentialMultistep(NOISE, 3), "10 to 30 steps without guidance"),
-    _ode("exp2", 1, lambda _: ExponentialMultistep(DATA, 2), "as dpm++2m, with its integral done exactly"),
-    _ode("exp3", 1, lambda _: ExponentialMultistep(DATA, 3), "as dpm++3m, with its integral done exactly: 3rd order"),
-    _sde("euler-maruyama", 1, lambda _: EulerMaruyama(), "score SDE's own: a thousand steps"),
-    _sde("pc", 2, lambda _: PredictorCorrector(), "score SDE with Langevin corrections: a thousand steps"),
-    _ode("ode", None, lambda c: AdaptiveODE(c.tolerance), "exact to --tolerance whatever the steps; needs torchdiffeq"),
+    _ode("unipc3", 1, lambda: UniPC(3), "the most accurate at 30 steps or more"),
+    _ode("unipc3-bh1", 1, lambda: UniPC(3, "bh1"), "the same with B(h) = h"),
+    _ode("deis2", 1, lambda: ExponentialMultistep(NOISE, 2), "15 to 30 steps without guidance"),
+    _ode("deis3", 1, lambda: ExponentialMultistep(NOISE, 3), "10 to 30 steps without guidance"),
+    _ode("exp2", 1, lambda: ExponentialMultistep(DATA, 2), "as dpm++2m, with its integral done exactly"),
+    _ode("exp3", 1, lambda: ExponentialMultistep(DATA, 3), "as dpm++3m, with its integral done exactly: 3rd order"),
+    _sde("euler-maruyama", 1, lambda: EulerMaruyama(), "score SDE's own: a thousand steps"),
+    _sde("pc", 2, lambda: PredictorCorrector(), "score SDE with Langevin corrections: a thousand steps"),
+    _ode(
+        "ode",
+        None,
+        lambda tolerance=1e-5: AdaptiveODE(tolerance),
+        "exact to --tolerance whatever the steps; needs torchdiffeq",
+    ),
 )
 
 SAMPLERS: dict[str, Entry] = {entry.info.name: entry for entry in _ENTRIES}
@@ -97,13 +108,6 @@ SAMPLERS: dict[str, Entry] = {entry.info.name: entry for entry in _ENTRIES}
 def describe() -> list[SamplerInfo]:
     """What there is to choose from, in the order of the registry."""
     return [entry.info for entry in _ENTRIES]
-
-
-def make_sampler(config: SampleConfig) -> Sampler[Any]:
-    """The sampler that a configuration names."""
-    if config.sampler not in SAMPLERS:
-        raise UndiffuseError(f"There is no sampler '{config.sampler}'{perhaps(config.sampler, SAMPLERS)}")
-    return SAMPLERS[config.sampler].make(config)
 
 
 __all__ = [
@@ -130,5 +134,4 @@ __all__ = [
     "SamplerInfo",
     "UniPC",
     "describe",
-    "make_sampler",
 ]

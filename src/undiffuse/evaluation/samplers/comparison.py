@@ -18,10 +18,10 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.scaling import decode, encode
 from undiffuse.diffusion.exact_denoisers import gaussian_denoiser
-from undiffuse.diffusion.samplers import SAMPLERS, CountingDenoiser, make_sampler
+from undiffuse.diffusion.samplers import SAMPLERS, CountingDenoiser
 from undiffuse.diffusion.schedules import VP
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.diffusion.trajectory import sample
@@ -29,6 +29,7 @@ from undiffuse.errors import UndiffuseError, counted, perhaps
 from undiffuse.evaluation.images import Images
 from undiffuse.evaluation.likelihood.evaluate import evaluating
 from undiffuse.evaluation.samplers.energy_distance import energy_distance, energy_floor
+from undiffuse.factories.sampler import make_sampler
 from undiffuse.model import Model
 from undiffuse.model.sample_request import of_sampler, unheeded, warn
 from undiffuse.visualization.captions import labelled

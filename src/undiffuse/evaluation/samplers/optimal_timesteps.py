@@ -27,11 +27,12 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from undiffuse.checkpoints.learned_timesteps import Cost, LearnedTimesteps
 from undiffuse.conditioning.low_resolution import check_alone
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.guidance import Clip
 from undiffuse.diffusion.schedules import DiscreteSchedule, Schedule
-from undiffuse.diffusion.timesteps import Cost, LearnedTimesteps, make_timesteps
+from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.images import Images
 from undiffuse.evaluation.likelihood.evaluate import evaluating

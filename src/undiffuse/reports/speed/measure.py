@@ -14,7 +14,9 @@ import torch
 
 from undiffuse.conditioning.low_resolution import check_alone
 from undiffuse.config.files import override
-from undiffuse.config.schema import PrecisionName, SampleConfig, TrainConfig
+from undiffuse.config.network import PrecisionName
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, build_model

@@ -15,7 +15,7 @@ from PIL import Image
 
 from undiffuse import __version__
 from undiffuse.config.files import from_plain
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.files.decode import TO_RGB, UnreadableError, decode, quiet_pillow, read_header
 from undiffuse.data.files.foreign import kind_not_read
 from undiffuse.data.info import DataInfo

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.scaling import decode
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model

@@ -23,7 +23,7 @@ from typing import Any
 
 from PIL import Image
 
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.provenance.edit_record import Edited
 from undiffuse.provenance.png import Origin, model_name, read_metadata, write_file, write_png

@@ -18,7 +18,7 @@ import torch
 
 from undiffuse.checkpoints.pretrained import PREFIX, names
 from undiffuse.checkpoints.training_checkpoint import checkpoints, step_of
-from undiffuse.config.schema import SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.model import Model, load
 from undiffuse.provenance.edit_record import Edited

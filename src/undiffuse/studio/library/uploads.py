@@ -21,8 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from undiffuse.config.data import DataConfig
 from undiffuse.config.files import from_plain
-from undiffuse.config.schema import DataConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.formats.builtin import BUILTIN
 from undiffuse.data.formats.video import FORMATS as VIDEOS

@@ -10,11 +10,13 @@ from fastapi import APIRouter, Path, Query, Response
 
 from undiffuse import __version__
 from undiffuse.checkpoints.run_lock import is_locked
+from undiffuse.config.diffusion import DiffusionConfig, ScheduleName
 from undiffuse.config.files import to_dict
-from undiffuse.config.schema import DiffusionConfig, SampleConfig, ScheduleName
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.samplers import describe
-from undiffuse.diffusion.schedules import DiscreteSchedule, make_schedule
+from undiffuse.diffusion.schedules import DiscreteSchedule
 from undiffuse.editing.registry import EDITS, edits_of
+from undiffuse.factories.schedule import make_schedule
 from undiffuse.recipes import RECIPES, advised_sampling
 from undiffuse.studio.jobs.training import progress_of
 from undiffuse.studio.library.models import Entry, curves

@@ -208,7 +208,7 @@ def made_by_settings() -> set[str]:
     """Names of the sampler's settings, which are told apart from an edit's own options."""
     from dataclasses import fields
 
-    from undiffuse.config.schema import SampleConfig
+    from undiffuse.config.sampling import SampleConfig
 
     return {field.name for field in fields(SampleConfig)} | {"class"}
 

@@ -16,7 +16,7 @@ from fastapi.responses import FileResponse
 from pydantic import Field, WithJsonSchema
 from starlette.datastructures import UploadFile
 
-from undiffuse.config.schema import DataConfig
+from undiffuse.config.data import DataConfig
 from undiffuse.data.report import contact_sheet
 from undiffuse.errors import UndiffuseError
 from undiffuse.provenance.png import sheet_chunk

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from undiffuse.config.schema import LoopConfig
+from undiffuse.config.training import LoopConfig
 from undiffuse.runtime.process_group import Group
 from undiffuse.training.pace import Timer
 from undiffuse.training.plan import Plan

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from undiffuse.conditioning.low_resolution import SmallImages, shrunk
-from undiffuse.config.schema import SampleConfig, TrainConfig
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.data.scaling import encode
 from undiffuse.errors import UndiffuseError, counted

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from undiffuse.config.schema import EMAConfig
+from undiffuse.config.training import EMAConfig
 from undiffuse.training.optim.power_ema import exponent
 from undiffuse.training.parallel.batch_shards import placed, whole
 

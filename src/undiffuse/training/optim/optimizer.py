@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
-from undiffuse.config.schema import OptimizerConfig
+from undiffuse.config.training import OptimizerConfig
 from undiffuse.training.optim.muon import CONDITIONS, ENDS, MOMENTUM, Muon, split
 from undiffuse.training.parallel.batch_shards import placed, whole
 

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from undiffuse.config.schema import LoopConfig, TrainConfig
+from undiffuse.config.schema import TrainConfig
+from undiffuse.config.training import LoopConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.blocks import ResidualBlock
 from undiffuse.networks.layers import LAYOUTS

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from undiffuse.checkpoints.training_checkpoint import check_tensors
 from undiffuse.conditioning.request import IMAGE, VECTOR
-from undiffuse.config.schema import StartConfig, TrainConfig
+from undiffuse.config.schema import TrainConfig
+from undiffuse.config.training import StartConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.network import build_network
 from undiffuse.model import Model, load
+from undiffuse.runtime.safe_tensors import check_tensors
 from undiffuse.runtime.uninitialized import outlined
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from undiffuse import __version__
 from undiffuse.checkpoints.training_checkpoint import State
+from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.files import BUDGETS, to_yaml
-from undiffuse.config.schema import ConditionConfig, StartConfig
+from undiffuse.config.training import StartConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import counted, quoted
 from undiffuse.model import Model

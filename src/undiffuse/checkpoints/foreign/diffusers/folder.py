@@ -33,8 +33,10 @@ from undiffuse.checkpoints.foreign.mapping import Pair, check, pair, read, write
 from undiffuse.checkpoints.foreign.settings import Settings, read_settings
 from undiffuse.checkpoints.foreign.tensors import unwrapped
 from undiffuse.checkpoints.saved_model import Found, Reader, provenance, unknown_data
+from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.files import from_dict, from_plain, to_dict
-from undiffuse.config.schema import ConditionConfig, EMAConfig, ObjectiveConfig, TrainConfig
+from undiffuse.config.schema import TrainConfig
+from undiffuse.config.training import EMAConfig, ObjectiveConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.network import outline

@@ -27,7 +27,8 @@ from torch import nn
 
 from undiffuse.checkpoints.foreign.settings import Settings
 from undiffuse.conditioning.request import conditions_of
-from undiffuse.config.schema import TrainConfig, UNetConfig
+from undiffuse.config.network import UNetConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.network import build_network

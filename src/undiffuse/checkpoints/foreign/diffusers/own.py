@@ -19,11 +19,13 @@ import torch
 
 from undiffuse.checkpoints.foreign.diffusers.scheduler import PREDICTIONS, is_chain
 from undiffuse.conditioning.request import conditions_of
-from undiffuse.config.schema import DiffusionConfig, TrainConfig, UNetConfig
+from undiffuse.config.diffusion import DiffusionConfig
+from undiffuse.config.network import UNetConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.denoiser import TIME_INPUTS
 from undiffuse.diffusion.parameterization import make_parameterization
-from undiffuse.diffusion.schedules import make_schedule
+from undiffuse.factories.schedule import make_schedule
 
 CLASS_NAME, PIPELINE = "UndiffuseUNet2DModel", "UndiffusePipeline"
 CODE = {"pipeline.py": "pipeline.py", "unet/modeling.py": "modeling.py"}

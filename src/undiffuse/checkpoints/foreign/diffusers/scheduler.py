@@ -11,10 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 from undiffuse.checkpoints.foreign.settings import Settings
-from undiffuse.config.schema import DiffusionConfig, ParameterizationName, ScheduleName
+from undiffuse.config.diffusion import DiffusionConfig, ParameterizationName, ScheduleName
 from undiffuse.diffusion.samplers import SAMPLERS as KNOWN
-from undiffuse.diffusion.schedules import DiscreteSchedule, make_schedule
+from undiffuse.diffusion.schedules import DiscreteSchedule
 from undiffuse.errors import UndiffuseError
+from undiffuse.factories.schedule import make_schedule
 
 TIMESTEPS = 100_000
 """The longest chain that is read."""

@@ -31,7 +31,8 @@ from torch import Tensor
 
 from undiffuse.checkpoints.foreign.mapping import Change, Rule, Shape
 from undiffuse.checkpoints.foreign.tensors import Tensors
-from undiffuse.config.schema import DiffusionConfig, UNetConfig
+from undiffuse.config.diffusion import DiffusionConfig
+from undiffuse.config.network import UNetConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.score_unet import DDPM, NCSN
 from undiffuse.networks.unet import heads

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from undiffuse.checkpoints.foreign.settings import read_settings
+from undiffuse.config.diffusion import DiffusionConfig
 from undiffuse.config.files import from_plain
-from undiffuse.config.schema import DiffusionConfig
 from undiffuse.errors import UndiffuseError
 
 MAX_SIDE = 4096

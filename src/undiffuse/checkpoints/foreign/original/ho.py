@@ -20,7 +20,8 @@ from torch import Tensor
 
 from undiffuse.checkpoints.foreign.mapping import Change, Rule, Shape
 from undiffuse.checkpoints.foreign.original.flags import read_side
-from undiffuse.config.schema import DiffusionConfig, UNetConfig
+from undiffuse.config.diffusion import DiffusionConfig
+from undiffuse.config.network import UNetConfig
 from undiffuse.errors import UndiffuseError
 
 MARK = "conv_in.weight"

@@ -22,9 +22,11 @@ from torch import Tensor
 
 from undiffuse.checkpoints.foreign.mapping import SAME, Change, Rule, Shape
 from undiffuse.checkpoints.foreign.tensors import Tensors
-from undiffuse.config.schema import DiffusionConfig, ParameterizationName, UNetConfig
-from undiffuse.diffusion.schedules import DiscreteSchedule, make_schedule
+from undiffuse.config.diffusion import DiffusionConfig, ParameterizationName
+from undiffuse.config.network import UNetConfig
+from undiffuse.diffusion.schedules import DiscreteSchedule
 from undiffuse.errors import UndiffuseError
+from undiffuse.factories.schedule import make_schedule
 from undiffuse.networks.rms_unet import HEAD_WIDTH, NAME, TOKENS
 
 MARK = "init_conv.weight"

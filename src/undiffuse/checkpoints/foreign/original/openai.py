@@ -20,7 +20,7 @@ from torch import Tensor
 
 from undiffuse.checkpoints.foreign.mapping import WITHOUT_NULL, Change, Rule, Shape
 from undiffuse.checkpoints.foreign.original.flags import Flags
-from undiffuse.config.schema import UNetConfig
+from undiffuse.config.network import UNetConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.unet import heads
 

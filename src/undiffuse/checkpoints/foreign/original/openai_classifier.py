@@ -21,7 +21,10 @@ from undiffuse.checkpoints.foreign.original import openai
 from undiffuse.checkpoints.foreign.original.flags import Flags, process, read_flags
 from undiffuse.checkpoints.foreign.tensors import Tensors, opened
 from undiffuse.checkpoints.saved_model import Found, provenance, unknown_data
-from undiffuse.config.schema import DataConfig, EMAConfig, TrainConfig, UNetConfig
+from undiffuse.config.data import DataConfig
+from undiffuse.config.network import UNetConfig
+from undiffuse.config.schema import TrainConfig
+from undiffuse.config.training import EMAConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.unet_classifier import UNetClassifier
 from undiffuse.runtime.uninitialized import outlined

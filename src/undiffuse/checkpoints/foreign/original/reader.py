@@ -27,15 +27,12 @@ from undiffuse.checkpoints.foreign.tensors import (
     unwrapped,
 )
 from undiffuse.checkpoints.saved_model import Found, Reader, provenance, unknown_data
-from undiffuse.config.schema import (
-    ConditionConfig,
-    DataConfig,
-    DiffusionConfig,
-    EMAConfig,
-    ObjectiveConfig,
-    TrainConfig,
-    UNetConfig,
-)
+from undiffuse.config.conditioning import ConditionConfig
+from undiffuse.config.data import DataConfig
+from undiffuse.config.diffusion import DiffusionConfig
+from undiffuse.config.network import UNetConfig
+from undiffuse.config.schema import TrainConfig
+from undiffuse.config.training import EMAConfig, ObjectiveConfig
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.factories.network import outline
 
