@@ -12,7 +12,7 @@ from undiffuse.checkpoints.foreign import Found, reader_of
 from undiffuse.checkpoints.foreign.original.reader import holds_weights
 from undiffuse.checkpoints.hub import MODEL, HubName, fetch, hub_name
 from undiffuse.checkpoints.pretrained import PREFIX, is_here, names, shipped, shipped_name, written_as_path
-from undiffuse.checkpoints.run_lock import NO_CHECKPOINT, check_unlocked, is_run
+from undiffuse.checkpoints.run_lock import NO_CHECKPOINT, check_unlocked, has_begun
 from undiffuse.checkpoints.saved_model import provenance
 from undiffuse.checkpoints.training_checkpoint import CLASSIFIER, ema_file, latest
 from undiffuse.checkpoints.training_checkpoint import load as load_checkpoint
@@ -71,7 +71,7 @@ def is_model(name: str | Path) -> bool:
     marks = ("manifest.json", cascade_folder.NAME, MODEL)
     return (
         (path / "checkpoints").is_dir()
-        or is_run(path)
+        or has_begun(path)
         or any((path / m).is_file() for m in marks)
         or reader_of(path) is not None
     )

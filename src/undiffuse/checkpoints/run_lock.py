@@ -95,7 +95,7 @@ def is_claimable(folder: Path) -> bool:
         return not there or (folder.is_dir() and all(entry.name == _LOCK for entry in folder.iterdir()))
 
 
-def is_run(folder: Path) -> bool:
+def has_begun(folder: Path) -> bool:
     """Whether a training has begun in a folder, be it that there is no checkpoint yet."""
     return (folder / _LOCK).is_file()
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from undiffuse.checkpoints.pretrained import written_as_path
-from undiffuse.checkpoints.run_lock import is_run
+from undiffuse.checkpoints.run_lock import has_begun
 from undiffuse.cli.data_options import SOURCE
 from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.parser import Parser
@@ -116,7 +116,7 @@ def run_to_resume(which: str, options: dict[str, Any]) -> dict[str, Any]:
     folder = Path(which)
     if len(folder.parts) == 1 and not written_as_path(which):
         other = runs_folder(options) / which
-        here, there = ((place / "checkpoints").is_dir() or is_run(place) for place in (folder, other))
+        here, there = ((place / "checkpoints").is_dir() or has_begun(place) for place in (folder, other))
         if here and there and folder.resolve() != other.resolve():
             raise UndiffuseError(
                 f"{which} is a run here and in {other.parent}: say which by --resume ./{which} or --resume "

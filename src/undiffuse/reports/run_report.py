@@ -7,7 +7,7 @@ from pathlib import Path
 from undiffuse import __version__
 from undiffuse.checkpoints import cascade_folder
 from undiffuse.checkpoints.find import is_model
-from undiffuse.checkpoints.run_lock import is_run
+from undiffuse.checkpoints.run_lock import has_begun
 from undiffuse.config.files import flatten, sections
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.model import load
@@ -68,7 +68,7 @@ def write_report(run: Path | str, out: Path | str | None = None, overwrite: bool
 
 def _of_a_training(path: Path) -> bool:
     """Whether a folder is a run's, be it that there is no checkpoint yet, or one of its checkpoints."""
-    return (path / "checkpoints").is_dir() or (path / "manifest.json").is_file() or is_run(path)
+    return (path / "checkpoints").is_dir() or (path / "manifest.json").is_file() or has_begun(path)
 
 
 def _body(story: Story) -> str:
