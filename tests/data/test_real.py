@@ -50,7 +50,7 @@ def test_cifar10_is_learnt_from_its_train_folder_with_ten_classes(real: Callable
     assert dataset.labels is not None
     assert np.bincount(dataset.labels).tolist() == [5000] * 10
     assert dataset.refused == ()
-    assert dataset.ignored[0][1].startswith("another split, set aside with 10000 images")
+    assert dataset.ignored[0][1].startswith("another split, set aside with 10,000 images")
     # the published moments of the training set, which JPEG moves in the third digit
     np.testing.assert_allclose((np.array(dataset.info.mean) + 1) / 2, [0.4914, 0.4822, 0.4465], atol=0.002)
     np.testing.assert_allclose(np.array(dataset.info.std) / 2, [0.2470, 0.2435, 0.2616], atol=0.005)
