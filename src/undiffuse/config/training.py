@@ -58,8 +58,8 @@ class OptimizerConfig:
     lr: float = 2e-4
     """Learning rate after the warm-up."""
     condition_lr: float = 1.0
-    """Learning rate of what embeds classes and numbers, in units of --lr: a class's row is moved by its images alone,
-    so that short trainings heed classes late without more."""
+    """Learning rate of what embeds classes and numbers, in units of --lr. Above 1 a short training heeds classes
+    sooner: each row of their table is moved by its own images alone."""
     beta1: float = 0.9
     """Decay of the gradient's running mean."""
     beta2: float = 0.999

@@ -1,8 +1,8 @@
 """Denoisers that are exactly right, because the distribution of their data is known.
 
-They are the oracle that samplers, guidance and likelihoods are tested against, and the toy that shows what a perfectly
-trained
-network would do: with the images of a data set as means and std = 0, it can only give those images back.
+They are the oracle that samplers, guidance and likelihoods are tested against, and the toy that shows what a
+perfectly trained network would do: with the images of a data set as means and std = 0, it can only give those images
+back.
 """
 
 from __future__ import annotations

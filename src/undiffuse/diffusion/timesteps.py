@@ -7,8 +7,8 @@ in t.
 For T = 1000 and 10 steps, as chain indices t - 1:
 
     leading    900, 800, ..., 0         Song et al. 2021 (DDIM); never sees the noisiest t
-    trailing   999, 899, ..., 99        Lin et al. 2023: starts where sampling starts, and the best of the four for few
-    steps linspace   999, 888, ..., 0         Nichol & Dhariwal 2021
+    trailing   999, 899, ..., 99        Lin et al. 2023: starts where sampling starts; the best of these for few steps
+    linspace   999, 888, ..., 0         Nichol & Dhariwal 2021
     quadratic  800, 632, ..., 9, 0      DDIM's for CIFAR-10
 
 Times may also be given one by one, or have been chosen for a model by `evaluation.samplers.optimal_timesteps`: a file
