@@ -9,7 +9,7 @@ import pytest
 
 from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.parser import Parser
-from undiffuse.config.fields import field_texts
+from undiffuse.config.fields import fields_of
 from undiffuse.config.network import UNetConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError
@@ -90,7 +90,7 @@ def test_a_value_of_another_type_is_refused(line: str) -> None:
 
 
 def test_help_is_the_string_below_the_field() -> None:
-    assert field_texts(Settings)["name"] == "A name, over two lines."
+    assert fields_of(Settings)["name"].text == "A name, over two lines."
     parser = Parser("undiffuse try", "Try.")
     add_fields(parser, Settings)
     assert "How many, 100 % of them. (default: 3)" in parser.format_help()
@@ -98,8 +98,7 @@ def test_help_is_the_string_below_the_field() -> None:
 
 def test_every_field_of_the_settings_has_help() -> None:
     for cls in (TrainConfig, UNetConfig):
-        texts = field_texts(cls)
-        assert all(texts.get(name) or cls is TrainConfig for name in cls.__dataclass_fields__)
+        assert all(field.text or cls is TrainConfig for field in fields_of(cls).values())
 
 
 def test_omitted_fields_are_no_options() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.naming import MODEL
-from undiffuse.cli.parse_values import Reader, metavar, number, whole
+from undiffuse.cli.parse_values import Reader, number, whole
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.config.network import PrecisionName
@@ -36,8 +36,8 @@ def configure(parser: Parser) -> None:
     group.add_argument("--shape", type=Reader("--shape", tuple[int, ...]), metavar="N,N,...", help=text)
     group.add_argument("--batch", type=whole("--batch", 1), metavar="N", help="images a step (default: the settings')")
     text = "of training and sampling (default: the settings', and float32 for samples)"
-    hint = metavar(PrecisionName)
-    group.add_argument("--precision", type=Reader("--precision", PrecisionName), metavar=hint, help=text)
+    read = Reader("--precision", PrecisionName)
+    group.add_argument("--precision", type=read, metavar=read.kind.metavar, help=text)
     text = "measure what --compile takes and saves, too: minutes more"
     group.add_argument("--compile", action="store_true", help=text)
     group.add_argument("--seconds", type=number("--seconds", 0), metavar="X", help="to spend (default: 20)")

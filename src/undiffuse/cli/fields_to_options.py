@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import Field, fields
-from typing import Any, get_type_hints
+from typing import Any
 
-from undiffuse.cli.parse_values import Reader, is_list, metavar, show
+from undiffuse.cli.parse_values import Reader, show
 from undiffuse.cli.parser import Parser
-from undiffuse.config.fields import field_texts
+from undiffuse.config.fields import FLAG, Field, fields_of
 
 FLAGS = {"classes": "--class", "start_from": "--from", "meant_for": "--for"}
 """Fields whose option is called otherwise: ``class``, ``from`` and ``for`` are easy to type and no names in Python."""
@@ -45,22 +44,20 @@ def add_fields(parser: Parser, cls: type, title: str = "", omit: Sequence[str] =
         defaults: say the fields' defaults in the help.
     """
     group = parser.add_argument_group(title or "options")
-    hints, texts = get_type_hints(cls), field_texts(cls)
-    for field in fields(cls):
+    for field in fields_of(cls).values():
         if field.name not in omit:
-            flag = flag_of(field.name)
-            _add(group, flag, field, hints[field.name], texts[field.name], defaults)
-            if is_list(hints[field.name]):
-                parser.lists.add(flag)
+            _add(group, field, defaults)
+            if any(kind.members for kind in field.kind.alternatives):
+                parser.lists.add(flag_of(field.name))
 
 
-def _add(group: Any, flag: str, field: Field[Any], hint: Any, text: str, defaults: bool) -> None:
-    text = text.replace("%", "%%")
+def _add(group: Any, field: Field, defaults: bool) -> None:
+    flag = flag_of(field.name)
+    text = field.text.replace("%", "%%")
     if defaults:
         text += f" (default: {show(field.default)})"
-    if hint is bool:
+    if field.kind is FLAG:
         group.add_argument(flag, dest=field.name, action=argparse.BooleanOptionalAction, help=text)
-    elif field.name in WHOLE:
-        group.add_argument(flag, dest=field.name, type=lambda text: (text,), metavar=metavar(hint), help=text)
     else:
-        group.add_argument(flag, dest=field.name, type=Reader(flag, hint), metavar=metavar(hint), help=text)
+        read = (lambda text: (text,)) if field.name in WHOLE else Reader(flag, field.kind)
+        group.add_argument(flag, dest=field.name, type=read, metavar=field.kind.metavar, help=text)

@@ -16,15 +16,15 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from undiffuse.checkpoints.pretrained import written_as_path
 from undiffuse.checkpoints.run_lock import has_begun
 from undiffuse.cli.data_options import SOURCE
 from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.parser import Parser
+from undiffuse.config.fields import fields_of
 from undiffuse.config.files import BUDGETS
 from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError, quoted
@@ -42,10 +42,9 @@ def configure(parser: Parser) -> None:
     text = "go on with a run from its newest checkpoint: runs/NAME, or the only run that fits DATA or --name"
     group.add_argument("--resume", metavar="RUN", nargs="?", const="", help=text)
     group.add_argument("--quiet", action="store_true", help="print nothing")
-    for name, hint in get_type_hints(TrainConfig).items():
-        if is_dataclass(hint):
-            assert isinstance(hint, type)
-            add_fields(parser, hint, name, omit=("source", "start_sha256"), defaults=False)
+    for name, field in fields_of(TrainConfig).items():
+        if field.kind.section:
+            add_fields(parser, field.kind.section, name, omit=("source", "start_sha256"), defaults=False)
 
 
 def run(typed: Namespace) -> None:

@@ -1,27 +1,277 @@
-"""The string below each field of a dataclass of settings: its help on the command line and in the studio."""
+"""The fields of a dataclass of settings, read from its annotations once: name, kind of value, default, help.
+
+Whoever needs to know what a setting takes asks here: files (`Kind.fit`), the command line (`Kind.read`, `Kind.metavar`)
+and the studio (`Kind.schema`). A new kind of value is a function here and a line in `kind_of`.
+"""
 
 from __future__ import annotations
 
 import ast
+import csv
 import inspect
+import math
 import sys
-from collections.abc import Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from itertools import pairwise
 from threading import Lock
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 _ONE_AT_A_TIME = Lock()
 """Python 3.11 counts the depth of a tree it builds in one place for all threads, and fails where two meet."""
 
 
-def field_texts(cls: type) -> dict[str, str]:
-    """The string below each field of a dataclass; Python itself forgets them."""
-    return _module_texts(cls.__module__)[cls.__name__]
+# --- kinds ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """What values a setting takes. Equal annotations have one and the same kind.
+
+    Args:
+        fit: a value from Python, YAML or JSON to the one that is kept; TypeError where it is of another kind.
+        read: a word of the command line to the value that it stands for; ValueError where it stands for none.
+        stored: what a file may hold, in words.
+        typed: what an option takes, in words.
+        metavar: what stands after the option in its help.
+        schema: the JSON Schema of such values.
+        choices: the only values that there are, where they can be listed.
+        members: of a list, the kinds of its values.
+        options: of a union, its kinds, of which the first that fits is taken.
+        section: the dataclass, where settings are nested in settings.
+    """
+
+    fit: Callable[[Any], Any]
+    read: Callable[[str], Any]
+    stored: str
+    typed: str
+    metavar: str
+    schema: Mapping[str, Any]
+    choices: tuple[str, ...] = ()
+    members: tuple[Kind, ...] = ()
+    options: tuple[Kind, ...] = ()
+    section: type | None = None
+
+    @property
+    def alternatives(self) -> tuple[Kind, ...]:
+        """The kinds of a union; else this one alone."""
+        return self.options or (self,)
+
+    @property
+    def each(self) -> Kind:
+        """The kind of a list's values; else this one."""
+        return self.members[0] if self.members else self
+
+
+def _scalar(cls: type, metavar: str, words: str, json: str) -> Kind:
+    """One value of a type of Python's; a whole number serves as any number."""
+
+    def fit(value: Any) -> Any:
+        value = _plain(value)
+        if cls is float and type(value) is int and abs(value) <= sys.float_info.max:
+            return float(value)
+        if type(value) is not cls:  # exact: True is no whole number
+            raise TypeError
+        return value
+
+    def read(word: str) -> Any:
+        value = cls(word)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(word)
+        return value
+
+    return Kind(fit, read, words, words, metavar, {"type": json})
+
+
+def _nothing() -> Kind:
+    def fit(value: Any) -> None:
+        if value is not None:
+            raise TypeError
+
+    def read(word: str) -> None:
+        if word.lower() != "none":
+            raise ValueError(word)
+
+    return Kind(fit, read, "null", "'none'", "", {"type": "null"})
+
+
+def _choice(words: tuple[str, ...]) -> Kind:
+    def fit(value: Any) -> str:
+        value = _plain(value)
+        if type(value) is not str:
+            raise TypeError
+        return value if value in words else _refuse(TypeError)
+
+    def read(word: str) -> str:
+        return word if word in words else _refuse(ValueError)
+
+    stored = "one of " + ", ".join(map(repr, words))
+    return Kind(fit, read, stored, stored, "|".join(words), {"enum": list(words), "type": "string"}, choices=words)
+
+
+def _list_of(members: tuple[Kind, ...], endless: bool) -> Kind:
+    """As many values as there are members, or any number of the one member; a list serves as a tuple.
+
+    Typed, they have commas between them; a text with a comma inside stands in quotes: ``"size, cm",angle``.
+    """
+    each, count = members[0], len(members)
+
+    def kinds(values: Sequence[Any], error: type[Exception]) -> tuple[Kind, ...]:
+        if not endless and len(values) != count:
+            raise error
+        return members * len(values) if endless else members
+
+    def fit(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, (list, tuple)):
+            raise TypeError
+        return tuple(kind.fit(item) for kind, item in zip(kinds(value, TypeError), value, strict=True))
+
+    def read(word: str) -> tuple[Any, ...]:
+        words = [] if word.lower() == "none" else word.split(",")
+        if each is TEXT and '"' in word:
+            words = next(csv.reader([word], skipinitialspace=True))
+        return tuple(kind.read(one) for kind, one in zip(kinds(words, ValueError), words, strict=True))
+
+    fixed = {"maxItems": count, "minItems": count, "prefixItems": [one.schema for one in members], "type": "array"}
+    several = f"{each.typed.removeprefix('a ')}s"
+    return Kind(
+        fit,
+        read,
+        stored=f"a list{'' if endless else f' of {count}'}, each {each.stored}",
+        typed=f"{several} with commas between them" if endless else f"{count} {several}",
+        metavar=f"{each.metavar},{each.metavar},..." if endless else " ".join(one.metavar for one in members),
+        schema={"items": each.schema, "type": "array"} if endless else fixed,
+        members=members,
+    )
+
+
+def _either(options: tuple[Kind, ...]) -> Kind:
+    """The first kind that fits; 'none' is read before any text."""
+    others = tuple(kind for kind in options if kind is not NOTHING)
+    nothing = (NOTHING,) * (NOTHING in options)
+    return Kind(
+        lambda value: _first(options, lambda kind: kind.fit(value), TypeError),
+        lambda word: _first(nothing + others, lambda kind: kind.read(word), ValueError),
+        stored=" or ".join(kind.stored for kind in options),
+        typed=" or ".join(kind.typed for kind in others + nothing),
+        metavar="|".join(kind.metavar for kind in others),
+        schema={"anyOf": [kind.schema for kind in options]},
+        options=options,
+    )
+
+
+def _section(cls: type) -> Kind:
+    """Settings in settings: a file holds them as a section, and the command line has an option for each of them."""
+
+    def fit(value: Any) -> Any:
+        return value if type(value) is cls else _refuse(TypeError)
+
+    name = f"settings of {cls.__name__}"
+    return Kind(fit, lambda word: _refuse(ValueError), name, name, cls.__name__, {"type": "object"}, section=cls)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers, and tensors of one number, as Python's."""
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+
+
+def _refuse(error: type[Exception]) -> Any:
+    raise error
+
+
+def _first(kinds: Sequence[Kind], attempt: Callable[[Kind], Any], error: type[Exception]) -> Any:
+    for kind in kinds:
+        try:
+            return attempt(kind)
+        except error:
+            continue
+    raise error
+
+
+WHOLE = _scalar(int, "N", "a whole number", "integer")
+NUMBER = _scalar(float, "X", "a number", "number")
+TEXT = _scalar(str, "TEXT", "a text", "string")
+FLAG = _scalar(bool, "", "true or false", "boolean")
+NOTHING = _nothing()
+_SCALARS = {int: WHOLE, float: NUMBER, str: TEXT, bool: FLAG, types.NoneType: NOTHING}
+
+
+@cache
+def kind_of(hint: Any) -> Kind:
+    """The kind of value that an annotation means."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return _choice(args)
+    if origin in (Union, types.UnionType):  # of sections, too: settings of which a field says which they are
+        return _either(tuple(map(kind_of, args)))
+    if origin is tuple:
+        return _list_of(tuple(kind_of(one) for one in args if one is not Ellipsis), endless=args[-1] is Ellipsis)
+    return _section(hint) if is_dataclass(hint) and isinstance(hint, type) else _SCALARS[hint]
+
+
+# --- fields -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Field:
+    """A setting.
+
+    Args:
+        owner: the dataclass, or its parent, that declares it.
+        name: as it is called in Python and in files.
+        kind: of its values.
+        default: None where it has none.
+        required: whether it has none.
+    """
+
+    owner: type
+    name: str
+    kind: Kind
+    default: Any
+    required: bool
+
+    @property
+    def plain_default(self) -> Any:
+        """Its default in JSON."""
+        return list(self.default) if isinstance(self.default, tuple) else self.default
+
+    @property
+    def text(self) -> str:
+        """Its help: the string below it."""
+        return _module_texts(self.owner.__module__).get(self.owner.__name__, {}).get(self.name, "")
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """Its JSON Schema."""
+        about = {"title": self.name.replace("_", " ").title(), "default": self.plain_default}
+        return dict(sorted({**self.kind.schema, **about}.items()))
+
+
+def fields_of(cls: type) -> Mapping[str, Field]:
+    """The fields of a dataclass by name, in their order."""
+    return _fields_of(cls)
+
+
+@cache
+def _fields_of(cls: type) -> Mapping[str, Field]:
+    hints = get_type_hints(cls)
+    return {
+        field.name: Field(
+            owner=next(one for one in cls.__mro__ if field.name in inspect.get_annotations(one)),
+            name=field.name,
+            kind=kind_of(hints[field.name]),
+            default=None if field.default is MISSING else field.default,
+            required=field.default is MISSING and field.default_factory is MISSING,
+        )
+        for field in fields(cls)
+    }
 
 
 @cache
 def _module_texts(module: str) -> dict[str, dict[str, str]]:
-    """For each class of a module: the string below each annotated field."""
+    """For each class of a module: the string below each annotated field, which Python itself forgets."""
     source = inspect.getsource(sys.modules[module])
     with _ONE_AT_A_TIME:
         tree = ast.parse(source)

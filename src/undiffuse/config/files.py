@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-import types
-from dataclasses import MISSING, asdict, fields, is_dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 import yaml
 
+from undiffuse.config.fields import Kind, fields_of
 from undiffuse.config.schema import CONFIG_VERSION, TrainConfig
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.runtime.installing import upgrade
@@ -85,74 +84,28 @@ def from_plain(cls: type[T], tree: Any, where: str, prefix: str = "") -> T:
     if not isinstance(tree, dict):
         part = f" in its section '{prefix.rstrip('.')}'" if prefix else ""
         raise UndiffuseError(f"{where} must hold 'key: value' settings{part}, got {_show(tree)}")
-    hints = get_type_hints(cls)
+    known = fields_of(cls)
     for key in tree:
-        if key not in hints:
-            raise UndiffuseError(f"unknown setting '{prefix}{key}' in {where}{perhaps(str(key), hints)}")
-    for field in fields(cls):  # type: ignore[arg-type]
-        if field.name not in tree and field.default is MISSING and field.default_factory is MISSING:
-            raise UndiffuseError(f"'{prefix}{field.name}' is missing in {where}")
-    return cls(**{key: _value(tree[key], hints[key], f"{prefix}{key}", where) for key in tree})
+        if key not in known:
+            raise UndiffuseError(f"unknown setting '{prefix}{key}' in {where}{perhaps(str(key), known)}")
+    for name, field in known.items():
+        if field.required and name not in tree:
+            raise UndiffuseError(f"'{prefix}{name}' is missing in {where}")
+    return cls(**{key: _value(tree[key], known[key].kind, f"{prefix}{key}", where) for key in tree})
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
-def _value(value: Any, hint: Any, name: str, where: str) -> Any:
-    """``value`` as the annotation ``hint`` wants it, or one sentence."""
-    if is_dataclass(hint) and isinstance(hint, type):
-        return from_plain(hint, value, where, f"{name}.")
+def _value(value: Any, kind: Kind, name: str, where: str) -> Any:
+    """The value as its kind wants it, or one sentence."""
+    if kind.section:
+        return from_plain(kind.section, value, where, f"{name}.")
     try:
-        return _fit(value, hint)
+        return kind.fit(value)
     except TypeError:
-        suggestion = ""
-        if get_origin(hint) is Literal and isinstance(value, str):
-            suggestion = perhaps(value, map(str, get_args(hint)))
-        raise UndiffuseError(f"'{name}' in {where} must be {_describe(hint)}, got {_show(value)}{suggestion}") from None
-
-
-def _fit(value: Any, hint: Any) -> Any:
-    """``value`` if it has the type ``hint``; else TypeError.
-
-    An int serves as a float, a list as a tuple, and a number of NumPy's or torch's as a plain one.
-    """
-    origin, args = get_origin(hint), get_args(hint)
-    if getattr(value, "shape", None) == () and hasattr(value, "item"):
-        value = value.item()  # NumPy's numbers, and tensors of one number
-    if origin is Literal:
-        if any(type(value) is type(choice) and value == choice for choice in args):
-            return value
-    elif origin in (Union, types.UnionType):
-        for option in args:
-            try:
-                return _fit(value, option)
-            except TypeError:
-                continue
-    elif origin is tuple and isinstance(value, (list, tuple)):
-        options = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
-        if len(options) == len(value):
-            return tuple(_fit(item, option) for item, option in zip(value, options, strict=True))
-    elif hint is float and type(value) is int and abs(value) <= sys.float_info.max:
-        return float(value)
-    elif hint is types.NoneType and value is None:
-        return None
-    elif type(value) is hint:  # exact: True is not an int here
-        return value
-    raise TypeError
-
-
-def _describe(hint: Any) -> str:
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return "one of " + ", ".join(repr(choice) for choice in args)
-    if origin in (Union, types.UnionType):
-        return " or ".join(_describe(option) for option in args)
-    if origin is tuple:
-        if args[-1] is Ellipsis:
-            return f"a list, each {_describe(args[0])}"
-        return f"a list of {len(args)}, each {_describe(args[0])}"
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", types.NoneType: "null"}
-    return names[hint]
+        suggestion = perhaps(value, kind.choices) if kind.choices and isinstance(value, str) else ""
+        raise UndiffuseError(f"'{name}' in {where} must be {kind.stored}, got {_show(value)}{suggestion}") from None
 
 
 def _show(value: Any) -> str:
@@ -166,9 +119,8 @@ def _show(value: Any) -> str:
 def sections() -> dict[str, str]:
     """Section of every setting by its flat name, e.g. ``{"lr": "optimizer"}``; '' for those outside any section."""
     found: dict[str, str] = {}
-    for name, hint in get_type_hints(TrainConfig).items():
-        inside = [field.name for field in fields(hint)] if is_dataclass(hint) else []
-        found.update(dict.fromkeys(inside, name) if inside else {name: ""})
+    for name, field in fields_of(TrainConfig).items():
+        found |= dict.fromkeys(fields_of(field.kind.section), name) if field.kind.section else {name: ""}
     return found
 
 
@@ -197,7 +149,7 @@ def override(config: TrainConfig, **flat: Any) -> TrainConfig:
             raise UndiffuseError(f"unknown setting '{name}'{perhaps(name, known)}")
         section = known[name]
         owner = type(getattr(config, section)) if section else TrainConfig
-        changes.setdefault(section, {})[name] = _value(value, get_type_hints(owner)[name], name, "the settings")
+        changes.setdefault(section, {})[name] = _value(value, fields_of(owner)[name].kind, name, "the settings")
     top = changes.pop("", {})
     changed = replace(config, **top, **{name: replace(getattr(config, name), **new) for name, new in changes.items()})
     if "gamma" in flat and "p2_gamma" not in flat and changed.objective.weighting == "p2":

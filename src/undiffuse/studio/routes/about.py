@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import asdict
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Path, Query, Response
 
 from undiffuse import __version__
 from undiffuse.checkpoints.run_lock import is_locked
 from undiffuse.config.diffusion import DiffusionConfig, ScheduleName
+from undiffuse.config.fields import fields_of
 from undiffuse.config.files import to_dict
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.samplers import describe
@@ -71,7 +72,7 @@ def router(studio: Studio) -> APIRouter:
     @routes.get("/samplers")
     def samplers() -> Response:
         """The samplers, and how their steps may be spread."""
-        spacings = list(get_args(get_type_hints(SampleConfig)["spacing"]))
+        spacings = list(fields_of(SampleConfig)["spacing"].kind.choices)
         return answer({"samplers": [asdict(info) for info in describe()], "spacings": spacings})
 
     @routes.get("/schedules")

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
 from starlette.datastructures import FormData, UploadFile
 
+from undiffuse.config.fields import fields_of
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.studio.jobs.queue import OVER, Board, ClosedError, Event, Job, finite
@@ -69,11 +70,13 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 """For a router's ``responses``."""
 
-_SAMPLING = TypeAdapter(SampleConfig).json_schema()
 _SETTINGS = {
-    **_SAMPLING,
+    "title": SampleConfig.__name__,
+    "type": "object",
     "properties": {
-        name: one for name, one in _SAMPLING["properties"].items() if name not in FOR_THE_COMMAND_LINE["sample"]
+        name: field.schema
+        for name, field in fields_of(SampleConfig).items()
+        if name not in FOR_THE_COMMAND_LINE["sample"]
     },
     "additionalProperties": False,
     "description": "Any of the settings of `undiffuse sample`; GET /v1/settings describes them.",

@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -17,6 +17,7 @@ from pydantic import Field, WithJsonSchema
 from starlette.datastructures import UploadFile
 
 from undiffuse.config.data import DataConfig
+from undiffuse.config.fields import fields_of
 from undiffuse.data.report import contact_sheet
 from undiffuse.errors import UndiffuseError
 from undiffuse.provenance.png import sheet_chunk
@@ -42,12 +43,12 @@ from undiffuse.studio.routes.common import (
 )
 from undiffuse.studio.studio import Studio
 
-TYPES = get_type_hints(DataConfig)
+DATA = fields_of(DataConfig)
 DataPath = Annotated[str, Path(description="The id of a data set", max_length=100)]
 RunPath = Annotated[str, Path(description="The name of a run", max_length=255)]
 Side = Annotated[int | None, Query(ge=1, le=4096, description="Resize to this side")]
-Channels = Annotated[str, WithJsonSchema({"type": "string", "enum": list(get_args(TYPES["channels"]))})]
-Crop = Annotated[str, WithJsonSchema({"type": "string", "enum": list(get_args(TYPES["crop"]))})]
+Channels = Annotated[str, WithJsonSchema({"type": "string", "enum": list(DATA["channels"].kind.choices)})]
+Crop = Annotated[str, WithJsonSchema({"type": "string", "enum": list(DATA["crop"].kind.choices)})]
 Frames = Annotated[int, Query(ge=0, le=4096, description="Of a clip, for videos")]
 Stride = Annotated[int, Query(ge=1, le=4096, description="Every such frame of a video")]
 SkipUnreadable = Annotated[bool, Query(description="Go on without files that cannot be read")]
@@ -77,7 +78,7 @@ def preparation(
     for name, text in request.query_params.items():
         if name in how:
             continue
-        if name not in TYPES or name in NOT_HERE:
+        if name not in DATA or name in NOT_HERE:
             raise UndiffuseError(f"'{name[:40]}' says nothing of how data are prepared")
         try:
             how[name] = json.loads(text)
