@@ -145,7 +145,7 @@ def test_a_tilde_without_a_home_is_a_letter(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_no_home_is_a_sentence_that_names_the_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from undiffuse.data.preparation.cache import cache_root
+    from undiffuse.runtime.cache import cache_root
 
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")

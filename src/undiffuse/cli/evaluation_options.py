@@ -72,7 +72,7 @@ def table_file(options: dict[str, Any], model: Model, folder: str) -> Path:
     Raises:
         UndiffuseError: it is called neither .csv nor .json.
     """
-    from undiffuse.data.preparation.named import BUILTIN_PREFIX
+    from undiffuse.data.formats.builtin import BUILTIN_PREFIX
 
     data = Path(options["DATA"].removeprefix(BUILTIN_PREFIX)).resolve().name.split(".")[0]
     out: Path = options.get("out") or model.home / folder / f"{shortened(data)}.csv"

@@ -14,6 +14,7 @@ from undiffuse.data.crops import PLACES, SAMPLE, Crops, Cut, read_cut
 from undiffuse.data.files.listing import Refusal
 from undiffuse.data.info import DataInfo
 from undiffuse.data.pairs import Pairs
+from undiffuse.data.source import Written
 
 
 @dataclass(frozen=True)
@@ -59,25 +60,17 @@ class Dataset:
         return np.load(rows) if rows.exists() else None
 
 
-def write_contents(
-    folder: Path,
-    info: DataInfo,
-    labels: NDArray[np.int64] | None,
-    refused: tuple[Refusal, ...] = (),
-    ignored: tuple[Refusal, ...] = (),
-    names: list[str] | None = None,
-    texts: list[str] | None = None,
-    vectors: NDArray[np.float32] | None = None,
-) -> None:
+def write_contents(folder: Path, info: DataInfo, written: Written) -> None:
     """Everything of a prepared folder but ``images.npy``."""
+    labels, refused, ignored = written.labels, written.refused, written.ignored
     if labels is not None:
         np.save(folder / "labels.npy", labels)
-    if names is not None:
-        (folder / "names.json").write_text(json.dumps(names))
-    if vectors is not None:
-        np.save(folder / "vectors.npy", vectors)
-    if texts is not None:
-        (folder / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
+    if written.names is not None:
+        (folder / "names.json").write_text(json.dumps(written.names))
+    if written.vectors is not None:
+        np.save(folder / "vectors.npy", written.vectors.rows)
+    if written.texts is not None:
+        (folder / "texts.json").write_text(json.dumps(written.texts), encoding="utf-8")
     write_left_out(folder, refused, ignored)
     fields = {"info": info.to_json(), "labels": labels is not None, "refused": refused, "ignored": ignored}
     (folder / "info.json").write_text(json.dumps(fields, indent=1))

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.files.listing import Refusal
 from undiffuse.data.info import DataInfo
-from undiffuse.data.preparation.statistics import chunks
 from undiffuse.data.stream import Stream
+from undiffuse.data.writing.statistics import chunks
 from undiffuse.errors import counted
 
 MAX_TILES = 64

@@ -30,16 +30,17 @@ from undiffuse.data.crops import CUTS, checked_size
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.files.decode import Header, UnreadableError, quiet_pillow, read_header
 from undiffuse.data.files.listing import Listing, Refusal
-from undiffuse.data.files.records import Records
 from undiffuse.data.files.remote_file import place_of, size_of
 from undiffuse.data.formats.hugging_face import PREFIX, files_of, is_saved
+from undiffuse.data.formats.records import Records
 from undiffuse.data.formats.shards import open_shards
 from undiffuse.data.info import DataInfo
 from undiffuse.data.order import batch_indices, shuffled_runs
-from undiffuse.data.preparation.agreement import MAX_BAD, Target, agree, check_bad
 from undiffuse.data.preparation.open_source import open_source
-from undiffuse.data.preparation.prepare import PREPARED_VERSION, describe_images, number_classes, prepare, say_unread
-from undiffuse.data.preparation.write_files import convert_image, ordered_map, workers_for
+from undiffuse.data.preparation.prepare import PREPARED_VERSION, describe_images, prepare, say_unread
+from undiffuse.data.source import number_classes
+from undiffuse.data.writing.agreement import MAX_BAD, Target, agree, check_bad
+from undiffuse.data.writing.images import convert_image, ordered_map, workers_for
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.runtime.durable_files import expanded
 
@@ -246,7 +247,7 @@ def open_stream(config: DataConfig, progress: bool = True) -> Stream:
     if config.buffer < 1:
         raise UndiffuseError(f"expected --buffer of at least 1 example, got {config.buffer}")
     size, records = checked_size(config), _open_records(config.source)
-    listing = records.listing()
+    listing = records.listing(config)
     check_bad(records.name, len(listing.images), listing.refused, listing, config)
     longest = max(1, config.buffer // 8)
     examples = Examples.of(records, listing, longest)
@@ -308,7 +309,7 @@ def _spread(runs: Sequence[range]) -> Iterator[int]:
 def _fingerprint(records: Records, listing: Listing, config: DataConfig) -> str:
     settings = ["stream", PREPARED_VERSION, config.size, config.crop, config.channels]
     total = hashlib.sha256(json.dumps(settings).encode())
-    for name, place in records.parts():
+    for name, place in records.files():
         total.update(json.dumps([name, size_of(place)]).encode())
     for name in listing.images:
         total.update(json.dumps([name, listing.classes.get(name), listing.texts.get(name)]).encode())

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from undiffuse.data.formats.arrays import NpzFile
 from undiffuse.errors import UndiffuseError
 
 
@@ -49,22 +47,18 @@ def of_files(numbers: Mapping[str, tuple[float, ...]], columns: tuple[str, ...],
     return Vectors(columns, np.array([numbers.get(file, nothing) for file in files], np.float32))
 
 
-def of_arrays(source: object, names: tuple[str, ...], scratch: Path, count: int) -> Vectors:
-    """Arrays of an .npz file beside its images, (count,) or (count, k), one after another.
+def of_arrays(arrays: Mapping[str, NDArray[Any]], count: int, source: str) -> Vectors:
+    """Arrays beside ``count`` samples, (count,) or (count, k), as columns one after another.
 
     Raises:
-        UndiffuseError: another kind of file, no such array, or one of another shape or type.
+        UndiffuseError: an array of another shape or type.
     """
-    if not isinstance(source, NpzFile):
-        raise UndiffuseError(
-            "--vectors names columns of a metadata file, or arrays of an .npz; these data have neither"
-        )
     columns, tables = list[str](), list[NDArray[Any]]()
-    for name, array in source.arrays(names, scratch).items():
+    for name, array in arrays.items():
         table = array[:, None] if array.ndim == 1 else array
         if table.ndim != 2 or len(table) != count or table.dtype.kind not in "iufb" or not table.shape[1]:
             raise UndiffuseError(
-                f"expected an array '{name}' of {count} numbers, or rows of them, in {source.name}, got {array.dtype} "
+                f"expected an array '{name}' of {count} numbers, or rows of them, in {source}, got {array.dtype} "
                 f"of shape {array.shape}"
             )
         columns += [name] if table.shape[1] == 1 else [f"{name}.{k}" for k in range(table.shape[1])]
@@ -72,6 +66,6 @@ def of_arrays(source: object, names: tuple[str, ...], scratch: Path, count: int)
     with np.errstate(over="ignore"):
         rows = np.concatenate(tables, 1).astype(np.float32)
     if np.isinf(rows).any():
-        raise UndiffuseError(f"expected numbers in {', '.join(names)} of {source.name}, got an infinite one")
+        raise UndiffuseError(f"expected numbers in {', '.join(arrays)} of {source}, got an infinite one")
     rows[~np.isfinite(rows).all(1)] = np.nan
     return Vectors(tuple(columns), rows)

@@ -19,9 +19,10 @@ from undiffuse.config.files import override
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.dataset import Dataset
+from undiffuse.data.formats.builtin import BUILTIN_PREFIX
 from undiffuse.data.info import DataInfo
 from undiffuse.data.preparation.in_memory import is_given, keep_given
-from undiffuse.data.preparation.named import BUILTIN_PREFIX, typed_source
+from undiffuse.data.preparation.named import typed_source
 from undiffuse.data.stream import Stream, open_data
 from undiffuse.errors import UndiffuseError, counted, quoted
 from undiffuse.model import Model, build_model, load

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from undiffuse.data.files.folder import Folder
 from undiffuse.data.files.listing import Listing, list_images, looks_like_image, sort_classes
 from undiffuse.data.files.metadata import parse_numbers
+from undiffuse.data.formats.folder import Folder
 from undiffuse.errors import UndiffuseError
 
 Write = Callable[[Path, dict[str, bytes]], Path]

@@ -18,11 +18,11 @@ from undiffuse.data import dataset as dataset_module
 from undiffuse.data.dataset import Dataset, RowWriter
 from undiffuse.data.files import digest as digest_module
 from undiffuse.data.files.digest import DigestIndex
-from undiffuse.data.preparation import cache as cache_module
 from undiffuse.data.preparation import prepare as prepare_module
-from undiffuse.data.preparation.cache import new_entry
 from undiffuse.data.preparation.in_memory import keep_given
 from undiffuse.errors import UndiffuseError
+from undiffuse.runtime import cache as cache_module
+from undiffuse.runtime.cache import new_entry
 
 Open = Callable[..., Dataset]
 

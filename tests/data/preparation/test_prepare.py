@@ -15,8 +15,8 @@ from undiffuse.config.data import DataConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.files import digest
 from undiffuse.data.info import DataInfo
-from undiffuse.data.preparation import write_files
 from undiffuse.data.preparation.prepare import prepare
+from undiffuse.data.writing import images as write_files
 from undiffuse.errors import UndiffuseError
 
 Files = dict[str, bytes]

@@ -19,8 +19,8 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from undiffuse.conditioning.text.encoder import SIZE, load_encoder
-from undiffuse.data.preparation.cache import UnkeptError, cache_root, discard, new_entry
 from undiffuse.errors import UndiffuseError
+from undiffuse.runtime.cache import UnkeptError, cache_root, discard, new_entry
 from undiffuse.runtime.durable_files import write_durably
 from undiffuse.runtime.safe_tensors import from_bytes, to_bytes
 from undiffuse.runtime.standard_streams import hidden

@@ -86,14 +86,14 @@ class Files(Protocol):
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder or archive holds, by names alone."""
+    """What a source holds, by names alone; empty for a file that is one array."""
 
-    images: tuple[str, ...]
+    images: tuple[str, ...] = ()
     """Names of the files that should be images, in the source's order."""
-    classes: dict[str, str]
+    classes: dict[str, str] = field(default_factory=dict)
     """Class of each image; empty without classes."""
-    refused: tuple[Refusal, ...]
-    ignored: tuple[Refusal, ...]
+    refused: tuple[Refusal, ...] = ()
+    ignored: tuple[Refusal, ...] = ()
     metadata: tuple[str, ...] = ()
     """The metadata file in use, if there is one."""
     texts: dict[str, str] = field(default_factory=dict)
@@ -102,6 +102,8 @@ class Listing:
     """Numbers that the metadata say of images, in the columns that were asked for; not all need have them."""
     unclassed: str = ""
     """Why there are no classes where folders look like some."""
+    labels: str = ""
+    """Name of the array that holds labels, in a file of several."""
 
 
 @dataclass

@@ -20,16 +20,23 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from undiffuse.data.files.listing import Refusal, sort_classes
+from undiffuse.config.data import DataConfig
+from undiffuse.data.files.listing import Listing, sort_classes
 from undiffuse.data.files.read_errors import intact
+from undiffuse.data.formats.array_source import Arrays, ArraySource
+from undiffuse.data.formats.format import ZIP, Format, Found
+from undiffuse.data.source import Draft, Written
+from undiffuse.data.vectors import of_arrays
+from undiffuse.data.writing.arrays import write_array
 from undiffuse.errors import UndiffuseError, perhaps
 
 Layout = Literal["infer", "first", "last"]
@@ -47,33 +54,12 @@ _LATE_LABEL_KEYS = {"label": tuple(_IMAGE_KEYS), "arr_1": ("arr_0",)}
 
 
 @dataclass(frozen=True)
-class Arrays:
-    """Samples of one shape in one array."""
-
-    images: NDArray[Any]
-    """(N, C, *spatial), any numeric type; may be memory-mapped."""
-    labels: NDArray[np.int64] | None = None
-    """(N,), indices into `classes`."""
-    classes: tuple[str, ...] = ()
-    ignored: tuple[Refusal, ...] = ()
-    """Arrays of the same file that are not used."""
-
-
-@dataclass(frozen=True)
-class Roles:
-    """What the arrays of an .npz file are taken for."""
-
-    images: str
-    labels: str | None
-    ignored: tuple[Refusal, ...]
-
-
-@dataclass(frozen=True)
 class NpyFile:
     """One array, without labels."""
 
     path: Path
     name: str
+    kind: ClassVar[str] = "NpyFile"
 
     def parts(self) -> Iterator[tuple[str, Path]]:
         yield "array", self.path
@@ -92,36 +78,43 @@ class NpzFile:
     path: Path
     name: str
 
-    def parts(self) -> Iterator[tuple[str, Path]]:
+    def listing(self, config: DataConfig) -> Listing:
+        with self._opened() as archive:
+            members = _members(archive)
+            images, labels = self._roles(archive, members)
+        why = "an array that is not used; call it y where it says the classes, or name it by --vectors"
+        others = [key for key in members if key not in (images, labels, *config.vectors)]
+        return Listing((images,), ignored=tuple((key, why) for key in others), labels=labels or "")
+
+    def key(self, config: DataConfig) -> dict[str, Any]:
+        return {"kind": "NpzFile", "inside": ""}
+
+    def parts(self, listing: Listing) -> Iterator[tuple[str, Path]]:
         yield "arrays", self.path
 
-    def load(self, scratch: Path) -> Arrays:
-        """Unpacked into the folder ``scratch`` and mapped from there: an array may be larger than memory."""
+    def write(self, listing: Listing, draft: Draft) -> Written:
+        (images,), key, columns = listing.images, listing.labels, draft.config.vectors
+        with draft.scratch() as scratch:
+            array = channels_first(self._array(images, scratch), _IMAGE_KEYS[images], self.name)
+            found = index_labels(self._array(key, scratch), len(array), self.name) if key else None
+            write_array(array, self.name, draft)
+            told = {name: self._array(name, scratch) for name in columns}
+            vectors = of_arrays(told, len(array), self.name) if columns else None
+        labels, classes = found or (None, ())
+        return Written(labels=labels, classes=classes, vectors=vectors, ignored=listing.ignored)
+
+    def within(self, inside: str) -> None:
+        """An array in an .npz file is named by `--vectors`, never as data."""
+
+    @contextmanager
+    def _opened(self) -> Iterator[zipfile.ZipFile]:
         with intact("an .npz file", self.name):
             archive = zipfile.ZipFile(self.path)
         with archive:
-            members = _members(archive)
-            roles = self._roles(archive, members)
-            images, labels = roles.images, roles.labels
-            for key in filter(None, (images, labels)):
-                with intact("an .npz file", self.name):
-                    packed = archive.open(members[key])
-                with packed:
-                    unpack(packed, archive.getinfo(members[key]).file_size, scratch / f"{key}.npy", self.name)
-        array = channels_first(_map(scratch / f"{images}.npy", self.name), _IMAGE_KEYS[images], self.name)
-        if labels is None:
-            return Arrays(array, ignored=roles.ignored)
-        found = index_labels(_map(scratch / f"{labels}.npy", self.name), len(array), self.name)
-        return Arrays(array, *found, ignored=roles.ignored)
+            yield archive
 
-    def roles(self) -> Roles:
-        """What its arrays are taken for, by their names and headers."""
-        with intact("an .npz file", self.name):
-            archive = zipfile.ZipFile(self.path)
-        with archive:
-            return self._roles(archive, _members(archive))
-
-    def _roles(self, archive: zipfile.ZipFile, members: dict[str, str]) -> Roles:
+    def _roles(self, archive: zipfile.ZipFile, members: dict[str, str]) -> tuple[str, str | None]:
+        """Names of the arrays that hold samples and labels."""
         images = _one_of(members, tuple(_IMAGE_KEYS), self.name)
         if images is None:
             raise UndiffuseError(
@@ -131,30 +124,47 @@ class NpzFile:
         for key, of in _LATE_LABEL_KEYS.items():
             if labels is None and key in members and images in of and _may_label(archive, members, key, images):
                 labels = key
-        others = [key for key in members if key not in (images, labels)]
-        why = "an array that is not used; call it y where it says the classes, or name it by --vectors"
-        return Roles(images, labels, tuple((key, why) for key in others))
+        return images, labels
 
-    def arrays(self, names: Sequence[str], scratch: Path) -> dict[str, NDArray[Any]]:
-        """Its arrays of these names, unpacked into the folder ``scratch``.
+    def _array(self, name: str, scratch: Path) -> NDArray[Any]:
+        """One array, unpacked into the folder ``scratch`` and mapped from there: it may be larger than memory.
 
         Raises:
             UndiffuseError: there is no such array.
         """
-        with intact("an .npz file", self.name):
-            archive = zipfile.ZipFile(self.path)
-        found = {}
-        with archive:
+        target = scratch / f"{name}.npy"
+        with self._opened() as archive:
             members = _members(archive)
-            for name in names:
-                if name not in members:
-                    raise UndiffuseError(f"{self.name} has no array '{name}'{perhaps(name, members)}")
-                with intact("an .npz file", self.name):
-                    packed = archive.open(members[name])
-                with packed:
-                    unpack(packed, archive.getinfo(members[name]).file_size, scratch / f"{name}.npy", self.name)
-                found[name] = _map(scratch / f"{name}.npy", self.name)
-        return found
+            if name not in members:
+                raise UndiffuseError(f"{self.name} has no array '{name}'{perhaps(name, members)}")
+            with intact("an .npz file", self.name):
+                packed = archive.open(members[name])
+            with packed:
+                unpack(packed, archive.getinfo(members[name]).file_size, target, self.name)
+        return _map(target, self.name)
+
+
+def _open_npy(found: Found) -> ArraySource | None:
+    return ArraySource(NpyFile(found.path, found.name)) if found.head.startswith(b"\x93NUMPY") else None
+
+
+def _open_npz(found: Found) -> NpzFile | None:
+    npz = found.head.startswith(ZIP) and _is_npz(found.path)
+    return NpzFile(found.path, found.name) if npz else None
+
+
+def _is_npz(path: Path) -> bool:
+    if path.suffix.lower() == ".npz":
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            return bool(names) and all(name.endswith(".npy") for name in names)
+    except Exception:  # damaged: ZipFile will say how
+        return False
+
+
+NPY, NPZ = Format(file=_open_npy), Format(file=_open_npz)
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, str]:

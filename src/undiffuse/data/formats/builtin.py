@@ -6,16 +6,21 @@ import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from undiffuse.data.files.read_errors import intact
-from undiffuse.data.formats.arrays import Arrays, index_labels
+from undiffuse.data.formats.array_source import Arrays, ArraySource
+from undiffuse.data.formats.arrays import index_labels
+from undiffuse.data.formats.format import Format
 from undiffuse.data.mnist import FILE
 from undiffuse.errors import UndiffuseError
 
 BUILTIN = ("digits",)
 """Names that DataConfig.source may have instead of a path; './digits' is a path."""
+BUILTIN_PREFIX = "builtin:"
+"""Before a built-in name that is meant as such whatever lies here: 'builtin:digits'."""
 
 _LONGEST = 20_000_000
 """Bytes of the unpacked text, at most: 5,000 rows of 785 numbers of up to three figures."""
@@ -29,6 +34,7 @@ class Digits:
     """
 
     name: str = "digits"
+    kind: ClassVar[str] = "Digits"
 
     @property
     def path(self) -> Path:
@@ -50,3 +56,10 @@ class Digits:
             table = np.loadtxt(text.decode("ascii").splitlines(), dtype=np.uint8, delimiter=",")
             images = table[:, :784].reshape(5000, 1, 28, 28)
         return Arrays(images, *index_labels(table[:, 784], len(table), self.name))
+
+
+def _open(word: str) -> ArraySource | None:
+    return ArraySource(Digits()) if word.removeprefix(BUILTIN_PREFIX) in BUILTIN else None
+
+
+FORMAT = Format(word=_open)

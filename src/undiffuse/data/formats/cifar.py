@@ -17,15 +17,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from undiffuse.data.files.archive import TarFile
-from undiffuse.data.files.folder import Folder
 from undiffuse.data.files.listing import Entry, Files
 from undiffuse.data.files.safe_pickle import read_plain_pickle
-from undiffuse.data.formats.arrays import Arrays
+from undiffuse.data.formats.archive import TarFile
+from undiffuse.data.formats.array_source import Arrays, ArraySource
+from undiffuse.data.formats.folder import Folder
+from undiffuse.data.formats.format import Format, Found, is_tar
 from undiffuse.errors import UndiffuseError
 
 PIXELS = 3 * 32 * 32
@@ -49,6 +51,7 @@ class Cifar:
     path: Path
     name: str
     split: str = "train"
+    kind: ClassVar[str] = "Cifar"
 
     def parts(self) -> Iterator[tuple[str, Path]]:
         if self.path.is_dir():
@@ -130,6 +133,26 @@ def _class_names(data: bytes, name: str, hundred: bool) -> tuple[str, ...]:
 
 def _text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _source(found: Found, split: str = "train") -> ArraySource:
+    """One split; of the training images, which are meant by the bare name, the others can be asked for."""
+
+    def within(inside: str) -> ArraySource | None:
+        return _source(Found(found.path, f"{found.name}/{inside}"), inside) if inside in ("train", "test") else None
+
+    return ArraySource(Cifar(found.path, found.name, split), split, within)
+
+
+def _open_folder(found: Found) -> ArraySource | None:
+    return _source(found) if is_cifar_folder(found.path) else None
+
+
+def _open_file(found: Found) -> ArraySource | None:
+    return _source(found) if is_tar(found) and is_cifar_archive(found.path) else None
+
+
+FORMAT = Format(folder=_open_folder, file=_open_file)
 
 
 def is_cifar_folder(path: Path) -> bool:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse.data.files.decode import UnreadableError
-from undiffuse.data.files.records import MAX_RECORD, RUN, Index, Item, Records, cut_runs
+from undiffuse.data.formats.format import Format, Found
 from undiffuse.data.formats.parquet import class_name, encoded_image, find_columns
+from undiffuse.data.formats.records import MAX_RECORD, RUN, Index, Item, Records, cut_runs
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.runtime.durable_files import expanded
 from undiffuse.runtime.installing import install_extra
@@ -106,6 +107,17 @@ def open_hugging_face(source: str) -> Records:
     table = found[_split(name, split, list(found))]
     title = f"{name.rstrip('/').rpartition('/')[2]}-{split}" if split else name.rstrip("/").rpartition("/")[2]
     return Records(title, (HuggingFaceShard(table, split or "train"),))
+
+
+def _open_word(word: str) -> Records | None:
+    return open_hugging_face(word) if word.startswith(PREFIX) else None
+
+
+def _open_folder(found: Found) -> Records | None:
+    return open_hugging_face(f"{PREFIX}{found.path}") if is_saved(found.path) else None
+
+
+FORMAT = Format(word=_open_word, folder=_open_folder)
 
 
 def files_of(source: str) -> list[str]:

@@ -12,14 +12,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from undiffuse.data.files.archive import decompressor
+from undiffuse.data.files.decompress import decompressor
 from undiffuse.data.files.read_errors import intact
-from undiffuse.data.formats.arrays import Arrays, channels_first, index_labels, unpack
+from undiffuse.data.formats.array_source import Arrays, ArraySource
+from undiffuse.data.formats.arrays import channels_first, index_labels, unpack
+from undiffuse.data.formats.format import Format, Found
 from undiffuse.errors import UndiffuseError
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -31,6 +33,7 @@ class IdxFile:
 
     path: Path
     name: str
+    kind: ClassVar[str] = "IdxFile"
 
     @property
     def labels_path(self) -> Path | None:
@@ -61,6 +64,13 @@ class IdxFile:
 def looks_like_idx(head: bytes) -> bool:
     """Whether the first four bytes are an idx header's."""
     return len(head) >= 4 and head[:2] == b"\0\0" and head[2] in TYPES and 1 <= head[3] <= 5
+
+
+def _open(found: Found) -> ArraySource | None:
+    return ArraySource(IdxFile(found.path, found.name)) if looks_like_idx(found.unpacked) else None
+
+
+FORMAT = Format(file=_open)
 
 
 def _read(path: Path, target: Path) -> NDArray[Any]:

@@ -19,13 +19,12 @@ from typing import Any
 from undiffuse.data.files.decode import UnreadableError
 from undiffuse.data.files.listing import Refusal, looks_like_image
 from undiffuse.data.files.read_errors import intact
-from undiffuse.data.files.records import MAX_RECORD, RUN, Index, Item, cut_runs
+from undiffuse.data.formats.format import Format, Found
+from undiffuse.data.formats.records import MAX_RECORD, RUN, Index, Item, Records, cut_runs
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.installing import install_extra
 
-MAGIC = b"\xde\xc0\xef\xbe"
-"""Little-endian, at `MAGIC_AT` of the file."""
-MAGIC_AT = 16
+_MAGIC, _MAGIC_AT = b"\xde\xc0\xef\xbe", 16
 _COUNTS = {"length", "num-samples", "num_samples", "__len__", "__keys__", "__length__", "__info__"}
 """Keys of what is said of the whole."""
 _MAX_TEXT = 1 << 16
@@ -106,6 +105,18 @@ class LmdbShard:
                     yield transaction
             finally:
                 environment.close()
+
+
+def _open_folder(found: Found) -> Records | None:
+    return Records(found.name, (LmdbShard(found.path),)) if (found.path / "data.mdb").is_file() else None
+
+
+def _open_file(found: Found) -> Records | None:
+    magic = found.head[_MAGIC_AT : _MAGIC_AT + len(_MAGIC)]
+    return Records(found.name, (LmdbShard(found.path),)) if magic == _MAGIC else None
+
+
+FORMAT = Format(folder=_open_folder, file=_open_file)
 
 
 def _is_pickled(value: Any) -> bool:

@@ -19,13 +19,14 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-from undiffuse.data.files.archive import most_unpacked
 from undiffuse.data.files.decode import UnreadableError
 from undiffuse.data.files.listing import Refusal
 from undiffuse.data.files.metadata import NOT_READ, unread_columns
 from undiffuse.data.files.read_errors import intact
-from undiffuse.data.files.records import MAX_RECORD, Index, Item, as_label, cut_runs
 from undiffuse.data.files.remote_file import Place, RemoteFile, size_of
+from undiffuse.data.formats.archive import most_unpacked
+from undiffuse.data.formats.format import Format, Found
+from undiffuse.data.formats.records import MAX_RECORD, Index, Item, Records, as_label, cut_runs
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.installing import install_extra
 
@@ -132,6 +133,13 @@ class ParquetShard:
                     f"rows of {unpacked >> 20:,} MiB; leave this file out"
                 )
             yield file
+
+
+def _open_file(found: Found) -> Records | None:
+    return Records(found.name, (ParquetShard(found.path),)) if found.head.startswith(b"PAR1") else None
+
+
+FORMAT = Format(file=_open_file)
 
 
 def need_pyarrow() -> None:

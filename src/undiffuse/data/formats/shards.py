@@ -14,9 +14,10 @@ from itertools import product
 from pathlib import Path, PurePosixPath
 
 from undiffuse.data.files.listing import SPLITS, Refusal
-from undiffuse.data.files.records import Records, Shard
 from undiffuse.data.files.remote_file import Place, RemoteFile
+from undiffuse.data.formats.format import Filling, Format, Found
 from undiffuse.data.formats.parquet import ParquetShard
+from undiffuse.data.formats.records import Records, Shard
 from undiffuse.data.formats.webdataset import TarShard
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.durable_files import expanded
@@ -109,6 +110,20 @@ def kind_of(file: Place) -> str | None:
     if lower.endswith(TAR_SUFFIXES):
         return "tar"
     return "parquet" if lower.endswith(PARQUET_SUFFIXES) else None
+
+
+def _open_folder(files: Sequence[Path], found: Found) -> Records:
+    chosen, aside = training_shards(sorted(files), found.path, found.name)
+    return open_shards(chosen, found.name, aside)
+
+
+def _is_shard(name: str) -> bool:
+    return kind_of(Path(name)) is not None
+
+
+_IMAGES_OF_A_SHARD = 100
+"""Fewer images for each shard beside them are taken for previews."""
+FORMAT = Format(filling=Filling("shard", _is_shard, lambda count: _IMAGES_OF_A_SHARD * count, _open_folder))
 
 
 def training_shards(files: Sequence[Path], base: Path, name: str) -> tuple[list[Path], list[Refusal]]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
 
 from undiffuse.data.dataset import RowWriter
 from undiffuse.data.files.decode import MAX_PIXELS, UnreadableError, page_kind, page_pixels, quiet_pillow
+from undiffuse.data.files.listing import looks_like_image
 from undiffuse.data.files.read_errors import intact
-from undiffuse.data.formats.arrays import Arrays
+from undiffuse.data.formats.array_source import Arrays, ArraySource
+from undiffuse.data.formats.format import Format, Found
 from undiffuse.errors import UndiffuseError
 
 
@@ -22,6 +25,7 @@ class TiffPages:
 
     path: Path
     name: str
+    kind: ClassVar[str] = "TiffPages"
 
     def parts(self) -> Iterator[tuple[str, Path]]:
         yield "pages", self.path
@@ -61,3 +65,20 @@ def _kind(image: Image.Image, name: str) -> tuple[int, str]:
         return page_kind(image)  # type: ignore[arg-type]  # Image.open gives a file's image
     except UnreadableError as error:
         raise UndiffuseError(f"expected pages that can be read in {name}, got one that {error}") from None
+
+
+def has_pages(path: Path) -> bool:
+    """Whether this is a TIFF of several pages."""
+    try:
+        with path.open("rb") as file, Image.open(file, formats=["TIFF"]) as image:
+            return getattr(image, "n_frames", 1) > 1
+    except Exception:  # none that can be opened: it is not for here to say why
+        return False
+
+
+def _open(found: Found) -> ArraySource | None:
+    pages = looks_like_image(found.head) and has_pages(found.path)
+    return ArraySource(TiffPages(found.path, found.name)) if pages else None
+
+
+FORMAT = Format(file=_open)

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,10 +21,12 @@ from numpy.typing import NDArray
 
 from undiffuse.config.data import DataConfig
 from undiffuse.data.files.decode import MAX_PIXELS, UnreadableError, refusing
-from undiffuse.data.files.folder import Folder, open_file
-from undiffuse.data.files.listing import Entry, Refusal
-from undiffuse.data.preparation.write_samples import Form
+from undiffuse.data.files.listing import Entry, Files, Listing
+from undiffuse.data.formats.folder import Folder
+from undiffuse.data.formats.format import Filling, Format, Found
+from undiffuse.data.source import Draft, Written
 from undiffuse.data.transform import CHANNELS, convert_channels, keeps_aspect, resize
+from undiffuse.data.writing.samples import Form, check_uncut, write_samples
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.installing import install_extra
 
@@ -43,17 +43,18 @@ MAX_CLIP = 1 << 31
 """Bytes of one clip."""
 
 
-@dataclass(frozen=True)
-class Videos(Folder):
-    """A folder of videos, or one of them."""
+class Videos:
+    """The kind of file that is a video."""
 
-    def entries(self) -> Iterator[Entry | Refusal]:
-        if self.path.is_dir():
-            return super().entries()
-        return iter([Entry(self.path.name, self.path.stat().st_size, partial(open_file, self.path))])
+    def named(self, name: str) -> bool:
+        return is_video(name)
 
-    def file_of(self, name: str) -> Path:
-        return self.path / name if self.path.is_dir() else self.path
+    def key(self, config: DataConfig, source: str) -> dict[str, Any]:
+        check_uncut(config, source)
+        return {"kind": "Videos", "frames": config.frames, "stride": config.stride}
+
+    def write(self, files: Files, listing: Listing, draft: Draft) -> Written:
+        return write_samples(files, listing, ClipReader(draft.config, draft.size), draft)
 
 
 def is_video(name: str) -> bool:
@@ -61,8 +62,19 @@ def is_video(name: str) -> bool:
     return PurePosixPath(name.lower()).suffix in FORMATS
 
 
+def _open_folder(files: Sequence[Path], found: Found) -> Folder:
+    return Folder(found.path, found.name, Videos())
+
+
+def _open_file(found: Found) -> Folder | None:
+    return Folder(found.path, found.name, Videos()) if is_video(found.name) else None
+
+
+FORMAT = Format(file=_open_file, filling=Filling("video", is_video, lambda count: count, _open_folder))
+
+
 class ClipReader:
-    """Clips, for `from_samples.write_samples`.
+    """How videos are read, as clips.
 
     Raises:
         UndiffuseError: PyAV is not installed, or the number of frames was not given.

@@ -15,20 +15,23 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
-from pathlib import PurePosixPath
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from undiffuse.config.data import DataConfig
 from undiffuse.data.files.decode import MAX_PIXELS, NOT_FINITE, UnreadableError, page_kind, page_pixels, refusing
-from undiffuse.data.files.folder import Folder
-from undiffuse.data.files.listing import Entry
+from undiffuse.data.files.listing import Entry, Files, Listing
 from undiffuse.data.formats.arrays import channels_first
+from undiffuse.data.formats.folder import Folder
+from undiffuse.data.formats.format import Filling, Format, Found
 from undiffuse.data.formats.nifti import MAX_BYTES, decode_nifti, look_at_nifti
-from undiffuse.data.preparation.write_samples import Form
+from undiffuse.data.source import Draft, Written
+from undiffuse.data.writing.samples import Form, check_uncut, write_samples
 from undiffuse.errors import UndiffuseError
 
 SUFFIXES = frozenset({".nii", ".npy", ".tif", ".tiff"})
@@ -45,12 +48,31 @@ def suffix_of(name: str) -> str:
     return PurePosixPath(name.lower().removesuffix(".gz")).suffix
 
 
-class Volumes(Folder):
-    """A folder of volumes."""
+class Volumes:
+    """The kind of file that is a volume."""
+
+    def named(self, name: str) -> bool:
+        return is_volume(name)
+
+    def key(self, config: DataConfig, source: str) -> dict[str, Any]:
+        check_uncut(config, source)
+        if config.size is not None or config.channels != "keep":
+            raise UndiffuseError(f"expected 2-D images for --size or --channels, got the volumes of {source}")
+        return {"kind": "Volumes"}
+
+    def write(self, files: Files, listing: Listing, draft: Draft) -> Written:
+        return write_samples(files, listing, VolumeReader(), draft)
+
+
+def _open(files: Sequence[Path], found: Found) -> Folder:
+    return Folder(found.path, found.name, Volumes())
+
+
+FORMAT = Format(filling=Filling("volume", is_volume, lambda count: count - 1, _open))
 
 
 class VolumeReader:
-    """Volumes, for `from_samples.write_samples`."""
+    """How volumes are read."""
 
     noun, several = "volumes", False
 
@@ -77,15 +99,6 @@ class VolumeReader:
                 case _:
                     volume = _decode_pages(data)
         yield volume
-
-
-def has_pages(file: BinaryIO) -> bool:
-    """Whether this is a TIFF of several pages."""
-    try:
-        with Image.open(file, formats=["TIFF"]) as image:
-            return getattr(image, "n_frames", 1) > 1
-    except Exception:  # none that can be opened: it is not for here to say why
-        return False
 
 
 def _look_at_pages(file: BinaryIO) -> Form:

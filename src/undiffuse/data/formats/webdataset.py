@@ -24,12 +24,14 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from undiffuse.data.files.archive import TarFile, decompressor
 from undiffuse.data.files.decode import UnreadableError
+from undiffuse.data.files.decompress import decompressor
 from undiffuse.data.files.listing import READABLE_SUFFIXES, Entry, Refusal
 from undiffuse.data.files.metadata import NOT_READ, unread_columns
 from undiffuse.data.files.read_errors import intact
-from undiffuse.data.files.records import MAX_RECORD, RUN, Index, Item, as_label, cut_runs, no_label
+from undiffuse.data.formats.archive import TarFile
+from undiffuse.data.formats.format import Format, Found, is_tar
+from undiffuse.data.formats.records import MAX_RECORD, RUN, Index, Item, Records, as_label, cut_runs, no_label
 from undiffuse.errors import UndiffuseError
 
 CLASS_KEYS = ("label", "class", "cls")
@@ -202,6 +204,13 @@ def _add(example: _Example, kind: str, entry: Entry) -> None:
                 json.loads(text)
         except (ValueError, RecursionError) as error:
             example.problem = f"has a .{kind} that cannot be read: {str(error)[:80]}"
+
+
+def _open(found: Found) -> Records | None:
+    return Records(found.name, (TarShard(found.path),)) if is_tar(found) and looks_like_shard(found.path) else None
+
+
+FORMAT = Format(file=_open)
 
 
 def looks_like_shard(path: Path) -> bool:

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from undiffuse.data.dataset import RowWriter
 from undiffuse.data.formats.arrays import channels_first
-from undiffuse.data.preparation.cache import cache_root, need_space, new_entry, writing_cache
-from undiffuse.data.preparation.statistics import chunks
+from undiffuse.data.writing.statistics import chunks
 from undiffuse.errors import UndiffuseError
+from undiffuse.runtime.cache import cache_root, need_space, new_entry, writing_cache
 
 FILE = "array.npz"
 _MODES = ("1", "L", "LA", "RGB", "RGBA", "I;16", "F")

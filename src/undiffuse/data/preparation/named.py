@@ -12,11 +12,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from undiffuse.data.formats.builtin import BUILTIN
+from undiffuse.data.formats.builtin import BUILTIN, BUILTIN_PREFIX
 from undiffuse.provenance.own_pictures import is_run
-
-BUILTIN_PREFIX = "builtin:"
-"""Before a built-in name that is meant as such whatever lies here: 'builtin:digits'."""
 
 
 def typed_source(word: str, quiet: bool = False) -> str:
@@ -31,12 +28,6 @@ def typed_source(word: str, quiet: bool = False) -> str:
     if not quiet and os.environ.get("RANK", "0") == "0":  # of several processes one speaks
         _say(word, "folder" if Path(word).is_dir() else "file")
     return f".{os.sep}{word}"
-
-
-def builtin_name(source: str) -> str | None:
-    """The built-in set that a source without two meanings names, if it does."""
-    name = source.removeprefix(BUILTIN_PREFIX)
-    return name if name in BUILTIN else None
 
 
 def _here(path: Path) -> bool:

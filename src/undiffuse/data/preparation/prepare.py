@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,32 +16,20 @@ from numpy.typing import NDArray
 from undiffuse.config.data import DataConfig
 from undiffuse.data.crops import CUTS, checked_size
 from undiffuse.data.dataset import Dataset, open_images, read_dataset, write_contents, write_left_out
-from undiffuse.data.files.archive import TarFile, ZipFile
 from undiffuse.data.files.digest import DigestIndex, fingerprint
-from undiffuse.data.files.folder import Folder
-from undiffuse.data.files.listing import Listing, Refusal, is_image, list_images, sort_classes
+from undiffuse.data.files.listing import Listing, Refusal
 from undiffuse.data.files.metadata import NOT_READ
-from undiffuse.data.files.records import Records
-from undiffuse.data.formats.arrays import NpzFile
-from undiffuse.data.formats.cifar import Cifar
-from undiffuse.data.formats.video import ClipReader, Videos, is_video
-from undiffuse.data.formats.volumes import VolumeReader, Volumes, is_volume
 from undiffuse.data.info import DataInfo
 from undiffuse.data.pairs import match
-from undiffuse.data.preparation.cache import cache_root, discard, new_entry
-from undiffuse.data.preparation.open_source import ArraySource, open_source
-from undiffuse.data.preparation.statistics import chunks, measure
-from undiffuse.data.preparation.write_arrays import write_arrays
-from undiffuse.data.preparation.write_files import write_images
-from undiffuse.data.preparation.write_samples import Written, write_samples
-from undiffuse.data.vectors import Vectors, of_arrays, of_files
+from undiffuse.data.preparation.open_source import open_source
+from undiffuse.data.source import Draft, Source
+from undiffuse.data.writing.statistics import chunks, measure
 from undiffuse.errors import UndiffuseError
 from undiffuse.provenance.own_pictures import WHY
+from undiffuse.runtime.cache import cache_root, discard, new_entry
 
 PREPARED_VERSION = 1
 """Part of every key: raise it when the same files would be prepared to other arrays."""
-
-Source = Folder | ZipFile | TarFile | Records | ArraySource
 
 
 def prepare(config: DataConfig, cache: Path | None = None, progress: bool = True) -> Dataset:
@@ -69,30 +56,22 @@ def prepare(config: DataConfig, cache: Path | None = None, progress: bool = True
     size = checked_size(config)
     if len(set(config.vectors)) < len(config.vectors):
         raise UndiffuseError(f"--vectors {','.join(config.vectors)} names a column twice")
-    source = open_source(config.source)
-    if config.crop in CUTS and isinstance(source, (Videos, Volumes)):
-        raise UndiffuseError(f"--crop {config.crop} is for images, and {source.name} has none; take --crop center")
-    root = cache_root(cache)
-    listing = _list(source, config.vectors) if isinstance(source, (Folder, Records)) else None
-    roles = source.roles() if isinstance(source, NpzFile) else None
+    source, root = open_source(config.source), cache_root(cache)
+    listing = source.listing(config)
     key = _key(source, listing, config, size, root)
     place = root / "prepared" / key[:32]
     for _ in range(3):  # make, read; and once more if another process cleared our entry away with a damaged one
         damaged = place.exists()  # asked before the look inside, for another process may publish a good one at any time
         dataset = read_dataset(place, source.name)
-        if dataset is not None and roles is not None:  # an entry of before knows neither of these
-            dataset = replace(dataset, ignored=tuple(item for item in roles.ignored if item[0] not in config.vectors))
-            damaged, dataset = True, (None if roles.labels and dataset.labels is None else dataset)
-        if dataset is not None:
-            if listing is not None:
-                dataset = _as_listed(dataset, listing)
+        if dataset is not None and not (listing.labels and dataset.labels is None):  # made before such were read
+            dataset = _as_listed(dataset, listing)
             if progress:
                 _say_left_out(dataset)
             return dataset
         if damaged:
             discard(place)
         with new_entry(place) as draft:
-            _prepare(source, listing, config, size, key, draft, progress)
+            _prepare(source, listing, key, Draft(draft, config, size, progress))
     raise UndiffuseError(f"expected to read back what was just written to {place}, got a damaged entry; check the disk")
 
 
@@ -152,138 +131,40 @@ def paired(dataset: Dataset, pictures: Dataset) -> Dataset:
     return replace(dataset, info=info, pairs=pairs)
 
 
-def _key(source: Source, listing: Listing | None, config: DataConfig, size: tuple[int, int] | None, root: Path) -> str:
+def _key(source: Source, listing: Listing, config: DataConfig, size: tuple[int, int] | None, root: Path) -> str:
     settings: dict[str, Any] = {
         "version": PREPARED_VERSION,
-        "kind": type(source).__name__,
-        "inside": _inside(source),
         "size": size,
         "crop": config.crop,
         "channels": config.channels,
+        **source.key(config),
     }
     if config.crop_from is not None:
         settings["crop_from"] = config.crop_from
-    if listing is not None and listing.texts:
+    if listing.texts:
         settings["texts"] = True
     if config.vectors:
         settings["vectors"] = config.vectors
-    if isinstance(source, Videos):
-        settings |= {"frames": config.frames, "stride": config.stride}
-    parts = list(_parts(source, listing))
+    index = DigestIndex(root / "index", source.path)
     try:
-        index = DigestIndex(
-            root / "index", parts[0][1] if listing is None or not isinstance(source, Folder) else source.path
-        )
-        digests = [(name, index.digest(name, path)) for name, path in parts]
+        digests = [(name, index.digest(name, path)) for name, path in source.parts(listing)]
     except OSError as error:
         raise UndiffuseError(f"expected files that can be read, got '{error.strerror}' for {error.filename}") from error
     index.save()
-    refused = [(name, f"refused: {why}") for name, why in listing.refused] if listing else []
+    refused = [(name, f"refused: {why}") for name, why in listing.refused]
     return fingerprint([*digests, *refused], settings)
 
 
-def _list(source: Folder | ZipFile | TarFile | Records, columns: tuple[str, ...]) -> Listing:
-    if isinstance(source, Records):
-        if columns:
-            raise UndiffuseError(f"--vectors is for folders, archives and .npz files; {source.name} is none of these")
-        return source.listing()
-    if isinstance(source, Videos):
-        return list_images(source, is_video, columns)
-    return list_images(source, is_volume if isinstance(source, Volumes) else is_image, columns)
-
-
-def _inside(source: Source) -> str:
-    """Which part of its files a source is."""
-    match source:
-        case ZipFile() | TarFile():
-            return source.inside
-        case Cifar():
-            return source.split
-        case _:
-            return ""
-
-
-def _parts(source: Source, listing: Listing | None) -> Iterator[tuple[str, Path]]:
-    """The files whose contents the data consist of."""
-    if isinstance(source, Folder):
-        if listing:
-            yield from ((name, source.file_of(name)) for name in (*listing.images, *listing.metadata))
-    elif isinstance(source, (ZipFile, TarFile)):
-        yield "archive", source.path
-    elif isinstance(source, Records):
-        yield from ((name, place) for name, place in source.parts() if isinstance(place, Path))
-    else:
-        yield from source.parts()
-
-
-def _prepare(
-    source: Source,
-    listing: Listing | None,
-    config: DataConfig,
-    size: tuple[int, int] | None,
-    key: str,
-    draft: Path,
-    progress: bool,
-) -> None:
-    """Fill the folder ``draft``."""
-    refused: tuple[Refusal, ...] = ()
-    ignored: tuple[Refusal, ...] = ()
-    names: list[str] | None = None
-    texts: list[str] | None = None
-    labels: NDArray[np.int64] | None = None
-    vectors: Vectors | None = None
-    if isinstance(source, (Folder, ZipFile, TarFile, Records)):
-        listing = listing or _list(source, config.vectors)
-        written = _write_files(source, listing, config, size, draft, progress)
-        names, files, refused = written.names, written.files, written.refused
-        ignored = (*listing.ignored, *written.ignored)
-        texts = [listing.texts.get(file, "") for file in files] if listing.texts else None
-        labels, classes = number_classes(listing.classes, files)
-        vectors = of_files(listing.numbers, config.vectors, files) if config.vectors else None
-    else:
-        scratch = draft / "scratch"
-        scratch.mkdir()
-        arrays = write_arrays(source, config, size, draft, scratch, progress)
-        labels, classes = arrays.labels, arrays.classes
-        ignored = tuple(item for item in arrays.ignored if item[0] not in config.vectors)
-        if config.vectors:
-            count = len(np.load(draft / "images.npy", mmap_mode="r"))
-            vectors = of_arrays(source, config.vectors, scratch, count)
-        shutil.rmtree(scratch)
-    images, values = open_images(draft)
-    info = describe_images(source.name, key, images, classes, len(refused), values)
-    unclassed = listing.unclassed if listing is not None else ""
-    info = replace(info, texts=sum(map(bool, texts or ())), unclassed=unclassed)
-    if vectors is not None:
-        mean, std = vectors.statistics()
-        info = replace(info, vectors=vectors.names, vector_mean=mean, vector_std=std)
-    write_contents(draft, info, labels, refused, ignored, names, texts, vectors.rows if vectors else None)
-
-
-def _write_files(
-    source: Folder | ZipFile | TarFile | Records,
-    listing: Listing,
-    config: DataConfig,
-    size: tuple[int, int] | None,
-    draft: Path,
-    progress: bool,
-) -> Written:
-    if isinstance(source, Videos):
-        return write_samples(source, listing, ClipReader(config, size), config, draft, progress)
-    if isinstance(source, Volumes):
-        if size or config.channels != "keep":
-            raise UndiffuseError(f"expected 2-D images for --size or --channels, got the volumes of {source.name}")
-        return write_samples(source, listing, VolumeReader(), config, draft, progress)
-    return write_images(source, listing, config, size, draft, progress)
-
-
-def number_classes(classes: dict[str, str], files: Sequence[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
-    """Labels of the files, and the classes' names in the order of their labels."""
-    if not classes:
-        return None, ()
-    ordered = sort_classes(classes[file] for file in files)
-    number = {name: label for label, name in enumerate(ordered)}
-    return np.array([number[classes[file]] for file in files], np.int64), ordered
+def _prepare(source: Source, listing: Listing, key: str, draft: Draft) -> None:
+    """Fill the folder of the draft."""
+    written = source.write(listing, draft)
+    images, values = open_images(draft.folder)
+    info = describe_images(source.name, key, images, written.classes, len(written.refused), values)
+    info = replace(info, texts=sum(map(bool, written.texts or ())), unclassed=listing.unclassed)
+    if written.vectors is not None:
+        mean, std = written.vectors.statistics()
+        info = replace(info, vectors=written.vectors.names, vector_mean=mean, vector_std=std)
+    write_contents(draft.folder, info, written)
 
 
 def describe_images(

@@ -21,13 +21,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.preparation.cache import UnkeptError, cache_root, discard, new_entry
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.features.classifier_network import LIMITS, SmallClassifier
 from undiffuse.evaluation.features.classifier_training import VERSION, Trained, labels_of, train_classifier
 from undiffuse.evaluation.features.extractor import Identity, Outputs
 from undiffuse.evaluation.features.pixels import area_average
 from undiffuse.evaluation.features.precision import full_precision
+from undiffuse.runtime.cache import UnkeptError, cache_root, discard, new_entry
 from undiffuse.runtime.durable_files import write_durably
 from undiffuse.runtime.safe_tensors import from_bytes, to_bytes
 from undiffuse.runtime.uninitialized import outlined

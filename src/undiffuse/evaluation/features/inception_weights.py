@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from undiffuse.data.preparation.cache import cache_root
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.features.inception import InceptionV3
 from undiffuse.runtime import safe_tensors
+from undiffuse.runtime.cache import cache_root
 from undiffuse.runtime.durable_files import expanded
 from undiffuse.runtime.standard_streams import hidden
 from undiffuse.runtime.uninitialized import outlined

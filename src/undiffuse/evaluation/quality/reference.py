@@ -18,10 +18,10 @@ import torch
 
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
-from undiffuse.data.preparation.cache import UnkeptError, cache_root, discard, new_entry
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.features.extract import FeatureSet, batches, extract
 from undiffuse.evaluation.features.extractor import Extractor, Identity
+from undiffuse.runtime.cache import UnkeptError, cache_root, discard, new_entry
 from undiffuse.runtime.random_streams import generator
 from undiffuse.runtime.safe_tensors import from_bytes, to_bytes
 

@@ -22,9 +22,8 @@ from undiffuse.checkpoints.run_lock import is_locked
 from undiffuse.checkpoints.training_checkpoint import checkpoints
 from undiffuse.config.files import override, read_config, to_dict
 from undiffuse.config.schema import TrainConfig
-from undiffuse.data.formats.builtin import BUILTIN
+from undiffuse.data.formats.builtin import BUILTIN, BUILTIN_PREFIX
 from undiffuse.data.info import DataInfo
-from undiffuse.data.preparation.named import BUILTIN_PREFIX
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.reports.commands import option
 from undiffuse.runtime.durable_files import replace_file

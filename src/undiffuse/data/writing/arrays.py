@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,45 +11,47 @@ from tqdm import tqdm
 from undiffuse.config.data import DataConfig
 from undiffuse.data.crops import CUTS
 from undiffuse.data.dataset import RowWriter
-from undiffuse.data.formats.arrays import Arrays
-from undiffuse.data.preparation.cache import need_space
-from undiffuse.data.preparation.open_source import ArraySource
-from undiffuse.data.preparation.statistics import chunks
+from undiffuse.data.source import Draft
 from undiffuse.data.transform import CHANNELS, convert_channels, keeps_aspect, resize
+from undiffuse.data.writing.statistics import chunks
 from undiffuse.errors import UndiffuseError
+from undiffuse.runtime.cache import need_space
 from undiffuse.runtime.standard_streams import hidden
 
 
-def write_arrays(
-    source: ArraySource, config: DataConfig, size: tuple[int, int] | None, folder: Path, scratch: Path, bar: bool
-) -> Arrays:
-    """Write ``images.npy`` of an array source and return what it loaded.
+def write_array(images: NDArray[Any], name: str, draft: Draft) -> None:
+    """Write ``images.npy``.
 
     uint8, uint16 and float32 stay. bool becomes 0 and 255, float16 and float64 become float32. Other integers are
     refused: which range they stand for only the user knows.
 
+    Args:
+        images: (N, C, *spatial).
+        name: of the source, for messages.
+        draft: where and how.
+
     Raises:
         UndiffuseError: a type, a shape or values that no data set can have.
     """
-    arrays = source.load(scratch)
-    images = arrays.images
-    dtype = _stored_type(images.dtype, source.name)
+    config, size = draft.config, draft.size
+    dtype = _stored_type(images.dtype, name)
     channels, *spatial = images.shape[1:]
-    _check_options(images, config, size, source.name)
+    _check_options(images, config, size, name)
     if config.channels != "keep":
         channels = CHANNELS[config.channels]
     if size:
         spatial = list(size)
-    need_space(folder, len(images) * channels * int(np.prod(spatial)) * np.dtype(dtype).itemsize)
+    need_space(draft.folder, len(images) * channels * int(np.prod(spatial)) * np.dtype(dtype).itemsize)
     with (
-        RowWriter(folder / "images.npy", dtype, (channels, *spatial)) as rows,
-        tqdm(total=len(images), desc="Preparing", unit="image", disable=hidden(bar), leave=False) as progress,
+        RowWriter(draft.folder / "images.npy", dtype, (channels, *spatial)) as rows,
+        tqdm(
+            total=len(images), desc="Preparing", unit="image", disable=hidden(draft.progress), leave=False
+        ) as progress,
     ):
         for chunk in chunks(images):
-            values = _cast(chunk, dtype, source.name)
+            values = _cast(chunk, dtype, name)
             rows.write(_transform(values, config, size))
             progress.update(len(chunk))
-    return arrays
 
 
 def _stored_type(dtype: np.dtype[Any], name: str) -> str:

@@ -6,20 +6,23 @@ and an archive that would unpack to absurd multiples of its own size is refused 
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
-import lzma
 import tarfile
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, ClassVar, cast
 
-from undiffuse.data.files.listing import Entry, Refusal
+from undiffuse.config.data import DataConfig
+from undiffuse.data.files.decompress import decompressor
+from undiffuse.data.files.listing import Entry, Listing, Refusal, list_images
 from undiffuse.data.files.read_errors import intact
+from undiffuse.data.formats.format import ZIP, Format, Found, is_tar
+from undiffuse.data.source import Draft, Written
+from undiffuse.data.writing.images import write_images
 from undiffuse.errors import UndiffuseError
 
 MAX_EXPANSION = 1200
@@ -31,12 +34,39 @@ _MAX_READ = 1 << 30
 
 
 @dataclass(frozen=True)
-class ZipFile:
-    """Members of a zip file below the folder ``inside`` ('' for all)."""
+class Archive(ABC):
+    """Members of a file below the folder ``inside`` ('' for all)."""
 
     path: Path
     name: str
     inside: str = ""
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def entries(self) -> Iterator[Entry | Refusal]:
+        """Every regular member, by its safe name below ``inside``."""
+
+    def listing(self, config: DataConfig) -> Listing:
+        return list_images(self, columns=config.vectors)
+
+    def key(self, config: DataConfig) -> dict[str, Any]:
+        return {"kind": self.kind, "inside": self.inside}
+
+    def parts(self, listing: Listing) -> Iterator[tuple[str, Path]]:
+        yield "archive", self.path
+
+    def write(self, listing: Listing, draft: Draft) -> Written:
+        return write_images(self, listing, draft)
+
+    def within(self, inside: str) -> Archive:
+        return type(self)(self.path, f"{self.name}/{inside}", inside)
+
+
+@dataclass(frozen=True)
+class ZipFile(Archive):
+    """A zip file."""
+
+    kind: ClassVar[str] = "ZipFile"
 
     def entries(self) -> Iterator[Entry | Refusal]:
         with intact("a whole archive", self.path.name), zipfile.ZipFile(self.path) as archive:
@@ -57,12 +87,10 @@ class ZipFile:
 
 
 @dataclass(frozen=True)
-class TarFile:
-    """Members of a tar file, plain or packed by gzip, bzip2 or xz, below the folder ``inside``. Read front to back."""
+class TarFile(Archive):
+    """A tar file, plain or packed by gzip, bzip2 or xz. Read front to back."""
 
-    path: Path
-    name: str
-    inside: str = ""
+    kind: ClassVar[str] = "TarFile"
     _places: list[tuple[str, int, int]] = field(default_factory=list, init=False, compare=False, repr=False)
     """Name, offset and size of the members after the first pass: parsing 60,000 headers again costs seconds."""
 
@@ -99,6 +127,15 @@ class TarFile:
             yield Entry(name, size, partial(stream.member, offset, size))
 
 
+def _open(found: Found) -> Archive | None:
+    if found.head.startswith(ZIP):
+        return ZipFile(found.path, found.name)
+    return TarFile(found.path, found.name) if is_tar(found) else None
+
+
+FORMAT = Format(file=_open)
+
+
 def _safe_name(name: str, inside: str) -> str | Refusal | None:
     """The member's name below ``inside``, a refusal, or None where it lies elsewhere."""
     path = PurePosixPath(name.replace("\\", "/"))
@@ -120,19 +157,6 @@ def _bomb(path: Path, unpacked: int) -> UndiffuseError:
         f"expected an archive of images, got {path.name}, which would unpack to {unpacked >> 20:,} MiB, "
         f"more than {MAX_EXPANSION} times its size"
     )
-
-
-def decompressor(path: Path) -> Callable[[Path], BinaryIO]:
-    """What opens ``path`` for reading, by its first bytes."""
-    with open(path, "rb") as file:
-        head = file.read(6)
-    if head.startswith(b"\x1f\x8b"):
-        return cast(Callable[[Path], BinaryIO], gzip.open)
-    if head.startswith(b"BZh"):
-        return cast(Callable[[Path], BinaryIO], bz2.open)
-    if head.startswith(b"\xfd7zXZ\0"):
-        return cast(Callable[[Path], BinaryIO], lzma.open)
-    return lambda plain: plain.open("rb")
 
 
 class _BoundedReader(io.RawIOBase):

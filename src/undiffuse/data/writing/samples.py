@@ -9,7 +9,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,12 +16,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from undiffuse.config.data import DataConfig
+from undiffuse.data.crops import CUTS
 from undiffuse.data.dataset import RowWriter
 from undiffuse.data.files.decode import UnreadableError, quiet_pillow
 from undiffuse.data.files.listing import Entry, Files, Listing, Refusal
-from undiffuse.data.preparation.agreement import check_bad
-from undiffuse.data.preparation.cache import need_space
+from undiffuse.data.source import Draft, Written
+from undiffuse.data.writing.agreement import check_bad
 from undiffuse.errors import UndiffuseError
+from undiffuse.runtime.cache import need_space
 from undiffuse.runtime.standard_streams import hidden
 
 
@@ -51,37 +52,29 @@ class SampleReader(Protocol):
         """The samples, of this form. Raises `UnreadableError`."""
 
 
-@dataclass(frozen=True)
-class Written:
-    """What is in ``images.npy``."""
-
-    names: list[str]
-    files: list[str]
-    """The file of each sample."""
-    refused: tuple[Refusal, ...]
-    ignored: tuple[Refusal, ...] = ()
-    """Files that turned out to be no data once they were opened."""
-
-
-def write_samples(
-    files: Files, listing: Listing, reader: SampleReader, config: DataConfig, folder: Path, bar: bool
-) -> Written:
+def write_samples(files: Files, listing: Listing, reader: SampleReader, draft: Draft) -> Written:
     """Write ``images.npy`` of the files listed.
 
     Raises:
         UndiffuseError: the files do not agree; too many are bad; none are left.
     """
     with quiet_pillow():
-        forms, unreadable = _survey(files, listing, reader, bar)
+        forms, unreadable = _survey(files, listing, reader, draft.progress)
         refused = [*listing.refused, *unreadable]
-        check_bad(files.name, len(forms), refused, listing, config)
+        check_bad(files.name, len(forms), refused, listing, draft.config)
         form = _agree(files.name, forms, reader.noun)
         samples = sum(one.count for one in forms.values())
-        need_space(folder, samples * math.prod(form.shape) * np.dtype(form.dtype).itemsize)
-        names, owners, broken = _write(files, forms, form, reader, folder / "images.npy", bar)
+        need_space(draft.folder, samples * math.prod(form.shape) * np.dtype(form.dtype).itemsize)
+        names, owners, broken = _write(files, forms, form, reader, draft)
     refused += broken
-    check_bad(files.name, len(set(owners)), refused, listing, config)
-    return Written(names, owners, tuple(refused))
+    check_bad(files.name, len(set(owners)), refused, listing, draft.config)
+    return Written.of_files(listing, draft.config.vectors, names, owners, refused)
+
+
+def check_uncut(config: DataConfig, source: str) -> None:
+    """Raises `UndiffuseError` for settings that cut parts out of images."""
+    if config.crop in CUTS:
+        raise UndiffuseError(f"--crop {config.crop} is for images, and {source} has none; take --crop center")
 
 
 def _survey(files: Files, listing: Listing, reader: SampleReader, bar: bool) -> tuple[dict[str, Form], list[Refusal]]:
@@ -116,13 +109,13 @@ def _agree(source: str, forms: dict[str, Form], noun: str) -> Form:
 
 
 def _write(
-    files: Files, forms: dict[str, Form], form: Form, reader: SampleReader, path: Path, bar: bool
+    files: Files, forms: dict[str, Form], form: Form, reader: SampleReader, draft: Draft
 ) -> tuple[list[str], list[str], list[Refusal]]:
     names, owners, refused = list[str](), list[str](), list[Refusal]()
     waiting = dict(forms)
     with (
-        RowWriter(path, form.dtype, form.shape) as rows,
-        tqdm(total=len(forms), desc="Preparing", unit="file", disable=hidden(bar), leave=False) as progress,
+        RowWriter(draft.folder / "images.npy", form.dtype, form.shape) as rows,
+        tqdm(total=len(forms), desc="Preparing", unit="file", disable=hidden(draft.progress), leave=False) as progress,
     ):
         for entry in files.entries():
             if isinstance(entry, tuple) or entry.name not in waiting:

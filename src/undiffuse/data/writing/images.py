@@ -25,10 +25,10 @@ from undiffuse.data.dataset import RowWriter
 from undiffuse.data.files.decode import ForTheEyeError, Header, UnreadableError, decode, quiet_pillow, read_header
 from undiffuse.data.files.foreign import is_raw, kind_not_read
 from undiffuse.data.files.listing import Entry, Files, Listing, Refusal
-from undiffuse.data.preparation.agreement import Target, agree, check_bad
-from undiffuse.data.preparation.cache import need_space
-from undiffuse.data.preparation.write_samples import Written
+from undiffuse.data.source import Draft, Written
 from undiffuse.data.transform import convert_channels, resize
+from undiffuse.data.writing.agreement import Target, agree, check_bad
+from undiffuse.runtime.cache import need_space
 from undiffuse.runtime.standard_streams import hidden
 
 MAX_FILE = 1 << 29
@@ -40,17 +40,15 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-def write_images(
-    files: Files, listing: Listing, config: DataConfig, size: tuple[int, int] | None, folder: Path, bar: bool
-) -> Written:
-    """Write ``images.npy`` of the images listed; return what is in it, all refused files, and those that were found to
-    be no data.
+def write_images(files: Files, listing: Listing, draft: Draft) -> Written:
+    """Write ``images.npy`` of the images listed; what turns out to be no data joins the ignored files.
 
     Raises:
         UndiffuseError: the images do not agree and no option says what to do; too many are bad; none are left.
     """
+    config, size, folder = draft.config, draft.size, draft.folder
     with quiet_pillow():
-        headers, unreadable, aside = _survey(files, listing, config, bar)
+        headers, unreadable, aside = _survey(files, listing, draft)
         refused = [*listing.refused, *unreadable]
         if config.crop in CUTS and size is not None:
             refused += _small(headers, config, size)
@@ -65,14 +63,14 @@ def write_images(
             cut, pixels = None, len(headers) * target.height * target.width
         need_space(folder, pixels * target.channels * np.dtype(target.dtype).itemsize)
         sink = _Sink(folder, target, None if cut is None else cut.kind)
-        undecodable = _write(files, headers, sink, target, config, size, shapes, bar)
+        undecodable = _write(files, headers, sink, shapes, draft)
         if cut is not None:
             there = [shapes[name] for name in dict.fromkeys(sink.files)]
             sample = (target.channels, target.height, target.width)
             write_cut(folder, about(config.crop, there, sample[1:]) if there else cut, sample, sink.places)
     refused += undecodable
     check_bad(files.name, len(sink.files), refused, listing, config)
-    return Written(sink.names, sink.files, tuple(refused), tuple(aside))
+    return Written.of_files(listing, config.vectors, sink.names, sink.files, refused)
 
 
 def _small(headers: dict[str, Header], config: DataConfig, size: tuple[int, int]) -> list[Refusal]:
@@ -119,19 +117,17 @@ class _Sink:
         self.files.append(file)
 
 
-def _survey(
-    files: Files, listing: Listing, config: DataConfig, bar: bool
-) -> tuple[dict[str, Header], list[Refusal], list[Refusal]]:
+def _survey(files: Files, listing: Listing, draft: Draft) -> tuple[dict[str, Header], list[Refusal], list[Refusal]]:
     """Headers of the listed images by name, the images without a readable one, and those made to be looked at."""
     waiting, headers, refused = set(listing.images), dict[str, Header](), list[Refusal]()
     aside = list[Refusal]()
-    with tqdm(total=len(waiting), desc="Looking", unit="file", disable=hidden(bar), leave=False) as progress:
+    with tqdm(total=len(waiting), desc="Looking", unit="file", disable=hidden(draft.progress), leave=False) as progress:
         for entry in files.entries():
             if isinstance(entry, tuple) or entry.name not in waiting:
                 continue
             waiting.discard(entry.name)  # a second member of the same name is not looked at
             try:
-                headers[entry.name] = _header(entry, config.channels != "keep")
+                headers[entry.name] = _header(entry, draft.config.channels != "keep")
             except ForTheEyeError as error:
                 aside.append((entry.name, str(error)))
             except UnreadableError as error:
@@ -144,13 +140,11 @@ def _write(
     files: Files,
     headers: dict[str, Header],
     sink: _Sink,
-    target: Target,
-    config: DataConfig,
-    size: tuple[int, int] | None,
     shapes: dict[str, tuple[int, int]],
-    bar: bool,
+    draft: Draft,
 ) -> list[Refusal]:
     """Decode, convert and write; what could not be."""
+    target, config = sink.target, draft.config
 
     def convert(job: tuple[str, bytes | UnreadableError]) -> tuple[str, NDArray[Any] | UnreadableError]:
         name, data = job
@@ -159,7 +153,7 @@ def _write(
         try:
             if config.crop in CUTS:
                 return name, _convert_whole(data, target, config, shapes[name])
-            return name, convert_image(data, target, config, size)
+            return name, convert_image(data, target, config, draft.size)
         except UnreadableError as error:
             return name, error
 
@@ -167,7 +161,9 @@ def _write(
     workers = workers_for(headers)
     with (
         sink.rows,
-        tqdm(total=len(headers), desc="Preparing", unit="image", disable=hidden(bar), leave=False) as progress,
+        tqdm(
+            total=len(headers), desc="Preparing", unit="image", disable=hidden(draft.progress), leave=False
+        ) as progress,
     ):
         for name, image in ordered_map(convert, _read_all(files, headers), workers):
             if isinstance(image, UnreadableError):

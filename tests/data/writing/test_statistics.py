@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from undiffuse.data.preparation import statistics
-from undiffuse.data.preparation.statistics import chunks, measure
+from undiffuse.data.writing import statistics
+from undiffuse.data.writing.statistics import chunks, measure
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])

@@ -1,4 +1,4 @@
-"""A folder of images, any depth."""
+"""A folder of files of one kind, any depth, or one such file."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from undiffuse.data.files.listing import Entry, Refusal
+from undiffuse.config.data import DataConfig
+from undiffuse.data.files.listing import Entry, Listing, Refusal, list_images
+from undiffuse.data.formats.images import IMAGES
+from undiffuse.data.source import Draft, FileKind, Written
 from undiffuse.errors import UndiffuseError
 
 
@@ -19,8 +22,27 @@ class Folder:
 
     path: Path
     name: str
+    kind: FileKind = IMAGES
+
+    def listing(self, config: DataConfig) -> Listing:
+        return list_images(self, self.kind.named, config.vectors)
+
+    def key(self, config: DataConfig) -> dict[str, Any]:
+        return {"kind": "Folder", "inside": "", **self.kind.key(config, self.name)}
+
+    def parts(self, listing: Listing) -> Iterator[tuple[str, Path]]:
+        return ((name, self._file_of(name)) for name in (*listing.images, *listing.metadata))
+
+    def write(self, listing: Listing, draft: Draft) -> Written:
+        return self.kind.write(self, listing, draft)
+
+    def within(self, inside: str) -> None:
+        """A folder in a folder is one by itself."""
 
     def entries(self) -> Iterator[Entry | Refusal]:
+        if self.path.is_file():
+            yield Entry(self.path.name, self.path.stat().st_size, partial(_open_file, self.path))
+            return
         try:
             yield from sorted(self._walk(self.path, "", frozenset()), key=_name)
         except OSError as error:
@@ -28,9 +50,8 @@ class Folder:
                 f"expected a folder that can be read, got {error.strerror} for {error.filename}"
             ) from error
 
-    def file_of(self, name: str) -> Path:
-        """Where the file of an entry lies."""
-        return self.path / name
+    def _file_of(self, name: str) -> Path:
+        return self.path if self.path.is_file() else self.path / name
 
     def _walk(self, folder: Path, prefix: str, above: frozenset[str]) -> Iterator[Entry | Refusal]:
         real = os.path.realpath(folder)
@@ -42,13 +63,12 @@ class Folder:
                 if item.is_dir():
                     yield from self._walk(Path(item.path), f"{name}/", above | {real})
                 elif item.is_file():
-                    yield Entry(name, item.stat().st_size, partial(open_file, item.path))
+                    yield Entry(name, item.stat().st_size, partial(_open_file, item.path))
                 else:
                     yield name, "is no regular file, or a link to nothing"
 
 
-def open_file(path: str | Path) -> BinaryIO:
-    """For `Entry`."""
+def _open_file(path: str | Path) -> BinaryIO:
     return open(path, "rb")
 
 

@@ -2,7 +2,7 @@
 
 Webdataset's tar files, parquet files, LMDB and Hugging Face's data sets all are this; what each adds is an `index` and
 a way to `read`. Everything else (which images are good, whether they agree, what is refused) is done by the same code
-as for folders: `Records` is one of its `listing.Files`.
+as for folders.
 """
 
 from __future__ import annotations
@@ -12,11 +12,16 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import BinaryIO, NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
+from undiffuse.config.data import DataConfig
 from undiffuse.data.files.decode import UnreadableError
 from undiffuse.data.files.listing import Entry, Listing, Refusal
 from undiffuse.data.files.remote_file import Place
+from undiffuse.data.source import Draft, Written
+from undiffuse.data.writing.images import write_images
+from undiffuse.errors import UndiffuseError
 
 RUN = 64
 """Examples that are read in one go where the shard can be entered anywhere."""
@@ -70,10 +75,26 @@ class Records:
     def indices(self) -> tuple[Index, ...]:
         return tuple(shard.index() for shard in self.shards)
 
-    def parts(self) -> Iterator[tuple[str, Place]]:
-        """The files that it consists of."""
+    @property
+    def path(self) -> Path:
+        return next(path for _, path in self.parts(Listing()))
+
+    def files(self) -> Iterator[tuple[str, Place]]:
+        """The files that they consist of."""
         for number, shard in enumerate(self.shards):
             yield from ((f"{number}/{file.name}", file) for file in shard.files)
+
+    def parts(self, listing: Listing) -> Iterator[tuple[str, Path]]:
+        return ((name, place) for name, place in self.files() if isinstance(place, Path))
+
+    def key(self, config: DataConfig) -> dict[str, Any]:
+        return {"kind": "Records", "inside": ""}
+
+    def write(self, listing: Listing, draft: Draft) -> Written:
+        return write_images(self, listing, draft)
+
+    def within(self, inside: str) -> None:
+        """Nothing in a shard can be named."""
 
     def entries(self) -> Iterator[Entry | Refusal]:
         for shard, index in zip(self.shards, self.indices, strict=True):
@@ -81,8 +102,10 @@ class Records:
                 size = -1 if isinstance(data, UnreadableError) else len(data)
                 yield Entry(item.name, size, _Opener(data))
 
-    def listing(self) -> Listing:
+    def listing(self, config: DataConfig) -> Listing:
         """The examples by name. Where some have a class, those without one are refused."""
+        if config.vectors:
+            raise UndiffuseError(f"--vectors is for folders, archives and .npz files; {self.name} is none of these")
         items = {item.name: item for index in self.indices for item in index.items}
         classes = {name: item.label for name, item in items.items() if item.label}
         refused = [refusal for index in self.indices for refusal in index.refused]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.files import archive
+from undiffuse.data.formats import archive
 from undiffuse.errors import UndiffuseError
 
 Files = dict[str, bytes]

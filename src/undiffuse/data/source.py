@@ -1,0 +1,150 @@
+"""The seam of data formats: what `prepare` asks of whatever the user named, and the record of what was written.
+
+A format is one file in `formats/` and one line in `formats.registry`. What it has to bring is the least of these:
+
+| the data are | bring | and get by |
+|---|---|---|
+| one array in a file | `array_source.ArrayFile`: ``parts`` and ``load`` | `array_source.ArraySource` |
+| many files, one or more samples in each | `FileKind`, often with a `writing.samples.SampleReader` | `folder.Folder` |
+| many encoded images in one file | `records.Shard`: ``index``, ``read`` and ``runs`` | `records.Records` |
+| anything else | `Source` | |
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from undiffuse.config.data import DataConfig
+from undiffuse.data.files.listing import Files, Listing, Refusal, sort_classes
+from undiffuse.data.vectors import Vectors, of_files
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The folder of the cache that a source is written into, and how.
+
+    Args:
+        folder: for ``images.npy``; empty, and on a large disk.
+        config: the settings.
+        size: height and width that they ask for.
+        progress: show bars.
+    """
+
+    folder: Path
+    config: DataConfig
+    size: tuple[int, int] | None
+    progress: bool
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """An empty folder for what is unpacked on the way."""
+        folder = self.folder / "scratch"
+        folder.mkdir()
+        yield folder
+        shutil.rmtree(folder)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What goes with the samples in ``images.npy``, one entry for each."""
+
+    names: list[str] | None = None
+    """None where samples are numbered."""
+    labels: NDArray[np.int64] | None = None
+    classes: tuple[str, ...] = ()
+    """Names of the labels."""
+    texts: list[str] | None = None
+    """'' where nothing is said of a sample."""
+    vectors: Vectors | None = None
+    refused: tuple[Refusal, ...] = ()
+    ignored: tuple[Refusal, ...] = ()
+
+    @classmethod
+    def of_files(
+        cls,
+        listing: Listing,
+        columns: tuple[str, ...],
+        names: list[str],
+        files: Sequence[str],
+        refused: Sequence[Refusal],
+    ) -> Written:
+        """The record of samples that came from files: what the listing says of a file holds for all of its samples.
+
+        Args:
+            listing: of the files.
+            columns: of the metadata that hold numbers to be told.
+            names: of the samples.
+            files: the file of each sample.
+            refused: all files that could not be used.
+        """
+        labels, classes = number_classes(listing.classes, files)
+        texts = [listing.texts.get(file, "") for file in files] if listing.texts else None
+        vectors = of_files(listing.numbers, columns, files) if columns else None
+        return cls(names, labels, classes, texts, vectors, tuple(refused), listing.ignored)
+
+
+class Source(Protocol):
+    """Data that the user named."""
+
+    @property
+    def name(self) -> str:
+        """What the user called it."""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies: digests of its files are remembered under this path."""
+
+    def listing(self, config: DataConfig) -> Listing:
+        """What it holds, by names and headers alone."""
+
+    def key(self, config: DataConfig) -> dict[str, Any]:
+        """What decides about the prepared array beside the files' contents, ``size``, ``crop`` and ``channels``.
+
+        At least ``kind`` and ``inside``. It is part of fingerprints, so it never changes.
+
+        Raises:
+            UndiffuseError: settings that these data cannot have.
+        """
+
+    def parts(self, listing: Listing) -> Iterator[tuple[str, Path]]:
+        """The files whose contents the data consist of, by unique names."""
+
+    def write(self, listing: Listing, draft: Draft) -> Written:
+        """Write ``images.npy``.
+
+        Raises:
+            UndiffuseError: the samples do not agree and no option says what to do; too many are bad; none are left.
+        """
+
+    def within(self, inside: str) -> Source | None:
+        """The part that ``NAME/inside`` means; None where nothing lies inside of these data."""
+
+
+class FileKind(Protocol):
+    """What the files of a folder are: images, volumes, videos."""
+
+    def named(self, name: str) -> bool:
+        """Whether a file is named as one."""
+
+    def key(self, config: DataConfig, source: str) -> dict[str, Any]:
+        """As `Source.key`, of a folder of such files."""
+
+    def write(self, files: Files, listing: Listing, draft: Draft) -> Written:
+        """As `Source.write`."""
+
+
+def number_classes(classes: dict[str, str], files: Sequence[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    """Labels of the files, and the classes' names in the order of their labels."""
+    if not classes:
+        return None, ()
+    ordered = sort_classes(classes[file] for file in files)
+    number = {name: label for label, name in enumerate(ordered)}
+    return np.array([number[classes[file]] for file in files], np.int64), ordered
