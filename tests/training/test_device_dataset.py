@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from undiffuse.data.codec import Codec, codec_of
 from undiffuse.data.info import DataInfo
-from undiffuse.data.scaling import encode
+from undiffuse.data.scaling import Scaling
 from undiffuse.model import build_model
 from undiffuse.training import device_dataset
 from undiffuse.training.build import make_learner, make_task
@@ -24,8 +26,36 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (20, 3, 16, 16), np.uint8)
 def test_the_table_has_the_bits_of_encode(high: float) -> None:
     info = DataInfo("things", "0" * 64, 20, (3, 16, 16), "uint8", 0.0, high, (0.0,) * 3, (0.5,) * 3)
     chosen = np.array([5, 0, 19, 5])
-    x0 = ResidentImages(IMAGES, info, CPU)(chosen)
-    assert torch.equal(x0, encode(IMAGES[chosen], info))
+    codec = codec_of(info)
+    assert torch.equal(ResidentImages(IMAGES, codec, CPU)(chosen), codec.encode(IMAGES[chosen]))
+
+
+class Patches:
+    """A codec as an autoencoder is one: patches of 2 x 2 become channels, turned so that the first is their sum."""
+
+    exact, bounded, pointwise, levels = False, False, False, None
+    turn = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 255
+
+    def shape(self, data: tuple[int, ...]) -> tuple[int, ...]:
+        return 4 * data[0], data[1] // 2, data[2] // 2
+
+    def encode(self, values: Any) -> torch.Tensor:
+        patches = F.pixel_unshuffle(torch.from_numpy(values).float(), 2).unflatten(1, (-1, 4))
+        return torch.einsum("nckhw,jk->ncjhw", patches, self.turn).flatten(1, 2)
+
+    def decode(self, x0: torch.Tensor) -> Any:
+        patches = torch.einsum("ncjhw,jk->nckhw", x0.unflatten(1, (-1, 4)), self.turn).flatten(1, 2) * 255**2 / 4
+        return F.pixel_shuffle(patches, 2).round().clamp(0, 255).byte().numpy()
+
+
+def test_only_what_is_encoded_number_by_number_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_dataset, "fits", lambda images, device: True)
+    codec: Codec = Patches()
+    chosen = np.array([5, 0])
+    x0 = encoded(IMAGES, codec, CPU)(chosen)
+    assert x0.shape == (2, *codec.shape(IMAGES.shape[1:])) == (2, 12, 8, 8)
+    assert np.array_equal(codec.decode(x0), IMAGES[chosen])
+    assert isinstance(encoded(IMAGES, Scaling("uint8", 0.0, 255.0), CPU), ResidentImages)
 
 
 def test_a_training_is_the_same_to_the_last_bit(monkeypatch: pytest.MonkeyPatch, data: Any, settings: Any) -> None:

@@ -97,11 +97,6 @@ class DataInfo:
             self.name, self.fingerprint, self.count, shape, self.pair_dtype, self.pair_low, self.pair_high, mean, std
         )
 
-    @property
-    def levels(self) -> int | None:
-        """Number of values of integer data, 2^bits; None for float data."""
-        return None if self.dtype == "float32" else round(self.high - self.low) + 1
-
     def to_json(self) -> dict[str, Any]:
         fields = asdict(self)
         if not self.unclassed:  # files about data without the question are as they were before there was one

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from undiffuse.config.data import DataConfig
+from undiffuse.data.codec import codec_of
 from undiffuse.data.crops import checked_size
 from undiffuse.data.files.decode import ForTheEyeError, UnreadableError, decode, quiet_pillow, read_header
 from undiffuse.data.files.listing import READABLE_SUFFIXES
 from undiffuse.data.info import DataInfo
-from undiffuse.data.scaling import encode
 from undiffuse.data.transform import convert_channels, keeps_aspect, resize
 from undiffuse.errors import UndiffuseError
 from undiffuse.provenance.own_pictures import WHY
@@ -136,4 +136,4 @@ def read_pairs(
         rows.append(values)
         digests.append(picture.sha256)
     digest = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
-    return encode(np.stack(rows), info), digest
+    return codec_of(info).encode(np.stack(rows)), digest

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from undiffuse.data.codec import codec_of
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
-from undiffuse.data.scaling import encode
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.extent import Extent
 from undiffuse.runtime.process_group import Group
@@ -43,7 +43,7 @@ class Images:
         """(numbers, x0) of ``size`` images after ``size`` images."""
         for start in range(0, len(self), size):
             chosen = list(self.indices[start : start + size])
-            yield chosen, encode(self.dataset.images[chosen], self.info).to(device)
+            yield chosen, codec_of(self.info).encode(self.dataset.images[chosen]).to(device)
 
     def part(self, size: int, group: Group) -> Images:
         """This process's share, in whole batches: each is the one that a single process would see."""

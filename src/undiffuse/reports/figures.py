@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from undiffuse.data.scaling import encode
+from undiffuse.data.codec import codec_of
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import counted
 from undiffuse.reports.run_history import Story
@@ -50,7 +50,7 @@ def forward_columns(story: Story) -> list[Column]:
     if story.dataset is None:
         return []
     chosen = evenly(len(story.dataset), ROWS)
-    x0 = encode(story.dataset.images[chosen], story.model.info)
+    x0 = codec_of(story.model.info).encode(story.dataset.images[chosen])
     frames = forward_frames(x0, story.model.schedule, story.model.info, COLUMNS, columns=1)
     return [(frame.image, frame.caption.replace("alpha-bar", "ᾱ")) for frame in frames]
 

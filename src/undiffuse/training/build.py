@@ -18,10 +18,11 @@ from undiffuse.conditioning.request import CLASS, IMAGE, VECTOR, dropped
 from undiffuse.conditioning.text.embedding_table import text_table
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.augment import fair_coins, flipped
+from undiffuse.data.codec import codec_of
 from undiffuse.data.crops import Crops
 from undiffuse.data.info import DataInfo
 from undiffuse.data.order import batch_indices
-from undiffuse.data.scaling import encode, standard
+from undiffuse.data.scaling import standard
 from undiffuse.factories.loss import make_objective, make_time_law
 from undiffuse.model import Model
 from undiffuse.runtime.compiling import Compiled
@@ -141,14 +142,15 @@ def image_batches(data: Data, config: TrainConfig, share: Share, device: torch.d
     Args:
         device: where x0 is wanted; it is there already where all images are.
     """
-    loop, order, values = config.loop, order_of(data, config), encoded(data.images, data.info, device)
+    loop, order, codec = config.loop, order_of(data, config), codec_of(data.info)
+    values = encoded(data.images, codec, device)
 
     def batch(step: int) -> Tensor:
         chosen = share.mine(order(step))
         if not isinstance(data.images, Crops):
             return values(chosen)
         where = torch.rand(loop.batch, 2, generator=generator(loop.seed, "crop", step), dtype=torch.float64)
-        return encode(data.images.at(chosen, share.mine(where).numpy()), data.info)
+        return codec.encode(data.images.at(chosen, share.mine(where).numpy()))
 
     def images(step: int) -> Tensor:
         x0 = batch(step)
@@ -206,7 +208,8 @@ def _condition_table(data: Data, name: str, info: DataInfo) -> Callable[[Tensor]
     if name == IMAGE:
         pairs = data.pairs if isinstance(data, Paired) else None
         assert pairs is not None
-        return lambda samples: encode(pairs[samples.numpy()], info.pair)
+        codec = codec_of(info.pair)
+        return lambda samples: codec.encode(pairs[samples.numpy()])
     assert isinstance(data, Described)  # there are texts
     return text_table(data.texts(), progress=True).batch
 
@@ -255,7 +258,7 @@ def make_task(model: Model, data: Data, total: int | Plan, group: Group = ALONE)
         plan=total if isinstance(total, Plan) else Plan(total),
         denoiser=compiled,
         eager=denoiser,
-        objective=make_objective(config.objective, config.diffusion, model.info.levels),
+        objective=make_objective(config.objective, config.diffusion, codec_of(model.info).levels),
         images=image_batches(data, config, share, home),
         whole_images=image_batches(data, config, Share(config.loop.batch)),
         conditions=condition_batches(data, model, share, tables),

@@ -25,9 +25,9 @@ from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.data import DataConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.training import ClassifierConfig, EMAConfig, LoopConfig, ObjectiveConfig, OptimizerConfig
+from undiffuse.data.codec import codec_of
 from undiffuse.data.crops import Crops
 from undiffuse.data.order import batch_indices
-from undiffuse.data.scaling import encode
 from undiffuse.diffusion.gaussian import q_sample
 from undiffuse.diffusion.losses.time_sampling import Stratified
 from undiffuse.errors import UndiffuseError
@@ -157,9 +157,9 @@ def _split(data: Data, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]
 def _learned(data: Data, chosen: NDArray[np.int64], dice: torch.Generator) -> Tensor:
     """x0 of these images; parts at random of those that are larger than a sample."""
     if not isinstance(data.images, Crops):
-        return encode(data.images[chosen], data.info)
+        return codec_of(data.info).encode(data.images[chosen])
     where = torch.rand(len(chosen), 2, generator=dice, dtype=torch.float64)
-    return encode(data.images.at(chosen, where.numpy()), data.info)
+    return codec_of(data.info).encode(data.images.at(chosen, where.numpy()))
 
 
 def _noisy(
@@ -185,7 +185,7 @@ def _accuracy(
             chosen = held_out[first : first + size]
             dice = generator(seed, "accuracy", quarter, first)
             u = (torch.rand(len(chosen), generator=dice, dtype=torch.float64) + quarter) / 4
-            x0 = encode(data.images[chosen], data.info)
+            x0 = codec_of(data.info).encode(data.images[chosen])
             logits = made(*_noisy(made, x0, made.schedule.from_uniform(u), dice, device))
             right += int((logits.argmax(1).cpu() == torch.from_numpy(data.labels[chosen])).sum())
         found.append(right / len(held_out))

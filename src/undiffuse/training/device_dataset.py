@@ -1,6 +1,6 @@
 """Images that lie on the GPU, where they fit: a step sends their numbers there, and not their pixels.
 
-    x0 = table[images[chosen]]        table: the 256 values of 8 bits in model space, as `encode` gives them
+    x0 = table[images[chosen]]        table: the 256 values of 8 bits in model space, as the codec gives them
 
 So x0 has the very bits that it has on the CPU, and a resumed training may go on without the GPU, or on another.
 """
@@ -15,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from undiffuse.data.info import DataInfo
-from undiffuse.data.scaling import encode
+from undiffuse.data.codec import Codec
 from undiffuse.runtime.devices import send
 
 PART = 0.25
@@ -28,13 +27,13 @@ class ResidentImages:
 
     Args:
         images: (count, channels, *spatial); in memory or mapped into it.
-        info: how their values are meant.
+        codec: of the model, which encodes each number by itself.
         device: where they go.
     """
 
-    def __init__(self, images: NDArray[np.uint8], info: DataInfo, device: torch.device) -> None:
+    def __init__(self, images: NDArray[np.uint8], codec: Codec, device: torch.device) -> None:
         self._images = torch.tensor(images).to(device)
-        self._table = encode(np.arange(256, dtype=np.uint8), info).to(device)
+        self._table = codec.encode(np.arange(256, dtype=np.uint8)).to(device)
 
     def __call__(self, chosen: NDArray[np.int64]) -> Tensor:
         """x0 of these images, (len(chosen), channels, *spatial), float32 on the device."""
@@ -50,8 +49,8 @@ def fits(images: object, device: torch.device) -> bool:
     return images.nbytes <= PART * free
 
 
-def encoded(images: Any, info: DataInfo, device: torch.device) -> Callable[[NDArray[np.int64]], Tensor]:
+def encoded(images: Any, codec: Codec, device: torch.device) -> Callable[[NDArray[np.int64]], Tensor]:
     """``samples -> x0``: on the GPU where the images fit there, else on the CPU."""
-    if fits(images, device):
-        return ResidentImages(images, info, device)
-    return lambda chosen: encode(images[chosen], info)
+    if codec.pointwise and fits(images, device):
+        return ResidentImages(images, codec, device)
+    return lambda chosen: codec.encode(images[chosen])

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from undiffuse.data.codec import codec_of
 from undiffuse.data.info import DataInfo
-from undiffuse.data.scaling import decode
 from undiffuse.diffusion.gaussian import Marginal, q_sample
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.runtime.random_streams import generator
@@ -62,7 +62,7 @@ def model_grid(x: Float[Tensor, "batch *shape"], info: DataInfo, columns: int | 
 
     Without ``columns`` it is about square, and few small pictures are enlarged until it is `LEAST` pixels wide.
     """
-    images = [to_image(array, info) for array in decode(x, info)]
+    images = [to_image(array, info) for array in codec_of(info).decode(x)]
     if columns is not None:
         return grid(images, columns)
     columns = math.ceil(math.sqrt(len(images)))

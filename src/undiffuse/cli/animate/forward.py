@@ -54,23 +54,23 @@ def run(typed: Namespace) -> None:
 
 def open_pictures(source: str, count: int) -> tuple[torch.Tensor, DataInfo]:
     """Pictures in model space, (n, channels, *spatial): one file's, or the first ``count`` of a data set."""
+    from undiffuse.data.codec import codec_of
     from undiffuse.data.preparation.prepare import prepare
-    from undiffuse.data.scaling import encode
 
     path = Path(source)
     if path.is_file() and path.suffix.lower() in SUFFIXES:
         return open_image(path)
     dataset = prepare(DataConfig(source=source))
-    return encode(dataset.images[:count], dataset.info), dataset.info
+    return codec_of(dataset.info).encode(dataset.images[:count]), dataset.info
 
 
 def open_image(path: Path) -> tuple[torch.Tensor, DataInfo]:
     """One file's picture in 8 bits, scaled down to `SIDE`."""
     import numpy as np
 
+    from undiffuse.data.codec import codec_of
     from undiffuse.data.files.decode import UnreadableError, decode, quiet_pillow
     from undiffuse.data.info import DataInfo
-    from undiffuse.data.scaling import encode
     from undiffuse.visualization.grid import to_image, viewable
 
     try:
@@ -86,4 +86,4 @@ def open_image(path: Path) -> tuple[torch.Tensor, DataInfo]:
     image.thumbnail((SIDE, SIDE))
     pixels = np.moveaxis(np.atleast_3d(np.asarray(image)), -1, 0)
     info = DataInfo(path.name, "", 1, pixels.shape, "uint8", 0.0, 255.0, nothing, nothing)
-    return encode(pixels[None], info), info
+    return codec_of(info).encode(pixels[None]), info

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.data.info import DataInfo
+from undiffuse.data.scaling import Scaling
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Units:
 
     @classmethod
     def of(cls, info: DataInfo) -> Units:
-        levels = {"uint8": 1 << 8, "uint16": 1 << 16}.get(info.dtype)
-        return cls(levels, (info.high - info.low) / 2)
+        scaling = Scaling.of(info)
+        return cls(scaling.levels, scaling.half)
 
     @property
     def name(self) -> str:

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from undiffuse.config.data import DataConfig
+from undiffuse.data.codec import codec_of
 from undiffuse.data.preparation.prepare import prepare
-from undiffuse.data.scaling import encode
 from undiffuse.errors import UndiffuseError
 from undiffuse.studio.comparison import comparison
 from undiffuse.studio.jobs.queue import Job
@@ -84,7 +84,7 @@ def _digits(studio: Studio, count: int) -> dict[str, Any]:
         dataset = prepare(DataConfig(), progress=False)
     labels = dataset.labels
     chosen = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
-    x = encode(np.asarray(dataset.images[chosen]), dataset.info)
+    x = codec_of(dataset.info).encode(np.asarray(dataset.images[chosen]))
     names = [dataset.info.classes[int(labels[k])] if labels is not None else None for k in chosen]
     return {
         "source": "digits",
@@ -106,7 +106,7 @@ async def _samples(studio: Studio, count: int, identity: str) -> dict[str, Any]:
         with loaded.lent(job.ticket) as model:
             job.ticket.want_all()
             samples = model.sample(count, settings=replace(settings, steps=steps))
-        x = encode(samples.array, info)
+        x = codec_of(info).encode(samples.array)
         small = int(np.prod(info.shape)) <= MOST_VALUES
         classes = info.classes if loaded.model.conditions else ()
         found.extend(

@@ -15,8 +15,8 @@ from torch import Tensor
 from undiffuse.conditioning.low_resolution import SmallImages, shrunk
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
+from undiffuse.data.codec import codec_of
 from undiffuse.data.info import DataInfo
-from undiffuse.data.scaling import encode
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.model import Model, build_model
 from undiffuse.model.samples import Samples
@@ -101,7 +101,7 @@ class Previews:
             line["samples"]["count"] = count
         line["data"] = data_statistics(samples.info)
         if count == self._count and self._proxy is not None:
-            distance, floor = self._proxy(encode(samples.array, samples.info)), self._proxy.floor
+            distance, floor = self._proxy(codec_of(samples.info).encode(samples.array)), self._proxy.floor
             line["proxy"] = {"distance": distance, "floor": floor}
             beside = "" if floor is None else f", where data have {floor:.4f}"
             self._console.say(f"step {step}: the samples' proxy distance from the data is {distance:.4f}{beside}")
@@ -160,7 +160,7 @@ def evaluation_seconds(model: Model, clock: Callable[[], float]) -> float:
 
 def statistics(samples: Samples) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel, in model space."""
-    x = encode(samples.array, samples.info).double().movedim(1, 0).flatten(1)
+    x = codec_of(samples.info).encode(samples.array).double().movedim(1, 0).flatten(1)
     return [round(v, 6) for v in x.mean(1).tolist()], [round(v, 6) for v in x.std(1, correction=0).tolist()]
 
 
