@@ -37,6 +37,7 @@ from torch import Tensor, nn
 
 from undiffuse.config.network import UNetConfig
 from undiffuse.config.training import EMAConfig, OptimizerConfig
+from undiffuse.networks.kernels import accelerate_cpu
 from undiffuse.networks.unet import UNet
 from undiffuse.reports.speed.clock import peak_memory, wait
 from undiffuse.runtime.allocator import keep_freed_memory
@@ -96,7 +97,8 @@ class Side:
 def ours(case: Case, terms: Terms) -> Side:
     keep_freed_memory()
     settings = UNetConfig(base=case.base, multipliers=case.multipliers, blocks=2, attention_levels=(1,))
-    network = UNet(case.channels, case.channels, 2, settings).to(terms.device, memory_format=torch.channels_last)
+    network = accelerate_cpu(UNet(case.channels, case.channels, 2, settings))
+    network = network.to(terms.device, memory_format=torch.channels_last)
     x, t = batch(case, terms)
     x = x.to(memory_format=torch.channels_last)
     optimizer, ema = make_optimizer(OptimizerConfig(), network), EMA(network, EMAConfig())

@@ -29,6 +29,7 @@ from contenders.training import Contender
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.training import OptimizerConfig
 from undiffuse.data.info import DataInfo
+from undiffuse.networks.kernels import accelerate_cpu
 from undiffuse.networks.unet import UNet
 from undiffuse.recipes import get_recipe
 from undiffuse.runtime.random_streams import stream_seed
@@ -83,7 +84,7 @@ def haar_network(config: TrainConfig, info: DataInfo) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config.loop.seed, "weights"))
         network = HaarUNet(4 * info.channels, 4 * info.channels, 2, replace(config.network, patch=1))
-    return network.to(memory_format=torch.channels_last)
+    return accelerate_cpu(network).to(memory_format=torch.channels_last)
 
 
 def half(x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from undiffuse.config.network import UNetConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, build_model
+from undiffuse.networks.kernels import accelerate_cpu
 from undiffuse.networks.unet import UNet
 from undiffuse.recipes import get_recipe
 from undiffuse.runtime.threads import WORK, RowsInThreads, Team, cut_rows, in_threads, pays
@@ -41,7 +42,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def network() -> UNet:
     torch.manual_seed(0)
-    made = UNet(1, 1, 2, TINY)
+    made = accelerate_cpu(UNet(1, 1, 2, TINY))
     for parameter in made.parameters():  # last layers start at 0
         nn.init.normal_(parameter, std=0.1)
     return made.eval()

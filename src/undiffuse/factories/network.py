@@ -12,6 +12,7 @@ from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.conditions import Condition
+from undiffuse.networks.kernels import accelerate_cpu
 from undiffuse.networks.layers import LAYOUTS
 from undiffuse.networks.rms_unet import RMSUNet
 from undiffuse.networks.score_unet import ScoreUNet
@@ -48,7 +49,7 @@ def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ..
         told = conditions_of(config, info) if told is None else told
         kind = ARCHITECTURES[config.network.architecture]
         network = kind(info.channels, outputs, len(info.spatial), config.network, told)
-    return _arranged(network, config, info)
+    return _arranged(accelerate_cpu(network), config, info)
 
 
 def check_size(config: TrainConfig, info: DataInfo) -> None:

@@ -28,6 +28,7 @@ from undiffuse.diffusion.parameterization import Parameterization, make_paramete
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.schedule import make_schedule
+from undiffuse.networks.kernels import accelerate_cpu
 from undiffuse.networks.unet_classifier import UNetClassifier
 from undiffuse.runtime.devices import send
 from undiffuse.runtime.random_streams import stream_seed
@@ -94,7 +95,7 @@ def build_classifier(config: TrainConfig, info: DataInfo) -> TrainedClassifier:
     with torch.random.fork_rng(devices=[]):  # layers initialise themselves from torch's global stream
         torch.manual_seed(stream_seed(config.loop.seed, "weights"))
         network = UNetClassifier(info.channels, len(info.classes), len(info.spatial), config.network)
-    return TrainedClassifier(network, config, info)
+    return TrainedClassifier(accelerate_cpu(network), config, info)
 
 
 def load_noisy_classifier(path: Path) -> TrainedClassifier:
@@ -105,7 +106,7 @@ def load_noisy_classifier(path: Path) -> TrainedClassifier:
     """
     if path.is_file():
         found, network = read_classifier(path)
-        network.eval().requires_grad_(False)
+        accelerate_cpu(network).eval().requires_grad_(False)
         return TrainedClassifier(network, found.config, found.info, found.provenance["sha256"])
     folder: Path | None = path
     if not (path / "manifest.json").exists():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from undiffuse.errors import UndiffuseError
-from undiffuse.networks.layers import Norm, group_norm, linear
+from undiffuse.networks.layers import group_norm, linear
 
 
 class SelfAttention(nn.Module):
@@ -29,7 +31,7 @@ class SelfAttention(nn.Module):
         UndiffuseError: if the heads do not divide the channels.
     """
 
-    def __init__(self, channels: int, heads: int = 1, norm: Norm = group_norm) -> None:
+    def __init__(self, channels: int, heads: int = 1, norm: Callable[[int], nn.Module] = group_norm) -> None:
         super().__init__()
         if heads < 1 or channels % heads:
             raise UndiffuseError(

@@ -10,9 +10,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from undiffuse.networks.kernels.group_norm_silu import norm_silu
-from undiffuse.networks.kernels.upsample_conv import double
-from undiffuse.networks.layers import CONVOLUTIONS, POOLINGS, Norm, conv, group_norm, initialise, linear
+from undiffuse.networks.layers import (
+    CONVOLUTIONS,
+    POOLINGS,
+    Norm,
+    NormSiLU,
+    ScaleShiftNormSiLU,
+    conv,
+    group_norm,
+    initialise,
+    linear,
+)
 
 Features = Float[Tensor, "batch _ ..."]  # channels and sizes change from layer to layer
 Embedding = Float[Tensor, "batch embedding"]
@@ -51,10 +59,8 @@ class ResidualBlock(nn.Module):
         norm: Norm = group_norm,
     ) -> None:
         super().__init__()
-        self.scale_shift = scale_shift
         self.recompute = recompute
-        self.norm1 = norm(inputs)
-        self.doubles = resample == "up"
+        self.norm1 = norm(inputs, kind=NormSiLU)
         self.resample: nn.Module = {
             "none": nn.Identity(),
             "down": POOLINGS[dims](2),
@@ -62,7 +68,7 @@ class ResidualBlock(nn.Module):
         }[resample]
         self.conv1 = conv(dims, inputs, outputs)
         self.embed = linear(embedding, 2 * outputs if scale_shift else outputs)
-        self.norm2 = norm(outputs)
+        self.norm2 = norm(outputs, kind=ScaleShiftNormSiLU if scale_shift else NormSiLU)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = conv(dims, outputs, outputs, zero=True)
         self.shortcut = nn.Identity() if inputs == outputs else conv(dims, inputs, outputs, kernel=1)
@@ -74,16 +80,13 @@ class ResidualBlock(nn.Module):
         return self.compute(x, embedding)
 
     def compute(self, x: Features, embedding: Embedding) -> Features:
-        h = norm_silu(x, self.norm1)
-        h = double(h, self.conv1) if self.doubles else self.conv1(self.resample(h))
-        e = self.embed(embedding)
-        if self.scale_shift:
-            scale, shift = e.reshape(*e.shape, *[1] * (x.dim() - 2)).chunk(2, dim=1)
-            h = F.silu(self.norm2(h) * (1 + scale) + shift)
-        else:
-            h = norm_silu(h, self.norm2, e)
-        h = self.conv2(self.dropout(h))
+        h = self.conv_resampled(self.norm1(x))
+        h = self.conv2(self.dropout(self.norm2(h, self.embed(embedding))))
         y: Tensor = self.shortcut(self.resample(x)) + h
+        return y
+
+    def conv_resampled(self, h: Features) -> Features:
+        y: Tensor = self.conv1(self.resample(h))
         return y
 
 
@@ -112,7 +115,9 @@ class Upsample(nn.Module):
 
     def __init__(self, dims: int, channels: int) -> None:
         super().__init__()
+        self.resample = nn.Upsample(scale_factor=2, mode="nearest")
         self.conv = conv(dims, channels, channels)
 
     def forward(self, x: Features, embedding: Embedding) -> Features:
-        return double(x, self.conv)
+        y: Tensor = self.conv(self.resample(x))
+        return y

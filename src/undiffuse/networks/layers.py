@@ -7,21 +7,18 @@ Notable choices:
 * Last layers of residual branches start at exactly 0 (Ho: a scale of 1e-10), so that a fresh network is the identity
   along its residual path and outputs 0.
 * GroupNorm has eps 1e-6, TensorFlow's default, and not PyTorch's 1e-5 (which OpenAI's networks have), unless asked.
-* GroupNorm is PyTorch's own, whose kernel takes up to five times as long with channels last on a CPU as with channels
-  first. Changing the layout before and after it was slower still; with SiLU in one, see `kernels.group_norm_silu`,
-  it need not be.
-* 3 x 3 convolutions over pictures go Winograd's way where that is quicker, see `kernels.winograd`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from undiffuse.errors import UndiffuseError
-from undiffuse.networks.kernels.winograd import Conv3x3
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
@@ -47,10 +44,7 @@ def initialise(layer: Convolution | nn.Linear, zero: bool = False) -> None:
 
 def conv(dims: int, inputs: int, outputs: int, kernel: int = 3, zero: bool = False) -> Convolution:
     """A convolution over ``dims`` dimensions that keeps the size; ``zero`` starts it at 0."""
-    if dims == 2 and kernel == 3:
-        layer: Convolution = Conv3x3(inputs, outputs)
-    else:
-        layer = CONVOLUTIONS[dims](inputs, outputs, kernel, padding=kernel // 2)
+    layer = CONVOLUTIONS[dims](inputs, outputs, kernel, padding=kernel // 2)
     initialise(layer, zero)
     return layer
 
@@ -73,11 +67,42 @@ def group_count(channels: int) -> int:
     return groups
 
 
-Norm = Callable[[int], nn.Module]
-"""A normalisation of that many channels."""
+class NormSiLU(nn.GroupNorm):
+    """SiLU(GroupNorm(h + embedding)), the embedding being one number a channel."""
+
+    def forward(
+        self, h: Float[Tensor, "batch channels *spatial"], embedding: Float[Tensor, "batch channels"] | None = None
+    ) -> Float[Tensor, "batch channels *spatial"]:
+        return F.silu(super().forward(h if embedding is None else h + over_positions(embedding, h)))
 
 
-def group_norm(channels: int, groups: int | None = None, eps: float = 1e-6) -> nn.GroupNorm:
+class ScaleShiftNormSiLU(nn.GroupNorm):
+    """SiLU(GroupNorm(h) (1 + scale) + shift) with (scale, shift) = embedding: Dhariwal & Nichol 2021, section 3."""
+
+    def forward(  # type: ignore[override]  # there is no such norm without an embedding
+        self, h: Float[Tensor, "batch channels *spatial"], embedding: Float[Tensor, "batch 2*channels"]
+    ) -> Float[Tensor, "batch channels *spatial"]:
+        scale, shift = over_positions(embedding, h).chunk(2, dim=1)
+        return F.silu(super().forward(h) * (1 + scale) + shift)
+
+
+def over_positions(numbers: Tensor, h: Tensor) -> Tensor:
+    """Numbers a channel, (batch, channels), in a shape that meets ``h`` at all of its positions."""
+    return numbers.reshape(*numbers.shape, *[1] * (h.dim() - 2))
+
+
+@runtime_checkable
+class Norm(Protocol):
+    """Makes the normalisations of a network."""
+
+    def __call__(self, channels: int, *, kind: type[nn.GroupNorm] = ...) -> nn.GroupNorm:
+        """A GroupNorm of so many channels, or one of its kinds."""
+        ...
+
+
+def group_norm(
+    channels: int, groups: int | None = None, eps: float = 1e-6, *, kind: type[nn.GroupNorm] = nn.GroupNorm
+) -> nn.GroupNorm:
     """GroupNorm (Wu & He 2018, https://arxiv.org/abs/1803.08494) over ``(batch, channels, *spatial)``.
 
     Raises:
@@ -86,4 +111,4 @@ def group_norm(channels: int, groups: int | None = None, eps: float = 1e-6) -> n
     groups = group_count(channels) if groups is None else groups
     if groups < 1 or channels % groups:
         raise UndiffuseError(f"{channels} channels cannot be shared evenly by {groups} groups; change --norm-groups")
-    return nn.GroupNorm(groups, channels, eps=eps)
+    return kind(groups, channels, eps=eps)

@@ -19,7 +19,7 @@ Notable choices:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -33,8 +33,7 @@ from undiffuse.networks.attention import SelfAttention
 from undiffuse.networks.blocks import Downsample, Embedding, Features, ResidualBlock, Upsample
 from undiffuse.networks.conditions import ClassTable, Condition, CrossAttention, CrossAttentions, VectorMap, complete
 from undiffuse.networks.embedding import TimeEmbedding
-from undiffuse.networks.kernels.group_norm_silu import norm_silu
-from undiffuse.networks.layers import Norm, conv, group_norm
+from undiffuse.networks.layers import Norm, NormSiLU, conv, group_norm
 from undiffuse.networks.shapes import depth_to_space, pad, space_to_depth
 
 Told = Mapping[str, Tensor]
@@ -216,7 +215,7 @@ class UNet(nn.Module):
             norm=norm,
         )
 
-        def attention(width: int, wanted: bool, norm: Norm = norm) -> nn.Module:
+        def attention(width: int, wanted: bool, norm: Callable[[int], nn.Module] = norm) -> nn.Module:
             return SelfAttention(width, heads(width, config), norm) if wanted else nn.Identity()
 
         tokens = [condition for condition in conditions if condition.kind == "tokens"]
@@ -265,7 +264,7 @@ class UNet(nn.Module):
 
         self.middle: Middle | None = None
         if config.middle:
-            before = norm if config.middle_attention_norm else _no_norm
+            before: Callable[[int], nn.Module] = norm if config.middle_attention_norm else _no_norm
             self.middle = Middle(
                 block(width, width),
                 attention(width, config.middle_attention, before),
@@ -283,7 +282,7 @@ class UNet(nn.Module):
             crosses = [cross(out, k in up_attention) for _ in blocks]
             self.up.append(UpLevel(blocks, attentions, crosses, None if k == 0 else double(k)))
 
-        self.norm = norm(width)
+        self.norm = norm(width, kind=NormSiLU)
         self.out = conv(dims, width, out_channels * config.patch**dims, zero=True)
 
     def forward(
@@ -312,7 +311,7 @@ class UNet(nn.Module):
             h = self.middle(h, embedding, told)
         for up in self.up:
             h = up(h, embedding, told, skips)
-        h = self.out(norm_silu(h, self.norm))
+        h = self.out(self.norm(h))
         return depth_to_space(h, self.patch)[crop]
 
     def row_work(self, spatial: Sequence[int]) -> float:

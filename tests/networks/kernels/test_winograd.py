@@ -4,12 +4,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from undiffuse.networks.kernels import winograd
-from undiffuse.networks.kernels.winograd import Conv3x3, applies, convolve, kernel_gradient, pays
+from undiffuse.networks.kernels import accelerate_cpu, winograd
+from undiffuse.networks.kernels.winograd import applies, convolve, kernel_gradient, pays
+from undiffuse.networks.layers import conv
 
 
 def numbers(*shape, seed=0, dtype=torch.float32):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def layer_of(inputs, outputs):
+    return accelerate_cpu(conv(2, inputs, outputs))
 
 
 def test_the_interpolation_is_exact():
@@ -46,7 +51,7 @@ def test_parts_of_a_batch_give_what_the_whole_gives(monkeypatch):
 def test_gradients_are_those_of_the_direct_convolution():
     x, weight, bias = numbers(5, 96, 16, 15), numbers(88, 96, 3, 3, seed=1) / 30, numbers(88, seed=2)
     upstream = numbers(5, 88, 16, 15, seed=3)
-    layer = Conv3x3(96, 88)
+    layer = layer_of(96, 88)
     with torch.no_grad():
         layer.weight.copy_(weight)
         layer.bias.copy_(bias)
@@ -76,7 +81,7 @@ def test_few_channels_few_tiles_and_wasted_tiles_do_not_pay():
 
 
 def test_it_leaves_other_number_formats_and_autocast_to_torch():
-    x, layer = numbers(16, 128, 16, 16), Conv3x3(128, 128)
+    x, layer = numbers(16, 128, 16, 16), layer_of(128, 128)
     assert applies(x, layer.weight)
     assert not applies(x.double(), layer.weight.double())
     with torch.autocast("cpu", torch.bfloat16):
@@ -85,7 +90,7 @@ def test_it_leaves_other_number_formats_and_autocast_to_torch():
 
 
 def test_no_gradient_is_computed_that_nobody_wants():
-    x, layer = numbers(16, 96, 16, 16), Conv3x3(96, 96)
+    x, layer = numbers(16, 96, 16, 16), layer_of(96, 96)
     layer.requires_grad_(False)
     seen = x.clone().requires_grad_()
     layer(seen).sum().backward()
@@ -94,7 +99,7 @@ def test_no_gradient_is_computed_that_nobody_wants():
 
 
 def test_it_is_for_one_thread():
-    x, layer = numbers(16, 128, 16, 16), Conv3x3(128, 128)
+    x, layer = numbers(16, 128, 16, 16), layer_of(128, 128)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)

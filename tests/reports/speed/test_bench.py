@@ -13,6 +13,7 @@ from undiffuse.cli.bench import _model, rows
 from undiffuse.config.files import override
 from undiffuse.config.network import UNetConfig
 from undiffuse.errors import UndiffuseError
+from undiffuse.networks.kernels import accelerate_cpu
 from undiffuse.networks.unet import UNet
 from undiffuse.reports.speed import clock, measure
 from undiffuse.reports.speed.advice import advice
@@ -60,9 +61,8 @@ def test_a_convolutions_operations_are_two_for_each_product():
 
 def test_operations_are_counted_as_done_directly_where_winograds_way_is_taken():
     """The count is the same for sizes at which the faster algorithm is used and those at which it is not."""
-    network = UNet(
-        3, 3, 2, UNetConfig(base=128, multipliers=(1,), blocks=1, attention_levels=(), middle_attention=False)
-    )
+    settings = UNetConfig(base=128, multipliers=(1,), blocks=1, attention_levels=(), middle_attention=False)
+    network = accelerate_cpu(UNet(3, 3, 2, settings))
     assert forward_flops(network, (3, 16, 16), 16) == pytest.approx(
         16 * forward_flops(network, (3, 16, 16), 1), rel=1e-9
     )

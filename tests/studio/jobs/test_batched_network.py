@@ -15,6 +15,7 @@ import undiffuse
 from undiffuse.config.network import UNetConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.conditions import Condition
+from undiffuse.networks.kernels import accelerate_cpu
 from undiffuse.networks.unet import UNet
 from undiffuse.studio.jobs import batched_network as module
 from undiffuse.studio.jobs.batched_network import CancelledError, Evaluator, Ticket, sizes_alike
@@ -320,7 +321,7 @@ def test_networks_that_are_told_anything_are_tried_with_it() -> None:
         Condition("small", "image", 1, required=True),
     )
     config = UNetConfig(base=8, multipliers=(1,), blocks=1, attention_levels=(0,), middle_attention=False)
-    network = UNet(1, 1, 2, config, told).eval()
+    network = accelerate_cpu(UNet(1, 1, 2, config, told)).eval()
     assert set(sizes_alike(network, (1, 4, 4), told, torch.device("cpu"), 16)) <= set(module.SIZES)
 
 

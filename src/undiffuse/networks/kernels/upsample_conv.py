@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from undiffuse.networks.blocks import Embedding, Features, ResidualBlock, Upsample
 from undiffuse.networks.layers import LAYOUTS, Convolution
 
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -62,3 +63,17 @@ def double(
         return y
     plain: Tensor = layer(F.interpolate(x, scale_factor=2, mode="nearest"))
     return plain
+
+
+class TransposedUpsample(Upsample):
+    """An `Upsample` that doubles and convolves in one."""
+
+    def forward(self, x: Features, embedding: Embedding) -> Features:
+        return double(x, self.conv)
+
+
+class TransposedUpBlock(ResidualBlock):
+    """A `ResidualBlock` of ``resample="up"`` that doubles and convolves in one."""
+
+    def conv_resampled(self, h: Features) -> Features:
+        return double(h, self.conv1)

@@ -195,11 +195,8 @@ class _Convolution(torch.autograd.Function):
         return dx, dw, db
 
 
-class Conv3x3(nn.Conv2d):
-    """A 3 x 3 convolution that keeps the size: PyTorch's own, or Winograd's where that is quicker."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, KERNEL, padding=1)
+class WinogradConv2d(nn.Conv2d):
+    """A 3 x 3 convolution that keeps the size and goes Winograd's way where `applies` says so."""
 
     def forward(self, x: Images) -> Images:
         if not applies(x, self.weight):
