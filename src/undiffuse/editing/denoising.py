@@ -11,6 +11,7 @@ from torch import Tensor
 from undiffuse.diffusion.gaussian import expand
 from undiffuse.diffusion.trajectory import trajectory
 from undiffuse.editing.editor import Editor, Part, Pictures, times_from
+from undiffuse.editing.options import DenoiseOptions
 from undiffuse.errors import UndiffuseError
 
 MEDIAN_OF_NORMAL = 0.6744897501960817
@@ -75,7 +76,9 @@ def _from_an_end(x: Float[Tensor, "channels *spatial"], end: int) -> Float[Tenso
     return free[count // 2] / MEDIAN_OF_NORMAL
 
 
-def denoise(editor: Editor, y: Pictures, noise: float | None = None) -> tuple[Pictures, Float[Tensor, "count"]]:
+def denoise(
+    editor: Editor, y: Pictures, noise: float | None = DenoiseOptions.noise
+) -> tuple[Pictures, Float[Tensor, "count"]]:
     """Pictures without their noise, and the noise that was found.
 
     y = x0 + std z  is  x_t / alpha_t  of the model's own process at the t where sigma_t / alpha_t = std, so

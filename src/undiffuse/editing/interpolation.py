@@ -10,10 +10,10 @@ from torch import Tensor
 
 from undiffuse.diffusion.gaussian import q_sample
 from undiffuse.diffusion.trajectory import trajectory
-from undiffuse.editing.defaults import STRENGTH, Way
+from undiffuse.editing.defaults import Way
 from undiffuse.editing.editor import Editor, Part, Pictures, times_from
-from undiffuse.editing.inverse_problems import check_method
 from undiffuse.editing.inversion import Inverter, from_noise, to_noise
+from undiffuse.editing.options import InterpolateOptions, unheeded
 from undiffuse.errors import UndiffuseError
 from undiffuse.model.sample_request import warn
 
@@ -22,13 +22,13 @@ def interpolate(
     editor: Editor,
     first: Float[Tensor, "channels *spatial"],
     second: Float[Tensor, "channels *spatial"],
-    count: int = 9,
+    frames: int = InterpolateOptions.frames,
     *,
-    way: Way = "slerp",
-    strength: float = STRENGTH,
+    way: Way = InterpolateOptions.way,
+    strength: float = InterpolateOptions.strength,
     inverter: Inverter | None = None,
 ) -> Pictures:
-    """``count`` pictures from the first to the second, both ends among them.
+    """``frames`` pictures from the first to the second, both ends among them.
 
     slerp    latents of both by DDIM's inversion, the arc between them, and DDIM home (Song et al. 2021, section 5.3,
              https://arxiv.org/abs/2010.02502). The ends are the reconstructions of the pictures.
@@ -39,35 +39,32 @@ def interpolate(
     Raises:
         UndiffuseError: pictures of two shapes, fewer than 2 wanted, a strength outside 0..1, another way.
     """
-    check_method(way, Way)
-    if way == "slerp" and strength != STRENGTH:
-        warn([f"strength {strength:g} changes nothing here: it acts with way shared"])
-    if way == "shared" and inverter is not None and inverter.exact:
-        warn(["exact changes nothing here: it acts with way slerp"])
+    inverter = inverter or Inverter()
+    warn(unheeded(InterpolateOptions(way=way, frames=frames, strength=strength, exact=inverter.exact)))
     if first.shape != second.shape:
+        shapes = [" x ".join(map(str, picture.shape)) for picture in (first, second)]
         raise UndiffuseError(
-            f"Only pictures of one shape can be joined; these have {tuple(first.shape)} and {tuple(second.shape)}"
+            f"Only pictures of one shape can be joined; the first has {shapes[0]} values (channels x height x width) "
+            f"and the second {shapes[1]}"
         )
-    if count < 2:
-        raise UndiffuseError(f"A way between two pictures has at least 2 of them, not {count}")
-    parts = torch.linspace(0, 1, count).reshape(-1, *[1] * first.ndim)
+    parts = torch.linspace(0, 1, frames).reshape(-1, *[1] * first.ndim)
     if way == "slerp":
         ends = replace(editor, indices=editor.indices[:1] * 2)  # DDIM draws no noise; a class is told by the number
-        a, b = to_noise(ends, torch.stack([first, second]), inverter or Inverter())
-        return from_noise(replace(editor, indices=editor.indices[:1] * count), slerp(a[None], b[None], parts))
+        a, b = to_noise(ends, torch.stack([first, second]), inverter)
+        return from_noise(replace(editor, indices=editor.indices[:1] * frames), slerp(a[None], b[None], parts))
     times = times_from(editor.times, editor.time(strength))
     line = torch.lerp(first[None], second[None], parts)
     if len(times) == 1:
         return line
     stream = editor.indices[0] if editor.indices else 0
-    editor = replace(editor, indices=(stream,) * count)
+    editor = replace(editor, indices=(stream,) * frames)
 
     def work(part: Part) -> Tensor:
         denoiser, between = editor.denoiser(part.members), part.of(line)
         x = q_sample(between, part.noise.like(between), denoiser.schedule(times[0]))
         return part.last(trajectory(denoiser, editor.sampler, times, x, part.noise))
 
-    return editor.run(count, len(times) - 1, work)
+    return editor.run(frames, len(times) - 1, work)
 
 
 def slerp(a: Pictures, b: Pictures, part: Float[Tensor, "..."]) -> Pictures:

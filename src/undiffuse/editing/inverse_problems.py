@@ -30,21 +30,11 @@ from undiffuse.diffusion.gaussian import q_sample
 from undiffuse.diffusion.guidance import DDNM, DPS, Clip, DynamicThreshold, Observation, PiGDM, Replaced, Tiled
 from undiffuse.diffusion.linear_operators import LUMA, Blur, Downsample, Grey, LinearOperator, Mask
 from undiffuse.diffusion.trajectory import start, trajectory
-from undiffuse.editing.defaults import (
-    FILL_DEFAULT,
-    JUMP,
-    REPEATS,
-    ROUNDING,
-    SCALE,
-    SOLVE_DEFAULT,
-    FillMethod,
-    Method,
-    check_result,
-    unheeded,
-)
+from undiffuse.editing.defaults import ROUNDING, FillMethod, Method, check_result, quarter
 from undiffuse.editing.editor import Editor, Part, Pictures
+from undiffuse.editing.options import DeblurOptions, InpaintOptions, RestoreOptions, unheeded
 from undiffuse.editing.repaint import resampled, with_returns
-from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.errors import UndiffuseError
 from undiffuse.model.sample_request import warn
 
 Known = Float[Tensor, "#count #channels *spatial"]
@@ -57,9 +47,9 @@ def restore(
     y: Float[Tensor, "count measured_channels *measured"],
     shape: Sequence[int],
     *,
-    method: Method = SOLVE_DEFAULT,
+    method: Method = RestoreOptions.method,
     noise: float = 0.0,
-    scale: float = SCALE,
+    scale: float = RestoreOptions.scale,
 ) -> Pictures:
     """Pictures of the model that explain measurements by one operator; see `diffusion.guidance.inverse_problems`.
 
@@ -72,8 +62,7 @@ def restore(
         noise: standard deviation of y's noise in model space; 0 for exact measurements, which are met exactly.
         scale: of the gradient, for pigdm (1 is Bayes' rule) and dps (0.3 to 1 in the paper).
     """
-    check_method(method, Method)
-    warn(unheeded(method, scale))
+    warn(unheeded(RestoreOptions(method=method, scale=scale)))
 
     def observe(part: Part) -> Observation:
         return Observation(operator, part.of(y), noise)
@@ -86,10 +75,10 @@ def inpaint(
     x0: Pictures,
     known: Known,
     *,
-    method: FillMethod = FILL_DEFAULT,
-    scale: float = SCALE,
-    jump: int = JUMP,
-    repeats: int = REPEATS,
+    method: FillMethod = InpaintOptions.method,
+    scale: float = InpaintOptions.scale,
+    jump: int = InpaintOptions.jump,
+    repeats: int = InpaintOptions.repeats,
 ) -> Pictures:
     """New values where ``known`` is 0; the others exactly as they are.
 
@@ -104,8 +93,7 @@ def inpaint(
     Raises:
         UndiffuseError: an unknown method, or a mask that fits the pictures in no way.
     """
-    check_method(method, FillMethod)
-    warn(unheeded(method, scale, jump, repeats))
+    warn(unheeded(InpaintOptions(method=method, scale=scale, jump=jump, repeats=repeats)))
     if known.ndim != x0.ndim or any(m not in (1, side) for m, side in zip(known.shape, x0.shape, strict=True)):
         raise UndiffuseError(
             f"The mask should have the pictures' shape {tuple(x0.shape)}, or 1 where it is the same for all; "
@@ -181,19 +169,22 @@ def _replaced(
 def outpaint(
     editor: Editor,
     x0: Pictures,
-    margins: Sequence[tuple[int, int]],
+    margins: Sequence[tuple[int, int]] | None = None,
     *,
-    method: FillMethod = FILL_DEFAULT,
-    scale: float = SCALE,
-    jump: int = JUMP,
-    repeats: int = REPEATS,
+    method: FillMethod = InpaintOptions.method,
+    scale: float = InpaintOptions.scale,
+    jump: int = InpaintOptions.jump,
+    repeats: int = InpaintOptions.repeats,
 ) -> Pictures:
     """Pictures with more around them: `inpaint` of a larger canvas. Give the editor an overlap for tiles.
 
     Args:
-        margins: new values before and after each spatial axis: ((top, bottom), (left, right)) for pictures.
+        margins: new values before and after each spatial axis: ((top, bottom), (left, right)) for pictures; by default
+            a quarter of the shortest axis, everywhere.
         editor, x0, method, scale, jump, repeats: as for `inpaint`.
     """
+    sides = x0.shape[2:]
+    margins = margins or [(quarter(sides), quarter(sides))] * len(sides)
     canvas, known = extended(x0, margins)
     return inpaint(editor, canvas, known, method=method, scale=scale, jump=jump, repeats=repeats)
 
@@ -212,8 +203,8 @@ def upscale(
     y: Pictures,
     factor: int,
     *,
-    method: Method = SOLVE_DEFAULT,
-    scale: float = SCALE,
+    method: Method = RestoreOptions.method,
+    scale: float = RestoreOptions.scale,
 ) -> Pictures:
     """Pictures ``factor`` times as large, whose block means are y, by a model that never learned to enlarge."""
     shape = (y.shape[1], *(side * factor for side in y.shape[2:]))
@@ -225,8 +216,8 @@ def colorize(
     editor: Editor,
     y: Float[Tensor, "count 1 *spatial"],
     *,
-    method: Method = SOLVE_DEFAULT,
-    scale: float = SCALE,
+    method: Method = RestoreOptions.method,
+    scale: float = RestoreOptions.scale,
     weights: tuple[float, float, float] = LUMA,
 ) -> Pictures:
     """Colour for grey pictures: their luma is y.
@@ -243,11 +234,11 @@ def colorize(
 def deblur(
     editor: Editor,
     y: Pictures,
-    std: float,
+    std: float = DeblurOptions.std,
     *,
-    noise: float = ROUNDING,
-    method: Method = SOLVE_DEFAULT,
-    scale: float = SCALE,
+    noise: float | None = DeblurOptions.noise,
+    method: Method = RestoreOptions.method,
+    scale: float = RestoreOptions.scale,
 ) -> Pictures:
     """Sharp pictures whose blur by a Gaussian of ``std`` pixels, mirrored at the borders, is y.
 
@@ -255,6 +246,7 @@ def deblur(
         noise: of y in model space; a blur's inverse makes it many times larger, so it should not be said to be 0. The
             default is what rounding to 8 bits does.
     """
+    noise = ROUNDING if noise is None else noise
     return restore(editor, Blur.gaussian(std), y, y.shape[1:], method=method, noise=noise, scale=scale)
 
 
@@ -271,9 +263,3 @@ def check_colour(info: DataInfo) -> None:
         raise UndiffuseError(
             f"Only a model of colour pictures, with 3 channels, can colorize; this one has {info.channels}"
         )
-
-
-def check_method(method: str, choices: object) -> None:
-    """Refuse a name that is no method."""
-    if method not in get_args(choices):
-        raise UndiffuseError(f"There is no method '{method}'{perhaps(method, get_args(choices))}")

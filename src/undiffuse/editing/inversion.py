@@ -32,7 +32,8 @@ from undiffuse.diffusion.samplers import DDIM
 from undiffuse.diffusion.samplers.exponential import euler_step
 from undiffuse.diffusion.trajectory import trajectory
 from undiffuse.editing.editor import Editor, Part, Pictures
-from undiffuse.errors import UndiffuseError, counted
+from undiffuse.editing.options import InvertOptions, unheeded
+from undiffuse.errors import counted
 from undiffuse.model.sample_request import warn
 
 POOR_PSNR = 25.0
@@ -46,22 +47,15 @@ class Inverter:
     Args:
         exact: solve each step instead of taking Euler's.
         iterations: evaluations that a step may take, at least 1.
-        tolerance: largest error of x_s, in model space, at which an iteration stops.
+        within: largest error of x_s, in model space, at which an iteration stops.
     """
 
-    exact: bool = False
-    iterations: int = 20
-    tolerance: float = 1e-4
+    exact: bool = InvertOptions.exact
+    iterations: int = InvertOptions.iterations
+    within: float = InvertOptions.within
 
     def __post_init__(self) -> None:
-        if self.iterations < 1 or not self.tolerance > 0:
-            raise UndiffuseError(
-                "Inversion needs at least 1 iteration and a tolerance above 0; it got "
-                f"{self.iterations} and {self.tolerance:g}"
-            )
-        given = {"iterations": self.iterations, "tolerance": self.tolerance}
-        idle = {name: value for name, value in given.items() if not self.exact and value != getattr(Inverter, name)}
-        warn([f"{name} {value:g} changes nothing here: it acts with exact" for name, value in idle.items()])
+        warn(unheeded(InvertOptions(exact=self.exact, iterations=self.iterations, within=self.within)))
 
     def step(self, denoiser: Denoiser, x_s: Batch, s: Time, t: Time) -> Batch:
         """x_t, given x_s at s < t."""
@@ -79,7 +73,7 @@ class Inverter:
             largest = error.abs().flatten(1).amax(1)
             best = torch.where(_column(largest < lowest, x_t), x_t, best)
             lowest = torch.minimum(lowest, largest)
-            if float(lowest.max()) <= self.tolerance:
+            if float(lowest.max()) <= self.within:
                 break
             if k and least:  # x_t moved by -gain before, and the error by their difference
                 seen = _column((before * (before - error)).flatten(1).sum(1), x_t)

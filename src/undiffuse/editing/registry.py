@@ -1,161 +1,43 @@
-"""The edits that can be asked for: their options, the pictures they take, and what each does.
+"""The table of edits, which every door reads: `undiffuse edit`, the studio's page and its HTTP interface.
 
-A row here is a row of `undiffuse edit`, and calls the same function of `undiffuse.editing`.
+A row's options are a class of `options`, and its work calls the function of `undiffuse.editing` that Python's users call.
+No torch before an edit is done: `--help` reads the table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
-
-import torch
-from torch import Tensor
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from undiffuse import editing
-from undiffuse.conditioning.class_names import NONE
+from undiffuse.config.files import from_plain
 from undiffuse.config.sampling import SampleConfig
-from undiffuse.editing.defaults import ADVISED, FILL_DEFAULT, ROUNDING, SOLVE_DEFAULT, FillMethod, Method, Way
-from undiffuse.editing.editor import Editor
-from undiffuse.editing.inverse_problems import check_colour
-from undiffuse.editing.inversion import Inversion, Inverter
+from undiffuse.editing import options as o
+from undiffuse.editing.defaults import ADVISED, QUICK, ROUNDING, Quick, quarter
 from undiffuse.errors import UndiffuseError
-from undiffuse.model import Model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from undiffuse.editing.editor import Editor
+    from undiffuse.model import Model
+
+Said = Mapping[str, Any]
+"""Options that were said, by name."""
+
+
+# --- what goes in and what comes out ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Common:
-    """What every edit may be told."""
-
-    overlap: int | None = None
-    """Pixels that tiles share beyond the size that the model learned; by default a quarter of that."""
-    fit: Literal["none", "convert"] = "none"
-    """'convert' brings a picture to the model's channels and size; 'none' refuses those that do not fit."""
-
-
-@dataclass(frozen=True)
-class Solve(Common):
-    """How a known part is met."""
-
-    method: Method = SOLVE_DEFAULT
-    """How the given part is met: 'ddnm' is quick, 'pigdm' and 'dps' follow gradients."""
-    scale: float = 1.0
-    """Of the gradient, for pigdm and dps."""
-
-
-@dataclass(frozen=True)
-class Fill(Common):
-    """How a hole is filled."""
-
-    method: FillMethod = FILL_DEFAULT
-    """How the known part is met; 'dps' keeps objects whole, 'replace' and 'ddnm' are quick."""
-    scale: float | None = None
-    """Of the gradient, for pigdm and dps; by default 1, and 2 for dps on fewer than 100 steps."""
-    jump: int = 10
-    """Repaint: steps that are walked again and again."""
-    repeats: int = 5
-    """Repaint: how often."""
-
-
-@dataclass(frozen=True)
-class Outpaint(Fill):
-    """What is added at each side."""
-
-    top: int = 0
-    """Pixels to add at the top; where all four are 0, a quarter of the shorter side is added everywhere."""
-    bottom: int = 0
-    """Pixels to add at the bottom."""
-    left: int = 0
-    """Pixels to add at the left."""
-    right: int = 0
-    """Pixels to add at the right."""
-
-
-@dataclass(frozen=True)
-class Upscale(Solve):
-    """How far."""
-
-    factor: int = 4
-    """How many times as large."""
-
-
-@dataclass(frozen=True)
-class Deblur(Solve):
-    """How blurred."""
-
-    std: float = 1.0
-    """Standard deviation of the blur in pixels."""
-    noise: float | None = None
-    """Standard deviation of the picture's noise, in parts of 255; by default that of rounding to 8 bits."""
-
-
-@dataclass(frozen=True)
-class Denoise(Common):
-    """How noisy."""
-
-    noise: float | None = None
-    """Standard deviation of the noise, in parts of 255; by default it is estimated."""
-
-
-@dataclass(frozen=True)
-class Vary(Common):
-    """How far."""
-
-    strength: float = 0.5
-    """How far into noise, 0 for the picture itself and 1 for a new one."""
-
-
-@dataclass(frozen=True)
-class Interpolate(Common):
-    """Which way."""
-
-    way: Way = "slerp"
-    """'slerp' goes by the arc between two latents, 'shared' by the line between both in the same noise."""
-    frames: int = 9
-    """Pictures, both ends among them."""
-    strength: float = 0.5
-    """Shared: how far into noise."""
-    exact: bool = False
-    """Slerp: invert by fixed-point iteration."""
-
-
-@dataclass(frozen=True)
-class Invert(Common):
-    """How exactly."""
-
-    exact: bool = False
-    """Solve each step by fixed-point iteration."""
-    iterations: int = 20
-    """Evaluations that an exact step may take."""
-    within: float = 1e-4
-    """Error at which an exact step is done, in model space."""
-
-
-@dataclass(frozen=True)
-class Translate(Common):
-    """Which class becomes which."""
-
-    to: str = ""
-    """The class that is wanted."""
-    source: str = NONE
-    """The class that the picture is of; ':none' tells the inversion no class, and so does 'none' where no class has
-    that name."""
-    strength: float = 1.0
-    """How far into noise, above 0 and up to 1: less keeps more of the picture."""
-    exact: bool = False
-    """Invert each step by fixed-point iteration."""
-    iterations: int = 20
-    """Evaluations that an exact step may take."""
-
-
-@dataclass(frozen=True)
-class Given:
+class EditInput:
     """What an edit works on, in model space.
 
     Args:
         editor: of the result's size; call it with (height, width).
-        x0: (n, channels, height, width), the picture once for each result.
-        mask: (1, 1, height, width), 1 where it is known; inpaint.
+        x0: (rows, channels, height, width).
+        mask: (#rows, 1, height, width), 1 where a picture is known; of an edit that takes one.
         second: (channels, height, width), where an interpolation goes to.
     """
 
@@ -171,117 +53,24 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Made:
-    """What came of it.
+class EditResult:
+    """What an edit made, in model space.
 
     Args:
-        pictures: (count, channels, height, width) in model space.
-        note: what else is to be said.
+        pictures: (rows * results, channels, height, width), those of a row together.
+        before, after: what stands on a row's strip at either side of its results: (rows, channels, height, width), by
+            caption.
+        files: values to be kept beside the results, one of `before`'s in full, by its caption.
+        notes: what is found out about a row's picture, after its name or 'the picture'.
         warning: what is to be minded.
     """
 
     pictures: Tensor
-    note: str | None = None
+    before: Mapping[str, Tensor]
+    after: Mapping[str, Tensor] = field(default_factory=dict)
+    files: Mapping[str, Tensor] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     warning: str | None = None
-
-
-def _inpaint(given: Given, how: Fill) -> Made:
-    assert given.mask is not None
-    return Made(editing.inpaint(given.here, given.x0, given.mask, **_filling(how)))
-
-
-def _outpaint(given: Given, how: Outpaint) -> Made:
-    margins = ((how.top, how.bottom), (how.left, how.right))
-    height, width = given.x0.shape[2:]
-    editor = given.editor(height + how.top + how.bottom, width + how.left + how.right)
-    return Made(editing.outpaint(editor, given.x0, margins, **_filling(how)))
-
-
-def _filling(how: Fill) -> dict[str, Any]:
-    return {"method": how.method, "scale": how.scale, "jump": how.jump, "repeats": how.repeats}
-
-
-def _upscale(given: Given, how: Upscale) -> Made:
-    height, width = (side * how.factor for side in given.x0.shape[2:])
-    return Made(editing.upscale(given.editor(height, width), given.x0, how.factor, method=how.method, scale=how.scale))
-
-
-def _colorize(given: Given, how: Solve) -> Made:
-    return Made(editing.colorize(given.here, given.x0, method=how.method, scale=how.scale))
-
-
-def _deblur(given: Given, how: Deblur) -> Made:
-    noise = ROUNDING if how.noise is None else how.noise * 2 / 255
-    return Made(editing.deblur(given.here, given.x0, how.std, noise=noise, method=how.method, scale=how.scale))
-
-
-def _denoise(given: Given, how: Denoise) -> Made:
-    made, stds = editing.denoise(given.here, given.x0, None if how.noise is None else how.noise * 2 / 255)
-    said = "seems to have" if how.noise is None else "is taken to have"
-    return Made(made, f"The picture {said} noise of {float(stds[0]) * 127.5:.1f} / 255.")
-
-
-def _vary(given: Given, how: Vary) -> Made:
-    return Made(editing.vary(given.here, given.x0, how.strength))
-
-
-def _interpolate(given: Given, how: Interpolate) -> Made:
-    assert given.second is not None
-    editor = given.here
-    if how.way == "slerp":
-        _check_ddim(editor, "slerp inverts DDIM without noise: leave sampler and eta as they are, or take way 'shared'")
-    first = given.x0[0]
-    words = {"way": how.way, "strength": how.strength, "inverter": Inverter(how.exact)}
-    return Made(editing.interpolate(editor, first, given.second, how.frames, **words))  # type: ignore[arg-type]
-
-
-def _invert(given: Given, how: Invert) -> Made:
-    editor = given.here
-    _check_ddim(editor, "Only DDIM without noise is inverted: leave sampler and eta as they are")
-    found = editing.invert(editor, given.x0, Inverter(how.exact, how.iterations, how.within))
-    # The latent is nearly normal: a third of it is nearly within a picture's range.
-    return Made(torch.cat([found.reconstructions, found.latents.cpu() / 3]), _comes_back(found), found.warning)
-
-
-def _translate(given: Given, how: Translate) -> Made:
-    editor = given.here
-    if not how.to:
-        raise UndiffuseError("This needs 'to', the class that is wanted")
-    _check_ddim(editor, "Only DDIM without noise is inverted: leave sampler and eta as they are")
-    inverter = Inverter(how.exact, how.iterations)
-    found = editing.translate(editor, given.x0, how.to, how.source, strength=how.strength, inverter=inverter)
-    return Made(found.pictures, _comes_back(found.inversion), found.inversion.warning)
-
-
-def _comes_back(found: Inversion) -> str:
-    error, psnr = float(found.error[0]), float(found.psnr[0])
-    return f"The inversion gives the picture back within {error * 127.5:.2f} / 255 (root mean square), {psnr:.1f} dB."
-
-
-def _check_ddim(editor: Editor, sentence: str) -> None:
-    if editor.settings.sampler != "ddim" or editor.settings.eta != 0:
-        raise UndiffuseError(sentence)
-
-
-DDIM = SampleConfig(sampler="ddim", steps=100, spacing="linspace")
-"""How walks are inverted."""
-DPS_HERE = SampleConfig(sampler="ddpm", steps=50)
-"""DPS while somebody waits: a fifth of the steps that the command line takes, with a gradient twice as long."""
-FEW_STEPS = 100
-
-
-def _in_full(how: Fill, settings: SampleConfig, sides: tuple[int, int]) -> Fill:
-    """The options with what was left open."""
-    if how.scale is not None:
-        return how
-    return replace(how, scale=2.0 if how.method == "dps" and settings.steps < FEW_STEPS else 1.0)
-
-
-def _with_margins(how: Outpaint, settings: SampleConfig, sides: tuple[int, int]) -> Fill:
-    if not any((how.top, how.bottom, how.left, how.right)):
-        quarter = max(1, (min(sides) + 2) // 4)
-        how = replace(how, top=quarter, bottom=quarter, left=quarter, right=quarter)
-    return _in_full(how, settings, sides)
 
 
 @dataclass(frozen=True)
@@ -290,80 +79,291 @@ class Edit:
 
     Args:
         summary: what it is for.
-        options: a dataclass of settings, with their defaults.
+        options: a class of options.
         work: does it.
-        advised: the sampler's settings where none are given.
-        usual: those of the command line, where they are others.
-        in_full: the options, with what depends on the sampler's settings and the picture's (height, width) filled in.
-        images: the pictures it takes.
-        copies: whether several results of a picture may be wanted.
+        advised: the sampler's settings where none are said.
+        stage: those for a model that enlarges what it is given; None where it cannot do the edit.
+        quick: what is taken instead where somebody waits, by method.
+        filled: the options, with what was left open and depends on the model and the picture's (height, width).
+        inputs: the pictures that it takes.
+        files: what it keeps beside the results; see `EditResult`.
+        one: why a picture has one result alone; empty where several may be asked for.
+        results: how many pictures come of one.
         channels: that pictures must have; by default the model's.
+        omit: settings of sampling that are not for it.
+        check: refuses a model that cannot do it, and options that were said and that this model cannot take.
     """
 
     summary: str
-    options: type[Common]
-    work: Callable[[Given, Any], Made]
+    options: type[o.EditOptions]
+    work: Callable[[EditInput, Any], EditResult]
     advised: Callable[[Any], SampleConfig]
-    usual: Callable[[Any], SampleConfig] | None = None
-    in_full: Callable[[Any, SampleConfig, tuple[int, int]], Common] = lambda how, settings, sides: how
-    images: tuple[str, ...] = ("image",)
-    copies: bool = True
+    stage: SampleConfig | None = None
+    quick: Mapping[str, Quick] = field(default_factory=dict)
+    filled: Callable[[Any, Model, tuple[int, int]], Any] = lambda how, model, sides: how
+    inputs: tuple[str, ...] = ("image",)
+    files: tuple[str, ...] = ()
+    one: str = ""
+    results: Callable[[Any], int] = lambda how: 1
     channels: int | None = None
-    able: Callable[[Model], bool] = field(default=lambda model: True)
+    omit: tuple[str, ...] = ()
+    check: Callable[[Model, Said], None] = lambda model, said: None
+
+    def resolve(
+        self, model: Model, said: Said, settings: Said, quick: bool = False
+    ) -> tuple[o.EditOptions, SampleConfig]:
+        """The options and the sampler's settings, from what was said of both.
+
+        Args:
+            said: options by name; None is as good as nothing.
+            settings: fields of `SampleConfig`.
+            quick: take the row's quick preset where its method has one.
+
+        Raises:
+            UndiffuseError: an unknown option, a value that none takes, or a model that cannot do this.
+        """
+        said = {name: value for name, value in said.items() if value is not None}
+        how = from_plain(self.options, said, "the options")
+        self.check(model, said)
+        preset = self.quick.get(getattr(how, "method", "")) if quick else None
+        usual = self.stage if self.stage and is_stage(model) else preset.settings if preset else self.advised(how)
+        walked = from_plain(SampleConfig, {**asdict(usual), **settings}, "the sampling")
+        if preset and walked.steps < preset.below:
+            how = from_plain(self.options, {**preset.options, **said}, "the options")
+        return how, walked
+
+    def check_count(self, n: int) -> None:
+        """Refuse several results of one picture where there is one alone."""
+        if n > 1 and self.one:
+            raise UndiffuseError(f"{self.one}: leave out -n")
 
 
-def _by_method(how: Fill | Solve) -> SampleConfig:
+def is_stage(model: Model) -> bool:
+    """Whether a model enlarges what it is given."""
+    return model.config.conditions.upscale > 1
+
+
+def overlap_of(how: o.EditOptions, model: Model, sides: tuple[int, int]) -> int | None:
+    """Pixels that tiles share in a result of this (height, width); None for the whole picture at once."""
+    if how.overlap == "auto":
+        learned = model.info.spatial
+        larger = any(side > usual for side, usual in zip(sides, learned, strict=True))
+        return min(learned) // 4 if larger and not is_stage(model) else None  # a stage sees everything at once
+    return None if how.overlap == "none" else how.overlap
+
+
+# --- known in part ----------------------------------------------------------------------------------------------------
+
+
+def _filling(how: o.InpaintOptions) -> dict[str, Any]:
+    return {"method": how.method, "scale": how.scale, "jump": how.jump, "repeats": how.repeats}
+
+
+def _inpaint(given: EditInput, how: o.InpaintOptions) -> EditResult:
+    assert given.mask is not None
+    filled = editing.inpaint(given.here, given.x0, given.mask, **_filling(how))
+    return EditResult(filled, {"given": given.x0 * given.mask})
+
+
+def _outpaint(given: EditInput, how: o.OutpaintOptions) -> EditResult:
+    from undiffuse.editing.inverse_problems import extended
+
+    margins = ((how.top, how.bottom), (how.left, how.right))
+    canvas, _ = extended(given.x0, margins)
+    editor = given.editor(*canvas.shape[2:])
+    return EditResult(editing.outpaint(editor, given.x0, margins, **_filling(how)), {"given": canvas})
+
+
+def _with_margins(how: o.OutpaintOptions, model: Model, sides: tuple[int, int]) -> o.OutpaintOptions:
+    if any((how.top, how.bottom, how.left, how.right)):
+        return how
+    return replace(how, **dict.fromkeys(("top", "bottom", "left", "right"), quarter(sides)))
+
+
+def _upscale(given: EditInput, how: o.UpscaleOptions) -> EditResult:
+    assert how.factor is not None
+    height, width = (side * how.factor for side in given.x0.shape[2:])
+    editor = given.editor(height, width)
+    if is_stage(editor.model):
+        larger = editing.enlarge(editor, given.x0)
+    else:
+        larger = editing.upscale(editor, given.x0, how.factor, method=how.method, scale=how.scale)
+    return EditResult(larger, {"given": given.x0})
+
+
+def _with_factor(how: o.UpscaleOptions, model: Model, sides: tuple[int, int]) -> o.UpscaleOptions:
+    return replace(how, factor=model.config.conditions.upscale if is_stage(model) else how.factor or 4)
+
+
+def _check_stage(model: Model, said: Said) -> None:
+    if not is_stage(model):
+        return
+    learned = model.config.conditions.upscale
+    if model.below is not None:
+        raise UndiffuseError("This is a cascade and draws its own small pictures; name a stage's run")
+    if said.get("factor", learned) != learned:
+        raise UndiffuseError(f"This model learned to enlarge {learned} times: leave out --factor")
+    for name in ("method", "scale"):
+        if name in said:
+            raise UndiffuseError(f"--{name} is for models that never learned to enlarge, and this one did")
+
+
+def _colorize(given: EditInput, how: o.RestoreOptions) -> EditResult:
+    made = editing.colorize(given.here, given.x0, method=how.method, scale=how.scale)
+    return EditResult(made, {"given": given.x0})
+
+
+def _check_colour(model: Model, said: Said) -> None:
+    from undiffuse.editing.inverse_problems import check_colour
+
+    check_colour(model.info)
+
+
+def _deblur(given: EditInput, how: o.DeblurOptions) -> EditResult:
+    noise = ROUNDING if how.noise is None else how.noise * 2 / 255
+    made = editing.deblur(given.here, given.x0, how.std, noise=noise, method=how.method, scale=how.scale)
+    return EditResult(made, {"given": given.x0})
+
+
+# --- there and back ---------------------------------------------------------------------------------------------------
+
+DDIM = SampleConfig(sampler="ddim", steps=100, spacing="linspace")
+"""How walks are inverted."""
+INVERTED = "Only DDIM without noise is inverted: leave out --sampler and --eta"
+
+
+def _check_ddim(editor: Editor, sentence: str = INVERTED) -> None:
+    if editor.settings.sampler != "ddim" or editor.settings.eta != 0:
+        raise UndiffuseError(sentence)
+
+
+def _denoise(given: EditInput, how: o.DenoiseOptions) -> EditResult:
+    made, stds = editing.denoise(given.here, given.x0, None if how.noise is None else how.noise * 2 / 255)
+    said = "seems to have" if how.noise is None else "is taken to have"
+    notes = tuple(f"{said} noise of {std * 127.5:.1f} / 255" for std in stds.tolist())
+    return EditResult(made, {"given": given.x0}, notes=notes)
+
+
+def _vary(given: EditInput, how: o.VaryOptions) -> EditResult:
+    return EditResult(editing.vary(given.here, given.x0, how.strength), {"given": given.x0})
+
+
+def _interpolate(given: EditInput, how: o.InterpolateOptions) -> EditResult:
+    assert given.second is not None
+    editor = given.here
+    if how.way == "slerp":
+        _check_ddim(editor, "slerp inverts DDIM without noise: leave out --sampler and --eta, or take --way shared")
+    inverter = editing.Inverter(how.exact)
+    first, second = given.x0[0], given.second
+    made = editing.interpolate(
+        editor, first, second, how.frames, way=how.way, strength=how.strength, inverter=inverter
+    )
+    return EditResult(made, {"A": given.x0}, {"B": second[None]})
+
+
+def _invert(given: EditInput, how: o.InvertOptions) -> EditResult:
+    editor = given.here
+    _check_ddim(editor)
+    found = editing.invert(editor, given.x0, editing.Inverter(how.exact, how.iterations, how.within))
+    pairs = zip(found.error.tolist(), found.psnr.tolist(), strict=True)
+    notes = [f"comes back within {e * 127.5:.2f} / 255 (root mean square), {psnr:.1f} dB" for e, psnr in pairs]
+    # The latent is nearly normal: a third of it is nearly within a picture's range.
+    shown = {"given": given.x0, "latent": found.latents / 3}
+    return EditResult(
+        found.reconstructions, shown, files={"latent": found.latents}, notes=tuple(notes), warning=found.warning
+    )
+
+
+def _translate(given: EditInput, how: o.TranslateOptions) -> EditResult:
+    editor = given.here
+    _check_ddim(editor)
+    inverter = editing.Inverter(how.exact, how.iterations)
+    found = editing.translate(editor, given.x0, how.to, how.source, strength=how.strength, inverter=inverter)
+    back = found.inversion
+    pairs = zip(back.error.tolist(), back.psnr.tolist(), strict=True)
+    notes = [f"is given back by its inversion within {e * 127.5:.2f} / 255, {psnr:.1f} dB" for e, psnr in pairs]
+    shown = {"given": given.x0, "given back": back.reconstructions}
+    return EditResult(found.pictures, shown, notes=tuple(notes), warning=back.warning)
+
+
+def _check_classes(model: Model, said: Said) -> None:
+    from undiffuse.editing.translation import check_classes
+
+    check_classes(model, *(said[name] for name in ("to", "source") if name in said))
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+
+def _by_method(how: o.InpaintOptions | o.RestoreOptions) -> SampleConfig:
     return ADVISED[how.method]
 
 
-def _filled_here(how: Fill) -> SampleConfig:
-    return DPS_HERE if how.method == "dps" else ADVISED[how.method]
-
-
-def _colourful(model: Model) -> bool:
-    try:
-        check_colour(model.info)
-    except UndiffuseError:
-        return False
-    return True
-
-
-def _knows_classes(model: Model) -> bool:
-    return any(condition.kind == "class" for condition in model.conditions)
-
+ONE_LATENT = "A picture has one latent"
 
 EDITS: dict[str, Edit] = {
     "inpaint": Edit(
-        "paint anew what a mask marks", Fill, _inpaint, _filled_here, _by_method, _in_full, images=("image", "mask")
+        "paint anew what a mask marks", o.InpaintOptions, _inpaint, _by_method, quick=QUICK, inputs=("image", "mask")
     ),
-    "outpaint": Edit("paint more around a picture", Outpaint, _outpaint, _filled_here, _by_method, _with_margins),
-    "upscale": Edit("make a picture larger", Upscale, _upscale, _by_method),
-    "colorize": Edit("give a grey picture colour", Solve, _colorize, _by_method, channels=1, able=_colourful),
-    "deblur": Edit("sharpen a picture blurred by a Gaussian", Deblur, _deblur, _by_method),
-    "denoise": Edit("take the noise off", Denoise, _denoise, lambda how: SampleConfig(sampler="ddim", steps=50)),
-    "vary": Edit("variations of a picture", Vary, _vary, lambda how: SampleConfig(steps=50)),
+    "outpaint": Edit(
+        "paint more around a picture", o.OutpaintOptions, _outpaint, _by_method, quick=QUICK, filled=_with_margins
+    ),
+    "upscale": Edit(
+        "make a picture larger",
+        o.UpscaleOptions,
+        _upscale,
+        _by_method,
+        stage=ADVISED["stage"],
+        filled=_with_factor,
+        check=_check_stage,
+    ),
+    "colorize": Edit(
+        "give a grey picture colour", o.RestoreOptions, _colorize, _by_method, channels=1, check=_check_colour
+    ),
+    "deblur": Edit("sharpen a picture blurred by a Gaussian", o.DeblurOptions, _deblur, _by_method),
+    "denoise": Edit(
+        "take the noise off", o.DenoiseOptions, _denoise, lambda how: SampleConfig(sampler="ddim", steps=50)
+    ),
+    "vary": Edit("variations of a picture", o.VaryOptions, _vary, lambda how: SampleConfig(steps=50)),
     "interpolate": Edit(
         "from one picture to another",
-        Interpolate,
+        o.InterpolateOptions,
         _interpolate,
         lambda how: DDIM if how.way == "slerp" else SampleConfig(steps=50),
-        images=("first", "second"),
-        copies=False,
+        inputs=("first", "second"),
+        one="Two pictures have one way between them, of as many pictures as 'frames' says",
+        results=lambda how: int(how.frames),
     ),
-    "invert": Edit("the noise that a picture comes from", Invert, _invert, lambda how: DDIM, copies=False),
+    "invert": Edit(
+        "the noise that a picture comes from",
+        o.InvertOptions,
+        _invert,
+        lambda how: DDIM,
+        files=("latent",),
+        one=ONE_LATENT,
+    ),
     "translate": Edit(
         "to another class",
-        Translate,
+        o.TranslateOptions,
         _translate,
         lambda how: replace(DDIM, guidance=2.0),
-        copies=False,
-        able=_knows_classes,
+        one=ONE_LATENT,
+        omit=("classes", "text", "weak", "classifier"),
+        check=_check_classes,
     ),
 }
 
 
 def edits_of(model: Model) -> list[str]:
-    """Names of the edits that a model can do; none for signals and volumes, and for stages of a cascade."""
-    if len(model.info.spatial) != 2 or model.config.conditions.upscale > 1:
+    """Names of the edits that a model can do; none for signals and volumes."""
+    if len(model.info.spatial) != 2:
         return []
-    return [name for name, row in EDITS.items() if row.able(model)]
+    return [name for name, row in EDITS.items() if (row.stage or not is_stage(model)) and _is_able(row, model)]
+
+
+def _is_able(row: Edit, model: Model) -> bool:
+    try:
+        row.check(model, {})
+    except UndiffuseError:
+        return False
+    return True

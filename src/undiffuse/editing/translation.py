@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from undiffuse.conditioning.class_names import NONE, class_number
+from undiffuse.conditioning.class_names import class_number
 from undiffuse.conditioning.request import CLASS
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.editing.editor import Editor, Pictures, times_from
 from undiffuse.editing.inversion import Inversion, Inverter, from_noise, invert
+from undiffuse.editing.options import TranslateOptions
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
 
@@ -39,9 +40,9 @@ def translate(
     editor: Editor,
     x0: Pictures,
     to: str,
-    source: str = NONE,
+    source: str = TranslateOptions.source,
     *,
-    strength: float = 1.0,
+    strength: float = TranslateOptions.strength,
     inverter: Inverter | None = None,
 ) -> Translation:
     """Pictures as pictures of another class.

@@ -7,9 +7,10 @@ from torch import Tensor
 from undiffuse.diffusion.gaussian import q_sample
 from undiffuse.diffusion.trajectory import trajectory
 from undiffuse.editing.editor import Editor, Part, Pictures, times_from
+from undiffuse.editing.options import VaryOptions
 
 
-def vary(editor: Editor, x0: Pictures, strength: float = 0.5) -> Pictures:
+def vary(editor: Editor, x0: Pictures, strength: float = VaryOptions.strength) -> Pictures:
     """SDEdit (Meng et al. 2022, algorithm 1, https://arxiv.org/abs/2108.01073).
 
     x_t = alpha_t x0 + sigma_t eps,   t = strength t_max,    then from t to 0 by the sampler

@@ -1,0 +1,210 @@
+"""The options of the edits: default, text, limits, flag, and beside which of the others each acts.
+
+`undiffuse edit`, `POST /v1/edits` and the functions of `undiffuse.editing` take them from here. No torch: `--help` reads
+this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from undiffuse.conditioning.class_names import NONE
+from undiffuse.editing.defaults import FillMethod, Method, Way, check_strength
+from undiffuse.errors import UndiffuseError, perhaps
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is said of an option beside its type, default and text.
+
+    Args:
+        flag: its name on the command line, where that is another.
+        least: the smallest whole number that it takes.
+        above: a number that it lies above.
+        check: refuses values with a sentence of its own.
+        acts_with: another option, and the values of that one beside which this one changes something.
+    """
+
+    flag: str = ""
+    least: int | None = None
+    above: float | None = None
+    check: Callable[[Any], object] = lambda value: None
+    acts_with: tuple[str, tuple[object, ...]] | None = None
+
+
+def option(default: T, **rule: Any) -> T:
+    """An option with a `Rule`."""
+    return field(default=default, metadata={"rule": Rule(**rule)})
+
+
+def rule_of(each: Field[Any]) -> Rule:
+    """The rule of an option; of one that has none, a rule that says nothing."""
+    rule: Rule = each.metadata.get("rule", Rule())
+    return rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditOptions:
+    """What every edit may be told.
+
+    Raises:
+        UndiffuseError: a value that an option does not take.
+    """
+
+    overlap: int | Literal["auto", "none"] = "auto"
+    """Pixels that tiles share; 'none' for the whole picture at once, 'auto' for that up to the size that the model
+    learned and a quarter of that size beyond."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for each in fields(self):
+            value, rule, hint = getattr(self, each.name), rule_of(each), hints[each.name]
+            if value is None:
+                continue
+            if get_origin(hint) is Literal and value not in get_args(hint):
+                raise UndiffuseError(f"There is no {each.name} '{value}'{perhaps(str(value), get_args(hint))}")
+            if rule.least is not None and value < rule.least:
+                raise UndiffuseError(f"{each.name} takes a whole number from {rule.least} on, and it is {value}")
+            if rule.above is not None and not value > rule.above:
+                raise UndiffuseError(f"{each.name} takes a number above {rule.above:g}, and it is {value:g}")
+            rule.check(value)
+
+
+def unheeded(options: EditOptions) -> list[str]:
+    """A sentence for each option that is not at its default and changes nothing beside the others."""
+    found = []
+    for each in fields(options):
+        value, beside = getattr(options, each.name), rule_of(each).acts_with
+        if beside is None or value == each.default or getattr(options, beside[0]) in beside[1]:
+            continue
+        other, values = beside
+        said = each.name if value is True else f"{each.name} {value:g}"
+        words = other if values == (True,) else f"{other} {' or '.join(map(str, values))}"
+        found.append(f"{said} changes nothing here: it acts with {words}")
+    return found
+
+
+FOLLOWS = ("method", ("pigdm", "dps"))
+REPAINTS = ("method", ("repaint",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreOptions(EditOptions):
+    """How measurements of a whole picture are met."""
+
+    method: Method = "pigdm"
+    """How the given part is met: 'ddnm' is quick, 'pigdm' and 'dps' follow gradients; see docs/editing.md."""
+    scale: float = option(1.0, above=0, acts_with=FOLLOWS)
+    """Of the gradient, for pigdm and dps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InpaintOptions(EditOptions):
+    """How a hole is filled."""
+
+    method: FillMethod = "dps"
+    """How the known part is met: 'dps' keeps objects whole, 'replace' and 'ddnm' are quick; see docs/editing.md."""
+    scale: float = option(1.0, above=0, acts_with=FOLLOWS)
+    """Of the gradient, for pigdm and dps; 2 is better for dps on fewer than 100 steps."""
+    jump: int = option(10, least=1, acts_with=REPAINTS)
+    """Repaint: steps that are walked again and again."""
+    repeats: int = option(5, flag="passes", least=1, acts_with=REPAINTS)
+    """Repaint: how often."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutpaintOptions(InpaintOptions):
+    """What is added at each side, and how it is filled."""
+
+    top: int = option(0, least=0)
+    """Pixels to add at the top; where all four are 0, a quarter of the shorter side is added everywhere."""
+    bottom: int = option(0, least=0)
+    """Pixels to add at the bottom."""
+    left: int = option(0, least=0)
+    """Pixels to add at the left."""
+    right: int = option(0, least=0)
+    """Pixels to add at the right."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpscaleOptions(RestoreOptions):
+    """How far a picture is enlarged, and how it is met."""
+
+    factor: int | None = option(None, least=2)
+    """How many times as large; by default 4, or what a stage of a cascade learned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeblurOptions(RestoreOptions):
+    """How blurred a picture is, and how it is met."""
+
+    std: float = option(1.0, above=0)
+    """Standard deviation of the blur in pixels."""
+    noise: float | None = option(None, above=0)
+    """Standard deviation of the picture's noise, in parts of 255; by default 0.29, that of rounding to 8 bits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiseOptions(EditOptions):
+    """How noisy a picture is."""
+
+    noise: float | None = option(None, above=0)
+    """Standard deviation of the noise, in parts of 255; by default it is estimated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VaryOptions(EditOptions):
+    """How far a picture is varied."""
+
+    strength: float = option(0.5, check=check_strength)
+    """How far into noise, 0..1: 0 for the picture itself and 1 for a new one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterpolateOptions(EditOptions):
+    """Which way goes from one picture to the other."""
+
+    way: Way = "slerp"
+    """'slerp' goes by the arc between two latents, 'shared' by the line between both in the same noise."""
+    frames: int = option(9, least=2)
+    """Pictures, both ends among them."""
+    strength: float = option(0.5, check=check_strength, acts_with=("way", ("shared",)))
+    """Shared: how far into noise, 0..1."""
+    exact: bool = option(False, acts_with=("way", ("slerp",)))
+    """Slerp: invert by fixed-point iteration."""
+
+
+EXACTLY = ("exact", (True,))
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvertOptions(EditOptions):
+    """How exactly a walk is inverted."""
+
+    exact: bool = False
+    """Solve each step by fixed-point iteration."""
+    iterations: int = option(20, least=1, acts_with=EXACTLY)
+    """Evaluations that an exact step may take."""
+    within: float = option(1e-4, above=0, acts_with=EXACTLY)
+    """Error at which an exact step is done, in model space."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslateOptions(EditOptions):
+    """Which class becomes which."""
+
+    to: str
+    """The class that is wanted, its whole name."""
+    source: str = option(NONE, flag="from")
+    """The class that the picture is of; ':none' tells the inversion no class, and so does 'none' where no class has
+    that name."""
+    strength: float = option(1.0, check=check_strength)
+    """How far into noise, above 0 and up to 1: less keeps more of the picture."""
+    exact: bool = False
+    """Invert each step by fixed-point iteration."""
+    iterations: int = option(20, least=1, acts_with=EXACTLY)
+    """Evaluations that an exact step may take."""
