@@ -53,7 +53,7 @@ def test_between_two_gaussians_translation_is_the_map_between_them(class_model, 
     monkeypatch.setattr(type(class_model), "denoiser", property(lambda self: Told(self.schedule)))
     editor = Editor(class_model, replace(SETTINGS, steps=50, threshold="none"))
     x0 = -0.3 + 0.2 * torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    found = translate(editor, x0, "dogs", "cats", inverter=Inverter(exact=True, iterations=50, tolerance=1e-6))
+    found = translate(editor, x0, "dogs", "cats", inverter=Inverter(exact=True, iterations=50, within=1e-6))
     assert found.inversion.error.max() < 1e-3
     torch.testing.assert_close(found.pictures, 0.4 + 0.1 * (x0 + 0.3) / 0.2, rtol=0, atol=0.05)
 

@@ -149,7 +149,10 @@ def test_training_mode_is_given_back(editor, pictures):
         (lambda e, x: colorize(e, x), "3 channels"),
         (lambda e, x: outpaint(e, x, ((-1, 0), (0, 0))), "from 0 on"),
         (lambda e, x: inpaint(replace(e, indices=(1,)), x, KNOWN), "random stream"),
-        (lambda e, x: inpaint(e, x, KNOWN, method="repaint", repeats=0), "at least 1 pass"),
+        (
+            lambda e, x: inpaint(e, x, KNOWN, method="repaint", repeats=0),
+            "repeats takes a whole number from 1 on, and it is 0",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_a_sentence(editor, pictures, edit, said):

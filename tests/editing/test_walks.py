@@ -74,7 +74,7 @@ def test_a_grid_is_cut_at_its_new_start():
 def test_exact_inversion_undoes_every_step_of_ddim(schedule):
     """Data with spread, so that no step, the last one included, throws anything away."""
     denoiser = gaussian_denoiser(schedule, (6,), 0.1, 0.5)
-    x, inverter = draw(3, 6).double(), Inverter(exact=True, iterations=200, tolerance=1e-10)
+    x, inverter = draw(3, 6).double(), Inverter(exact=True, iterations=200, within=1e-10)
     for t, s in pairwise(make_timesteps(schedule, 10, "linspace")):
         x_s, _ = DDIM().step(denoiser, x, t, s, None, Noise(0, range(3)))
         found = inverter.step(denoiser, x_s, s, t)
@@ -199,9 +199,9 @@ def test_impossible_noise_is_refused(editor, pictures, noise, said):
     ("edit", "said"),
     [
         (lambda e, x: interpolate(e, x[0], x[1, :, :4]), "one shape"),
-        (lambda e, x: interpolate(e, x[0], x[1], 1), "at least 2"),
+        (lambda e, x: interpolate(e, x[0], x[1], 1), "frames takes a whole number from 2 on, and it is 1"),
         (lambda e, x: interpolate(e, x[0], x[1], way="slurp"), "perhaps you meant 'slerp'"),
-        (lambda e, x: invert(e, x, Inverter(iterations=0)), "at least 1 iteration"),
+        (lambda e, x: invert(e, x, Inverter(iterations=0)), "iterations takes a whole number from 1 on, and it is 0"),
     ],
 )
 def test_what_makes_no_sense_is_a_sentence(editor, pictures, edit, said):

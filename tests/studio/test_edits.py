@@ -11,9 +11,6 @@ import pytest
 from PIL import Image
 
 from undiffuse.cli import main
-from undiffuse.config.sampling import SampleConfig
-from undiffuse.editing.registry import EDITS as EDIT_ROWS
-from undiffuse.editing.registry import Fill
 
 QUICK = {"steps": 4}
 EDITS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
@@ -88,15 +85,26 @@ def test_a_translation_is_the_command_lines_pixel_by_pixel(shared: Any, tmp_path
 
 
 def test_what_is_left_open_is_filled_in_and_told(shared: Any) -> None:
-    (image,) = shared.images(shared.edit("outpaint", {"model": "a", "settings": QUICK}, image=png()))
+    (image,) = shared.images(shared.edit("outpaint", {"model": "a", "quick": True, "settings": QUICK}, image=png()))
     assert (image["width"], image["height"]) == (12, 12)
     options = image["recipe"]["options"]
     assert {options[side] for side in ("top", "bottom", "left", "right")} == {2}
     assert (options["method"], options["scale"], image["recipe"]["settings"]["steps"]) == ("dps", 2.0, 4)
-    in_full = EDIT_ROWS["inpaint"].in_full
-    assert in_full(Fill(), SampleConfig(steps=100), (8, 8)) == Fill(scale=1.0)
-    assert in_full(Fill(method="pigdm"), SampleConfig(steps=20), (8, 8)) == Fill(method="pigdm", scale=1.0)
-    assert in_full(Fill(scale=3.0), SampleConfig(steps=20), (8, 8)) == Fill(scale=3.0)
+
+
+def test_nothing_is_quick_unasked(shared: Any) -> None:
+    """An edit takes the same wherever it is asked for; to be quick is a wish of its own."""
+    job = shared.edit("inpaint", {"model": "digits"}, image=png(channels=1, side=28), mask=mask(28))
+    request = shared.get(job["url"])["request"]
+    shared.client.delete(job["url"])
+    assert (request["options"]["scale"], request["settings"]["steps"]) == (1.0, 250)
+
+
+def test_null_is_as_good_as_no_option(shared: Any) -> None:
+    """Kept requests of before hold 'overlap': null."""
+    wanted = {"model": "a", "settings": QUICK, "options": {"overlap": None, "strength": None}}
+    (image,) = shared.images(shared.edit("vary", wanted, image=png()))
+    assert (image["recipe"]["options"]["overlap"], image["recipe"]["options"]["strength"]) == ("auto", 0.5)
 
 
 def test_a_translation_needs_a_model_of_classes(shared: Any) -> None:
@@ -106,7 +114,7 @@ def test_a_translation_needs_a_model_of_classes(shared: Any) -> None:
     request = {"model": "digits", "options": {"to": "three"}, "settings": {"steps": 2}}
     told = shared.events(shared.edit("translate", request, image=picture))
     assert told[-1][0] == "done"
-    assert "gives the picture back" in told[-1][1]["note"]
+    assert "The picture is given back by its inversion within" in told[-1][1]["note"]
 
 
 def test_edits_of_several_results_and_of_pictures_in_the_gallery(shared: Any) -> None:
@@ -184,6 +192,10 @@ BAD: list[tuple[str, dict[str, Any], dict[str, bytes], int]] = [
     ("vary", {"model": "nope"}, {"image": png()}, 404),
     ("vary", {"model": "a", "options": {"strenght": 1}}, {"image": png()}, 422),
     ("vary", {"model": "a", "options": {"strength": "1"}}, {"image": png()}, 422),
+    ("deblur", {"model": "a", "options": {"std": 0}}, {"image": png()}, 422),
+    ("inpaint", {"model": "a", "options": {"jump": 0}}, {"image": png(), "mask": mask()}, 422),
+    ("vary", {"model": "a", "options": {"strength": 2}}, {"image": png()}, 422),
+    ("translate", {"model": "digits"}, {"image": png(channels=1, side=28)}, 422),
     ("vary", {"model": "a", "n": 100}, {"image": png()}, 422),
     ("vary", {"model": "a", "settings": {"steps": 10**6}}, {"image": png()}, 422),
     ("interpolate", {"model": "a", "n": 2}, {"first": png(), "second": png()}, 422),

@@ -1,7 +1,7 @@
 """The command line: ``undiffuse COMMAND ...``.
 
-* A command is a module of this package with two functions, ``configure(parser)`` and ``run(typed)``, and one row in
-  `COMMANDS`. It calls the same functions as a Python user and adds nothing but words.
+* A command is a module of this package with two functions, ``configure(parser)`` and ``run(typed)``, or made of the row
+  of a table (`TABLES`), and one row in `COMMANDS`. It calls the functions of Python's users and adds nothing but words.
 * Only the command that was named is imported, and torch only where it is used: ``--help`` answers at once.
 * A mistake of the user is one sentence on standard error and exit status 2, and so is what the system refuses. A
   traceback is a bug of ours.
@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import TextIO
+from typing import Any, TextIO
 
 from undiffuse import __version__
 from undiffuse.cli.parser import Parser
@@ -68,6 +68,9 @@ TOGETHER = ("train", "sample", "likelihood", "evaluate")
 """Commands that share their work out where torchrun starts several processes; in the others rank 0 works alone."""
 SERVERS = ("studio",)
 """Commands that run for days and should give memory back after a large request."""
+
+TABLES = ("edit",)
+"""First words of commands that are made from a table, by `command` of their package's module of that name."""
 
 USAGE = """undiffuse: denoising diffusion models, from a data set to new pictures.
 
@@ -156,7 +159,7 @@ def _dispatch(argv: list[str]) -> None:
         print(f"undiffuse {__version__}")
     else:
         name, rest = _command(argv)
-        module = import_module(f"undiffuse.cli.{name.replace(' ', '.').replace('-', '_')}")
+        module = _module(name)
         parser = Parser(f"undiffuse {name}", module.__doc__ or "")
         module.configure(parser)
         if "-h" in rest or "--help" in rest:
@@ -166,6 +169,14 @@ def _dispatch(argv: list[str]) -> None:
             if name not in SERVERS:
                 keep_freed_memory()
             module.run(typed)
+
+
+def _module(name: str) -> Any:
+    """What a command is: a module of its own, or what the module of a table makes of its row."""
+    group, _, row = name.partition(" ")
+    if group in TABLES:
+        return import_module(f"undiffuse.cli.{group}.command").command(row)
+    return import_module(f"undiffuse.cli.{name.replace(' ', '.').replace('-', '_')}")
 
 
 def usage() -> str:

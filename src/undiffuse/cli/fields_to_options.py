@@ -33,7 +33,14 @@ def flag_of(name: str) -> str:
     return FLAGS.get(name, ("-" if len(name) == 1 else "--") + name.replace("_", "-"))
 
 
-def add_fields(parser: Parser, cls: type, title: str = "", omit: Sequence[str] = (), defaults: bool = True) -> None:
+def add_fields(
+    parser: Parser,
+    cls: type,
+    title: str = "",
+    omit: Sequence[str] = (),
+    defaults: bool = True,
+    usual: object = None,
+) -> None:
     """An option for every field of a dataclass.
 
     Args:
@@ -42,20 +49,19 @@ def add_fields(parser: Parser, cls: type, title: str = "", omit: Sequence[str] =
         title: heading of the group of options.
         omit: fields that are not for the command line.
         defaults: say the fields' defaults in the help.
+        usual: settings whose values are the defaults here; by default the class's own.
     """
     group = parser.add_argument_group(title or "options")
     for field in fields_of(cls).values():
         if field.name not in omit:
-            _add(group, field, defaults)
+            default = getattr(usual, field.name, field.default)
+            _add(group, field, f" (default: {show(default)})" if defaults else "")
             if any(kind.members for kind in field.kind.alternatives):
                 parser.lists.add(flag_of(field.name))
 
 
-def _add(group: Any, field: Field, defaults: bool) -> None:
-    flag = flag_of(field.name)
-    text = field.text.replace("%", "%%")
-    if defaults:
-        text += f" (default: {show(field.default)})"
+def _add(group: Any, field: Field, default: str) -> None:
+    flag, text = flag_of(field.name), field.text.replace("%", "%%") + default
     if field.kind is FLAG:
         group.add_argument(flag, dest=field.name, action=argparse.BooleanOptionalAction, help=text)
     else:

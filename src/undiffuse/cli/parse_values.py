@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from undiffuse.conditioning.class_names import as_typed
-from undiffuse.config.fields import Kind, kind_of
+from undiffuse.config.fields import NOTHING, Kind, kind_of
 from undiffuse.errors import UndiffuseError, perhaps
 
 
@@ -21,8 +21,10 @@ class Reader:
         try:
             return self.kind.read(text)
         except ValueError:
-            choices = [word for option in self.kind.alternatives for word in option.each.choices]
-            hint = perhaps(text, choices) if choices else f"; it takes {self.kind.typed}"
+            kinds = [kind for kind in self.kind.alternatives if kind is not NOTHING]
+            choices = [word for kind in kinds for word in kind.each.choices]
+            words_alone = all(kind.each.choices for kind in kinds)
+            hint = perhaps(text, choices) if words_alone else f"; it takes {self.kind.typed}"
             raise UndiffuseError(f"{self.flag} cannot be '{text}'{hint}") from None
 
 

@@ -1,16 +1,17 @@
 """The options of the edits: default, text, limits, flag, and beside which of the others each acts.
 
-`undiffuse edit`, `POST /v1/edits` and the functions of `undiffuse.editing` take them from here. No torch: `--help` reads
-this.
+`undiffuse edit`, `POST /v1/edits` and the functions of `undiffuse.editing` take them from here. No torch: `--help`
+reads this.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import Field, dataclass, field, fields
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeVar
 
 from undiffuse.conditioning.class_names import NONE
+from undiffuse.config.fields import Field, fields_of
 from undiffuse.editing.defaults import FillMethod, Method, Way, check_strength
 from undiffuse.errors import UndiffuseError, perhaps
 
@@ -41,10 +42,15 @@ def option(default: T, **rule: Any) -> T:
     return field(default=default, metadata={"rule": Rule(**rule)})
 
 
-def rule_of(each: Field[Any]) -> Rule:
-    """The rule of an option; of one that has none, a rule that says nothing."""
-    rule: Rule = each.metadata.get("rule", Rule())
-    return rule
+def options_of(cls: type) -> dict[str, Field]:
+    """The options of a class of them by name, its own before those of its parents."""
+    found = fields_of(cls)
+    return dict(sorted(found.items(), key=lambda pair: cls.__mro__.index(pair[1].owner)))
+
+
+def rules_of(cls: type) -> dict[str, Rule]:
+    """The rules of a class of options, by name; of one that has none, a rule that says nothing."""
+    return {each.name: each.metadata.get("rule", Rule()) for each in fields(cls)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,31 +66,30 @@ class EditOptions:
     learned and a quarter of that size beyond."""
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for each in fields(self):
-            value, rule, hint = getattr(self, each.name), rule_of(each), hints[each.name]
-            if value is None:
-                continue
-            if get_origin(hint) is Literal and value not in get_args(hint):
-                raise UndiffuseError(f"There is no {each.name} '{value}'{perhaps(str(value), get_args(hint))}")
-            if rule.least is not None and value < rule.least:
-                raise UndiffuseError(f"{each.name} takes a whole number from {rule.least} on, and it is {value}")
-            if rule.above is not None and not value > rule.above:
-                raise UndiffuseError(f"{each.name} takes a number above {rule.above:g}, and it is {value:g}")
+        kinds = options_of(type(self))
+        for name, rule in rules_of(type(self)).items():
+            value, choices = getattr(self, name), kinds[name].kind.choices
+            if choices and value not in choices:
+                raise UndiffuseError(f"There is no {name} '{value}'{perhaps(str(value), choices)}")
+            if rule.least is not None and value is not None and value < rule.least:
+                raise UndiffuseError(f"{name} takes a whole number from {rule.least} on, and it is {value}")
+            if rule.above is not None and value is not None and not value > rule.above:
+                raise UndiffuseError(f"{name} takes a number above {rule.above:g}, and it is {value:g}")
             rule.check(value)
 
 
 def unheeded(options: EditOptions) -> list[str]:
     """A sentence for each option that is not at its default and changes nothing beside the others."""
-    found = []
-    for each in fields(options):
-        value, beside = getattr(options, each.name), rule_of(each).acts_with
-        if beside is None or value == each.default or getattr(options, beside[0]) in beside[1]:
+    found, known = [], options_of(type(options))
+    for name, rule in rules_of(type(options)).items():
+        value = getattr(options, name)
+        if rule.acts_with is None or value == known[name].default:
             continue
-        other, values = beside
-        said = each.name if value is True else f"{each.name} {value:g}"
-        words = other if values == (True,) else f"{other} {' or '.join(map(str, values))}"
-        found.append(f"{said} changes nothing here: it acts with {words}")
+        other, values = rule.acts_with
+        if getattr(options, other) not in values:
+            said = name if value is True else f"{name} {value:g}"
+            words = other if values == (True,) else f"{other} {' or '.join(map(str, values))}"
+            found.append(f"{said} changes nothing here: it acts with {words}")
     return found
 
 

@@ -1,7 +1,7 @@
 """The table of edits, which every door reads: `undiffuse edit`, the studio's page and its HTTP interface.
 
-A row's options are a class of `options`, and its work calls the function of `undiffuse.editing` that Python's users call.
-No torch before an edit is done: `--help` reads the table.
+A row's options are a class of `options`, and its work calls the function of `undiffuse.editing` that Python's users
+call. No torch before an edit is done: `--help` reads the table.
 """
 
 from __future__ import annotations
@@ -177,7 +177,8 @@ def _outpaint(given: EditInput, how: o.OutpaintOptions) -> EditResult:
 def _with_margins(how: o.OutpaintOptions, model: Model, sides: tuple[int, int]) -> o.OutpaintOptions:
     if any((how.top, how.bottom, how.left, how.right)):
         return how
-    return replace(how, **dict.fromkeys(("top", "bottom", "left", "right"), quarter(sides)))
+    each = quarter(sides)
+    return replace(how, top=each, bottom=each, left=each, right=each)
 
 
 def _upscale(given: EditInput, how: o.UpscaleOptions) -> EditResult:
@@ -255,9 +256,7 @@ def _interpolate(given: EditInput, how: o.InterpolateOptions) -> EditResult:
         _check_ddim(editor, "slerp inverts DDIM without noise: leave out --sampler and --eta, or take --way shared")
     inverter = editing.Inverter(how.exact)
     first, second = given.x0[0], given.second
-    made = editing.interpolate(
-        editor, first, second, how.frames, way=how.way, strength=how.strength, inverter=inverter
-    )
+    made = editing.interpolate(editor, first, second, how.frames, way=how.way, strength=how.strength, inverter=inverter)
     return EditResult(made, {"A": given.x0}, {"B": second[None]})
 
 

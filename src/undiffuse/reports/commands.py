@@ -37,7 +37,7 @@ def train_command(story: Story) -> str:
 
 def option(name: str, value: Any) -> list[str]:
     """A setting as it is typed."""
-    flag = {"start_from": "from", "meant_for": "for"}.get(name, name).replace("_", "-")
+    flag = {"start_from": "from", "meant_for": "for", "classes": "class"}.get(name, name).replace("_", "-")
     if isinstance(value, bool):
         return [f"--{flag}" if value else f"--no-{flag}"]
     if isinstance(value, tuple):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from undiffuse.config.fields import NOTHING, Field, fields_of
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
-from undiffuse.editing.registry import EDITS
+from undiffuse.editing.options import rules_of
+from undiffuse.editing.registry import EDITS, Edit
 from undiffuse.studio.limits import FOR_THE_COMMAND_LINE
 
 NAMES = {"integer": "int", "number": "float", "string": "str", "boolean": "bool"}
@@ -15,8 +17,11 @@ NAMES = {"integer": "int", "number": "float", "string": "str", "boolean": "bool"
 
 
 def described(cls: type, omit: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """The fields of a dataclass, its parents' ones after its own."""
-    found = sorted(fields_of(cls).values(), key=lambda field: field.owner is not cls)
+    """The fields of a dataclass, its parents' ones after its own.
+
+    `choices` are all that a field takes, `words` what it takes beside numbers.
+    """
+    found = sorted(fields_of(cls).values(), key=lambda field: cls.__mro__.index(field.owner))
     return [_described(field) for field in found if field.name not in omit]
 
 
@@ -29,9 +34,28 @@ def _described(field: Field) -> dict[str, Any]:
         "default": field.plain_default,
         "help": field.text,
         "choices": list(one.choices) or None,
+        "words": [word for kind in options[1:] for word in kind.choices] or None,
         "list": any(kind.members for kind in options),
         "optional": NOTHING in field.kind.options,
     }
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How pictures come in."""
+
+    fit: Literal["none", "convert"] = "none"
+    """'convert' brings a picture to the model's channels and size; 'none' refuses those that do not fit."""
+
+
+def edit_options(edit: Edit) -> list[dict[str, Any]]:
+    """An edit's options, and how its pictures come in; `acts_with` names values of another beside which one acts."""
+    rules = rules_of(edit.options)
+    own = described(edit.options)
+    for option in own:
+        beside = rules[option["name"]].acts_with
+        option["acts_with"] = {beside[0]: list(beside[1])} if beside else None
+    return own + described(Fitting)
 
 
 def all_fields() -> dict[str, Any]:
@@ -43,5 +67,5 @@ def all_fields() -> dict[str, Any]:
             for name, field in fields_of(TrainConfig).items()
             if field.kind.section
         },
-        "edits": {name: described(row.options) for name, row in EDITS.items()},
+        "edits": {name: edit_options(row) for name, row in EDITS.items()},
     }

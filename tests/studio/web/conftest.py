@@ -45,7 +45,7 @@ def png(seed: int, size: tuple[int, int] = (28, 28)) -> bytes:
 
 def setting(name: str, kind: str, default: Any, **more: Any) -> dict[str, Any]:
     """A setting as GET /v1/settings describes it."""
-    standard = {"choices": None, "list": False, "optional": False, "help": f"What {name} does."}
+    standard = {"choices": None, "words": None, "list": False, "optional": False, "help": f"What {name} does."}
     return {"name": name, "type": kind, "default": default, **standard, **more}
 
 
@@ -72,9 +72,10 @@ MODEL = {
     "sampling": {"sampler": "ddim", "steps": 20, "guidance": 2.0, "classes": ["all"]},
 }
 METHOD = setting("method", "str", "dps", choices=["replace", "repaint", "dps"])
+JUMP = setting("jump", "int", 10, acts_with={"method": ["repaint"]})
 SIDES = ("top", "bottom", "left", "right")
 EDITS = [
-    {"name": "inpaint", "images": ["image", "mask"], "copies": True, "options": [METHOD, setting("jump", "int", 10)]},
+    {"name": "inpaint", "images": ["image", "mask"], "copies": True, "options": [METHOD, JUMP]},
     {"name": "outpaint", "images": ["image"], "copies": True, "options": [setting(side, "int", 0) for side in SIDES]},
     {"name": "upscale", "images": ["image"], "copies": True, "options": [setting("factor", "int", 2)]},
     {"name": "vary", "images": ["image"], "copies": True, "options": [setting("strength", "float", 0.5)]},
@@ -85,7 +86,7 @@ EDITS = [
         "options": [
             setting("way", "str", "slerp", choices=["slerp", "shared"]),
             setting("frames", "int", 5),
-            setting("strength", "float", 0.5),
+            setting("strength", "float", 0.5, acts_with={"way": ["shared"]}),
         ],
     },
     {

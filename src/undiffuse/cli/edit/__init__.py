@@ -1,1 +1,1 @@
-"""``undiffuse edit ...``: one module a command."""
+"""``undiffuse edit ...``: ten commands out of the table of edits."""

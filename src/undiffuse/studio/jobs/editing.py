@@ -24,10 +24,11 @@ from undiffuse.data.scaling import encode
 from undiffuse.data.transform import convert_channels, resize
 from undiffuse.editing.editor import Editor, settled
 from undiffuse.editing.images import read_mask
-from undiffuse.editing.registry import EDITS, Common, Edit, Given, Made
+from undiffuse.editing.options import EditOptions, options_of, rules_of
+from undiffuse.editing.registry import EDITS, Edit, EditInput, EditResult, overlap_of
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
-from undiffuse.model.sample_request import override_settings, remarks
+from undiffuse.model.sample_request import remarks
 from undiffuse.provenance.edit_record import Edited
 from undiffuse.provenance.png import model_name
 from undiffuse.reports.commands import option
@@ -35,13 +36,10 @@ from undiffuse.studio.jobs.queue import Job
 from undiffuse.studio.library.gallery import Gallery, recipe_of
 from undiffuse.studio.library.models import Loaded, Shelf
 from undiffuse.studio.limits import Limits, TooLargeError
+from undiffuse.studio.settings_schema import Fitting
 from undiffuse.visualization.grid import to_image
 
-FLAGS = {"repeats": "passes", "source": "from", "classes": "class"}
-"""Options that have another name on the command line."""
 FITS = "'fit': 'convert' makes it fit"
-DEFAULTS_OF_THE_PAGE = ("fit",)
-"""Options that the command line does not have: pictures are fitted before they are kept."""
 _reading = threading.Lock()
 """Pillow's warnings are switched for a whole process (`quiet_pillow`), so one picture is read at a time."""
 
@@ -53,13 +51,15 @@ class Asked:
     Args:
         name: of the edit.
         how: its options.
+        fit: how its pictures come in; see `settings_schema.Fitting`.
         settings: of the sampler.
         n, seed: how many results, and of the noise.
         inputs: the pictures' files, by what they are for.
     """
 
     name: str
-    how: Common
+    how: EditOptions
+    fit: str
     settings: SampleConfig
     n: int
     seed: int
@@ -74,7 +74,7 @@ class Asked:
         return {
             "model": model,
             "edit": self.name,
-            "options": asdict(self.how),
+            "options": asdict(self.how) | {"fit": self.fit},
             "settings": asdict(self.settings),
             "n": self.n,
             "seed": self.seed,
@@ -82,19 +82,22 @@ class Asked:
         }
 
 
-def asked(
-    name: str, options: dict[str, Any], settings: dict[str, Any], n: int, seed: int, inputs: Mapping[str, Path]
-) -> Asked:
+def asked(request: Mapping[str, Any], model: Model, inputs: Mapping[str, Path]) -> Asked:
     """An edit with its options checked and its sampler's settings filled in.
 
+    Args:
+        request: edit, options, settings, n, seed, and whether it is to be quick.
+        model: that is to do it.
+        inputs: the pictures' files, by what they are for.
+
     Raises:
-        UndiffuseError: an unknown option, or one of the wrong type.
+        UndiffuseError: an unknown option, one of the wrong type, or one that the model cannot take.
     """
-    row = EDITS[name]
-    how = from_plain(row.options, options, "the options")
-    if n > 1 and not row.copies:
-        raise UndiffuseError(f"'{name}' has one result: leave out n")
-    return Asked(name, how, override_settings(row.advised(how), settings), n, seed, inputs)
+    row, options = EDITS[request["edit"]], dict(request["options"])
+    fitting = from_plain(Fitting, {"fit": options.pop("fit")} if "fit" in options else {}, "the options")
+    row.check_count(request["n"])
+    how, settings = row.resolve(model, options, request["settings"], request.get("quick", False))
+    return Asked(request["edit"], how, fitting.fit, settings, request["n"], request["seed"], inputs)
 
 
 def take_in(content: bytes, gallery: Gallery, limits: Limits, convert: bool = False) -> Path:
@@ -178,7 +181,7 @@ def work_on(job: Job, loaded: Loaded, gallery: Gallery, wanted: Asked, shelf: Sh
         settings = settled(model, shelf.settled(wanted.settings))
         wanted = replace(wanted, settings=settings)
         said: list[str] = []
-        if wanted.how.fit == "convert":
+        if wanted.fit == "convert":
             channels = wanted.row.channels or model.info.channels
             pictures = {n: fitted(p, model.info, channels, gallery) for n, p in wanted.inputs.items() if n != "mask"}
             if "mask" in wanted.inputs:
@@ -187,15 +190,15 @@ def work_on(job: Job, loaded: Loaded, gallery: Gallery, wanted: Asked, shelf: Sh
             wanted = replace(wanted, inputs={**wanted.inputs, **pictures})
         given = _given(job, model, wanted, limits, said)
         height, width = given.x0.shape[2:]
-        wanted = replace(wanted, how=wanted.row.in_full(wanted.how, settings, (height, width)))
+        wanted = replace(wanted, how=wanted.row.filled(wanted.how, model, (height, width)))
         job.tell("started", of=0, images=wanted.n)
         made = wanted.row.work(given, wanted.how)
-        made = replace(made, note=" ".join([*said, *filter(None, [made.note])]) or None)
         job.ticket.check()
+        job.note = " ".join([*said, *(f"The picture {note}." for note in made.notes[:1])]) or None
         _tell(job, model, loaded, gallery, wanted, made)
 
 
-def _given(job: Job, model: Model, wanted: Asked, limits: Limits, said: list[str]) -> Given:
+def _given(job: Job, model: Model, wanted: Asked, limits: Limits, said: list[str]) -> EditInput:
     info = model.info
     learned = (info.spatial[0], info.spatial[1])
     first = wanted.inputs["first" if "first" in wanted.inputs else "image"]
@@ -210,14 +213,13 @@ def _given(job: Job, model: Model, wanted: Asked, limits: Limits, said: list[str
     def editor(height: int, width: int) -> Editor:
         limits.check_pixels(height, width)
         limits.check_larger(wanted.n, (height, width), learned)
-        larger = any(side > usual for side, usual in zip((height, width), learned, strict=True))
-        overlap = wanted.how.overlap if wanted.how.overlap is not None else min(learned) // 4 if larger else None
+        overlap = overlap_of(wanted.how, model, (height, width))
         indices = tuple(range(wanted.n))
         return Editor(
             model, wanted.settings, wanted.seed, indices, overlap, on_step=lambda k, of: job.at(k, of, previews=[])
         )
 
-    return Given(editor, x0.repeat_interleave(wanted.n, 0), mask, second)
+    return EditInput(editor, x0.repeat_interleave(wanted.n, 0), mask, second)
 
 
 def _read(path: Path, info: DataInfo, channels: int | None) -> torch.Tensor:
@@ -230,13 +232,14 @@ def _read(path: Path, info: DataInfo, channels: int | None) -> torch.Tensor:
     return encode(values[None], info)
 
 
-def _tell(job: Job, model: Model, loaded: Loaded, gallery: Gallery, wanted: Asked, made: Made) -> None:
+def _tell(job: Job, model: Model, loaded: Loaded, gallery: Gallery, wanted: Asked, made: EditResult) -> None:
     from undiffuse.data.scaling import decode as to_values
 
     said = [*remarks(wanted.settings, model.enlarges), *filter(None, [made.warning])]
-    job.note, job.warning = made.note, ". ".join(said) or None
+    job.warning = ". ".join(said) or None
     request = wanted.request(loaded.entry.id)
-    for index, x in enumerate(made.pictures):
+    shown = [*made.pictures, *(x for name in made.files for x in made.before[name].cpu())]
+    for index, x in enumerate(shown):
         kind = replace(model.info, shape=tuple(x.shape))
         image = to_image(to_values(x.clamp(-1, 1), kind), kind)
         origin = _origin(model, loaded, wanted, index, tuple(x.shape))
@@ -268,19 +271,20 @@ def command(wanted: Asked, run: str) -> list[str]:
     words = ["undiffuse", "edit", wanted.name, run, *(path for name, path in files.items() if name != "mask")]
     if "mask" in files:
         words += ["--mask", files["mask"]]
-    standard = asdict(wanted.row.options())
-    usual = asdict((wanted.row.usual or wanted.row.advised)(wanted.how))
-    changed = {name: value for name, value in asdict(wanted.how).items() if value != standard[name]}
-    changed |= {name: value for name, value in asdict(wanted.settings).items() if value != usual[name]}
-    for name, value in changed.items():
-        if name not in DEFAULTS_OF_THE_PAGE:
-            words += option(FLAGS.get(name, name), value)
+    known, rules = options_of(wanted.row.options), rules_of(wanted.row.options)
+    for name, value in asdict(wanted.how).items():
+        if known[name].required or value != known[name].default:
+            words += option(rules[name].flag or name, value)
+    usual = asdict(wanted.row.advised(wanted.how))
+    for name, value in asdict(wanted.settings).items():
+        if value != usual[name]:
+            words += option(name, value)
     if wanted.n > 1:
         words += ["-n", str(wanted.n)]
     return [*words, "--seed", str(wanted.seed)]
 
 
-def again(request: dict[str, Any], gallery: Gallery) -> Asked:
+def again(request: dict[str, Any], model: Model, gallery: Gallery) -> Asked:
     """A kept edit, to be done once more.
 
     Raises:
@@ -290,8 +294,7 @@ def again(request: dict[str, Any], gallery: Gallery) -> Asked:
         inputs = {name: gallery.input(file) for name, file in request["inputs"].items()}
         if request["edit"] not in EDITS or not inputs:
             raise KeyError
-        settings, options = request["settings"], request["options"] | {"fit": "none"}
-        return asked(request["edit"], options, settings, request["n"], request["seed"], inputs)
+        return asked({**request, "options": request["options"] | {"fit": "none"}}, model, inputs)
     except (KeyError, TypeError, AttributeError):
         raise UndiffuseError("What was asked for is no longer known, so that it cannot be made again") from None
 

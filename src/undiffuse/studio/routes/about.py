@@ -22,7 +22,7 @@ from undiffuse.recipes import RECIPES, advised_sampling
 from undiffuse.studio.jobs.training import progress_of
 from undiffuse.studio.library.models import Entry, curves
 from undiffuse.studio.routes.common import PROBLEMS, answer
-from undiffuse.studio.settings_schema import all_fields, described
+from undiffuse.studio.settings_schema import all_fields, edit_options
 from undiffuse.studio.studio import Studio
 
 ModelPath = Annotated[str, Path(description="The id of a model", max_length=100)]
@@ -95,9 +95,10 @@ def router(studio: Studio) -> APIRouter:
                     {
                         "name": name,
                         "summary": row.summary,
-                        "images": list(row.images),
-                        "copies": row.copies,
-                        "options": described(row.options),
+                        "images": list(row.inputs),
+                        "copies": not row.one,
+                        "quick": bool(row.quick),
+                        "options": edit_options(row),
                     }
                     for name, row in EDITS.items()
                 ]

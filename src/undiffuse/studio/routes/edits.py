@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 from starlette.datastructures import FormData
 
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.editing.registry import EDITS, edits_of
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.studio.jobs.editing import Asked, asked, take_in, work_on
@@ -40,6 +41,7 @@ class EditRequest(Body):
     model: ModelId
     seed: Seed = 0
     n: int = Field(1, ge=1, description="Results of the picture")
+    quick: bool = Field(False, description="Few steps, where the edit has a way of them for whoever waits")
     settings: Settings = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
 
@@ -48,7 +50,7 @@ _FIELDS = {
     "request": {
         "type": "string",
         "contentMediaType": "application/json",
-        "description": "JSON: model, seed, n, settings, options (GET /v1/edits)",
+        "description": "JSON: model, seed, n, quick, settings, options (GET /v1/edits)",
     },
     **dict.fromkeys(PICTURES, FILE),
     **{f"{name}_id": {"type": "string", "description": f"A picture of the gallery as {name}"} for name in PICTURES},
@@ -64,7 +66,7 @@ def router(studio: Studio) -> APIRouter:
         """Edit a picture that is sent along or in the gallery; GET /v1/edits says what each edit takes."""
         if name not in EDITS:
             raise UnknownError(f"There is no edit '{name}'{perhaps(name, EDITS)}")
-        pictures = EDITS[name].images
+        pictures = EDITS[name].inputs
         known = ("request", *pictures, *(f"{picture}_id" for picture in pictures))
         async with form(request, len(PICTURES), known) as parts:
             body = json_of(text_of(parts, "request"), EditRequest)
@@ -83,13 +85,12 @@ def _submitted(studio: Studio, name: str, body: EditRequest, sent: dict[str, byt
     studio.settings(body.settings)
     convert = body.options.get("fit") == "convert"
     inputs = {picture: _input(studio, picture, content, parts, convert) for picture, content in sent.items()}
-    wanted: Asked = asked(name, body.options, body.settings, body.n, body.seed, inputs)
-    studio.limits.check_settings(wanted.settings)
-    if "frames" in body.options:
-        studio.limits.check_count(body.options["frames"], "frames")
-    loaded = studio.shelf.load(entry.id, wanted.settings.weights)
+    loaded = studio.shelf.load(entry.id, body.settings.get("weights", SampleConfig.weights))
     if name not in edits_of(loaded.model):
         raise UndiffuseError(f"This model cannot do '{name}'")
+    wanted: Asked = asked({"edit": name, **body.model_dump()}, loaded.model, inputs)
+    studio.limits.check_settings(wanted.settings)
+    studio.limits.check_count(wanted.row.results(wanted.how), "frames")
     job = Job(name, entry.id, wanted.request(entry.id))
     return studio.board.submit(
         job, lambda job: work_on(job, loaded, studio.gallery, wanted, studio.shelf, studio.limits)

@@ -96,7 +96,7 @@ def router(studio: Studio) -> APIRouter:
             job = Job("again", loaded.entry.id, {"picture": name})
             origin = made_by
             return accepted(studio.board.submit(job, lambda job: draw_again(job, loaded, studio.gallery, name, origin)))
-        wanted = edit_again(studio.gallery.request(name) or {}, studio.gallery)
+        wanted = edit_again(studio.gallery.request(name) or {}, loaded.model, studio.gallery)
         job = Job("again", loaded.entry.id, {"picture": name})
         return accepted(
             studio.board.submit(

@@ -22,15 +22,6 @@ const FIT = ["overlap", "fit"];
 const LABELS = { std: "Blur", to: "Into", source: "What it is", within: "Exact within" };
 /** Edits with many good answers, of which a person wants to see some. */
 const SEVERAL = ["inpaint", "vary"];
-/** Options that mean something only where another has one of these values. */
-const ONLY_WITH = {
-  scale: { method: ["pigdm", "dps"] },
-  jump: { method: ["repaint"] },
-  repeats: { method: ["repaint"] },
-  iterations: { exact: [true] },
-  within: { exact: [true] },
-  interpolate: { strength: { way: ["shared"] }, exact: { way: ["slerp"] } },
-};
 
 /**
  * @param {object} options edits: as the API tells them; pick: see gallery.js; board: where a mask or a frame is shown; signal.
@@ -98,9 +89,9 @@ export function changePane({ edits, pick, board, signal }) {
     } catch {
       return; // the field says itself what is wrong with it
     }
+    const beside = new Map(byName.get(name).options.map((field) => [field.name, field.acts_with ?? {}]));
     const means = (field) => {
-      const needs = ONLY_WITH[name]?.[field] ?? ONLY_WITH[field] ?? {};
-      return Object.entries(needs).every(([other, values]) => !(other in all) || values.includes(all[other]));
+      return Object.entries(beside.get(field)).every(([other, values]) => !(other in all) || values.includes(all[other]));
     };
     for (const group of groups) group.only(means);
     frame?.redraw();
@@ -168,7 +159,7 @@ export function changePane({ edits, pick, board, signal }) {
     const chosen = touched();
     const n = copies.element.isConnected ? copies.value : 1;
     const form = new FormData();
-    form.append("request", JSON.stringify({ model, seed, n, settings, options: chosen }));
+    form.append("request", JSON.stringify({ model, seed, n, quick: true, settings, options: chosen }));
     for (const [key, each] of Object.entries(places)) each.append(form, key);
     if (needsMask()) form.append("mask", await mask.blob(), "mask.png");
     const frames = byName.get(name).options.find((field) => field.name === "frames");

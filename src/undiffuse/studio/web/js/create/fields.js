@@ -18,8 +18,9 @@ export function typed(value) {
  *
  * @throws {ApiError} with a sentence where it is of another type.
  */
-export function read(text, { name, type, list, optional, default: standard }) {
+export function read(text, { name, type, list, optional, words, default: standard }) {
   const said = text.trim();
+  if (words?.includes(said)) return said;
   if (list) return said ? said.split(",").map((part) => one(part.trim(), name, type)) : [];
   if (said === "") return optional || type !== "str" ? (optional ? null : standard) : "";
   return one(said, name, type);
@@ -57,7 +58,7 @@ export function control(description, onChange) {
     const set = (next) => (chooser.input.value = next ?? "");
     return made(name, chooser.element, () => chooser.value || null, set);
   }
-  const numeric = type !== "str" && !description.list;
+  const numeric = type !== "str" && !description.list && !description.words;
   const entry = field({ label, value: typed(standard), hint: help, inputmode: numeric ? "decimal" : "text", autocomplete: "off", onChange });
   const value = () => {
     try {
