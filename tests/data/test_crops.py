@@ -18,7 +18,6 @@ from undiffuse.config.files import override
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.crops import Crops
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.report import contact_sheet, describe
 from undiffuse.data.scaling import encode
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.memorization.evaluate import Memorisation, Training, Yardstick
@@ -27,6 +26,7 @@ from undiffuse.evaluation.quality.reference import Reference
 from undiffuse.runtime.process_group import ALONE
 from undiffuse.training.build import image_batches
 from undiffuse.training.parallel.batch_shards import Share
+from undiffuse.visualization.data_summary import contact_sheet, describe
 
 Open = Callable[..., Dataset]
 SIZES = ((17, 20), (8, 8), (12, 9), (30, 8))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.report import find_duplicates
 from undiffuse.errors import UndiffuseError
+from undiffuse.visualization.data_summary import find_duplicates
 
 Open = Callable[..., Dataset]
 

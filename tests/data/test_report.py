@@ -12,8 +12,8 @@ from undiffuse.conditioning.request import conditions_of
 from undiffuse.config.files import override
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.report import contact_sheet, describe, find_duplicates
 from undiffuse.errors import UndiffuseError
+from undiffuse.visualization.data_summary import contact_sheet, describe, find_duplicates
 
 Open = Callable[..., Dataset]
 

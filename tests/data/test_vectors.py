@@ -12,8 +12,8 @@ import pytest
 
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
-from undiffuse.data.report import describe
 from undiffuse.errors import UndiffuseError
+from undiffuse.visualization.data_summary import describe
 
 Open = Callable[..., Dataset]
 Write = Callable[[Path, dict[str, bytes]], Path]

@@ -13,7 +13,6 @@ from undiffuse.config.data import DataConfig
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.data.read_image import read_pairs
-from undiffuse.data.report import describe
 from undiffuse.diffusion.guidance import ClassifierFree
 from undiffuse.errors import UndiffuseError
 from undiffuse.export.model_file import write
@@ -23,6 +22,7 @@ from undiffuse.runtime.process_group import Group
 from undiffuse.training.api import resume_run, start_run
 from undiffuse.training.build import condition_batches, condition_tables, make_task
 from undiffuse.training.parallel.batch_shards import Share
+from undiffuse.visualization.data_summary import describe
 
 TOLD = (Condition(IMAGE, "image", 3),)
 DDIM = {"steps": 2, "sampler": "ddim", "threshold": "none"}

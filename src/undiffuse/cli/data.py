@@ -24,9 +24,9 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.data.report import contact_sheet, describe
     from undiffuse.data.stream import open_data
     from undiffuse.provenance.png import check_free, write_png
+    from undiffuse.visualization.data_summary import contact_sheet, describe
 
     options = vars(typed)
     settings = {field.name: options[field.name] for field in fields(DataConfig) if field.name in options}

@@ -37,6 +37,8 @@ from undiffuse.diffusion.denoiser import Denoiser, Prediction
 from undiffuse.diffusion.gaussian import Batch, expand
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
+from undiffuse.modalities.images import IMAGES
+from undiffuse.modalities.registry import modality_of
 from undiffuse.networks.conditions import Condition
 from undiffuse.runtime.devices import send
 from undiffuse.runtime.random_streams import generator
@@ -108,7 +110,7 @@ def stage_conditions(config: ConditionConfig, info: DataInfo) -> tuple[Condition
     """
     if config.upscale == 1:
         return ()
-    if len(info.spatial) != 2 or any(side % config.upscale for side in info.spatial):
+    if modality_of(info) is not IMAGES or any(side % config.upscale for side in info.spatial):
         raise UndiffuseError(
             f"--upscale {config.upscale} needs pictures of sides that are multiples of it, and '{info.name}' has the "
             f"shape {info.shape}; prepare them with --size"

@@ -16,6 +16,8 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.extent import Extent
+from undiffuse.modalities.images import IMAGES
+from undiffuse.modalities.registry import modality_of
 from undiffuse.runtime.process_group import Group
 from undiffuse.runtime.random_streams import stream_seed
 
@@ -98,7 +100,7 @@ def check_fit(data: DataInfo, model: DataInfo) -> None:
     help = ONE_KIND if data.dtype != model.dtype else ""
     if data.channels != model.channels and data.dtype == model.dtype and model.channels in (1, 3):
         help = f"; try --channels {'grey' if model.channels == 1 else 'rgb'}"
-    elif data.dtype == model.dtype and len(data.spatial) == 2:
+    elif data.dtype == model.dtype and modality_of(data) is IMAGES:
         help = f"; try --size {' '.join(map(str, model.spatial))}"
     raise UndiffuseError(
         f"The model learned {model.dtype} data of the shape {model.shape}, and '{data.name}' has {data.dtype} data of "

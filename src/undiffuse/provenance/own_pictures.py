@@ -29,7 +29,7 @@ _NAMES = re.compile(
 )
 """What such files are called where nobody has given them another name."""
 _EXACT = {"|u1": (1, 2, 3, 4), "<u2": (1,)}
-"""Types and channels that a PNG holds as they are (`visualization.grid.is_exact`)."""
+"""Types and channels that a PNG holds as they are (`modalities.images`)."""
 
 
 def has_own_name(name: str) -> bool:

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from undiffuse.data.info import DataInfo
-from undiffuse.visualization.to_rgb import signal_view, volume_view
+from undiffuse.modalities.registry import modality_of
 
-MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 GREY: dict[str, int | tuple[int, ...]] = {
     "L": 128,
     "LA": (128, 255),
@@ -30,39 +29,16 @@ SMALL = 64
 
 def is_exact(info: DataInfo) -> bool:
     """Whether `to_image` gives a picture whose pixels are the values of the data."""
-    if len(info.spatial) != 2:
-        return False
-    return (info.dtype == "uint8" and info.channels in MODES) or (info.dtype == "uint16" and info.channels == 1)
+    return modality_of(info).exact(info)
 
 
 def to_image(array: NDArray[np.generic], info: DataInfo) -> Image.Image:
-    """One sample as a picture.
-
-    Args:
-        array: (channels, *spatial), values of the data's own type and range.
-        info: what the data are; ``low`` and ``high`` become black and white where values must be mapped for the eye.
+    """One sample, (channels, *spatial) of the data's own type and range, as a picture.
 
     Returns:
-        Modes L, LA, RGB, RGBA or I;16 with the exact values where `is_exact`; else an 8-bit view: mapped values for
-        floats and 16-bit colour, channels side by side in grey where there are more than four, the three middle slices
-        of a volume, a plot of a signal.
+        Modes L, LA, RGB, RGBA or I;16 with the exact values where `is_exact`; else an 8-bit view.
     """
-    if is_exact(info):
-        pixels = np.ascontiguousarray(np.moveaxis(array, 0, -1))
-        return Image.fromarray(pixels[..., 0] if info.channels == 1 else pixels)
-    unit = (array.astype(np.float64) - info.low) / ((info.high - info.low) or 1.0)
-    if array.ndim == 2:
-        return signal_view(unit)
-    planes = volume_view(unit) if array.ndim == 4 else unit
-    return _eight_bit(planes)
-
-
-def _eight_bit(planes: NDArray[np.float64]) -> Image.Image:
-    """(channels, height, width) in [0, 1] as an 8-bit picture; more than four channels side by side in grey."""
-    if planes.shape[0] not in MODES:
-        planes = np.concatenate(list(planes), axis=-1)[None]
-    pixels = np.rint(np.moveaxis(planes, 0, -1).clip(0, 1) * 255).astype(np.uint8)
-    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if planes.shape[0] == 1 else pixels))
+    return modality_of(info).preview(array, info)
 
 
 def viewable(image: Image.Image) -> Image.Image:

@@ -9,8 +9,8 @@ Which axis is what:
 | (N, H, W, C) or (N, C, H, W) | images; the channel axis is the one of the two that is shorter than both others |
 | (N, D, H, W, C) or (N, C, D, H, W) | volumes, by the same rule |
 
-Four axes are never volumes: those of one channel are (N, 1, D, H, W). `report.describe` asks where many channels look
-like slices.
+Four axes are never volumes: those of one channel are (N, 1, D, H, W). `data_summary.describe` asks where many channels
+look like slices.
 
 Where the rule does not decide, an ``.npz`` may say it by the array's name, ``channels_first`` or ``channels_last``;
 so may signals of several channels, which (N, C, L) alone cannot be told from.

@@ -24,6 +24,8 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.anomaly.scores import TINY, Array, Features, Look, error_maps, log_errors
 from undiffuse.evaluation.images import Images
 from undiffuse.evaluation.likelihood.evaluate import batches_of, bound, evaluating, ode
+from undiffuse.modalities.images import IMAGES
+from undiffuse.modalities.registry import modality_of
 from undiffuse.model import Model
 from undiffuse.runtime.random_streams import stream_seed
 from undiffuse.runtime.standard_streams import hidden
@@ -135,7 +137,7 @@ def overlay(image: Image.Image, strength: np.ndarray) -> Image.Image:
 
 def check_pictures(images: Images) -> None:
     """Refuse signals and volumes, which have no heat maps that can be looked at."""
-    if len(images.info.spatial) != 2:
+    if modality_of(images.info) is not IMAGES:
         raise UndiffuseError(
             f"Heat maps are drawn over pictures, and '{images.dataset.info.name}' has the shape {images.info.shape}; "
             "use --pictures 0"

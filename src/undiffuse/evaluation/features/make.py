@@ -10,6 +10,8 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError, counted, perhaps
 from undiffuse.evaluation.features.extractor import Extractor
+from undiffuse.modalities.images import IMAGES
+from undiffuse.modalities.registry import modality_of
 from undiffuse.runtime.torch_modes import own_modes
 
 NAMES = {
@@ -100,7 +102,7 @@ def default_extractor(reference: Dataset, inception_weights: Path | None = None)
     from undiffuse.evaluation.features.efficientnet import weights_file
 
     info = reference.info
-    pictures = len(info.spatial) == 2 and info.channels in (1, 3)
+    pictures = modality_of(info) is IMAGES and info.channels in (1, 3)
     if pictures and _inception_is_there(inception_weights):
         return "inception", "the network of FID, whose weights are at hand"
     missing = "FID's network is not at hand" if pictures else f"FID's network does not take {_kind(info)}"

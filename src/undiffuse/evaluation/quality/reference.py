@@ -21,6 +21,8 @@ from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.features.extract import FeatureSet, batches, extract
 from undiffuse.evaluation.features.extractor import Extractor, Identity
+from undiffuse.modalities.images import IMAGES
+from undiffuse.modalities.registry import modality_of
 from undiffuse.runtime.cache import UnkeptError, cache_root, discard, new_entry
 from undiffuse.runtime.random_streams import generator
 from undiffuse.runtime.safe_tensors import from_bytes, to_bytes
@@ -128,7 +130,7 @@ def check_comparable(subject: DataInfo, reference: DataInfo) -> None:
     if subject.dtype == reference.dtype and subject.channels != reference.channels:
         words = {1: "grey", 3: "rgb", 4: "rgba"}
         hint = f"; try --channels {words[subject.channels]}" if subject.channels in words else ""
-    elif subject.dtype == reference.dtype and len(subject.spatial) == 2:
+    elif subject.dtype == reference.dtype and modality_of(subject) is IMAGES:
         hint = f"; try --size {' '.join(map(str, subject.spatial))}"
     raise UndiffuseError(
         f"The images to be measured are {subject.dtype} of the shape {subject.shape}, and the reference "

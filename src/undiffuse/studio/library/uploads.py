@@ -27,10 +27,10 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.formats.builtin import BUILTIN
 from undiffuse.data.formats.video import FORMATS as VIDEOS
 from undiffuse.data.preparation.prepare import prepare
-from undiffuse.data.report import describe
 from undiffuse.errors import UndiffuseError
 from undiffuse.studio.library.models import ConflictError, UnknownError
 from undiffuse.studio.limits import Limits, TooLargeError
+from undiffuse.visualization.data_summary import describe
 
 ID = re.compile(r"[0-9a-f]{16}")
 ARCHIVES = (

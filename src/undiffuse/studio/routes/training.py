@@ -18,7 +18,6 @@ from starlette.datastructures import UploadFile
 
 from undiffuse.config.data import DataConfig
 from undiffuse.config.fields import fields_of
-from undiffuse.data.report import contact_sheet
 from undiffuse.errors import UndiffuseError
 from undiffuse.provenance.png import sheet_chunk
 from undiffuse.recipes import get_recipe
@@ -42,6 +41,7 @@ from undiffuse.studio.routes.common import (
     text_of,
 )
 from undiffuse.studio.studio import Studio
+from undiffuse.visualization.data_summary import contact_sheet
 
 DATA = fields_of(DataConfig)
 DataPath = Annotated[str, Path(description="The id of a data set", max_length=100)]

@@ -17,6 +17,9 @@ from undiffuse.data.info import DataInfo
 from undiffuse.data.stream import Stream
 from undiffuse.data.writing.statistics import chunks
 from undiffuse.errors import counted
+from undiffuse.modalities.images import IMAGES
+from undiffuse.modalities.registry import modality_of
+from undiffuse.modalities.volumes import VOLUMES
 
 MAX_TILES = 64
 _TILE = 112
@@ -56,7 +59,7 @@ def describe(dataset: Dataset | Stream) -> str:
     """A summary in lines: counts, shape, depth, range, moments, classes, duplicates, refused and ignored files."""
     info = dataset.info
     lines = [
-        f"{info.name}: {counted(info.count, _noun(info))}",
+        f"{info.name}: {counted(info.count, modality_of(info).noun)}",
         f"shape       {_shape(info)}, {_depth(info)}",
         f"range       {_number(info.low)} .. {_number(info.high)} in the data becomes -1 .. +1 in the model",
     ]
@@ -97,16 +100,12 @@ def describe(dataset: Dataset | Stream) -> str:
     return "\n".join([*lines, *([f"pictures    {note}"] if note else [])])
 
 
-def _noun(info: DataInfo) -> str:
-    return {1: "signal", 2: "image", 3: "volume"}.get(len(info.spatial), "sample")
-
-
 def _shape(info: DataInfo) -> str:
     kinds = {1: "grey", 2: "2 channels", 3: "RGB", 4: "RGBA"}
-    named = kinds.get(info.channels) if len(info.spatial) == 2 else None
-    axes = {1: "length", 2: "height x width", 3: "depth x height x width"}.get(len(info.spatial), "")
+    modality = modality_of(info)
+    named = kinds.get(info.channels) if modality is IMAGES else None
     size = " x ".join(map(str, info.spatial))
-    return f"{size} ({axes}), {named or counted(info.channels, 'channel')}"
+    return f"{size} ({modality.axes}), {named or counted(info.channels, 'channel')}"
 
 
 def _depth(info: DataInfo) -> str:
@@ -123,7 +122,7 @@ def _class_counts(dataset: Dataset | Stream) -> str:
 
 def _slices(info: DataInfo) -> str | None:
     """A question, where what is read as channels may be the slices of volumes."""
-    if len(info.spatial) != 2 or info.channels < MANY_CHANNELS:
+    if modality_of(info) is not IMAGES or info.channels < MANY_CHANNELS:
         return None
     shape = ", ".join(map(str, (info.count, 1, info.channels, *info.spatial)))
     return (
@@ -134,7 +133,7 @@ def _slices(info: DataInfo) -> str | None:
 
 def _pictures(info: DataInfo) -> str | None:
     """A question, where what is read as slices of one-channel volumes may be the channels of pictures."""
-    if len(info.spatial) != 3 or info.channels != 1 or not {info.spatial[0], info.spatial[-1]} & {3, 4}:
+    if modality_of(info) is not VOLUMES or info.channels != 1 or not {info.spatial[0], info.spatial[-1]} & {3, 4}:
         return None
     shape = " x ".join(map(str, info.spatial))
     return (
@@ -188,10 +187,8 @@ def _view_note(info: DataInfo) -> str:
     notes = []
     if info.dtype != "uint8":
         notes.append(f"{_number(info.low)} .. {_number(info.high)} shown as 0 .. 255")
-    if len(info.spatial) == 1:
-        notes.append("signals drawn as bands from black (low) to white (high)")
-    if len(info.spatial) == 3:
-        notes.append("the middle slice of each volume")
+    if shows := modality_of(info).tile_shows:
+        notes.append(shows)
     if info.channels == 2 or info.channels > 4:
         notes.append(f"the first of {info.channels} channels")
     return "; ".join(notes)
@@ -233,10 +230,7 @@ def _printable(text: str) -> str:
 
 def _tile(sample: NDArray[Any], info: DataInfo) -> Image.Image:
     """One sample, (C, *spatial), as an 8-bit RGB picture of a handy size; transparency over a grey chequerboard."""
-    if sample.ndim == 4:
-        sample = sample[:, sample.shape[1] // 2]
-    if sample.ndim == 2:
-        sample = np.repeat(sample[:, None], max(1, sample.shape[1] // 8), axis=1)
+    sample = modality_of(info).tile(sample)
     if sample.shape[0] not in (1, 3, 4):
         sample = sample[:1]
     values = sample.astype(np.float64)
