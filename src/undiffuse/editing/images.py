@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from undiffuse import __version__
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.files.decode import UnreadableError, quiet_pillow
 from undiffuse.data.files.decode import decode as decode_file
 from undiffuse.data.info import DataInfo
 from undiffuse.data.scaling import decode
 from undiffuse.data.transform import convert_channels
 from undiffuse.errors import UndiffuseError
+from undiffuse.model import Model
 from undiffuse.provenance.edit_record import Edited
-from undiffuse.provenance.png import write_file, write_png
+from undiffuse.provenance.png import model_name, write_file, write_png
 from undiffuse.visualization.grid import is_exact, to_image, viewable
 from undiffuse.visualization.strip import flatten, strip
 
@@ -147,6 +150,37 @@ def side_by_side(shown: Sequence[tuple[str, Image.Image]]) -> Image.Image:
     """Pictures of one size with their captions, in a row; grey ones and coloured ones may stand together."""
     captions, images = zip(*shown, strict=True)
     return strip([flatten(image) for image in images], captions)
+
+
+def edit_record(
+    model: Model,
+    settings: SampleConfig,
+    command: Sequence[str],
+    inputs: Sequence[str],
+    index: int,
+    shape: Sequence[int],
+) -> Edited:
+    """How a result was made.
+
+    Args:
+        command: the words that make it again.
+        inputs: the files that they read, each as 'sha256 path'.
+        index: of its random stream.
+        shape: (channels, height, width) of the result.
+    """
+    made_by = model.provenance
+    return Edited(
+        command=tuple(command),
+        inputs=tuple(inputs),
+        model=model_name(Path(made_by["checkpoint"])),
+        step=made_by["step"],
+        weights_sha256=made_by["sha256"],
+        index=index,
+        shape=tuple(shape),
+        sample=settings,
+        version=__version__,
+        device=model.device.type,
+    )
 
 
 def file_sha256(path: Path) -> str:

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from undiffuse import __version__
 from undiffuse.config.files import from_plain
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.files.decode import TO_RGB, UnreadableError, decode, quiet_pillow, read_header
@@ -23,14 +22,12 @@ from undiffuse.data.read_image import read_picture
 from undiffuse.data.scaling import encode
 from undiffuse.data.transform import convert_channels, resize
 from undiffuse.editing.editor import Editor, settled
-from undiffuse.editing.images import read_mask
+from undiffuse.editing.images import edit_record, read_mask
 from undiffuse.editing.options import EditOptions, options_of, rules_of
 from undiffuse.editing.registry import EDITS, Edit, EditInput, EditResult, overlap_of
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
 from undiffuse.model.sample_request import remarks
-from undiffuse.provenance.edit_record import Edited
-from undiffuse.provenance.png import model_name
 from undiffuse.reports.commands import option
 from undiffuse.studio.jobs.queue import Job
 from undiffuse.studio.library.gallery import Gallery, recipe_of
@@ -239,30 +236,16 @@ def _tell(job: Job, model: Model, loaded: Loaded, gallery: Gallery, wanted: Aske
     job.warning = ". ".join(said) or None
     request = wanted.request(loaded.entry.id)
     shown = [*made.pictures, *(x for name in made.files for x in made.before[name].cpu())]
+    words = command(wanted, str(loaded.entry.path))
+    inputs = [f"{path.stem} {path}" for path in wanted.inputs.values()]
     for index, x in enumerate(shown):
         kind = replace(model.info, shape=tuple(x.shape))
         image = to_image(to_values(x.clamp(-1, 1), kind), kind)
-        origin = _origin(model, loaded, wanted, index, tuple(x.shape))
+        origin = edit_record(model, wanted.settings, words, inputs, index, x.shape)
         identity = gallery.keep(image, origin, request)
         url = f"/v1/gallery/{identity}.png"
         recipe = recipe_of(origin, request)
         job.tell("image", index=index, id=identity, url=url, width=image.width, height=image.height, recipe=recipe)
-
-
-def _origin(model: Model, loaded: Loaded, wanted: Asked, index: int, shape: tuple[int, ...]) -> Edited:
-    made_by = model.provenance
-    return Edited(
-        command=tuple(command(wanted, str(loaded.entry.path))),
-        inputs=tuple(f"{path.stem} {path}" for path in wanted.inputs.values()),
-        model=model_name(Path(made_by["checkpoint"])),
-        step=made_by["step"],
-        weights_sha256=made_by["sha256"],
-        index=index,
-        shape=shape,
-        sample=wanted.settings,
-        version=__version__,
-        device=model.device.type,
-    )
 
 
 def command(wanted: Asked, run: str) -> list[str]:

@@ -1,0 +1,252 @@
+"""An edit of files: a model, pictures, settings, and the command that does the same again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from undiffuse.cli.fields_to_options import flag_of
+from undiffuse.cli.naming import say_left_out
+from undiffuse.cli.parse_values import show
+from undiffuse.config.fields import fields_of
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.editing.options import EditOptions, options_of, rules_of
+from undiffuse.editing.registry import EDITS, Edit, EditInput, overlap_of
+from undiffuse.errors import UndiffuseError, counted
+from undiffuse.model.sample_request import beside_times, warn
+from undiffuse.runtime.durable_files import NAME_BYTES, shortened
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from undiffuse.data.read_image import Picture
+    from undiffuse.editing import Editor
+    from undiffuse.model import Model
+
+PICTURES = {"image": "IMAGE", "first": "A", "second": "B"}
+"""What the inputs of an edit are called; a mask is an option."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Pictures of one size, each as often as results are wanted of it.
+
+    Args:
+        pictures: one a row, so each repeated.
+        indices: of the rows' random streams.
+        x0: in model space, (rows, channels, height, width).
+    """
+
+    pictures: tuple[Picture, ...]
+    indices: tuple[int, ...]
+    x0: Tensor
+
+
+@dataclass(frozen=True)
+class EditCommand:
+    """An edit's model, pictures and settings.
+
+    Args:
+        name: of the edit.
+        typed: what was typed, by the name of the field or argument.
+    """
+
+    name: str
+    typed: dict[str, Any]
+
+    @property
+    def edit(self) -> Edit:
+        return EDITS[self.name]
+
+    def check(self) -> None:
+        """Refuse what can be refused before a model is read."""
+        self.edit.options(**self._typed_of(options_of(self.edit.options)))
+        self.edit.check_count(self.copies)
+        if "mask" in self.edit.inputs and "mask" not in self.typed:
+            raise UndiffuseError("This needs --mask FILE, a picture that is white where it should be painted anew")
+
+    def _typed_of(self, names: Iterable[str]) -> dict[str, Any]:
+        return {name: self.typed[name] for name in names if name in self.typed}
+
+    @cached_property
+    def model(self) -> Model:
+        from undiffuse.model import load
+        from undiffuse.training.build import choose_device
+
+        device = str(choose_device(self.typed.get("device", "auto")))
+        model = load(self.typed["RUN"], self.typed.get("weights", SampleConfig.weights), device)
+        say_left_out(model)
+        return model
+
+    @cached_property
+    def _resolved(self) -> tuple[EditOptions, SampleConfig]:
+        from undiffuse.editing.editor import settled
+
+        warn(beside_times(self.typed))
+        said, walked = self._typed_of(options_of(self.edit.options)), self._typed_of(fields_of(SampleConfig))
+        how, settings = self.edit.resolve(self.model, said, walked, "quick" in self.typed)
+        return how, settled(self.model, settings)
+
+    @property
+    def how(self) -> EditOptions:
+        return self._resolved[0]
+
+    @property
+    def settings(self) -> SampleConfig:
+        return self._resolved[1]
+
+    def options_for(self, batch: Batch) -> EditOptions:
+        """The options with what was left open and depends on the pictures."""
+        height, width = batch.x0.shape[2:]
+        filled: EditOptions = self.edit.filled(self.how, self.model, (height, width))
+        return filled
+
+    @property
+    def copies(self) -> int:
+        return int(self.typed.get("n", 1))
+
+    @property
+    def places_of_pictures(self) -> list[Path]:
+        return [self.typed[PICTURES[each]] for each in self.edit.inputs if each in PICTURES]
+
+    @cached_property
+    def pictures(self) -> list[Picture]:
+        """All of them, read and checked before any work, and their files' places free."""
+        from undiffuse.data.read_image import find_pictures, read_picture
+        from undiffuse.provenance.png import check_free
+
+        convert = self.typed.get("channels")
+        kinds = {"grey": 1, "rgb": 3, "rgba": 4}
+        wanted = self.edit.channels or self.model.info.channels
+        if convert is not None and kinds[convert] != wanted:
+            raise UndiffuseError(f"--channels {convert} makes {kinds[convert]} of them, and {wanted} are wanted here")
+        paths = [file for place in self.places_of_pictures for file in find_pictures(place)]
+        found = [read_picture(path, self.model.info, wanted, convert is not None) for path in paths]
+        stems = [picture.path.stem for picture in found]
+        if not self.joins and len(set(stems)) < len(stems):
+            raise UndiffuseError("Two pictures have one name and two endings; their results would overwrite each other")
+        for stem in [self.stem(found)] if self.joins else stems:
+            for place in self.places(stem):
+                check_free(place, "overwrite" in self.typed)
+        return found
+
+    @property
+    def joins(self) -> bool:
+        """Whether it is an edit of two pictures."""
+        return "second" in self.edit.inputs
+
+    def stem(self, pictures: Sequence[Picture]) -> str:
+        """What the files of one picture, or of two that are joined, are called after."""
+        return (
+            shortened("-".join(picture.path.stem for picture in pictures), 200) if self.joins else pictures[0].path.stem
+        )
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.typed.get("out") or self.model.home / "edits" / self.name)
+
+    @property
+    def count(self) -> int:
+        """Results of a picture."""
+        return self.copies * self.edit.results(self.how)
+
+    def places(self, stem: str) -> list[Path]:
+        """All files that one picture's results go to."""
+        results = [self.place(stem, str(k) if self.count > 1 else "") for k in range(self.count)]
+        return [*results, *(self.place(stem, each, ".npz") for each in self.edit.files), self.place(stem, "strip")]
+
+    def place(self, stem: str, part: str, suffix: str = ".png") -> Path:
+        """Where one file goes."""
+        return self.folder / f"{shortened('-'.join(filter(None, (stem, part))), NAME_BYTES - len(suffix))}{suffix}"
+
+    @cached_property
+    def mask_files(self) -> list[Path]:
+        from undiffuse.data.read_image import find_pictures
+
+        return find_pictures(self.typed["mask"]) if "mask" in self.edit.inputs else []
+
+    def masks(self) -> dict[Path, Tensor]:
+        """Where each picture is known, by its file; of an edit that takes no masks, none."""
+        from undiffuse.editing.images import read_mask
+
+        def known(picture: Picture) -> Tensor:
+            path = mask_of(picture, self.typed["mask"])
+            return read_mask(path, picture.values.shape[1:], lambda how: print(f"{path}: {how}", file=sys.stderr))
+
+        return {picture.path: known(picture) for picture in self.pictures} if self.mask_files else {}
+
+    def batches(self) -> Iterator[Batch]:
+        """The pictures by size, in the order in which the sizes come. Picture i has the streams i n .. i n + n - 1."""
+        import numpy as np
+        import torch
+
+        from undiffuse.data.scaling import encode
+
+        by_size: dict[tuple[int, ...], list[int]] = {}
+        for k, picture in enumerate(self.pictures[:1] if self.joins else self.pictures):
+            by_size.setdefault(picture.values.shape, []).append(k)
+        for rows in by_size.values():
+            pairs = [(k, copy) for k in rows for copy in range(self.copies)]
+            values = np.stack([self.pictures[k].values for k in rows])
+            yield Batch(
+                tuple(self.pictures[k] for k, _ in pairs),
+                tuple(k * self.copies + copy for k, copy in pairs),
+                torch.repeat_interleave(encode(values, self.model.info), self.copies, 0),
+            )
+
+    def input(self, batch: Batch, known: Mapping[Path, Tensor]) -> EditInput:
+        """What the edit works on."""
+        import torch
+
+        from undiffuse.data.scaling import encode
+
+        mask = torch.stack([known[picture.path] for picture in batch.pictures])[:, None] if known else None
+        second = encode(self.pictures[1].values, self.model.info) if self.joins else None
+        return EditInput(lambda *sides: self.editor(batch.indices, sides), batch.x0, mask, second)
+
+    def editor(self, indices: Sequence[int], sides: tuple[int, int]) -> Editor:
+        """The editor for results of this height and width."""
+        from undiffuse.editing import Editor
+        from undiffuse.editing.defaults import check_result
+
+        check_result(sides)
+        overlap = overlap_of(self.how, self.model, sides)
+        learned = self.model.info.spatial
+        if overlap is not None and any(side > usual for side, usual in zip(sides, learned, strict=True)):
+            self._say_tiles(sides, overlap)
+        return Editor(self.model, self.settings, self.typed.get("seed", 0), tuple(indices), overlap, progress=True)
+
+    def _say_tiles(self, sides: Sequence[int], overlap: int) -> None:
+        from undiffuse.diffusion.guidance.tiled import count_tiles
+
+        learned = self.model.info.spatial
+        size, tile = (" x ".join(map(str, s)) for s in (sides, learned))
+        tiles = counted(count_tiles(sides, learned, overlap), "tile")
+        print(f"{size} pixels (height x width) in {tiles} of {tile} a step, --overlap {overlap}", file=sys.stderr)
+
+    def words(self) -> list[str]:
+        """The command that makes the same again: what was typed, and what it took by itself."""
+        options = {**self.typed, "seed": self.typed.get("seed", 0)}
+        options |= {name: getattr(self.settings, name) for name in ("sampler", "steps", "micro_batch")}
+        words = ["undiffuse", "edit", self.name, *map(str, [options["RUN"], *self.places_of_pictures])]
+        rules = rules_of(self.edit.options)
+        for name, value in options.items():
+            if name in ("RUN", *PICTURES.values(), "out", "overwrite", "no_strips"):
+                continue
+            flag = flag_of((rules[name].flag if name in rules else "") or name)
+            words += [flag] if value is True else [f"--no-{flag[2:]}"] if value is False else [flag, show(value)]
+        return words
+
+
+def mask_of(picture: Picture, mask: Path) -> Path:
+    """The picture's own mask of a folder, or the one there is."""
+    if not mask.is_dir():
+        return mask
+    found = sorted(file for file in mask.iterdir() if file.stem == picture.path.stem)
+    if not found:
+        raise UndiffuseError(f"{mask} holds no mask called {picture.path.stem}, for {picture.path}")
+    return found[0]
