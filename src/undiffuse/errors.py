@@ -1,4 +1,10 @@
-"""The one exception that a user's mistake raises, and the spelling help that goes with it."""
+"""The one exception that a user's mistake raises, and the spelling help that goes with it.
+
+A sentence names a setting in backquotes, as Python calls it, alone or with a value: "`beta_start` and `beta_end` go
+together", "use `spacing=log-snr`". That is what Python callers read, in errors, warnings and remarks alike; a door with
+names of its own spells them where it speaks (`config.flags.in_flags`: "use --spacing log-snr"). Whole commands, such as
+"undiffuse train --resume RUN", stay as they are.
+"""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from undiffuse import load
+from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.samplers import SAMPLERS, describe
 from undiffuse.evaluation.samplers.comparison import compare, steps_within
@@ -32,7 +33,7 @@ def test_samplers_are_listed_in_a_line_each(undiffuse: Command) -> None:
     assert max(map(len, lines)) <= 120
     for info, line in zip(describe(), lines[1:], strict=False):
         name, order, evaluations, noise, note = line.split(maxsplit=4)
-        assert (name, int(order), note) == (info.name, info.order, info.note)
+        assert (name, int(order), note) == (info.name, info.order, in_flags(info.note))
         assert evaluations == ("any" if info.evaluations_per_step is None else str(info.evaluations_per_step))
         assert noise == ("yes" if info.stochastic else "no")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,8 @@ def test_every_command_has_help(undiffuse: Command, command: str) -> None:
 
 
 def test_every_setting_of_a_training_is_an_option_with_help(undiffuse: Command) -> None:
-    from undiffuse.cli.fields_to_options import FLAGS
     from undiffuse.config.files import sections
+    from undiffuse.config.flags import FLAGS
 
     said = undiffuse("train", "--help").out
     for name in sections():
@@ -94,6 +95,7 @@ MISTAKES = [
     ("sample nowhere --seed -1", "--seed cannot be '-1'"),
     ("sample --from nowhere.png", "Cannot read nowhere.png"),
     ("sample nowhere --device gpu", "there is no device 'gpu'"),
+    ("sample digits --steps 5000", "and --steps asks for 5000: use at most 1000, or --spacing log-snr"),
     ("info nowhere", "nowhere is not there"),
     ("info", "This needs FILE_OR_RUN"),
     ("data", "This needs DATA"),
@@ -119,6 +121,12 @@ def test_a_mistake_is_one_sentence_and_status_two(
     assert said.err.count("\n") == 1, said.err
     assert said.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_names_options(undiffuse: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("undiffuse.cli.doctor.facts", lambda: warnings.warn("lower `guidance`", stacklevel=1) or {})
+    assert undiffuse("doctor").err == "undiffuse: lower --guidance\n"
 
 
 def test_ctrl_c_is_130_without_a_traceback(undiffuse: Command, monkeypatch: pytest.MonkeyPatch) -> None:

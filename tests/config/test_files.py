@@ -172,5 +172,5 @@ def test_p2_has_an_exponent_of_its_own_and_files_of_yesterday_keep_theirs():
 
 
 def test_the_gamma_of_one_weighting_is_not_taken_for_anothers():
-    with pytest.raises(UndiffuseError, match=r"gamma is min-SNR's; .* --p2-gamma 0\.5"):
+    with pytest.raises(UndiffuseError, match=r"gamma is min-SNR's; .* `p2_gamma=0\.5`"):
         override(TrainConfig(), weighting="p2", gamma=0.5)

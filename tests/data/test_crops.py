@@ -151,16 +151,16 @@ def test_images_smaller_than_a_sample_are_refused_with_the_reason(
     files = {**pictures(30, "large", (9, 9, 3)), **pictures(1, "small", (7, 30, 3))}
     dataset = opened(write(tmp_path / "a", files), size=8, crop="random")
     assert dataset.info.count == 30
-    assert dataset.refused[0][1].startswith("is smaller than a sample of 8 x 8; --crop center scales it up")
+    assert dataset.refused[0][1].startswith("is smaller than a sample of 8 x 8; `crop=center` scales it up")
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"crop": "tiles"}, "expected --size together with --crop tiles"),
-        ({"size": 8, "crop": "center", "crop_from": 16}, "--crop-from is for --crop random and --crop tiles"),
-        ({"size": 8, "crop": "random", "crop_from": 4}, "expected --crop-from between 8"),
-        ({"size": 8, "crop": "random", "pairs": "x"}, "is not for --pairs"),
+        ({"crop": "tiles"}, "expected `size` together with `crop=tiles`"),
+        ({"size": 8, "crop": "center", "crop_from": 16}, "`crop_from` is for `crop=random` and `crop=tiles`"),
+        ({"size": 8, "crop": "random", "crop_from": 4}, "expected `crop_from` between 8"),
+        ({"size": 8, "crop": "random", "pairs": "x"}, "is not for `pairs`"),
     ],
 )
 def test_what_cannot_be_cut_is_said(

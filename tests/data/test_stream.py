@@ -187,7 +187,7 @@ def test_parquet_is_read_from_afar(pixels, encoded, write_parquet, tmp_path):
 
 
 def test_a_folder_of_images_is_no_stream(tmp_path, write, pictures):
-    with pytest.raises(UndiffuseError, match="leave out --stream, and it is prepared once"):
+    with pytest.raises(UndiffuseError, match="leave out `stream`, and it is prepared once"):
         open_stream(DataConfig(source=str(write(tmp_path / "folder", pictures(6)))), progress=False)
 
 

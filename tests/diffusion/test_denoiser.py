@@ -100,5 +100,5 @@ def test_the_log_sigma_input_is_edms_c_noise_and_needs_a_signal_at_the_end():
     NetworkDenoiser(network, VP(), V, "log-sigma")(torch.ones(1, 1, 2), t)
     alpha, sigma = VP()(t)
     assert torch.allclose(network.time.double(), (sigma / alpha).log() / 4)
-    with pytest.raises(UndiffuseError, match="use --time-input log-snr"):
+    with pytest.raises(UndiffuseError, match="use `time_input=log-snr`"):
         NetworkDenoiser(network, schedules.zero_terminal_snr(schedules.linear()), V, "log-sigma")

@@ -79,7 +79,7 @@ def test_edm_keeps_input_and_target_at_unit_variance(schedule):
 
 @pytest.mark.parametrize("row", [EPSILON, SCORE], ids=lambda row: row.name)
 def test_rows_that_mean_nothing_in_pure_noise_refuse_it(row):
-    with pytest.raises(UndiffuseError, match="use --parameterization v"):
+    with pytest.raises(UndiffuseError, match="use `parameterization=v`"):
         row.check(schedules.zero_terminal_snr(schedules.linear()))
 
 

@@ -70,7 +70,7 @@ def test_a_file_is_replaced_only_when_told_so(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_text("mine")
     with pytest.raises(
-        UndiffuseError, match="exists already; give another place with --out, or replace it with --overwrite"
+        UndiffuseError, match="exists already; give another place with `out`, or replace it with `overwrite`"
     ):
         write_png(path, IMAGE, ORIGIN)
     assert path.read_text() == "mine"

@@ -110,7 +110,7 @@ def test_ho2020_samples_cifar10_with_the_large_variance_and_faces_with_the_small
 @pytest.mark.parametrize("name", ["ho2020-cifar10", "ho2020-celebahq256"])
 @pytest.mark.parametrize("shape", [(1, 32, 32), (3, 28, 28), (3, 32)])
 def test_ho2020_refuses_data_of_another_shape(name: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(UndiffuseError, match=rf"'{name}' is for data of the shape .* 'things' has .*--recipe small"):
+    with pytest.raises(UndiffuseError, match=rf"'{name}' is for data of the shape .* 'things' has .*`recipe=small`"):
         RECIPES[name].build(info_of(shape))
 
 
@@ -213,7 +213,7 @@ def test_no_more_steps_are_advised_than_the_chain_has() -> None:
 
 
 def test_digits_refuses_data_of_another_shape() -> None:
-    with pytest.raises(UndiffuseError, match="--recipe small"):
+    with pytest.raises(UndiffuseError, match="`recipe=small`"):
         RECIPES["digits"].build(info_of((3, 32, 32)))
 
 

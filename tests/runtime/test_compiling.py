@@ -114,7 +114,7 @@ class Failing(nn.Module):
 
 def test_a_failure_of_the_compiler_is_one_sentence_and_the_networks_own_errors_stay(modes: list[str | None]) -> None:
     x, time = torch.zeros(2, 1, 2, 2), torch.zeros(2)
-    with pytest.raises(UndiffuseError, match=r"leave out --compile, or .* it said: no compiler found$"):
+    with pytest.raises(UndiffuseError, match=r"leave out `compile`, or .* it said: no compiler found$"):
         Compiled(Failing(TorchDynamoException("\n no compiler found\n and much more")))(x, time)
     with pytest.raises(ValueError, match="a mistake"):
         Compiled(Failing(ValueError("a mistake")))(x, time)

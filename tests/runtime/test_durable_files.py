@@ -88,12 +88,12 @@ def test_a_draft_vanishes_with_whatever_ends_its_making(tmp_path: Path) -> None:
 def test_what_the_system_refuses_is_known_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"")
     for check in (check_writable, check_free):
-        with pytest.raises(UnwritableError, match="is no folder; give another place with --out"):
+        with pytest.raises(UnwritableError, match="is no folder; give another place with `out`"):
             check(tmp_path / "file" / "deeper" / "x.png")
         check(tmp_path / "not yet" / "deeper" / "x.png")
     assert not (tmp_path / "not yet").exists()
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(UnwritableError, match="Permission denied; give another place with --out"):
+    with pytest.raises(UnwritableError, match="Permission denied; give another place with `out`"):
         check_free(tmp_path / "x.png")
 
 
@@ -111,7 +111,7 @@ def test_a_full_and_a_read_only_disk_are_known_before_the_work(
 
 
 def test_a_name_that_is_too_long_asks_for_a_shorter_one(tmp_path: Path) -> None:
-    with pytest.raises(UnwritableError, match="File name too long; give a shorter place with --out"):
+    with pytest.raises(UnwritableError, match="File name too long; give a shorter place with `out`"):
         write_file(tmp_path / (300 * "n"), b"")
 
 

@@ -16,7 +16,7 @@ from undiffuse.runtime.durable_files import writing
 _LOCK = ".lock"
 _LOOKS, _A_LOOK = 5, 0.01
 """A process that only asks holds the lock, too, for some microseconds: times to try, and seconds between."""
-NEW_RUN = "wait for it, stop it, or choose another --name"
+NEW_RUN = "wait for it, stop it, or choose another `name`"
 NO_CHECKPOINT = "wait for its first checkpoint"
 """What to do about a run that is being trained, for who wants its name, and for who wants its model."""
 _LOCKS = Path("/proc/locks")
@@ -35,7 +35,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     try:
         if not any(_taken(descriptor, fcntl.LOCK_EX, wait=number > 0) for number in range(_LOOKS)):
             raise _in_use(folder, descriptor, NEW_RUN)
-        with writing(folder, "mend that, then go on with --resume"):
+        with writing(folder, "mend that, then go on with `resume`"):
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"{os.getpid()}\n".encode())
         yield

@@ -91,7 +91,7 @@ def place_of(state: State, parent: Path) -> Path:
     return parent / f"step-{state.step:08d}"
 
 
-def save(checkpoint: Checkpoint, parent: Path, keep: int = 0, advice: str = "then go on with --resume") -> Path:
+def save(checkpoint: Checkpoint, parent: Path, keep: int = 0, advice: str = "then go on with `resume`") -> Path:
     """Write ``parent/step-XXXXXXXX``, then delete all but the newest ``keep`` checkpoints (0 keeps all).
 
     Args:

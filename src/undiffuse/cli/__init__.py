@@ -6,6 +6,7 @@
 * A mistake of the user is one sentence on standard error and exit status 2, and so is what the system refuses. A
   traceback is a bug of ours.
 * Standard output takes any text (`standard_streams`), and a command writes its files before it says what is in them.
+* Whatever is printed calls settings by their options (`spelling`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any, TextIO
 
 from undiffuse import __version__
 from undiffuse.cli.parser import Parser
+from undiffuse.cli.spelling import spelled_streams
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.runtime.allocator import keep_freed_memory
 from undiffuse.runtime.process_group import follows, speaks
@@ -85,7 +87,7 @@ usage: undiffuse COMMAND [OPTIONS]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status: 0, 2 for a mistake, 130 for Ctrl-C."""
-    with open_streams():
+    with open_streams(), spelled_streams():
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse.cli.data_options import data_word
-from undiffuse.cli.fields_to_options import flag_of
 from undiffuse.cli.parse_values import Reader
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
+from undiffuse.config.flags import flag_of
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
 

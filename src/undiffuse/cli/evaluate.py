@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.data_options import add_preparation, data_word, typed_preparation
-from undiffuse.cli.fields_to_options import add_fields, flag_of
+from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.naming import MODEL, is_subject_model, say_left_out
 from undiffuse.cli.parse_values import whole
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.config.data import DataConfig
+from undiffuse.config.flags import flag_of
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError, quoted
 

@@ -20,17 +20,10 @@ from typing import Any
 from undiffuse.cli.parse_values import Reader, show
 from undiffuse.cli.parser import Parser
 from undiffuse.config.fields import FLAG, Field, fields_of
-
-FLAGS = {"classes": "--class", "start_from": "--from", "meant_for": "--for"}
-"""Fields whose option is called otherwise: ``class``, ``from`` and ``for`` are easy to type and no names in Python."""
+from undiffuse.config.flags import flag_of, in_flags
 
 WHOLE = ("classes",)
 """Lists that are not cut at commas here: names may have some, and which names there are the model knows."""
-
-
-def flag_of(name: str) -> str:
-    """The option that sets a field, as it is typed."""
-    return FLAGS.get(name, ("-" if len(name) == 1 else "--") + name.replace("_", "-"))
 
 
 def add_fields(
@@ -61,7 +54,7 @@ def add_fields(
 
 
 def _add(group: Any, field: Field, default: str) -> None:
-    flag, text = flag_of(field.name), field.text.replace("%", "%%") + default
+    flag, text = flag_of(field.name), in_flags(field.text).replace("%", "%%") + default
     if field.kind is FLAG:
         group.add_argument(flag, dest=field.name, action=argparse.BooleanOptionalAction, help=text)
     else:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from undiffuse.cli.evaluation_options import add_images, add_machine, choice, load_model, open_images, table_file
-from undiffuse.cli.fields_to_options import flag_of
 from undiffuse.cli.parse_values import number, whole
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
+from undiffuse.config.flags import flag_of
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.model.sample_request import warn
 from undiffuse.runtime.process_group import Group, joined

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Literal
 
 from undiffuse.cli.data_options import PREPARATION, add_preparation, data_word
 from undiffuse.cli.evaluation_options import add_machine, choice, load_model, open_images
-from undiffuse.cli.fields_to_options import flag_of
 from undiffuse.cli.naming import add_model
 from undiffuse.cli.parse_values import Reader, whole
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
+from undiffuse.config.flags import flag_of
 from undiffuse.errors import UndiffuseError, counted, quoted
 from undiffuse.runtime.durable_files import NO_OUT, check_writable
 

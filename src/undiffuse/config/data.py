@@ -15,10 +15,10 @@ class DataConfig:
     size: int | tuple[int, int] | None = None
     """Resize to this side, or to HEIGHT WIDTH; without it nothing is resized and all files must have one shape."""
     crop: Literal["none", "center", "random", "tiles"] = "none"
-    """With --size: 'center' scales the short side and cuts the middle; 'random' cuts another part each time an image is
+    """With `size`: 'center' scales the short side and cuts the middle; 'random' cuts another part each time an image is
     learned; 'tiles' makes a sample of every part; 'none' requires the aspect ratio to fit."""
     crop_from: int | None = None
-    """With --crop random or tiles: scale images to this short side first; else they are cut at their own size."""
+    """With `crop=random` or tiles: scale images to this short side first; else they are cut at their own size."""
     channels: Literal["keep", "grey", "rgb", "rgba"] = "keep"
     """'keep' takes the channels the files have (they must agree); the others convert, alpha onto white."""
     skip_unreadable: bool = False
@@ -26,11 +26,11 @@ class DataConfig:
     flip: bool = False
     """Mirror images left to right at random while training; only for data in which left and right are alike."""
     vectors: tuple[str, ...] = ()
-    """Columns of numbers in the metadata, or arrays of an .npz file, for --condition vector: angle,width. A
+    """Columns of numbers in the metadata, or arrays of an .npz file, for `condition=vector`: angle,width. A
     name with a comma stands in quotes: '"size, cm",angle'."""
     pairs: str = ""
-    """A second folder or file, with a picture of the same name for each image, for --condition image; --size, --crop
-    and --channels hold for both."""
+    """A second folder or file, with a picture of the same name for each image, for `condition=image`; `size`, `crop`
+    and `channels` hold for both."""
     frames: int = 0
     """Frames of a clip, for videos."""
     stride: int = 1
@@ -38,7 +38,7 @@ class DataConfig:
     stream: bool = False
     """Read shards as the training goes, with no prepared copy on the disk; for data larger than it."""
     buffer: int = 2048
-    """With --stream: examples among which the next one is drawn, kept in memory as they are in their files."""
+    """With `stream`: examples among which the next one is drawn, kept in memory as they are in their files."""
 
     def of_others(self, source: str) -> DataConfig:
         """How other images are prepared to be like these: as they are, and without what is said of them."""

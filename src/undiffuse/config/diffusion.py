@@ -22,9 +22,9 @@ class DiffusionConfig:
     beta_start: float | None = None
     """First beta of 'linear', 'scaled-linear', 'quadratic' or 'sigmoid', taken as it is; without it the paper's."""
     beta_end: float | None = None
-    """Last beta, taken as it is; given with --beta-start."""
+    """Last beta, taken as it is; given with `beta_start`."""
     betas: tuple[float, ...] = ()
-    """Every beta of the chain, one a timestep, in place of --schedule."""
+    """Every beta of the chain, one a timestep, in place of `schedule`."""
     zero_terminal_snr: bool = False
     """Rescale the chain so that x_T is pure noise (Lin et al. 2023); not with 'epsilon' or 'score'."""
     parameterization: ParameterizationName = "epsilon"
@@ -35,4 +35,4 @@ class DiffusionConfig:
     sigma_data: float = 0.5
     """Standard deviation of the data in [-1, 1]; used by the 'edm' parameterization alone."""
     learn_variance: bool = False
-    """Let the network say how much noise each step back adds (twice the output channels); needs --loss hybrid."""
+    """Let the network say how much noise each step back adds (twice the output channels); needs `loss=hybrid`."""

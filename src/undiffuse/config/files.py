@@ -154,7 +154,7 @@ def override(config: TrainConfig, **flat: Any) -> TrainConfig:
     changed = replace(config, **top, **{name: replace(getattr(config, name), **new) for name, new in changes.items()})
     if "gamma" in flat and "p2_gamma" not in flat and changed.objective.weighting == "p2":
         raise UndiffuseError(
-            f"gamma is min-SNR's; the exponent of the weighting p2 has a name of its own: --p2-gamma {flat['gamma']:g}"
+            f"gamma is min-SNR's; the exponent of the weighting p2 has a name of its own: `p2_gamma={flat['gamma']:g}`"
         )
     return changed
 

@@ -22,7 +22,7 @@ class SampleConfig:
     spacing: Literal["leading", "trailing", "linspace", "quadratic", "log-snr", "karras", "learned"] = "trailing"
     """How the steps are spread over the chain; 'learned' is what `undiffuse timesteps` chose for the run."""
     times: tuple[float, ...] = ()
-    """The very times of the steps, from noise to data, in place of --steps and --spacing."""
+    """The very times of the steps, from noise to data, in place of `steps` and `spacing`."""
     eta: float = 0.0
     """DDIM only: 0 is deterministic, 1 is as noisy as DDPM."""
     variance: Literal["small", "large", "learned"] = "small"
@@ -48,7 +48,7 @@ class SampleConfig:
     weak: str = ""
     """A worse model, or an earlier checkpoint, that guidance leads away from (autoguidance)."""
     classifier: str = ""
-    """A classifier of noisy images that leads to --class, at 1 by Bayes' rule: see `undiffuse train-classifier`."""
+    """A classifier of noisy images that leads to `classes`, at 1 by Bayes' rule: see `undiffuse train-classifier`."""
     guidance_rescale: float = 0.0
     """In [0, 1]: how much of the contrast that guidance adds is taken back."""
     guidance_interval: tuple[float, ...] = ()

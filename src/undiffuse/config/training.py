@@ -27,7 +27,7 @@ class ObjectiveConfig:
     loss: Literal["simple", "hybrid", "vlb"] = "simple"
     """The weighted error; that and 0.001 of the variational bound (Nichol & Dhariwal 2021); the bound alone."""
     weighting: Literal["uniform", "min-snr", "p2", "vlb"] = "uniform"
-    """Weight of each t: 1; min(SNR, --gamma); P2 with --p2-gamma; or the weight that the variational bound gives."""
+    """Weight of each t: 1; min(SNR, `gamma`); P2 with `p2_gamma`; or the weight that the variational bound gives."""
     gamma: float = 5.0
     """gamma of min-SNR, and of nothing else (Hang et al. 2023: 5)."""
     p2_gamma: float = 1.0
@@ -58,7 +58,7 @@ class OptimizerConfig:
     lr: float = 2e-4
     """Learning rate after the warm-up."""
     condition_lr: float = 1.0
-    """Learning rate of what embeds classes and numbers, in units of --lr. Above 1 a short training heeds classes
+    """Learning rate of what embeds classes and numbers, in units of `lr`. Above 1 a short training heeds classes
     sooner: each row of their table is moved by its own images alone."""
     beta1: float = 0.9
     """Decay of the gradient's running mean."""
@@ -98,7 +98,7 @@ class LoopConfig:
     batch: int = 128
     """Images per step."""
     steps: int | None = None
-    """Budget in optimiser steps; give exactly one of --steps, --images and --minutes."""
+    """Budget in optimiser steps; give exactly one of `steps`, `images` and `minutes`."""
     images: int | None = None
     """Budget in images seen."""
     minutes: float | None = None

@@ -36,20 +36,20 @@ def checked_size(config: DataConfig) -> tuple[int, int] | None:
         UndiffuseError: none where a crop needs them, or out of range.
     """
     if config.crop_from is not None and config.crop not in CUTS:
-        raise UndiffuseError("--crop-from is for --crop random and --crop tiles; leave it out, or add one of them")
+        raise UndiffuseError("`crop_from` is for `crop=random` and `crop=tiles`; leave it out, or add one of them")
     if config.size is None:
         if config.crop != "none":
-            raise UndiffuseError(f"expected --size together with --crop {config.crop}, got none; add --size 64, say")
+            raise UndiffuseError(f"expected `size` together with `crop={config.crop}`, got none; add `size=64`, say")
         return None
     sides = (config.size,) * 2 if isinstance(config.size, int) else tuple(config.size)
     if len(sides) != 2:
-        raise UndiffuseError(f"expected --size as one side or as height and width, got {len(sides)} numbers")
+        raise UndiffuseError(f"expected `size` as one side or as height and width, got {len(sides)} numbers")
     height, width = sides
     if not (1 <= height <= 1 << 14 and 1 <= width <= 1 << 14):
-        raise UndiffuseError(f"expected --size between 1 and {1 << 14}, got {height} x {width}")
+        raise UndiffuseError(f"expected `size` between 1 and {1 << 14}, got {height} x {width}")
     if config.crop_from is not None and not max(height, width) <= config.crop_from <= 1 << 14:
         raise UndiffuseError(
-            f"expected --crop-from between {max(height, width)}, the longer side of a sample, and {1 << 14}, got "
+            f"expected `crop_from` between {max(height, width)}, the longer side of a sample, and {1 << 14}, got "
             f"{config.crop_from}"
         )
     return height, width

@@ -23,7 +23,7 @@ class Dataset:
 
     info: DataInfo
     images: np.memmap[Any, np.dtype[Any]]
-    """(N, C, *spatial) of ``info.dtype``, read-only; with --crop random `Crops`, which give the middles."""
+    """(N, C, *spatial) of ``info.dtype``, read-only; with `crop=random` `Crops`, which give the middles."""
     labels: NDArray[np.int64] | None
     """(N,), indices into ``info.classes``; None without classes."""
     refused: tuple[Refusal, ...]

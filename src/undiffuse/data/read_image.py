@@ -102,7 +102,7 @@ def read_picture(path: Path, info: DataInfo, channels: int | None = None, conver
     if values.shape[2] != wanted and convert and wanted in KINDS:
         values = convert_channels(values, wanted)
     if values.shape[2] != wanted:
-        help = f"; try --channels {KINDS[channels]}" if channels in KINDS else ""
+        help = f"; try `channels={KINDS[channels]}`" if channels in KINDS else ""
         raise UndiffuseError(f"{path} has {values.shape[2]} channels where {wanted} are wanted{help}")
     return Picture(path, hashlib.sha256(content).hexdigest(), np.moveaxis(values, -1, 0))
 

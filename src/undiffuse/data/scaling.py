@@ -75,7 +75,7 @@ class Scaling:
         if np.isnan(model).any():
             raise UndiffuseError(
                 "expected numbers to turn into data values, got NaN: the model or the sampler has diverged; "
-                "try an earlier checkpoint or a smaller --lr"
+                "try an earlier checkpoint or a smaller `lr`"
             )
         values = np.clip((model + 1) * self.half + self.low, self.low, self.high)
         return (values if self.dtype == "float32" else np.rint(values)).astype(self.dtype)

@@ -178,7 +178,7 @@ class StreamImages:
             raise UndiffuseError(
                 f"expected at most {MAX_BAD:.0%} bad examples in {self.examples.records.name}, got "
                 f"{len(self.refused):,} of the {self._seen:,} read so far ({refusal[0]} {refusal[1]}); repair them, or "
-                "add --skip-unreadable"
+                "add `skip_unreadable`"
             )
 
 
@@ -239,13 +239,13 @@ def open_stream(config: DataConfig, progress: bool = True) -> Stream:
     Raises:
         UndiffuseError: no shards, nothing usable, images that do not agree.
     """
-    for flag, given in (("--vectors", config.vectors), ("--pairs", config.pairs)):
+    for flag, given in (("`vectors`", config.vectors), ("`pairs`", config.pairs)):
         if given:
-            raise UndiffuseError(f"{flag} is not for --stream; leave one of them out")
+            raise UndiffuseError(f"{flag} is not for `stream`; leave one of them out")
     if config.crop in CUTS:
-        raise UndiffuseError(f"--crop {config.crop} is not for --stream; leave out --stream, or take --crop center")
+        raise UndiffuseError(f"`crop={config.crop}` is not for `stream`; leave out `stream`, or take `crop=center`")
     if config.buffer < 1:
-        raise UndiffuseError(f"expected --buffer of at least 1 example, got {config.buffer}")
+        raise UndiffuseError(f"expected `buffer` of at least 1 example, got {config.buffer}")
     size, records = checked_size(config), _open_records(config.source)
     listing = records.listing(config)
     check_bad(records.name, len(listing.images), listing.refused, listing, config)
@@ -278,7 +278,7 @@ def _open_records(source: str) -> Records:
     if not isinstance(records, Records):
         raise UndiffuseError(
             f"expected shards to stream from (parquet, webdataset's tar, LMDB, hf:NAME), got {source}; leave out "
-            "--stream, and it is prepared once"
+            "`stream`, and it is prepared once"
         )
     return records
 

@@ -121,7 +121,7 @@ class NetworkDenoiser:
         self.time_input = TIME_INPUTS[time_input]
         if not self.time_input(schedule, torch.tensor(schedule.t_max, dtype=torch.float64)).isfinite():
             raise UndiffuseError(
-                "A schedule that ends in pure noise (alpha = 0) has no ln(sigma/alpha) there: use --time-input log-snr"
+                "A schedule that ends in pure noise (alpha = 0) has no ln(sigma/alpha) there: use `time_input=log-snr`"
             )
 
     def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:

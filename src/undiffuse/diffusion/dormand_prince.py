@@ -83,7 +83,7 @@ def integrate(
         ratio = _error(slopes, h, here, new, rtol, atol)
         if not bool(ratio.isfinite().all()):
             raise UndiffuseError(
-                "the ODE's numbers are no longer finite: try other --weights, or an earlier checkpoint"
+                "the ODE's numbers are no longer finite: try other `weights`, or an earlier checkpoint"
             )
         evaluations[rows] += len(STAGES)
         taken = ratio <= 1
@@ -97,7 +97,7 @@ def integrate(
             rows = rows[~arrived]
         if not len(rows):
             return state, evaluations
-    raise UndiffuseError(f"the ODE needs more than {MOST:,} steps at this tolerance; give a larger --rtol and --atol")
+    raise UndiffuseError(f"the ODE needs more than {MOST:,} steps at this tolerance; give a larger `rtol` and `atol`")
 
 
 def _stages(

@@ -76,7 +76,7 @@ class Parameterization:
         if self.determinant(end).abs() < 1e-12:
             raise UndiffuseError(
                 f"A schedule that ends in pure noise (alpha = 0) needs a prediction that still means something there; "
-                f"'{self.name}' does not: use --parameterization v or x0"
+                f"'{self.name}' does not: use `parameterization=v` or x0"
             )
 
 

@@ -49,5 +49,5 @@ def reverse_log_variance(
         return log_small if variance == "small" else log_large
     fraction = prediction.variance_fraction
     if fraction is None:
-        raise UndiffuseError("This model did not learn its variance; use --variance small or large")
+        raise UndiffuseError("This model did not learn its variance; use `variance=small` or large")
     return fraction * log_large + (1 - fraction) * log_small

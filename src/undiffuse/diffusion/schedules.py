@@ -301,11 +301,11 @@ def between(name: str, T: int, start: float, end: float) -> DiscreteSchedule:
         UndiffuseError: a curve that is not given by its ends, or ends that are no betas.
     """
     if not (0 < start < 1 and 0 < end < 1):
-        raise UndiffuseError(f"--beta-start and --beta-end must lie between 0 and 1; they are {start} and {end}")
+        raise UndiffuseError(f"`beta_start` and `beta_end` must lie between 0 and 1; they are {start} and {end}")
     if name == "sigmoid":
         rise = torch.linspace(-6.0, 6.0, T, dtype=torch.float64).sigmoid()
         return DiscreteSchedule.from_betas(start + (end - start) * rise)
     if name not in BETWEEN:
-        raise UndiffuseError(f"--schedule {name} is not given by a first and a last beta; leave out --beta-start")
+        raise UndiffuseError(f"`schedule={name}` is not given by a first and a last beta; leave out `beta_start`")
     power = BETWEEN[name]
     return DiscreteSchedule.from_betas(torch.linspace(start**power, end**power, T, dtype=torch.float64) ** (1 / power))

@@ -46,19 +46,19 @@ def make_timesteps(schedule: Schedule, steps: int, spacing: str = "trailing") ->
     if spacing == "learned":
         raise UndiffuseError(
             "Learned timesteps are chosen for one trained model and lie in its run's folder: "
-            "use --spacing learned with a run, after undiffuse timesteps RUN"
+            "use `spacing=learned` with a run, after undiffuse timesteps RUN"
         )
     if spacing not in get_args(Spacing):
         raise UndiffuseError(f"'{spacing}' is no spacing of timesteps{perhaps(spacing, get_args(Spacing))}")
     if steps < 1:
-        raise UndiffuseError(f"Sampling takes at least 1 step; --steps is {steps}")
+        raise UndiffuseError(f"Sampling takes at least 1 step; `steps` is {steps}")
     if spacing in ("log-snr", "karras"):
         times = _even_in_noise(schedule, steps, spacing)
     elif isinstance(schedule, DiscreteSchedule):
         if steps > schedule.T:
             raise UndiffuseError(
-                f"The chain has {schedule.T} timesteps and --steps asks for {steps}: "
-                f"use at most {schedule.T}, or --spacing log-snr"
+                f"The chain has {schedule.T} timesteps and `steps` asks for {steps}: "
+                f"use at most {schedule.T}, or `spacing=log-snr`"
             )
         times = _chain_index(schedule.T, steps, spacing)[::-1].astype(np.float64) + 1
     else:
@@ -66,7 +66,7 @@ def make_timesteps(schedule: Schedule, steps: int, spacing: str = "trailing") ->
     if not (np.diff(times) < 0).all():
         raise UndiffuseError(
             f"There are no {steps} different times between {schedule.t_min:g}, the first time of this process, and "
-            f"{schedule.t_max:g}, its last: take fewer --steps"
+            f"{schedule.t_max:g}, its last: take fewer `steps`"
         )
     return torch.from_numpy(np.append(times, 0.0))
 

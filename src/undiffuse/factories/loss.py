@@ -24,8 +24,8 @@ def make_objective(config: ObjectiveConfig, diffusion: DiffusionConfig, levels: 
     """
     if diffusion.learn_variance != (config.loss != "simple"):
         raise UndiffuseError(
-            f"A learned variance is trained by the bound and by nothing else; --loss is '{config.loss}' and "
-            f"--learn-variance is {'on' if diffusion.learn_variance else 'off'}: use --learn-variance --loss hybrid"
+            f"A learned variance is trained by the bound and by nothing else; `loss` is '{config.loss}' and "
+            f"`learn_variance` is {'on' if diffusion.learn_variance else 'off'}: use `learn_variance` `loss=hybrid`"
         )
     if config.loss == "vlb":
         return Bound(levels)
@@ -54,7 +54,7 @@ def make_time_law(config: ObjectiveConfig, schedule: Schedule) -> TimeLaw:
     if config.time_law == "loss-second-moment":
         if not isinstance(schedule, DiscreteSchedule):
             raise UndiffuseError(
-                "--time-law loss-second-moment needs a discrete chain; use --schedule cosine or linear"
+                "`time_law=loss-second-moment` needs a discrete chain; use `schedule=cosine` or linear"
             )
         return LossSecondMoment(schedule.T)
     laws: dict[str, TimeLaw] = {

@@ -69,9 +69,9 @@ def check_size(config: TrainConfig, info: DataInfo) -> None:
             f"The shape of a sample is channels and 1 to 3 sides, from 1 to {SIDE:,} each; it is {_short(shape)}"
         )
     if len(network.multipliers) > LEVELS:
-        raise UndiffuseError(f"--multipliers has {len(network.multipliers)} levels, and {LEVELS} are the most")
+        raise UndiffuseError(f"`multipliers` has {len(network.multipliers)} levels, and {LEVELS} are the most")
     if config.loop.seed < 0:
-        raise UndiffuseError(f"--seed must be a whole number from 0 on, not {_short(config.loop.seed)}")
+        raise UndiffuseError(f"`seed` must be a whole number from 0 on, not {_short(config.loop.seed)}")
     dims = len(shape) - 1
     kernel = 3**dims
     widths = [network.base * multiplier for multiplier in network.multipliers]
@@ -79,8 +79,8 @@ def check_size(config: TrainConfig, info: DataInfo) -> None:
     waves = 20 * (network.time_width or network.base) ** 2
     if max(inside, waves) > WEIGHTS or 2 * kernel * network.base * info.channels * network.patch**dims > WEIGHTS:
         raise UndiffuseError(
-            f"The network is too large, over {WEIGHTS:,} weights: lower --base, --multipliers, --blocks, --patch or "
-            "--time-width"
+            f"The network is too large, over {WEIGHTS:,} weights: lower `base`, `multipliers`, `blocks`, `patch` or "
+            "`time_width`"
         )
 
 

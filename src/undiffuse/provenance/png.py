@@ -185,7 +185,7 @@ def check_free(path: Path, overwrite: bool = False, advice: str = ELSEWHERE) -> 
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if there and not overwrite:
-        raise UndiffuseError(f"{path} exists already; {advice}, or replace it with --overwrite")
+        raise UndiffuseError(f"{path} exists already; {advice}, or replace it with `overwrite`")
     check_writable(path, advice)
 
 

@@ -43,7 +43,7 @@ def digits(info: DataInfo) -> TrainConfig:
     if info.shape != (1, 28, 28):
         raise UndiffuseError(
             f"The recipe 'digits' is for data of the shape (1, 28, 28), and '{info.name}' has {info.shape}; "
-            "use --recipe small."
+            "use `recipe=small`."
         )
     return TrainConfig(
         recipe="digits",

@@ -16,7 +16,7 @@ class Recipe:
     """A named set of settings, with what it costs and what it gave; ``undiffuse recipes`` lists these lines."""
 
     name: str
-    """What ``--recipe`` takes."""
+    """What the setting `recipe` takes."""
     description: str
     """What it is for, in one line."""
     needs: str
@@ -34,5 +34,5 @@ def require(recipe: str, shape: tuple[int, ...], info: DataInfo) -> None:
     if info.shape != shape:
         raise UndiffuseError(
             f"The recipe '{recipe}' is for data of the shape {shape} (channels, height, width), and '{info.name}' has "
-            f"{info.shape}; bring it to that shape with --size {shape[-1]} --channels rgb, or use --recipe small."
+            f"{info.shape}; bring it to that shape with `size={shape[-1]}` `channels=rgb`, or use `recipe=small`."
         )

@@ -92,7 +92,7 @@ def positions_at(sides: list[int], level: int) -> int:
 SMALL = Recipe(
     name="small",
     description="Any small data set of 1, 2 or 3 dimensions: sizes from its shape and its count.",
-    needs="Ten minutes to an hour on a CPU; --minutes, --steps or --images sets another budget.",
+    needs="Ten minutes to an hour on a CPU; `minutes`, `steps` or `images` sets another budget.",
     reached="In ten minutes on one core a twelfth to a fourth of the distance of what others start with.",
     sampling=SampleConfig(),
     build=small,

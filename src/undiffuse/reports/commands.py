@@ -8,6 +8,7 @@ from typing import Any
 
 from undiffuse.conditioning.class_names import as_typed
 from undiffuse.config.files import BUDGETS, flatten
+from undiffuse.config.flags import flag_of
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.recipes import get_recipe
@@ -37,12 +38,12 @@ def train_command(story: Story) -> str:
 
 def option(name: str, value: Any) -> list[str]:
     """A setting as it is typed."""
-    flag = {"start_from": "from", "meant_for": "for", "classes": "class"}.get(name, name).replace("_", "-")
+    flag = flag_of(name)
     if isinstance(value, bool):
-        return [f"--{flag}" if value else f"--no-{flag}"]
+        return [flag if value else f"--no-{flag[2:]}"]
     if isinstance(value, tuple):
-        return [f"--{flag}", as_typed(value)]
-    return [f"--{flag}", "none" if value is None else str(value)]
+        return [flag, as_typed(value)]
+    return [flag, "none" if value is None else str(value)]
 
 
 def stage_commands(run: Path) -> tuple[str, str]:

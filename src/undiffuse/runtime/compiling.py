@@ -60,6 +60,6 @@ def _in_words() -> Iterator[None]:
             raise
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UndiffuseError(
-            "torch.compile failed here: leave out --compile, or give --no-compile to a run that was started with it; "
-            f"it said: {reason[:300]}"
+            "torch.compile failed here: leave out `compile`, or give `compile=False` to a run that was started with "
+            f"it; it said: {reason[:300]}"
         ) from error

@@ -24,7 +24,7 @@ NAME_BYTES = 255
 MADE_NAME_BYTES = 120
 """Longest name that is made of what somebody typed: room is left for numbers, endings and the marks of drafts."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-ELSEWHERE = "give another place with --out"
+ELSEWHERE = "give another place with `out`"
 """What to do about a place that cannot be written, for whoever has the option."""
 
 PLACE = "give another place"

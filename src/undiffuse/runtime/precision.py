@@ -101,5 +101,5 @@ def slow_bfloat16(device: torch.device) -> str:
         return ""
     return (
         f"in bfloat16 a convolution takes {times_as_long():.2g} times as long as in float32 on this CPU, which has no "
-        "instructions for it: use --precision float32"
+        "instructions for it: use `precision=float32`"
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from undiffuse.config.fields import NOTHING, Field, fields_of
+from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.editing.options import rules_of
@@ -32,7 +33,7 @@ def _described(field: Field) -> dict[str, Any]:
         "name": field.name,
         "type": NAMES[one.schema["type"]],
         "default": field.plain_default,
-        "help": field.text,
+        "help": in_flags(field.text),
         "choices": list(one.choices) or None,
         "words": [word for kind in options[1:] for word in kind.choices] or None,
         "list": any(kind.members for kind in options),

@@ -24,16 +24,16 @@ diffusers = pytest.importorskip("diffusers", reason="loads with diffusers, which
 SMALL = {"base": 8, "multipliers": (1, 2), "blocks": 1, "attention_levels": (), "norm_groups": 4, "timesteps": 50}
 CASES = {
     "patches": ({"patch": 2}, "patches of 2 x 2"),
-    "groups": ({"norm_groups": None}, "--norm-groups 2"),
+    "groups": ({"norm_groups": None}, "`norm_groups=2`"),
     "edm": ({"parameterization": "edm"}, "predicts 'edm'"),
     "flow": ({"parameterization": "flow"}, "predicts 'flow'"),
-    "log-snr": ({"time_input": "log-snr"}, "--time-input index"),
+    "log-snr": ({"time_input": "log-snr"}, "`time_input=index`"),
     "size": ({"multipliers": (1, 1, 1, 1, 1)}, "cannot be halved 4 times"),
     "wide first level": ({"multipliers": (2, 2)}, "first level"),
-    "heads": ({"heads": 2, "attention_levels": (0, 1)}, "--head-width"),
+    "heads": ({"heads": 2, "attention_levels": (0, 1)}, "`head_width`"),
     "resampling": (
         {"attention_levels": (0, 1), "multipliers": (1, 1, 1), "residual_down_levels": (0,)},
-        "--resample",
+        "`resample`",
     ),
     "much at once": (
         {

@@ -166,7 +166,7 @@ def test_arrays_are_resized_and_converted_when_asked(
     array = rng.integers(0, 65536, (4, 8, 12, 3), dtype=np.uint16)
     dataset = opened(npz(x=array), size=4, crop="center", channels="grey")
     assert (dataset.info.shape, dataset.info.dtype) == ((1, 4, 4), "uint16")
-    with pytest.raises(UndiffuseError, match="--crop center"):
+    with pytest.raises(UndiffuseError, match="`crop=center`"):
         opened(npz(x=array), size=4)
     with pytest.raises(UndiffuseError, match="5 channels"):
         opened(npz(x=rng.integers(0, 255, (2, 9, 9, 5), dtype=np.uint8)), channels="rgb")

@@ -66,7 +66,7 @@ def test_colours_and_sizes(tmp_path, opened, rng):
 
 
 def test_the_number_of_frames_must_be_given(folder, opened):
-    with pytest.raises(UndiffuseError, match="add --frames 16"):
+    with pytest.raises(UndiffuseError, match="add `frames=16`"):
         opened(folder)
     with pytest.raises(UndiffuseError, match="fewer than the 12 frames"):
         opened(folder, frames=12)

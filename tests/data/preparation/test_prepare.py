@@ -153,7 +153,7 @@ def test_mixed_channels_are_an_error_that_counts_and_says_what_to_type(
     tmp_path: Path, opened: Open, pictures: Any, write: Write
 ) -> None:
     folder = write(tmp_path / "a", {**pictures(3, "c"), **pictures(2, "g", (6, 5)), **pictures(1, "t", (6, 5, 4))})
-    with pytest.raises(UndiffuseError, match=r"3 RGB, 2 grey, 1 RGBA; add --channels"):
+    with pytest.raises(UndiffuseError, match=r"3 RGB, 2 grey, 1 RGBA; add `channels="):
         opened(folder)
     for channels, count in (("grey", 1), ("rgb", 3), ("rgba", 4)):
         assert opened(folder, channels=channels).info.shape == (count, 6, 5)
@@ -177,7 +177,7 @@ def test_mixed_sizes_are_an_error_that_names_the_most_common_and_what_to_type(
     folder = write(tmp_path / "a", files)
     with pytest.raises(UndiffuseError, match=r"3 of 6 x 5, .*and 1 more sizes.*--size 6 5 --crop center"):
         opened(folder)
-    with pytest.raises(UndiffuseError, match=r"2 of 6 with another .*add --crop center"):
+    with pytest.raises(UndiffuseError, match=r"2 of 6 with another .*add `crop=center`"):
         opened(folder, size=(6, 5))
     assert opened(folder, size=(6, 5), crop="center").info.shape == (3, 6, 5)
     assert opened(folder, size=4, crop="center").info.shape == (3, 4, 4)
@@ -186,7 +186,7 @@ def test_mixed_sizes_are_an_error_that_names_the_most_common_and_what_to_type(
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"crop": "center"}, "--size"),
+        ({"crop": "center"}, "`size`"),
         ({"size": 0}, "between"),
         ({"size": (4, 99999)}, "between"),
         ({"source": ""}, "got ''"),

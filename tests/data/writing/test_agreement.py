@@ -75,7 +75,7 @@ def test_cmyk_becomes_rgb_where_channels_are_asked_for_and_is_refused_where_not(
     for number in range(3):
         print_.putpixel((number, 0), (0, 0, 0, 0))
         print_.save(tmp_path / f"{number}.tif")
-    with pytest.raises(UndiffuseError, match=r"CMYK, which has no exact RGB; --channels rgb converts it"):
+    with pytest.raises(UndiffuseError, match=r"CMYK, which has no exact RGB; `channels=rgb` converts it"):
         opened(tmp_path)
     dataset = opened(tmp_path, channels="rgb")
     assert (dataset.info.shape, len(dataset.refused)) == ((3, 30, 40), 0)
@@ -85,7 +85,7 @@ def test_cmyk_becomes_rgb_where_channels_are_asked_for_and_is_refused_where_not(
 
 def test_rgba_is_suggested_where_the_most_have_alpha(tmp_path: Path, opened: Open, pictures: Any, write: Any) -> None:
     folder = write(tmp_path / "a", {**pictures(3, "t", (6, 5, 4)), **pictures(2, "c")})
-    with pytest.raises(UndiffuseError, match=r"add --channels rgba \(opaque.*undiffuse data .*/a --channels rgba$"):
+    with pytest.raises(UndiffuseError, match=r"add `channels=rgba` \(opaque.*undiffuse data .*/a --channels rgba$"):
         opened(folder)
     folder = write(tmp_path / "b", {**pictures(2, "t", (6, 5, 4)), **pictures(3, "c")})
     with pytest.raises(UndiffuseError, match=r"undiffuse data .*/b --channels rgb$"):
@@ -113,7 +113,7 @@ def test_one_may_go_on_without_files_that_cannot_be_read(
 def test_large_photographs_are_not_suggested_as_the_training_size(tmp_path: Path, opened: Open) -> None:
     for number, size in enumerate([(900, 600), (900, 600), (600, 900)]):
         Image.new("RGB", size, (number, 0, 0)).save(tmp_path / f"{number}.png")
-    with pytest.raises(UndiffuseError, match=r"add --size 64 --crop center, or another --size"):
+    with pytest.raises(UndiffuseError, match=r"add `size=64` `crop=center`, or another `size`"):
         opened(tmp_path)
 
 

@@ -84,7 +84,7 @@ def test_the_bound_prefers_the_variance_that_is_right():
 
 @pytest.mark.parametrize(("loss", "learn"), [("simple", True), ("hybrid", False), ("vlb", False)])
 def test_loss_and_learned_variance_go_together(loss, learn):
-    with pytest.raises(UndiffuseError, match="use --learn-variance --loss hybrid"):
+    with pytest.raises(UndiffuseError, match="use `learn_variance` `loss=hybrid`"):
         make_objective(ObjectiveConfig(loss=loss), DiffusionConfig(learn_variance=learn))
 
 

@@ -93,5 +93,5 @@ def test_terms_mix_decoder_and_divergence_in_one_batch():
 
 
 def test_a_continuous_process_has_no_such_bound():
-    with pytest.raises(UndiffuseError, match="--method ode"):
+    with pytest.raises(UndiffuseError, match="`method=ode`"):
         chain_of(VP())

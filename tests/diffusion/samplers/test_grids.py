@@ -74,7 +74,7 @@ def test_even_grids_of_thousands_of_steps_on_a_continuous_process_stay_within_it
 
 
 def test_more_steps_than_there_are_times_are_one_sentence():
-    with pytest.raises(UndiffuseError, match=r"no 2 different times between 1, .* and 1, .* fewer --steps"):
+    with pytest.raises(UndiffuseError, match=r"no 2 different times between 1, .* and 1, .* fewer `steps`"):
         make_timesteps(DiscreteSchedule([1.0, 0.3]), 2, "karras")
     assert make_timesteps(DiscreteSchedule([1.0, 0.0]), 1, "karras").tolist() == [1, 0]
 
@@ -135,7 +135,7 @@ def test_a_tolerance_that_cannot_be_met_and_numbers_that_are_none_are_one_senten
 
     monkeypatch.setattr("undiffuse.diffusion.samplers.ode.MOST", 20)
     t, sampler = torch.tensor(1.0, dtype=torch.float64), make_sampler(SampleConfig(sampler="ode", tolerance=1e-30))
-    with pytest.raises(UndiffuseError, match="below --tolerance 1e-30: raise it"):
+    with pytest.raises(UndiffuseError, match="below `tolerance=1e-30`: raise it"):
         sampler.step(MixtureDenoiser(schedule, POINTS), torch.ones(1, 2), t, t / 2, None, Noise(0, range(1)))
-    with pytest.raises(UndiffuseError, match=r"no longer finite|--tolerance"):
+    with pytest.raises(UndiffuseError, match=r"no longer finite|`tolerance"):
         sampler.step(Broken(float("nan")), torch.ones(1, 2), t, t / 2, None, Noise(0, range(1)))

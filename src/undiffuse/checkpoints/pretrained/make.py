@@ -15,6 +15,7 @@ from pathlib import Path
 from undiffuse.checkpoints.model_file import ModelFile
 from undiffuse.checkpoints.pretrained import FOLDER
 from undiffuse.checkpoints.training_checkpoint import latest, load
+from undiffuse.config.flags import in_flags
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.durable_files import replace_bytes
 
@@ -33,13 +34,13 @@ def make(run: Path, target: Path) -> int:
         raise UndiffuseError(f"{run} holds no whole checkpoint; a run is made by undiffuse train")
     saved = load(folder)
     if not saved.averages:
-        raise UndiffuseError(f"{run} has no averaged weights: train it with --ema 0.995")
+        raise UndiffuseError(f"{run} has no averaged weights: train it with `ema=0.995`")
     rate, tensors = next(iter(saved.averages.items()))
     # The data's name, not where they were on the disk of whoever trained: the file goes to everybody.
     config = replace(saved.config, data=replace(saved.config.data, source=Path(saved.config.data.source).name))
     data = ModelFile(config, saved.info, saved.state.step, str(rate), tensors).to_bytes()
     if len(data) > LIMIT:
-        raise UndiffuseError(f"{run} makes a file of {len(data):,} bytes, and at most {LIMIT:,} ship; lower --base")
+        raise UndiffuseError(f"{run} makes a file of {len(data):,} bytes, and at most {LIMIT:,} ship; lower `base`")
     replace_bytes(target, data)
     return len(data)
 
@@ -53,7 +54,7 @@ def main() -> int:
     try:
         size = make(typed.run, target)
     except UndiffuseError as error:
-        print(f"undiffuse: {error}", file=sys.stderr)
+        print(in_flags(f"undiffuse: {error}"), file=sys.stderr)
         return error.status
     print(f"{target}: {size:,} bytes; look at it with: undiffuse sample {typed.name}")
     return 0

@@ -12,11 +12,12 @@ from typing import Any, Literal
 from undiffuse.cli.edit.edit_command import PICTURES, EditCommand
 from undiffuse.cli.edit.pages import PAGES, SURPLUS
 from undiffuse.cli.edit.results import write
-from undiffuse.cli.fields_to_options import add_fields, flag_of
+from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.naming import add_model, folder_of_pictures
 from undiffuse.cli.parse_values import Convert, Reader, number, show, whole
 from undiffuse.cli.parser import Parser
 from undiffuse.config.fields import FLAG, Field
+from undiffuse.config.flags import flag_of
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.editing.options import Rule, options_of, rules_of
 from undiffuse.editing.registry import EDITS

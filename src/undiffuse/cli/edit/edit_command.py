@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from undiffuse.cli.fields_to_options import flag_of
 from undiffuse.cli.naming import say_left_out
 from undiffuse.cli.parse_values import show
 from undiffuse.config.fields import fields_of
+from undiffuse.config.flags import flag_of
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.editing.options import EditOptions, options_of, rules_of
 from undiffuse.editing.registry import EDITS, Edit, EditInput, overlap_of

@@ -44,7 +44,7 @@ _ORIENTATION = 0x0112
 _NOT_RGB = {"CMYK", "YCbCr", "LAB", "HSV"}
 _GREY16 = {"I;16", "I;16L", "I;16B", "I;16N"}
 NOT_FINITE = "has values that are NaN or infinite; put numbers in their place first (numpy.nan_to_num)"
-TO_RGB = "--channels rgb converts it"
+TO_RGB = "`channels=rgb` converts it"
 """What is said of files that are read once they may be converted."""
 _CONVERTIBLE = ("CMYK", "YCbCr")
 """Colour that Pillow makes RGB of, by formulas without a colour profile."""

@@ -329,7 +329,7 @@ def _numbers(
     folder, metadata = _nearest_metadata(base, found)
     if not metadata:
         raise UndiffuseError(
-            f"--vectors {','.join(columns)} needs a metadata.csv (or .jsonl) with the columns file_name and "
+            f"`vectors={','.join(columns)}` needs a metadata.csv (or .jsonl) with the columns file_name and "
             f"{', '.join(columns)} beside the images"
         )
     named, absent = _named(folder, parse_numbers(metadata, found.metadata[metadata], columns), metadata, found)

@@ -74,7 +74,7 @@ class ArraySource:
     def listing(self, config: DataConfig) -> Listing:
         if config.vectors:
             raise UndiffuseError(
-                "--vectors names columns of a metadata file, or arrays of an .npz; these data have neither"
+                "`vectors` names columns of a metadata file, or arrays of an .npz; these data have neither"
             )
         return Listing()
 

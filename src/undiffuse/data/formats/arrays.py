@@ -82,7 +82,7 @@ class NpzFile:
         with self._opened() as archive:
             members = _members(archive)
             images, labels = self._roles(archive, members)
-        why = "an array that is not used; call it y where it says the classes, or name it by --vectors"
+        why = "an array that is not used; call it y where it says the classes, or name it by `vectors`"
         others = [key for key in members if key not in (images, labels, *config.vectors)]
         return Listing((images,), ignored=tuple((key, why) for key in others), labels=labels or "")
 

@@ -105,7 +105,7 @@ class Records:
     def listing(self, config: DataConfig) -> Listing:
         """The examples by name. Where some have a class, those without one are refused."""
         if config.vectors:
-            raise UndiffuseError(f"--vectors is for folders, archives and .npz files; {self.name} is none of these")
+            raise UndiffuseError(f"`vectors` is for folders, archives and .npz files; {self.name} is none of these")
         items = {item.name: item for index in self.indices for item in index.items}
         classes = {name: item.label for name, item in items.items() if item.label}
         refused = [refusal for index in self.indices for refusal in index.refused]

@@ -99,7 +99,7 @@ def _shard(file: Place) -> Shard:
         return ParquetShard(file)
     if isinstance(file, RemoteFile):
         raise UndiffuseError(
-            f"expected parquet files to stream from afar, got {file.name}; leave out --stream, and it is fetched once"
+            f"expected parquet files to stream from afar, got {file.name}; leave out `stream`, and it is fetched once"
         )
     return TarShard(file)
 

@@ -87,8 +87,8 @@ class ClipReader:
             raise UndiffuseError(f"videos need the package av, which is not installed: {install_extra('video')}")
         if config.frames < 1 or config.stride < 1:
             raise UndiffuseError(
-                f"expected how many frames a clip has for the videos in {config.source}, got --frames {config.frames} "
-                f"and --stride {config.stride}; add --frames 16, say"
+                f"expected how many frames a clip has for the videos in {config.source}, got `frames={config.frames}` "
+                f"and `stride={config.stride}`; add `frames=16`, say"
             )
         self._config, self._size = config, size
         self._span = (config.frames - 1) * config.stride + 1
@@ -142,7 +142,7 @@ class ClipReader:
         if config.crop == "none" and not keeps_aspect(height, width, size):
             raise UndiffuseError(
                 f"expected videos with the aspect ratio of {size[0]} x {size[1]} in {config.source}, got {height} x "
-                f"{width}; add --crop center to cut the middle"
+                f"{width}; add `crop=center` to cut the middle"
             )
         return resize(frame, size, config.crop, alpha=frame.shape[2] == 4)
 

@@ -57,7 +57,7 @@ class Volumes:
     def key(self, config: DataConfig, source: str) -> dict[str, Any]:
         check_uncut(config, source)
         if config.size is not None or config.channels != "keep":
-            raise UndiffuseError(f"expected 2-D images for --size or --channels, got the volumes of {source}")
+            raise UndiffuseError(f"expected 2-D images for `size` or `channels`, got the volumes of {source}")
         return {"kind": "Volumes"}
 
     def write(self, files: Files, listing: Listing, draft: Draft) -> Written:

@@ -90,7 +90,7 @@ class TarShard:
         if not _is_plain(self.path):
             raise UndiffuseError(
                 f"expected shards that can be entered in the middle, got the packed {self.path.name}; unpack it to a "
-                ".tar first (images hardly shrink), or leave out --stream"
+                ".tar first (images hardly shrink), or leave out `stream`"
             )
         return cut_runs([range(len(self._places))], min(longest, RUN))
 

@@ -48,14 +48,14 @@ def prepare(config: DataConfig, cache: Path | None = None, progress: bool = True
         UndiffuseError: nothing there, nothing usable, more than 5 % bad images, images that do not agree, no disk.
     """
     if config.pairs and config.crop in CUTS:
-        raise UndiffuseError(f"--crop {config.crop} is not for --pairs, which it would cut elsewhere; cut both first")
+        raise UndiffuseError(f"`crop={config.crop}` is not for `pairs`, which it would cut elsewhere; cut both first")
     if config.pairs:
         alone = replace(config, pairs="")
         with_them = replace(alone, source=config.pairs, vectors=())
         return paired(prepare(alone, cache, progress), prepare(with_them, cache, progress))
     size = checked_size(config)
     if len(set(config.vectors)) < len(config.vectors):
-        raise UndiffuseError(f"--vectors {','.join(config.vectors)} names a column twice")
+        raise UndiffuseError(f"`vectors={','.join(config.vectors)}` names a column twice")
     source, root = open_source(config.source), cache_root(cache)
     listing = source.listing(config)
     key = _key(source, listing, config, size, root)
@@ -117,7 +117,7 @@ def paired(dataset: Dataset, pictures: Dataset) -> Dataset:
         sizes = [" x ".join(map(str, one.spatial)) for one in (theirs, info)]
         raise UndiffuseError(
             f"expected pictures of the images' size in {theirs.name}, got {sizes[0]} for images of {sizes[1]}; "
-            "make them alike with --size"
+            "make them alike with `size`"
         )
     pairs = match(dataset.names(), pictures.names(), pictures.images, theirs.name)
     info = replace(

@@ -77,7 +77,7 @@ def agree(
     if config.channels != "keep":
         channels = CHANNELS[config.channels]
         if dtype == "float32" and channels == 4:
-            raise UndiffuseError(f"expected --channels grey, rgb or keep for float images, got rgba for {source}")
+            raise UndiffuseError(f"expected `channels=grey`, rgb or keep for float images, got rgba for {source}")
     found_problems = (
         _unread(source, len(headers), refused, config),
         _kind(source, kinds) if config.channels == "keep" else None,
@@ -101,7 +101,7 @@ def _unread(source: str, good: int, refused: Sequence[Refusal], config: DataConf
     return _Problem(
         f"at most {MAX_BAD:.0%} bad files in {source}",
         f"{len(refused)} of {good + len(refused)} ({_examples(refused)})",
-        "remove or repair them, or add --skip-unreadable to go on without them" if others else f"add {options[0]}",
+        "remove or repair them, or add `skip_unreadable` to go on without them" if others else "add `channels=rgb`",
         tuple(options),
     )
 
@@ -110,14 +110,15 @@ def _kind(source: str, kinds: Counter[int]) -> _Problem | None:
     if len(kinds) < 2:
         return None
     found = ", ".join(f"{count} {_KINDS[kind]}" for kind, count in kinds.most_common())
-    white, opaque = "rgb (alpha onto white)", "rgba (opaque where there is no alpha)"
+    white, opaque = "`channels=rgb` (alpha onto white)", "`channels=rgba` (opaque where there is no alpha)"
     if 2 * kinds[4] > kinds.total():
-        option, hint = "rgba", f"{opaque} or --channels {white}"
+        option, hint = "rgba", f"{opaque} or {white}"
     elif min(kinds) < 3:
-        option, hint = ("grey", "grey or --channels rgb") if max(kinds) < 3 else ("rgb", "rgb or --channels grey")
+        option, other = ("grey", "rgb") if max(kinds) < 3 else ("rgb", "grey")
+        hint = f"`channels={option}` or `channels={other}`"
     else:
-        option, hint = "rgb", f"{white} or --channels rgba"
-    return _Problem(f"images of one kind in {source}", found, f"add --channels {hint}", (f"--channels {option}",))
+        option, hint = "rgb", f"{white} or `channels=rgba`"
+    return _Problem(f"images of one kind in {source}", found, f"add {hint}", (f"--channels {option}",))
 
 
 def _size(source: str, headers: dict[str, Header], config: DataConfig, size: tuple[int, int] | None) -> _Problem | None:
@@ -132,7 +133,7 @@ def _size(source: str, headers: dict[str, Header], config: DataConfig, size: tup
         return _Problem(
             f"images of one size in {source}",
             f"{common}{more} (height x width)",
-            f"add --size {side} --crop center, or another --size",
+            f"add `size={side}` `crop=center`, or another `size`",
             (f"--size {side}", "--crop center"),
         )
     misfits = sum(count for (h, w), count in sizes.items() if not keeps_aspect(h, w, size))
@@ -141,7 +142,7 @@ def _size(source: str, headers: dict[str, Header], config: DataConfig, size: tup
     return _Problem(
         f"images with the aspect ratio of {size[0]} x {size[1]} in {source}",
         f"{misfits} of {len(headers)} with another (most common: {common})",
-        "add --crop center to cut the middle",
+        "add `crop=center` to cut the middle",
         ("--crop center",),
     )
 

@@ -71,24 +71,24 @@ def _check_options(images: NDArray[Any], config: DataConfig, size: tuple[int, in
     channels, *spatial = images.shape[1:]
     if (size or config.channels != "keep") and len(spatial) != 2:
         raise UndiffuseError(
-            f"expected 2-D images for --size or --channels, got samples of {len(spatial)} axes in {name}"
+            f"expected 2-D images for `size` or `channels`, got samples of {len(spatial)} axes in {name}"
         )
     if config.channels != "keep" and CHANNELS[config.channels] != channels:
         alpha = channels in (2, 4) or config.channels == "rgba"
         if channels > 4 or (alpha and images.dtype.kind == "f"):
             raise UndiffuseError(
                 f"expected channels that can become {config.channels} in {name}, got {channels} channels of "
-                f"{images.dtype}; convert the array yourself, or leave --channels at keep"
+                f"{images.dtype}; convert the array yourself, or leave `channels` at keep"
             )
     if size and config.crop in CUTS and (spatial[0], spatial[1]) != size:
         raise UndiffuseError(
-            f"--crop {config.crop} is for images in folders, archives and shards, and {name} is an array of "
-            f"{spatial[0]} x {spatial[1]}; cut it yourself, or take --crop center"
+            f"`crop={config.crop}` is for images in folders, archives and shards, and {name} is an array of "
+            f"{spatial[0]} x {spatial[1]}; cut it yourself, or take `crop=center`"
         )
     if size and config.crop == "none" and not keeps_aspect(spatial[0], spatial[1], size):
         raise UndiffuseError(
             f"expected images with the aspect ratio of {size[0]} x {size[1]} in {name}, got {spatial[0]} x "
-            f"{spatial[1]}; add --crop center to cut the middle"
+            f"{spatial[1]}; add `crop=center` to cut the middle"
         )
 
 

@@ -76,7 +76,7 @@ def write_images(files: Files, listing: Listing, draft: Draft) -> Written:
 def _small(headers: dict[str, Header], config: DataConfig, size: tuple[int, int]) -> list[Refusal]:
     """Images that a sample does not fit into, which are taken out of ``headers``."""
     small = [name for name, header in headers.items() if not fits(*_cut_shape(header, config, size), size)]
-    why = f"is smaller than a sample of {size[0]} x {size[1]}; --crop center scales it up, and so does --crop-from"
+    why = f"is smaller than a sample of {size[0]} x {size[1]}; `crop=center` scales it up, and so does `crop_from`"
     for name in small:
         del headers[name]
     return [(name, why) for name in small]

@@ -74,7 +74,7 @@ def write_samples(files: Files, listing: Listing, reader: SampleReader, draft: D
 def check_uncut(config: DataConfig, source: str) -> None:
     """Raises `UndiffuseError` for settings that cut parts out of images."""
     if config.crop in CUTS:
-        raise UndiffuseError(f"--crop {config.crop} is for images, and {source} has none; take --crop center")
+        raise UndiffuseError(f"`crop={config.crop}` is for images, and {source} has none; take `crop=center`")
 
 
 def _survey(files: Files, listing: Listing, reader: SampleReader, bar: bool) -> tuple[dict[str, Form], list[Refusal]]:

@@ -44,7 +44,7 @@ def chain_of(schedule: Schedule) -> DiscreteSchedule:
     if not isinstance(schedule, DiscreteSchedule):
         raise UndiffuseError(
             "The variational bound is that of a discrete chain, and this model's process is continuous: "
-            "use the probability-flow ODE, --method ode"
+            "use the probability-flow ODE, `method=ode`"
         )
     return schedule
 

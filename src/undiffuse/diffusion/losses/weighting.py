@@ -74,7 +74,7 @@ class VLB:
     def weight(self, schedule: Schedule, t: Float[Tensor, "batch"], space: Parameterization) -> Float[Tensor, "batch"]:
         if not isinstance(schedule, DiscreteSchedule):
             raise UndiffuseError(
-                "The weight 'vlb' is that of a discrete chain; use --weighting uniform with this schedule"
+                "The weight 'vlb' is that of a discrete chain; use `weighting=uniform` with this schedule"
             )
         q_s, q_t = schedule(t - 1), schedule(t)
         beta = transition(q_s, q_t).sigma ** 2

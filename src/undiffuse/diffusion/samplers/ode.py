@@ -88,10 +88,10 @@ class AdaptiveODE:
         except AssertionError as error:  # torchdiffeq's way to say so
             if "finite" in str(error):
                 raise UndiffuseError(
-                    "The numbers of the sampler 'ode' are no longer finite: try other --weights, or less guidance"
+                    "The numbers of the sampler 'ode' are no longer finite: try other `weights`, or less guidance"
                 ) from None
             raise UndiffuseError(
                 f"The sampler 'ode' found no {MOST:,} steps from t = {float(t):g} to {float(s):g} whose errors stay "
-                f"below --tolerance {self.tolerance:g}: raise it, or take another sampler"
+                f"below `tolerance={self.tolerance:g}`: raise it, or take another sampler"
             ) from None
         return path[-1] * float(torch.hypot(*q_s))

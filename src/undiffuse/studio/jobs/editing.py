@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from undiffuse.config.files import from_plain
+from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.files.decode import TO_RGB, UnreadableError, decode, quiet_pillow, read_header
 from undiffuse.data.files.foreign import kind_not_read
@@ -224,7 +225,7 @@ def _read(path: Path, info: DataInfo, channels: int | None) -> torch.Tensor:
         try:
             values = read_picture(path, info, channels).values
         except UndiffuseError as error:  # of the kept file's name, which says nothing to anybody
-            sentence = str(error).replace(str(path), "the picture").split("; try --channels")[0]
+            sentence = str(error).replace(str(path), "the picture").split("; try `channels")[0]
             raise UndiffuseError(f"{sentence}; {FITS}") from None
     return encode(values[None], info)
 
@@ -233,7 +234,7 @@ def _tell(job: Job, model: Model, loaded: Loaded, gallery: Gallery, wanted: Aske
     from undiffuse.data.scaling import decode as to_values
 
     said = [*remarks(wanted.settings, model.enlarges), *filter(None, [made.warning])]
-    job.warning = ". ".join(said) or None
+    job.warning = in_flags(". ".join(said)) or None
     request = wanted.request(loaded.entry.id)
     shown = [*made.pictures, *(x for name in made.files for x in made.before[name].cpu())]
     words = command(wanted, str(loaded.entry.path))

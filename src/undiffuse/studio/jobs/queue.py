@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from undiffuse.config.flags import in_flags
 from undiffuse.errors import UndiffuseError
 from undiffuse.studio.jobs.batched_network import CancelledError, Ticket
 
@@ -241,8 +242,8 @@ class Board:
     def _end(self, job: Job, state: str, error: str = "") -> None:
         job.state = state
         if state == "error":
-            job.error = error
-            job.tell("error", error=error)
+            job.error = in_flags(error)
+            job.tell("error", error=job.error)
         elif state == "cancelled":
             job.tell("cancelled")
         else:

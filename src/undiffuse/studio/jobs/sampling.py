@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.scaling import decode
 from undiffuse.errors import UndiffuseError
@@ -83,7 +84,7 @@ def draw(job: Job, loaded: Loaded, gallery: Gallery, wanted: Wanted) -> None:
         blocks = cut_into_blocks(range(wanted.first, wanted.first + wanted.n), settings.slots)
         steps = len(model.walk(settings)[2]) - 1
         job.tell("started", of=steps * len(blocks), images=wanted.n)
-        job.warning = ". ".join(remarks(settings, model.enlarges)) or None
+        job.warning = in_flags(". ".join(remarks(settings, model.enlarges))) or None
         for number, block in enumerate(blocks):
             rows = [index % settings.slots for index in block]
             last = None

@@ -21,6 +21,7 @@ from typing import Any
 from undiffuse.checkpoints.run_lock import is_locked
 from undiffuse.checkpoints.training_checkpoint import checkpoints
 from undiffuse.config.files import override, read_config, to_dict
+from undiffuse.config.flags import in_flags
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.formats.builtin import BUILTIN, BUILTIN_PREFIX
 from undiffuse.data.info import DataInfo
@@ -232,7 +233,7 @@ class Trainings:
             if isinstance(error, UnknownError) or not (self.runs / name).exists():
                 raise UnknownError("There is no such run here (any more)") from None
             nothing = dict.fromkeys(("total", "progress", "eta", "loss", "images_per_second", "drift", "recipe"))
-            words = str(error) if isinstance(error, UndiffuseError) else f"its files cannot be read: {error}"
+            words = in_flags(str(error)) if isinstance(error, UndiffuseError) else f"its files cannot be read: {error}"
             common = {"id": name, "name": name, "state": "failed", "step": 0, "seconds": 0.0, "samples": []}
             return {**common, **nothing, "error": words, "data": None, "started": None, "mine": False}
 

@@ -204,6 +204,5 @@ def sample_command(made_by: Origin) -> list[str]:
     for field in fields(SampleConfig):
         value = getattr(made_by.sample, field.name)
         if value != getattr(standard, field.name):
-            flag, *rest = option(field.name, value)
-            words += [{"--classes": "--class"}.get(flag, flag), *rest]
+            words += option(field.name, value)
     return words

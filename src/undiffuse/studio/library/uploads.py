@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 from undiffuse.config.data import DataConfig
 from undiffuse.config.files import from_plain
+from undiffuse.config.flags import in_flags
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.formats.builtin import BUILTIN
 from undiffuse.data.formats.video import FORMATS as VIDEOS
@@ -192,15 +193,16 @@ class Uploads:
         except UnknownError:
             raise
         except UndiffuseError as error:
-            return {**about, "error": str(error)}
+            return {**about, "error": in_flags(str(error))}
         called = dataset.info.name if identity in BUILTIN else self._about(identity)["name"]
         info = dataset.info.to_json()
         info |= {"name": called, "refused": len(dataset.refused), "ignored": len(dataset.ignored)}
         hidden = ("prepared", "            all of them:")
         lines = [line for line in describe(dataset).splitlines() if not line.startswith(hidden)]
         lines[0] = lines[0].replace(dataset.info.name, called, 1)
-        report = [self._spoken(identity, line) for line in lines]
-        return {**about, "info": info, "report": report, "refusals": [list(row) for row in dataset.refused[:REFUSALS]]}
+        report = [in_flags(self._spoken(identity, line)) for line in lines]
+        refusals = [[name, in_flags(why)] for name, why in dataset.refused[:REFUSALS]]
+        return {**about, "info": info, "report": report, "refusals": refusals}
 
     def _spoken(self, identity: str, sentence: str) -> str:
         """A sentence with the data's name in place of the folder that they are kept in."""

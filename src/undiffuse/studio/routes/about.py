@@ -13,6 +13,7 @@ from undiffuse.checkpoints.run_lock import is_locked
 from undiffuse.config.diffusion import DiffusionConfig, ScheduleName
 from undiffuse.config.fields import fields_of
 from undiffuse.config.files import to_dict
+from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.samplers import describe
 from undiffuse.diffusion.schedules import DiscreteSchedule
@@ -73,7 +74,8 @@ def router(studio: Studio) -> APIRouter:
     def samplers() -> Response:
         """The samplers, and how their steps may be spread."""
         spacings = list(fields_of(SampleConfig)["spacing"].kind.choices)
-        return answer({"samplers": [asdict(info) for info in describe()], "spacings": spacings})
+        found = [{**asdict(info), "note": in_flags(info.note)} for info in describe()]
+        return answer({"samplers": found, "spacings": spacings})
 
     @routes.get("/schedules")
     def schedules(points: Annotated[int, Query(ge=2, le=1001)] = 101) -> Response:
@@ -84,7 +86,9 @@ def router(studio: Studio) -> APIRouter:
     def recipes() -> Response:
         """The recipes of a training: what each is for, what it needs and what it reached."""
         shown = ("name", "description", "needs", "reached")
-        return answer({"recipes": [{name: getattr(recipe, name) for name in shown} for recipe in RECIPES.values()]})
+        return answer(
+            {"recipes": [{name: in_flags(getattr(recipe, name)) for name in shown} for recipe in RECIPES.values()]}
+        )
 
     @routes.get("/edits")
     def edits() -> Response:

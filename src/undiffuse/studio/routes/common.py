@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
 from starlette.datastructures import FormData, UploadFile
 
 from undiffuse.config.fields import fields_of
+from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.studio.jobs.queue import OVER, Board, ClosedError, Event, Job, finite
@@ -120,7 +121,7 @@ class Png(Response):
 def refused(error: UndiffuseError) -> Response:
     """A mistake as an answer."""
     status = next(status for kind, status in STATUS if isinstance(error, kind))
-    return JSONResponse({"error": str(error)}, status)
+    return JSONResponse({"error": in_flags(str(error))}, status)
 
 
 def is_json(request: Request) -> bool:

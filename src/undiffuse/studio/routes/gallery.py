@@ -13,6 +13,7 @@ from fastapi.responses import FileResponse
 from PIL import Image
 from pydantic import Field
 
+from undiffuse.config.flags import in_flags
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.provenance.edit_record import Edited
 from undiffuse.provenance.png import SIGNATURE, Metadata, Origin, read_metadata, sheet_chunk
@@ -181,7 +182,7 @@ def _restored(studio: Studio, found: Metadata) -> dict[str, Any]:
     try:
         model = studio.shelf.maker(made_by).entry.id
     except UndiffuseError as error:
-        note = str(error)
+        note = in_flags(str(error))
     recipe = recipe_of(made_by)
     about = {"kind": recipe["kind"], "model": model, "known": model is not None, "note": note}
     about |= {"settings": recipe["settings"], "parameters": found.parameters, "recipe": recipe}

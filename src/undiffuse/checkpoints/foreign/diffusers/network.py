@@ -238,15 +238,15 @@ def obstacles(config: TrainConfig, info: DataInfo) -> list[str]:
     """All that a UNet2DModel does not have of a network of ours, each with what to train instead."""
     network, found = config.network, list[str]()
     if network.architecture != "unet":
-        return [f"diffusers' UNet2DModel is another network than --architecture {network.architecture}"]
+        return [f"diffusers' UNet2DModel is another network than `architecture={network.architecture}`"]
     if others := [told.name for told in conditions_of(config, info) if told.kind != "class"]:
         found.append(f"it can be told a class and nothing else, this network '{others[0]}'")
     if network.time_width not in (None, network.base):
-        found.append("it has as many sinusoids of time as --base, this network --time-width")
+        found.append("it has as many sinusoids of time as `base`, this network `time_width`")
     if network.patch != 1:
         found.append(
             f"it has no patches, and this network folds patches of {network.patch} x {network.patch} pixels into "
-            "channels (--patch 1)"
+            "channels (`patch=1`)"
         )
     if len(info.spatial) != 2:
         return [*found, f"it is for images, and this network for data of {len(info.spatial)} dimensions"]
@@ -254,24 +254,24 @@ def obstacles(config: TrainConfig, info: DataInfo) -> list[str]:
         height, width = info.spatial
         found.append(
             f"it pads nothing, and {height} x {width} pixels cannot be halved {len(network.multipliers) - 1} times "
-            "(fewer --multipliers or another --size)"
+            "(fewer `multipliers` or another `size`)"
         )
     if network.multipliers[0] != 1:
-        found.append("it has --base channels at its first level (--multipliers 1,...)")
+        found.append("it has `base` channels at its first level (`multipliers=1,...`)")
     if network.middle and network.middle_attention and not (network.middle_attention_norm or network.scale_shift):
-        found.append("it leaves out the norm before the middle's attention with --scale-shift alone")
+        found.append("it leaves out the norm before the middle's attention with `scale_shift` alone")
     if len(groups := _group_counts(config, info)) > 1:
         found.append(
             f"its GroupNorms all have one number of groups, and this network's have {', '.join(map(str, groups))}, as "
-            f"its channels are few (--norm-groups {groups[0]})"
+            f"its channels are few (`norm_groups={groups[0]}`)"
         )
     if len(widths := _head_widths(network)) > 1:
         found.append(
-            f"its heads are all of one width, and {network.heads} --heads are of {' and '.join(map(str, widths))} "
-            "channels here (--head-width)"
+            f"its heads are all of one width, and {network.heads} `heads` are of {' and '.join(map(str, widths))} "
+            "channels here (`head_width`)"
         )
     if any(len(_ways(network, way)) > 1 for way in ("down", "up")):
-        found.append("its levels with attention all change resolution alike, and this network's do not (--resample)")
+        found.append("its levels with attention all change resolution alike, and this network's do not (`resample`)")
     return found
 
 

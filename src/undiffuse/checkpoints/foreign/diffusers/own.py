@@ -49,7 +49,7 @@ def obstacles(config: TrainConfig, info: DataInfo) -> list[str]:
     """What our own code for diffusers does not have, either."""
     found = []
     if config.network.architecture != "unet":
-        found.append(f"--architecture {config.network.architecture}")
+        found.append(f"`architecture={config.network.architecture}`")
     if len(info.spatial) != 2:
         found.append(f"data of {len(info.spatial)} dimensions")
     if others := [told.name for told in conditions_of(config, info) if told.kind != "class"]:

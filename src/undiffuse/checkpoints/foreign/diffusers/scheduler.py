@@ -193,14 +193,14 @@ def obstacles(config: DiffusionConfig) -> list[str]:
     if config.parameterization not in PREDICTIONS.values():
         found.append(
             f"it knows predictions of noise, image and v, and this model predicts '{config.parameterization}' "
-            "(--parameterization epsilon, x0 or v)"
+            "(`parameterization=epsilon`, x0 or v)"
         )
     if not is_chain(config):
-        found.append(f"it is a chain of betas, and '{config.schedule}' is continuous (--schedule linear or cosine)")
+        found.append(f"it is a chain of betas, and '{config.schedule}' is continuous (`schedule=linear` or cosine)")
     if config.time_input != "index":
         found.append(
             f"it tells its networks the timestep's number, and this one was told '{config.time_input}' "
-            "(--time-input index)"
+            "(`time_input=index`)"
         )
     return found
 
