@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import undiffuse
 from undiffuse.cli import main
 
 QUICK = {"steps": 4}
@@ -82,6 +83,31 @@ def test_a_translation_is_the_command_lines_pixel_by_pixel(shared: Any, tmp_path
     (made,) = tmp_path.glob("*.png")
     with Image.open(made) as ours, Image.open(io.BytesIO(shared.get(image["url"]))) as its:
         assert np.array_equal(np.asarray(ours), np.asarray(its))
+
+
+def test_a_stage_of_a_cascade_enlarges_and_does_nothing_else(open_page: Any, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3)).astype(np.uint8)
+    np.save(tmp_path / "noise.npy", pixels)
+    small = {"base": 8, "multipliers": [1, 2], "blocks": 1, "batch": 4, "device": "cpu"}
+    runs = tmp_path / "runs"
+    undiffuse.train(
+        tmp_path / "noise.npy", name="up", runs=runs, quiet=True, steps=2, sample_every=0, upscale=2, **small
+    )
+    page = open_page(runs=runs)
+    assert page.get("/v1/models/up")["edits"] == ["upscale"]
+    wanted = {"model": "up", "settings": QUICK}
+    (image,) = page.images(page.edit("upscale", wanted, image=png(side=4)))
+    assert image["recipe"]["options"]["factor"] == 2
+    words = image["recipe"]["command"].split()[1:]
+    assert main([*words, "--device", "cpu", "--no-strips", "--out", str(tmp_path / "out")]) == 0
+    (made,) = (tmp_path / "out").glob("*.png")
+    with Image.open(made) as ours, Image.open(io.BytesIO(page.get(image["url"]))) as its:
+        assert np.array_equal(np.asarray(ours), np.asarray(its))
+    assert "cannot do 'vary'" in page.edit("vary", wanted, 422, image=png())["error"]
+    (image,) = page.images(page.edit("upscale", {**wanted, "options": {"fit": "convert"}}, image=png(side=20)))
+    assert (image["width"], image["height"]) == (8, 8)
+    refused = page.edit("upscale", {**wanted, "options": {"method": "dps"}}, 422, image=png(side=4))
+    assert "never learned to enlarge, and this one did" in refused["error"]
 
 
 def test_what_is_left_open_is_filled_in_and_told(shared: Any) -> None:

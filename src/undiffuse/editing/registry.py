@@ -126,11 +126,15 @@ class Edit:
         how = from_plain(self.options, said, "the options")
         self.check(model, said)
         preset = self.quick.get(getattr(how, "method", "")) if quick else None
-        usual = self.stage if self.stage and is_stage(model) else preset.settings if preset else self.advised(how)
+        usual = preset.settings if preset else self.usual(how, model)
         walked = from_plain(SampleConfig, {**asdict(usual), **settings}, "the sampling")
         if preset and walked.steps < preset.below:
             how = from_plain(self.options, {**preset.options, **said}, "the options")
         return how, walked
+
+    def usual(self, how: o.EditOptions, model: Model) -> SampleConfig:
+        """The sampler's settings where none are said."""
+        return self.stage if self.stage and is_stage(model) else self.advised(how)
 
     def check_count(self, n: int) -> None:
         """Refuse several results of one picture where there is one alone."""

@@ -136,8 +136,9 @@ def _png(values: np.ndarray[Any, Any]) -> bytes:
     return packed.getvalue()
 
 
-def fitted(path: Path, info: DataInfo, channels: int, gallery: Gallery) -> Path:
-    """The picture brought to a model's kind of number, channels and size, and kept."""
+def fitted(path: Path, info: DataInfo, gallery: Gallery) -> Path:
+    """The picture brought to this kind of number, channels and size, and kept."""
+    channels = info.channels
     with _reading, quiet_pillow():
         values = decode(path.read_bytes())
     if info.dtype == "uint8" and values.dtype == np.uint16:
@@ -181,10 +182,12 @@ def work_on(job: Job, loaded: Loaded, gallery: Gallery, wanted: Asked, shelf: Sh
         said: list[str] = []
         if wanted.fit == "convert":
             channels = wanted.row.channels or model.info.channels
-            pictures = {n: fitted(p, model.info, channels, gallery) for n, p in wanted.inputs.items() if n != "mask"}
+            factor = model.config.conditions.upscale  # a stage is given small pictures
+            info = replace(model.info, shape=(channels, *(side // factor for side in model.info.spatial)))
+            pictures = {n: fitted(p, info, gallery) for n, p in wanted.inputs.items() if n != "mask"}
             if "mask" in wanted.inputs:
                 picture, mask = wanted.inputs["image"], wanted.inputs["mask"]
-                pictures["mask"] = fitted_mask(mask, picture, model.info, gallery, said)
+                pictures["mask"] = fitted_mask(mask, picture, info, gallery, said)
             wanted = replace(wanted, inputs={**wanted.inputs, **pictures})
         given = _given(job, model, wanted, limits, said)
         height, width = given.x0.shape[2:]
@@ -237,7 +240,7 @@ def _tell(job: Job, model: Model, loaded: Loaded, gallery: Gallery, wanted: Aske
     job.warning = in_flags(". ".join(said)) or None
     request = wanted.request(loaded.entry.id)
     shown = [*made.pictures, *(x for name in made.files for x in made.before[name].cpu())]
-    words = command(wanted, str(loaded.entry.path))
+    words = command(wanted, model, str(loaded.entry.path))
     inputs = [f"{path.stem} {path}" for path in wanted.inputs.values()]
     for index, x in enumerate(shown):
         kind = replace(model.info, shape=tuple(x.shape))
@@ -249,8 +252,12 @@ def _tell(job: Job, model: Model, loaded: Loaded, gallery: Gallery, wanted: Aske
         job.tell("image", index=index, id=identity, url=url, width=image.width, height=image.height, recipe=recipe)
 
 
-def command(wanted: Asked, run: str) -> list[str]:
-    """The words of the command line that do the same to the kept pictures."""
+def command(wanted: Asked, model: Model, run: str) -> list[str]:
+    """The words of the command line that do the same to the kept pictures.
+
+    Args:
+        run: what the model is called there.
+    """
     files = {name: str(path) for name, path in wanted.inputs.items()}
     words = ["undiffuse", "edit", wanted.name, run, *(path for name, path in files.items() if name != "mask")]
     if "mask" in files:
@@ -259,7 +266,7 @@ def command(wanted: Asked, run: str) -> list[str]:
     for name, value in asdict(wanted.how).items():
         if known[name].required or value != known[name].default:
             words += option(rules[name].flag or name, value)
-    usual = asdict(wanted.row.advised(wanted.how))
+    usual = asdict(wanted.row.usual(wanted.how, model))
     for name, value in asdict(wanted.settings).items():
         if value != usual[name]:
             words += option(name, value)
