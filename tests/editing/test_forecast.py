@@ -71,7 +71,7 @@ def test_every_edit_with_a_bar_has_a_forecast_and_others_have_none(model, monkey
     upscale(Editor(model, settings, overlap=2, progress=True), small, 2)
     said = capsys.readouterr().err
     assert "4 steps of" in said
-    assert "fewer --steps, or --method ddnm, take less" in said
+    assert "fewer `steps`, or `method=ddnm`, take less" in said
 
 
 def wide_hole() -> torch.Tensor:

@@ -151,7 +151,7 @@ def test_training_mode_is_given_back(editor, pictures):
         (lambda e, x: inpaint(replace(e, indices=(1,)), x, KNOWN), "random stream"),
         (
             lambda e, x: inpaint(e, x, KNOWN, method="repaint", repeats=0),
-            "repeats takes a whole number from 1 on, and it is 0",
+            "`repeats` takes a whole number from 1 on, and it is 0",
         ),
     ],
 )

@@ -14,6 +14,7 @@ from undiffuse.cli.edit.command import command
 from undiffuse.cli.parse_values import show
 from undiffuse.cli.parser import Parser
 from undiffuse.config.fields import kind_of
+from undiffuse.config.flags import flag_of
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.editing.options import options_of, rules_of, unheeded
 from undiffuse.editing.registry import EDITS, edits_of, overlap_of
@@ -49,7 +50,7 @@ def test_an_option_is_the_same_on_the_command_line_and_over_http(name: str, opti
     field, flag = options_of(EDITS[name].options)[option], rules_of(EDITS[name].options)[option].flag
     typed = actions(name)[option]
     (told,) = [one for one in edit_options(EDITS[name]) if one["name"] == option]
-    assert f"--{flag or option}" in typed.option_strings
+    assert flag_of(flag or option) in typed.option_strings
     assert field.text
     assert typed.help.startswith(field.text)
     assert told["help"] == field.text
@@ -82,9 +83,9 @@ def test_a_python_function_has_the_options_of_its_row(name: str) -> None:
 def test_a_value_beyond_an_options_limit_is_refused_at_every_door(name: str, option: str) -> None:
     rule = rules_of(EDITS[name].options)[option]
     low = rule.least - 1 if rule.least is not None else rule.above
-    with pytest.raises(UndiffuseError, match=f"^{option} takes a "):
+    with pytest.raises(UndiffuseError, match=f"^`{option}` takes a "):
         EDITS[name].options(**NEEDED.get(name, {}) | {option: low})
-    with pytest.raises(UndiffuseError, match=f"^--{rule.flag or option} cannot be '{low}'; it takes a "):
+    with pytest.raises(UndiffuseError, match=f"^{flag_of(rule.flag or option)} cannot be '{low}'; it takes a "):
         actions(name)[option].type(str(low))
 
 

@@ -46,5 +46,5 @@ def test_a_stage_does_nothing_else_and_others_do_not_enlarge_so(editor, model, p
         vary(Editor(replace(editor.model, below=SmallImages(pictures[:, :, :4, :4])), SETTINGS), pictures)
     with pytest.raises(UndiffuseError, match="never learned to enlarge"):
         enlarge(Editor(model, SETTINGS), pictures)
-    with pytest.raises(UndiffuseError, match="leave out --overlap"):
+    with pytest.raises(UndiffuseError, match="leave out `overlap`"):
         enlarge(replace(editor, overlap=2), pictures)

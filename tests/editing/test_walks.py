@@ -199,9 +199,9 @@ def test_impossible_noise_is_refused(editor, pictures, noise, said):
     ("edit", "said"),
     [
         (lambda e, x: interpolate(e, x[0], x[1, :, :4]), "one shape"),
-        (lambda e, x: interpolate(e, x[0], x[1], 1), "frames takes a whole number from 2 on, and it is 1"),
+        (lambda e, x: interpolate(e, x[0], x[1], 1), "`frames` takes a whole number from 2 on, and it is 1"),
         (lambda e, x: interpolate(e, x[0], x[1], way="slurp"), "perhaps you meant 'slerp'"),
-        (lambda e, x: invert(e, x, Inverter(iterations=0)), "iterations takes a whole number from 1 on, and it is 0"),
+        (lambda e, x: invert(e, x, Inverter(iterations=0)), "`iterations` takes a whole number from 1 on, and it is 0"),
     ],
 )
 def test_what_makes_no_sense_is_a_sentence(editor, pictures, edit, said):
@@ -232,5 +232,5 @@ def test_the_noise_of_pictures_one_pixel_wide_is_that_along_the_other_axes(shape
 
 
 def test_the_noise_of_one_pixel_has_to_be_said():
-    with pytest.raises(UndiffuseError, match="one pixel cannot be estimated; say it with --noise"):
+    with pytest.raises(UndiffuseError, match="one pixel cannot be estimated; say it with `noise`"):
         estimate_noise(draw(2, 3, 1, 1))

@@ -39,7 +39,7 @@ def estimate_noise(x: Pictures) -> Float[Tensor, "count"]:
     """
     axes = [axis for axis in range(2, x.ndim) if x.shape[axis] > 1][-2:]
     if not axes:
-        raise UndiffuseError("The noise of a picture of one pixel cannot be estimated; say it with --noise")
+        raise UndiffuseError("The noise of a picture of one pixel cannot be estimated; say it with `noise`")
     ends = x.abs() >= 1
     detail, touched = x, ends
     for axis in axes:

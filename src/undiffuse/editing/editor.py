@@ -144,7 +144,7 @@ class Editor:
 
     @own_modes()
     @torch.no_grad()
-    def run(self, count: int, steps: int, work: Work, faster: str = "fewer --steps take less") -> Tensor:
+    def run(self, count: int, steps: int, work: Work, faster: str = "fewer `steps` take less") -> Tensor:
         """The work on ``count`` pictures, micro-batch by micro-batch, with the network in evaluation mode.
 
         Args:

@@ -143,7 +143,7 @@ def _walked(
         x = part.last(trajectory(around, editor.sampler, editor.times, start(around, shape, part.noise), part.noise))
         return x if observation.noise else observation.projected(x)
 
-    faster = "fewer --steps take less" if method == "ddnm" else "fewer --steps, or --method ddnm, take less"
+    faster = "fewer `steps` take less" if method == "ddnm" else "fewer `steps`, or `method=ddnm`, take less"
     return editor.run(count, len(editor.times) - 1, work, faster)
 
 

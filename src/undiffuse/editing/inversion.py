@@ -124,7 +124,7 @@ class Inversion:
         return (
             f"{poor} of {counted(len(self.error), 'picture')} {'comes' if poor == 1 else 'come'} back with less than "
             f"{POOR_PSNR:g} dB from their latents (the worst with {float(self.psnr.min()):.1f}): take more steps, "
-            "or --exact"
+            "or `exact`"
         )
 
 

@@ -72,9 +72,9 @@ class EditOptions:
             if choices and value not in choices:
                 raise UndiffuseError(f"There is no {name} '{value}'{perhaps(str(value), choices)}")
             if rule.least is not None and value is not None and value < rule.least:
-                raise UndiffuseError(f"{name} takes a whole number from {rule.least} on, and it is {value}")
+                raise UndiffuseError(f"`{name}` takes a whole number from {rule.least} on, and it is {value}")
             if rule.above is not None and value is not None and not value > rule.above:
-                raise UndiffuseError(f"{name} takes a number above {rule.above:g}, and it is {value:g}")
+                raise UndiffuseError(f"`{name}` takes a number above {rule.above:g}, and it is {value:g}")
             rule.check(value)
 
 
@@ -117,7 +117,7 @@ class InpaintOptions(EditOptions):
     """Of the gradient, for pigdm and dps; 2 is better for dps on fewer than 100 steps."""
     jump: int = option(10, least=1, acts_with=REPAINTS)
     """Repaint: steps that are walked again and again."""
-    repeats: int = option(5, flag="passes", least=1, acts_with=REPAINTS)
+    repeats: int = option(5, least=1, acts_with=REPAINTS)
     """Repaint: how often."""
 
 

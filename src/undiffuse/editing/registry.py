@@ -139,7 +139,7 @@ class Edit:
     def check_count(self, n: int) -> None:
         """Refuse several results of one picture where there is one alone."""
         if n > 1 and self.one:
-            raise UndiffuseError(f"{self.one}: leave out -n")
+            raise UndiffuseError(f"{self.one}: leave out `n`")
 
 
 def is_stage(model: Model) -> bool:
@@ -207,10 +207,10 @@ def _check_stage(model: Model, said: Said) -> None:
     if model.below is not None:
         raise UndiffuseError("This is a cascade and draws its own small pictures; name a stage's run")
     if said.get("factor", learned) != learned:
-        raise UndiffuseError(f"This model learned to enlarge {learned} times: leave out --factor")
+        raise UndiffuseError(f"This model learned to enlarge {learned} times: leave out `factor`")
     for name in ("method", "scale"):
         if name in said:
-            raise UndiffuseError(f"--{name} is for models that never learned to enlarge, and this one did")
+            raise UndiffuseError(f"`{name}` is for models that never learned to enlarge, and this one did")
 
 
 def _colorize(given: EditInput, how: o.RestoreOptions) -> EditResult:
@@ -234,7 +234,7 @@ def _deblur(given: EditInput, how: o.DeblurOptions) -> EditResult:
 
 DDIM = SampleConfig(sampler="ddim", steps=100, spacing="linspace")
 """How walks are inverted."""
-INVERTED = "Only DDIM without noise is inverted: leave out --sampler and --eta"
+INVERTED = "Only DDIM without noise is inverted: leave out `sampler` and `eta`"
 
 
 def _check_ddim(editor: Editor, sentence: str = INVERTED) -> None:
@@ -257,7 +257,7 @@ def _interpolate(given: EditInput, how: o.InterpolateOptions) -> EditResult:
     assert given.second is not None
     editor = given.here
     if how.way == "slerp":
-        _check_ddim(editor, "slerp inverts DDIM without noise: leave out --sampler and --eta, or take --way shared")
+        _check_ddim(editor, "slerp inverts DDIM without noise: leave out `sampler` and `eta`, or take `way=shared`")
     inverter = editing.Inverter(how.exact)
     first, second = given.x0[0], given.second
     made = editing.interpolate(editor, first, second, how.frames, way=how.way, strength=how.strength, inverter=inverter)
@@ -334,7 +334,7 @@ EDITS: dict[str, Edit] = {
         _interpolate,
         lambda how: DDIM if how.way == "slerp" else SampleConfig(steps=50),
         inputs=("first", "second"),
-        one="Two pictures have one way between them, of as many pictures as 'frames' says",
+        one="Two pictures have one way between them, of as many pictures as `frames` says",
         results=lambda how: int(how.frames),
     ),
     "invert": Edit(

@@ -30,7 +30,7 @@ def enlarge(editor: Editor, small: Pictures) -> Pictures:
     if factor == 1:
         raise UndiffuseError("This model never learned to enlarge; edit.upscale does so with any model")
     if editor.overlap is not None:
-        raise UndiffuseError("A stage sees the whole picture at once: leave out --overlap")
+        raise UndiffuseError("A stage sees the whole picture at once: leave out `overlap`")
     shape = (model.info.channels, *(side * factor for side in small.shape[2:]))
 
     def upon(images: Tensor) -> Model:

@@ -79,7 +79,7 @@ def check_classes(model: Model, *names: str) -> None:
     """Refuse a model that knows no classes, and classes that it does not know."""
     if not any(condition.name == CLASS for condition in model.conditions):
         raise UndiffuseError(
-            "This model was trained without classes, so there is none to translate to; train one with --condition class"
+            "This model was trained without classes, so there is none to translate to; train one with `condition=class`"
         )
     for name in names:
         class_number(name, model.info.classes)

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.naming import say_left_out
-from undiffuse.cli.parse_values import show
 from undiffuse.config.fields import fields_of
-from undiffuse.config.flags import flag_of
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.editing.options import EditOptions, options_of, rules_of
 from undiffuse.editing.registry import EDITS, Edit, EditInput, overlap_of
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.model.sample_request import beside_times, warn
+from undiffuse.reports.commands import option
 from undiffuse.runtime.durable_files import NAME_BYTES, shortened
 
 if TYPE_CHECKING:
@@ -237,8 +236,7 @@ class EditCommand:
         for name, value in options.items():
             if name in ("RUN", *PICTURES.values(), "out", "overwrite", "no_strips"):
                 continue
-            flag = flag_of((rules[name].flag if name in rules else "") or name)
-            words += [flag] if value is True else [f"--no-{flag[2:]}"] if value is False else [flag, show(value)]
+            words += option((rules[name].flag if name in rules else "") or name, value)
         return words
 
 
