@@ -22,7 +22,10 @@ LIGHT = (
 )
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["--version"], ["train", "--help"], ["sample", "--help"], ["recipes"]])
+@pytest.mark.parametrize(
+    "argv",
+    [["--help"], ["--version"], ["train", "--help"], ["sample", "--help"], ["edit", "inpaint", "--help"], ["recipes"]],
+)
 def test_neither_help_nor_recipes_import_torch(argv: list[str]) -> None:
     said = subprocess.run(
         [sys.executable, "-c", LIGHT.format(argv=argv)], capture_output=True, text=True, check=True, timeout=60

@@ -16,7 +16,6 @@ from undiffuse.editing.options import EditOptions, options_of, rules_of
 from undiffuse.editing.registry import EDITS, Edit, EditInput, overlap_of
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.model.sample_request import beside_times, warn
-from undiffuse.reports.commands import option
 from undiffuse.runtime.durable_files import NAME_BYTES, shortened
 
 if TYPE_CHECKING:
@@ -229,6 +228,8 @@ class EditCommand:
 
     def words(self) -> list[str]:
         """The command that makes the same again: what was typed, and what it took by itself."""
+        from undiffuse.reports.commands import option
+
         options = {**self.typed, "seed": self.typed.get("seed", 0)}
         options |= {name: getattr(self.settings, name) for name in ("sampler", "steps", "micro_batch")}
         words = ["undiffuse", "edit", self.name, *map(str, [options["RUN"], *self.places_of_pictures])]
