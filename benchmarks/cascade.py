@@ -24,7 +24,7 @@ from torch import Tensor
 from alternation import alternate, machine, write_json
 from judge import HEADER, Bench, TrainingData, as_kept, make_bench, model_space
 from ours import MICRO_BATCH, Ours
-from undiffuse.conditioning.low_resolution import SmallImages, shrunk
+from undiffuse.conditioning.low_resolution import SmallImages, downsample
 from undiffuse.config.data import DataConfig
 from undiffuse.config.files import override
 from undiffuse.config.sampling import SampleConfig
@@ -32,8 +32,8 @@ from undiffuse.config.schema import TrainConfig
 from undiffuse.data.order import batch_indices
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.data.scaling import encode
-from undiffuse.model import Model
-from undiffuse.model.model import Lower
+from undiffuse.model import Cascade, Model
+from undiffuse.model.plan import LowerStage
 from undiffuse.recipes import get_recipe
 from undiffuse.visualization.grid import grid, to_image
 
@@ -60,23 +60,22 @@ def rows(bench: Bench, models: tuple[Model, Model, Model], n: int, seed: int) ->
     settings = SampleConfig(micro_batch=MICRO_BATCH)
     yield "single model", model_space(single.sample(n, seed=seed, settings=settings).array)
     x0 = encode(bench.data.images[batch_indices(len(bench.data.images), n, 0, seed)], bench.data.info)
-    real = shrunk(x0, 2)
+    real = downsample(x0, 2)
     yield "real small digits, bicubic", as_kept(F.interpolate(real, scale_factor=2, mode="bicubic"))
-    drawn = Lower(base)(range(n), seed, settings)  # once for all rows, as a cascade draws them
+    drawn = LowerStage(base.plan(settings))(range(n), seed)  # once for all rows, as a cascade draws them
     tried = [("stage upon real small digits", real, 0.1), *(("cascade", drawn, level) for level in LEVELS)]
     for name, small, level in tried:
-        enlarging = replace(stage, below=SmallImages(small))
-        samples = enlarging.sample(n, seed=seed, settings=replace(settings, augmentation=level))
+        samples = stage.plan(settings, low_res=SmallImages(small), augmentation=level).sample(n, seed)
         yield f"{name}, {level:g}", model_space(samples.array)
 
 
-def picture(cascade: Model, path: Path, columns: int = 14) -> None:
+def picture(cascade: Cascade, path: Path, columns: int = 14) -> None:
     """Small digits above what the stage makes of them."""
-    settings = SampleConfig(micro_batch=columns)
-    assert isinstance(cascade.below, Lower)
-    small = cascade.below(range(columns), 0, settings)
+    plan = cascade.plan(micro_batch=columns)
+    assert plan.low_res is not None
+    small = plan.low_res(range(columns), 0)
     above = F.interpolate(small, scale_factor=2, mode="nearest")
-    below = model_space(cascade.sample(columns, settings=settings).array)
+    below = model_space(plan.sample(columns).array)
     values = ((torch.cat([above, below]) + 1) * 127.5).round().to(torch.uint8).numpy()
     sheet = grid([to_image(value, cascade.info) for value in values], columns)
     sheet.resize((2 * sheet.width, 2 * sheet.height), 0).save(path)
@@ -116,7 +115,7 @@ def main() -> None:
         results["seeds"].append(found)
         write_json(args.out, results)
         if seed == 0 and args.picture:
-            picture(replace(models[2], below=Lower(models[1])), args.picture)
+            picture(Cascade((models[1], models[2])), args.picture)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 import undiffuse
-from judge import HEADER, as_kept, make_bench
+from judge import HEADER, make_bench, model_space
 from undiffuse.config.sampling import SampleConfig
-from undiffuse.diffusion.samplers import CountingDenoiser
-from undiffuse.diffusion.trajectory import sample
 from undiffuse.model.sample_request import override_settings
 
 
@@ -54,11 +54,9 @@ def main() -> None:
     print(HEADER)
     print(bench.row("held-out real digits", bench.held_out.images), flush=True)
     for case in args.cases:
-        denoiser, sampler, times = model.walk(case.settings)
-        counting = CountingDenoiser(denoiser)
-        x = sample(counting, sampler, times, model.info.shape, range(args.n), seed=args.seed, micro_batch=100)
-        evaluations = counting.evaluations / -(-args.n // 100)
-        print(bench.row(f"{case.sampler} {case.spacing}, {evaluations:g} evals", as_kept(x)), flush=True)
+        drawn = list(model.draw(range(args.n), args.seed, settings=case.settings, micro_batch=100))
+        x = model_space(np.concatenate([samples.array for samples in drawn]))
+        print(bench.row(f"{case.sampler} {case.spacing}, {drawn[0].evaluations} evals", x), flush=True)
 
 
 if __name__ == "__main__":

@@ -20,12 +20,11 @@ from pathlib import Path
 import torch
 
 import undiffuse
-from undiffuse.conditioning.request import CLASS, Guides, Wish, nothing
+from undiffuse.conditioning.request import CLASS, GuidedRequest, Guides, null_conditions
 from undiffuse.config.data import DataConfig
-from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.data.scaling import decode
-from undiffuse.diffusion.guidance import Clip, Strength
+from undiffuse.diffusion.guidance import Clip, Guidance
 from undiffuse.diffusion.trajectory import sample
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.features.classifier import ClassifierExtractor, load_classifier
@@ -70,7 +69,7 @@ def methods(model: Model, classifier: Path | None, weak: Path | None) -> dict[st
         found["classifier"] = (False, Guides(classifier=load_noisy_classifier(classifier)))
     if weak:
         worse = undiffuse.load(weak)
-        found["auto"] = (True, Guides(weak=worse.denoiser, weak_told=worse.conditions))
+        found["auto"] = (True, Guides(weak=worse.denoiser, weak_conditions=worse.conditions))
     return found
 
 
@@ -80,14 +79,16 @@ def measure(model: Model, judge: Judge, method: str, how: tuple[bool, Guides], s
     classes = len(model.info.classes)
     told = model.conditions if is_told else ()
     rows = {CLASS: torch.arange(classes)}
-    wanted = Wish(told, rows, nothing(told, rows), Strength(scale), guides)
-    _, sampler, times = model.walk(SampleConfig())
+    request = GuidedRequest(told, rows, null_conditions(told, rows), Guidance(scale), guides)
+    plan = model.plan()
     drawn = []
     for first in range(0, n, MICRO_BATCH):
         members = range(first, first + MICRO_BATCH)
-        denoiser = Clip(wanted.denoiser(model.denoiser, members))
+        denoiser = Clip(request.denoiser(model.denoiser, members))
         mine = range(first, min(n, members.stop))
-        drawn.append(sample(denoiser, sampler, times, model.info.shape, mine, seed=seed, micro_batch=MICRO_BATCH))
+        drawn.append(
+            sample(denoiser, plan.sampler, plan.times, model.info.shape, mine, seed=seed, micro_batch=MICRO_BATCH)
+        )
     found = extract(judge.extractor, batches(decode(torch.cat(drawn), model.info), model.info), n)
     assert found.logits is not None
     asked = torch.arange(n) % classes

@@ -15,14 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import undiffuse
 from alternation import machine, write_json, write_plot
-from judge import HEADER, Bench, as_kept, make_bench
+from judge import HEADER, Bench, make_bench, model_space
 from undiffuse.config.sampling import SampleConfig
-from undiffuse.diffusion.samplers import CountingDenoiser
-from undiffuse.diffusion.trajectory import sample
 from undiffuse.evaluation.samplers.comparison import steps_within
 from undiffuse.model import Model
 from undiffuse.model.sample_request import override_settings
@@ -58,12 +57,9 @@ def measure(
         for name in samplers:
             settings = parse(name)
             settings = replace(settings, steps=steps_within(settings, budget))
-            denoiser, sampler, times = model.walk(settings)
-            counting = CountingDenoiser(denoiser)
-            size = min(n, MICRO_BATCH)
-            x = sample(counting, sampler, times, model.info.shape, range(n), seed=seed, micro_batch=size)
-            scores = bench.measure(as_kept(x))
-            used = counting.evaluations / -(-n // size)
+            drawn = list(model.draw(range(n), seed, settings=settings, micro_batch=min(n, MICRO_BATCH)))
+            scores = bench.measure(model_space(np.concatenate([samples.array for samples in drawn])))
+            used = drawn[0].evaluations
             print(scores.row(f"{name}, {used:g} evaluations"), flush=True)
             case = {"sampler": name, "budget": budget, "evaluations": used, "steps": settings.steps}
             results["cases"].append(case | {"scores": scores.to_json()})

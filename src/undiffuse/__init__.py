@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from undiffuse.errors import UndiffuseError
     from undiffuse.export import convert
     from undiffuse.model import Model, load
-    from undiffuse.model.cascade import make_cascade
+    from undiffuse.model.make_cascade import make_cascade
     from undiffuse.training.api import train
 
 __version__ = "0.1.0"
@@ -25,7 +25,7 @@ _HOMES = {
     "Model": "undiffuse.model",
     "convert": "undiffuse.export",
     "load": "undiffuse.model",
-    "make_cascade": "undiffuse.model.cascade",
+    "make_cascade": "undiffuse.model.make_cascade",
     "train": "undiffuse.training.api",
 }
 

@@ -354,7 +354,7 @@ def test_a_stage_upscales_by_its_own_factor_and_stands_in_a_cascade(
         (("edit", "upscale", stage, picture, "--factor", 3), "leave out --factor"),
         (("edit", "upscale", stage, picture, "--method", "dps"), "never learned to enlarge, and this one did"),
         (("edit", "upscale", stage, picture, "--augmentation", 0.9), "from 0 to 0.5"),
-        (("edit", "vary", stage, picture), "draws none by itself"),
+        (("edit", "vary", stage, picture), "edits nothing else"),
         (("sample", stage), "undiffuse cascade make"),
         (("cascade", "make", stage.parent / "base", stage), "needs --name"),
         (("cascade", "make", stage.parent / "base", stage, "--name", "a/b"), "a folder's name"),

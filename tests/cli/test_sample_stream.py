@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from undiffuse.model import Model
+from undiffuse.model.plan import SamplePlan
 from undiffuse.model.samples import Samples
 
 Command = Callable[..., Any]
@@ -33,15 +33,15 @@ def test_ctrl_c_leaves_what_is_drawn_and_resume_goes_on(
     undiffuse: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert undiffuse(*words(run, tmp_path / "whole")).status == 0
-    draw = Model.draw
+    draw = SamplePlan.draw
 
-    def interrupted(self: Model, indices: range, *arguments: Any, **options: Any) -> Iterator[Samples]:
+    def interrupted(self: SamplePlan, indices: range, *arguments: Any, **options: Any) -> Iterator[Samples]:
         if indices.start >= 4:
             raise KeyboardInterrupt
         yield from draw(self, indices, *arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Model, "draw", interrupted)
+        patch.setattr(SamplePlan, "draw", interrupted)
         said = undiffuse(*words(run, tmp_path / "torn"))
     assert said.status == 130
     assert "the same command with --resume goes on" in said.err

@@ -16,10 +16,10 @@ from undiffuse.conditioning.low_resolution import (
     BatchImages,
     SmallImages,
     augmented,
+    downsample,
     enlarging,
-    seen,
-    seen_in_training,
-    shrunk,
+    low_res_conditions,
+    low_res_training,
 )
 from undiffuse.conditioning.request import CLASS
 from undiffuse.config.conditioning import ConditionConfig
@@ -36,8 +36,7 @@ from undiffuse.diffusion.schedules import cosine
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.diffusion.trajectory import sample
 from undiffuse.errors import UndiffuseError
-from undiffuse.model import Model, build_model
-from undiffuse.model.model import Lower
+from undiffuse.model import Cascade, Model, build_model
 
 
 def info(side: int, classes: tuple[str, ...] = ()) -> DataInfo:
@@ -60,8 +59,8 @@ def tiny(side: int, upscale: int = 1, condition: tuple = (), classes: tuple[str,
 
 
 @pytest.fixture(scope="module")
-def cascade() -> Model:
-    return replace(tiny(8, upscale=2), below=Lower(tiny(4)))
+def cascade() -> Cascade:
+    return Cascade((tiny(4), tiny(8, upscale=2)))
 
 
 QUICK = SampleConfig(sampler="ddpm", steps=3, micro_batch=4)
@@ -112,7 +111,7 @@ class ExactStage:
     covariance: torch.Tensor
 
     def __call__(self, x_t, t, **conditions):
-        S, back = matrix(lambda x: shrunk(x, 2)), torch.linalg.pinv(matrix(stretch))
+        S, back = matrix(lambda x: downsample(x, 2)), torch.linalg.pinv(matrix(stretch))
         level = conditions[LEVEL][0, 0].double()
         a, s = torch.cos(level * math.pi / 2), torch.sin(level * math.pi / 2)
         q_t, C, one = self.schedule(t), self.covariance, torch.eye(16).double()
@@ -125,11 +124,10 @@ class ExactStage:
 
 @pytest.mark.parametrize("level", [0.0, 0.05, 0.3])
 def test_a_cascade_of_exact_denoisers_has_the_distribution_of_the_data_at_every_level(level):
-    schedule, C, S = cosine(1000), prior(), matrix(lambda x: shrunk(x, 2))
+    schedule, C, S = cosine(1000), prior(), matrix(lambda x: downsample(x, 2))
     n, times, sampler = 4000, make_timesteps(schedule, 60, "log-snr"), DPMMultistep(DATA, 2)
     z = sample(ExactBase(schedule, S @ C @ S.T), sampler, times, (1, 2, 2), range(n), micro_batch=n)
-    told, settings = ConditionConfig(upscale=2), SampleConfig(augmentation=level)
-    stage = enlarging(ExactStage(schedule, C), told, BatchImages(z.float()), settings, range(n), seed=0)
+    stage = enlarging(ExactStage(schedule, C), BatchImages(z.float()), 2, level, range(n), seed=0)
     x = sample(stage, sampler, times, (1, SIDE, SIDE), range(n), seed=1, micro_batch=n).flatten(1).double()
     z = z.flatten(1).double()
     # The stage forgets as much of z as the noise hides: cov(x, z) = C S' (a^2 S C S' + s^2)^-1 a^2 S C S'.
@@ -158,7 +156,7 @@ def test_small_images_are_made_as_the_data_layer_makes_them():
 
     values = np.random.default_rng(0).integers(0, 256, (28, 28, 1)).astype(np.uint8)
     small = resize(values, (14, 14), "none", alpha=False)[..., 0]
-    ours = (shrunk(torch.from_numpy(values[None, None, ..., 0] / 127.5 - 1).float(), 2)[0, 0] + 1) * 127.5
+    ours = (downsample(torch.from_numpy(values[None, None, ..., 0] / 127.5 - 1).float(), 2)[0, 0] + 1) * 127.5
     assert np.abs(ours.numpy() - small).max() < 1.01
 
 
@@ -167,7 +165,7 @@ def test_small_images_are_made_as_the_data_layer_makes_them():
 
 def test_levels_and_noise_of_a_step_do_not_depend_on_who_computes_which_part():
     x0 = torch.rand(6, 1, 8, 8)
-    conditions = seen_in_training(ConditionConfig(upscale=2, augmentation=0.5), seed=3, batch=6)
+    conditions = low_res_training(ConditionConfig(upscale=2, augmentation=0.5), seed=3, batch=6)
     whole = conditions(7, x0, lambda rows: rows)
     part = conditions(7, x0[2:4], lambda rows: rows[2:4])
     for name in (SMALL, LEVEL):
@@ -188,15 +186,14 @@ def test_sample_i_of_a_cascade_is_the_same_whatever_is_drawn_beside_it(cascade):
 
 def test_a_cascade_enlarges_the_samples_of_the_model_below(cascade):
     """The stage upon those very pictures makes the same of them."""
-    small = cascade.below(range(4), 5, QUICK)
-    alone = replace(cascade, below=SmallImages(small))
-    made = alone.sample(4, seed=5, settings=QUICK).array
+    small = cascade.plan(QUICK).low_res(range(4), 5)
+    made = cascade.top.plan(QUICK, low_res=SmallImages(small)).sample(4, 5).array
     np.testing.assert_array_equal(made, cascade.sample(4, seed=5, settings=QUICK).array)
 
 
 def test_base_and_stage_start_from_different_noise(cascade):
-    with_own_seed = replace(cascade.below.model).sample(4, seed=5, settings=QUICK).array
-    below = ((cascade.below(range(4), 5, QUICK).numpy() + 1) * 127.5).round()
+    with_own_seed = cascade.stages[0].sample(4, seed=5, settings=QUICK).array
+    below = ((cascade.plan(QUICK).low_res(range(4), 5).numpy() + 1) * 127.5).round()
     assert (below != with_own_seed).any()
 
 
@@ -209,7 +206,7 @@ def test_the_level_at_sampling_is_heard_and_kept_to_what_was_learned(cascade):
 
 
 def test_three_models_stand_upon_each_other(cascade):
-    top = replace(tiny(16, upscale=2), below=Lower(cascade))
+    top = Cascade((*cascade.stages, tiny(16, upscale=2)))
     assert top.sample(2, settings=QUICK).array.shape == (2, 1, 16, 16)
 
 
@@ -232,11 +229,11 @@ CLASSES = ("a", "b")
 
 def test_a_stage_without_classes_stands_upon_a_base_with_them_and_the_base_is_asked():
     base = tiny(4, condition=("class",), classes=CLASSES)
-    plain = replace(tiny(8, upscale=2), below=Lower(base))
+    plain = Cascade((base, tiny(8, upscale=2)))
     settings = replace(QUICK, classes=("b",), guidance=2.0)
-    small = plain.below(range(2), 0, settings)
-    assert not torch.equal(small, plain.below(range(2), 0, replace(settings, classes=("a",))))
-    upon = replace(plain, below=SmallImages(small)).sample(2, settings=QUICK).array
+    small = plain.plan(settings).low_res(range(2), 0)
+    assert not torch.equal(small, plain.plan(settings, classes=("a",)).low_res(range(2), 0))
+    upon = plain.top.plan(QUICK, low_res=SmallImages(small)).sample(2).array
     np.testing.assert_array_equal(plain.sample(2, settings=settings).array, upon)
     with pytest.raises(UndiffuseError, match="There is no class 'c'"):
         plain.sample(1, settings=replace(QUICK, classes=("c",)))
@@ -248,14 +245,13 @@ def test_a_cascade_without_classes_cannot_be_asked_for_one(cascade):
 
 
 def test_guidance_hides_the_class_from_a_stage_and_never_the_small_image():
-    stage = replace(
-        tiny(8, upscale=2, condition=("class",), classes=CLASSES), below=SmallImages(torch.rand(2, 1, 4, 4) * 2 - 1)
-    )
+    stage, images = tiny(8, upscale=2, condition=("class",), classes=CLASSES), torch.rand(2, 1, 4, 4) * 2 - 1
     settings = replace(QUICK, guidance=2.0, threshold="none", classes=("b",), micro_batch=2)
-    guided, _, times = stage.walk(settings, range(2))
+    plan = stage.plan(settings, low_res=SmallImages(images))
+    guided, times = plan.denoiser(range(2)), plan.times
     assert isinstance(guided, ClassifierFree)
     x = torch.randn(2, 1, 8, 8)
-    small = seen(stage.below.images, torch.full((2,), 0.1), small_noise(2), 2)
+    small = low_res_conditions(images, torch.full((2,), 0.1), small_noise(2), 2)
     with torch.no_grad():
         found = guided(x, times[0])
         with_class, without = (

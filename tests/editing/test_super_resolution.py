@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from undiffuse.conditioning.low_resolution import SmallImages
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.editing import Editor, enlarge, vary
 from undiffuse.errors import UndiffuseError
@@ -43,7 +42,7 @@ def test_a_picture_is_enlarged_alike_whatever_stands_beside_it(editor, pictures)
 
 def test_a_stage_does_nothing_else_and_others_do_not_enlarge_so(editor, model, pictures):
     with pytest.raises(UndiffuseError, match="edits nothing else"):
-        vary(Editor(replace(editor.model, below=SmallImages(pictures[:, :, :4, :4])), SETTINGS), pictures)
+        vary(Editor(editor.model, SETTINGS), pictures)
     with pytest.raises(UndiffuseError, match="never learned to enlarge"):
         enlarge(Editor(model, SETTINGS), pictures)
     with pytest.raises(UndiffuseError, match="leave out `overlap`"):

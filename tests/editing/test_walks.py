@@ -47,11 +47,10 @@ def test_strength_1_with_the_samplers_start_is_a_sample_of_the_model(model):
     settings = SampleConfig(sampler="ddim", steps=6, micro_batch=4)
     q_T = model.schedule(torch.tensor(model.schedule.t_max, dtype=torch.float64))
     black, plain = torch.zeros(4, 1, 8, 8), vary(Editor(model, settings), torch.zeros(4, 1, 8, 8), 1.0)
-    denoiser, sampler, times = model.walk(settings)
+    plan = model.plan(settings)
     with torch.no_grad():
-        *_, sampled = trajectory(
-            denoiser, sampler, times, q_T.sigma.float() * Noise(0, range(4)).like(black), Noise(0, range(4))
-        )
+        x, denoiser = q_T.sigma.float() * Noise(0, range(4)).like(black), plan.denoiser(range(4))
+        *_, sampled = trajectory(denoiser, plan.sampler, plan.times, x, Noise(0, range(4)))
     torch.testing.assert_close(plain, sampled, rtol=1e-5, atol=1e-5)
 
 

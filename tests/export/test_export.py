@@ -19,7 +19,6 @@ from undiffuse.conditioning.request import TEXT
 from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.diffusion import DiffusionConfig
 from undiffuse.config.network import UNetConfig
-from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.data.scaling import decode
@@ -131,8 +130,8 @@ def test_a_description_and_the_network_are_the_denoiser(settings: dict[str, Any]
     noise = Noise(0, range(3))
     x = start(model.denoiser, INFO.shape, noise)
     labels = np.array([0, 1, 0])
-    settings_of = SampleConfig(sampler="ddim", steps=8, micro_batch=3, classes=("cat", "dog", "cat"))
-    expected = sample(*model.walk(settings_of), INFO.shape, range(3), micro_batch=3)
+    plan = model.plan(sampler="ddim", steps=8, micro_batch=3, classes=("cat", "dog", "cat"))
+    expected = sample(plan.denoiser(range(3)), plan.sampler, plan.times, INFO.shape, range(3), micro_batch=3)
     found = steps(Here(), x.numpy(), "ddim", 8, {"label": labels}, 1.0)
     assert np.abs(found - expected.numpy()).max() < 2e-4
     assert np.array_equal(decode(expected, INFO).shape, (3, *INFO.shape))

@@ -30,13 +30,11 @@ from undiffuse.evaluation.samplers.comparison import compare
 from undiffuse.evaluation.samplers.optimal_timesteps import measure_error
 from undiffuse.export.program import describe
 from undiffuse.export.sample_onnx import Network, in_micro_batches
-from undiffuse.model import Model, build_model
+from undiffuse.model import Cascade, Model, build_model
 from undiffuse.model.micro_batch import activations, micro_batch
-from undiffuse.model.model import Lower
-from undiffuse.model.sample_writer import draw_to
+from undiffuse.model.sample_writer import Writing, draw_to, micro_batch_in
 from undiffuse.provenance.png import read_metadata
 from undiffuse.recipes import RECIPES
-from undiffuse.visualization.reverse import moments_of
 
 QUICK = SampleConfig(sampler="ddim", steps=2)
 LARGE = (1, 192, 192)
@@ -108,9 +106,9 @@ def test_the_number_of_threads_is_no_part_of_the_rule() -> None:
     model, threads = model_of((1, 32, 32)), torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        alone = model.settle(QUICK)
+        alone = model.plan(QUICK).settings
         torch.set_num_threads(2)
-        assert model.settle(QUICK) == alone
+        assert model.plan(QUICK).settings == alone
     finally:
         torch.set_num_threads(threads)
 
@@ -118,11 +116,11 @@ def test_the_number_of_threads_is_no_part_of_the_rule() -> None:
 def test_settled_settings_hold_the_number_and_keep_one_that_was_asked_for() -> None:
     model = model_of((1, 16, 16))
     assert SampleConfig().micro_batch is None
-    settled = model.settle(SampleConfig())
+    settled = model.plan(SampleConfig()).settings
     assert settled.micro_batch == 16
-    assert model.settle(settled) == settled
-    assert model.settle(SampleConfig(micro_batch=3)).micro_batch == 3
-    assert model_of(LARGE).settle(SampleConfig()).micro_batch == 1
+    assert model.plan(settled).settings == settled
+    assert model.plan(SampleConfig(micro_batch=3)).settings.micro_batch == 3
+    assert model_of(LARGE).plan(SampleConfig()).settings.micro_batch == 1
     with pytest.raises(UndiffuseError, match="micro_batch of at least 1"):
         model.sample(1, micro_batch=0)
 
@@ -134,9 +132,9 @@ def test_one_large_picture_costs_one_picture_however_it_is_drawn(tmp_path: Path)
     model = model_of(LARGE)
     rows = rows_of(model)
     model.sample(1, settings=QUICK)
-    draw_to(tmp_path, model, range(1), settings=QUICK)
-    list(moments_of(model, QUICK, 1))
-    list(Generated(model, QUICK, 1).blocks(range(1)))
+    draw_to(tmp_path, model.plan(QUICK), range(1))
+    list(model.plan(QUICK).iterate(range(1)))
+    list(Generated(model.plan(QUICK), 1).blocks(range(1)))
     compare(model, ("ddim",), (2,), n=1)
     assert rows == [1] * 10
 
@@ -171,24 +169,25 @@ def test_what_was_drawn_says_how_many_went_together_and_is_drawn_so_again(tmp_pa
 def test_a_set_that_was_begun_with_another_size_goes_on_with_it(tmp_path: Path) -> None:
     model = model_of((1, 28, 28))
     before = replace(QUICK, micro_batch=16)
-    draw_to(tmp_path / "begun", model, range(3), settings=before)
-    draw_to(tmp_path / "begun", model, range(20), settings=QUICK, resume=True)
-    draw_to(tmp_path / "whole", model, range(20), settings=before)
+    draw_to(tmp_path / "begun", model.plan(before), range(3))
+    assert micro_batch_in(tmp_path / "begun", range(20)) == 16
+    draw_to(tmp_path / "begun", model.plan(QUICK).with_micro_batch(16), range(20), writing=Writing(resume=True))
+    draw_to(tmp_path / "whole", model.plan(before), range(20))
     for path in (tmp_path / "whole").iterdir():
         assert path.read_bytes() == (tmp_path / "begun" / path.name).read_bytes()
     with pytest.raises(UndiffuseError, match="with micro_batch 16, not 4"):
-        draw_to(tmp_path / "begun", model, range(20), settings=replace(QUICK, micro_batch=4), resume=True)
+        draw_to(tmp_path / "begun", model.plan(QUICK), range(20), writing=Writing(resume=True))
 
 
 def test_moments_end_in_the_samples_of_as_many_micro_batches_as_it_takes() -> None:
     model = model_of((1, 28, 28))
-    found = list(moments_of(model, QUICK, 6, seed=3))
+    found = list(model.plan(QUICK).iterate(range(6), 3))
     assert [len(moment.x) for moment in found] == [6, 6, 6]
     assert [moment.eps is None for moment in found] == [False, False, True]
     drawn = model.sample(6, 3, settings=QUICK).array
     ended = np.rint((found[-1].x.clamp(-1, 1).numpy() + 1) * 127.5).astype(np.uint8)
     assert np.abs(ended.astype(int) - drawn).max() <= 1
-    assert torch.equal(found[0].x, next(iter(moments_of(model, QUICK, 9, seed=3))).x[:6])
+    assert torch.equal(found[0].x, next(iter(model.plan(QUICK).iterate(range(9), 3))).x[:6])
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "ode"])
@@ -201,8 +200,8 @@ def test_every_sampler_draws_a_large_picture_alone(name: str) -> None:
 
 def test_a_cascade_draws_below_what_it_enlarges_and_no_more() -> None:
     base = model_of((1, 96, 96))
-    cascade = replace(model_of(LARGE, upscale=2), below=Lower(base))
-    below, above = rows_of(base), rows_of(cascade)
+    cascade = Cascade((base, model_of(LARGE, upscale=2)))
+    below, above = rows_of(base), rows_of(cascade.top)
     assert base.micro_batch == 4
     assert cascade.micro_batch == 1
     cascade.sample(1, settings=QUICK)

@@ -6,7 +6,6 @@ import torch
 
 from undiffuse.config.diffusion import DiffusionConfig
 from undiffuse.config.network import UNetConfig
-from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
@@ -122,4 +121,4 @@ def test_numbers_that_are_finite_and_senseless_are_refused(setting, words):
 
 def test_guidance_that_saturates_is_said_to_do_so():
     with pytest.warns(UserWarning, match="guidance 200 leads far beyond"):
-        load("digits").settle(SampleConfig(guidance=200.0))
+        load("digits").plan(guidance=200.0)

@@ -10,8 +10,8 @@ import torch
 
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError, quoted
-from undiffuse.model import Model, load
-from undiffuse.model.model import Lower
+from undiffuse.model import Cascade, Model, load
+from undiffuse.model.resolve import enlarges
 from undiffuse.model.sample_request import unheeded
 
 
@@ -27,7 +27,7 @@ def test_numbers_of_numpy_and_torch_are_numbers(digits: Model, tmp_path) -> None
         assert np.array_equal(made.array, plain.array)
         assert made.settings == plain.settings
         assert made.save(tmp_path / make.__name__)  # its numbers go into JSON
-    assert digits.settle(SampleConfig()) is not None
+    assert digits.plan(SampleConfig()).settings is not None
 
 
 @pytest.mark.parametrize("name", ["n", "seed", "first"])
@@ -86,7 +86,7 @@ def test_learned_times_of_a_model_without_a_folder_are_chosen_by_its_name(digits
 )
 def test_a_setting_without_effect_is_said_to_be_so(digits: Model, settings: dict[str, object], words: str) -> None:
     with pytest.warns(UserWarning, match=words):
-        digits.settle(replace(SampleConfig(), **settings))
+        digits.plan(replace(SampleConfig(), **settings))
 
 
 @pytest.mark.parametrize("name", ["steps", "spacing"])
@@ -108,14 +108,15 @@ def test_settings_that_act_and_settled_ones_are_not_spoken_of(digits: Model) -> 
         {"times": (900.0, 500.0)},
     ]
     for settings in acting:  # warnings are errors here
-        assert digits.settle(digits.settle(replace(SampleConfig(), **settings))).steps in (20, 2)
+        assert digits.plan(digits.plan(replace(SampleConfig(), **settings)).settings).settings.steps in (20, 2)
 
 
 def test_the_model_below_a_stage_is_not_blamed_for_what_the_stage_is_told(digits: Model) -> None:
     enlarging = replace(digits.config, conditions=replace(digits.config.conditions, upscale=2))
     stage = replace(digits, config=enlarging)
-    assert unheeded(SampleConfig(augmentation=0.2), stage.enlarges) == []
-    assert Lower(digits)([0], 0, SampleConfig(augmentation=0.2, steps=1)).shape[0] == 1
+    assert unheeded(SampleConfig(augmentation=0.2), enlarges([digits, stage])) == []
+    plan = Cascade((digits, stage)).plan(augmentation=0.2, steps=1)  # warnings are errors here
+    assert plan.low_res([0], 0).shape[0] == 1
 
 
 def test_samples_name_the_weights_that_were_loaded(digits: Model) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from undiffuse.config.files import override
-from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.errors import UndiffuseError
@@ -194,7 +193,7 @@ def test_what_evaluate_writes_is_what_is_read(tmp_path: Path, monkeypatch: pytes
     dataset = prepare(config.data, progress=False)
     model = build_model(config, dataset.info)
     model.provenance = {"step": 7, "weights": "0.999"}
-    found = evaluate(Generated(model, SampleConfig(steps=3), 12), Reference(dataset), [Pixels()])
+    found = evaluate(Generated(model.plan(steps=3), 12), Reference(dataset), [Pixels()])
     _, (table,) = quality_tables(lineup(tmp_path, a=found, b=found))
     assert table.matrix.rows[0] == ("step", "7", "7", "")
     assert table.matrix.rows[2] == ("sampler", *2 * ("dpm++2m-sde, 3 evaluations",), "")

@@ -9,7 +9,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,7 @@ from undiffuse.diffusion.trajectory import sample
 from undiffuse.editing import Editor, vary
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.sampler import make_sampler
-from undiffuse.model import Model, build_model
-from undiffuse.model.model import Lower
+from undiffuse.model import Cascade, Model, build_model
 from undiffuse.provenance.png import Origin
 from undiffuse.runtime.precision import InBfloat16, settled, slow_bfloat16, times_as_long, uses_bfloat16
 from undiffuse.runtime.process_group import Group
@@ -116,7 +115,7 @@ def test_an_evaluation_is_autocast_of_the_network_bit_for_bit() -> None:
     reference = model.denoiser
     reference.network = lambda x, time, **told: by_hand(model.network, x, time, **told)  # type: ignore[assignment]
     t = torch.tensor(20.0, dtype=torch.float64)
-    denoiser, _, _ = model.walk(SampleConfig(precision="bfloat16", threshold="none"))
+    denoiser = model.plan(precision="bfloat16", threshold="none").denoiser(range(16))
     found, wanted_of_it = denoiser(x, t), reference(x, t)
     assert found.x0.equal(wanted_of_it.x0)
     assert found.eps.equal(wanted_of_it.eps)
@@ -126,7 +125,7 @@ def test_an_evaluation_is_autocast_of_the_network_bit_for_bit() -> None:
 @torch.no_grad()
 def test_with_two_threads_it_is_autocast_of_each_threads_rows(two_threads: None) -> None:
     model, (x, time) = model_of(), batch(5)
-    denoiser, _, _ = model.walk(SampleConfig(precision="bfloat16", threshold="none"))
+    denoiser = model.plan(precision="bfloat16", threshold="none").denoiser(range(16))
     found = denoiser.network(x, time)  # type: ignore[attr-defined]
     torch.set_num_threads(1)
     wanted = torch.cat([by_hand(model.network, *rows) for rows in cut_rows((x, time), 2)])
@@ -197,14 +196,14 @@ def test_another_format_is_refused_in_one_sentence(value: object) -> None:
 def test_every_model_of_a_cascade_computes_in_it() -> None:
     small, stage = model_of(side=4), model_of(upscale=2)
     seen = formats_seen(small.network), formats_seen(stage.network)
-    replace(stage, below=Lower(small)).sample(1, **QUICK)
+    Cascade((small, stage)).sample(1, **QUICK)
     assert seen == ({torch.bfloat16}, {torch.bfloat16})
 
 
 def test_a_worse_model_that_guides_computes_in_it_too() -> None:
     model, weak = model_of(), model_of(1)
     weak.provenance["sha256"] = "1" * 64
-    model.guides["weak"] = weak
+    model.resources.models[Path("weak")] = weak
     seen = formats_seen(model.network), formats_seen(weak.network)
     model.sample(1, weak="weak", guidance=2.0, **QUICK)
     assert seen == ({torch.bfloat16}, {torch.bfloat16})

@@ -119,7 +119,7 @@ def test_without_a_scale_the_classifier_does_nothing(run, folder):
 def test_a_weak_model_leads_by_what_it_does_worse(run):
     model, early = load(run), run / "checkpoints" / "step-00000000"
     settings = SampleConfig(weak=str(early), guidance=2.0)
-    denoiser = model.walk(replace(settings, threshold="none"))[0]
+    denoiser = model.plan(settings, threshold="none").denoiser(range(2))
     assert isinstance(denoiser, Autoguided)
     x, t = torch.randn(2, 1, 8, 8), torch.tensor(50.0, dtype=torch.float64)
     strong, weak = model.denoiser(x, t), load(early).denoiser(x, t)
@@ -128,12 +128,12 @@ def test_a_weak_model_leads_by_what_it_does_worse(run):
 
 def test_settings_say_which_weights_led(run, folder):
     model = load(run)
-    settled = model.settle(SampleConfig(classifier=str(folder), guidance=2.0))
+    settled = model.plan(classifier=str(folder), guidance=2.0).settings
     assert settled.classifier == f"{folder}@{load_noisy_classifier(folder).sha256[:12]}"
-    assert model.settle(settled) == settled
-    assert isinstance(model.walk(replace(settled, threshold="none"))[0], ClassifierGuided)
+    assert model.plan(settled).settings == settled
+    assert isinstance(model.plan(settled, threshold="none").denoiser(range(2)), ClassifierGuided)
     with pytest.raises(UndiffuseError, match="other contents than were meant"):
-        model.settle(SampleConfig(classifier=f"{folder}@{'0' * 12}"))
+        model.plan(classifier=f"{folder}@{'0' * 12}")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from tiny import tiny_data, tiny_settings
 
-from undiffuse.conditioning.request import CLASS, IMAGE, conditions_of, wish
+from undiffuse.conditioning.request import CLASS, IMAGE, conditions_of, resolve_conditions
 from undiffuse.config.data import DataConfig
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.preparation.prepare import prepare
@@ -199,18 +199,20 @@ def test_guidance_leads_from_no_picture_to_the_one_that_is_asked_for():
     info = replace(tiny_data().info, pair_channels=3, pair_dtype="uint8", pair_high=255.0, classes=("a", "b"))
     plain = build_model(settings(), info).denoiser
     picture = torch.zeros(2, 3, 8, 8)
-    guided = wish(SampleConfig(image="x", guidance=2.0), TOLD, info, look=lambda path: picture).denoiser(
+    guided = resolve_conditions(SampleConfig(image="x", guidance=2.0), TOLD, info, look=lambda path: picture).denoiser(
         plain, range(3)
     )
     assert isinstance(guided, ClassifierFree)
     assert guided.conditions[IMAGE].shape == guided.without[IMAGE].shape == (3, 3, 8, 8)
     assert guided.without[IMAGE].isnan().all()
-    both = wish(SampleConfig(image="x"), (Condition(CLASS, "class", 2), *TOLD), info, look=lambda path: picture)
+    both = resolve_conditions(
+        SampleConfig(image="x"), (Condition(CLASS, "class", 2), *TOLD), info, look=lambda path: picture
+    )
     assert both.rows[CLASS].tolist() == [2]
     with pytest.raises(UndiffuseError, match="trained without pairs"):
-        wish(SampleConfig(image="x"), (), info)
+        resolve_conditions(SampleConfig(image="x"), (), info)
     with pytest.raises(UndiffuseError, match="an --image to lead to"):
-        wish(SampleConfig(guidance=2.0), TOLD, info)
+        resolve_conditions(SampleConfig(guidance=2.0), TOLD, info)
 
 
 def test_a_run_of_pairs_is_resumed_bit_for_bit_and_fits_a_file(tmp_path):

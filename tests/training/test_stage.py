@@ -12,7 +12,7 @@ from tiny import TinyData, tiny_data, tiny_settings
 
 import undiffuse
 from undiffuse.checkpoints.training_checkpoint import checkpoints
-from undiffuse.conditioning.low_resolution import LEVEL, SMALL, shrunk
+from undiffuse.conditioning.low_resolution import LEVEL, SMALL, downsample
 from undiffuse.conditioning.request import CLASS
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
@@ -57,7 +57,7 @@ def test_a_step_is_told_its_own_images_made_smaller():
     data = tiny_data()
     model = build_model(tiny_settings(upscale=2, augmentation=0.0, condition_dropout=0.9), data.info)
     batch = make_task(model, data, 4).batch(2)
-    seen = torch.nn.functional.interpolate(shrunk(batch.x0, 2), size=(8, 8), mode="bilinear")
+    seen = torch.nn.functional.interpolate(downsample(batch.x0, 2), size=(8, 8), mode="bilinear")
     torch.testing.assert_close(batch.conditions[SMALL], seen)
     assert not batch.conditions[LEVEL].any()
 
@@ -85,7 +85,7 @@ def test_a_cascade_is_one_folder_that_draws_and_tells_of_itself(runs, tmp_path):
     np.testing.assert_array_equal(again.sample(3, settings=QUICK).array, model.sample(3, settings=QUICK).array)
     # The stage's weights are those of the run, in half precision.
     run = undiffuse.load(runs / "up").network.state_dict()
-    for name, tensor in again.network.state_dict().items():
+    for name, tensor in again.top.network.state_dict().items():
         assert torch.equal(tensor, run[name].half().float() if tensor.is_floating_point() else run[name])
 
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from tiny import TinyData, tiny_data, tiny_settings
 
-from undiffuse.conditioning.request import CLASS, VECTOR, Guides, conditions_of, wish
+from undiffuse.conditioning.request import CLASS, VECTOR, Guides, conditions_of, resolve_conditions
 from undiffuse.config.files import override
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.info import DataInfo
-from undiffuse.diffusion.guidance import ClassifierFree, Given
+from undiffuse.diffusion.guidance import ClassifierFree, Conditioned
 from undiffuse.errors import UndiffuseError
 from undiffuse.export.model_file import write
 from undiffuse.model import build_model, load
@@ -20,7 +20,7 @@ from undiffuse.networks.conditions import Condition
 from undiffuse.runtime.random_streams import generator
 from undiffuse.training.api import resume_run, start_run
 from undiffuse.training.build import examples_of, make_task, order_of
-from undiffuse.training.callbacks.previews import over_data
+from undiffuse.training.callbacks.previews import preview_plan
 from undiffuse.training.run.finetune import started_from
 
 TOLD = (Condition(VECTOR, "vector", 2),)
@@ -81,16 +81,18 @@ def test_a_step_is_told_the_numbers_of_its_own_images_in_the_datas_standard():
 def test_what_is_asked_for_is_in_the_standard_of_the_data():
     info = numbered().info
     mean, std = info.vector_mean, info.vector_std
-    found = wish(SampleConfig(vector=(mean[0] + std[0], mean[1] - 2 * std[1])), TOLD, info)
+    found = resolve_conditions(SampleConfig(vector=(mean[0] + std[0], mean[1] - 2 * std[1])), TOLD, info)
     torch.testing.assert_close(found.rows[VECTOR], torch.tensor([[1.0, -2.0]]))
 
 
 def test_guidance_leads_from_no_numbers_to_those_that_are_asked_for():
     info = numbered().info
     plain = build_model(settings(), info).denoiser
-    assert wish(SampleConfig(), TOLD, info).denoiser(plain, range(4)) is plain
-    assert isinstance(wish(SampleConfig(vector=(1, 2)), TOLD, info).denoiser(plain, range(4)), Given)
-    guided = wish(SampleConfig(vector=(1, 2), guidance=2.0), TOLD, info).denoiser(plain, range(4))
+    assert resolve_conditions(SampleConfig(), TOLD, info).denoiser(plain, range(4)) is plain
+    assert isinstance(
+        resolve_conditions(SampleConfig(vector=(1, 2)), TOLD, info).denoiser(plain, range(4)), Conditioned
+    )
+    guided = resolve_conditions(SampleConfig(vector=(1, 2), guidance=2.0), TOLD, info).denoiser(plain, range(4))
     assert isinstance(guided, ClassifierFree)
     assert guided.conditions[VECTOR].shape == guided.without[VECTOR].shape == (4, 2)
     assert guided.without[VECTOR].isnan().all()
@@ -99,12 +101,14 @@ def test_guidance_leads_from_no_numbers_to_those_that_are_asked_for():
 def test_numbers_alone_leave_the_class_open():
     info = replace(numbered().info, classes=("dark", "light"))
     told = (Condition(CLASS, "class", 2), *TOLD)
-    assert wish(SampleConfig(vector=(1, 2)), told, info).rows[CLASS].tolist() == [2]
-    both = wish(SampleConfig(vector=(1, 2), classes=("light",)), told, info)
+    assert resolve_conditions(SampleConfig(vector=(1, 2)), told, info).rows[CLASS].tolist() == [2]
+    both = resolve_conditions(SampleConfig(vector=(1, 2), classes=("light",)), told, info)
     assert both.rows[CLASS].tolist() == [1]
     assert VECTOR in both.rows
-    assert set(wish(SampleConfig(), told, info).rows) == {CLASS}
-    led = wish(SampleConfig(vector=(1, 2)), TOLD, info, Guides(classifier=object(), classifier_classes=("a", "b")))
+    assert set(resolve_conditions(SampleConfig(), told, info).rows) == {CLASS}
+    led = resolve_conditions(
+        SampleConfig(vector=(1, 2)), TOLD, info, Guides(classifier=object(), classifier_classes=("a", "b"))
+    )
     assert led.rows[CLASS].tolist() == [0, 1]  # a classifier leads to a class, and by default to each
 
 
@@ -121,7 +125,7 @@ def test_numbers_alone_leave_the_class_open():
 )
 def test_what_cannot_be_asked_is_one_sentence(asked, told, sentence):
     with pytest.raises(UndiffuseError, match=sentence):
-        wish(SampleConfig(**asked), told, numbered().info)
+        resolve_conditions(SampleConfig(**asked), told, numbered().info)
 
 
 def test_data_without_numbers_cannot_train_a_model_of_them():
@@ -222,7 +226,7 @@ def test_grids_are_drawn_by_what_is_said_of_the_first_images(tmp_path):
     told = np.concatenate([first(0), first(1)])[:6]
     expected = (data.rows[told] - np.array(data.info.vector_mean)) / np.array(data.info.vector_std)
     np.testing.assert_allclose(task.examples[VECTOR], expected, rtol=1e-6, atol=1e-6)
-    drawn = over_data(model, task.whole_images, task.examples).sample(6, **DDIM).array
+    drawn = preview_plan(model, task.whole_images, task.examples, SampleConfig(**DDIM)).sample(6).array
     for k, row in enumerate(data.rows[told].tolist()):
         alone = model.sample(1, first=k, vector=() if np.isnan(row[0]) else tuple(row), **DDIM).array[0]
         assert abs(drawn[k].astype(int) - alone).max() <= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +16,11 @@ from undiffuse.diffusion.denoiser import Prediction
 from undiffuse.diffusion.samplers import DDIM, DDPM
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.diffusion.timesteps import make_timesteps
-from undiffuse.diffusion.trajectory import sample
+from undiffuse.diffusion.trajectory import Noise, Recording, SamplingStep, iterate_steps, sample, start
 from undiffuse.factories.schedule import make_schedule
 from undiffuse.visualization.forward import caption, forward_frames
 from undiffuse.visualization.frame import Frame, film, film_strip
-from undiffuse.visualization.reverse import Watched, beside, moments, reverse_frames
+from undiffuse.visualization.reverse import beside, reverse_frames
 
 INFO = DataInfo("x", "", 1, (1, 64, 64), "float32", -1.0, 1.0, (0.0,), (1.0,))
 CHAIN = make_schedule(DiffusionConfig(schedule="cosine", timesteps=100))
@@ -67,37 +68,42 @@ def test_captions_tell_alpha_bar_and_snr() -> None:
     assert caption(0.25, q_t).startswith("t = 0.25\n")
 
 
+def steps_of(denoiser: Any, sampler: Any, times: Any, shape: Any, indices: range, seed: int = 0) -> list[SamplingStep]:
+    noise = Noise(seed, indices)
+    return list(iterate_steps(denoiser, sampler, times, start(denoiser, shape, noise), noise))
+
+
 @pytest.mark.parametrize("sampler", [DDIM(eta=0.5), DDPM(variance="small")])
 def test_the_walk_ends_in_the_sample_to_the_last_bit(sampler: DDIM | DDPM) -> None:
     denoiser, times = Standard(CHAIN, 0.25), make_timesteps(CHAIN, 10)
     drawn = sample(denoiser, sampler, times, (1, 4, 4), range(3), seed=5, micro_batch=4)
-    walk = list(moments(denoiser, sampler, times, (1, 4, 4), range(4), seed=5))
-    assert [moment.t for moment in walk] == times.tolist()
+    walk = steps_of(denoiser, sampler, times, (1, 4, 4), range(4), seed=5)
+    assert [step.t for step in walk] == times.tolist()
     assert torch.equal(walk[-1].x[:3], drawn)
     assert torch.equal(walk[-1].x, walk[-1].x0)
 
 
 def test_the_prediction_belongs_to_the_x_beside_it() -> None:
     denoiser, times = Standard(CHAIN, 0.25), make_timesteps(CHAIN, 10)
-    for moment in list(moments(denoiser, DDIM(), times, (1, 4, 4), range(2)))[:-1]:
-        expected = denoiser(moment.x, torch.tensor(moment.t, dtype=torch.float64))
-        assert moment.eps is not None
-        assert torch.equal(moment.x0, expected.x0)
-        assert torch.equal(moment.eps, expected.eps)
+    for step in steps_of(denoiser, DDIM(), times, (1, 4, 4), range(2))[:-1]:
+        expected = denoiser(step.x, torch.tensor(step.t, dtype=torch.float64))
+        assert step.eps is not None
+        assert torch.equal(step.x0, expected.x0)
+        assert torch.equal(step.eps, expected.eps)
 
 
 def test_of_several_evaluations_in_a_step_the_first_is_shown() -> None:
-    watched = Watched(Standard(CHAIN, 0.25))
-    first = watched(torch.ones(1, 1), torch.tensor(50.0, dtype=torch.float64)).x0
-    watched(torch.zeros(1, 1), torch.tensor(40.0, dtype=torch.float64))
-    assert torch.equal(watched.take().x0, first)
+    recording = Recording(Standard(CHAIN, 0.25))
+    first = recording(torch.ones(1, 1), torch.tensor(50.0, dtype=torch.float64)).x0
+    recording(torch.zeros(1, 1), torch.tensor(40.0, dtype=torch.float64))
+    assert torch.equal(recording.take().x0, first)
     with pytest.raises(AssertionError):
-        watched.take()
+        recording.take()
 
 
 def test_only_wanted_moments_are_drawn_with_x_left_and_x0_right() -> None:
     denoiser, times = Standard(CHAIN, 0.25), make_timesteps(CHAIN, 10)
-    walk = list(moments(denoiser, DDIM(), times, INFO.shape, range(4)))
+    walk = steps_of(denoiser, DDIM(), times, INFO.shape, range(4))
     frames = list(reverse_frames(walk, CHAIN, INFO, [0, 4, 10], shown=1))
     assert [frame.t for frame in frames] == [times[0], times[4], 0]
     for frame, k in zip(frames, (0, 4, 10), strict=True):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from undiffuse.cli.data_options import data_word
-from undiffuse.cli.evaluation_options import add_images, add_machine, choice, load_model, open_images, table_file
+from undiffuse.cli.evaluation_options import add_images, add_machine, choice, load_alone, open_images, table_file
 from undiffuse.cli.parse_values import whole
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
@@ -91,7 +91,7 @@ def run(typed: Namespace) -> None:
     options = vars(typed)
     score = options.get("score", DEFAULT_SCORE)
     _check(options, score)
-    model = load_model(options)
+    model = load_alone(options, "an anomaly score")
     look = Look(draws=options.get("draws", 8), steps=options.get("denoise_steps", 1), seed=options.get("seed", 0))
     sets = {name: open_images(options, options[key], model) for name, key in SETS.items() if key in options}
     strange = _strange_classes(options, sets["data"])

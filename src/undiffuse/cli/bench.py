@@ -71,6 +71,7 @@ def _model(options: dict[str, Any]) -> Model:
     from undiffuse.checkpoints.find import is_model
     from undiffuse.checkpoints.pretrained import PREFIX, is_here, names
     from undiffuse.model import load
+    from undiffuse.model.cascade import check_alone
     from undiffuse.recipes import RECIPES
     from undiffuse.reports.speed.measure import recipe_model
     from undiffuse.training.build import choose_device
@@ -87,7 +88,7 @@ def _model(options: dict[str, Any]) -> Model:
         )
     if recipe or not (Path(word).exists() or is_model(word) or len(Path(word).parts) > 1):  # no recipe is a path
         return recipe_model(word, options.get("shape"), device)
-    return load(word, device=str(choose_device(device)))
+    return check_alone(load(word, device=str(choose_device(device))), "a benchmark")
 
 
 def rows(found: Bench) -> list[tuple[str, str]]:

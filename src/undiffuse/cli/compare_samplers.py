@@ -60,7 +60,7 @@ def compare(options: dict[str, Any], settings: SampleConfig) -> None:
     """Draw, print the table, and write compare.md and compare.png."""
     from tqdm import tqdm
 
-    from undiffuse.cli.evaluation_options import load_model, open_images
+    from undiffuse.cli.evaluation_options import load_any, open_images
     from undiffuse.cli.naming import say_left_out
     from undiffuse.evaluation.samplers.comparison import BUDGETS, DEFAULT, SHOWN, Reference, check_samplers
     from undiffuse.evaluation.samplers.comparison import compare as draw
@@ -68,7 +68,7 @@ def compare(options: dict[str, Any], settings: SampleConfig) -> None:
 
     names = tuple(options["samplers"].split(",")) if "samplers" in options else DEFAULT
     check_samplers(names)
-    model = load_model(options)
+    model = load_any(options)
     say_left_out(model)
     budgets = options.get("evaluations") or tuple(n for n in BUDGETS if n <= model.config.diffusion.timesteps)
     if min(budgets) < 1:

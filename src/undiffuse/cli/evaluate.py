@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from undiffuse.evaluation.quality.evaluate import Quality
     from undiffuse.evaluation.quality.image_source import Generated, Given, Subject
     from undiffuse.evaluation.quality.reference import Reference
-    from undiffuse.model import Model
+    from undiffuse.model import AnyModel
     from undiffuse.runtime.process_group import Group
 
 MOST = 10_000
@@ -113,7 +113,7 @@ def measure(options: dict[str, Any], group: Group) -> None:
     print(f"\n{out}: the figures with everything they depend on; {out.with_suffix('.svg').name}: the plot")
 
 
-def open_model(options: dict[str, Any], group: Group) -> Model | None:
+def open_model(options: dict[str, Any], group: Group) -> AnyModel | None:
     """The model with the weights and on the device that were typed; None for given images.
 
     Raises:
@@ -151,7 +151,7 @@ def check_not_of_models(options: dict[str, Any], *more: str) -> None:
             )
 
 
-def prepared(options: dict[str, Any], source: str, model: Model | None) -> Dataset:
+def prepared(options: dict[str, Any], source: str, model: AnyModel | None) -> Dataset:
     """Images prepared as the run's own were, unless the options say otherwise."""
     from undiffuse.data.preparation.prepare import prepare
 
@@ -159,7 +159,7 @@ def prepared(options: dict[str, Any], source: str, model: Model | None) -> Datas
     return prepare(replace(model.config.data.of_others(source) if model else DataConfig(source=source), **given))
 
 
-def open_reference(options: dict[str, Any], model: Model | None) -> Reference:
+def open_reference(options: dict[str, Any], model: AnyModel | None) -> Reference:
     """What --reference names, else the model's own training data.
 
     Raises:
@@ -191,7 +191,7 @@ def open_reference(options: dict[str, Any], model: Model | None) -> Reference:
     return Reference(dataset, "named as the run's training data, but changed since")
 
 
-def open_subject(options: dict[str, Any], model: Model | None, reference: Reference) -> Generated | Given:
+def open_subject(options: dict[str, Any], model: AnyModel | None, reference: Reference) -> Generated | Given:
     from undiffuse.cli.sample import how
     from undiffuse.evaluation.quality.image_source import Generated, Given
 
@@ -199,11 +199,10 @@ def open_subject(options: dict[str, Any], model: Model | None, reference: Refere
     if model is None:
         return Given.of(prepared(options, options["SUBJECT"], None), options.get("n"), seed)
     settings = how(options)
-    model.walk(settings)  # refuses what cannot be, before anything is drawn
-    return Generated(model, settings, options.get("n", min(MOST, reference.info.count)), seed)
+    return Generated(model.plan(settings), options.get("n", min(MOST, reference.info.count)), seed)
 
 
-def open_held_out(options: dict[str, Any], model: Model | None, reference: Reference) -> Dataset:
+def open_held_out(options: dict[str, Any], model: AnyModel | None, reference: Reference) -> Dataset:
     """The images for bits/dim: --held-out, else the reference's.
 
     Raises:

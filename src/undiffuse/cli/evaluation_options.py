@@ -16,7 +16,7 @@ from undiffuse.runtime.process_group import ALONE, Group
 
 if TYPE_CHECKING:
     from undiffuse.evaluation.images import Images
-    from undiffuse.model import Model
+    from undiffuse.model import AnyModel, Model
 
 
 def add_images(parser: Parser) -> None:
@@ -47,7 +47,7 @@ def choice(group: Any, flag: str, hint: Any, text: str) -> None:
     group.add_argument(flag, type=Reader(flag, hint), metavar="|".join(hint.__args__), help=text)
 
 
-def load_model(options: dict[str, Any], group: Group = ALONE) -> Model:
+def load_any(options: dict[str, Any], group: Group = ALONE) -> AnyModel:
     from undiffuse.model import load
     from undiffuse.training.build import choose_device
 
@@ -55,7 +55,14 @@ def load_model(options: dict[str, Any], group: Group = ALONE) -> Model:
     return load(options["RUN"], options.get("weights", "ema"), str(device))
 
 
-def open_images(options: dict[str, Any], source: str, model: Model, group: Group = ALONE) -> Images:
+def load_alone(options: dict[str, Any], what: str, group: Group = ALONE) -> Model:
+    """The model that is asked for ``what``, which neither a stage nor a cascade can do."""
+    from undiffuse.model.cascade import check_alone
+
+    return check_alone(load_any(options, group), what)
+
+
+def open_images(options: dict[str, Any], source: str, model: AnyModel, group: Group = ALONE) -> Images:
     """Images prepared as the run's own were, unless the options say otherwise."""
     from undiffuse.data.preparation.prepare import prepare
     from undiffuse.evaluation.images import choose

@@ -84,6 +84,7 @@ def about_model(path: Path) -> dict[str, Any]:
     """Where a training stands, and everything it depends on."""
     from undiffuse.config.files import to_dict
     from undiffuse.model import load
+    from undiffuse.model.cascade import stages_of
 
     model = load(path)
     parts = {
@@ -92,7 +93,7 @@ def about_model(path: Path) -> dict[str, Any]:
             "step": part.provenance["step"],
             "parameters": sum(parameter.numel() for parameter in part.network.parameters()),
         }
-        for number, part in enumerate(model.cascade)
+        for number, part in enumerate(stages_of(model))
     }
     return {
         **model.provenance,

@@ -13,7 +13,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from undiffuse.cli.evaluation_options import add_images, add_machine, choice, load_model, open_images, table_file
+from undiffuse.cli.evaluation_options import add_images, add_machine, choice, load_alone, open_images, table_file
 from undiffuse.cli.parse_values import number, whole
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
@@ -78,7 +78,7 @@ def measure(options: dict[str, Any], group: Group) -> None:
         raise UndiffuseError("The rate-distortion curve is made of the bound's terms; use --method bound or both")
     idle = [flag_of(name) for name in OF_METHODS.get(method, ()) if name in options and group.leads]
     warn([f"{flag} changes nothing here: --method {method} does not look at it" for flag in idle])
-    model = load_model(options, group)
+    model = load_alone(options, "a likelihood", group)
     if method != "ode":
         chain_of(model.schedule)
     images = open_images(options, options["DATA"], model, group)

@@ -121,8 +121,7 @@ def _subject(options: dict[str, Any]) -> tuple[Generated | Given, DataConfig]:
         say_left_out(model)
         if not model.info.fingerprint and "training" not in options:
             raise UndiffuseError(f"{options['SUBJECT']} does not say what it learned from: give --training DATA")
-        model.walk(settings)  # refuses what cannot be, before anything is drawn
-        generated = Generated(model, settings, options.get("n", SAMPLES), options.get("seed", 0))
+        generated = Generated(model.plan(settings), options.get("n", SAMPLES), options.get("seed", 0))
         return generated, replace(model.config.data, **given)
     options["SUBJECT"] = typed_source(options["SUBJECT"], quiet=True)
     open_source(options["SUBJECT"])  # says what is near, if it is not there

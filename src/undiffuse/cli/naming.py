@@ -11,7 +11,7 @@ from undiffuse.cli.parser import Parser
 from undiffuse.errors import UndiffuseError, quoted
 
 if TYPE_CHECKING:
-    from undiffuse.model import Model
+    from undiffuse.model import AnyModel
 
 MODEL = (
     "a model: a run's folder, a checkpoint's, a cascade's, a model's file, diffusers' folder or ORG/NAME on the hub "
@@ -79,7 +79,7 @@ def is_subject_model(word: str, speaks: bool = True) -> bool:
     return not images
 
 
-def say_left_out(model: Model, speaks: bool = True) -> None:
+def say_left_out(model: AnyModel, speaks: bool = True) -> None:
     """A line where somebody else's scheduler says of sampling what there is no setting for: every command that draws.
 
     Args:

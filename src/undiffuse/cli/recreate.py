@@ -10,7 +10,7 @@ from undiffuse.errors import UndiffuseError, quoted
 if TYPE_CHECKING:
     from PIL import Image
 
-    from undiffuse.model import Model
+    from undiffuse.model import AnyModel
     from undiffuse.provenance.png import Origin
 
 
@@ -56,7 +56,7 @@ def read_origin(path: Path) -> Origin:
     return found
 
 
-def matching_model(made_by: Origin, path: Path, run: Path | None, device: str) -> Model:
+def matching_model(made_by: Origin, path: Path, run: Path | None, device: str) -> AnyModel:
     """The model that made a picture.
 
     Raises:

@@ -33,7 +33,7 @@ from undiffuse.provenance.pinned_path import path_of
 from undiffuse.runtime.durable_files import shortened
 
 if TYPE_CHECKING:
-    from undiffuse.model import Model
+    from undiffuse.model import AnyModel
     from undiffuse.runtime.process_group import Group
 
 DEFAULT = 64
@@ -99,31 +99,23 @@ def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
     """Sample, and write pictures, grid and, where asked or needed, values as they come."""
     from undiffuse.data.read_image import find_pictures
     from undiffuse.model import load
-    from undiffuse.model.sample_writer import draw_to
+    from undiffuse.model.sample_writer import Writing, draw_to, micro_batch_in
     from undiffuse.model.samples import GRID
     from undiffuse.training.build import choose_device
     from undiffuse.visualization.grid import is_exact
 
     model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"), group)))
     say_left_out(model, group.leads)
-    typed, settings = settings, model.settle(settings)
+    plan = model.plan(settings)
     default = len(find_pictures(path_of(settings.image))) if settings.image else DEFAULT
     n, seed, first = options.get("n", default), options.get("seed", 0), options.get("first", 0)
-    folder = options.get("out") or default_folder(model, settings, seed)
+    indices, folder = range(first, first + n), options.get("out") or default_folder(model, plan.settings, seed)
     values = "npz" in options or not is_exact(model.info)
+    writing = Writing(values, "overwrite" in options, "resume" in options)
+    if writing.resume and settings.micro_batch is None and (there := micro_batch_in(folder, indices)):
+        plan = plan.with_micro_batch(there)
     try:
-        drawn = draw_to(
-            folder,
-            model,
-            range(first, first + n),
-            seed,
-            settings=typed,
-            values=values,
-            overwrite="overwrite" in options,
-            resume="resume" in options,
-            group=group,
-            progress=group.leads,
-        )
+        drawn = draw_to(folder, plan, indices, seed, writing, group, progress=group.leads)
     except KeyboardInterrupt:
         if group.leads:
             print(f"\nWhat is drawn is in {folder}; the same command with --resume goes on.", file=sys.stderr)
@@ -137,7 +129,7 @@ def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
         print("A PNG file cannot hold these data as they are: the pictures are views, the values are in samples.npz.")
 
 
-def default_folder(model: Model, settings: SampleConfig, seed: int) -> Path:
+def default_folder(model: AnyModel, settings: SampleConfig, seed: int) -> Path:
     """``pictures/...`` in the run's folder, or in the checkpoint's where it stands alone."""
     asked = [*settings.classes, settings.text[:40], *(f"{value:g}" for value in settings.vector)]
     asked += [path_of(settings.image).stem] if settings.image else []

@@ -15,7 +15,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Literal
 
 from undiffuse.cli.data_options import PREPARATION, add_preparation, data_word
-from undiffuse.cli.evaluation_options import add_machine, choice, load_model, open_images
+from undiffuse.cli.evaluation_options import add_machine, choice, load_alone, open_images
 from undiffuse.cli.naming import add_model
 from undiffuse.cli.parse_values import Reader, whole
 from undiffuse.cli.parser import Parser
@@ -70,7 +70,7 @@ def run(typed: Namespace) -> None:
     if cost == "error" and (name := next((name for name in ("DATA", *PREPARATION) if options.get(name)), "")):
         word = "DATA" if name == "DATA" else flag_of(name)
         raise UndiffuseError(f"--cost error looks at no images: leave out {word}, or take --cost bound")
-    model = load_model(options)
+    model = load_alone(options, "a choice of times")
     files = [LearnedTimesteps.file(model.home, n) for n in steps]
     for file in files:
         if file.exists() and not overwrite:

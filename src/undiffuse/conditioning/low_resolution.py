@@ -53,52 +53,46 @@ Mine = Callable[[Tensor], Tensor]
 """Those rows of a whole batch that are a process's own."""
 
 
-class Below(Protocol):
+class LowResSource(Protocol):
     """Where a stage's small images come from: the model below it, the data, or the user."""
 
     @property
-    def told(self) -> frozenset[str]:
-        """Names of the conditions that are asked of it, which a stage need not know itself."""
+    def conditions(self) -> frozenset[str]:
+        """Names of the conditions that the source itself is asked by, which the stage need not know."""
         ...
 
-    def __call__(self, members: Sequence[int], seed: int, settings: SampleConfig) -> Small:
-        """The small images of these numbers of samples, in model space."""
+    def __call__(self, indices: Sequence[int], seed: int) -> Small:
+        """The small images of the samples of these numbers, in model space."""
         ...
 
 
 @dataclass(frozen=True)
 class SmallImages:
-    """Small images that are there: number i is told image i, over and over.
+    """Small images that are there: sample i is told image i, over and over.
 
     Args:
         images: in model space.
     """
 
     images: Small
+    conditions: frozenset[str] = frozenset()
 
-    @property
-    def told(self) -> frozenset[str]:
-        return frozenset()
-
-    def __call__(self, members: Sequence[int], seed: int, settings: SampleConfig) -> Small:
-        return self.images[[i % len(self.images) for i in members]]
+    def __call__(self, indices: Sequence[int], seed: int) -> Small:
+        return self.images[[i % len(self.images) for i in indices]]
 
 
 @dataclass(frozen=True)
 class BatchImages:
-    """Small images of one batch, in its order, whatever the numbers of its members.
+    """Small images of one batch, in its order, whatever the numbers of its samples.
 
     Args:
         images: in model space.
     """
 
     images: Small
+    conditions: frozenset[str] = frozenset()
 
-    @property
-    def told(self) -> frozenset[str]:
-        return frozenset()
-
-    def __call__(self, members: Sequence[int], seed: int, settings: SampleConfig) -> Small:
+    def __call__(self, indices: Sequence[int], seed: int) -> Small:
         return self.images
 
 
@@ -118,7 +112,7 @@ def stage_conditions(config: ConditionConfig, info: DataInfo) -> tuple[Condition
     return Condition(SMALL, "image", info.channels, required=True), Condition(LEVEL, "vector", 1, required=True)
 
 
-def shrunk(x0: Batch, factor: int) -> Small:
+def downsample(x0: Batch, factor: int) -> Small:
     """Pictures ``factor`` times smaller, by the antialiased bicubic filter that `--size` has."""
     sides = [side // factor for side in x0.shape[2:]]
     return F.interpolate(x0, size=sides, mode="bicubic", antialias=True).clamp(-1, 1)
@@ -130,7 +124,7 @@ def augmented(small: Small, level: Float[Tensor, "batch"], eps: Small) -> Small:
     return expand(angle.cos(), small) * small + expand(angle.sin(), small) * eps
 
 
-def seen(small: Small, level: Float[Tensor, "batch"], eps: Small, factor: int) -> dict[str, Tensor]:
+def low_res_conditions(small: Small, level: Float[Tensor, "batch"], eps: Small, factor: int) -> dict[str, Tensor]:
     """The conditions of a batch: its small images, augmented and stretched, and their levels."""
     noisy = augmented(small, level, eps)
     sides = [side * factor for side in small.shape[2:]]
@@ -138,7 +132,7 @@ def seen(small: Small, level: Float[Tensor, "batch"], eps: Small, factor: int) -
     return {SMALL: stretched, LEVEL: level.float()[:, None]}
 
 
-def seen_in_training(config: ConditionConfig, seed: int, batch: int) -> Callable[[int, Batch, Mine], dict[str, Tensor]]:
+def low_res_training(config: ConditionConfig, seed: int, batch: int) -> Callable[[int, Batch, Mine], dict[str, Tensor]]:
     """``(step, x0, mine) -> conditions`` of a stage: each image has a level of its own, even up to `augmentation`.
 
     Args:
@@ -147,10 +141,10 @@ def seen_in_training(config: ConditionConfig, seed: int, batch: int) -> Callable
 
     def conditions(step: int, x0: Batch, mine: Mine) -> dict[str, Tensor]:
         dice = generator(seed, "augmentation", step)
-        small = shrunk(x0, config.upscale)
+        small = downsample(x0, config.upscale)
         level = config.augmentation * torch.rand(batch, generator=dice, dtype=torch.float64)
         eps = torch.randn(batch, *small.shape[1:], generator=dice)
-        return seen(small, mine(level), mine(eps), config.upscale)
+        return low_res_conditions(small, mine(level), mine(eps), config.upscale)
 
     return conditions
 
@@ -180,22 +174,15 @@ class Enlarging:
         return self.denoiser(x_t, t, **small, **conditions)
 
 
-def enlarging(
-    denoiser: Denoiser,
-    config: ConditionConfig,
-    below: Below | None,
-    settings: SampleConfig,
-    members: Sequence[int],
-    seed: int,
-) -> Denoiser:
-    """The denoiser of a stage for a batch of these numbers of samples; of a model that is no stage, its own.
+def check_source(config: ConditionConfig, source: LowResSource | None, settings: SampleConfig) -> None:
+    """Refuse a stage without small images, guidance that cascades do not have, and augmentation it never learned.
 
     Raises:
-        UndiffuseError: nothing is below the stage, or the samples' level of augmentation is none that it learned.
+        UndiffuseError: one of these.
     """
     if config.upscale == 1:
-        return denoiser
-    if below is None:
+        return
+    if source is None:
         raise UndiffuseError(
             "This model enlarges small images and draws none by itself: give it pictures with undiffuse edit upscale, "
             "or set it upon a model of small ones with undiffuse cascade make"
@@ -208,35 +195,28 @@ def enlarging(
             f"so --augmentation lies there; it is {settings.augmentation:g}"
         )
 
+
+def enlarging(
+    denoiser: Denoiser, source: LowResSource, factor: int, augmentation: float, indices: Sequence[int], seed: int
+) -> Denoiser:
+    """The denoiser of a stage for a batch of the samples of these numbers; the small images wait until it is asked."""
+
     def look() -> dict[str, Tensor]:
-        small = below(members, seed, settings).cpu()
-        streams = [generator(seed, "augmentation", i) for i in members]
+        small = source(indices, seed).cpu()
+        streams = [generator(seed, "augmentation", i) for i in indices]
         eps = torch.stack([torch.randn(small.shape[1:], generator=stream) for stream in streams])
-        level = torch.full((len(small),), settings.augmentation, dtype=torch.float64)
-        return seen(small, level, eps, config.upscale)
+        level = torch.full((len(small),), augmentation, dtype=torch.float64)
+        return low_res_conditions(small, level, eps, factor)
 
     return Enlarging(denoiser, look)
 
 
-def check_alone(config: ConditionConfig, what: str) -> None:
-    """Refuse a stage, and a cascade, which ends in one, where noise alone is to become images.
+def for_stage(settings: SampleConfig, names: Sequence[str], source: LowResSource | None) -> SampleConfig:
+    """The settings of a stage: without what was asked of its source and the stage does not know.
 
     Args:
-        config: of the model.
-        what: is done with it, such as "a likelihood".
-
-    Raises:
-        UndiffuseError: it is one.
+        names: of the stage's own conditions.
     """
-    if config.upscale > 1:
-        raise UndiffuseError(
-            f"{what[:1].upper()}{what[1:]} is of a model that makes images of noise alone, and this one enlarges small "
-            "images, as a stage of a cascade: name the first model of the cascade, or another one"
-        )
-
-
-def heard(settings: SampleConfig, names: Sequence[str], below: Below | None) -> SampleConfig:
-    """The settings without the words that a stage does not know, where what is below it does."""
-    if below is None or not below.told or set(names) & below.told:
+    if source is None or not source.conditions or set(names) & source.conditions:
         return settings
     return replace(settings, classes=(), text="", vector=(), image="", avoid="", guidance=1.0)

@@ -23,7 +23,7 @@ from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.data.scaling import standard
 from undiffuse.diffusion.denoiser import Denoiser
-from undiffuse.diffusion.guidance import Autoguided, ClassifierFree, ClassifierGuided, Given, Strength
+from undiffuse.diffusion.guidance import Autoguided, ClassifierFree, ClassifierGuided, Conditioned, Guidance
 from undiffuse.diffusion.guidance.classifier import NoisyClassifier
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.conditions import Condition
@@ -83,17 +83,17 @@ def _checked_vectors(info: DataInfo) -> int:
 
 @dataclass(frozen=True)
 class Guides:
-    """Other networks that lead a model's samples.
+    """Other networks that guide a model's samples.
 
     Args:
         weak: a worse model to lead away from.
-        weak_told: what that one can be told.
+        weak_conditions: what the worse model can be told.
         classifier: of noisy images.
-        classifier_classes: the names of what it tells apart.
+        classifier_classes: the names of what the classifier tells apart.
     """
 
     weak: Denoiser | None = None
-    weak_told: tuple[Condition, ...] = ()
+    weak_conditions: tuple[Condition, ...] = ()
     classifier: NoisyClassifier | None = None
     classifier_classes: tuple[str, ...] = ()
 
@@ -102,39 +102,39 @@ NO_GUIDES = Guides()
 
 
 @dataclass(frozen=True)
-class Wish:
+class GuidedRequest:
     """What samples are to be, in a model's terms.
 
     Args:
-        told: what the model can be told.
+        conditions: what the model can be told.
         rows: what is asked for, by name: sample i is told the i-th row, over and over.
-        away: one row of each, what guidance leads away from; null where it is nothing.
-        strength: of that guidance.
+        negative: one row of each, what guidance leads away from; null where it is nothing.
+        guidance: how far.
         guides: who leads, if not the model itself.
     """
 
-    told: tuple[Condition, ...]
+    conditions: tuple[Condition, ...]
     rows: Mapping[str, Tensor]
-    away: Mapping[str, Tensor]
-    strength: Strength
+    negative: Mapping[str, Tensor]
+    guidance: Guidance
     guides: Guides = NO_GUIDES
 
-    def denoiser(self, denoiser: Denoiser, members: Sequence[int]) -> Denoiser:
-        """The denoiser for a batch of these numbers of samples."""
-        wanted, guides = {name: rows[[i % len(rows) for i in members]] for name, rows in self.rows.items()}, self.guides
+    def denoiser(self, denoiser: Denoiser, indices: Sequence[int]) -> Denoiser:
+        """The denoiser for a batch of the samples of these numbers."""
+        rows, guides = {name: rows[[i % len(rows) for i in indices]] for name, rows in self.rows.items()}, self.guides
         if guides.weak is not None:
-            weak = given(guides.weak, guides.weak_told, wanted)
-            return Autoguided(given(denoiser, self.told, wanted), weak, self.strength)
+            weak = conditioned(guides.weak, guides.weak_conditions, rows)
+            return Autoguided(conditioned(denoiser, self.conditions, rows), weak, self.guidance)
         if guides.classifier is not None:
-            strong = given(denoiser, self.told, wanted)
-            return ClassifierGuided(strong, guides.classifier, wanted[CLASS], float(self.strength.scale))
-        if not wanted or self.strength.scale == 1:
-            return given(denoiser, self.told, wanted)
-        unwanted = {name: row.expand(len(members), *row.shape[1:]) for name, row in self.away.items()}
-        return ClassifierFree(denoiser, wanted, unwanted, self.strength)
+            strong = conditioned(denoiser, self.conditions, rows)
+            return ClassifierGuided(strong, guides.classifier, rows[CLASS], float(self.guidance.scale))
+        if not rows or self.guidance.scale == 1:
+            return conditioned(denoiser, self.conditions, rows)
+        negative = {name: row.expand(len(indices), *row.shape[1:]) for name, row in self.negative.items()}
+        return ClassifierFree(denoiser, rows, negative, self.guidance)
 
 
-def check_null(wanted: Wish, dropout: float) -> None:
+def check_null(request: GuidedRequest, dropout: float) -> None:
     """Refuse what needs a class to stand for none, of a network that never saw one: its row is what chance left there.
 
     Args:
@@ -143,25 +143,25 @@ def check_null(wanted: Wish, dropout: float) -> None:
     Raises:
         UndiffuseError: no class is asked for, or guidance would lead away from none.
     """
-    size = next((condition.size for condition in wanted.told if condition.name == CLASS), None)
+    size = next((condition.size for condition in request.conditions if condition.name == CLASS), None)
     if dropout > 0 or size is None:
         return
-    if (wanted.rows[CLASS] == size).any():
+    if (request.rows[CLASS] == size).any():
         raise UndiffuseError(
             "This model never learned to draw without a class, so there is no --class none: name one of its classes"
         )
-    led = wanted.strength.scale != 1 and wanted.guides == NO_GUIDES
-    if led and (wanted.away[CLASS] == size).any():
+    led = request.guidance.scale != 1 and request.guides == NO_GUIDES
+    if led and (request.negative[CLASS] == size).any():
         raise UndiffuseError(
             "This model never learned to draw without a class, so guidance has nothing to lead away from: leave out "
             "--guidance, or name a class with --avoid, a worse model with --weak or a --classifier"
         )
 
 
-def given(denoiser: Denoiser, told: tuple[Condition, ...], values: Mapping[str, Tensor]) -> Denoiser:
+def conditioned(denoiser: Denoiser, conditions: tuple[Condition, ...], values: Mapping[str, Tensor]) -> Denoiser:
     """The denoiser, told those of the values that it can be told."""
-    known = {condition.name: values[condition.name] for condition in told if condition.name in values}
-    return Given(denoiser, known) if known else denoiser
+    known = {condition.name: values[condition.name] for condition in conditions if condition.name in values}
+    return Conditioned(denoiser, known) if known else denoiser
 
 
 def read_text(text: str) -> Tensor:
@@ -173,18 +173,19 @@ def read_text(text: str) -> Tensor:
     return load_encoder().tokens(text).half().float()
 
 
-def wish(
+def resolve_conditions(
     settings: SampleConfig,
-    told: tuple[Condition, ...],
+    conditions: tuple[Condition, ...],
     info: DataInfo,
     guides: Guides = NO_GUIDES,
     read: Callable[[str], Tensor] = read_text,
     look: Callable[[str], Tensor] | None = None,
     examples: Mapping[str, Tensor] | None = None,
-) -> Wish:
+) -> GuidedRequest:
     """The user's words as numbers.
 
     Args:
+        conditions: what the model can be told.
         read: a text to the vectors of its pieces.
         look: a path to the pictures there, one a row; needed where the settings name an image.
         examples: rows that samples are told where the settings ask for nothing.
@@ -193,12 +194,12 @@ def wish(
         UndiffuseError: a class of a model without classes, an unknown one, a text of a model without texts, or guidance
             that cannot be.
     """
-    strength = Strength(settings.guidance, settings.guidance_rescale, *_interval(settings.guidance_interval))
+    guidance = Guidance(settings.guidance, settings.guidance_rescale, *_interval(settings.guidance_interval))
     beside = bool(settings.text or settings.vector or settings.image)
     if examples and not (settings.classes or beside):
-        return Wish(told, examples, nothing(told, examples), strength, guides)
-    names = [condition.name for condition in told]
-    _check_guides(settings, told, info, guides)
+        return GuidedRequest(conditions, examples, null_conditions(conditions, examples), guidance, guides)
+    names = [condition.name for condition in conditions]
+    _check_guides(settings, conditions, info, guides)
     classes = info.classes if CLASS in names else guides.classifier_classes
     if settings.text and TEXT not in names:
         raise UndiffuseError(
@@ -206,13 +207,13 @@ def wish(
         )
     if not classes:
         _check_without_classes(settings, names, guides)
-    rows, away = dict[str, Tensor](), dict[str, Tensor]()
+    rows, negative = dict[str, Tensor](), dict[str, Tensor]()
     if classes:
         asked = settings.classes or ((NONE,) if beside and not guides.classifier_classes else (ALL,))
         rows[CLASS] = torch.tensor(class_numbers(asked, classes))
         if guides.classifier is not None and (rows[CLASS] == len(classes)).any():
             raise UndiffuseError("A --classifier leads to a class, so there is no --class none")
-        away[CLASS] = torch.tensor([class_number(settings.avoid or NONE, classes)])
+        negative[CLASS] = torch.tensor([class_number(settings.avoid or NONE, classes)])
     if settings.vector:
         rows[VECTOR] = standardised(settings.vector, names, info)[None]
     if settings.image:
@@ -226,14 +227,14 @@ def wish(
         texts = [read(text) for text in (settings.text, *([settings.avoid] if settings.avoid and not classes else []))]
         filled = pad_sequence(texts, batch_first=True, padding_value=torch.nan)
         rows[TEXT] = filled[:1]
-        away |= {TEXT: filled[1:]} if len(filled) > 1 else {}
-    return Wish(told, rows, nothing(told, rows) | away, strength, guides)
+        negative |= {TEXT: filled[1:]} if len(filled) > 1 else {}
+    return GuidedRequest(conditions, rows, null_conditions(conditions, rows) | negative, guidance, guides)
 
 
-def nothing(told: tuple[Condition, ...], rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def null_conditions(conditions: tuple[Condition, ...], rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """One row of each of these conditions that says nothing."""
     everything = torch.ones(1, dtype=torch.bool)
-    return {c.name: c.dropped(rows[c.name][:1], everything) for c in told if c.name in rows}
+    return {c.name: c.dropped(rows[c.name][:1], everything) for c in conditions if c.name in rows}
 
 
 FARTHEST = 1000.0
@@ -277,7 +278,7 @@ def _check_without_classes(settings: SampleConfig, names: Sequence[str], guides:
         raise UndiffuseError("Guidance of this model needs a --text, a --vector or an --image to lead to")
 
 
-def _check_guides(settings: SampleConfig, told: tuple[Condition, ...], info: DataInfo, guides: Guides) -> None:
+def _check_guides(settings: SampleConfig, conditions: tuple[Condition, ...], info: DataInfo, guides: Guides) -> None:
     """Refuse what a guide cannot do."""
     if guides.weak is None and guides.classifier is None:
         return
@@ -288,12 +289,12 @@ def _check_guides(settings: SampleConfig, told: tuple[Condition, ...], info: Dat
     if guides.weak is not None:
         if settings.guidance == 1:
             raise UndiffuseError("--weak leads nowhere at --guidance 1; try --guidance 2")
-        if not set(guides.weak_told) <= set(told):
+        if not set(guides.weak_conditions) <= set(conditions):
             raise UndiffuseError("The --weak model wants to be told what this one does not know")
         return
     if settings.guidance_rescale or settings.guidance_interval:
         raise UndiffuseError("--guidance-rescale and --guidance-interval are not for guidance by a --classifier")
-    if any(condition.name == CLASS for condition in told) and info.classes != guides.classifier_classes:
+    if any(condition.name == CLASS for condition in conditions) and info.classes != guides.classifier_classes:
         raise UndiffuseError("The --classifier tells other classes apart than the model was trained on")
 
 
@@ -306,7 +307,7 @@ def _interval(levels: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
 
 
 def dropped(
-    told: tuple[Condition, ...], values: Mapping[str, Tensor], share: float, generator: torch.Generator
+    conditions: tuple[Condition, ...], values: Mapping[str, Tensor], share: float, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """The conditions of a whole batch, each null with probability ``share``; all of a sample's go together.
 
@@ -316,4 +317,4 @@ def dropped(
         return {}
     batch = len(next(iter(values.values())))
     drop = torch.rand(batch, generator=generator) < share
-    return {c.name: c.dropped(values[c.name], drop) for c in told if not c.required}
+    return {c.name: c.dropped(values[c.name], drop) for c in conditions if not c.required}

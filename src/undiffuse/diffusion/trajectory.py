@@ -1,12 +1,13 @@
 """The sampling loop that everything else consumes: the command line, the animations, the tests and the browser.
 
 A sampler knows one step. The loop has no progress bar, no device code and no pictures in it: it is a generator, and
-whoever iterates over it adds those.
+whoever iterates over it adds those. `trajectory` yields x alone, `iterate_steps` what the denoiser saw, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -14,8 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from undiffuse.diffusion.denoiser import Denoiser
+from undiffuse.diffusion.denoiser import Denoiser, Prediction
 from undiffuse.diffusion.gaussian import Batch, Time
+from undiffuse.diffusion.schedules import Schedule
 from undiffuse.runtime.devices import send
 from undiffuse.runtime.random_streams import generator
 
@@ -77,6 +79,83 @@ def trajectory(
     for t, s in pairwise(times):
         x, state = sampler.step(denoiser, x, t, s, state, noise)
         yield x
+
+
+@dataclass(frozen=True)
+class SamplingStep:
+    """A sampler at one of its times: where it stands, and what the denoiser predicted from there.
+
+    Args:
+        t: the time.
+        x: x_t.
+        x0, eps: the predicted data and noise; at the last time x0 is the sample itself and eps None.
+        evaluations: of the denoiser, from the start of the walk to here.
+    """
+
+    t: float
+    x: Batch
+    x0: Batch
+    eps: Batch | None
+    evaluations: int
+
+    def rows(self, rows: Sequence[int]) -> SamplingStep:
+        """These rows of the batch, on the CPU."""
+        eps = None if self.eps is None else self.eps[rows].cpu()
+        return SamplingStep(self.t, self.x[rows].cpu(), self.x0[rows].cpu(), eps, self.evaluations)
+
+    @classmethod
+    def join(cls, parts: Sequence[SamplingStep]) -> SamplingStep:
+        """The steps of several batches at one time as that of one batch."""
+        if len(parts) == 1:
+            return parts[0]
+        x, x0 = torch.cat([part.x for part in parts]), torch.cat([part.x0 for part in parts])
+        eps = [part.eps for part in parts if part.eps is not None]
+        return cls(parts[0].t, x, x0, torch.cat(eps) if eps else None, parts[0].evaluations)
+
+
+class Recording:
+    """A denoiser that counts its evaluations and keeps the first prediction of each step, which is at the step's own t.
+
+    Attributes:
+        evaluations: so far.
+    """
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser = denoiser
+        self.evaluations = 0
+        self._first: Prediction | None = None
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.denoiser.schedule
+
+    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
+        prediction = self.denoiser(x_t, t, **conditions)
+        self.evaluations += 1
+        if self._first is None:
+            self._first = prediction
+        return prediction
+
+    def take(self) -> Prediction:
+        """The first prediction since the last call."""
+        first, self._first = self._first, None
+        assert first is not None, "a sampler's step asks its denoiser at least once"
+        return first
+
+
+def iterate_steps(
+    denoiser: Denoiser, sampler: Sampler[State], times: Float[Tensor, "points"], x: Batch, noise: Noise
+) -> Iterator[SamplingStep]:
+    """Walk x from times[0] down to times[-1] without gradients, yielding every time of the walk, both ends too."""
+    recording = Recording(denoiser)
+    walk = trajectory(recording, sampler, times, x, noise)
+    for t in times[:-1].tolist():
+        with torch.no_grad():
+            x_s = next(walk)
+        seen = recording.take()
+        yield SamplingStep(t, x, seen.x0, seen.eps, recording.evaluations)
+        x = x_s
+    yield SamplingStep(float(times[-1]), x, x, None, recording.evaluations)
 
 
 def start(denoiser: Denoiser, shape: Sequence[int], noise: Noise) -> Batch:

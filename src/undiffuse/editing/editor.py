@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from undiffuse.conditioning.class_names import NONE
+from undiffuse.conditioning.low_resolution import BatchImages
 from undiffuse.conditioning.request import CLASS
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.denoiser import Denoiser
@@ -24,9 +25,12 @@ from undiffuse.diffusion.trajectory import Noise, Sampler
 from undiffuse.editing.defaults import check_strength
 from undiffuse.editing.forecast import Forecast
 from undiffuse.errors import UndiffuseError
-from undiffuse.model import Model
+from undiffuse.model import AnyModel, Cascade
+from undiffuse.model.cascade import stages_of
+from undiffuse.model.plan import SamplePlan
+from undiffuse.model.resolve import resolve
 from undiffuse.runtime.standard_streams import hidden
-from undiffuse.runtime.torch_modes import own_modes
+from undiffuse.runtime.torch_modes import evaluation_mode, own_modes
 
 Pictures = Float[Tensor, "count channels *spatial"]
 
@@ -78,7 +82,7 @@ class Editor:
         on_step: called after each step with the number done and that of all, which begins again at each `run`.
     """
 
-    model: Model
+    model: AnyModel
     settings: SampleConfig = field(default_factory=SampleConfig)
     seed: int = 0
     indices: tuple[int, ...] = ()
@@ -111,7 +115,7 @@ class Editor:
 
         @cache
         def told(copies: int) -> Denoiser:
-            return self.model.walk(self._asked, list(members) * copies)[0]
+            return self.plan.denoiser(list(members) * copies)
 
         if self.overlap is None:
             return told(1)
@@ -121,13 +125,20 @@ class Editor:
         return Tiled(told(1), self.model.info.spatial, self.overlap, tiles, several)
 
     @cached_property
-    def sampler(self) -> Sampler[Any]:
-        return self.model.walk(self._asked)[1]
+    def plan(self) -> SamplePlan:
+        """How pictures walk; of a stage with nothing below it yet, each batch's own small pictures come there."""
+        if isinstance(self.model, Cascade) or self.model.config.conditions.upscale == 1:
+            return self.model.plan(self._asked)
+        return self.model.plan(self._asked, low_res=BatchImages(torch.empty(0)))
 
-    @cached_property
+    @property
+    def sampler(self) -> Sampler[Any]:
+        return self.plan.sampler
+
+    @property
     def times(self) -> Float[Tensor, "points"]:
         """From noise to data."""
-        return self.model.walk(self._asked)[2]
+        return self.plan.times
 
     def time(self, part: float) -> Time:
         """The time at this part of the process, 0 for data and 1 for its end.
@@ -159,25 +170,20 @@ class Editor:
         indices = self.indices or tuple(range(count))
         if len(indices) != count:
             raise UndiffuseError(f"Each of {count} pictures needs a random stream; {len(indices)} are named")
-        network, size = self.model.network, self._together
-        training = network.training
-        network.eval()
+        size = self._together
         batches = [list(range(count))[first : first + size] for first in range(0, count, size)]
         total, ticks = len(batches) * steps, itertools.count(1)
-        try:
-            with tqdm(total=total, desc="editing", unit="step", disable=hidden(self.progress)) as bar:
-                forecast = Forecast(total, lambda words: tqdm.write(f"{words}; {faster}", file=sys.stderr))
+        bar = tqdm(total=total, desc="editing", unit="step", disable=hidden(self.progress))
+        with bar, evaluation_mode(self.plan.model.network):
+            forecast = Forecast(total, lambda words: tqdm.write(f"{words}; {faster}", file=sys.stderr))
 
-                def tick() -> None:
-                    bar.update()
-                    if self.progress:
-                        forecast.tick()
-                    self.on_step(next(ticks), total)
+            def tick() -> None:
+                bar.update()
+                if self.progress:
+                    forecast.tick()
+                self.on_step(next(ticks), total)
 
-                done = [work(self._part(rows, [indices[k] for k in rows], tick)).cpu() for rows in batches]
-        finally:
-            network.train(training)
-        return torch.cat(done)
+            return torch.cat([work(self._part(rows, [indices[k] for k in rows], tick)).cpu() for rows in batches])
 
     def _part(self, rows: list[int], members: list[int], tick: Callable[[], object]) -> Part:
         return Part(rows, members, self.noise(members), tick)
@@ -187,13 +193,14 @@ class Editor:
         return Noise(self.seed, members, self.model.device)
 
 
-def settled(model: Model, settings: SampleConfig) -> SampleConfig:
+def settled(model: AnyModel, settings: SampleConfig) -> SampleConfig:
     """An edit's settings that say all by themselves.
 
     Where they do not say how many pictures walk together, one does: its bits are then the same beside any others, which
     exact inversions and solvers of adaptive steps would not give in any batch, and costs what one picture costs.
     """
-    return model.settle(replace(settings, micro_batch=1) if settings.micro_batch is None else settings)
+    settings = replace(settings, micro_batch=1) if settings.micro_batch is None else settings
+    return resolve(stages_of(model)[-1], settings, stages_of(model)[:-1])
 
 
 def times_from(times: Float[Tensor, "points"], start: Time) -> Float[Tensor, "fewer"]:

@@ -23,7 +23,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.data.scaling import decode
 from undiffuse.data.transform import convert_channels
 from undiffuse.errors import UndiffuseError
-from undiffuse.model import Model
+from undiffuse.model import AnyModel
 from undiffuse.provenance.edit_record import Edited
 from undiffuse.provenance.png import model_name, write_file, write_png
 from undiffuse.visualization.grid import is_exact, to_image, viewable
@@ -153,7 +153,7 @@ def side_by_side(shown: Sequence[tuple[str, Image.Image]]) -> Image.Image:
 
 
 def edit_record(
-    model: Model,
+    model: AnyModel,
     settings: SampleConfig,
     command: Sequence[str],
     inputs: Sequence[str],

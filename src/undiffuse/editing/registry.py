@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from undiffuse.editing.editor import Editor
-    from undiffuse.model import Model
+    from undiffuse.model import AnyModel
 
 Said = Mapping[str, Any]
 """Options that were said, by name."""
@@ -100,17 +100,17 @@ class Edit:
     advised: Callable[[Any], SampleConfig]
     stage: SampleConfig | None = None
     quick: Mapping[str, Quick] = field(default_factory=dict)
-    filled: Callable[[Any, Model, tuple[int, int]], Any] = lambda how, model, sides: how
+    filled: Callable[[Any, AnyModel, tuple[int, int]], Any] = lambda how, model, sides: how
     inputs: tuple[str, ...] = ("image",)
     files: tuple[str, ...] = ()
     one: str = ""
     results: Callable[[Any], int] = lambda how: 1
     channels: int | None = None
     omit: tuple[str, ...] = ()
-    check: Callable[[Model, Said], None] = lambda model, said: None
+    check: Callable[[AnyModel, Said], None] = lambda model, said: None
 
     def resolve(
-        self, model: Model, said: Said, settings: Said, quick: bool = False
+        self, model: AnyModel, said: Said, settings: Said, quick: bool = False
     ) -> tuple[o.EditOptions, SampleConfig]:
         """The options and the sampler's settings, from what was said of both.
 
@@ -132,7 +132,7 @@ class Edit:
             how = from_plain(self.options, {**preset.options, **said}, "the options")
         return how, walked
 
-    def usual(self, how: o.EditOptions, model: Model) -> SampleConfig:
+    def usual(self, how: o.EditOptions, model: AnyModel) -> SampleConfig:
         """The sampler's settings where none are said."""
         return self.stage if self.stage and is_stage(model) else self.advised(how)
 
@@ -142,12 +142,12 @@ class Edit:
             raise UndiffuseError(f"{self.one}: leave out `n`")
 
 
-def is_stage(model: Model) -> bool:
+def is_stage(model: AnyModel) -> bool:
     """Whether a model enlarges what it is given."""
     return model.config.conditions.upscale > 1
 
 
-def overlap_of(how: o.EditOptions, model: Model, sides: tuple[int, int]) -> int | None:
+def overlap_of(how: o.EditOptions, model: AnyModel, sides: tuple[int, int]) -> int | None:
     """Pixels that tiles share in a result of this (height, width); None for the whole picture at once."""
     if how.overlap == "auto":
         learned = model.info.spatial
@@ -178,7 +178,7 @@ def _outpaint(given: EditInput, how: o.OutpaintOptions) -> EditResult:
     return EditResult(editing.outpaint(editor, given.x0, margins, **_filling(how)), {"given": canvas})
 
 
-def _with_margins(how: o.OutpaintOptions, model: Model, sides: tuple[int, int]) -> o.OutpaintOptions:
+def _with_margins(how: o.OutpaintOptions, model: AnyModel, sides: tuple[int, int]) -> o.OutpaintOptions:
     if any((how.top, how.bottom, how.left, how.right)):
         return how
     each = quarter(sides)
@@ -196,15 +196,17 @@ def _upscale(given: EditInput, how: o.UpscaleOptions) -> EditResult:
     return EditResult(larger, {"given": given.x0})
 
 
-def _with_factor(how: o.UpscaleOptions, model: Model, sides: tuple[int, int]) -> o.UpscaleOptions:
+def _with_factor(how: o.UpscaleOptions, model: AnyModel, sides: tuple[int, int]) -> o.UpscaleOptions:
     return replace(how, factor=model.config.conditions.upscale if is_stage(model) else how.factor or 4)
 
 
-def _check_stage(model: Model, said: Said) -> None:
+def _check_stage(model: AnyModel, said: Said) -> None:
     if not is_stage(model):
         return
+    from undiffuse.model import Cascade
+
     learned = model.config.conditions.upscale
-    if model.below is not None:
+    if isinstance(model, Cascade):
         raise UndiffuseError("This is a cascade and draws its own small pictures; name a stage's run")
     if said.get("factor", learned) != learned:
         raise UndiffuseError(f"This model learned to enlarge {learned} times: leave out `factor`")
@@ -218,7 +220,7 @@ def _colorize(given: EditInput, how: o.RestoreOptions) -> EditResult:
     return EditResult(made, {"given": given.x0})
 
 
-def _check_colour(model: Model, said: Said) -> None:
+def _check_colour(model: AnyModel, said: Said) -> None:
     from undiffuse.editing.inverse_problems import check_colour
 
     check_colour(model.info)
@@ -289,7 +291,7 @@ def _translate(given: EditInput, how: o.TranslateOptions) -> EditResult:
     return EditResult(found.pictures, shown, notes=tuple(notes), warning=back.warning)
 
 
-def _check_classes(model: Model, said: Said) -> None:
+def _check_classes(model: AnyModel, said: Said) -> None:
     from undiffuse.editing.translation import check_classes
 
     check_classes(model, *(said[name] for name in ("to", "source") if name in said))
@@ -357,14 +359,14 @@ EDITS: dict[str, Edit] = {
 }
 
 
-def edits_of(model: Model) -> list[str]:
+def edits_of(model: AnyModel) -> list[str]:
     """Names of the edits that a model can do; none for signals and volumes."""
     if len(model.info.spatial) != 2:
         return []
     return [name for name, row in EDITS.items() if (row.stage or not is_stage(model)) and _is_able(row, model)]
 
 
-def _is_able(row: Edit, model: Model) -> bool:
+def _is_able(row: Edit, model: AnyModel) -> bool:
     try:
         row.check(model, {})
     except UndiffuseError:

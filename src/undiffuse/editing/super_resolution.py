@@ -10,7 +10,6 @@ from undiffuse.conditioning.low_resolution import BatchImages
 from undiffuse.diffusion.trajectory import start, trajectory
 from undiffuse.editing.editor import Editor, Part, Pictures
 from undiffuse.errors import UndiffuseError
-from undiffuse.model import Model
 
 
 def enlarge(editor: Editor, small: Pictures) -> Pictures:
@@ -33,11 +32,9 @@ def enlarge(editor: Editor, small: Pictures) -> Pictures:
         raise UndiffuseError("A stage sees the whole picture at once: leave out `overlap`")
     shape = (model.info.channels, *(side * factor for side in small.shape[2:]))
 
-    def upon(images: Tensor) -> Model:
-        return replace(model, below=BatchImages(images))
-
     def work(part: Part) -> Tensor:
-        denoiser, sampler, times = upon(part.of(small)).walk(editor.settings, part.members, editor.seed)
-        return part.last(trajectory(denoiser, sampler, times, start(denoiser, shape, part.noise), part.noise))
+        upon = replace(editor.plan, low_res=BatchImages(part.of(small)))
+        denoiser = upon.denoiser(part.members, editor.seed)
+        return part.last(trajectory(denoiser, upon.sampler, upon.times, start(denoiser, shape, part.noise), part.noise))
 
-    return editor.run(len(small), len(upon(small).walk(editor.settings)[2]) - 1, work)
+    return editor.run(len(small), editor.plan.steps, work)

@@ -20,7 +20,7 @@ from undiffuse.editing.editor import Editor, Pictures, times_from
 from undiffuse.editing.inversion import Inversion, Inverter, from_noise, invert
 from undiffuse.editing.options import TranslateOptions
 from undiffuse.errors import UndiffuseError
-from undiffuse.model import Model
+from undiffuse.model import AnyModel
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def translate(
     return Translation(from_noise(back, inversion.latents), inversion)
 
 
-def check_classes(model: Model, *names: str) -> None:
+def check_classes(model: AnyModel, *names: str) -> None:
     """Refuse a model that knows no classes, and classes that it does not know."""
     if not any(condition.name == CLASS for condition in model.conditions):
         raise UndiffuseError(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from undiffuse.model import Model
+    from undiffuse.model import AnyModel
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,16 @@ TARGETS = {
 }
 
 
-def convert(model: Model, path: Path, target: str, overwrite: bool = False) -> list[str]:
+def convert(model: AnyModel, path: Path, target: str, overwrite: bool = False) -> list[str]:
     """Write a model in one of the `TARGETS`; what was written and how exact it is, in lines.
 
     Raises:
         UndiffuseError: something is at ``path`` already, a package is missing, or the format cannot hold the model.
     """
+    from undiffuse.export.preconditions import check_whole
     from undiffuse.runtime.torch_modes import own_modes
 
     with own_modes():
-        lines: list[str] = import_module(f"undiffuse.{TARGETS[target].module}").write(model, path, overwrite)
+        write = import_module(f"undiffuse.{TARGETS[target].module}").write
+        lines: list[str] = write(check_whole(model), path, overwrite)
     return lines

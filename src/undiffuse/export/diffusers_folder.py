@@ -7,7 +7,7 @@ from pathlib import Path
 
 from undiffuse.checkpoints.foreign.diffusers.folder import INDEX, write_folder
 from undiffuse.errors import UndiffuseError
-from undiffuse.export.preconditions import check_whole, without_paths
+from undiffuse.export.preconditions import without_paths
 from undiffuse.model import Model
 from undiffuse.runtime.durable_files import PLACE, check_writable, writing
 
@@ -19,7 +19,6 @@ def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
         UndiffuseError: the model is a stage of a cascade, or neither way can hold it; or with ``overwrite`` what is
             there is no such folder.
     """
-    check_whole(model)
     _check_place(path, overwrite)
     check_writable(path, PLACE)
     partial = path.with_name(f".{path.name}.partial")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from undiffuse.checkpoints.model_file import SUFFIX, ModelFile
 from undiffuse.errors import UndiffuseError, quoted
-from undiffuse.export.preconditions import check_whole, without_paths
+from undiffuse.export.preconditions import without_paths
 from undiffuse.model import Model
 from undiffuse.provenance.png import check_free, write_file
 from undiffuse.runtime.durable_files import PLACE
@@ -18,7 +18,6 @@ def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
     Raises:
         UndiffuseError: a cascade, or a weight beyond half precision's range, too; or the name has another ending.
     """
-    check_whole(model)
     if path.suffix != SUFFIX:
         raise UndiffuseError(f"A model's file is called NAME{SUFFIX}, not {path.name}")
     check_free(path, overwrite, PLACE)

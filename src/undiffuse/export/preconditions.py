@@ -7,19 +7,20 @@ from pathlib import Path
 
 from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError
-from undiffuse.model import Model
+from undiffuse.model import AnyModel, Cascade, Model
 
 
-def check_whole(model: Model) -> None:
-    """Refuse a cascade, which is several networks.
+def check_whole(model: AnyModel) -> Model:
+    """The model, unless it is a cascade, which is several networks.
 
     Raises:
         UndiffuseError: it is one.
     """
-    if model.below is not None:
+    if isinstance(model, Cascade):
         raise UndiffuseError(
             "This format holds one network, and a cascade is several: convert each of its models alone"
         )
+    return model
 
 
 def without_paths(config: TrainConfig) -> TrainConfig:

@@ -16,7 +16,8 @@ from undiffuse.checkpoints.hub import MODEL, failures, require_hub
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.export import convert
 from undiffuse.export.card import hub_card
-from undiffuse.model import Model
+from undiffuse.export.preconditions import check_whole
+from undiffuse.model import AnyModel, Model
 from undiffuse.provenance.png import check_free, write_png
 from undiffuse.runtime.durable_files import ELSEWHERE, replace_file
 
@@ -36,7 +37,7 @@ def check_repo(repo: str) -> None:
 
 
 def prepare(
-    model: Model, repo: str, folder: Path, to: str = "file", samples: int = 16, overwrite: bool = False
+    model: AnyModel, repo: str, folder: Path, to: str = "file", samples: int = 16, overwrite: bool = False
 ) -> list[str]:
     """Write the folder; nothing is sent anywhere.
 
@@ -55,7 +56,7 @@ def prepare(
         UndiffuseError: a file is in the way, the format cannot hold the model, or it is a stage, which has no samples.
     """
     check_repo(repo)
-    if samples and model.config.conditions.upscale > 1 and model.below is None:
+    if samples and isinstance(model, Model) and model.config.conditions.upscale > 1:
         raise UndiffuseError(
             "A stage of a cascade draws nothing by itself, so there are no samples to show beside it: push it with -n 0"
         )
@@ -65,8 +66,9 @@ def prepare(
     return [*lines, *describe(model, repo, folder, to, samples, overwrite)]
 
 
-def describe(model: Model, repo: str, folder: Path, to: str, samples: int, overwrite: bool) -> list[str]:
+def describe(model: AnyModel, repo: str, folder: Path, to: str, samples: int, overwrite: bool) -> list[str]:
     """The card and the grid, beside weights that are there."""
+    model = check_whole(model)
     if samples:
         drawn = model.sample(samples, seed=0)
         drawn = replace(drawn, provenance={**drawn.provenance, "checkpoint": repo})

@@ -1,18 +1,29 @@
 """A trained model: loaded, asked for samples, and handed on.
 
-`Model`, `load` and `build_model` are here; they load torch where they are used.
+`Model`, `Cascade`, `load` and `build_model` are here; they load torch where they are used.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from undiffuse.model.model import Model, build_model, load
+    from undiffuse.model.cascade import AnyModel, Cascade
+    from undiffuse.model.loading import load, load_model
+    from undiffuse.model.model import Model, build_model
 
-__all__ = ["Model", "build_model", "load"]
+_HOMES = {
+    "AnyModel": "cascade",
+    "Cascade": "cascade",
+    "Model": "model",
+    "build_model": "model",
+    "load": "loading",
+    "load_model": "loading",
+}
+
+__all__ = ["AnyModel", "Cascade", "Model", "build_model", "load", "load_model"]
 
 
 def __getattr__(name: str) -> object:
-    if name in __all__:
-        return getattr(import_module("undiffuse.model.model"), name)
+    if name in _HOMES:
+        return getattr(import_module(f"undiffuse.model.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'undiffuse.model' has no attribute '{name}'")

@@ -10,90 +10,145 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from undiffuse.checkpoints import cascade_folder
-from undiffuse.checkpoints.find import locate
-from undiffuse.checkpoints.foreign import Found
-from undiffuse.checkpoints.model_file import ModelFile
+import torch
+from torch import nn
+
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
+from undiffuse.data.info import DataInfo
+from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
-from undiffuse.model.model import Model, load
-from undiffuse.provenance.png import model_name
-from undiffuse.runtime.durable_files import unwritable
+from undiffuse.model.model import Model
+from undiffuse.model.plan import LowerStage, SamplePlan
+from undiffuse.model.resolve import micro_batch_of, resolve
+from undiffuse.model.sample_request import passed
+from undiffuse.model.samples import Samples
+from undiffuse.networks.conditions import Condition
+from undiffuse.runtime.process_group import ALONE, Group
+from undiffuse.runtime.torch_modes import own_modes
 
 
-def make_cascade(models: Sequence[str | Path], folder: str | Path, weights: str = "ema") -> Model:
-    """Set models upon each other in a folder that holds all of them, and return the whole.
+@dataclass(frozen=True)
+class Cascade:
+    """Several models asked as one: sample i of each stage is made of sample i of the one below.
 
     Args:
-        models: of small images first, then the stages; runs, checkpoints or models' files.
-        folder: empty or not there. `undiffuse.load` reads it, and nothing else is needed.
-        weights: which of each: 'ema' (the first average), 'raw', or a rate.
+        stages: the model of the smallest images first. The last one's provenance is that of the whole.
+    """
+
+    stages: tuple[Model, ...]
+
+    @property
+    def top(self) -> Model:
+        """The stage of the largest images."""
+        return self.stages[-1]
+
+    @property
+    def info(self) -> DataInfo:
+        return self.top.info
+
+    @property
+    def config(self) -> TrainConfig:
+        return self.top.config
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.top.schedule
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        return self.top.conditions
+
+    @property
+    def device(self) -> torch.device:
+        return self.top.device
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return self.top.provenance
+
+    @property
+    def home(self) -> Path:
+        """The cascade's folder."""
+        return self.top.home
+
+    @property
+    def micro_batch(self) -> int:
+        """Samples per evaluation where settings do not say: what fits the largest network."""
+        return micro_batch_of(self.stages)
+
+    def to(self, device: torch.device | str) -> Cascade:
+        """Move all networks to a device, in place."""
+        for stage in self.stages:
+            stage.to(device)
+        return self
+
+    def with_network(self, network: nn.Module) -> Cascade:
+        """The same cascade with another module of the same parameters in its last stage."""
+        return Cascade((*self.stages[:-1], self.top.with_network(network)))
+
+    def plan(self, settings: SampleConfig | None = None, **overrides: Any) -> SamplePlan:
+        """The plan of the last stage, with the plans of those below inside; see `Model.plan`."""
+        asked = resolve(self.top, passed(settings, overrides), self.stages[:-1])
+        plain = replace(asked, augmentation=SampleConfig.augmentation)  # nothing is enlarged in the first one
+        plan = SamplePlan.of(self.stages[0], plain)
+        for number, stage in enumerate(self.stages[1:], start=1):
+            plan = SamplePlan.of(stage, asked, LowerStage(plan), below=self.stages[:number])
+        return plan
+
+    @own_modes()
+    def sample(
+        self,
+        n: int,
+        seed: int = 0,
+        *,
+        first: int = 0,
+        settings: SampleConfig | None = None,
+        progress: bool = False,
+        group: Group = ALONE,
+        **overrides: Any,
+    ) -> Samples:
+        """As `Model.sample`."""
+        return self.plan(settings, **overrides).sample(n, seed, first=first, progress=progress, group=group)
+
+    def draw(
+        self,
+        indices: range,
+        seed: int = 0,
+        *,
+        settings: SampleConfig | None = None,
+        on_step: Callable[[], object] = lambda: None,
+        **overrides: Any,
+    ) -> Iterator[Samples]:
+        """As `Model.draw`."""
+        return self.plan(settings, **overrides).draw(indices, seed, on_step)
+
+
+AnyModel = Model | Cascade
+
+
+def stages_of(model: Model | Cascade) -> tuple[Model, ...]:
+    """The models that make an image, that of the smallest images first; of one model itself."""
+    return model.stages if isinstance(model, Cascade) else (model,)
+
+
+def check_alone(model: Model | Cascade, what: str) -> Model:
+    """The model, unless it is a stage of a cascade or a cascade, where noise alone is to become images.
+
+    Args:
+        what: is done with it, such as "a likelihood".
 
     Raises:
-        UndiffuseError: fewer than two models, a folder in use, or models that do not fit upon each other.
+        UndiffuseError: it is one.
     """
-    folder = Path(folder)
-    if len(models) < 2:
-        raise UndiffuseError("A cascade takes a model of small images and at least one stage, trained with --upscale")
-    found = [locate(model, weights) for model in models]
-    check_fits([str(model) for model in models], found)
-    if folder.exists() and any(folder.iterdir()):
-        raise UndiffuseError(f"{folder} is not empty; choose another --name")
-    try:
-        cascade_folder.write(folder, [(_name(part), _file(part)) for part in found])
-    except (OSError, UndiffuseError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        advice = "choose another --name, or another folder of runs with --runs"
-        raise unwritable(folder, error, advice) if isinstance(error, OSError) else error from None
-    return load(folder)
-
-
-def check_fits(names: Sequence[str], found: Sequence[Found]) -> None:
-    """Refuse models that do not stand upon each other.
-
-    Raises:
-        UndiffuseError: the first is a stage or another is none, or shapes, kinds of number or conditions differ.
-    """
-    base = found[0]
-    if base.config.conditions.upscale > 1:
+    if isinstance(model, Cascade) or model.config.conditions.upscale > 1:
         raise UndiffuseError(
-            f"{names[0]} enlarges small images and cannot be the first of a cascade; name a model that draws them"
+            f"{what[:1].upper()}{what[1:]} is of a model that makes images of noise alone, and this one enlarges small "
+            "images, as a stage of a cascade: name the first model of the cascade, or another one"
         )
-    for (low_name, low), (name, stage) in pairwise(zip(names, found, strict=True)):
-        factor = stage.config.conditions.upscale
-        if factor == 1:
-            raise UndiffuseError(f"{name} is no stage; train it with --upscale 2, say")
-        wanted = (stage.info.channels, *(side // factor for side in stage.info.spatial))
-        if low.info.shape != wanted:
-            raise UndiffuseError(
-                f"{name} enlarges images of the shape {wanted}, and {low_name} makes {low.info.shape}: "
-                "prepare the data alike with --size and --channels"
-            )
-        kinds = [(part.info.dtype, part.info.low, part.info.high) for part in (low, stage)]
-        if kinds[0] != kinds[1]:
-            raise UndiffuseError(f"{name} learned values of another kind or range than {low_name}: {kinds}")
-        asked = set(stage.config.conditions.condition)
-        if asked and asked != set(base.config.conditions.condition):
-            raise UndiffuseError(
-                f"A stage is told nothing or what the first model is told; {name} is told {', '.join(sorted(asked))}, "
-                f"{names[0]} {', '.join(base.config.conditions.condition) or 'nothing'}"
-            )
-        if "class" in asked and stage.info.classes != base.info.classes:
-            raise UndiffuseError(f"{name} knows other classes than {names[0]}")
-        if "vector" in asked and stage.info.vectors != base.info.vectors:
-            raise UndiffuseError(f"{name} knows other numbers than {names[0]}")
-
-
-def _name(part: Found) -> str:
-    """What the model was called, as a part of a file's name."""
-    return re.sub(r"[^\w.+-]", "_", model_name(Path(part.provenance["checkpoint"])).removesuffix(".safetensors"))
-
-
-def _file(part: Found) -> ModelFile:
-    made_by = part.provenance
-    return ModelFile(part.config, part.info, made_by["step"], made_by["weights"], part.tensors)
+    return model

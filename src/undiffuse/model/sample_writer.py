@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError, counted
-from undiffuse.model.model import Model
+from undiffuse.model.plan import SamplePlan
 from undiffuse.model.sample_request import check_numbers, cut_into_blocks, whole_numbers, whole_range
 from undiffuse.model.samples import GRID, Samples
 from undiffuse.provenance.npz import read_npz, read_origin, write_npz
@@ -40,60 +40,63 @@ NUMBERS = (*PLACE, "index", "count")
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What came of it: how many pictures this process drew now, and how many of them were there."""
+class Written:
+    """How many pictures this process drew now, and how many of them were there."""
 
     new: int
     kept: int
 
 
-def draw_to(
-    folder: Path,
-    model: Model,
-    indices: range,
-    seed: int = 0,
-    *,
-    settings: SampleConfig | None = None,
-    values: bool | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    group: Group = ALONE,
-    progress: bool = False,
-) -> Drawn:
-    """Write ``00000.png`` ..., ``grid.png`` of the first `GRID` of them and, with ``values``, ``samples.npz``.
+@dataclass(frozen=True)
+class Writing:
+    """What is written, and what may happen to files that are there.
 
     Args:
-        folder: made if it is not there; all processes must see the same.
-        model: on its device.
-        indices: numbers of the samples, in steps of 1.
-        seed: of the noise.
-        settings: of the sampler; with ``resume``, a micro-batch that they leave open is that of the files there.
         values: write the values too; by default where a PNG cannot hold them as they are.
         overwrite: replace files that are there.
         resume: keep those of them that are whole and what would be drawn now.
+    """
+
+    values: bool | None = None
+    overwrite: bool = False
+    resume: bool = False
+
+
+def draw_to(
+    folder: Path,
+    plan: SamplePlan,
+    indices: range,
+    seed: int = 0,
+    writing: Writing = Writing(),
+    group: Group = ALONE,
+    progress: bool = False,
+) -> Written:
+    """Write ``00000.png`` ..., ``grid.png`` of the first `GRID` of them and, with values, ``samples.npz``.
+
+    Args:
+        folder: made if it is not there; all processes must see the same.
+        plan: of the samples; to go on, `micro_batch_in` says which micro-batch the files there are of.
+        indices: numbers of the samples, in steps of 1.
+        seed: of the noise.
         group: processes that share the micro-batches out among them.
         progress: show a bar with the time left.
 
     Raises:
-        UndiffuseError: numbers or settings that cannot be, a file in the way or a place where nobody may write (before
-            anything is drawn), or no room.
+        UndiffuseError: numbers that cannot be, a file in the way or a place where nobody may write (before anything is
+            drawn), or no room.
     """
     indices, (seed,) = whole_range(indices), whole_numbers(seed=seed)
-    settings = settings or SampleConfig()
-    if resume and settings.micro_batch is None:
-        settings = replace(settings, micro_batch=_micro_batch_of(folder, indices))
-    settings = model.settle(settings)
     check_numbers(len(indices), seed, indices.start)
-    if resume and "sha256" not in model.provenance:
+    model = plan.model
+    if writing.resume and "sha256" not in model.provenance:
         raise UndiffuseError("Nobody can tell whose files are there: resume takes a model from undiffuse.load")
     none_yet = np.empty((0, *model.info.shape))
-    template = Samples(none_yet, model.info, seed, (), settings, model.provenance, model.device.type)
-    values = not is_exact(model.info) if values is None else values
-    job = _Job(folder, indices, template, values, overwrite, resume)
+    template = Samples(none_yet, model.info, seed, (), plan.settings, model.provenance, model.device.type)
+    values = not is_exact(model.info) if writing.values is None else writing.values
+    job = _Job(folder, indices, template, values, writing.overwrite, writing.resume)
     mine = group.my_part(job.blocks)
     if group.leads:
         check_writable(job.grid)  # nothing is drawn yet, so there is nothing to go on with
-    steps = len(model.walk(settings)[2]) - 1
     try:
         if values and job.has_file():
             job = replace(job, values=False)
@@ -101,9 +104,9 @@ def draw_to(
         if group.leads:
             job.prepare()
         group.barrier()  # nobody writes before everybody has looked
-        with tqdm(total=len(missing) * steps, desc="sampling", unit="step", disable=hidden(progress)) as bar:
+        with tqdm(total=len(missing) * plan.steps, desc="sampling", unit="step", disable=hidden(progress)) as bar:
             for block in missing:
-                for samples in model.draw(block, seed, settings=settings, on_step=bar.update):
+                for samples in plan.draw(block, seed, bar.update):
                     job.write(samples)
                 bar.set_postfix_str(f"picture {block.stop - indices.start:,} of {len(indices):,}")
         group.barrier()
@@ -114,11 +117,11 @@ def draw_to(
     except UnwritableError as error:
         raise UnwritableError(f"{error}, then go on with --resume") from error
     new = sum(map(len, missing))
-    return Drawn(new, sum(map(len, mine)) - new)
+    return Written(new, sum(map(len, mine)) - new)
 
 
-def _micro_batch_of(folder: Path, indices: range) -> int | None:
-    """That of the first of our pictures in a folder; None where there is none."""
+def micro_batch_in(folder: Path, indices: range) -> int | None:
+    """The micro-batch of the first of our pictures in a folder; None where there is none."""
     for path in (picture_in(folder, index) for index in indices):
         try:
             found = read_metadata(path).origin if path.exists() else None

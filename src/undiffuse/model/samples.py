@@ -34,6 +34,7 @@ class Samples:
         settings: the sampler and its settings.
         provenance: the model's: its checkpoint, step, and the weights' sha256.
         device: kind of the device that computed them; bits are the same for one kind only.
+        evaluations: of the denoiser, for each of them; 0 where they were not counted.
     """
 
     array: np.ndarray
@@ -43,6 +44,7 @@ class Samples:
     settings: SampleConfig
     provenance: dict[str, Any]
     device: str = "cpu"
+    evaluations: int = 0
 
     def __len__(self) -> int:
         return len(self.array)

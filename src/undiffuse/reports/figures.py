@@ -15,7 +15,6 @@ from undiffuse.reports.run_history import Story
 from undiffuse.visualization.forward import forward_frames, model_grid
 from undiffuse.visualization.grid import grid, to_image
 from undiffuse.visualization.plot import Axis, Series, line_plot, smooth
-from undiffuse.visualization.reverse import moments_of
 from undiffuse.visualization.strip import evenly
 
 Column = tuple[Image.Image, str]
@@ -32,7 +31,7 @@ def final_grid(story: Story) -> tuple[Image.Image, str]:
     if grids := story.grids(2):
         step, image = grids[-1]
         return image, f"Step {step:,}: {how}"
-    samples = (story.drawing or story.model).sample(FEW, seed, settings=settings)
+    samples = (story.plan or story.model.plan(settings)).sample(FEW, seed)
     return grid([to_image(array, samples.info) for array in samples.array]), f"Step {story.state['step']:,}: {how}"
 
 
@@ -60,14 +59,14 @@ def reverse_columns(story: Story) -> tuple[list[Column], list[Column]]:
 
     Both are empty where it is a stage of a cascade and the data are gone.
     """
-    model, settings = story.drawing, story.settings
-    if model is None:
+    plan, info = story.plan, story.model.info
+    if plan is None:
         return [], []
-    wanted = evenly(len(model.walk(settings)[2]), COLUMNS)
-    walk = moments_of(model, settings, ROWS, model.config.loop.seed)
-    seen = [moment for k, moment in enumerate(walk) if k in wanted]
-    noisy = [(model_grid(moment.x, model.info, 1), f"t = {moment.t:.4g}") for moment in seen]
-    clean = [(model_grid(moment.x0, model.info, 1), "") for moment in seen]
+    wanted = evenly(plan.steps + 1, COLUMNS)
+    walk = plan.iterate(range(ROWS), story.model.config.loop.seed)
+    seen = [step for k, step in enumerate(walk) if k in wanted]
+    noisy = [(model_grid(step.x, info, 1), f"t = {step.t:.4g}") for step in seen]
+    clean = [(model_grid(step.x0, info, 1), "") for step in seen]
     return noisy, clean
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from undiffuse.config.files import flatten, sections
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError, counted, quoted
-from undiffuse.model import load
+from undiffuse.model import load_model
 from undiffuse.reports.run_history import Story
 from undiffuse.reports.table import Matrix
 from undiffuse.training.callbacks.progress_line import duration
@@ -37,7 +37,7 @@ class Lineup:
         """
         paths = [Path(run) for run in runs]
         check_runs(paths)
-        stories = tuple(Story(path, load(path, device=device)) for path in paths)
+        stories = tuple(Story(path, load_model(path, device=device)) for path in paths)
         for story in stories:
             if story.model.config.conditions.upscale > 1:
                 raise UndiffuseError(

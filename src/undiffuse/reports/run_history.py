@@ -16,9 +16,10 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.stream import Stream, open_data
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
+from undiffuse.model.plan import SamplePlan
 from undiffuse.training.build import condition_tables, examples_of, image_batches
 from undiffuse.training.callbacks.metrics import read_metrics
-from undiffuse.training.callbacks.previews import over_data, preview_settings
+from undiffuse.training.callbacks.previews import preview_plan, preview_settings
 from undiffuse.training.parallel.batch_shards import Share
 from undiffuse.training.run.folder import RunFolder
 from undiffuse.visualization.strip import evenly
@@ -107,16 +108,16 @@ class Story:
         return dataset if dataset.info.fingerprint == self.model.info.fingerprint else None
 
     @cached_property
-    def drawing(self) -> Model | None:
-        """What draws as the training's grids were drawn: by what is said of the data, a stage upon their small images.
+    def plan(self) -> SamplePlan | None:
+        """How samples are drawn: as the training's grids, by what is said of the data, a stage upon their small images.
 
         Of a stage None where those are gone; other models then draw by nothing.
         """
         model = self.model
         if self.dataset is None:
-            return None if model.config.conditions.upscale > 1 else model
+            return None if model.config.conditions.upscale > 1 else model.plan(self.settings)
         examples = examples_of(self.dataset, model, condition_tables(self.dataset, model))
-        return over_data(model, image_batches(self.dataset, model.config, Share(model.config.loop.batch)), examples)
+        return preview_plan(model, image_batches(self.dataset, model.config, Share(model.config.loop.batch)), examples)
 
     @property
     def missing_data(self) -> str:

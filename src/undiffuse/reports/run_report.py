@@ -10,7 +10,7 @@ from undiffuse.checkpoints.find import is_model
 from undiffuse.checkpoints.run_lock import has_begun
 from undiffuse.config.files import flatten, sections
 from undiffuse.errors import UndiffuseError, quoted
-from undiffuse.model import load
+from undiffuse.model import load_model
 from undiffuse.provenance.png import check_free
 from undiffuse.reports.commands import sample_commands, train_command
 from undiffuse.reports.figures import (
@@ -60,7 +60,7 @@ def write_report(run: Path | str, out: Path | str | None = None, overwrite: bool
             f"A report is of one training, and {run} is a cascade of several: report the runs that it was made of"
         )
     target = Path(run) / "report.html" if out is None else Path(out)
-    story = Story(Path(run), load(run))
+    story = Story(Path(run), load_model(run))
     check_free(target, overwrite or out is None)
     replace_file(target, page(story.run.resolve().name, _body(story)), ELSEWHERE)
     return target

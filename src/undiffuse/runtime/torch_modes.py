@@ -7,10 +7,14 @@ their files say. What is called from outside works in modes of its own, and the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TypeVar
 
 import torch
+from torch import nn
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -34,3 +38,26 @@ def own_modes() -> Iterator[None]:
         ):  # every call goes through such a default, so only where there is one
             stack.enter_context(torch.device("cpu"))
         yield
+
+
+def each_in_own_modes(items: Iterable[T]) -> Iterator[T]:
+    """The same items, each made inside `own_modes`, which the caller is outside of whenever one is yielded."""
+    iterator = iter(items)
+    while True:
+        with own_modes():
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+        yield item
+
+
+@contextmanager
+def evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """Inside: the network without dropout; afterwards in the mode in which it was."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)

@@ -22,9 +22,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from undiffuse.config.sampling import SampleConfig
-from undiffuse.model import Model, load
-from undiffuse.visualization.reverse import Moment, moments
+from undiffuse.diffusion.trajectory import SamplingStep
+from undiffuse.model import Model, load_model
 
 FOLDER = Path(__file__).parent / "web" / "data"
 SEED, STEPS = 5, 24  # one of the first twelve seeds whose ten digits are all easily told
@@ -32,14 +31,10 @@ X0_RANGE, EPS_RANGE = 1.0, 4.0
 EPS_LEVELS = 32
 
 
-def walks(model: Model, seed: int, classes: Sequence[str]) -> dict[str, list[Moment]]:
-    """For each class the moments of a DDIM walk of sample 0, up to the end, where nothing is predicted."""
-    found = {}
-    for name in classes:
-        settings = SampleConfig(sampler="ddim", steps=STEPS, classes=(name,), micro_batch=1)
-        denoiser, sampler, times = model.walk(settings, [0])
-        found[name] = list(moments(denoiser, sampler, times, model.info.shape, [0], seed, model.device))[:-1]
-    return found
+def walks(model: Model, seed: int, classes: Sequence[str]) -> dict[str, list[SamplingStep]]:
+    """For each class the steps of a DDIM walk of sample 0, up to the end, where nothing is predicted."""
+    plans = {name: model.plan(sampler="ddim", steps=STEPS, classes=(name,), micro_batch=1) for name in classes}
+    return {name: list(plan.iterate(range(1), seed))[:-1] for name, plan in plans.items()}
 
 
 def levels(values: NDArray[np.float32], reach: float, count: int) -> NDArray[np.uint8]:
@@ -48,20 +43,20 @@ def levels(values: NDArray[np.float32], reach: float, count: int) -> NDArray[np.
     return np.rint(255 * part).astype(np.uint8)
 
 
-def atlas(found: dict[str, list[Moment]]) -> Image.Image:
+def atlas(found: dict[str, list[SamplingStep]]) -> Image.Image:
     """All predictions in one picture: rows class 0 x0, class 0 eps, class 1 x0, ...; columns steps."""
     rows = []
     for walk in found.values():
-        x0 = torch.cat([moment.x0[0, 0] for moment in walk], dim=1)
-        eps = torch.cat([moment.eps[0, 0] for moment in walk if moment.eps is not None], dim=1)
+        x0 = torch.cat([step.x0[0, 0] for step in walk], dim=1)
+        eps = torch.cat([step.eps[0, 0] for step in walk if step.eps is not None], dim=1)
         rows += [levels(x0.numpy(), X0_RANGE, 256), levels(eps.numpy(), EPS_RANGE, EPS_LEVELS)]
     return Image.fromarray(np.vstack(rows))
 
 
 def main() -> None:
-    model = load("digits")
+    model = load_model("digits")
     found = walks(model, SEED, model.info.classes)
-    times = torch.tensor([moment.t for moment in next(iter(found.values()))], dtype=torch.float64)
+    times = torch.tensor([step.t for step in next(iter(found.values()))], dtype=torch.float64)
     alpha, sigma = model.schedule(times)
     facts = {
         "model": "digits",

@@ -12,6 +12,7 @@ import torch
 
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
+from undiffuse.model.plan import SamplePlan
 from undiffuse.model.sample_request import override_settings
 from undiffuse.runtime.precision import slow_bfloat16
 from undiffuse.studio.jobs.queue import Board, finite
@@ -80,16 +81,14 @@ class Studio:
             raise UndiffuseError(sentence)
         return self.shelf.settled(settings)
 
-    def ready(self, model: str, settings: SampleConfig) -> tuple[Loaded, SampleConfig]:
-        """A model in memory that can be asked for these settings.
+    def ready(self, model: str, settings: SampleConfig) -> tuple[Loaded, SamplePlan]:
+        """A model in memory, and what these settings come to for it.
 
         Raises:
             UndiffuseError: there is no such model, or it cannot.
         """
         loaded = self.shelf.load(model, settings.weights)
-        settled = loaded.model.settle(settings)
-        loaded.model.walk(settled)
-        return loaded, settled
+        return loaded, loaded.model.plan(settings)
 
     def close(self) -> None:
         """Cancel what is under way and let go of the models; trainings go on."""

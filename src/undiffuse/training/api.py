@@ -25,7 +25,7 @@ from undiffuse.data.preparation.in_memory import is_given, keep_given
 from undiffuse.data.preparation.named import typed_source
 from undiffuse.data.stream import Stream, open_data
 from undiffuse.errors import UndiffuseError, counted, quoted
-from undiffuse.model import Model, build_model, load
+from undiffuse.model import Model, build_model, load_model
 from undiffuse.recipes import advised_sampling, get_recipe
 from undiffuse.runtime.durable_files import shortened
 from undiffuse.runtime.precision import slow_bfloat16
@@ -322,7 +322,7 @@ def _newest(run: RunFolder, console: Console) -> Path:
 
 def _finished(run: RunFolder, console: Console, group: Group) -> Model:
     group.barrier()  # until rank 0 has saved
-    model = load(run.path)
+    model = load_model(run.path)
     guidance = advised_sampling(model.config).guidance
     led = "" if guidance == SampleConfig.guidance else f" --guidance {guidance:g}"
     if model.config.conditions.upscale > 1:

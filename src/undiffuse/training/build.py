@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from undiffuse.checkpoints.training_checkpoint import Checkpoint, State, ema_file, power_file
-from undiffuse.conditioning.low_resolution import seen_in_training
+from undiffuse.conditioning.low_resolution import low_res_training
 from undiffuse.conditioning.request import CLASS, IMAGE, VECTOR, dropped
 from undiffuse.conditioning.text.embedding_table import text_table
 from undiffuse.config.schema import TrainConfig
@@ -173,7 +173,7 @@ def condition_batches(
     loop, order = model.config.loop, order_of(data, model.config)
     if not told:
         return lambda step, x0: {}
-    small = seen_in_training(settings, loop.seed, loop.batch)
+    small = low_res_training(settings, loop.seed, loop.batch)
 
     def conditions(step: int, x0: Tensor) -> dict[str, Tensor]:
         chosen = torch.from_numpy(order(step))

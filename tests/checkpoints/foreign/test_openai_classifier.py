@@ -11,7 +11,6 @@ import torch
 
 import undiffuse.model
 from undiffuse.checkpoints.foreign.original.flags import PUBLISHED
-from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.model.noise_classifier import load_noisy_classifier
 
@@ -56,9 +55,9 @@ def test_it_leads_a_model_of_the_same_noise(tmp_path):
     model = undiffuse.model.load(save(tmp_path, tree, name="model000100.pt"))
     classifier = save(tmp_path, drawn())
     asked = {"classes": ("3",), "threshold": "none", "guidance": 3.0, "micro_batch": 1}
-    settings = model.settle(SampleConfig(classifier=str(classifier), **asked))
-    assert settings.classifier == f"{classifier}@{load_noisy_classifier(classifier).sha256[:12]}"
-    denoiser = model.walk(settings)[0]
+    plan = model.plan(classifier=str(classifier), **asked)
+    assert plan.settings.classifier == f"{classifier}@{load_noisy_classifier(classifier).sha256[:12]}"
+    denoiser = plan.denoiser(range(1))
     x, t = torch.randn(1, 3, SIDE, SIDE), torch.tensor(500.0, dtype=torch.float64)
     x.requires_grad_(True)
     score = load_noisy_classifier(classifier)(x, t).log_softmax(1)[0, 3]

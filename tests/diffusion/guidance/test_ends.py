@@ -21,12 +21,12 @@ from undiffuse.diffusion.guidance import (
     ClassifierFree,
     ClassifierGuided,
     Clip,
+    Conditioned,
     DynamicThreshold,
-    Given,
+    Guidance,
     Observation,
     PiGDM,
     Replaced,
-    Strength,
     Tiled,
 )
 from undiffuse.diffusion.linear_operators import Blur, Downsample, Mask
@@ -99,12 +99,12 @@ WRAPPERS: dict[str, Callable[[Schedule], Denoiser]] = {
     "dps": lambda s: DPS(gaussian(s), observed(OPERATORS["blur"]), grid(s)),
     "replaced": lambda s: Replaced(two(s), draw(3, *SHAPE, seed=1), KNOWN.double(), draw(3, *SHAPE, seed=2)),
     "classifier": lambda s: ClassifierGuided(two(s), classifier(s), torch.tensor([0, 1, 0]), 1.5),
-    "classifier-free": lambda s: ClassifierFree(two(s), {}, {}, Strength(3.0, 0.7)),
-    "autoguided": lambda s: Autoguided(two(s), gaussian(s), Strength(2.0)),
-    "autoguided-rescaled": lambda s: Autoguided(two(s), gaussian(s), Strength(2.0, 0.7)),
+    "classifier-free": lambda s: ClassifierFree(two(s), {}, {}, Guidance(3.0, 0.7)),
+    "autoguided": lambda s: Autoguided(two(s), gaussian(s), Guidance(2.0)),
+    "autoguided-rescaled": lambda s: Autoguided(two(s), gaussian(s), Guidance(2.0, 0.7)),
     "clip": lambda s: Clip(two(s)),
     "dynamic": lambda s: DynamicThreshold(two(s), 0.9),
-    "given": lambda s: Given(two(s), {}),
+    "given": lambda s: Conditioned(two(s), {}),
     "tiled": lambda s: Tiled(gaussian_denoiser(s, (1, 4), MEAN, STD), (4,), 1),
 }
 
@@ -160,7 +160,7 @@ def test_at_data_the_ideal_denoiser_of_points_names_the_nearest(dtype):
 @pytest.mark.parametrize("rescale", [0.0, 0.7])
 def test_the_interval_is_asked_of_each_sample_of_a_batch(rescale):
     process = SCHEDULES["cosine"]
-    guided = Autoguided(two(process), gaussian(process), Strength(2.0, rescale, (0.5, 2.0)))
+    guided = Autoguided(two(process), gaussian(process), Guidance(2.0, rescale, (0.5, 2.0)))
     times = torch.tensor([900.0, 500.0, 100.0], dtype=torch.float64)  # sigma / alpha of 6.5, 1 and 0.2
     x = draw(3, *SHAPE)
     together = guided(x, times).x0
@@ -175,7 +175,7 @@ def test_the_interval_is_asked_of_each_sample_of_a_batch(rescale):
 def test_where_predictions_are_flat_rescaling_takes_no_contrast_back(shape):
     process = SCHEDULES["linear"]
     strong, weak = gaussian_denoiser(process, shape, MEAN, STD), gaussian_denoiser(process, shape, 0.1, STD)
-    seen = Autoguided(strong, weak, Strength(2.0, 0.7))(draw(3, *shape), at(1000))
+    seen = Autoguided(strong, weak, Guidance(2.0, 0.7))(draw(3, *shape), at(1000))
     torch.testing.assert_close(seen.x0, torch.full_like(seen.x0, 0.1 + 2 * (MEAN - 0.1)))
 
 

@@ -10,7 +10,7 @@ from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.denoiser import Prediction
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser, gaussian_denoiser
 from undiffuse.diffusion.gaussian import expand
-from undiffuse.diffusion.guidance import Autoguided, ClassifierFree, ClassifierGuided, Given, Strength
+from undiffuse.diffusion.guidance import Autoguided, ClassifierFree, ClassifierGuided, Conditioned, Guidance
 from undiffuse.diffusion.samplers import DDIM, SAMPLERS
 from undiffuse.diffusion.schedules import linear
 from undiffuse.diffusion.timesteps import make_timesteps
@@ -67,8 +67,8 @@ def close(a, b, **tolerance):
 @pytest.mark.parametrize("t", [1, 300, 1000])
 def test_scale_one_is_the_conditional_model_and_zero_the_unconditional_one(t):
     x, wanted, null = points(), labels(), labels(label=NULL)
-    one = ClassifierFree(ByClass(), wanted, null, Strength(1.0))(x, at(t))
-    zero = ClassifierFree(ByClass(), wanted, null, Strength(0.0))(x, at(t))
+    one = ClassifierFree(ByClass(), wanted, null, Guidance(1.0))(x, at(t))
+    zero = ClassifierFree(ByClass(), wanted, null, Guidance(0.0))(x, at(t))
     close(one, ByClass()(x, at(t), **wanted), rtol=0, atol=0)
     close(zero, ByClass()(x, at(t), **null), rtol=0, atol=0)
 
@@ -76,7 +76,7 @@ def test_scale_one_is_the_conditional_model_and_zero_the_unconditional_one(t):
 def test_a_scale_of_one_for_each_sample_is_exact_too():
     x, wanted, null = points(), labels(), labels(label=NULL)
     scales = torch.tensor([1.0, 0.0] * 3)
-    mixed = ClassifierFree(ByClass(), wanted, null, Strength(scales))(x, at(500))
+    mixed = ClassifierFree(ByClass(), wanted, null, Guidance(scales))(x, at(500))
     strong, weak = ByClass()(x, at(500), **wanted), ByClass()(x, at(500), **null)
     torch.testing.assert_close(mixed.x0[0::2], strong.x0[0::2], rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(mixed.x0[1::2], weak.x0[1::2], rtol=1e-12, atol=1e-12)
@@ -85,7 +85,7 @@ def test_a_scale_of_one_for_each_sample_is_exact_too():
 @pytest.mark.parametrize("rescale", [0.0, 0.7])
 def test_x0_and_eps_stay_consistent_with_x_t(rescale):
     x = points()
-    seen = ClassifierFree(ByClass(), labels(), labels(label=NULL), Strength(4.0, rescale))(x, at(400))
+    seen = ClassifierFree(ByClass(), labels(), labels(label=NULL), Guidance(4.0, rescale))(x, at(400))
     q_t = SCHEDULE(at(400))
     torch.testing.assert_close(q_t.alpha * seen.x0 + q_t.sigma * seen.eps, x, rtol=1e-10, atol=1e-10)
 
@@ -96,7 +96,7 @@ def test_classifier_guidance_by_the_exact_classifier_is_classifier_free_guidance
     x, times = points(), torch.tensor([3.0, 50, 200, 500, 800, 1000], dtype=torch.float64)
     mixture = MixtureDenoiser(SCHEDULE, MEANS, STD)
     by_classifier = ClassifierGuided(mixture, exact_classifier, labels()["label"], scale)(x, times)
-    free = ClassifierFree(ByClass(), labels(), labels(label=NULL), Strength(scale))(x, times)
+    free = ClassifierFree(ByClass(), labels(), labels(label=NULL), Guidance(scale))(x, times)
     close(by_classifier, free, rtol=1e-9, atol=1e-9)
 
 
@@ -107,7 +107,7 @@ def test_guidance_towards_a_gaussian_moves_its_mean_and_narrows_it_as_the_formul
     and the old width.
     """
     weak, strong = gaussian_denoiser(SCHEDULE, (1,), 0.0, 0.5), gaussian_denoiser(SCHEDULE, (1,), 0.4, 0.5)
-    guided = Autoguided(strong, weak, Strength(3.0))
+    guided = Autoguided(strong, weak, Guidance(3.0))
     exact = gaussian_denoiser(SCHEDULE, (1,), 3 * 0.4, 0.5)
     x = points()[:, :1]
     close(guided(x, at(321)), exact(x, at(321)), rtol=1e-10, atol=1e-10)
@@ -130,34 +130,34 @@ def test_outside_the_interval_it_is_the_conditional_model():
     sigma = float(level.sigma / level.alpha)
     x, wanted, null = points(), labels(), labels(label=NULL)
     for interval, acts in (((0.0, sigma / 2), False), ((sigma / 2, 2 * sigma), True), ((2 * sigma, math.inf), False)):
-        seen = ClassifierFree(ByClass(), wanted, null, Strength(3.0, 0.0, interval))(x, at(500))
+        seen = ClassifierFree(ByClass(), wanted, null, Guidance(3.0, 0.0, interval))(x, at(500))
         plain = ByClass()(x, at(500), **wanted)
         assert torch.equal(seen.x0, plain.x0) is not acts
 
 
 def test_full_rescaling_gives_the_spread_of_the_conditional_prediction():
     x = torch.randn(4, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    seen = ClassifierFree(ByClass(), labels(4), labels(4, NULL), Strength(5.0, 1.0))(x, at(200))
+    seen = ClassifierFree(ByClass(), labels(4), labels(4, NULL), Guidance(5.0, 1.0))(x, at(200))
     plain = ByClass()(x, at(200), **labels(4))
     torch.testing.assert_close(seen.x0.std(1), plain.x0.std(1), rtol=1e-10, atol=1e-10)
 
 
 def test_a_negative_condition_is_kept_away_from():
     """With weights 2 and -1 on two components, samples lie at 2 m_1 - m_0 for components of equal width."""
-    guided = ClassifierFree(ByClass(), labels(64, 1), labels(64, 0), Strength(2.0))
+    guided = ClassifierFree(ByClass(), labels(64, 1), labels(64, 0), Guidance(2.0))
     drawn = sample(guided, DDIM(), make_timesteps(SCHEDULE, 100), (2,), range(64), micro_batch=64).double()
     torch.testing.assert_close(drawn.mean(0), 2 * MEANS[1] - MEANS[0], rtol=0, atol=0.2)
 
 
 def test_given_fills_conditions_in():
     x = points()
-    close(Given(ByClass(), labels())(x, at(9)), ByClass()(x, at(9), **labels()), rtol=0, atol=0)
+    close(Conditioned(ByClass(), labels())(x, at(9)), ByClass()(x, at(9), **labels()), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("wrong", [{"rescale": 1.5}, {"interval": (2.0, 1.0)}, {"interval": (-1.0, 1.0)}])
 def test_wrong_strengths_are_one_sentence(wrong):
     with pytest.raises(UndiffuseError):
-        Strength(2.0, **wrong)
+        Guidance(2.0, **wrong)
 
 
 def test_the_two_sides_need_the_same_names():

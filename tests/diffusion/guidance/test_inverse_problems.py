@@ -64,7 +64,7 @@ def conditioned(mean, C, A, y, noise):
 @pytest.mark.parametrize("noise", [0.0, 0.3])
 @pytest.mark.parametrize("method", [DDNM, PiGDM])
 def test_ddnm_and_pigdm_are_exact_for_an_isotropic_gaussian(name, noise, method):
-    """Given x_t and y, x0 is Gaussian: two measurements of it, one direct, one through A."""
+    """Conditioned x_t and y, x0 is Gaussian: two measurements of it, one direct, one through A."""
     operator, t = OPERATORS[name], at(400)
     q_t, x_t = SCHEDULE(t), draw(5, 1, SIDE)
     y = operator.A(draw(5, 1, SIDE, seed=1))

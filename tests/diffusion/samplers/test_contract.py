@@ -14,10 +14,10 @@ from undiffuse.diffusion import schedules
 from undiffuse.diffusion.denoiser import NetworkDenoiser
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser
 from undiffuse.diffusion.parameterization import ROWS, Parameterization, edm
-from undiffuse.diffusion.samplers import SAMPLERS, CountingDenoiser, describe
+from undiffuse.diffusion.samplers import SAMPLERS, describe
 from undiffuse.diffusion.schedules import VE, VP, RectifiedFlow, Schedule, SubVP, zero_terminal_snr
 from undiffuse.diffusion.timesteps import make_timesteps
-from undiffuse.diffusion.trajectory import Noise, Sampler, start, trajectory
+from undiffuse.diffusion.trajectory import Noise, Recording, Sampler, start, trajectory
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.sampler import make_sampler
 
@@ -119,7 +119,7 @@ def test_one_sampler_serves_two_trajectories_at_once(name):
 
 @pytest.mark.parametrize("info", describe(), ids=lambda info: info.name)
 def test_evaluations_and_noise_are_as_described(info):
-    counting = CountingDenoiser(MixtureDenoiser(SCHEDULES["linear"], POINTS.float()))
+    counting = Recording(MixtureDenoiser(SCHEDULES["linear"], POINTS.float()))
     sampler, state = sampler_for(info.name), None
     times = torch.tensor([900.0, 700.0, 500.0, 300.0, 100.0], dtype=torch.float64)
     x, noise = torch.full((1, 2), 0.3), Noise(0, range(1))

@@ -38,7 +38,7 @@ def run(typed: Namespace) -> None:
     from undiffuse.model import load
     from undiffuse.model.sample_request import beside_times, check_numbers, warn
     from undiffuse.training.build import choose_device
-    from undiffuse.visualization.reverse import moments_of, reverse_frames
+    from undiffuse.visualization.reverse import reverse_frames
     from undiffuse.visualization.strip import evenly
 
     options = vars(typed)
@@ -47,12 +47,11 @@ def run(typed: Namespace) -> None:
     count, seed = options.get("n", 9), options.get("seed", 0)
     model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"))))
     say_left_out(model)
-    settings = model.settle(settings)
+    plan = model.plan(settings)
     check_numbers(count, seed, 0)
-    points = len(model.walk(settings)[2])
 
     def frames(wanted: int) -> Iterator[Frame]:
-        walk = moments_of(model, settings, count, seed)
-        return reverse_frames(walk, model.schedule, model.info, evenly(points, wanted))
+        walk = plan.iterate(range(count), seed)
+        return reverse_frames(walk, model.schedule, model.info, evenly(plan.steps + 1, wanted))
 
     save(typed, Path("reverse.webp"), frames)

@@ -26,7 +26,7 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.model.cascade import make_cascade
+    from undiffuse.model.make_cascade import make_cascade
 
     options = vars(typed)
     name = options["name"]

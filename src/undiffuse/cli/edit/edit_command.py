@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from undiffuse.data.read_image import Picture
     from undiffuse.editing import Editor
-    from undiffuse.model import Model
+    from undiffuse.model import AnyModel
 
 PICTURES = {"image": "IMAGE", "first": "A", "second": "B"}
 """What the inputs of an edit are called; a mask is an option."""
@@ -71,7 +71,7 @@ class EditCommand:
         return {name: self.typed[name] for name in names if name in self.typed}
 
     @cached_property
-    def model(self) -> Model:
+    def model(self) -> AnyModel:
         from undiffuse.model import load
         from undiffuse.training.build import choose_device
 

@@ -1,8 +1,8 @@
 """Denoisers around denoisers: each works under every sampler and every parameterization."""
 
 from undiffuse.diffusion.guidance.classifier import ClassifierGuided
-from undiffuse.diffusion.guidance.classifier_free import Autoguided, ClassifierFree, Strength
-from undiffuse.diffusion.guidance.conditioned import Given
+from undiffuse.diffusion.guidance.classifier_free import Autoguided, ClassifierFree, Guidance
+from undiffuse.diffusion.guidance.conditioned import Conditioned
 from undiffuse.diffusion.guidance.inverse_problems import DDNM, DPS, Observation, PiGDM
 from undiffuse.diffusion.guidance.replacement import Replaced
 from undiffuse.diffusion.guidance.threshold import Clip, DynamicThreshold
@@ -15,11 +15,11 @@ __all__ = [
     "ClassifierFree",
     "ClassifierGuided",
     "Clip",
+    "Conditioned",
     "DynamicThreshold",
-    "Given",
+    "Guidance",
     "Observation",
     "PiGDM",
     "Replaced",
-    "Strength",
     "Tiled",
 ]

@@ -30,7 +30,7 @@ Scale = float | Float[Tensor, "batch"]
 
 
 @dataclass(frozen=True)
-class Strength:
+class Guidance:
     """How far beyond, when, and what is done about the contrast that it adds.
 
     Args:
@@ -57,7 +57,7 @@ class Strength:
                 f"The interval of guidance is two noise levels sigma/alpha, 0 <= low < high; it is {low:g}, {high:g}"
             )
 
-    def acts(self, schedule: Schedule, t: Float[Tensor, "*batch"]) -> bool:
+    def active(self, schedule: Schedule, t: Float[Tensor, "*batch"]) -> bool:
         """Whether there is anything to do at one of the times t."""
         plain = isinstance(self.scale, float | int) and self.scale == 1
         return not plain and bool(self._inside(schedule, t).any())
@@ -81,13 +81,13 @@ class ClassifierFree:
         denoiser: of a model that was trained with its conditions dropped now and then.
         conditions: what is wanted, one tensor a name.
         without: what is not: the null conditions, or a negative one, under the same names.
-        strength: how far.
+        guidance: how far.
     """
 
     denoiser: Denoiser
     conditions: Mapping[str, Tensor]
     without: Mapping[str, Tensor]
-    strength: Strength = field(default_factory=Strength)
+    guidance: Guidance = field(default_factory=Guidance)
 
     def __post_init__(self) -> None:
         if set(self.conditions) != set(self.without):
@@ -101,13 +101,13 @@ class ClassifierFree:
         return self.denoiser.schedule
 
     def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
-        if not self.strength.acts(self.schedule, t):
+        if not self.guidance.active(self.schedule, t):
             return self.denoiser(x_t, t, **self.conditions)
         both = {name: torch.cat([wanted, self.without[name]]) for name, wanted in self.conditions.items()}
         times = torch.cat([t, t]) if t.ndim else t
         prediction = self.denoiser(torch.cat([x_t, x_t]), times, **both)
         strong, weak = halves(prediction)
-        return guide(strong, weak, x_t, t, self.schedule, self.strength)
+        return guide(strong, weak, x_t, t, self.schedule, self.guidance)
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,12 @@ class Autoguided:
     Args:
         denoiser: the good one.
         weak: the worse one, of the same schedule and data.
-        strength: how far.
+        guidance: how far.
     """
 
     denoiser: Denoiser
     weak: Denoiser
-    strength: Strength = field(default_factory=Strength)
+    guidance: Guidance = field(default_factory=Guidance)
 
     @property
     def schedule(self) -> Schedule:
@@ -130,9 +130,9 @@ class Autoguided:
 
     def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
         strong = self.denoiser(x_t, t, **conditions)
-        if not self.strength.acts(self.schedule, t):
+        if not self.guidance.active(self.schedule, t):
             return strong
-        return guide(strong, self.weak(x_t, t, **conditions), x_t, t, self.schedule, self.strength)
+        return guide(strong, self.weak(x_t, t, **conditions), x_t, t, self.schedule, self.guidance)
 
 
 def guide(
@@ -141,23 +141,23 @@ def guide(
     x_t: Batch,
     t: Float[Tensor, "*batch"],
     schedule: Schedule,
-    strength: Strength,
+    guidance: Guidance,
 ) -> Prediction:
-    """weak + w (strong - weak), its spread brought back as ``strength`` says; the variance is the strong one's.
+    """weak + w (strong - weak), its spread brought back as ``guidance`` says; the variance is the strong one's.
 
     x0 <- (r std(strong x0) / std(x0) + 1 - r) x0 for each sample, and eps follows from it.
     """
-    w = strength.at(schedule, t)
+    w = guidance.at(schedule, t)
     if isinstance(w, Tensor):
         w = send(w.to(x_t.dtype), x_t.device).reshape(-1, *[1] * (x_t.ndim - 1))
     x0 = weak.x0 + w * (strong.x0 - weak.x0)
     mixed = Prediction(x0, weak.eps + w * (strong.eps - weak.eps), strong.variance_fraction)
-    if not strength.rescale:
+    if not guidance.rescale:
         return mixed
     before, now = spread(strong.x0), spread(x0)
     # Without spread there is no contrast to bring back: a model whose mean is flat says so at pure noise.
     ratio = torch.where(now == 0, 1.0, before / now.clamp(min=torch.finfo(x0.dtype).tiny))
-    return mixed.with_x0((strength.rescale * ratio + 1 - strength.rescale) * x0, x_t, schedule(t))
+    return mixed.with_x0((guidance.rescale * ratio + 1 - guidance.rescale) * x0, x_t, schedule(t))
 
 
 def spread(x: Batch) -> Tensor:

@@ -14,7 +14,7 @@ from undiffuse.diffusion.schedules import Schedule
 
 
 @dataclass(frozen=True)
-class Given:
+class Conditioned:
     """D(x_t, t) = D'(x_t, t, **conditions).
 
     Args:

@@ -15,7 +15,7 @@ from undiffuse.diffusion.samplers.dpm_solver_sde import SDEDPMMultistep
 from undiffuse.diffusion.samplers.euler import Euler, EulerAncestral
 from undiffuse.diffusion.samplers.exponential import DATA, NOISE
 from undiffuse.diffusion.samplers.heun import EDM, Heun
-from undiffuse.diffusion.samplers.info import CountingDenoiser, SamplerInfo
+from undiffuse.diffusion.samplers.info import SamplerInfo
 from undiffuse.diffusion.samplers.lms import LMS, PLMS
 from undiffuse.diffusion.samplers.ode import AdaptiveODE
 from undiffuse.diffusion.samplers.score_sde import EulerMaruyama, PredictorCorrector
@@ -120,7 +120,6 @@ __all__ = [
     "PLMS",
     "SAMPLERS",
     "AdaptiveODE",
-    "CountingDenoiser",
     "DPMMultistep",
     "DPMSingleStep",
     "Entry",

@@ -4,13 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
-from torch import Tensor
-
-from undiffuse.diffusion.denoiser import Denoiser, Prediction
-from undiffuse.diffusion.gaussian import Batch
-from undiffuse.diffusion.schedules import Schedule
-
 
 @dataclass(frozen=True)
 class SamplerInfo:
@@ -29,19 +22,3 @@ class SamplerInfo:
     evaluations_per_step: int | None
     stochastic: bool
     note: str
-
-
-class CountingDenoiser:
-    """A denoiser that counts its evaluations: ``counting.evaluations`` after a walk is what the walk cost."""
-
-    def __init__(self, denoiser: Denoiser) -> None:
-        self.denoiser = denoiser
-        self.evaluations = 0
-
-    @property
-    def schedule(self) -> Schedule:
-        return self.denoiser.schedule
-
-    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
-        self.evaluations += 1
-        return self.denoiser(x_t, t, **conditions)

@@ -17,19 +17,19 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from undiffuse.conditioning.low_resolution import check_alone
 from undiffuse.diffusion.guidance import Clip
 from undiffuse.diffusion.schedules import DiscreteSchedule
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.anomaly.scores import TINY, Array, Features, Look, error_maps, log_errors
 from undiffuse.evaluation.images import Images
-from undiffuse.evaluation.likelihood.evaluate import batches_of, bound, evaluating, ode
+from undiffuse.evaluation.likelihood.evaluate import batches_of, bound, ode
 from undiffuse.modalities.images import IMAGES
 from undiffuse.modalities.registry import modality_of
 from undiffuse.model import Model
+from undiffuse.model.cascade import check_alone
 from undiffuse.runtime.random_streams import stream_seed
 from undiffuse.runtime.standard_streams import hidden
-from undiffuse.runtime.torch_modes import own_modes
+from undiffuse.runtime.torch_modes import evaluation_mode, own_modes
 from undiffuse.visualization.grid import default_scale, enlarge, grid, to_image, viewable
 
 DEFAULT_SCORE = "ensemble"
@@ -69,10 +69,10 @@ def features(
 
 def rebuild(model: Model, images: Images, look: Look, *, batch: int | None = None, progress: bool = False) -> Array:
     """The log errors of all images; their maps would fill the memory, so `heat` makes those of a few again."""
-    check_alone(model.config.conditions, "an anomaly score")
+    check_alone(model, "an anomaly score")
     rounds = math.ceil(len(images) / (batch or model.micro_batch)) * len(look.levels) * look.draws
     with (
-        evaluating(model),
+        evaluation_mode(model.network),
         tqdm(total=rounds, desc="reconstructions", unit="step", disable=hidden(progress)) as bar,
     ):
         return np.concatenate(
@@ -92,7 +92,7 @@ def heat(model: Model, images: Images, look: Look, standard: Array) -> Float[Ten
         standard: log errors of normal images, (normals, levels).
     """
     usual = torch.from_numpy(np.exp(standard).mean(0)[len(look.fine) :])
-    with evaluating(model):
+    with evaluation_mode(model.network):
         parts = [
             error_maps(Clip(model.denoiser), x0, indices, look)[:kept].cpu()
             for indices, x0, kept in batches_of(images, model, None)

@@ -16,7 +16,6 @@ import io
 import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -25,7 +24,6 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from undiffuse.conditioning.low_resolution import check_alone
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.guidance import Clip
 from undiffuse.diffusion.losses.variational_bound import chain_of
@@ -35,9 +33,10 @@ from undiffuse.evaluation.likelihood.bound import Terms, bound_of, strata
 from undiffuse.evaluation.likelihood.probability_flow import Density, Probe, density_of, dequantise, draw_probes
 from undiffuse.evaluation.likelihood.units import Units
 from undiffuse.model import Model
+from undiffuse.model.cascade import check_alone
 from undiffuse.runtime.process_group import ALONE, Group
 from undiffuse.runtime.standard_streams import hidden
-from undiffuse.runtime.torch_modes import own_modes
+from undiffuse.runtime.torch_modes import evaluation_mode, own_modes
 
 Values = TypeVar("Values", Terms, Density)
 
@@ -69,14 +68,14 @@ def bound(
     Raises:
         UndiffuseError: a continuous process, a bad count, or a variance that was not learned.
     """
-    check_alone(model.config.conditions, "a likelihood")
+    check_alone(model, "a likelihood")
     denoiser: Denoiser = Clip(model.denoiser) if clip else model.denoiser
     steps = len(strata(chain_of(model.schedule).T, count)) - 1
     size = batch or model.micro_batch
     mine = images.part(size, group)
     rounds = math.ceil(len(mine) / size)
     with (
-        evaluating(model),
+        evaluation_mode(model.network),
         tqdm(total=rounds * steps, desc="bound", unit="step", disable=hidden(progress)) as bar,
     ):
         parts = [
@@ -125,12 +124,12 @@ def ode(
         UndiffuseError: a tolerance that cannot be met.
     """
     width = Units.of(model.info).bin_width
-    check_alone(model.config.conditions, "a likelihood")
+    check_alone(model, "a likelihood")
     denoiser: Denoiser = Clip(model.denoiser) if clip else model.denoiser
     size = batch or model.micro_batch
     mine = images.part(size, group)
     with (
-        evaluating(model),
+        evaluation_mode(model.network),
         tqdm(total=len(mine), desc="ODE", unit="image", disable=hidden(progress)) as bar,
     ):
         parts = [
@@ -177,17 +176,6 @@ def gathered(mine: Values | None, kind: type[Values], group: Group) -> Values:
 def default_variance(model: Model) -> Variance:
     """The learned variance where there is one, else 'small': 3.14 bits/dim where 'large' has 3.16, on digits."""
     return "learned" if model.config.diffusion.learn_variance else "small"
-
-
-@contextmanager
-def evaluating(model: Model) -> Iterator[None]:
-    """Without dropout."""
-    training = model.network.training
-    model.network.eval()
-    try:
-        yield
-    finally:
-        model.network.train(training)
 
 
 def mean_and_error(values: Float[Tensor, "images"]) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """Has a model memorised? The nearest training images of its samples, beside those of images that it cannot have copied.
 
-found = memorisation(Generated(model, settings, 1000), Training.of(dataset), Yardstick.held_out(heldout), [Pixels()])
+generated, yardstick = Generated(model.plan(settings), 1000), Yardstick.held_out(heldout)
+found = memorisation(generated, Training.of(dataset), yardstick, [Pixels()])
 found.spaces[0].z, found.copies
 
 In pixel space and in an extractor's, each sample's distance to its nearest training images is held against the same

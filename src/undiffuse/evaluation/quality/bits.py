@@ -11,7 +11,7 @@ from undiffuse.evaluation.images import choose
 from undiffuse.evaluation.likelihood.evaluate import bound, mean_and_error
 from undiffuse.evaluation.likelihood.units import Units
 from undiffuse.evaluation.quality.measurement import Figure
-from undiffuse.model import Model
+from undiffuse.model import AnyModel, Cascade
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,12 @@ class Bits:
 
 
 def measure_bits(
-    model: Model, dataset: Dataset, count: int = 64, timesteps: int = 100, seed: int = 0, progress: bool = False
+    model: AnyModel,
+    dataset: Dataset,
+    count: int = 64,
+    timesteps: int = 100,
+    seed: int = 0,
+    progress: bool = False,
 ) -> Bits | None:
     """The bound on -log2 p(x0) per dimension, averaged over images (`likelihood.bound`).
 
@@ -47,7 +52,7 @@ def measure_bits(
         UndiffuseError: data of another shape or kind of number.
     """
     images, units = choose(dataset, model.info, count, seed), Units.of(model.info)
-    if not isinstance(model.schedule, DiscreteSchedule) or model.below is not None:
+    if not isinstance(model.schedule, DiscreteSchedule) or isinstance(model, Cascade):
         return None
     timesteps = min(timesteps, model.schedule.T)
     terms = bound(model, images, count=timesteps, seed=seed, progress=progress)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,12 +18,9 @@ from numpy.typing import NDArray
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
-from undiffuse.data.scaling import decode
-from undiffuse.diffusion.samplers import CountingDenoiser
-from undiffuse.diffusion.trajectory import sample
 from undiffuse.errors import UndiffuseError, counted
-from undiffuse.evaluation.likelihood.evaluate import evaluating
 from undiffuse.model import Model
+from undiffuse.model.plan import SamplePlan
 from undiffuse.provenance.png import model_name
 from undiffuse.runtime.random_streams import stream_seed
 
@@ -72,22 +68,25 @@ class Generated:
     """Images 0 .. count - 1 of a seed, drawn by a model.
 
     Args:
-        model: on its device, with the weights that ``settings.weights`` names.
-        settings: of the sampler; they are settled here.
+        plan: of the images.
         count: number of images.
         seed: of the noise. Image i of a seed is the one that ``undiffuse sample`` draws.
     """
 
-    model: Model
-    settings: SampleConfig
+    plan: SamplePlan
     count: int
     seed: int = 0
 
-    walked: list[int] = field(default_factory=list, compare=False, repr=False)
-    """Evaluations of the network that each micro-batch took, as far as they are drawn."""
+    evaluations: list[int] = field(default_factory=list, compare=False, repr=False)
+    """Of the network, in each micro-batch that is drawn so far."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "settings", self.model.settle(self.settings))
+    @property
+    def model(self) -> Model:
+        return self.plan.model
+
+    @property
+    def settings(self) -> SampleConfig:
+        return self.plan.settings
 
     @property
     def info(self) -> DataInfo:
@@ -95,31 +94,16 @@ class Generated:
 
     @property
     def together(self) -> int:
-        return self.settings.slots
+        return self.plan.micro_batch
 
     def blocks(self, indices: range) -> Iterator[NDArray[Any]]:
-        """Whole micro-batches, as far as they are asked for; of a conditional model the classes by turns."""
-        size = self.settings.slots
-        for block, members in groupby(indices, lambda index: index // size):
-            slots = range(block * size, (block + 1) * size)
-            denoiser, sampler, times = self.model.walk(self.settings, slots, self.seed)
-            counting = CountingDenoiser(denoiser)
-            with evaluating(self.model):
-                x = sample(
-                    counting,
-                    sampler,
-                    times,
-                    self.info.shape,
-                    list(members),
-                    seed=self.seed,
-                    micro_batch=size,
-                    device=self.model.device,
-                )
-            self.walked.append(counting.evaluations)
-            yield decode(x, self.info)
+        """Of each micro-batch what is asked for; of a conditional model the classes by turns."""
+        for samples in self.plan.draw(indices, self.seed):
+            self.evaluations.append(samples.evaluations)
+            yield samples.array
 
     def with_seed(self, seed: int) -> Generated:
-        return replace(self, seed=seed, walked=[])
+        return replace(self, seed=seed, evaluations=[])
 
     def facts(self) -> dict[str, Any]:
         """The model, its weights and step, the sampler and what an image cost."""
@@ -134,7 +118,7 @@ class Generated:
             "seed": self.seed,
             "sampler": settings.sampler,
             "steps": settings.steps,
-            "evaluations": sum(self.walked) / len(self.walked) if self.walked else None,
+            "evaluations": sum(self.evaluations) / len(self.evaluations) if self.evaluations else None,
             "eta": settings.eta if settings.sampler == "ddim" else None,
             "settings": {**asdict(settings), "times": list(settings.times)},
             "device": self.model.device.type,

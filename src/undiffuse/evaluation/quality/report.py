@@ -162,7 +162,7 @@ def default_file(subject: Subject, reference: str, extractors: Sequence[str]) ->
         for given images.
     """
     if isinstance(subject, Generated):
-        settings = subject.model.settle(subject.settings)
+        settings = subject.settings
         weights = "" if settings.weights == "ema" else f"-{settings.weights}"
         words = [
             f"step-{subject.model.provenance['step']}{weights}",

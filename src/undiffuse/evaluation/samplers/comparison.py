@@ -19,18 +19,17 @@ from PIL import Image
 from torch import Tensor
 
 from undiffuse.config.sampling import SampleConfig
-from undiffuse.data.scaling import decode, encode
+from undiffuse.data.scaling import encode
 from undiffuse.diffusion.exact_denoisers import gaussian_denoiser
-from undiffuse.diffusion.samplers import SAMPLERS, CountingDenoiser
+from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.diffusion.schedules import VP
 from undiffuse.diffusion.timesteps import make_timesteps
-from undiffuse.diffusion.trajectory import sample
+from undiffuse.diffusion.trajectory import Noise, iterate_steps, start
 from undiffuse.errors import UndiffuseError, counted, perhaps
 from undiffuse.evaluation.images import Images
-from undiffuse.evaluation.likelihood.evaluate import evaluating
 from undiffuse.evaluation.samplers.energy_distance import energy_distance, energy_floor
 from undiffuse.factories.sampler import make_sampler
-from undiffuse.model import Model
+from undiffuse.model import AnyModel
 from undiffuse.model.sample_request import of_sampler, unheeded, warn
 from undiffuse.visualization.captions import labelled
 from undiffuse.visualization.grid import grid, to_image
@@ -97,7 +96,7 @@ class Comparison:
     samplers: tuple[str, ...]
     budgets: tuple[int, ...]
     cells: tuple[tuple[Cell, ...], ...]
-    model: Model
+    model: AnyModel
     seed: int
     reference: Reference | None = None
 
@@ -172,15 +171,15 @@ def steps_within(settings: SampleConfig, budget: int) -> int:
 
 def _cost(settings: SampleConfig) -> int:
     """Evaluations of a walk. How often a sampler asks depends on the number of its steps alone, not on the process."""
-    schedule = VP()
-    counting = CountingDenoiser(gaussian_denoiser(schedule))
-    times = make_timesteps(schedule, settings.steps, "trailing")
-    sample(counting, make_sampler(settings), times, (1,), [0], micro_batch=1)
-    return counting.evaluations
+    denoiser = gaussian_denoiser(VP())
+    noise = Noise(0, [0])
+    times = make_timesteps(denoiser.schedule, settings.steps, "trailing")
+    *_, end = iterate_steps(denoiser, make_sampler(settings), times, start(denoiser, (1,), noise), noise)
+    return end.evaluations
 
 
 def compare(
-    model: Model,
+    model: AnyModel,
     samplers: Sequence[str] = DEFAULT,
     budgets: Sequence[int] = BUDGETS,
     n: int = SHOWN,
@@ -222,30 +221,12 @@ def compare(
     return Comparison(tuple(samplers), tuple(budgets), tuple(rows), model, seed, reference)
 
 
-def _draw(model: Model, settings: SampleConfig, n: int, seed: int, reference: Reference | None) -> Cell:
-    settings = model.settle(settings)
-    size, evaluations, parts = settings.slots, 0, []
+def _draw(model: AnyModel, settings: SampleConfig, n: int, seed: int, reference: Reference | None) -> Cell:
+    plan = model.plan(settings)
     begun = time.perf_counter()
-    with evaluating(model):
-        for start in range(0, n, size):
-            denoiser, sampler, times = model.walk(settings, range(start, start + size), seed)
-            counting = CountingDenoiser(denoiser)
-            members = range(start, min(start + size, n))
-            parts.append(
-                sample(
-                    counting,
-                    sampler,
-                    times,
-                    model.info.shape,
-                    members,
-                    seed=seed,
-                    micro_batch=size,
-                    device=model.device,
-                )
-            )
-            evaluations += counting.evaluations
-    seconds = (time.perf_counter() - begun) / (len(parts) * size)
-    array = decode(torch.cat(parts), model.info)
+    drawn = list(plan.draw(range(n), seed))
+    seconds = (time.perf_counter() - begun) / (len(drawn) * plan.micro_batch)
+    array = np.concatenate([samples.array for samples in drawn])
     # Measured as the images are kept: clipped and rounded.
     distance = None if reference is None else energy_distance(encode(array, model.info), reference.x)
-    return Cell(settings, evaluations // len(parts), seconds, array, distance)
+    return Cell(plan.settings, drawn[0].evaluations, seconds, array, distance)

@@ -28,19 +28,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from undiffuse.checkpoints.learned_timesteps import Cost, LearnedTimesteps
-from undiffuse.conditioning.low_resolution import check_alone
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.guidance import Clip
 from undiffuse.diffusion.schedules import DiscreteSchedule, Schedule
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.images import Images
-from undiffuse.evaluation.likelihood.evaluate import evaluating
 from undiffuse.evaluation.likelihood.units import Units
 from undiffuse.evaluation.samplers.step_costs import SAME, Costs, bound_costs, error_costs, x0_errors
 from undiffuse.model import Model
+from undiffuse.model.cascade import check_alone
 from undiffuse.runtime.standard_streams import hidden
-from undiffuse.runtime.torch_modes import own_modes
+from undiffuse.runtime.torch_modes import evaluation_mode, own_modes
 
 BASELINES = ("trailing", "leading", "linspace", "quadratic", "log-snr", "karras")
 """The fixed spacings that a choice is compared with."""
@@ -108,11 +107,11 @@ def measure_bound(
         seed: of the noise.
         batch: images at a time; by default `Model.micro_batch`.
     """
-    check_alone(model.config.conditions, "a choice of times")
+    check_alone(model, "a choice of times")
     times = candidates(model.schedule, count, steps)
     batch = batch or model.micro_batch
     rounds = math.ceil(len(images) / batch) * len(times)
-    with evaluating(model), tqdm(total=rounds, desc="bound", unit="step", disable=hidden(progress)) as bar:
+    with evaluation_mode(model.network), tqdm(total=rounds, desc="bound", unit="step", disable=hidden(progress)) as bar:
         measured = x0_errors(_denoiser(model, clip), images.batches(batch, model.device), times, seed, bar.update)
     return bound_costs(model.schedule, measured, Units.of(model.info).bin_width)
 
@@ -135,12 +134,12 @@ def measure_error(
         samples: to measure on; no image is needed.
         steps, count, clip, seed, batch: as for `measure_bound`.
     """
-    check_alone(model.config.conditions, "a choice of times")
+    check_alone(model, "a choice of times")
     times = candidates(model.schedule, count, steps)
     std = math.sqrt(sum(value**2 for value in model.info.std) / len(model.info.std))
     batch = batch or model.micro_batch
     rounds = math.ceil(samples / batch) * (len(times) + 1)
-    with evaluating(model), tqdm(total=rounds, desc="error", unit="step", disable=hidden(progress)) as bar:
+    with evaluation_mode(model.network), tqdm(total=rounds, desc="error", unit="step", disable=hidden(progress)) as bar:
         return error_costs(
             _denoiser(model, clip),
             times,

@@ -20,9 +20,10 @@ from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.gaussian import q_sample
 from undiffuse.diffusion.samplers import DATA, DPMMultistep
 from undiffuse.diffusion.schedules import Schedule
+from undiffuse.diffusion.trajectory import Noise, iterate_steps
+from undiffuse.diffusion.trajectory import start as pure_noise
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.random_streams import generator
-from undiffuse.visualization.reverse import moments
 
 SAME = 1e-9
 """Times closer than this share of t_max are one."""
@@ -164,10 +165,11 @@ def error_costs(
     start, step = torch.zeros(len(grid), dtype=torch.float64), torch.zeros(len(grid), len(grid), dtype=torch.float64)
     for first in range(0, count, batch):
         members = range(first, min(first + batch, count))
-        walk = moments(denoiser, DPMMultistep(DATA, 2), grid.flip(0), shape, members, seed, device)
+        noise = Noise(seed, members, device)
+        x_t = pure_noise(denoiser, shape, noise)
         x, x0_hat = torch.empty(2, len(grid), len(members), *shape)
-        for k, moment in enumerate(walk):
-            x[-1 - k], x0_hat[-1 - k] = moment.x, moment.x0
+        for k, at in enumerate(iterate_steps(denoiser, DPMMultistep(DATA, 2), grid.flip(0), x_t, noise)):
+            x[-1 - k], x0_hat[-1 - k] = at.x, at.x0
             on_step()
         start += _square(x[-1] - x)
         for i in range(1, len(grid)):

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from undiffuse.conditioning.low_resolution import check_alone
 from undiffuse.config.files import override
 from undiffuse.config.network import PrecisionName
 from undiffuse.config.sampling import SampleConfig
@@ -20,6 +19,7 @@ from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, build_model
+from undiffuse.model.cascade import check_alone
 from undiffuse.recipes import get_recipe
 from undiffuse.reports.speed.clock import ceiling, median_seconds, peak_memory, seconds_of
 from undiffuse.reports.speed.flops import forward_flops, step_flops
@@ -190,7 +190,7 @@ def bench(
         precision: of training and sampling; by default that of the model's settings, and that of sampling.
         compiles: measure what --compile takes and saves, too, which takes minutes more.
     """
-    check_alone(model.config.conditions, "a benchmark")
+    check_alone(model, "a benchmark")
     config = _settings(model, batch, precision)
     # Before and after the work: the machine may be busy at one of the two, and a ceiling is what it can at best.
     before = ceilings(model.device, 0.05 * seconds)
@@ -200,16 +200,17 @@ def bench(
     loading = [next(results) for _ in range(3)]
     kinds = shares(lambda: next(results), model.device)
     device = model.device
-    settings = model.settle(SampleConfig(precision=precision or SampleConfig.precision))
+    plan = model.plan(precision=precision or SampleConfig.precision)
+    settings = plan.settings
     x = torch.randn(settings.slots, *model.info.shape).to(device)
     t = torch.tensor(model.schedule.t_max / 2, dtype=torch.float64)
     model.network.eval()
-    denoiser, _, _ = model.walk(settings)
+    denoiser = plan.denoiser(range(plan.micro_batch))
     compiled_step = compiled_evaluation = None
     with torch.no_grad():
         evaluation = median_seconds(lambda: denoiser(x, t), device, 0.3 * seconds)
         if compiles:
-            faster, _, _ = model.walk(replace(settings, compile=True))
+            faster = model.plan(settings, compile=True).denoiser(range(plan.micro_batch))
             compiled_evaluation = compilation(lambda: denoiser(x, t), lambda: faster(x, t), device, 0.6 * seconds)
     if compiles:
         others = _steps(replace(twin, config=override(config, compile=True)), seed)

@@ -27,7 +27,9 @@ from undiffuse.editing.images import edit_record, read_mask
 from undiffuse.editing.options import EditOptions, options_of, rules_of
 from undiffuse.editing.registry import EDITS, Edit, EditInput, EditResult, overlap_of
 from undiffuse.errors import UndiffuseError
-from undiffuse.model import Model
+from undiffuse.model import AnyModel
+from undiffuse.model.cascade import stages_of
+from undiffuse.model.resolve import enlarges
 from undiffuse.model.sample_request import remarks
 from undiffuse.reports.commands import option
 from undiffuse.studio.jobs.queue import Job
@@ -80,7 +82,7 @@ class Asked:
         }
 
 
-def asked(request: Mapping[str, Any], model: Model, inputs: Mapping[str, Path]) -> Asked:
+def asked(request: Mapping[str, Any], model: AnyModel, inputs: Mapping[str, Path]) -> Asked:
     """An edit with its options checked and its sampler's settings filled in.
 
     Args:
@@ -176,7 +178,8 @@ def work_on(job: Job, loaded: Loaded, gallery: Gallery, wanted: Asked, shelf: Sh
         UndiffuseError: a picture that does not fit, or anything that the edit refuses.
     """
     job.ticket.want_all()
-    with loaded.lent(job.ticket) as model:
+    with loaded.lent(job.ticket) as network:
+        model = loaded.model.with_network(network)
         settings = settled(model, shelf.settled(wanted.settings))
         wanted = replace(wanted, settings=settings)
         said: list[str] = []
@@ -199,7 +202,7 @@ def work_on(job: Job, loaded: Loaded, gallery: Gallery, wanted: Asked, shelf: Sh
         _tell(job, model, loaded, gallery, wanted, made)
 
 
-def _given(job: Job, model: Model, wanted: Asked, limits: Limits, said: list[str]) -> EditInput:
+def _given(job: Job, model: AnyModel, wanted: Asked, limits: Limits, said: list[str]) -> EditInput:
     info = model.info
     learned = (info.spatial[0], info.spatial[1])
     first = wanted.inputs["first" if "first" in wanted.inputs else "image"]
@@ -233,10 +236,10 @@ def _read(path: Path, info: DataInfo, channels: int | None) -> torch.Tensor:
     return encode(values[None], info)
 
 
-def _tell(job: Job, model: Model, loaded: Loaded, gallery: Gallery, wanted: Asked, made: EditResult) -> None:
+def _tell(job: Job, model: AnyModel, loaded: Loaded, gallery: Gallery, wanted: Asked, made: EditResult) -> None:
     from undiffuse.data.scaling import decode as to_values
 
-    said = [*remarks(wanted.settings, model.enlarges), *filter(None, [made.warning])]
+    said = [*remarks(wanted.settings, enlarges(stages_of(model))), *filter(None, [made.warning])]
     job.warning = in_flags(". ".join(said)) or None
     request = wanted.request(loaded.entry.id)
     shown = [*made.pictures, *(x for name in made.files for x in made.before[name].cpu())]
@@ -252,7 +255,7 @@ def _tell(job: Job, model: Model, loaded: Loaded, gallery: Gallery, wanted: Aske
         job.tell("image", index=index, id=identity, url=url, width=image.width, height=image.height, recipe=recipe)
 
 
-def command(wanted: Asked, model: Model, run: str) -> list[str]:
+def command(wanted: Asked, model: AnyModel, run: str) -> list[str]:
     """The words of the command line that do the same to the kept pictures.
 
     Args:
@@ -275,7 +278,7 @@ def command(wanted: Asked, model: Model, run: str) -> list[str]:
     return [*words, "--seed", str(wanted.seed)]
 
 
-def again(request: dict[str, Any], model: Model, gallery: Gallery) -> Asked:
+def again(request: dict[str, Any], model: AnyModel, gallery: Gallery) -> Asked:
     """A kept edit, to be done once more.
 
     Raises:

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from undiffuse.checkpoints.pretrained import PREFIX, names
 from undiffuse.checkpoints.training_checkpoint import checkpoints, step_of
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError, perhaps
-from undiffuse.model import Model, load
+from undiffuse.model import AnyModel, load
+from undiffuse.model.cascade import stages_of
 from undiffuse.provenance.edit_record import Edited
 from undiffuse.provenance.pinned_path import path_of
 from undiffuse.provenance.png import Origin
@@ -30,8 +32,6 @@ from undiffuse.studio.limits import FOR_THE_COMMAND_LINE
 
 LOADED = 4
 """Models in memory, beside those at work."""
-TEXTS = 64
-"""Texts whose vectors a model remembers."""
 _CHECKPOINT = re.compile(r"step-\d{8,}")
 Key = tuple[str, str, str, float]
 """Id, checkpoint, weights, and when they were written: another run of the same name is another model."""
@@ -76,20 +76,14 @@ class Loaded:
     """A model in memory."""
 
     entry: Entry
-    model: Model
+    model: AnyModel
     evaluator: Evaluator
 
     @contextmanager
-    def lent(self, ticket: Ticket) -> Iterator[Model]:
-        """The model for one request: its network is shared with all others."""
+    def lent(self, ticket: Ticket) -> Iterator[nn.Module]:
+        """The network for one request, shared with all others; a cascade's is that of its last stage."""
         with self.evaluator.guest():
-            shared = replace(self.model, network=self.evaluator.network_for(ticket), guides=self.model.guides)
-            try:
-                yield shared
-            finally:
-                texts = [key for key in list(self.model.guides) if key.startswith("text: ")]
-                for key in texts[:-TEXTS]:
-                    self.model.guides.pop(key, None)
+            yield self.evaluator.network_for(ticket)
 
 
 class Shelf:
@@ -182,8 +176,9 @@ class Shelf:
                     self._loaded.move_to_end(key)
                     return self._loaded[key]
             model = load(place, weights, self._device)
-            network = in_threads(model.network)  # as the command line evaluates it
-            sizes = sizes_alike(network, model.info.shape, model.conditions, model.device, model.micro_batch)
+            top = stages_of(model)[-1]
+            network = in_threads(top.network)  # as the command line evaluates it
+            sizes = sizes_alike(network, top.info.shape, top.conditions, top.device, model.micro_batch)
             loaded = Loaded(entry, model, Evaluator(network, sizes, self.tally.count))
             with self._lock:
                 self._loaded[key] = loaded

@@ -19,6 +19,7 @@ from undiffuse.diffusion.samplers import describe
 from undiffuse.diffusion.schedules import DiscreteSchedule
 from undiffuse.editing.registry import EDITS, edits_of
 from undiffuse.factories.schedule import make_schedule
+from undiffuse.model.cascade import stages_of
 from undiffuse.recipes import RECIPES, advised_sampling
 from undiffuse.studio.jobs.training import progress_of
 from undiffuse.studio.library.models import Entry, curves
@@ -137,7 +138,7 @@ def _in_full(studio: Studio, identity: str) -> dict[str, Any]:
     return {
         **_model(loaded.entry),
         **{name: model.provenance[name] for name in ("step", "weights", "sha256")},
-        "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
+        "parameters": sum(weight.numel() for stage in stages_of(model) for weight in stage.network.parameters()),
         "shape": list(model.info.shape),
         "dtype": model.info.dtype,
         "classes": list(model.info.classes) if "class" in config.conditions.condition else [],

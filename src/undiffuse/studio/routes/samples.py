@@ -52,10 +52,10 @@ def router(studio: Studio) -> APIRouter:
     def sample(body: SampleRequest) -> Response:
         """Draw pictures; the answer says where the job can be watched."""
         studio.limits.check_count(body.n)
-        loaded, settings = studio.ready(body.model, studio.settings(body.settings))
+        loaded, plan = studio.ready(body.model, studio.settings(body.settings))
         check_numbers(body.n, body.seed, body.first)
         wanted = Wanted(
-            settings=settings,
+            plan=plan,
             n=body.n,
             seed=body.seed,
             first=body.first,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -10,6 +9,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from undiffuse.config.data import DataConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.codec import codec_of
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.errors import UndiffuseError
@@ -53,16 +53,14 @@ def router(studio: Studio) -> APIRouter:
     @routes.post("/walk")
     async def walk(body: WalkRequest) -> Response:
         """Where a sampler stood at each moment, and what the model saw from there."""
-        loaded, settings = await in_thread(lambda: studio.ready(body.model, studio.settings(body.settings)))
+        loaded, plan = await in_thread(lambda: studio.ready(body.model, studio.settings(body.settings)))
         if body.values and int(np.prod(loaded.model.info.shape)) > MOST_VALUES:
             raise UndiffuseError("These pictures have too many values to be sent one by one; leave out 'values'")
         found: list[dict[str, Any]] = []
         job = Job("walk", loaded.entry.id, body.model_dump())
         studio.board.submit(
             job,
-            lambda job: found.append(
-                walk_in_full(job, loaded, settings, body.seed, body.index, body.moments, body.values)
-            ),
+            lambda job: found.append(walk_in_full(job, loaded, plan, body.seed, body.index, body.moments, body.values)),
         )
         await finished(job)
         return answer(found[0])
@@ -97,15 +95,16 @@ def _digits(studio: Studio, count: int) -> dict[str, Any]:
 
 
 async def _samples(studio: Studio, count: int, identity: str) -> dict[str, Any]:
-    loaded, settings = await in_thread(lambda: studio.ready(identity, studio.settings({})))
+    loaded = await in_thread(lambda: studio.shelf.load(identity))
     info = loaded.model.info
-    steps = min(settings.steps, loaded.model.config.diffusion.timesteps)
+    steps = min(SampleConfig.steps, loaded.model.config.diffusion.timesteps)
+    _, plan = await in_thread(lambda: studio.ready(identity, studio.settings({"steps": steps})))
     found: list[dict[str, Any]] = []
 
     def draw(job: Job) -> None:
-        with loaded.lent(job.ticket) as model:
+        with loaded.lent(job.ticket) as network:
             job.ticket.want_all()
-            samples = model.sample(count, settings=replace(settings, steps=steps))
+            samples = plan.with_network(network).sample(count)
         x = codec_of(info).encode(samples.array)
         small = int(np.prod(info.shape)) <= MOST_VALUES
         classes = info.classes if loaded.model.conditions else ()

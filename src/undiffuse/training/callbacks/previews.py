@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.conditioning.low_resolution import SmallImages, shrunk
+from undiffuse.conditioning.low_resolution import SmallImages, downsample
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.codec import codec_of
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.model import Model, build_model
+from undiffuse.model.plan import SamplePlan
+from undiffuse.model.resolve import resolve
 from undiffuse.model.samples import Samples
 from undiffuse.provenance.png import write_png
 from undiffuse.recipes import advised_sampling
@@ -69,9 +71,9 @@ class Previews:
         self._metrics, self._console, self._interrupts = metrics, console, interrupts
         self._count = model.config.loop.sample_count
         self._seed = model.config.loop.seed
-        self._settings = preview_settings(model.config)
+        self._examples = examples
         # A second network holds the averages, so that the one in training is left alone.
-        self._model = over_data(build_model(model.config, model.info).to(model.device), images, examples)
+        self._model = build_model(model.config, model.info).to(model.device)
 
     def __call__(self, result: StepResult) -> None:
         self.draw_if_due(result.step)
@@ -89,7 +91,7 @@ class Previews:
         self._model.network.load_state_dict(ema.state_dict(next(iter(ema.averages))))
         try:
             began = self._looks.clock()
-            samples = self._model.sample(count, seed=self._seed, settings=self._settings)
+            samples = self._drawing.sample(count, self._seed)
         except UndiffuseError as error:
             self._console.say(f"no samples at step {step}: {error}")
             return
@@ -114,13 +116,17 @@ class Previews:
             self._console.say(f"step {step}: {warning}")
 
     @cached_property
+    def _drawing(self) -> SamplePlan:
+        return preview_plan(self._model, self._images, self._examples)
+
+    @cached_property
     def _proxy(self) -> Proxy | None:
         """Made at the first grid: a training without grids pays nothing for it."""
         return Proxy.of(self._images, self._model.info.count, self._model.config.loop.batch, self._count)
 
     def evaluation(self) -> float:
         """Seconds of one evaluation of the network on a micro-batch, by a look at the second one."""
-        return evaluation_seconds(self._model, self._looks.clock)
+        return evaluation_seconds(self._model, self._images, self._examples, self._looks.clock)
 
     def catch_up(self, step: int) -> None:
         """Draw the grid of the step that a training goes on from, if a signal had broken it off."""
@@ -128,33 +134,39 @@ class Previews:
             self.draw_if_due(step)
 
 
-def over_data(model: Model, images: Images, examples: Mapping[str, Tensor]) -> Model:
-    """A model that draws by what is said of the data's images; a stage of a cascade upon those images, made smaller.
+def preview_plan(
+    model: Model, images: Images, examples: Mapping[str, Tensor], settings: SampleConfig | None = None
+) -> SamplePlan:
+    """How grids are drawn: by what is said of the data's images; a stage upon those images, made smaller.
 
     Args:
         images: the training's batches; the first ones are used.
         examples: what is said of them.
+        settings: by default `preview_settings`.
     """
     upscale, count = model.config.conditions.upscale, model.config.loop.sample_count
-    model = replace(model, examples=examples)
-    if upscale == 1:
-        return model
-    first = images(0)
-    batches = [first, *(images(step) for step in range(1, math.ceil(count / len(first))))]
-    return replace(model, below=SmallImages(shrunk(torch.cat(batches)[:count], upscale)))
+    low_res = None
+    if upscale > 1:
+        first = images(0)
+        batches = [first, *(images(step) for step in range(1, math.ceil(count / len(first))))]
+        low_res = SmallImages(downsample(torch.cat(batches)[:count], upscale))
+    return model.plan(settings or preview_settings(model.config), low_res=low_res, examples=examples)
 
 
 def preview_evaluations(model: Model, samples: int) -> int:
     """How often a grid of so many samples evaluates the network, each time on a micro-batch."""
-    settings = model.settle(preview_settings(model.config))
+    settings = resolve(model, preview_settings(model.config))
     return math.ceil(samples / settings.slots) * settings.steps
 
 
-def evaluation_seconds(model: Model, clock: Callable[[], float]) -> float:
+def evaluation_seconds(
+    model: Model, images: Images, examples: Mapping[str, Tensor], clock: Callable[[], float]
+) -> float:
     """Seconds of one evaluation on a micro-batch; the first one, which is not timed, may compile and allocate."""
-    model.sample(1, steps=1)
+    plan = preview_plan(model, images, examples, SampleConfig(steps=1))
+    plan.sample(1)
     began = clock()
-    model.sample(1, steps=1)
+    plan.sample(1)
     return clock() - began
 
 

@@ -20,7 +20,7 @@ from undiffuse.config.training import StartConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.network import build_network
-from undiffuse.model import Model, load
+from undiffuse.model import Model, load_model
 from undiffuse.runtime.safe_tensors import check_tensors
 from undiffuse.runtime.uninitialized import outlined
 
@@ -31,7 +31,7 @@ def started_from(config: TrainConfig, start: StartConfig) -> TrainConfig:
     Raises:
         UndiffuseError: there is no such model, or no such weights in it.
     """
-    old = load(start.start_from, start.start_weights)
+    old = load_model(start.start_from, start.start_weights)
     return replace(
         config,
         network=old.config.network,
@@ -50,7 +50,7 @@ def in_its_standard(info: DataInfo, start: StartConfig) -> DataInfo:
     """
     if not start.start_from:
         return info
-    old = load(start.start_from, start.start_weights)
+    old = load_model(start.start_from, start.start_weights)
     told = {condition.name for condition in old.conditions}
     if IMAGE in told and info.pair_dtype == old.info.pair_dtype:
         info = replace(info, pair_low=old.info.pair_low, pair_high=old.info.pair_high)
@@ -72,7 +72,7 @@ def take_weights(model: Model) -> None:
     start = model.config.start
     if not start.start_from:
         return
-    old = load(start.start_from, start.start_weights)
+    old = load_model(start.start_from, start.start_weights)
     if start.start_sha256 and start.start_sha256 != old.provenance["sha256"]:
         raise UndiffuseError(f"{start.start_from} has other weights now than when these settings were made")
     if old.info.shape != model.info.shape:

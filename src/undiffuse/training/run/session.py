@@ -22,7 +22,7 @@ from undiffuse.training.callbacks.console import Console
 from undiffuse.training.callbacks.ema_snapshots import Copies
 from undiffuse.training.callbacks.intervals import Drawing, Looks, last_samples
 from undiffuse.training.callbacks.metrics import MetricsFile
-from undiffuse.training.callbacks.previews import Previews, evaluation_seconds, over_data, preview_evaluations
+from undiffuse.training.callbacks.previews import Previews, evaluation_seconds, preview_evaluations
 from undiffuse.training.callbacks.progress_line import LiveLine, duration
 from undiffuse.training.callbacks.trackers import Tracking
 from undiffuse.training.loop import Learner, NonFiniteError, Task, training
@@ -74,7 +74,7 @@ def fit_minutes(
         step = measure_step(task, learner, min(MEASURING * 60 * loop.minutes, MOST_MEASURING), timer.clock)
     evaluation, preview, samples = None, 0.0, loop.sample_count
     if loop.sample_every != 0:
-        evaluation = evaluation_seconds(over_data(model, task.whole_images, task.examples), timer.clock)
+        evaluation = evaluation_seconds(model, task.whole_images, task.examples, timer.clock)
         if loop.sample_every is None:
             cost = partial(preview_evaluations, model)
             samples = last_samples(60 * loop.minutes, loop.sample_count, evaluation, cost)

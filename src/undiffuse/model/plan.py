@@ -1,0 +1,246 @@
+"""A request as it is walked: settings are resolved once into a `SamplePlan`, and everything that draws iterates it.
+
+    plan = model.plan(steps=50, classes=("seven",))
+    for step in plan.iterate(range(4), seed=0):    # the walk itself: previews, animations, the studio
+        ...
+    for samples in plan.draw(range(50_000)):       # samples, a micro-batch at a time: files, metrics
+        ...
+    plan.sample(16)                                # samples at once
+
+Sample i of a seed is always computed in slot i mod micro_batch, beside the same neighbours, because a convolution's
+rounding may depend on the batch and on the place in it. So its bits depend on (seed, i, micro_batch) alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from undiffuse.conditioning.low_resolution import LowResSource, Small, check_source, enlarging, for_stage
+from undiffuse.conditioning.request import GuidedRequest, check_null, resolve_conditions
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.data.scaling import decode, encode
+from undiffuse.diffusion.denoiser import Denoiser
+from undiffuse.diffusion.guidance import Clip, DynamicThreshold
+from undiffuse.diffusion.timesteps import given_timesteps, make_timesteps
+from undiffuse.diffusion.trajectory import Noise, Sampler, SamplingStep, iterate_steps, start
+from undiffuse.factories.sampler import make_sampler
+from undiffuse.model import sample_request
+from undiffuse.model.resolve import guides_of, resolve
+from undiffuse.model.samples import Samples
+from undiffuse.runtime.process_group import ALONE, Group
+from undiffuse.runtime.random_streams import stream_seed
+from undiffuse.runtime.standard_streams import hidden
+from undiffuse.runtime.torch_modes import each_in_own_modes, evaluation_mode, own_modes
+
+if TYPE_CHECKING:
+    from undiffuse.model.model import Model
+
+_THRESHOLDS: dict[str, Callable[[Denoiser], Denoiser]] = {
+    "none": lambda denoiser: denoiser,
+    "clip": Clip,
+    "dynamic": DynamicThreshold,
+}
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    """What is walked: by which sampler, over which times, guided by what; no file is opened on the way.
+
+    Args:
+        model: whose samples they are; of a cascade its last stage.
+        settings: the request in full, which makes the same samples again.
+        request: what the samples are to be.
+        sampler: the rule of a step.
+        times: from noise to data.
+        low_res: of a stage: where its small images come from.
+    """
+
+    model: Model
+    settings: SampleConfig
+    request: GuidedRequest
+    sampler: Sampler[Any]
+    times: Float[Tensor, "points"]
+    low_res: LowResSource | None = None
+    steps: int = field(init=False)
+    """Steps of the sampler."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", len(self.times) - 1)
+
+    @classmethod
+    @own_modes()
+    def of(
+        cls,
+        model: Model,
+        settings: SampleConfig,
+        low_res: LowResSource | None = None,
+        examples: Mapping[str, Tensor] | None = None,
+        below: Sequence[Model] = (),
+    ) -> SamplePlan:
+        """The plan of a model for settings.
+
+        Args:
+            low_res: of a stage: where its small images come from.
+            examples: rows that samples are told by turns where the settings ask for nothing.
+            below: the models that a stage stands upon.
+
+        Raises:
+            UndiffuseError: as for `resolve`, the settings ask for what the model is not told, or it is a stage with
+                nothing below it.
+        """
+        settings = resolve(model, settings, below)
+        conditions = model.config.conditions
+        check_source(conditions, low_res, settings)
+        request = resolve_conditions(
+            for_stage(settings, [condition.name for condition in model.conditions], low_res),
+            model.conditions,
+            model.info,
+            guides_of(model, settings),
+            model.resources.read_text,
+            lambda name: model.resources.pictures[name],
+            examples,
+        )
+        check_null(request, conditions.condition_dropout)
+        if settings.times:
+            times = given_timesteps(model.schedule, settings.times)
+        else:
+            times = make_timesteps(model.schedule, settings.steps, settings.spacing)
+        return cls(model, settings, request, make_sampler(settings), times, low_res)
+
+    @property
+    def micro_batch(self) -> int:
+        """Samples that are evaluated together."""
+        return self.settings.slots
+
+    def with_micro_batch(self, size: int) -> SamplePlan:
+        """The same of so many samples together."""
+        return replace(self, settings=replace(self.settings, micro_batch=size))
+
+    def with_network(self, network: nn.Module) -> SamplePlan:
+        """The same with another module of the same parameters, such as one that many requests share."""
+        return replace(self, model=self.model.with_network(network))
+
+    @cached_property
+    def _evaluated(self) -> Denoiser:
+        return self.model.evaluated(self.settings)
+
+    @own_modes()
+    def denoiser(self, indices: Sequence[int], seed: int = 0) -> Denoiser:
+        """The denoiser with guidance and threshold, for a batch of the samples of these numbers.
+
+        Args:
+            seed: of the samples; a stage's small images are drawn by it when the denoiser is first asked.
+        """
+        found: Denoiser = self._evaluated
+        factor = self.model.config.conditions.upscale
+        if factor > 1:
+            assert self.low_res is not None, "`of` checks that a stage has one"
+            found = enlarging(found, self.low_res, factor, self.settings.augmentation, indices, seed)
+        return _THRESHOLDS[self.settings.threshold](self.request.denoiser(found, indices))
+
+    def iterate(self, indices: range, seed: int = 0) -> Iterator[SamplingStep]:
+        """Every time of the walk of these samples, from pure noise to data, their rows alone, on the CPU.
+
+        Where they lie in several micro-batches, those are walked in step.
+        """
+        blocks = sample_request.cut_into_blocks(indices, self.micro_batch)
+        for steps in zip(*(self._walk(block, seed) for block in blocks), strict=True):
+            yield SamplingStep.join([self._rows(step, block) for step, block in zip(steps, blocks, strict=True)])
+
+    def _rows(self, step: SamplingStep, block: range) -> SamplingStep:
+        return step.rows([index % self.micro_batch for index in block])
+
+    def _walk(self, block: range, seed: int) -> Iterator[SamplingStep]:
+        """The walk of the whole micro-batch that holds a block."""
+        return each_in_own_modes(self._walked(block.start // self.micro_batch, seed))
+
+    def _walked(self, number: int, seed: int) -> Iterator[SamplingStep]:
+        slots = range(number * self.micro_batch, (number + 1) * self.micro_batch)
+        model, denoiser = self.model, self.denoiser(slots, seed)
+        noise = Noise(seed, slots, model.device)
+        x = start(denoiser, model.info.shape, noise)
+        with evaluation_mode(model.network):
+            yield from iterate_steps(denoiser, self.sampler, self.times, x, noise)
+
+    def draw(self, indices: range, seed: int = 0, on_step: Callable[[], object] = lambda: None) -> Iterator[Samples]:
+        """Samples of these numbers, micro-batch after micro-batch; one of them at a time is in memory.
+
+        Args:
+            indices: numbers of the samples, in steps of 1.
+            seed: of the noise, not negative.
+            on_step: called after every step of the sampler, for a progress bar.
+
+        Raises:
+            UndiffuseError: numbers that cannot be.
+        """
+        indices, (seed,) = sample_request.whole_range(indices), sample_request.whole_numbers(seed=seed)
+        sample_request.check_numbers(len(indices), seed, indices.start)
+        for block in sample_request.cut_into_blocks(indices, self.micro_batch):
+            walk = self._walk(block, seed)
+            step = next(walk)
+            for step in walk:  # noqa: B007 - the last one is the end
+                on_step()
+            yield self.samples(self._rows(step, block), block, seed)
+
+    def samples(self, end: SamplingStep, indices: Sequence[int], seed: int) -> Samples:
+        """The samples of these numbers, one a row of the end of their walk."""
+        with own_modes():
+            array = decode(end.x, self.model.info)
+        model = self.model
+        how = (model.info, seed, tuple(indices), self.settings, model.provenance, model.device.type, end.evaluations)
+        return Samples(array, *how)
+
+    def sample(self, n: int, seed: int = 0, *, first: int = 0, progress: bool = False, group: Group = ALONE) -> Samples:
+        """Samples ``first`` .. ``first + n - 1`` of a seed.
+
+        Args:
+            n: how many, at least 1.
+            seed: of the noise, not negative.
+            first: number of the first one.
+            progress: show a progress bar.
+            group: processes that share the micro-batches out among them; each gets all samples, bit for bit those of
+                one process.
+
+        Raises:
+            UndiffuseError: numbers that cannot be.
+        """
+        n, seed, first = sample_request.whole_numbers(n=n, seed=seed, first=first)
+        sample_request.check_numbers(n, seed, first)
+        blocks = group.my_part(sample_request.cut_into_blocks(range(first, first + n), self.micro_batch))
+        with tqdm(total=len(blocks) * self.steps, desc="sampling", unit="step", disable=hidden(progress)) as bar:
+            made = [samples for block in blocks for samples in self.draw(block, seed, bar.update)]
+        array = group.gather_in_order(np.concatenate([part.array for part in made]) if made else None)
+        model = self.model
+        indices = tuple(range(first, first + n))
+        return Samples(array, model.info, seed, indices, self.settings, model.provenance, model.device.type)
+
+
+@dataclass(frozen=True)
+class LowerStage:
+    """The samples of a plan as the small images of the stage above: sample i stands upon sample i.
+
+    Args:
+        plan: of the model of small images; perhaps of a stage itself.
+    """
+
+    plan: SamplePlan
+
+    @property
+    def conditions(self) -> frozenset[str]:
+        own = frozenset(condition.name for condition in self.plan.model.conditions if not condition.required)
+        return own | (self.plan.low_res.conditions if self.plan.low_res else frozenset())
+
+    def __call__(self, indices: Sequence[int], seed: int) -> Small:
+        together = len(indices) == indices[-1] + 1 - indices[0]
+        runs = [range(indices[0], indices[-1] + 1)] if together else [range(i, i + 1) for i in indices]
+        below = stream_seed(seed, "below")  # the same seed would start both from related noise
+        drawn = [samples.array for run in runs for samples in self.plan.draw(run, below)]
+        return encode(np.concatenate(drawn), self.plan.model.info)

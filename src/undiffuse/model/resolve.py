@@ -1,0 +1,168 @@
+"""From what settings say to what they mean for one model: every name looked up, every file opened, once.
+
+After `resolve` the settings say all by themselves: other networks and pictures are pinned by their contents, learned
+timesteps are written out, the number format and the micro-batch are decided. To resolve them again changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from undiffuse.checkpoints.learned_timesteps import LearnedTimesteps
+from undiffuse.conditioning.class_names import class_names
+from undiffuse.conditioning.request import CLASS, IMAGE, VECTOR, Guides, read_text
+from undiffuse.config.diffusion import PROCESS
+from undiffuse.config.sampling import SampleConfig
+from undiffuse.data.read_image import read_pairs
+from undiffuse.errors import UndiffuseError
+from undiffuse.model import sample_request
+from undiffuse.model.micro_batch import activations, micro_batch
+from undiffuse.model.noise_classifier import TrainedClassifier, load_noisy_classifier
+from undiffuse.provenance.pinned_path import path_of, pinned
+from undiffuse.runtime.precision import settled
+from undiffuse.runtime.torch_modes import own_modes
+
+if TYPE_CHECKING:
+    from undiffuse.model.model import Model
+
+TEXTS = 64
+"""Texts whose vectors a model remembers."""
+
+
+@dataclass
+class Resources:
+    """What settings name and files hold, each read once for a model."""
+
+    models: dict[Path, Model] = field(default_factory=dict)
+    classifiers: dict[Path, TrainedClassifier] = field(default_factory=dict)
+    pictures: dict[str, torch.Tensor] = field(default_factory=dict)
+    """By the pinned path."""
+    texts: OrderedDict[str, torch.Tensor] = field(default_factory=OrderedDict)
+
+    def read_text(self, text: str) -> torch.Tensor:
+        """The vectors of a text's pieces; the `TEXTS` last ones are kept."""
+        if text not in self.texts:
+            self.texts[text] = read_text(text)
+            for old in list(self.texts)[:-TEXTS]:
+                self.texts.pop(old, None)  # other requests tidy at the same time
+        return self.texts[text]
+
+
+def micro_batch_of(stages: Sequence[Model]) -> int:
+    """Samples per evaluation where settings do not say: what fits the largest network."""
+    most = max(activations(model.config.network, model.info.spatial) for model in stages)
+    return micro_batch(most, stages[-1].device.type)
+
+
+@own_modes()
+def resolve(model: Model, settings: SampleConfig, below: Sequence[Model] = ()) -> SampleConfig:
+    """The settings in full; those without effect are warned of.
+
+    Args:
+        below: the models that a stage stands upon.
+
+    Raises:
+        UndiffuseError: there are no such timesteps or networks, the networks do not fit, or a number is senseless.
+    """
+    stages = (*below, model)
+    sample_request.check_bounds(settings)
+    sample_request.warn(sample_request.remarks(settings, enlarges(stages)))
+    settings = sample_request.with_weights(settings, model.loaded_as, model.provenance.get("weights"))
+    if settings.weak:
+        settings = replace(settings, weak=pinned(settings.weak, weak_of(model, settings).provenance["sha256"]))
+    if settings.classifier:
+        settings = replace(settings, classifier=pinned(settings.classifier, classifier_of(model, settings).sha256))
+    settings = replace(settings, classes=class_names(settings.classes, _class_names(stages, settings)))
+    if settings.image:
+        settings = _with_pictures(model, settings)
+    if settings.spacing == "learned" and not settings.times:
+        settings = replace(settings, times=_learned_times(model, settings.steps))
+    slots = micro_batch_of(stages) if settings.micro_batch is None else settings.micro_batch
+    settings = replace(settings, precision=settled(settings.precision, model.device), micro_batch=slots)
+    return replace(settings, steps=len(settings.times)) if settings.times else settings
+
+
+def enlarges(stages: Sequence[Model]) -> bool:
+    """Whether any of the models is told small images."""
+    return any(model.config.conditions.upscale > 1 for model in stages)
+
+
+def guides_of(model: Model, settings: SampleConfig) -> Guides:
+    """The other networks that resolved settings name."""
+    weak = weak_of(model, settings) if settings.weak else None
+    classifier = classifier_of(model, settings) if settings.classifier else None
+    return Guides(
+        weak=weak.evaluated(settings) if weak else None,
+        weak_conditions=weak.conditions if weak else (),
+        classifier=classifier,
+        classifier_classes=classifier.info.classes if classifier else (),
+    )
+
+
+def weak_of(model: Model, settings: SampleConfig) -> Model:
+    """The worse model that guidance leads away from, on the model's device.
+
+    Raises:
+        UndiffuseError: it is of another process, shape or scale.
+    """
+    path, found = path_of(settings.weak), model.resources.models
+    if path not in found:
+        from undiffuse.model.loading import load_model  # it makes models, which resolve what they are asked
+
+        weak = load_model(path)
+        found[path] = weak.to(model.device)
+    weak = found[path]
+    same = all(getattr(model.config.diffusion, name) == getattr(weak.config.diffusion, name) for name in PROCESS)
+    if not same or weak.info.shape != model.info.shape:
+        raise UndiffuseError(f"--weak must name a model of the same process and shape as this one, {path} is not")
+    scales = [
+        (i.vectors, i.vector_mean, i.vector_std, i.pair_dtype, i.pair_low, i.pair_high) for i in (model.info, weak.info)
+    ]
+    if {VECTOR, IMAGE} & {condition.name for condition in weak.conditions} and scales[0] != scales[1]:
+        raise UndiffuseError(f"--weak {path} is told numbers or pictures on other scales than this model")
+    return weak
+
+
+def classifier_of(model: Model, settings: SampleConfig) -> TrainedClassifier:
+    """The classifier of noisy images that leads, on the model's device.
+
+    Raises:
+        UndiffuseError: it is of another process or shape.
+    """
+    path, found = path_of(settings.classifier), model.resources.classifiers
+    classifier = found.get(path) or load_noisy_classifier(path)
+    classifier.check_fits(model.config.diffusion, model.info)
+    classifier.network.to(model.device)
+    found[path] = classifier
+    return classifier
+
+
+def _class_names(stages: Sequence[Model], settings: SampleConfig) -> tuple[str, ...]:
+    """The classes that can be asked for, of the model itself, of one below it, or of a classifier."""
+    if settings.classifier:
+        return classifier_of(stages[-1], settings).info.classes
+    knowing = [model for model in stages if any(condition.name == CLASS for condition in model.conditions)]
+    return knowing[-1].info.classes if knowing else ()
+
+
+def _with_pictures(model: Model, settings: SampleConfig) -> SampleConfig:
+    """The settings with their pictures read and pinned; as they are where the model is told none."""
+    pictures = model.resources.pictures
+    if settings.image in pictures or IMAGE not in {condition.name for condition in model.conditions}:
+        return settings
+    rows, digest = read_pairs(path_of(settings.image), model.info.pair, model.config.data)
+    name = pinned(settings.image, digest)
+    pictures[name] = rows
+    return replace(settings, image=name)
+
+
+def _learned_times(model: Model, steps: int) -> tuple[float, ...]:
+    home, name = model.home, model.provenance["checkpoint"]
+    name = str(home if home != Path() else name)  # one file's, whose folder is the working directory
+    return LearnedTimesteps.read(home, steps, model.provenance["sha256"], name).times
