@@ -50,8 +50,8 @@ def test_a_limit_draws_at_random_and_each_time_the_same():
 @pytest.mark.parametrize(
     ("data", "hint"),
     [
-        (info((3, 4, 4)), "--channels grey"),
-        (info((1, 8, 8)), "--size 4 4"),
+        (info((3, 4, 4)), "`channels=grey`"),
+        (info((1, 8, 8)), "`size=4 4`"),
         (info(dtype="uint16"), "uint8 data of the shape"),
         (info((1, 9)), "has uint8 data of the shape"),
     ],

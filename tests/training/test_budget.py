@@ -191,7 +191,7 @@ def test_a_budget_that_is_too_short_is_told_and_what_would_be_enough(data, setti
     config = settings(minutes=0.1, warmup=100, sample_every=0)
     start_run(config, data, tmp_path / "run", console=console, clock=Machine(monkeypatch, lambda now: 0.5))
     assert console.text().count("steps are too few to learn from") == 2
-    assert "--minutes 10 would be a beginning" in console.text()  # 1.1 * 1000 * 0.5 s
+    assert "`minutes=10` would be a beginning" in console.text()  # 1.1 * 1000 * 0.5 s
     assert "too few to learn from" in (tmp_path / "run" / "train.log").read_text()
 
 
@@ -199,7 +199,7 @@ def test_what_is_said_of_short_budgets_fits_them(settings):
     assert too_short(settings(steps=2000, warmup=100), 2000) == ""
     assert "all of them inside the warm-up of 400" in too_short(settings(steps=400, warmup=400), 400)
     assert "half of them" in too_short(settings(steps=700, warmup=400), 700)
-    assert "--steps 4000, 9 min here," in too_short(settings(steps=700, warmup=400), 700, 0.12)
+    assert "`steps=4000`, 9 min here," in too_short(settings(steps=700, warmup=400), 700, 0.12)
     assert too_short(settings(minutes=1.0, warmup=400), 700) == ""  # whose warm-up is a tenth of it
     assert "1 step is too few" in too_short(settings(steps=1, warmup=0), 1)
     assert too_short(settings(steps=10, start_from="runs/old"), 10) == ""

@@ -136,14 +136,14 @@ def test_a_slice_is_dropped_out_as_the_whole_would_be(layout):
 
 def test_a_batch_that_leaves_a_process_without_work_is_refused(settings):
     check_share(settings(batch=6, accumulate=2), Group(0, 3))
-    with pytest.raises(UndiffuseError, match="use at most 3 processes, or a --batch of 8"):
+    with pytest.raises(UndiffuseError, match="use at most 3 processes, or a `batch` of 8"):
         check_share(settings(batch=6, accumulate=2), Group(0, 4))
 
 
 def test_muon_is_refused_where_matrices_are_cut_up(settings):
     check_share(settings(optimizer="muon", parallel="fsdp"), Group())
     check_share(settings(optimizer="muon"), Group(0, 2))
-    with pytest.raises(UndiffuseError, match="--parallel ddp"):
+    with pytest.raises(UndiffuseError, match="`parallel=ddp`"):
         check_share(settings(optimizer="muon", parallel="fsdp"), Group(0, 2))
 
 

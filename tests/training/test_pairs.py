@@ -133,7 +133,7 @@ def test_what_does_not_match_is_one_sentence(tmp_path, change, sentence):
 def test_pictures_of_another_size_are_one_sentence(tmp_path):
     config = folders(tmp_path)
     folders(tmp_path / "large", side=9)
-    with pytest.raises(UndiffuseError, match="got 9 x 9 for images of 8 x 8; make them alike with --size"):
+    with pytest.raises(UndiffuseError, match="got 9 x 9 for images of 8 x 8; make them alike with `size`"):
         prepare(replace(config, pairs=str(tmp_path / "large" / "sketches")), progress=False)
 
 

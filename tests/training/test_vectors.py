@@ -204,7 +204,7 @@ def test_a_run_from_one_of_other_numbers_is_one_sentence(tmp_path):
     start_run(settings(steps=1, sample_every=0), numbered(), tmp_path / "old")
     data = numbered()
     renamed = replace(data, info=replace(data.info, vectors=("light", "grain")))
-    with pytest.raises(UndiffuseError, match="add --vectors brightness,grain"):
+    with pytest.raises(UndiffuseError, match="add `vectors=brightness,grain`"):
         start_run(_on_from(tmp_path / "old", steps=1), renamed, tmp_path / "new")
     with pytest.raises(UndiffuseError, match="here they are none"):
         start_run(_on_from(tmp_path / "old", steps=1), TinyData(tiny_data().info, data.images), tmp_path / "new")

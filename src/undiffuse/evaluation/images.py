@@ -99,9 +99,9 @@ def check_fit(data: DataInfo, model: DataInfo) -> None:
         return
     help = ONE_KIND if data.dtype != model.dtype else ""
     if data.channels != model.channels and data.dtype == model.dtype and model.channels in (1, 3):
-        help = f"; try --channels {'grey' if model.channels == 1 else 'rgb'}"
+        help = f"; try `channels={'grey' if model.channels == 1 else 'rgb'}`"
     elif data.dtype == model.dtype and modality_of(data) is IMAGES:
-        help = f"; try --size {' '.join(map(str, model.spatial))}"
+        help = f"; try `size={' '.join(map(str, model.spatial))}`"
     raise UndiffuseError(
         f"The model learned {model.dtype} data of the shape {model.shape}, and '{data.name}' has {data.dtype} data of "
         f"the shape {data.shape}{help}"

@@ -54,6 +54,6 @@ def _check_place(path: Path, overwrite: bool) -> None:
     if free:
         return
     if not overwrite:
-        raise UndiffuseError(f"{path} exists already; give another name, or replace its files with --overwrite")
+        raise UndiffuseError(f"{path} exists already; give another name, or replace its files with `overwrite`")
     if not (path / INDEX).is_file():
-        raise UndiffuseError(f"{path} is no folder of diffusers', so --overwrite does not touch it; give another name")
+        raise UndiffuseError(f"{path} is no folder of diffusers', so `overwrite` does not touch it; give another name")

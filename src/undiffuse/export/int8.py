@@ -45,7 +45,7 @@ def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
         small, count = quantised(data)
         apart = difference(model, runner(small, names(model)))
         if not apart <= MOST:
-            raise UndiffuseError(f"8 bits change this network's outputs by {apart:.0%}: use --to onnx")
+            raise UndiffuseError(f"8 bits change this network's outputs by {apart:.0%}: use `to=onnx`")
         said = f"{count:,} weights, {len(data) / len(small):.1f} times smaller; outputs change by {apart:.1%} (rms)"
         return small, f"int8    {said}"
 

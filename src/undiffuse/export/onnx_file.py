@@ -77,7 +77,7 @@ def to_bytes(model: Model) -> bytes:
     assert found is not None
     proto = found.model_proto
     if proto.ByteSize() >= onnx.checker.MAXIMUM_PROTOBUF:
-        raise UndiffuseError("An ONNX file holds 2 GB, and this network is larger; use --to pt2")
+        raise UndiffuseError("An ONNX file holds 2 GB, and this network is larger; use `to=pt2`")
     entry = proto.metadata_props.add()
     entry.key, entry.value = KEY, json.dumps(describe(model))
     data: bytes = proto.SerializeToString()

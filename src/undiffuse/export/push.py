@@ -58,7 +58,8 @@ def prepare(
     check_repo(repo)
     if samples and isinstance(model, Model) and model.config.conditions.upscale > 1:
         raise UndiffuseError(
-            "A stage of a cascade draws nothing by itself, so there are no samples to show beside it: push it with -n 0"
+            "A stage of a cascade draws nothing by itself, so there are no samples to show beside it: push it with "
+            "`n=0`"
         )
     for name in (CARD, SAMPLES):
         check_free(folder / name, overwrite)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from undiffuse.config.flags import in_flags
 from undiffuse.data.info import DataInfo
 from undiffuse.evaluation.memorization.evaluate import Memorisation, Space
 from undiffuse.evaluation.memorization.report import sentences, to_json, verdict
@@ -28,9 +29,9 @@ def memorisation_page(found: Memorisation) -> str:
 def _head(found: Memorisation) -> str:
     exact = {"exact duplicates": f"{len(found.exact):,}", "copies": f"{len(found.copies):,}"}
     facts = {"samples": f"{len(found.samples):,}", "training images": f"{found.training.info.count:,}", **exact}
-    said = "".join(f"<p>{html(sentence)}</p>" for sentence in sentences(found))
+    said = "".join(f"<p>{html(in_flags(sentence))}</p>" for sentence in sentences(found))
     return (
-        f"<header><h1>Memorisation</h1><p><strong>{html(verdict(found))}</strong></p>{tiles(facts)}</header>"
+        f"<header><h1>Memorisation</h1><p><strong>{html(in_flags(verdict(found)))}</strong></p>{tiles(facts)}</header>"
         + section("What was measured", "", said)
     )
 

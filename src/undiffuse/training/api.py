@@ -129,7 +129,7 @@ def unused_classes(config: TrainConfig, info: DataInfo) -> str:
     few = ", ".join(info.classes[:3]) + (", ..." if len(info.classes) > 3 else "")
     return (
         f"the data have {len(info.classes)} classes ({few}), which the model will not be told: "
-        "with --condition class it draws those that it is asked for"
+        "with `condition=class` it draws those that it is asked for"
     )
 
 
@@ -201,7 +201,7 @@ def start_run(
             first = capture(learner, model, task.plan, spent=outset.timer.spent)
             if group.leads:
                 clean_up(run.checkpoints)
-                save(first, run.checkpoints, advice="or choose another folder of runs with --runs")
+                save(first, run.checkpoints, advice="or choose another folder of runs with `runs`")
         except BaseException:
             if group.leads:
                 _empty(folder)  # a run that never began leaves its name free
@@ -247,7 +247,7 @@ def resume_run(
     run = RunFolder(folder)
     if not run.checkpoints.is_dir():
         check_unlocked(folder, NO_CHECKPOINT)
-        raise UndiffuseError(f"{folder} holds no checkpoint, so there is nothing to resume; start one without --resume")
+        raise UndiffuseError(f"{folder} holds no checkpoint, so there is nothing to resume; start one without `resume`")
     with held(folder, group):
         path = Path(group.told(lambda: str(_newest(run, console))))
         checkpoint = load_checkpoint(path)
@@ -263,7 +263,7 @@ def resume_run(
         if not same:
             raise UndiffuseError(
                 f"the data in {config.data.source} are not those that the run learned from (their contents differ); "
-                "bring them back, or start a run under another --name"
+                "bring them back, or start a run under another `name`"
             )
         device = choose_device(config.loop.device, group)
         for change in changed_environment(run, device, group.world):
@@ -364,15 +364,15 @@ def run_to_resume(runs: Path, source: str | Path | None, name: str | None) -> Pa
     if name is not None:
         folder = runs / _checked(name)
         if not folder.is_dir():
-            raise UndiffuseError(f"there is no run {folder} to resume; start it without --resume")
+            raise UndiffuseError(f"there is no run {folder} to resume; start it without `resume`")
         return folder
     pattern = re.compile(rf"{re.escape(_stem(source))}(-\d+)?" if source is not None else ".*")
     found = sorted(path for path in runs.glob("*") if pattern.fullmatch(path.name) and (path / "config.yaml").is_file())
     if len(found) == 1:
         return found[0]
     if not found:
-        raise UndiffuseError(f"there is no run in {runs} to resume; start one without --resume")
-    raise UndiffuseError(f"several runs could be resumed ({', '.join(p.name for p in found)}); name one by --name")
+        raise UndiffuseError(f"there is no run in {runs} to resume; start one without `resume`")
+    raise UndiffuseError(f"several runs could be resumed ({', '.join(p.name for p in found)}); name one by `name`")
 
 
 def _stem(source: str | Path) -> str:
@@ -384,6 +384,6 @@ def _checked(name: str) -> str:
     name = str(name)
     if name in ("", ".", "..") or Path(name).name != name or any(ord(sign) < 32 for sign in name):
         raise UndiffuseError(
-            f"{name!r} cannot be the name of a run: it must be the name of a folder in --runs, without line breaks"
+            f"{name!r} cannot be the name of a run: it must be the name of a folder in `runs`, without line breaks"
         )
     return name

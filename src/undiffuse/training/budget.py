@@ -64,7 +64,7 @@ def steps_that_fit(loop: LoopConfig, costs: Costs, elapsed: float) -> int:
     if left <= 0:
         raise UndiffuseError(
             f"{counted(loop.minutes, 'minute')} {'is' if loop.minutes == 1 else 'are'} too few: {elapsed:.0f} s went "
-            f"into preparations, and one step takes {costs.step:.2g} s; give more --minutes"
+            f"into preparations, and one step takes {costs.step:.2g} s; give more `minutes`"
         )
     left -= costs.checkpoint
     per_step = costs.step
@@ -91,10 +91,10 @@ def too_short(config: TrainConfig, total: int, step: float | None = None) -> str
         return ""
     inside = f", {'all' if total <= warmup else 'half'} of them inside the warm-up of {warmup}" if rising else ""
     enough = max(A_BEGINNING, 10 * warmup)
-    need = f"--steps {enough}"
+    need = f"`steps={enough}`"
     if step is not None:
         minutes = math.ceil(1.1 * enough * step / 60)
-        need = f"--minutes {minutes}" if config.loop.minutes is not None else f"{need}, {minutes} min here,"
+        need = f"`minutes={minutes}`" if config.loop.minutes is not None else f"{need}, {minutes} min here,"
     words = f"{counted(total, 'step')} {'is' if total == 1 else 'are'}"
     return (
         f"{words} too few to learn from ({counted(total * config.loop.batch, 'image')}{inside}), so samples will look "

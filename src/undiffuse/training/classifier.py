@@ -117,7 +117,7 @@ def train_noisy_classifier(
             set_learning_rate(optimizer, learning_rate(config.optimizer, step, total))
             optimizer.step()
             if not torch.isfinite(loss):
-                raise UndiffuseError(f"the loss of step {step + 1} is not finite; start again with a lower --lr")
+                raise UndiffuseError(f"the loss of step {step + 1} is not finite; start again with a lower `lr`")
             on_step(step + 1, loss.item())
     network.eval().requires_grad_(False)
     return Learned(made, _accuracy(made, data, held_out[:EVALUATED], device), len(held_out[:EVALUATED]))
@@ -135,7 +135,7 @@ def save_classifier(learned: Learned, folder: Path) -> Path:
     place = save(
         Checkpoint(made.config, made.info, state, dict(made.network.state_dict()), averages={}, optimizer={}),
         folder / "checkpoints",
-        advice="or give another place with --out",
+        advice="or give another place with `out`",
     )
     words = {"accuracy by quarters of t, from data to noise": learned.accuracy, "held-out images": learned.images}
     replace_file(folder / "accuracy.json", json.dumps(words, indent=1) + "\n", ELSEWHERE)

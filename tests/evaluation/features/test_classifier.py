@@ -158,7 +158,7 @@ def test_a_classifier_that_cannot_be_kept_is_not_lost(tmp_path: Path) -> None:
 
 def test_data_without_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        UndiffuseError, match=r"expected labels .* got none with 'blobs.*' \(put the images.*\); try --extractor"
+        UndiffuseError, match=r"expected labels .* got none with 'blobs.*' \(put the images.*\); try `extractor="
     ):
         load_classifier(blobs(tmp_path, labelled=False), cache=tmp_path)
 

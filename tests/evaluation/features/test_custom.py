@@ -139,7 +139,7 @@ def test_what_is_no_matrix_of_features_is_refused(file: Path, factory: str, said
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("mine", "expected --extractor module:PACKAGE.MODULE:FACTORY, got 'module:mine'"),
+        ("mine", "expected `extractor=module:PACKAGE.MODULE:FACTORY`, got 'module:mine'"),
         (
             "no_such_package.inside:build",
             "a module 'no_such_package.inside' that Python finds, got none; name its file",

@@ -122,7 +122,7 @@ def test_the_identity_is_the_hash_of_the_file(published: EfficientNetExtractor) 
 
 def test_other_shapes_are_refused(published: EfficientNetExtractor) -> None:
     for shape in ((1, 2, 8, 8), (1, 1, 8), (1, 1, 4, 4, 4)):
-        with pytest.raises(UndiffuseError, match=r"2-D images with 1 or 3 channels.*try --extractor classifier"):
+        with pytest.raises(UndiffuseError, match=r"2-D images with 1 or 3 channels.*try `extractor=classifier`"):
             published(torch.zeros(shape))
 
 

@@ -231,5 +231,5 @@ def test_what_cannot_be_compared_is_one_sentence(bench, training):
         bench.judge(blobs(4, 1), training)
     with pytest.raises(UndiffuseError, match="at least 8 different training images"):
         bench.judge(blobs(20, 1), np.repeat(training[:3], 9, axis=0))
-    with pytest.raises(UndiffuseError, match=r"--held-out needs at least 8 images that are not among"):
+    with pytest.raises(UndiffuseError, match=r"`held_out` needs at least 8 images that are not among"):
         bench.judge(blobs(20, 1), training, training[:20])

@@ -134,9 +134,9 @@ def info(shape: tuple[int, ...], dtype: str = "uint8") -> DataInfo:
 @pytest.mark.parametrize(
     ("subject", "reference", "hint"),
     [
-        (info((1, 8, 8)), info((3, 8, 8)), "--channels grey"),
-        (info((3, 8, 8)), info((1, 8, 8)), "--channels rgb"),
-        (info((1, 8, 8)), info((1, 16, 12)), "--size 8 8"),
+        (info((1, 8, 8)), info((3, 8, 8)), "`channels=grey`"),
+        (info((3, 8, 8)), info((1, 8, 8)), "`channels=rgb`"),
+        (info((1, 8, 8)), info((1, 16, 12)), "`size=8 8`"),
         (info((1, 8, 8)), info((1, 8, 8), "float32"), "must agree"),
     ],
 )

@@ -101,5 +101,5 @@ def test_what_cannot_be_made_is_a_sentence(run, capsys, words, said):
 
 
 def test_a_run_without_copies_says_how_to_have_them(tmp_path):
-    with pytest.raises(UndiffuseError, match="--ema-std"):
+    with pytest.raises(UndiffuseError, match="`ema_std="):
         make_average(tmp_path, 0.1)

@@ -138,7 +138,7 @@ def test_it_can_go_on_twice(run, data, console):
 
 
 def test_fewer_steps_than_were_taken_are_refused_with_what_to_type(finished, data, console):
-    with pytest.raises(UndiffuseError, match=r"has 4 steps already.*steps=3, which counts all of them.*--steps 1004"):
+    with pytest.raises(UndiffuseError, match=r"has 4 steps already.*steps=3, which counts all of them.*`steps=1004`"):
         resume_run(finished, dataset=data, console=console, steps=3)
 
 
@@ -190,7 +190,7 @@ def test_decisions_that_cannot_be_are_refused(numbers):
 def test_classes_that_are_not_used_are_told_of_once(data, settings):
     classes = replace(data.info, classes=("cat", "dog"))
     assert "2 classes (cat, dog)" in unused_classes(settings(), classes)
-    assert "--condition class" in unused_classes(settings(), classes)
+    assert "`condition=class`" in unused_classes(settings(), classes)
     assert unused_classes(settings(), data.info) == ""
     assert unused_classes(settings(condition=("class",)), classes) == ""
     assert unused_classes(settings(condition=("text",)), classes) == ""

@@ -207,7 +207,7 @@ def test_a_run_in_use_is_refused_by_process_id(data, settings, console, tmp_path
 
 def test_a_new_run_in_a_used_folder_is_refused(data, settings, console, tmp_path):
     start_run(settings(steps=1), data, tmp_path / "run", console=console)
-    with pytest.raises(UndiffuseError, match=r"holds a run already.*--resume.*--name"):
+    with pytest.raises(UndiffuseError, match=r"holds a run already.*`resume=.*`name`"):
         start_run(settings(steps=1), data, tmp_path / "run", console=console)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("precious")
@@ -237,7 +237,7 @@ def test_nothing_to_resume_is_an_error(data, console, tmp_path):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"lr": 1e-2}, ["lr=0.001", "lr=0.01", "--name"]),
+        ({"lr": 1e-2}, ["lr=0.001", "lr=0.01", "`name`"]),
         ({"batch": 8}, ["batch=4", "batch=8"]),
         ({"recipe": "digits"}, ["recipe='small'", "recipe='digits'"]),
         ({"steps": 3}, ["has 12 steps already", "steps=3"]),
@@ -309,7 +309,7 @@ def test_a_disk_that_fills_up_stops_the_run_in_one_sentence(data, settings, cons
         real(source, target)
 
     monkeypatch.setattr(os, "rename", rename)
-    with pytest.raises(UndiffuseError, match=r"No space left on device.*--resume"):
+    with pytest.raises(UndiffuseError, match=r"No space left on device.*`resume`"):
         start_run(settings(keep=0), data, tmp_path / "run", console=console)
     assert [p.name for p in checkpoints(tmp_path / "run" / "checkpoints")] == ["step-00000000", "step-00000003"]
 

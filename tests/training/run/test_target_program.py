@@ -34,8 +34,8 @@ def test_the_demo_of_digits_can_be_trained_for_diffusers_and_is_written_without_
     assert obstacles(config, info)
     found = fitted(override(config, meant_for="diffusers"), info)
     said = changes(config, found)
-    assert "--patch 1" in said
-    assert "--norm-groups 8" in said
+    assert "`patch=1`" in said
+    assert "`norm_groups=8`" in said
     convert(build_model(found, info), tmp_path / "out", "diffusers")
     assert not list((tmp_path / "out").rglob("*.py"))
 
@@ -44,7 +44,9 @@ def test_what_the_user_chose_is_not_touched_but_refused_with_all_reasons():
     info = unknown_data("x", (1, 8, 8))
     typed = {"patch": 2, "parameterization": "flow", "time_input": "log-snr", "meant_for": "diffusers"}
     config = override(TrainConfig(), **typed, multipliers=(1, 2))
-    with pytest.raises(UndiffuseError, match=r"--for diffusers.*patches.*'flow'.*'log-snr'.*writes code of its own"):
+    with pytest.raises(
+        UndiffuseError, match=r"`meant_for=diffusers`.*patch.*'flow'.*'log-snr'.*writes code of its own"
+    ):
         fitted(config, info, typed)
 
 
@@ -57,7 +59,7 @@ def test_a_training_for_diffusers_says_what_it_chose_and_is_refused_before_it_be
         train(tmp_path / "x.npy", meant_for="diffusers", architecture="ddpm++", **how)
     assert not list((tmp_path / "runs").glob("*"))
     model = train(tmp_path / "x.npy", meant_for="diffusers", **how)
-    assert "for diffusers: --patch 1, --norm-groups 2, in place of the recipe's choices" in capsys.readouterr().err
+    assert "for diffusers: `patch=1`, `norm_groups=2`, in place of the recipe's choices" in capsys.readouterr().err
     convert(model, tmp_path / "out", "diffusers")
     assert not list((tmp_path / "out").rglob("*.py"))
 

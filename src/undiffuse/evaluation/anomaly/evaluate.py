@@ -140,7 +140,7 @@ def check_pictures(images: Images) -> None:
     if modality_of(images.info) is not IMAGES:
         raise UndiffuseError(
             f"Heat maps are drawn over pictures, and '{images.dataset.info.name}' has the shape {images.info.shape}; "
-            "use --pictures 0"
+            "use `pictures=0`"
         )
 
 

@@ -183,7 +183,7 @@ class Standard:
         if len(self.normal) < LEAST_NORMAL:
             raise UndiffuseError(
                 f"Scores are standardised on at least {LEAST_NORMAL} normal images, and there are {len(self.normal)}; "
-                "give more by --normal"
+                "give more by `normal`"
             )
 
     def scores(self, features: Features) -> dict[str, Array]:

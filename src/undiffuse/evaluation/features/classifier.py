@@ -66,7 +66,7 @@ class ClassifierExtractor:
         if tuple(images.shape[1:]) != self.network.shape:
             raise UndiffuseError(
                 f"the classifier learned images of the shape {self.network.shape}, got {tuple(images.shape[1:])}; "
-                "prepare both sides with the same --size and --channels"
+                "prepare both sides with the same `size` and `channels`"
             )
         device = self.network.classes.weight.device
         with full_precision(device):

@@ -139,7 +139,7 @@ def labels_of(reference: Dataset) -> NDArray[np.int64]:
     """
     reason = why_not(reference)
     if reason is not None or reference.labels is None:
-        raise UndiffuseError(f"{reason}; try --extractor efficientnet, or pixels")
+        raise UndiffuseError(f"{reason}; try `extractor=efficientnet`, or pixels")
     return reference.labels
 
 

@@ -88,7 +88,7 @@ def load_module(words: str, device: torch.device | str = "cpu") -> ModuleExtract
     """
     place, _, factory = words.rpartition(":")
     if not place or not factory:
-        raise UndiffuseError(f"expected --extractor module:PACKAGE.MODULE:FACTORY, got 'module:{words}'")
+        raise UndiffuseError(f"expected `extractor=module:PACKAGE.MODULE:FACTORY`, got 'module:{words}'")
     module = _import(place)
     if factory not in vars(module):
         found = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
@@ -116,7 +116,7 @@ def _import(place: str) -> ModuleType:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{place}.".startswith(f"{error.name}."):
             raise UndiffuseError(
                 f"expected a module '{place}' that Python finds, got none; "
-                "name its file instead: --extractor module:./FILE.py:FACTORY"
+                "name its file instead: `extractor=module:./FILE.py:FACTORY`"
             ) from None
         raise UndiffuseError(f"importing {place} failed: {_say(error)}") from error
     if module.__file__ is None or not module.__file__.endswith(".py"):

@@ -176,7 +176,7 @@ class EfficientNetExtractor:
         if images.ndim != 4 or images.shape[1] not in (1, 3):
             raise UndiffuseError(
                 f"EfficientNet takes 2-D images with 1 or 3 channels, got the shape {tuple(images.shape[1:])}; "
-                "try --extractor classifier or pixels"
+                "try `extractor=classifier` or pixels"
             )
         with full_precision(self.device):
             parts = [self.network(self._input(part)) for part in images.split(_AT_ONCE)]

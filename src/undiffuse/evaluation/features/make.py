@@ -15,7 +15,7 @@ from undiffuse.modalities.registry import modality_of
 from undiffuse.runtime.torch_modes import own_modes
 
 NAMES = {
-    "inception": "InceptionV3 of the original FID (weights: --inception-weights FILE)",
+    "inception": "InceptionV3 of the original FID (weights: `inception_weights=FILE`)",
     "inception:pytorch-fid": "the same behind pytorch-fid's rule of resizing",
     "inception-64": "its first 64 features",
     "inception-192": "its 192 features before the inception blocks",

@@ -50,7 +50,7 @@ class OnnxExtractor:
         if images.ndim != 4 or (channels not in (None, images.shape[1]) and (channels, images.shape[1]) != (3, 1)):
             raise UndiffuseError(
                 f"'{name}' takes 2-D images with {channels or 'any number of'} channels, got the shape "
-                f"{tuple(images.shape[1:])}; prepare them with --channels grey or rgb, or choose another extractor"
+                f"{tuple(images.shape[1:])}; prepare them with `channels=grey` or rgb, or choose another extractor"
             )
         x = images.detach().to("cpu", torch.float32).expand(-1, channels or -1, -1, -1)
         size = (height or x.shape[2], width or x.shape[3])

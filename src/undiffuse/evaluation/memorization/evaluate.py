@@ -126,7 +126,7 @@ class Yardstick:
         leaked = len(dataset) - len(new)
         if len(new) < LEAST:
             raise UndiffuseError(
-                f"--held-out needs at least {LEAST} images that are not among the training ones, and of the "
+                f"`held_out` needs at least {LEAST} images that are not among the training ones, and of the "
                 f"{len(dataset):,} of '{dataset.info.name}' {leaked:,} are"
             )
         return cls(dataset, _choose(np.array(new, np.int64), limit, seed), False, leaked)

@@ -24,7 +24,7 @@ def verdict(found: Memorisation) -> str:
         return _verdict(found)
     return (
         f"{_verdict(found)} Only the middle of each training image was looked at, and the training saw the other parts "
-        "too: --training DATA --crop tiles looks at those."
+        "too: `training=DATA` `crop=tiles` looks at those."
     )
 
 

@@ -61,7 +61,7 @@ def median_ratio(samples: Float[Tensor, "n"], honest: Float[Tensor, "m"], seed: 
     if not float(honest.median()):
         raise UndiffuseError(
             "Half of the honest images coincide with a training image in this space, so that it tells no copy; "
-            "take another --extractor"
+            "take another `extractor`"
         )
     dice = generator(seed, "copying", "bootstrap")
     drawn = _medians(samples, dice) / _medians(honest, dice)

@@ -129,9 +129,9 @@ def check_comparable(subject: DataInfo, reference: DataInfo) -> None:
     hint = hint if subject.dtype != reference.dtype else ""
     if subject.dtype == reference.dtype and subject.channels != reference.channels:
         words = {1: "grey", 3: "rgb", 4: "rgba"}
-        hint = f"; try --channels {words[subject.channels]}" if subject.channels in words else ""
+        hint = f"; try `channels={words[subject.channels]}`" if subject.channels in words else ""
     elif subject.dtype == reference.dtype and modality_of(subject) is IMAGES:
-        hint = f"; try --size {' '.join(map(str, subject.spatial))}"
+        hint = f"; try `size={' '.join(map(str, subject.spatial))}`"
     raise UndiffuseError(
         f"The images to be measured are {subject.dtype} of the shape {subject.shape}, and the reference "
         f"'{reference.name}' has {reference.dtype} of the shape {reference.shape}: they must agree{hint}"

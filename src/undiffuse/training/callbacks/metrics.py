@@ -24,7 +24,7 @@ from undiffuse.runtime.durable_files import writing
 from undiffuse.training.loop import StepResult
 from undiffuse.training.plan import Plan
 
-RESUME = "mend that, then go on with --resume"
+RESUME = "mend that, then go on with `resume`"
 """What to do about a run's folder that cannot be written."""
 
 

@@ -189,5 +189,5 @@ def drift(mean: list[float], info: DataInfo) -> str:
         return ""
     return (
         f"the samples' mean in channel {channel} is {mean[channel]:.2f}, the data's {info.mean[channel]:.2f} "
-        "(-1 is black, 1 white): if that stays, try a smaller --lr, --offset-noise 0.1 or --zero-terminal-snr"
+        "(-1 is black, 1 white): if that stays, try a smaller `lr`, `offset_noise=0.1` or `zero_terminal_snr`"
     )

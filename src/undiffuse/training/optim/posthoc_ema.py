@@ -65,7 +65,7 @@ def copies_of(run: Path) -> dict[Profile, Path]:
         raise UndiffuseError(f"{run} is not there; averages are of a run's folder, as runs/NAME")
     if not found:
         raise UndiffuseError(
-            f"{run} has no copies of averages to make others of: they are left by a training with --ema-std 0.05,0.1"
+            f"{run} has no copies of averages to make others of: they are left by a training with `ema_std=0.05,0.1`"
         )
     return found
 

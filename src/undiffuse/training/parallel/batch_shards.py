@@ -118,12 +118,12 @@ def check_share(config: TrainConfig, group: Group) -> None:
     if batch // parts < group.world:
         raise UndiffuseError(
             f"a batch of {batch} in {parts} part(s) cannot be shared among {group.world} processes, since each needs "
-            f"an image of every part: use at most {batch // parts} processes, or a --batch of {parts * group.world}"
+            f"an image of every part: use at most {batch // parts} processes, or a `batch` of {parts * group.world}"
         )
     if not group.alone and config.loop.parallel == "fsdp" and config.optimizer.optimizer == "muon":
         raise UndiffuseError(
-            "Muon needs whole matrices, and --parallel fsdp gives every process a part of each: "
-            "use --parallel ddp, or --optimizer adam"
+            "Muon needs whole matrices, and `parallel=fsdp` gives every process a part of each: "
+            "use `parallel=ddp`, or `optimizer=adam`"
         )
 
 

@@ -58,7 +58,7 @@ def in_its_standard(info: DataInfo, start: StartConfig) -> DataInfo:
         return info
     if info.vectors != old.info.vectors:
         its, now = (",".join(names) or "none" for names in (old.info.vectors, info.vectors))
-        raise UndiffuseError(f"{start.start_from} is told the numbers {its}, here they are {now}: add --vectors {its}")
+        raise UndiffuseError(f"{start.start_from} is told the numbers {its}, here they are {now}: add `vectors={its}`")
     return replace(info, vector_mean=old.info.vector_mean, vector_std=old.info.vector_std)
 
 
@@ -78,7 +78,7 @@ def take_weights(model: Model) -> None:
     if old.info.shape != model.info.shape:
         raise UndiffuseError(
             f"{start.start_from} learned data of the shape {old.info.shape}, '{model.info.name}' has "
-            f"{model.info.shape}: prepare them alike with --size and --channels"
+            f"{model.info.shape}: prepare them alike with `size` and `channels`"
         )
     for condition in old.conditions:
         if condition not in model.conditions:

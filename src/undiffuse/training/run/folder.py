@@ -35,7 +35,7 @@ from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.runtime.durable_files import NO_OUT, replace_file, writing
 from undiffuse.training.optim import posthoc_ema
 
-ELSEWHERE = "choose another --name, or another folder of runs with --runs"
+ELSEWHERE = "choose another `name`, or another folder of runs with `runs`"
 """What to do about a place where a new run cannot be written."""
 
 
@@ -103,7 +103,7 @@ def edited(path: Path, config: TrainConfig) -> str:
         return ""
     return (
         f"{path} says otherwise of {', '.join(differing)} than the checkpoint, whose settings hold; change what may "
-        "change by options, such as --steps"
+        "change by options, such as `steps`"
     )
 
 
@@ -120,10 +120,10 @@ def claim(path: Path) -> RunFolder:
         check_unlocked(path)
     if used and checkpoints(path / "checkpoints"):
         raise UndiffuseError(
-            f"{path} holds a run already: go on with it by --resume {quoted(path)}, or choose another --name"
+            f"{path} holds a run already: go on with it by `resume={quoted(path)}`, or choose another `name`"
         )
     if used:
-        raise UndiffuseError(f"{path} is not empty and holds no checkpoint: delete it, or choose another --name")
+        raise UndiffuseError(f"{path} is not empty and holds no checkpoint: delete it, or choose another `name`")
     return RunFolder(path)
 
 

@@ -78,7 +78,7 @@ def reconcile(config: TrainConfig, state: State, given: dict[str, Any], recorded
         if name not in (*FREE, *BUDGETS) and wanted[name] != has[name]:
             raise UndiffuseError(
                 f"the run has {name}={has[name]!r}, so it cannot go on with {name}={wanted[name]!r}; "
-                "leave it out, or start a run under another --name"
+                "leave it out, or start a run under another `name`"
             )
     new = override(config, **{name: given[name] for name in given if name in FREE})
     plan = Plan.of(state.total, state.decisions)
@@ -98,16 +98,16 @@ def reconcile(config: TrainConfig, state: State, given: dict[str, Any], recorded
     words = " and ".join(f"{name}={value:g}" for name, value in asked.items())
     if total is not None and total <= state.step:
         more = {"steps": state.step + 1000, "images": (state.step + 1000) * config.loop.batch}
-        advice = " or ".join(f"--{name} {more[name]}" for name in asked if name in more)
+        advice = " or ".join(f"`{name}={more[name]}`" for name in asked if name in more)
         raise UndiffuseError(
             f"the run has {counted(state.step, 'step')} already, so it cannot go on with {words}, which counts all of "
-            f"them; give more, such as {advice}, or the --minutes that it shall go on"
+            f"them; give more, such as {advice}, or the `minutes` that it shall go on"
         )
     if total is not None and not plan.decisions and config.optimizer.decay in ("constant", "inverse-sqrt"):
         if total < plan.total:
             raise UndiffuseError(
                 f"the run was planned for {counted(plan.total, 'step')}, so it cannot go on with {words}; "
-                "give more --steps or none"
+                "give more `steps` or none"
             )
         return Going(longer, Plan(total), NOTHING)
     share, start, spent = (0.0, state.step, 0.0) if finished else _within(config, state, plan)

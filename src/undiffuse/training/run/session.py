@@ -171,9 +171,9 @@ def carry_out(
                     )
                 corrections(result.step)
     except NonFiniteError as error:
-        hint = " or with --precision float32" if task.bfloat16 else ""
+        hint = " or with `precision=float32`" if task.bfloat16 else ""
         message = f"{error}; the last good checkpoint is {latest(run.checkpoints)[0]}; "
-        raise NonFiniteError(f"{message}start again with an --lr below {model.config.optimizer.lr:g}{hint}") from None
+        raise NonFiniteError(f"{message}start again with an `lr` below {model.config.optimizer.lr:g}{hint}") from None
     except (RuntimeError, MemoryError) as error:
         if not group.alone and is_lost(error):
             advice = (
@@ -184,7 +184,7 @@ def carry_out(
             raise
         raise UndiffuseError(
             f"memory ran out on {model.device} with a batch of {loop.batch} in {model.config.optimizer.accumulate} "
-            "part(s): a higher --accumulate needs less for the same result; a lower --batch or --base needs less"
+            "part(s): a higher `accumulate` needs less for the same result; a lower `batch` or `base` needs less"
         ) from error
     finally:
         if tracking:

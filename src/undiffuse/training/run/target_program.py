@@ -33,8 +33,9 @@ def fitted(config: TrainConfig, info: DataInfo, typed: Collection[str] = ()) -> 
         config = override(config, **wanted)
     if reasons := obstacles(config, info):
         raise UndiffuseError(
-            f"--for diffusers: its UNet2DModel and DDPMScheduler could not hold this model: {'; '.join(reasons)}; "
-            "without --for, undiffuse convert --to diffusers writes code of its own beside such a model"
+            "`meant_for=diffusers`: its UNet2DModel and DDPMScheduler could not hold this model: "
+            f"{'; '.join(reasons)}; without `meant_for`, undiffuse convert --to diffusers writes code of its own "
+            "beside such a model"
         )
     return config
 
@@ -61,7 +62,7 @@ def _choices(config: TrainConfig, info: DataInfo) -> dict[str, object]:
 def changes(before: TrainConfig, after: TrainConfig) -> str:
     """What `fitted` chose, as one line; empty where it is nothing."""
     old, new = flatten(before), flatten(replace(after, loop=before.loop))
-    words = [f"--{name.replace('_', '-')} {_typed(new[name])}" for name in new if new[name] != old[name]]
+    words = [f"`{name}={_typed(new[name])}`" for name in new if new[name] != old[name]]
     return f"for {after.loop.meant_for}: {', '.join(words)}, in place of the recipe's choices" if words else ""
 
 

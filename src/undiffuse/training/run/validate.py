@@ -56,7 +56,7 @@ def check(config: TrainConfig) -> None:
         )
     for name in config.loop.track:
         if importlib.util.find_spec(name) is None:
-            raise UndiffuseError(f"--track {name} needs the package {name}: {install_extra(name)}")
+            raise UndiffuseError(f"`track={name}` needs the package {name}: {install_extra(name)}")
     given = [name for name in BUDGETS if flat[name] is not None]
     if len(given) != 1:
         got = "none" if not given else " and ".join(f"{name}={flat[name]}" for name in given)
