@@ -18,7 +18,7 @@ from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.editing import Editor, invert, vary
-from undiffuse.editing.editor import settled
+from undiffuse.editing.editor import resolved_settings
 from undiffuse.editing.inversion import Inverter
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.anomaly.evaluate import rebuild
@@ -223,7 +223,7 @@ def test_edits_walk_pictures_one_by_one_so_that_none_depends_on_another() -> Non
         editor, one = Editor(model, settings, indices=(k,)), pictures[k : k + 1]
         assert torch.equal(vary(editor, one), together[0][k : k + 1])
         assert torch.equal(invert(editor, one, exact).latents, together[1][k : k + 1])
-    assert settled(model, settings).micro_batch == 1
+    assert resolved_settings(model, settings).micro_batch == 1
 
 
 def test_edits_walk_as_many_together_as_is_asked_for() -> None:

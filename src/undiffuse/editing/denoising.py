@@ -10,7 +10,7 @@ from torch import Tensor
 
 from undiffuse.diffusion.gaussian import expand
 from undiffuse.diffusion.trajectory import trajectory
-from undiffuse.editing.editor import Editor, Part, Pictures, times_from
+from undiffuse.editing.editor import Editor, MicroBatch, Pictures, times_from
 from undiffuse.editing.options import DenoiseOptions
 from undiffuse.errors import UndiffuseError
 
@@ -114,9 +114,9 @@ def _home(editor: Editor, row: int, y: Pictures, t: Float[Tensor, ""]) -> Pictur
         return y.cpu()  # less noise than the model ever saw
     times = times_from(editor.times, t)
 
-    def work(part: Part) -> Tensor:
-        denoiser, noisy = editor.denoiser(part.members), part.of(y)
+    def work(batch: MicroBatch) -> Tensor:
+        denoiser, noisy = editor.denoiser(batch.indices), batch.of(y)
         x = expand(denoiser.schedule(times[0]).alpha, noisy) * noisy
-        return part.last(trajectory(denoiser, editor.sampler, times, x, part.noise))
+        return batch.last(trajectory(denoiser, editor.sampler, times, x, batch.noise))
 
     return editor.alone(row).run(1, len(times) - 1, work)

@@ -36,18 +36,18 @@ Pictures = Float[Tensor, "count channels *spatial"]
 
 
 @dataclass(frozen=True)
-class Part:
-    """Some of the pictures, to be edited together.
+class MicroBatch:
+    """Pictures that are edited together.
 
     Args:
         rows: which, of all that the editor was given.
-        members: the numbers of their random streams, by which classes that are asked for are taken in turns.
+        indices: the numbers of their random streams, by which classes that are asked for are taken in turns.
         noise: their streams.
         tick: to be called after each step.
     """
 
     rows: list[int]
-    members: list[int]
+    indices: list[int]
     noise: Noise
     tick: Callable[[], object]
 
@@ -64,7 +64,7 @@ class Part:
         return end
 
 
-Work = Callable[[Part], Tensor]
+Work = Callable[[MicroBatch], Tensor]
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,14 @@ class Editor:
         return 1 if self.settings.micro_batch is None else self.settings.micro_batch
 
     @property
-    def _asked(self) -> SampleConfig:
+    def _request(self) -> SampleConfig:
         """The settings; where samples would be of all classes by turns, of none: the picture says what it shows."""
         open_ = not (self.settings.classes or self.settings.classifier)
-        told = any(condition.name == CLASS for condition in self.model.conditions)
-        return replace(self.settings, classes=(NONE,)) if open_ and told else self.settings
+        classes = any(condition.name == CLASS for condition in self.model.conditions)
+        return replace(self.settings, classes=(NONE,)) if open_ and classes else self.settings
 
-    def denoiser(self, members: Sequence[int]) -> Denoiser:
-        """The model's denoiser for these members, with its threshold, in tiles where they are wanted.
+    def denoiser(self, indices: Sequence[int]) -> Denoiser:
+        """The model's denoiser for these numbers of streams, with its threshold, in tiles where they are wanted.
 
         Raises:
             UndiffuseError: the model is a stage of a cascade, or a cascade: it sees what it enlarges, not the picture.
@@ -114,22 +114,22 @@ class Editor:
             )
 
         @cache
-        def told(copies: int) -> Denoiser:
-            return self.plan.denoiser(list(members) * copies)
+        def conditioned(copies: int) -> Denoiser:
+            return self.plan.denoiser(list(indices) * copies)
 
         if self.overlap is None:
-            return told(1)
+            return conditioned(1)
         # A denoiser that was told classes knows one batch of them: several tiles are that batch several times.
-        several = told if self.model.conditions else None
+        several = conditioned if self.model.conditions else None
         tiles = max(self._together, self.model.micro_batch)
-        return Tiled(told(1), self.model.info.spatial, self.overlap, tiles, several)
+        return Tiled(conditioned(1), self.model.info.spatial, self.overlap, tiles, several)
 
     @cached_property
     def plan(self) -> SamplePlan:
         """How pictures walk; of a stage with nothing below it yet, each batch's own small pictures come there."""
         if isinstance(self.model, Cascade) or self.model.config.conditions.upscale == 1:
-            return self.model.plan(self._asked)
-        return self.model.plan(self._asked, low_res=BatchImages(torch.empty(0)))
+            return self.model.plan(self._request)
+        return self.model.plan(self._request, low_res=BatchImages(torch.empty(0)))
 
     @property
     def sampler(self) -> Sampler[Any]:
@@ -161,7 +161,7 @@ class Editor:
         Args:
             count: pictures.
             steps: that each batch takes, for the bar.
-            work: the result for a part; the parts are put together on the CPU.
+            work: the result for a micro-batch; the results are put together on the CPU.
             faster: what takes less time, said with a long forecast.
 
         Raises:
@@ -183,17 +183,18 @@ class Editor:
                     forecast.tick()
                 self.on_step(next(ticks), total)
 
-            return torch.cat([work(self._part(rows, [indices[k] for k in rows], tick)).cpu() for rows in batches])
+            def batch_of(rows: list[int]) -> MicroBatch:
+                own = [indices[k] for k in rows]
+                return MicroBatch(rows, own, self.noise(own), tick)
 
-    def _part(self, rows: list[int], members: list[int], tick: Callable[[], object]) -> Part:
-        return Part(rows, members, self.noise(members), tick)
+            return torch.cat([work(batch_of(rows)).cpu() for rows in batches])
 
-    def noise(self, members: Sequence[int]) -> Noise:
+    def noise(self, indices: Sequence[int]) -> Noise:
         """The streams of these numbers, on the model's device."""
-        return Noise(self.seed, members, self.model.device)
+        return Noise(self.seed, indices, self.model.device)
 
 
-def settled(model: AnyModel, settings: SampleConfig) -> SampleConfig:
+def resolved_settings(model: AnyModel, settings: SampleConfig) -> SampleConfig:
     """An edit's settings that say all by themselves.
 
     Where they do not say how many pictures walk together, one does: its bits are then the same beside any others, which

@@ -11,7 +11,7 @@ from torch import Tensor
 from undiffuse.diffusion.gaussian import q_sample
 from undiffuse.diffusion.trajectory import trajectory
 from undiffuse.editing.defaults import Way
-from undiffuse.editing.editor import Editor, Part, Pictures, times_from
+from undiffuse.editing.editor import Editor, MicroBatch, Pictures, times_from
 from undiffuse.editing.inversion import Inverter, from_noise, to_noise
 from undiffuse.editing.options import InterpolateOptions, unheeded
 from undiffuse.errors import UndiffuseError
@@ -59,10 +59,10 @@ def interpolate(
     stream = editor.indices[0] if editor.indices else 0
     editor = replace(editor, indices=(stream,) * frames)
 
-    def work(part: Part) -> Tensor:
-        denoiser, between = editor.denoiser(part.members), part.of(line)
-        x = q_sample(between, part.noise.like(between), denoiser.schedule(times[0]))
-        return part.last(trajectory(denoiser, editor.sampler, times, x, part.noise))
+    def work(batch: MicroBatch) -> Tensor:
+        denoiser, between = editor.denoiser(batch.indices), batch.of(line)
+        x = q_sample(between, batch.noise.like(between), denoiser.schedule(times[0]))
+        return batch.last(trajectory(denoiser, editor.sampler, times, x, batch.noise))
 
     return editor.run(frames, len(times) - 1, work)
 

@@ -31,7 +31,7 @@ from undiffuse.diffusion.guidance import DDNM, DPS, Clip, DynamicThreshold, Obse
 from undiffuse.diffusion.linear_operators import LUMA, Blur, Downsample, Grey, LinearOperator, Mask
 from undiffuse.diffusion.trajectory import start, trajectory
 from undiffuse.editing.defaults import ROUNDING, FillMethod, Method, check_result, quarter
-from undiffuse.editing.editor import Editor, Part, Pictures
+from undiffuse.editing.editor import Editor, MicroBatch, Pictures
 from undiffuse.editing.options import DeblurOptions, InpaintOptions, RestoreOptions, unheeded
 from undiffuse.editing.repaint import resampled, with_returns
 from undiffuse.errors import UndiffuseError
@@ -64,8 +64,8 @@ def restore(
     """
     warn(unheeded(RestoreOptions(method=method, scale=scale)))
 
-    def observe(part: Part) -> Observation:
-        return Observation(operator, part.of(y), noise)
+    def observe(batch: MicroBatch) -> Observation:
+        return Observation(operator, batch.of(y), noise)
 
     return _walked(editor, len(y), shape, observe, method, scale)
 
@@ -101,14 +101,14 @@ def inpaint(
         )
     known = known.to(x0)
 
-    def given(part: Part) -> tuple[Tensor, Tensor]:
-        mask = part.of(known)
-        return part.of(x0) * mask, mask
+    def given(batch: MicroBatch) -> tuple[Tensor, Tensor]:
+        mask = batch.of(known)
+        return batch.of(x0) * mask, mask
 
     if method in get_args(Method):
 
-        def observe(part: Part) -> Observation:
-            values, mask = given(part)
+        def observe(batch: MicroBatch) -> Observation:
+            values, mask = given(batch)
             return Observation(Mask(mask), values)
 
         filled = _walked(editor, len(x0), x0.shape[1:], observe, method, scale)
@@ -121,7 +121,7 @@ def _walked(
     editor: Editor,
     count: int,
     shape: Sequence[int],
-    observe: Callable[[Part], Observation],
+    observe: Callable[[MicroBatch], Observation],
     method: str,
     scale: float,
 ) -> Pictures:
@@ -137,10 +137,10 @@ def _walked(
         # Its corrections are long where the network's slope is steep, and unclipped they carry x_t out of all it knows.
         return thresholded(PiGDM(denoiser, observation, scale), editor.settings)
 
-    def work(part: Part) -> Tensor:
-        observation = observe(part)
-        around = guided(editor.denoiser(part.members), observation)
-        x = part.last(trajectory(around, editor.sampler, editor.times, start(around, shape, part.noise), part.noise))
+    def work(batch: MicroBatch) -> Tensor:
+        observation = observe(batch)
+        around = guided(editor.denoiser(batch.indices), observation)
+        x = batch.last(trajectory(around, editor.sampler, editor.times, start(around, shape, batch.noise), batch.noise))
         return x if observation.noise else observation.projected(x)
 
     faster = "fewer `steps` take less" if method == "ddnm" else "fewer `steps`, or `method=ddnm`, take less"
@@ -148,20 +148,20 @@ def _walked(
 
 
 def _replaced(
-    editor: Editor, count: int, given: Callable[[Part], tuple[Tensor, Tensor]], returns: tuple[int, int]
+    editor: Editor, count: int, given: Callable[[MicroBatch], tuple[Tensor, Tensor]], returns: tuple[int, int]
 ) -> Pictures:
     path = with_returns(editor.times, *returns)
 
-    def work(part: Part) -> Tensor:
-        values, mask = given(part)
-        eps = part.noise.like(values)
-        denoiser = editor.denoiser(part.members)
+    def work(batch: MicroBatch) -> Tensor:
+        values, mask = given(batch)
+        eps = batch.noise.like(values)
+        denoiser = editor.denoiser(batch.indices)
         if isinstance(denoiser, Tiled):
             denoiser = replace(denoiser, settled=mask)
         around = Replaced(denoiser, values, mask, eps)
         schedule = around.schedule
         x = mask * q_sample(values, eps, schedule(path[0])) + (1 - mask) * schedule.prior_std * eps
-        return part.last(resampled(around, editor.sampler, path, x, part.noise))
+        return batch.last(resampled(around, editor.sampler, path, x, batch.noise))
 
     return editor.run(count, len(path) - 1, work)
 

@@ -31,7 +31,7 @@ from undiffuse.diffusion.gaussian import Batch, Marginal, Time
 from undiffuse.diffusion.samplers import DDIM
 from undiffuse.diffusion.samplers.exponential import euler_step
 from undiffuse.diffusion.trajectory import trajectory
-from undiffuse.editing.editor import Editor, Part, Pictures
+from undiffuse.editing.editor import Editor, MicroBatch, Pictures
 from undiffuse.editing.options import InvertOptions, unheeded
 from undiffuse.errors import counted
 from undiffuse.model.sample_request import warn
@@ -148,11 +148,11 @@ def invert(editor: Editor, x0: Pictures, inverter: Inverter | None = None) -> In
 def to_noise(editor: Editor, x0: Pictures, inverter: Inverter) -> Pictures:
     """x_T of each picture."""
 
-    def work(part: Part) -> Tensor:
-        denoiser, x = editor.denoiser(part.members), part.of(x0)
+    def work(batch: MicroBatch) -> Tensor:
+        denoiser, x = editor.denoiser(batch.indices), batch.of(x0)
         for s, t in pairwise(editor.times.flip(0)):
             x = inverter.step(denoiser, x, s, t)
-            part.tick()
+            batch.tick()
         return x
 
     return editor.run(len(x0), len(editor.times) - 1, work)
@@ -161,8 +161,8 @@ def to_noise(editor: Editor, x0: Pictures, inverter: Inverter) -> Pictures:
 def from_noise(editor: Editor, latents: Pictures) -> Pictures:
     """DDIM's pictures of given x_T."""
 
-    def work(part: Part) -> Tensor:
-        denoiser = editor.denoiser(part.members)
-        return part.last(trajectory(denoiser, DDIM(), editor.times, part.of(latents), part.noise))
+    def work(batch: MicroBatch) -> Tensor:
+        denoiser = editor.denoiser(batch.indices)
+        return batch.last(trajectory(denoiser, DDIM(), editor.times, batch.of(latents), batch.noise))
 
     return editor.run(len(latents), len(editor.times) - 1, work)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from undiffuse.conditioning.low_resolution import BatchImages
 from undiffuse.diffusion.trajectory import start, trajectory
-from undiffuse.editing.editor import Editor, Part, Pictures
+from undiffuse.editing.editor import Editor, MicroBatch, Pictures
 from undiffuse.errors import UndiffuseError
 
 
@@ -32,9 +32,11 @@ def enlarge(editor: Editor, small: Pictures) -> Pictures:
         raise UndiffuseError("A stage sees the whole picture at once: leave out `overlap`")
     shape = (model.info.channels, *(side * factor for side in small.shape[2:]))
 
-    def work(part: Part) -> Tensor:
-        upon = replace(editor.plan, low_res=BatchImages(part.of(small)))
-        denoiser = upon.denoiser(part.members, editor.seed)
-        return part.last(trajectory(denoiser, upon.sampler, upon.times, start(denoiser, shape, part.noise), part.noise))
+    def work(batch: MicroBatch) -> Tensor:
+        upon = replace(editor.plan, low_res=BatchImages(batch.of(small)))
+        denoiser = upon.denoiser(batch.indices, editor.seed)
+        return batch.last(
+            trajectory(denoiser, upon.sampler, upon.times, start(denoiser, shape, batch.noise), batch.noise)
+        )
 
     return editor.run(len(small), editor.plan.steps, work)

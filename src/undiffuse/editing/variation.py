@@ -6,7 +6,7 @@ from torch import Tensor
 
 from undiffuse.diffusion.gaussian import q_sample
 from undiffuse.diffusion.trajectory import trajectory
-from undiffuse.editing.editor import Editor, Part, Pictures, times_from
+from undiffuse.editing.editor import Editor, MicroBatch, Pictures, times_from
 from undiffuse.editing.options import VaryOptions
 
 
@@ -27,9 +27,9 @@ def vary(editor: Editor, x0: Pictures, strength: float = VaryOptions.strength) -
     if len(times) == 1:
         return x0.clone()
 
-    def work(part: Part) -> Tensor:
-        denoiser, picture = editor.denoiser(part.members), part.of(x0)
-        x = q_sample(picture, part.noise.like(picture), denoiser.schedule(times[0]))
-        return part.last(trajectory(denoiser, editor.sampler, times, x, part.noise))
+    def work(batch: MicroBatch) -> Tensor:
+        denoiser, picture = editor.denoiser(batch.indices), batch.of(x0)
+        x = q_sample(picture, batch.noise.like(picture), denoiser.schedule(times[0]))
+        return batch.last(trajectory(denoiser, editor.sampler, times, x, batch.noise))
 
     return editor.run(len(x0), len(times) - 1, work)

@@ -82,12 +82,12 @@ class EditCommand:
 
     @cached_property
     def _resolved(self) -> tuple[EditOptions, SampleConfig]:
-        from undiffuse.editing.editor import settled
+        from undiffuse.editing.editor import resolved_settings
 
         warn(beside_times(self.typed))
         said, walked = self._typed_of(options_of(self.edit.options)), self._typed_of(fields_of(SampleConfig))
         how, settings = self.edit.resolve(self.model, said, walked, "quick" in self.typed)
-        return how, settled(self.model, settings)
+        return how, resolved_settings(self.model, settings)
 
     @property
     def how(self) -> EditOptions:

@@ -22,7 +22,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.data.read_image import read_picture
 from undiffuse.data.scaling import encode
 from undiffuse.data.transform import convert_channels, resize
-from undiffuse.editing.editor import Editor, settled
+from undiffuse.editing.editor import Editor, resolved_settings
 from undiffuse.editing.images import edit_record, read_mask
 from undiffuse.editing.options import EditOptions, options_of, rules_of
 from undiffuse.editing.registry import EDITS, Edit, EditInput, EditResult, overlap_of
@@ -45,7 +45,7 @@ _reading = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Asked:
+class ResolvedEdit:
     """An edit that was asked for, checked.
 
     Args:
@@ -82,7 +82,7 @@ class Asked:
         }
 
 
-def asked(request: Mapping[str, Any], model: AnyModel, inputs: Mapping[str, Path]) -> Asked:
+def resolve_edit(request: Mapping[str, Any], model: AnyModel, inputs: Mapping[str, Path]) -> ResolvedEdit:
     """An edit with its options checked and its sampler's settings filled in.
 
     Args:
@@ -97,7 +97,7 @@ def asked(request: Mapping[str, Any], model: AnyModel, inputs: Mapping[str, Path
     fitting = from_plain(Fitting, {"fit": options.pop("fit")} if "fit" in options else {}, "the options")
     row.check_count(request["n"])
     how, settings = row.resolve(model, options, request["settings"], request.get("quick", False))
-    return Asked(request["edit"], how, fitting.fit, settings, request["n"], request["seed"], inputs)
+    return ResolvedEdit(request["edit"], how, fitting.fit, settings, request["n"], request["seed"], inputs)
 
 
 def take_in(content: bytes, gallery: Gallery, limits: Limits, convert: bool = False) -> Path:
@@ -170,7 +170,7 @@ def _mask(path: Path, sides: tuple[int, int], said: list[str]) -> torch.Tensor:
             raise UndiffuseError(str(error).replace(f" {path}", "")) from None
 
 
-def work_on(job: Job, loaded: Loaded, gallery: Gallery, wanted: Asked, shelf: Shelf, limits: Limits) -> None:
+def work_on(job: Job, loaded: Loaded, gallery: Gallery, wanted: ResolvedEdit, shelf: Shelf, limits: Limits) -> None:
     """Do an edit, telling its steps, and keep what came of it.
 
     Raises:
@@ -180,7 +180,7 @@ def work_on(job: Job, loaded: Loaded, gallery: Gallery, wanted: Asked, shelf: Sh
     job.ticket.want_all()
     with loaded.lent(job.ticket) as network:
         model = loaded.model.with_network(network)
-        settings = settled(model, shelf.settled(wanted.settings))
+        settings = resolved_settings(model, shelf.settled(wanted.settings))
         wanted = replace(wanted, settings=settings)
         said: list[str] = []
         if wanted.fit == "convert":
@@ -202,7 +202,7 @@ def work_on(job: Job, loaded: Loaded, gallery: Gallery, wanted: Asked, shelf: Sh
         _tell(job, model, loaded, gallery, wanted, made)
 
 
-def _given(job: Job, model: AnyModel, wanted: Asked, limits: Limits, said: list[str]) -> EditInput:
+def _given(job: Job, model: AnyModel, wanted: ResolvedEdit, limits: Limits, said: list[str]) -> EditInput:
     info = model.info
     learned = (info.spatial[0], info.spatial[1])
     first = wanted.inputs["first" if "first" in wanted.inputs else "image"]
@@ -236,7 +236,7 @@ def _read(path: Path, info: DataInfo, channels: int | None) -> torch.Tensor:
     return encode(values[None], info)
 
 
-def _tell(job: Job, model: AnyModel, loaded: Loaded, gallery: Gallery, wanted: Asked, made: EditResult) -> None:
+def _tell(job: Job, model: AnyModel, loaded: Loaded, gallery: Gallery, wanted: ResolvedEdit, made: EditResult) -> None:
     from undiffuse.data.scaling import decode as to_values
 
     said = [*remarks(wanted.settings, enlarges(stages_of(model))), *filter(None, [made.warning])]
@@ -255,7 +255,7 @@ def _tell(job: Job, model: AnyModel, loaded: Loaded, gallery: Gallery, wanted: A
         job.tell("image", index=index, id=identity, url=url, width=image.width, height=image.height, recipe=recipe)
 
 
-def command(wanted: Asked, model: AnyModel, run: str) -> list[str]:
+def command(wanted: ResolvedEdit, model: AnyModel, run: str) -> list[str]:
     """The words of the command line that do the same to the kept pictures.
 
     Args:
@@ -278,7 +278,7 @@ def command(wanted: Asked, model: AnyModel, run: str) -> list[str]:
     return [*words, "--seed", str(wanted.seed)]
 
 
-def again(request: dict[str, Any], model: AnyModel, gallery: Gallery) -> Asked:
+def again(request: dict[str, Any], model: AnyModel, gallery: Gallery) -> ResolvedEdit:
     """A kept edit, to be done once more.
 
     Raises:
@@ -288,9 +288,9 @@ def again(request: dict[str, Any], model: AnyModel, gallery: Gallery) -> Asked:
         inputs = {name: gallery.input(file) for name, file in request["inputs"].items()}
         if request["edit"] not in EDITS or not inputs:
             raise KeyError
-        return asked({**request, "options": request["options"] | {"fit": "none"}}, model, inputs)
+        return resolve_edit({**request, "options": request["options"] | {"fit": "none"}}, model, inputs)
     except (KeyError, TypeError, AttributeError):
         raise UndiffuseError("What was asked for is no longer known, so that it cannot be made again") from None
 
 
-__all__ = ["Asked", "TooLargeError", "again", "asked", "take_in", "work_on"]
+__all__ = ["ResolvedEdit", "TooLargeError", "again", "resolve_edit", "take_in", "work_on"]

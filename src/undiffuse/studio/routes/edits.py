@@ -12,7 +12,7 @@ from starlette.datastructures import FormData
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.editing.registry import EDITS, edits_of
 from undiffuse.errors import UndiffuseError, perhaps
-from undiffuse.studio.jobs.editing import Asked, asked, take_in, work_on
+from undiffuse.studio.jobs.editing import ResolvedEdit, resolve_edit, take_in, work_on
 from undiffuse.studio.jobs.queue import Job, finite
 from undiffuse.studio.library.models import UnknownError
 from undiffuse.studio.routes.common import (
@@ -88,7 +88,7 @@ def _submitted(studio: Studio, name: str, body: EditRequest, sent: dict[str, byt
     loaded = studio.shelf.load(entry.id, body.settings.get("weights", SampleConfig.weights))
     if name not in edits_of(loaded.model):
         raise UndiffuseError(f"This model cannot do '{name}'")
-    wanted: Asked = asked({"edit": name, **body.model_dump()}, loaded.model, inputs)
+    wanted: ResolvedEdit = resolve_edit({"edit": name, **body.model_dump()}, loaded.model, inputs)
     studio.limits.check_settings(wanted.settings)
     studio.limits.check_count(wanted.row.results(wanted.how), "frames")
     job = Job(name, entry.id, wanted.request(entry.id))
