@@ -1,0 +1,89 @@
+"""A format is one file and one line: here a folder of WAV files, which the package does not know, becomes data."""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from undiffuse.config.data import DataConfig
+from undiffuse.data.dataset import Dataset
+from undiffuse.data.files.listing import Entry, Files, Listing
+from undiffuse.data.formats.folder import Folder
+from undiffuse.data.formats.format import Filling, Format, Found
+from undiffuse.data.formats.registry import FORMATS
+from undiffuse.data.preparation import open_source
+from undiffuse.data.source import Draft, Written
+from undiffuse.data.writing.samples import Form, write_samples
+from undiffuse.errors import UndiffuseError
+
+Open = Callable[..., Dataset]
+
+
+class Waves:
+    """Mono, 8 bits."""
+
+    noun, several = "sounds", False
+
+    def named(self, name: str) -> bool:
+        return name.endswith(".wav")
+
+    def key(self, config: DataConfig, source: str) -> dict[str, Any]:
+        return {"kind": "Waves"}
+
+    def write(self, files: Files, listing: Listing, draft: Draft) -> Written:
+        return write_samples(files, listing, self, draft)
+
+    def look(self, entry: Entry) -> Form:
+        with entry.open() as file, wave.open(file) as sound:
+            return Form((1, sound.getnframes()), "uint8")
+
+    def read(self, entry: Entry, form: Form) -> Iterator[NDArray[Any]]:
+        with entry.open() as file, wave.open(file) as sound:
+            yield np.frombuffer(sound.readframes(form.shape[1]), np.uint8)[None]
+
+
+WAVES = Waves()
+
+
+def _open(files: Sequence[Path], found: Found) -> Folder:
+    return Folder(found.path, found.name, WAVES)
+
+
+FORMAT = Format(filling=Filling("sound", WAVES.named, lambda count: count, _open))
+
+
+@pytest.fixture
+def sounds(tmp_path: Path, rng: np.random.Generator) -> tuple[Path, NDArray[np.uint8]]:
+    values = rng.integers(0, 256, (6, 50), dtype=np.uint8)
+    for number, one in enumerate(values):
+        path = tmp_path / "sounds" / "ab"[number % 2] / f"{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with wave.open(str(path), "wb") as sound:
+            sound.setparams((1, 1, 8000, 0, "NONE", ""))
+            sound.writeframes(one.tobytes())
+    return tmp_path / "sounds", values
+
+
+def test_a_line_in_the_registry_is_all_that_a_new_format_needs(
+    sounds: tuple[Path, NDArray[np.uint8]], opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, values = sounds
+    with pytest.raises(UndiffuseError, match="none among 6 other files"):
+        opened(folder)
+    monkeypatch.setattr(open_source, "FORMATS", (*FORMATS, FORMAT))
+    dataset = opened(folder)
+    assert np.array_equal(dataset.images[:, 0], values[[0, 2, 4, 1, 3, 5]])
+    assert (dataset.info.classes, dataset.name_of(0)) == (("a", "b"), "a/0.wav")
+    (folder / "a" / "cover.png").write_bytes(b"")
+    with pytest.raises(UndiffuseError, match="got 6 sounds and 1 image"):
+        opened(folder)
+
+
+def test_every_format_says_how_it_is_recognised() -> None:
+    assert all(form != Format() for form in FORMATS)
