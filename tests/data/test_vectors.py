@@ -40,7 +40,7 @@ def test_columns_of_metadata_become_rows_and_an_empty_cell_says_nothing(photos: 
     assert rows is not None
     np.testing.assert_array_equal(rows, np.array([[30, 1.5], [np.nan, np.nan], [-10, 2.5]], np.float32))
     assert data.info.vectors == BOTH
-    assert (data.info.vector_mean, data.info.vector_std) == ((10.0, 2.0), (20.0, 0.5))
+    assert (data.info.numbers.mean, data.info.numbers.std) == ((10.0, 2.0), (20.0, 0.5))
     assert DataInfo.from_json(json.loads(json.dumps(data.info.to_json()))) == data.info
     assert "angle: mean 10, std 20, -10 .. 30" in describe(data)
 
@@ -139,7 +139,7 @@ def test_arrays_of_an_npz_stand_side_by_side(tmp_path: Path, opened: Open) -> No
     assert data.info.vectors == ("place.0", "place.1", "angle")
     expected = np.array([[0, 1, 0], [2, 3, 1], [4, 5, 2], [np.nan] * 3], np.float32)
     np.testing.assert_array_equal(data.vectors(), expected)  # type: ignore[arg-type]
-    assert data.info.vector_mean == (2.0, 3.0, 1.0)
+    assert data.info.numbers.mean == (2.0, 3.0, 1.0)
     assert data.info.classes == ("0", "1")
 
 

@@ -11,6 +11,7 @@ from undiffuse.checkpoints.training_checkpoint import load, save
 from undiffuse.conditioning.class_names import class_number, class_numbers
 from undiffuse.conditioning.request import CLASS, conditions_of, dropped, resolve_conditions, standardised
 from undiffuse.config.sampling import SampleConfig
+from undiffuse.data.standardizer import Standardizer
 from undiffuse.diffusion.guidance import ClassifierFree, Conditioned
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model
@@ -180,7 +181,7 @@ def test_classes_that_muon_moved_once_are_moved_by_it_when_their_run_goes_on(mon
 
 
 def test_numbers_that_nobody_learned_anything_near_are_refused():
-    info = replace(labelled().info, vectors=("angle",), vector_mean=(10.0,), vector_std=(2.0,))
+    info = replace(labelled().info, numbers=Standardizer(("angle",), (10.0,), (2.0,)))
     assert standardised((14.0,), ("vector",), info).tolist() == [2.0]
     with pytest.raises(UndiffuseError, match=r"angle = 1e\+30, and the data had 10 \+- 2"):
         standardised((1e30,), ("vector",), info)

@@ -58,7 +58,7 @@ def test_each_image_is_told_the_picture_of_its_name(tmp_path):
     data = opened(tmp_path)
     np.testing.assert_array_equal(data.pairs[np.arange(6)][:, 1], 255 - data.images[:, 0])
     assert data.pairs[np.array([5, 0])][:, 0, 0, 0].tolist() == [50, 0]
-    assert (data.info.pair_channels, data.info.pair.shape, data.info.pair.high) == (3, (3, 8, 8), 255)
+    assert (data.info.pair.channels, data.info.pair.shape, data.info.pair.high) == (3, (3, 8, 8), 255)
     assert "pairs       a picture for each, 8 x 8 (height x width), RGB, 8 bits" in describe(data)
 
 
@@ -196,7 +196,7 @@ def test_a_picture_of_another_kind_is_one_sentence(tmp_path, make, sentence):
 
 
 def test_guidance_leads_from_no_picture_to_the_one_that_is_asked_for():
-    info = replace(tiny_data().info, pair_channels=3, pair_dtype="uint8", pair_high=255.0, classes=("a", "b"))
+    info = replace(tiny_data().info.with_pair(3, "uint8", 0.0, 255.0), classes=("a", "b"))
     plain = build_model(settings(), info).denoiser
     picture = torch.zeros(2, 3, 8, 8)
     guided = resolve_conditions(SampleConfig(image="x", guidance=2.0), TOLD, info, look=lambda path: picture).denoiser(

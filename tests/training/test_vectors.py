@@ -12,6 +12,7 @@ from undiffuse.conditioning.request import CLASS, VECTOR, Guides, conditions_of,
 from undiffuse.config.files import override
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.info import DataInfo
+from undiffuse.data.standardizer import Standardizer
 from undiffuse.diffusion.guidance import ClassifierFree, Conditioned
 from undiffuse.errors import UndiffuseError
 from undiffuse.export.model_file import write
@@ -44,12 +45,8 @@ def numbered(scale=1.0):
     flat = data.images.reshape(len(data.images), -1)
     rows = np.stack([scale * flat.mean(1), flat.std(1)], 1).astype(np.float32)
     known = rows.astype(np.float64)
-    info = replace(
-        data.info,
-        vectors=("brightness", "grain"),
-        vector_mean=tuple(known.mean(0).tolist()),
-        vector_std=tuple(known.std(0).tolist()),
-    )
+    mean, std = (tuple(values.tolist()) for values in (known.mean(0), known.std(0)))
+    info = replace(data.info, numbers=Standardizer(("brightness", "grain"), mean, std))
     rows[3] = np.nan
     return Numbered(info, data.images, rows)
 
@@ -68,7 +65,7 @@ def _effective(model):
 def test_a_step_is_told_the_numbers_of_its_own_images_in_the_datas_standard():
     data = numbered()
     task = make_task(build_model(settings(condition_dropout=0.0, batch=8), data.info), data, 4)
-    mean, std = (np.array(values) for values in (data.info.vector_mean, data.info.vector_std))
+    mean, std = (np.array(values) for values in (data.info.numbers.mean, data.info.numbers.std))
     for step in range(5):
         batch = task.batch(step)
         told = batch.conditions[VECTOR].double().numpy() * std + mean
@@ -80,7 +77,7 @@ def test_a_step_is_told_the_numbers_of_its_own_images_in_the_datas_standard():
 
 def test_what_is_asked_for_is_in_the_standard_of_the_data():
     info = numbered().info
-    mean, std = info.vector_mean, info.vector_std
+    mean, std = info.numbers.mean, info.numbers.std
     found = resolve_conditions(SampleConfig(vector=(mean[0] + std[0], mean[1] - 2 * std[1])), TOLD, info)
     torch.testing.assert_close(found.rows[VECTOR], torch.tensor([[1.0, -2.0]]))
 
@@ -133,10 +130,11 @@ def test_data_without_numbers_cannot_train_a_model_of_them():
         conditions_of(settings(), tiny_data().info)
 
 
-@pytest.mark.parametrize("forged", [{"vector_std": (1.0,)}, {"vector_std": (1.0, 0.0)}, {"vector_mean": ()}])
+@pytest.mark.parametrize("forged", [{"std": (1.0,)}, {"std": (1.0, 0.0)}, {"mean": ()}])
 def test_a_forged_standard_is_one_sentence(forged):
+    info = numbered().info
     with pytest.raises(UndiffuseError, match="a mean and a standard deviation"):
-        conditions_of(settings(), replace(numbered().info, **forged))
+        conditions_of(settings(), replace(info, numbers=replace(info.numbers, **forged)))
 
 
 def test_dropped_numbers_are_the_unconditional_model_to_the_last_bit():
@@ -159,8 +157,7 @@ def test_a_model_and_its_file_keep_names_means_and_spreads(tmp_path):
     model = load(tmp_path / "run")
     write(model, tmp_path / "bars.safetensors")
     for found in (model.info, load(tmp_path / "bars.safetensors").info):
-        names = (found.vectors, found.vector_mean, found.vector_std)
-        assert names == (data.info.vectors, data.info.vector_mean, data.info.vector_std)
+        assert found.numbers == data.info.numbers
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
@@ -191,11 +188,11 @@ def test_a_run_from_another_is_told_numbers_in_the_others_standard(tmp_path):
     others = numbered(scale=3.0)
     start_run(_on_from(tmp_path / "old", steps=2), others, tmp_path / "new")
     begun = load(tmp_path / "new" / "checkpoints" / "step-00000000")
-    assert begun.info.vector_mean == old.info.vector_mean != others.info.vector_mean
+    assert begun.info.numbers.mean == old.info.numbers.mean != others.info.numbers.mean
     how = {"vector": (100.0, 3.0), **DDIM}
     np.testing.assert_array_equal(begun.sample(4, **how).array, old.sample(4, **how).array)
     told = make_task(begun, others, 2).batch(0).conditions[VECTOR].double()
-    values = told * torch.tensor(old.info.vector_std) + torch.tensor(old.info.vector_mean)
+    values = told * torch.tensor(old.info.numbers.std) + torch.tensor(old.info.numbers.mean)
     known = values[~values.isnan()]
     assert np.isin(known.numpy().round(1), others.rows.astype(np.float64).round(1)).all()
 
@@ -203,7 +200,8 @@ def test_a_run_from_another_is_told_numbers_in_the_others_standard(tmp_path):
 def test_a_run_from_one_of_other_numbers_is_one_sentence(tmp_path):
     start_run(settings(steps=1, sample_every=0), numbered(), tmp_path / "old")
     data = numbered()
-    renamed = replace(data, info=replace(data.info, vectors=("light", "grain")))
+    numbers = replace(data.info.numbers, names=("light", "grain"))
+    renamed = replace(data, info=replace(data.info, numbers=numbers))
     with pytest.raises(UndiffuseError, match="add `vectors=brightness,grain`"):
         start_run(_on_from(tmp_path / "old", steps=1), renamed, tmp_path / "new")
     with pytest.raises(UndiffuseError, match="here they are none"):
@@ -224,7 +222,7 @@ def test_grids_are_drawn_by_what_is_said_of_the_first_images(tmp_path):
     task = make_task(model, data, 4)
     first = order_of(data, config)
     told = np.concatenate([first(0), first(1)])[:6]
-    expected = (data.rows[told] - np.array(data.info.vector_mean)) / np.array(data.info.vector_std)
+    expected = (data.rows[told] - np.array(data.info.numbers.mean)) / np.array(data.info.numbers.std)
     np.testing.assert_allclose(task.examples[VECTOR], expected, rtol=1e-6, atol=1e-6)
     drawn = preview_plan(model, task.whole_images, task.examples, SampleConfig(**DDIM)).sample(6).array
     for k, row in enumerate(data.rows[told].tolist()):
@@ -248,7 +246,7 @@ def bars(count=512):
     mean, std = (tuple(values.tolist()) for values in (rows.mean(0), rows.std(0)))
     x = images / 127.5 - 1
     info = DataInfo("bars", "bars", count, (1, 12, 12), "uint8", 0.0, 255.0, (float(x.mean()),), (float(x.std()),))
-    info = replace(info, vectors=("middle", "width"), vector_mean=mean, vector_std=std)
+    info = replace(info, numbers=Standardizer(("middle", "width"), mean, std))
     return Numbered(info, images, rows.astype(np.float32))
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from undiffuse.config.files import from_dict, from_plain, to_dict
 from undiffuse.config.schema import TrainConfig
-from undiffuse.data.info import DataInfo
+from undiffuse.data.info import DataInfo, StoredInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.installing import upgrade
 from undiffuse.runtime.safe_tensors import from_bytes
@@ -90,7 +90,7 @@ class ModelFile:
             raise UndiffuseError(f"{where} is damaged: its weights are not those that were saved")
         return cls(
             config=from_dict(header.get("config"), str(where)),
-            info=from_plain(DataInfo, header.get("data"), str(where)),
+            info=from_plain(StoredInfo, header.get("data"), str(where)).info(),
             step=step,
             weights=weights,
             tensors={name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in stored.items()},

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from undiffuse.config.files import from_dict, from_plain, to_dict
 from undiffuse.config.schema import TrainConfig
-from undiffuse.data.info import DataInfo
+from undiffuse.data.info import DataInfo, StoredInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.durable_files import sync_folder, write_durably
 from undiffuse.runtime.installing import upgrade
@@ -285,7 +285,7 @@ def _header(path: Path, manifest: dict[str, Any]) -> tuple[TrainConfig, DataInfo
         raise UndiffuseError(
             f"{where} has checkpoint format {version}, this undiffuse reads up to {FORMAT}; upgrade with: {upgrade()}"
         )
-    return from_dict(header.get("config"), str(where)), from_plain(DataInfo, header.get("data"), str(where))
+    return from_dict(header.get("config"), str(where)), from_plain(StoredInfo, header.get("data"), str(where)).info()
 
 
 def _state(path: Path, manifest: dict[str, Any]) -> State:

@@ -6,7 +6,6 @@ are drawn, and all are drawn equally often.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +20,6 @@ from undiffuse.conditioning.text.encoder import SIZE, load_encoder
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
-from undiffuse.data.scaling import standard
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.guidance import Autoguided, ClassifierFree, ClassifierGuided, Conditioned, Guidance
 from undiffuse.diffusion.guidance.classifier import NoisyClassifier
@@ -62,23 +60,19 @@ def conditions_of(config: TrainConfig, info: DataInfo) -> tuple[Condition, ...]:
                 "--condition vector needs to know which numbers: --vectors angle,width names columns of the metadata, "
                 "or arrays of an .npz file"
             )
-        found.append(Condition(VECTOR, "vector", _checked_vectors(info)))
+        if not info.numbers.whole:
+            raise UndiffuseError(
+                "Each of the numbers that a model is told needs a name, a mean and a standard deviation"
+            )
+        found.append(Condition(VECTOR, "vector", len(info.numbers)))
     if "image" in config.conditions.condition:
-        if info.pair_channels < 1:
+        if info.pair is None or info.pair.channels < 1:
             raise UndiffuseError(
                 "--condition image needs a picture to go with each image: --pairs FOLDER names a folder of pictures of "
                 "the same names"
             )
-        found.append(Condition(IMAGE, "image", info.pair_channels))
+        found.append(Condition(IMAGE, "image", info.pair.channels))
     return (*found, *stage_conditions(config.conditions, info))
-
-
-def _checked_vectors(info: DataInfo) -> int:
-    """How many numbers there are; the information may come from a stranger's file."""
-    spread = info.vector_std
-    if not len(info.vectors) == len(info.vector_mean) == len(spread) or not all(0 < std < math.inf for std in spread):
-        raise UndiffuseError("Each of the numbers that a model is told needs a name, a mean and a standard deviation")
-    return len(info.vectors)
 
 
 @dataclass(frozen=True)
@@ -254,12 +248,12 @@ def standardised(vector: Sequence[float], names: Sequence[str], info: DataInfo) 
     if len(vector) != len(info.vectors):
         some = "one number" if len(info.vectors) == 1 else f"{len(info.vectors)} numbers"
         raise UndiffuseError(f"--vector takes {some}, {','.join(info.vectors)}; it got {len(vector)}")
-    found = torch.from_numpy(standard(np.array([vector]), info))[0]
+    found = torch.from_numpy(info.numbers(np.array([vector])))[0]
     if not (near := found.abs() <= FARTHEST).all():
         k = int((~near).nonzero()[0])
         raise UndiffuseError(
-            f"--vector asks for {info.vectors[k]} = {vector[k]:g}, and the data had {info.vector_mean[k]:g} +- "
-            f"{info.vector_std[k]:g}: nobody learned anything so far away"
+            f"--vector asks for {info.vectors[k]} = {vector[k]:g}, and the data had {info.numbers.mean[k]:g} +- "
+            f"{info.numbers.std[k]:g}: nobody learned anything so far away"
         )
     return found
 

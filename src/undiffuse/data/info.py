@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
+
+from undiffuse.data.standardizer import NOTHING, Standardizer
 
 NARROW = 0.05
 """Standard deviation in model space below which values hardly vary: 12-bit ones in 16 bits have at most 0.036."""
 
 
 @dataclass(frozen=True)
-class DataInfo:
-    """Shape, range and statistics of a data set.
-
-    Model space is float32 in [-1, 1]: ``low`` maps to -1 and ``high`` to +1, so a model knows how to give back values
-    of the data's own type and range.
-    """
+class _Facts:
+    """Shape, range and statistics of samples."""
 
     name: str
     """What the user called it: a folder's or file's name, or a built-in name."""
@@ -42,20 +40,41 @@ class DataInfo:
 
     texts: int = 0
     """Samples of which a text says something."""
+
+
+@dataclass(frozen=True)
+class StoredInfo(_Facts):
+    """What files hold of a `DataInfo`: flat, as before numbers and pairs were records of their own."""
+
     vectors: tuple[str, ...] = ()
-    """Names of the numbers that are said of samples."""
     vector_mean: tuple[float, ...] = ()
-    """Mean of each of them, which a network is told them without."""
     vector_std: tuple[float, ...] = ()
-    """Standard deviation of each, which they are divided by."""
     pair_channels: int = 0
-    """Channels of the picture that goes with each sample; 0 without any."""
     pair_dtype: str = ""
-    """As ``dtype``, of those pictures."""
     pair_low: float = 0.0
-    """As ``low``."""
     pair_high: float = 0.0
-    """As ``high``."""
+    unclassed: str = ""
+
+    def info(self) -> DataInfo:
+        """What it is of."""
+        numbers = Standardizer(self.vectors, self.vector_mean, self.vector_std)
+        info = DataInfo(**_facts_of(self), numbers=numbers, unclassed=self.unclassed)
+        pair = (self.pair_channels, self.pair_dtype, self.pair_low, self.pair_high)
+        return info.with_pair(*pair) if self.pair_channels else info
+
+
+@dataclass(frozen=True)
+class DataInfo(_Facts):
+    """Shape, range and statistics of a data set.
+
+    Model space is float32 in [-1, 1]: ``low`` maps to -1 and ``high`` to +1, so a model knows how to give back values
+    of the data's own type and range.
+    """
+
+    numbers: Standardizer = NOTHING
+    """The numbers that are said of samples."""
+    pair: DataInfo | None = None
+    """The pictures that go with the samples, one with each: their kind, range and shape."""
     unclassed: str = ""
     """What took the classes away, where folders look like some: images beside them; '' elsewhere."""
 
@@ -90,20 +109,53 @@ class DataInfo:
         return self.shape[1:]
 
     @property
-    def pair(self) -> DataInfo:
-        """Kind, range and shape of the pictures that go with the samples, for `encode` and readers."""
-        shape, mean, std = (self.pair_channels, *self.spatial), (0.0,) * self.pair_channels, (1.0,) * self.pair_channels
-        return DataInfo(
-            self.name, self.fingerprint, self.count, shape, self.pair_dtype, self.pair_low, self.pair_high, mean, std
-        )
+    def vectors(self) -> tuple[str, ...]:
+        """Names of the numbers that are said of samples."""
+        return self.numbers.names
+
+    # the flat names by which `model` compares what two models are told
+
+    @property
+    def vector_mean(self) -> tuple[float, ...]:
+        return self.numbers.mean
+
+    @property
+    def vector_std(self) -> tuple[float, ...]:
+        return self.numbers.std
+
+    @property
+    def pair_dtype(self) -> str:
+        return self.pair.dtype if self.pair else ""
+
+    @property
+    def pair_low(self) -> float:
+        return self.pair.low if self.pair else 0.0
+
+    @property
+    def pair_high(self) -> float:
+        return self.pair.high if self.pair else 0.0
+
+    def with_pair(self, channels: int, dtype: str, low: float, high: float) -> DataInfo:
+        """These data with a picture for each sample, of its size; moments of the pictures are not known."""
+        shape = (channels, *self.spatial)
+        return replace(self, pair=DataInfo(self.name, self.fingerprint, self.count, shape, dtype, low, high, (), ()))
 
     def to_json(self) -> dict[str, Any]:
-        fields = asdict(self)
+        numbers, pair = self.numbers, self.pair
+        told: dict[str, Any] = {"vectors": numbers.names, "vector_mean": numbers.mean, "vector_std": numbers.std}
+        if pair:
+            told |= {"pair_channels": pair.channels, "pair_dtype": pair.dtype}
+            told |= {"pair_low": pair.low, "pair_high": pair.high}
+        values = asdict(StoredInfo(**_facts_of(self), **told, unclassed=self.unclassed))
         if not self.unclassed:  # files about data without the question are as they were before there was one
-            del fields["unclassed"]
-        return fields
+            del values["unclassed"]
+        return values
 
     @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> DataInfo:
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-        return cls(**values)
+    def from_json(cls, values: dict[str, Any]) -> DataInfo:
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return StoredInfo(**plain).info()
+
+
+def _facts_of(known: _Facts) -> dict[str, Any]:
+    return {field.name: getattr(known, field.name) for field in fields(_Facts)}

@@ -108,7 +108,7 @@ def read_picture(path: Path, info: DataInfo, channels: int | None = None, conver
 
 
 def read_pairs(
-    path: Path, info: DataInfo, config: DataConfig
+    path: Path, info: DataInfo | None, config: DataConfig
 ) -> tuple[Float[Tensor, "rows channels height width"], str]:
     """Pictures for samples to go with, prepared as those of the training were, and one sha256 of all of their files.
 
@@ -120,6 +120,7 @@ def read_pairs(
     Raises:
         UndiffuseError: as for `find_pictures` and `read_picture`, or a picture of another size.
     """
+    assert info is not None  # a model that is told pictures has learned from some
     size = checked_size(config)
     rows, digests = [], []
     for file in find_pictures(path):

@@ -89,14 +89,3 @@ def encode(array: NDArray[Any], info: DataInfo) -> Float[Tensor, "*shape"]:
 def decode(x: Float[Tensor, "*shape"], info: DataInfo) -> NDArray[Any]:
     """`Scaling.decode` with the range of these data."""
     return Scaling.of(info).decode(x)
-
-
-def standard(rows: NDArray[Any], info: DataInfo) -> NDArray[np.float32]:
-    """Numbers that are said of samples as a network is told them: (v - mean) / std, NaN where nothing is said.
-
-    Args:
-        rows: (..., len(info.vectors)).
-        info: whose mean and standard deviation of each column to use.
-    """
-    found: NDArray[np.float32] = ((rows - np.array(info.vector_mean)) / np.array(info.vector_std)).astype(np.float32)
-    return found

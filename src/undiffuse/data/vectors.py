@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from undiffuse.data.standardizer import Standardizer
 from undiffuse.errors import UndiffuseError
 
 
@@ -25,7 +26,7 @@ class Vectors:
     names: tuple[str, ...]
     rows: NDArray[np.float32]
 
-    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def standardizer(self) -> Standardizer:
         """Mean and standard deviation of each column, over the samples of which something is said.
 
         Raises:
@@ -38,7 +39,7 @@ class Vectors:
         for name, value, spread in zip(self.names, mean, std, strict=True):
             if spread == 0:
                 raise UndiffuseError(f"expected numbers that vary in '{name}', got {value:g} for all; leave it out")
-        return tuple(mean.tolist()), tuple(std.tolist())
+        return Standardizer(self.names, tuple(mean.tolist()), tuple(std.tolist()))
 
 
 def of_files(numbers: Mapping[str, tuple[float, ...]], columns: tuple[str, ...], files: Sequence[str]) -> Vectors:

@@ -22,7 +22,6 @@ from undiffuse.data.codec import codec_of
 from undiffuse.data.crops import Crops
 from undiffuse.data.info import DataInfo
 from undiffuse.data.order import batch_indices
-from undiffuse.data.scaling import standard
 from undiffuse.factories.loss import make_objective, make_time_law
 from undiffuse.model import Model
 from undiffuse.runtime.compiling import Compiled
@@ -203,11 +202,12 @@ def _condition_table(data: Data, name: str, info: DataInfo) -> Callable[[Tensor]
         assert isinstance(data, Numbered)  # there are numbers
         rows = data.vectors()
         assert rows is not None
-        table = torch.from_numpy(standard(rows, info))
+        table = torch.from_numpy(info.numbers(rows))
         return lambda samples: table[samples]
     if name == IMAGE:
         pairs = data.pairs if isinstance(data, Paired) else None
         assert pairs is not None
+        assert info.pair is not None
         codec = codec_of(info.pair)
         return lambda samples: codec.encode(pairs[samples.numpy()])
     assert isinstance(data, Described)  # there are texts

@@ -148,13 +148,13 @@ def _vectors(dataset: Dataset) -> list[str]:
     if rows is None:
         return []
     known = rows[~np.isnan(rows).any(1)]
-    columns = zip(info.vectors, info.vector_mean, info.vector_std, known.T, strict=True)
+    columns = zip(info.vectors, info.numbers.mean, info.numbers.std, known.T, strict=True)
     spread = [f"{name}: mean {m:.4g}, std {s:.4g}, {v.min():.4g} .. {v.max():.4g}" for name, m, s, v in columns]
     return [f"numbers     of {len(known):,}", *(f"            {line}" for line in spread[:20])]
 
 
 def _pairs(dataset: Dataset) -> list[str]:
-    if dataset.pairs is None:
+    if dataset.pairs is None or dataset.info.pair is None:
         return []
     unused = f"; {dataset.pairs.unused:,} more are not used" if dataset.pairs.unused else ""
     return [f"pairs       a picture for each, {_shape(dataset.info.pair)}, {_depth(dataset.info.pair)}{unused}"]

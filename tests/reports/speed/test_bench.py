@@ -12,6 +12,7 @@ from undiffuse.cli import main
 from undiffuse.cli.bench import _model, rows
 from undiffuse.config.files import override
 from undiffuse.config.network import UNetConfig
+from undiffuse.data.standardizer import Standardizer
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.kernels import accelerate_cpu
 from undiffuse.networks.unet import UNet
@@ -42,13 +43,12 @@ def measured():
     return model, found
 
 
-@pytest.mark.parametrize("told", [{"vectors": ("size", "age")}, {"pair_channels": 2, "pair_dtype": "uint8"}])
-def test_a_model_that_is_told_numbers_or_pictures_is_measured_on_made_ones(told):
+@pytest.mark.parametrize("condition", ["vector", "image"])
+def test_a_model_that_is_told_numbers_or_pictures_is_measured_on_made_ones(condition):
     """They were an AssertionError."""
-    told |= {"vector_mean": (0.0, 0.0), "vector_std": (1.0, 1.0)} if "vectors" in told else {"pair_high": 255.0}
-    info = replace(measure.made_info((1, 8, 8)), **told)
-    condition = ("vector",) if "vectors" in told else ("image",)
-    config = override(recipe_model("small", (1, 8, 8), "cpu", **TINY).config, condition=condition)
+    numbers = Standardizer(("size", "age"), (0.0, 0.0), (1.0, 1.0))
+    info = replace(measure.made_info((1, 8, 8)), numbers=numbers).with_pair(2, "uint8", 0.0, 255.0)
+    config = override(recipe_model("small", (1, 8, 8), "cpu", **TINY).config, condition=(condition,))
     steps = measure._steps(measure.build_model(config, info), 0)
     assert math.isfinite(next(steps).loss)
 

@@ -123,11 +123,7 @@ def paired(dataset: Dataset, pictures: Dataset) -> Dataset:
     info = replace(
         info,
         fingerprint=hashlib.sha256(f"{info.fingerprint} {theirs.fingerprint}".encode()).hexdigest(),
-        pair_channels=theirs.channels,
-        pair_dtype=theirs.dtype,
-        pair_low=theirs.low,
-        pair_high=theirs.high,
-    )
+    ).with_pair(theirs.channels, theirs.dtype, theirs.low, theirs.high)
     return replace(dataset, info=info, pairs=pairs)
 
 
@@ -162,8 +158,7 @@ def _prepare(source: Source, listing: Listing, key: str, draft: Draft) -> None:
     info = describe_images(source.name, key, images, written.classes, len(written.refused), values)
     info = replace(info, texts=sum(map(bool, written.texts or ())), unclassed=listing.unclassed)
     if written.vectors is not None:
-        mean, std = written.vectors.statistics()
-        info = replace(info, vectors=written.vectors.names, vector_mean=mean, vector_std=std)
+        info = replace(info, numbers=written.vectors.standardizer())
     write_contents(draft.folder, info, written)
 
 

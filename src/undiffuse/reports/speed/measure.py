@@ -271,8 +271,7 @@ def _data(info: DataInfo, seed: int) -> Made:
     images = dice.integers(0, 256, (IMAGES, *info.shape), np.uint8)
     labels = dice.integers(0, len(info.classes), IMAGES) if info.classes else None
     numbers = dice.random((IMAGES, len(info.vectors)), np.float32) if info.vectors else None
-    told = (IMAGES, info.pair_channels, *info.spatial)
-    pairs = dice.integers(0, 256, told, np.uint8) if info.pair_channels else None
+    pairs = dice.integers(0, 256, (IMAGES, *info.pair.shape), np.uint8) if info.pair else None
     return Made(replace(info, count=IMAGES, dtype="uint8", low=0.0, high=255.0), images, labels, numbers, pairs)
 
 

@@ -52,14 +52,15 @@ def in_its_standard(info: DataInfo, start: StartConfig) -> DataInfo:
         return info
     old = load_model(start.start_from, start.start_weights)
     told = {condition.name for condition in old.conditions}
-    if IMAGE in told and info.pair_dtype == old.info.pair_dtype:
-        info = replace(info, pair_low=old.info.pair_low, pair_high=old.info.pair_high)
+    pair, its_pair = info.pair, old.info.pair
+    if IMAGE in told and pair and its_pair and pair.dtype == its_pair.dtype:
+        info = replace(info, pair=replace(pair, low=its_pair.low, high=its_pair.high))
     if VECTOR not in told:
         return info
     if info.vectors != old.info.vectors:
         its, now = (",".join(names) or "none" for names in (old.info.vectors, info.vectors))
         raise UndiffuseError(f"{start.start_from} is told the numbers {its}, here they are {now}: add `vectors={its}`")
-    return replace(info, vector_mean=old.info.vector_mean, vector_std=old.info.vector_std)
+    return replace(info, numbers=old.info.numbers)
 
 
 def take_weights(model: Model) -> None:

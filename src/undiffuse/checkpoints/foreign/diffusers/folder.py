@@ -37,7 +37,7 @@ from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.files import from_dict, from_plain, to_dict
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.training import EMAConfig, ObjectiveConfig
-from undiffuse.data.info import DataInfo
+from undiffuse.data.info import DataInfo, StoredInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.network import outline
 from undiffuse.runtime.installing import upgrade
@@ -209,7 +209,7 @@ def _ours(path: Path) -> _Stored | None:
             f"{file} has format {version!r:.20}, this undiffuse reads up to {FORMAT}; upgrade with: {upgrade()}"
         )
     config = from_dict(settings.values.get("config"), str(file))
-    return _Stored(config, from_plain(DataInfo, settings.values.get("data"), str(file)))
+    return _Stored(config, from_plain(StoredInfo, settings.values.get("data"), str(file)).info())
 
 
 def _agree(stored: _Stored, found: Architecture) -> bool:
