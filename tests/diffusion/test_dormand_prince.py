@@ -50,7 +50,7 @@ def test_every_row_has_steps_of_its_own():
 
 
 def test_it_agrees_with_torchdiffeq():
-    torchdiffeq = pytest.importorskip("torchdiffeq", reason="the extra 'ode' is not installed")
+    torchdiffeq = pytest.importorskip("torchdiffeq", reason="torchdiffeq is not installed")
     y0 = torch.tensor([[1.0, 0.5], [2.0, 1.0]], dtype=torch.float64)
 
     def predator_prey(y):

@@ -103,8 +103,7 @@ def test_the_evaluations_are_counted_with_their_rows(page: Any) -> None:
     assert page.get("/v1/status")["work"] == {"evaluations": 3, "rows": 9}
 
 
-def test_a_sampler_that_couples_a_batch_gives_the_same_too(page: Any, runs: Path) -> None:
-    pytest.importorskip("torchdiffeq")
+def test_a_sampler_of_adaptive_steps_gives_the_same_too(page: Any, runs: Path) -> None:
     settings = {"sampler": "ode", "steps": 1, "tolerance": 0.05}
     (image,) = page.draw(model="a", n=1, seed=2, first=1, settings=settings)
     expected = undiffuse.load(runs / "a").sample(1, 2, first=1, **settings).images()[0]

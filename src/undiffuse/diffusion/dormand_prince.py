@@ -43,6 +43,14 @@ MOST = 10_000
 """Steps after which an integration is given up."""
 
 
+class NotFiniteError(UndiffuseError):
+    """The numbers of an integration are no longer finite."""
+
+
+class TooManyStepsError(UndiffuseError):
+    """An integration was given up."""
+
+
 def integrate(
     velocity: Velocity,
     state: State,
@@ -66,7 +74,8 @@ def integrate(
         The state at ``end`` and the number of evaluations of each row.
 
     Raises:
-        UndiffuseError: the numbers are no longer finite, or too many steps are needed.
+        NotFiniteError: the numbers are no longer finite.
+        TooManyStepsError: more than `MOST` steps are needed.
     """
     state = tuple(part.clone() for part in state)
     batch = len(state[0])
@@ -82,7 +91,7 @@ def integrate(
         new, slopes = _stages(velocity, rows, time[rows], h, here, first)
         ratio = _error(slopes, h, here, new, rtol, atol)
         if not bool(ratio.isfinite().all()):
-            raise UndiffuseError(
+            raise NotFiniteError(
                 "the ODE's numbers are no longer finite: try other `weights`, or an earlier checkpoint"
             )
         evaluations[rows] += len(STAGES)
@@ -97,7 +106,9 @@ def integrate(
             rows = rows[~arrived]
         if not len(rows):
             return state, evaluations
-    raise UndiffuseError(f"the ODE needs more than {MOST:,} steps at this tolerance; give a larger `rtol` and `atol`")
+    raise TooManyStepsError(
+        f"the ODE needs more than {MOST:,} steps at this tolerance; give a larger `rtol` and `atol`"
+    )
 
 
 def _stages(

@@ -33,8 +33,6 @@ class BatchNoise(Noise):
 
 
 def draw(name: str, denoiser: MixtureDenoiser, steps: int) -> torch.Tensor:
-    if name == "ode":
-        pytest.importorskip("torchdiffeq", reason="torchdiffeq, the solver behind 'ode', is not installed")
     sampler = make_sampler(SampleConfig(sampler=name, steps=steps, churn=4.0))
     times = make_timesteps(CHAIN, steps, "log-snr")
     noise = BatchNoise()

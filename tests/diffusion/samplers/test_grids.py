@@ -81,8 +81,6 @@ def test_more_steps_than_there_are_times_are_one_sentence():
 
 def check_walks(name: str, schedule: Schedule, spacings: tuple[str, ...]) -> None:
     """The data are three points, so that x0 is among them whatever x_t is: there every walk must end."""
-    if name == "ode":
-        pytest.importorskip("torchdiffeq", reason="torchdiffeq, the solver behind 'ode', is not installed")
     denoiser = Within(schedule)
     for spacing in spacings:
         for steps in (2, 7) if name == "ode" else (1, 2, 3, 7):  # that one is slow on such data
@@ -112,7 +110,6 @@ def test_every_sampler_walks_every_grid_from_end_to_end(name, schedule):
 
 
 def test_two_times_one_rounding_apart_are_no_way_for_the_adaptive_solver():
-    pytest.importorskip("torchdiffeq", reason="torchdiffeq, the solver behind 'ode', is not installed")
     schedule = CHAINS["scaled-linear"](100)
     x, t = torch.full((1, 2), 0.3), torch.tensor(1 + 1e-14, dtype=torch.float64)
     denoiser = MixtureDenoiser(schedule, POINTS)
@@ -123,7 +120,6 @@ def test_two_times_one_rounding_apart_are_no_way_for_the_adaptive_solver():
 
 
 def test_a_tolerance_that_cannot_be_met_and_numbers_that_are_none_are_one_sentence_each(monkeypatch):
-    pytest.importorskip("torchdiffeq", reason="torchdiffeq, the solver behind 'ode', is not installed")
     schedule = VP()
 
     class Broken:
@@ -133,7 +129,7 @@ def test_a_tolerance_that_cannot_be_met_and_numbers_that_are_none_are_one_senten
         def __call__(self, x_t: torch.Tensor, t: torch.Tensor, **conditions: torch.Tensor) -> Prediction:
             return Prediction(torch.full_like(x_t, self.value), torch.full_like(x_t, self.value))
 
-    monkeypatch.setattr("undiffuse.diffusion.samplers.ode.MOST", 20)
+    monkeypatch.setattr("undiffuse.diffusion.dormand_prince.MOST", 20)
     t, sampler = torch.tensor(1.0, dtype=torch.float64), make_sampler(SampleConfig(sampler="ode", tolerance=1e-30))
     with pytest.raises(UndiffuseError, match="below `tolerance=1e-30`: raise it"):
         sampler.step(MixtureDenoiser(schedule, POINTS), torch.ones(1, 2), t, t / 2, None, Noise(0, range(1)))

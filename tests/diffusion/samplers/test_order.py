@@ -96,7 +96,6 @@ def test_unipc_gains_an_order_by_its_corrector():
 
 
 def test_adaptive_solver_keeps_its_tolerance_on_any_grid():
-    pytest.importorskip("torchdiffeq", reason="torchdiffeq, the solver behind 'ode', is not installed")
     for steps in (1, 2, 5):
         assert ode_error("ode", steps) < 1e-3
 

@@ -97,7 +97,7 @@ _ENTRIES = (
         "ode",
         None,
         lambda tolerance=1e-5: AdaptiveODE(tolerance),
-        "exact to `tolerance` whatever the steps; needs torchdiffeq",
+        "exact to `tolerance` whatever the steps",
     ),
 )
 

@@ -29,9 +29,6 @@ from undiffuse.visualization.frame import film, film_strip
 from undiffuse.visualization.reverse import reverse_frames
 from undiffuse.visualization.strip import evenly
 
-COUPLED = ("ode",)
-"""Samplers by which a sample depends on its neighbours: their whole micro-batches are evaluated."""
-
 
 @dataclass(frozen=True)
 class Wanted:
@@ -57,10 +54,7 @@ class Wanted:
 
 def steps_of(plan: SamplePlan, ticket: Ticket, block: range, seed: int) -> Iterator[SamplingStep]:
     """Every step of samples that lie in one micro-batch; only their rows are evaluated."""
-    if plan.settings.sampler in COUPLED:
-        ticket.want_all()
-    else:
-        ticket.want([index % plan.micro_batch for index in block], plan.micro_batch)
+    ticket.want([index % plan.micro_batch for index in block], plan.micro_batch)
     yield from plan.iterate(block, seed)
 
 

