@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.exact_denoisers import gaussian_denoiser
 from undiffuse.diffusion.samplers import SAMPLERS, describe
@@ -118,7 +119,7 @@ def test_documentation_lists_every_sampler_as_it_is():
             str(info.order),
             str(info.evaluations_per_step or "adaptive"),
             "yes" if info.stochastic else "no",
-            info.note,
+            in_flags(info.note),
         ]
         for info in describe()
     }
