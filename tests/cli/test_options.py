@@ -10,7 +10,7 @@ import pytest
 from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.config.fields import fields_of
-from undiffuse.config.network import UNetConfig
+from undiffuse.config.network import ARCHITECTURES, NetworkConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError
 
@@ -97,7 +97,7 @@ def test_help_is_the_string_below_the_field() -> None:
 
 
 def test_every_field_of_the_settings_has_help() -> None:
-    for cls in (TrainConfig, UNetConfig):
+    for cls in (TrainConfig, *ARCHITECTURES.classes.values(), NetworkConfig):
         assert all(field.text or cls is TrainConfig for field in fields_of(cls).values())
 
 

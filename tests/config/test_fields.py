@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from undiffuse.config import training
-from undiffuse.config.fields import _module_texts, fields_of, kind_of
+from undiffuse.config.fields import _module_texts, fields_of, kind_of, variants_of
+from undiffuse.config.network import ARCHITECTURES
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.training import LoopConfig
@@ -44,6 +45,7 @@ def test_a_field_of_a_parent_has_the_string_below_it_there() -> None:
 
 
 SECTIONS = [field.kind.section for field in fields_of(TrainConfig).values() if field.kind.section]
+SECTIONS = [*(cls for cls in SECTIONS if variants_of(cls) is None), *ARCHITECTURES.classes.values()]
 
 
 @pytest.mark.parametrize("cls", [SampleConfig, *SECTIONS])

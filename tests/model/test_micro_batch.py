@@ -31,7 +31,7 @@ from undiffuse.evaluation.samplers.optimal_timesteps import measure_error
 from undiffuse.export.program import describe
 from undiffuse.export.sample_onnx import Network, in_micro_batches
 from undiffuse.model import Cascade, Model, build_model
-from undiffuse.model.micro_batch import activations, micro_batch
+from undiffuse.model.micro_batch import micro_batch
 from undiffuse.model.sample_writer import Writing, draw_to, micro_batch_in
 from undiffuse.provenance.png import read_metadata
 from undiffuse.recipes import RECIPES
@@ -86,13 +86,13 @@ def test_large_pictures_go_one_by_one_and_small_ones_together(
     recipe: str, shape: tuple[int, ...], cpu: int, cuda: int
 ) -> None:
     info = DataInfo("things", "0" * 64, 10_000, shape, "uint8", 0.0, 255.0, (0.0,) * shape[0], (0.5,) * shape[0])
-    work = activations(RECIPES[recipe].build(info).network, info.spatial)
+    work = RECIPES[recipe].build(info).network.activations(info.spatial)
     assert (micro_batch(work, "cpu"), micro_batch(work, "cuda")) == (cpu, cuda)
 
 
 def test_patches_count_as_positions() -> None:
-    assert activations(UNetConfig(base=32, patch=2), (28, 28)) == 14 * 14 * 32
-    assert activations(UNetConfig(base=32), (100,)) == 3200
+    assert UNetConfig(base=32, patch=2).activations((28, 28)) == 14 * 14 * 32
+    assert UNetConfig(base=32).activations((100,)) == 3200
 
 
 def test_more_work_never_makes_a_larger_micro_batch() -> None:

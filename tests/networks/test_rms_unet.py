@@ -9,13 +9,13 @@ import torch
 
 from undiffuse.checkpoints.saved_model import unknown_data
 from undiffuse.config.conditioning import ConditionConfig
-from undiffuse.config.network import UNetConfig
+from undiffuse.config.network import RMSUNetConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model
 from undiffuse.networks.rms_unet import RMSNorm, RMSUNet, linear_attention
 
-SMALL = UNetConfig(architecture="rms-unet", base=8, multipliers=(1, 2), heads=2, head_width=8)
+SMALL = RMSUNetConfig(base=8, multipliers=(1, 2), heads=2, head_width=8)
 
 
 def test_sides_that_the_levels_do_not_divide_are_padded_and_cropped():
@@ -26,13 +26,11 @@ def test_sides_that_the_levels_do_not_divide_are_padded_and_cropped():
 @pytest.mark.parametrize(
     ("settings", "dims", "sentence"),
     [
-        ({"blocks": 3}, 2, "has no --blocks"),
-        ({"patch": 2}, 2, "has no --patch"),
-        ({"base": 7}, 2, "an even --base"),
-        ({"multipliers": ()}, 2, "positive --multipliers"),
+        ({"base": 7}, 2, "an even `base`"),
+        ({"multipliers": ()}, 2, "positive `multipliers`"),
         ({"attention_levels": (2,)}, 2, "among 0 .. 1"),
-        ({"heads": 10**9}, 2, "--heads times --head-width"),
-        ({"head_width": 0}, 2, "--heads times --head-width"),
+        ({"heads": 10**9}, 2, "`heads` times `head_width`"),
+        ({"head_width": 0}, 2, "`heads` times `head_width`"),
         ({"dropout": 1.0}, 2, "probability"),
         ({}, 3, "for images"),
     ],

@@ -9,14 +9,14 @@ import torch
 
 from undiffuse.checkpoints.saved_model import unknown_data
 from undiffuse.config.conditioning import ConditionConfig
-from undiffuse.config.network import UNetConfig
+from undiffuse.config.network import ScoreUNetConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.network import build_network
 from undiffuse.networks.conditions import Condition
 from undiffuse.networks.score_unet import Double, Halve, RandomWaves, ScoreUNet, SmallerPicture
 
-SMALL = UNetConfig(architecture="ddpm++", base=8, multipliers=(1, 2), blocks=1)
+SMALL = ScoreUNetConfig(base=8, multipliers=(1, 2), blocks=1)
 KINDS = [SMALL, replace(SMALL, architecture="ncsn++")]
 LABEL = Condition("label", "class", 3)
 
@@ -31,11 +31,9 @@ def test_sides_that_the_levels_do_not_divide_are_padded_and_cropped(config):
 @pytest.mark.parametrize(
     ("settings", "dims", "sentence"),
     [
-        ({"heads": 3}, 2, "has no --heads"),
-        ({"patch": 2}, 2, "has no --patch"),
-        ({"base": 7}, 2, "an even --base"),
-        ({"multipliers": ()}, 2, "positive --multipliers"),
-        ({"blocks": 0}, 2, "positive --multipliers and --blocks"),
+        ({"base": 7}, 2, "an even `base`"),
+        ({"multipliers": ()}, 2, "positive `multipliers`"),
+        ({"blocks": 0}, 2, "positive `multipliers` and `blocks`"),
         ({"attention_levels": (2,)}, 2, "among 0 .. 1"),
         ({"dropout": 1.0}, 2, "probability"),
         ({}, 3, "for images"),

@@ -24,15 +24,16 @@ from undiffuse.runtime.compiling import Compiled, CompiledEvaluations
 
 TRACE = """
 import sys, torch
-from undiffuse.factories.network import ARCHITECTURES
-from undiffuse.config.network import UNetConfig
+from undiffuse.config.files import override
+from undiffuse.config.schema import TrainConfig
+from undiffuse.factories.network import NETWORKS
 from undiffuse.networks.conditions import Condition
 
 torch.set_num_threads(1)
 for settings, channels, told in eval(sys.argv[1]):
-    config = UNetConfig(base=16, multipliers=(1, 2), attention_levels=(1,), **settings)
+    config = override(TrainConfig(), base=16, multipliers=(1, 2), attention_levels=(1,), **settings).network
     conditions = (Condition("class", "class", 3),) if told else ()
-    network = ARCHITECTURES[config.architecture](channels, channels, 2, config, conditions)
+    network = NETWORKS[type(config)](channels, channels, 2, config, conditions)
     network = network.to(memory_format=torch.channels_last)
     x, time = torch.randn(2, channels, 32, 32).to(memory_format=torch.channels_last), torch.rand(2)
     given = {"class": torch.tensor([0, 2])} if told else {}

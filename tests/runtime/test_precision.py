@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.diffusion import DiffusionConfig
-from undiffuse.config.network import UNetConfig
+from undiffuse.config.files import override
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
@@ -60,7 +60,7 @@ def model_of(seed: int = 0, side: int = 8, upscale: int = 1, **network: Any) -> 
     info = DataInfo("things", "0" * 64, 10, (1, side, side), "uint8", 0.0, 255.0, (0.0,), (0.5,))
     settings = {"base": 8, "multipliers": (1, 2), "blocks": 1, "attention_levels": (1,), **network}
     config = TrainConfig(
-        network=UNetConfig(**settings),
+        network=override(TrainConfig(), **settings).network,
         diffusion=DiffusionConfig(timesteps=50),
         conditions=ConditionConfig(upscale=upscale),
     )

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from undiffuse.config.network import UNetConfig
+from undiffuse.config.files import override
+from undiffuse.config.network import ARCHITECTURES
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
-from undiffuse.factories.network import ARCHITECTURES, build_network, outline
+from undiffuse.factories.network import build_network, outline
 from undiffuse.runtime.uninitialized import outlined, undrawn
 
 INFO = DataInfo("things", "0" * 64, 40, (3, 8, 8), "uint8", 0.0, 255.0, (0.0,), (0.5,))
@@ -51,7 +52,7 @@ def test_drawing_a_picture_imports_no_compiler_and_no_reader_of_data_sets(tmp_pa
 def test_no_outline_of_a_network_imports_the_compiler() -> None:
     found = imported_by(
         "from undiffuse.runtime.uninitialized import outlined\n"
-        "from undiffuse.factories.network import ARCHITECTURES\n"
+        "from undiffuse.factories.network import NETWORKS\n"
         "from undiffuse.config.schema import UNetConfig\n"
         "from undiffuse.evaluation.features.classifier_network import SmallClassifier\n"
         "from undiffuse.evaluation.features.efficientnet import EfficientNetLite0\n"
@@ -60,9 +61,10 @@ def test_no_outline_of_a_network_imports_the_compiler() -> None:
         "from undiffuse.networks.unet import UNet\n"
         "from undiffuse.networks.unet_classifier import UNetClassifier\n"
         "from undiffuse.conditioning.text.bert import Bert\n"
-        "small = UNetConfig(base=16, multipliers=(1, 2), attention_levels=(1,))\n"
+        "settings = {'base': 16, 'multipliers': (1, 2), 'attention_levels': (1,)}\n"
+        "small = UNetConfig(**settings)\n"
         "with outlined():\n"
-        "    for kind in ARCHITECTURES.values(): kind(3, 3, 2, small)\n"
+        "    for options, kind in NETWORKS.items(): kind(3, 3, 2, options(**settings))\n"
         "    UNet(3, 3, 2, small, (Condition('class', 'class', 10), Condition('text', 'tokens', 384)))\n"
         "    UNetClassifier(3, 10, 2, small), InceptionV3(), EfficientNetLite0(), Bert(100)\n"
         "    SmallClassifier((1, 8, 8), 10)\n"
@@ -71,9 +73,9 @@ def test_no_outline_of_a_network_imports_the_compiler() -> None:
     assert not set(found) & set(COMPILER)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES.classes)
 def test_an_outline_has_the_names_shapes_and_types_of_the_network_and_no_memory(architecture: str) -> None:
-    config = TrainConfig(network=UNetConfig(architecture=architecture, base=16, multipliers=(1, 2)))
+    config = override(TrainConfig(), architecture=architecture, base=16, multipliers=(1, 2))
     whole, found = build_network(config, INFO).state_dict(), outline(config, INFO)
     assert {name: (t.shape, t.dtype) for name, t in found.items()} == {n: (t.shape, t.dtype) for n, t in whole.items()}
     assert all(tensor.is_meta for tensor in found.values())

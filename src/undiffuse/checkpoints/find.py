@@ -14,8 +14,9 @@ from undiffuse.checkpoints.hub import MODEL, HubName, fetch, hub_name
 from undiffuse.checkpoints.pretrained import PREFIX, is_here, names, shipped, shipped_name, written_as_path
 from undiffuse.checkpoints.run_lock import NO_CHECKPOINT, check_unlocked, has_begun
 from undiffuse.checkpoints.saved_model import provenance
-from undiffuse.checkpoints.training_checkpoint import CLASSIFIER, ema_file, latest
+from undiffuse.checkpoints.training_checkpoint import ema_file, latest
 from undiffuse.checkpoints.training_checkpoint import load as load_checkpoint
+from undiffuse.config.schema import CLASSIFIER
 from undiffuse.errors import UndiffuseError, perhaps, quoted
 
 

@@ -39,8 +39,6 @@ from undiffuse.runtime.safe_tensors import from_bytes, to_bytes, unique_names
 
 FORMAT = 1
 """Version of the checkpoint's layout."""
-CLASSIFIER = "noisy-classifier"
-"""What stands in the settings of a classifier of noisy images in place of a recipe's name."""
 
 _NAME = re.compile(r"step-(\d{8,})")
 _PARTIAL, _OLD = ".partial-", ".old-"

@@ -82,7 +82,7 @@ def about_picture(path: Path) -> dict[str, Any]:
 
 def about_model(path: Path) -> dict[str, Any]:
     """Where a training stands, and everything it depends on."""
-    from undiffuse.config.files import to_dict
+    from undiffuse.config.files import spelled_out
     from undiffuse.model import load
     from undiffuse.model.cascade import stages_of
 
@@ -100,5 +100,5 @@ def about_model(path: Path) -> dict[str, Any]:
         "parameters": sum(part["parameters"] for part in parts.values()),
         **({"cascade": parts} if len(parts) > 1 else {}),
         "data": model.info.to_json(),
-        "settings": to_dict(model.config),
+        "settings": spelled_out(model.config),
     }

@@ -13,11 +13,13 @@ import math
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import cache
 from itertools import pairwise
 from threading import Lock
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from undiffuse.errors import UndiffuseError
 
 _ONE_AT_A_TIME = Lock()
 """Python 3.11 counts the depth of a tree it builds in one place for all threads, and fails where two meet."""
@@ -108,7 +110,8 @@ def _choice(words: tuple[str, ...]) -> Kind:
         return word if word in words else _refuse(ValueError)
 
     stored = "one of " + ", ".join(map(repr, words))
-    return Kind(fit, read, stored, stored, "|".join(words), {"enum": list(words), "type": "string"}, choices=words)
+    schema = {"enum": list(words)} if len(words) > 1 else {"const": words[0]}
+    return Kind(fit, read, stored, stored, "|".join(words), {**schema, "type": "string"}, choices=words)
 
 
 def _list_of(members: tuple[Kind, ...], endless: bool) -> Kind:
@@ -166,7 +169,7 @@ def _section(cls: type) -> Kind:
     """Settings in settings: a file holds them as a section, and the command line has an option for each of them."""
 
     def fit(value: Any) -> Any:
-        return value if type(value) is cls else _refuse(TypeError)
+        return value if isinstance(value, cls) else _refuse(TypeError)
 
     name = f"settings of {cls.__name__}"
     return Kind(fit, lambda word: _refuse(ValueError), name, name, cls.__name__, {"type": "object"}, section=cls)
@@ -224,6 +227,7 @@ class Field:
         kind: of its values.
         default: None where it has none.
         required: whether it has none.
+        about: its help, where that is more than the string below it.
     """
 
     owner: type
@@ -231,6 +235,7 @@ class Field:
     kind: Kind
     default: Any
     required: bool
+    about: str = ""
 
     @property
     def plain_default(self) -> Any:
@@ -240,7 +245,7 @@ class Field:
     @property
     def text(self) -> str:
         """Its help: the string below it."""
-        return _module_texts(self.owner.__module__).get(self.owner.__name__, {}).get(self.name, "")
+        return self.about or _module_texts(self.owner.__module__).get(self.owner.__name__, {}).get(self.name, "")
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -248,10 +253,82 @@ class Field:
         about = {"title": self.name.replace("_", " ").title(), "default": self.plain_default}
         return dict(sorted({**self.kind.schema, **about}.items()))
 
+    def same(self, other: Field) -> bool:
+        """Whether the other takes the same values, and has the same default."""
+        return self.kind is other.kind and self.default == other.default
+
 
 def fields_of(cls: type) -> Mapping[str, Field]:
-    """The fields of a dataclass by name, in their order."""
-    return _fields_of(cls)
+    """The fields of a dataclass by name, in their order; of `Variants`, those of all classes."""
+    variants = variants_of(cls)
+    return _fields_of(cls) if variants is None else variants.fields
+
+
+class Variants:
+    """An open union of classes of settings, one field of which says which of them settings are of.
+
+    The parent of those classes holds it as ``variants``.
+
+    Args:
+        told_by: name of that field, a Literal of a class's names.
+
+    Attributes:
+        classes: by those names.
+        fields: of all classes; where not all have one, its help says which do.
+    """
+
+    def __init__(self, told_by: str) -> None:
+        self.told_by = told_by
+        self.classes: dict[str, type] = {}
+        self.fields: Mapping[str, Field] = {}
+
+    def add(self, cls: type) -> None:
+        """Join a dataclass to the union.
+
+        Raises:
+            UndiffuseError: its name is taken, or a field of its has another meaning elsewhere.
+        """
+        own, names = fields_of(cls), fields_of(cls)[self.told_by].kind.choices
+        if taken := [name for name in names if name in self.classes]:
+            raise UndiffuseError(f"the {self.told_by} '{taken[0]}' is there already; give {cls.__name__} another name")
+        for name, field in self.fields.items():
+            if name in own and name != self.told_by and not field.same(own[name]):
+                raise UndiffuseError(
+                    f"'{name}' of {cls.__name__} should be {field.kind.stored}, by default {field.default}, as in "
+                    f"{field.owner.__name__}; give the field another name"
+                )
+        self.classes |= dict.fromkeys(names, cls)
+        self.fields = {name: self._with_owners(name) for name in {**self.fields, **own}}
+
+    def _with_owners(self, name: str) -> Field:
+        owners = {told: fields_of(cls)[name] for told, cls in self.classes.items() if name in fields_of(cls)}
+        first, *_ = owners.values()
+        if name == self.told_by:
+            texts = dict.fromkeys(one.text for one in owners.values())
+            return replace(first, kind=_choice(tuple(self.classes)), about=" ".join(texts))
+        few = len(owners) < len(self.classes)
+        return replace(first, about=f"{first.text} ({self.told_by} {', '.join(owners)})") if few else first
+
+    def own(self, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Those values that the class of this name has.
+
+        Raises:
+            UndiffuseError: another class has one of the rest, and it is not at its default.
+        """
+        mine, every = fields_of(self.classes[name]), self.fields
+        for key, value in values.items():
+            if key in every and key not in mine and value != every[key].default:
+                raise UndiffuseError(
+                    f"`{self.told_by}={name}` has no `{key}`: leave it out, or where a recipe sets "
+                    f"it give its default, {every[key].default}"
+                )
+        return {key: value for key, value in values.items() if key in mine}
+
+
+def variants_of(cls: type) -> Variants | None:
+    """The union that a class is the parent of."""
+    found = vars(cls).get("variants")
+    return found if isinstance(found, Variants) else None
 
 
 @cache

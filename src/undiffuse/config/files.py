@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 
 import yaml
 
-from undiffuse.config.fields import Kind, fields_of
-from undiffuse.config.schema import CONFIG_VERSION, TrainConfig
+from undiffuse.config.fields import Kind, Variants, fields_of, variants_of
+from undiffuse.config.schema import CLASSIFIER, CONFIG_VERSION, TrainConfig
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.runtime.installing import upgrade
 
@@ -37,6 +37,13 @@ BUDGETS = ("steps", "images", "minutes")
 def to_dict(config: TrainConfig) -> dict[str, Any]:
     """The settings as nested dictionaries of plain values, the format's version first."""
     return {"version": CONFIG_VERSION, **_plain(asdict(config))}
+
+
+def spelled_out(config: TrainConfig) -> dict[str, Any]:
+    """As `to_dict`, with the fields of all architectures, others' at their defaults: for people to read."""
+    flat, tree = flatten(config), to_dict(config)
+    sections = {name: fields_of(_class_of(name)) for name, part in tree.items() if isinstance(part, dict)}
+    return tree | {name: {one: _plain(flat[one]) for one in known} for name, known in sections.items()}
 
 
 def from_dict(tree: Any, where: str = "the settings") -> TrainConfig:
@@ -60,7 +67,10 @@ def from_dict(tree: Any, where: str = "the settings") -> TrainConfig:
 
 
 def _of_yesterday(tree: dict[str, Any]) -> dict[str, Any]:
-    """Settings as they are called today: P2's exponent had min-SNR's name, gamma."""
+    """Settings as they are called today: P2's exponent had min-SNR's name, gamma, and a classifier's network, which is
+    a U-Net's way down, the architecture of the run that it was trained for."""
+    if tree.get("recipe") == CLASSIFIER and isinstance(network := tree.get("network"), dict):
+        tree = {**tree, "network": {**network, "architecture": "unet"}}
     objective = tree.get("objective")
     if not isinstance(objective, dict) or objective.get("weighting") != "p2" or "p2_gamma" in objective:
         return tree
@@ -84,6 +94,10 @@ def from_plain(cls: type[T], tree: Any, where: str, prefix: str = "") -> T:
     if not isinstance(tree, dict):
         part = f" in its section '{prefix.rstrip('.')}'" if prefix else ""
         raise UndiffuseError(f"{where} must hold 'key: value' settings{part}, got {_show(tree)}")
+    if variants := variants_of(cls):
+        told = fields_of(cls)[variants.told_by]
+        name = _value(tree.get(told.name, told.default), told.kind, f"{prefix}{told.name}", where)
+        cls, tree = variants.classes[name], _own(variants, name, tree, where, prefix)
     known = fields_of(cls)
     for key in tree:
         if key not in known:
@@ -92,6 +106,14 @@ def from_plain(cls: type[T], tree: Any, where: str, prefix: str = "") -> T:
         if field.required and name not in tree:
             raise UndiffuseError(f"'{prefix}{name}' is missing in {where}")
     return cls(**{key: _value(tree[key], known[key].kind, f"{prefix}{key}", where) for key in tree})
+
+
+def _own(variants: Variants, name: str, tree: dict[str, Any], where: str, prefix: str) -> dict[str, Any]:
+    """A section without what other classes of its union have: files of yesterday hold the fields of all."""
+    every, own = variants.fields, fields_of(variants.classes[name])
+    others = {key: tree[key] for key in tree if key in every and key not in own}
+    variants.own(name, {key: _value(value, every[key].kind, f"{prefix}{key}", where) for key, value in others.items()})
+    return {key: value for key, value in tree.items() if key not in others}
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
@@ -125,17 +147,24 @@ def sections() -> dict[str, str]:
 
 
 def flatten(config: TrainConfig) -> dict[str, Any]:
-    """Every setting by its flat name."""
-    return {
-        name: getattr(getattr(config, section) if section else config, name) for name, section in sections().items()
-    }
+    """Every setting by its flat name; those of another architecture at their defaults."""
+    found = {}
+    for name, section in sections().items():
+        part = getattr(config, section) if section else config
+        found[name] = getattr(part, name, fields_of(_class_of(section))[name].default)
+    return found
+
+
+def _class_of(section: str) -> type:
+    """The class of a section's settings; '' stands for those outside any section."""
+    return fields_of(TrainConfig)[section].kind.section or TrainConfig if section else TrainConfig
 
 
 def override(config: TrainConfig, **flat: Any) -> TrainConfig:
     """``config`` with settings changed by their flat names: ``override(config, lr=1e-4, base=64)``.
 
     Lists serve as tuples and whole numbers as floats. A budget given here (steps, images or minutes) takes the place of
-    the budget that ``config`` has.
+    the budget that ``config`` has. Another architecture takes over what both have.
 
     Raises:
         UndiffuseError: unknown name (with a suggestion), or a value of the wrong type.
@@ -148,15 +177,27 @@ def override(config: TrainConfig, **flat: Any) -> TrainConfig:
         if name not in known:
             raise UndiffuseError(f"unknown setting '{name}'{perhaps(name, known)}")
         section = known[name]
-        owner = type(getattr(config, section)) if section else TrainConfig
-        changes.setdefault(section, {})[name] = _value(value, fields_of(owner)[name].kind, name, "the settings")
+        kind = fields_of(_class_of(section))[name].kind
+        changes.setdefault(section, {})[name] = _value(value, kind, name, "the settings")
     top = changes.pop("", {})
-    changed = replace(config, **top, **{name: replace(getattr(config, name), **new) for name, new in changes.items()})
+    changed = replace(
+        config, **top, **{name: _changed(getattr(config, name), _class_of(name), new) for name, new in changes.items()}
+    )
     if "gamma" in flat and "p2_gamma" not in flat and changed.objective.weighting == "p2":
         raise UndiffuseError(
             f"gamma is min-SNR's; the exponent of the weighting p2 has a name of its own: `p2_gamma={flat['gamma']:g}`"
         )
     return changed
+
+
+def _changed(old: Any, cls: type, new: dict[str, Any]) -> Any:
+    """A section with new values, of another class of its union where they say so."""
+    variants = variants_of(cls)
+    if variants is None:
+        return replace(old, **new)
+    name = new.get(variants.told_by, getattr(old, variants.told_by))
+    both = fields_of(variants.classes[name]).keys() & fields_of(type(old)).keys()
+    return variants.classes[name](**{**{key: getattr(old, key) for key in both}, **variants.own(name, new)})
 
 
 # --- text -------------------------------------------------------------------------------------------------------------

@@ -15,11 +15,14 @@ from dataclasses import dataclass, field
 from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.data import DataConfig
 from undiffuse.config.diffusion import DiffusionConfig
-from undiffuse.config.network import UNetConfig
+from undiffuse.config.network import NetworkConfig, UNetConfig
 from undiffuse.config.training import EMAConfig, LoopConfig, ObjectiveConfig, OptimizerConfig, StartConfig
 
 CONFIG_VERSION = 1
 """Version of the file format; a newer one is refused with a sentence, an older one is read."""
+
+CLASSIFIER = "noisy-classifier"
+"""The recipe's name in settings of a classifier of noisy images."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class TrainConfig:
     recipe: str = "small"
     """Name of the recipe that these settings started from."""
     data: DataConfig = field(default_factory=DataConfig)
-    network: UNetConfig = field(default_factory=UNetConfig)
+    network: NetworkConfig = field(default_factory=UNetConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     conditions: ConditionConfig = field(default_factory=ConditionConfig)
     start: StartConfig = field(default_factory=StartConfig)

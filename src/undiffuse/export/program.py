@@ -28,7 +28,7 @@ from undiffuse.diffusion.schedules import DiscreteSchedule
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
-from undiffuse.model.micro_batch import activations, micro_batch
+from undiffuse.model.micro_batch import micro_batch
 from undiffuse.networks.conditions import Condition
 
 FORMAT = 1
@@ -165,7 +165,7 @@ def describe(model: Model) -> dict[str, Any]:
         "format": FORMAT,
         "made_by": f"undiffuse {__version__}",
         "weights_sha256": model.provenance.get("sha256", ""),
-        "micro_batch": micro_batch(activations(model.config.network, info.spatial), "cpu"),
+        "micro_batch": micro_batch(model.config.network.activations(info.spatial), "cpu"),
         "shape": list(info.shape),
         "dtype": info.dtype,
         "low": info.low,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from undiffuse.conditioning.request import conditions_of
+from undiffuse.config.fields import fields_of
+from undiffuse.config.files import sections
+from undiffuse.config.network import ARCHITECTURES, NetworkConfig, RMSUNetConfig, ScoreUNetConfig, UNetConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
@@ -20,17 +24,33 @@ from undiffuse.networks.unet import UNet
 from undiffuse.runtime.random_streams import stream_seed
 from undiffuse.runtime.uninitialized import outlined
 
-ARCHITECTURES: dict[str, type[UNet] | type[RMSUNet] | type[ScoreUNet]] = {
-    "unet": UNet,
-    "rms-unet": RMSUNet,
-    "ddpm++": ScoreUNet,
-    "ncsn++": ScoreUNet,
+NETWORKS: dict[type[NetworkConfig], Callable[..., nn.Module]] = {
+    UNetConfig: UNet,
+    RMSUNetConfig: RMSUNet,
+    ScoreUNetConfig: ScoreUNet,
 }
+"""What builds a network, from channels of x and of the result, dimensions, options and conditions."""
 SIDE, VALUES = 1 << 16, 1 << 30
 """Of one sample: a side, and how many values at most."""
-LEVELS = 16
 WEIGHTS = 1 << 34
 """At most, float32 of 64 GB: four times the largest U-Nets there are."""
+
+
+def register(options: type[NetworkConfig], network: Callable[..., nn.Module]) -> None:
+    """Make a new network known: to files, to ``--architecture``, to Python's keywords, and to `build_network`.
+
+    Args:
+        options: a frozen dataclass whose ``architecture`` is a Literal of its names, every field with its help below.
+        network: see `NETWORKS`.
+
+    Raises:
+        UndiffuseError: a name of its is taken, or means something else elsewhere.
+    """
+    taken = {name: section for name, section in sections().items() if section != "network"}
+    if names := [name for name in fields_of(options) if name in taken]:
+        raise UndiffuseError(f"'{names[0]}' is a setting already; give the field of {options.__name__} another name")
+    ARCHITECTURES.add(options)
+    NETWORKS[options] = network
 
 
 def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ...] | None = None) -> nn.Module:
@@ -47,18 +67,13 @@ def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ..
         torch.manual_seed(stream_seed(config.loop.seed, "weights"))
         outputs = 2 * info.channels if config.diffusion.learn_variance else info.channels
         told = conditions_of(config, info) if told is None else told
-        kind = ARCHITECTURES[config.network.architecture]
-        network = kind(info.channels, outputs, len(info.spatial), config.network, told)
+        build = NETWORKS[type(config.network)]
+        network = build(info.channels, outputs, len(info.spatial), config.network, told)
     return _arranged(accelerate_cpu(network), config, info)
 
 
 def check_size(config: TrainConfig, info: DataInfo) -> None:
     """Refuse what no machine holds before anything is allocated: settings may come from a stranger's file.
-
-    The number of weights is estimated by the residual blocks' convolutions, the first and last one, and the embedding
-    of time, of s sinusoids:
-
-        sum over levels and the stem of (2 blocks + 1) 2 k w^2,   2 k base channels patch^dims,   20 s^2,   k = 3^dims
 
     Raises:
         UndiffuseError: a shape, a seed or a network that cannot be.
@@ -68,20 +83,12 @@ def check_size(config: TrainConfig, info: DataInfo) -> None:
         raise UndiffuseError(
             f"The shape of a sample is channels and 1 to 3 sides, from 1 to {SIDE:,} each; it is {_short(shape)}"
         )
-    if len(network.multipliers) > LEVELS:
-        raise UndiffuseError(f"`multipliers` has {len(network.multipliers)} levels, and {LEVELS} are the most")
     if config.loop.seed < 0:
         raise UndiffuseError(f"`seed` must be a whole number from 0 on, not {_short(config.loop.seed)}")
-    dims = len(shape) - 1
-    kernel = 3**dims
-    widths = [network.base * multiplier for multiplier in network.multipliers]
-    inside = sum((2 * max(network.blocks, 0) + 1) * 2 * kernel * width**2 for width in [network.base, *widths])
-    waves = 20 * (network.time_width or network.base) ** 2
-    if max(inside, waves) > WEIGHTS or 2 * kernel * network.base * info.channels * network.patch**dims > WEIGHTS:
-        raise UndiffuseError(
-            f"The network is too large, over {WEIGHTS:,} weights: lower `base`, `multipliers`, `blocks`, `patch` or "
-            "`time_width`"
-        )
+    if network.count_weights(info.channels, len(shape) - 1) > WEIGHTS:
+        *others, last = [f"`{name}`" for name in network.SIZES]
+        flags = f"{', '.join(others)} or {last}" if others else last
+        raise UndiffuseError(f"The network is too large, over {WEIGHTS:,} weights: lower {flags}")
 
 
 def _short(value: object) -> str:

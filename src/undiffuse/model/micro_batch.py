@@ -13,10 +13,6 @@ are so short that several together cost little more than one.
 
 from __future__ import annotations
 
-import math
-
-from undiffuse.config.network import UNetConfig
-
 SIZES = {"cpu": ((1 << 12, 16), (1 << 17, 4))}
 """Activations of a picture, and how many go together up to there; beyond, one. Measured on one core: with 6,000
 activations four take 2 times the time of one and sixteen 5 times, with 130,000 four take 2.7 times; with 8 million
@@ -25,20 +21,11 @@ ELSEWHERE = ((1 << 20, 16), (1 << 22, 4))
 """The same on devices with thousands of cores, which take more to be filled; this was not measured."""
 
 
-def activations(network: UNetConfig, spatial: tuple[int, ...]) -> float:
-    """Numbers in the first level of a network for one sample: positions after patches are folded, times the width.
-
-    Args:
-        spatial: sides of a sample.
-    """
-    return math.prod(spatial) / float(network.patch ** len(spatial)) * network.base
-
-
 def micro_batch(most: float, device: str) -> int:
     """Samples per evaluation.
 
     Args:
-        most: `activations` of a sample, of the largest network where several are asked.
+        most: `NetworkConfig.activations` of a sample, of the largest network where several are asked.
         device: kind of the device: 'cpu', 'cuda', 'mps'.
     """
     return next((size for upto, size in SIZES.get(device, ELSEWHERE) if most <= upto), 1)

@@ -17,10 +17,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.checkpoints.foreign.original.openai_classifier import read_classifier
-from undiffuse.checkpoints.training_checkpoint import CLASSIFIER, latest
+from undiffuse.checkpoints.training_checkpoint import latest
 from undiffuse.checkpoints.training_checkpoint import load as load_checkpoint
 from undiffuse.config.diffusion import PROCESS, DiffusionConfig
-from undiffuse.config.schema import TrainConfig
+from undiffuse.config.network import UNetConfig
+from undiffuse.config.schema import CLASSIFIER, TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.denoiser import TIME_INPUTS
 from undiffuse.diffusion.gaussian import Batch, expand
@@ -94,6 +95,7 @@ def build_classifier(config: TrainConfig, info: DataInfo) -> TrainedClassifier:
     """
     with torch.random.fork_rng(devices=[]):  # layers initialise themselves from torch's global stream
         torch.manual_seed(stream_seed(config.loop.seed, "weights"))
+        assert isinstance(config.network, UNetConfig)  # `files.from_dict` and `classifier_settings` see to it
         network = UNetClassifier(info.channels, len(info.classes), len(info.spatial), config.network)
     return TrainedClassifier(accelerate_cpu(network), config, info)
 

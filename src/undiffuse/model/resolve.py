@@ -22,7 +22,7 @@ from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.read_image import read_pairs
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import sample_request
-from undiffuse.model.micro_batch import activations, micro_batch
+from undiffuse.model.micro_batch import micro_batch
 from undiffuse.model.noise_classifier import TrainedClassifier, load_noisy_classifier
 from undiffuse.provenance.pinned_path import path_of, pinned
 from undiffuse.runtime.precision import settled
@@ -56,7 +56,7 @@ class Resources:
 
 def micro_batch_of(stages: Sequence[Model]) -> int:
     """Samples per evaluation where settings do not say: what fits the largest network."""
-    most = max(activations(model.config.network, model.info.spatial) for model in stages)
+    most = max(model.config.network.activations(model.info.spatial) for model in stages)
     return micro_batch(most, stages[-1].device.type)
 
 

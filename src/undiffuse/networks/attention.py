@@ -36,7 +36,7 @@ class SelfAttention(nn.Module):
         if heads < 1 or channels % heads:
             raise UndiffuseError(
                 f"{channels} channels cannot be shared evenly by {heads} attention heads; "
-                "change --heads, --head-width, --base or --multipliers."
+                "change `heads`, `head_width`, `base` or `multipliers`."
             )
         self.heads = heads
         self.norm = norm(channels)

@@ -55,7 +55,7 @@ class TimeEmbedding(nn.Module):
         super().__init__()
         if width < 4 or width % 2:
             raise UndiffuseError(
-                "The time embedding is half sines, half cosines, so --base (or --time-width) must be even and at least "
+                "The time embedding is half sines, half cosines, so `base` (or `time_width`) must be even and at least "
                 f"4, not {width}."
             )
         self.width = width

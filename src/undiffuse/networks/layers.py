@@ -110,5 +110,5 @@ def group_norm(
     """
     groups = group_count(channels) if groups is None else groups
     if groups < 1 or channels % groups:
-        raise UndiffuseError(f"{channels} channels cannot be shared evenly by {groups} groups; change --norm-groups")
+        raise UndiffuseError(f"{channels} channels cannot be shared evenly by {groups} groups; change `norm_groups`")
     return kind(groups, channels, eps=eps)

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import fields
 from itertools import pairwise
 from typing import Final
 
@@ -28,17 +27,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from undiffuse.config.network import UNetConfig
+from undiffuse.config.network import RMSUNetConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.blocks import Features
+from undiffuse.networks.checks import check_depth, check_dropout, check_images, check_levels
 from undiffuse.networks.conditions import Condition
 from undiffuse.networks.embedding import sinusoids
 from undiffuse.networks.layers import conv, linear
 from undiffuse.networks.shapes import pad
 
 NAME: Final = "rms-unet"
-USED = ("architecture", "base", "multipliers", "attention_levels", "heads", "head_width", "dropout")
-"""The settings that this network has."""
 HEAD_WIDTH, TOKENS, WIDEST = 32, 4, 1 << 14
 """Channels of a head where none are asked for; learned tokens of an attention; the most that all heads have."""
 
@@ -151,7 +149,7 @@ class RMSUNet(nn.Module):
         channels: channels of x.
         out_channels: channels of the result; twice as many where a variance is learned with the mean.
         dims: 2.
-        config: the settings, of which `USED` may differ from their defaults.
+        config: the options.
         conditions: none.
 
     Raises:
@@ -163,7 +161,7 @@ class RMSUNet(nn.Module):
         channels: int,
         out_channels: int,
         dims: int,
-        config: UNetConfig,
+        config: RMSUNetConfig,
         conditions: tuple[Condition, ...] = (),
     ) -> None:
         super().__init__()
@@ -206,11 +204,7 @@ class RMSUNet(nn.Module):
         self, x: Float[Tensor, "batch channels height width"], time: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch out_channels height width"]:
         """The network's output for ``x`` at ``time``, one number for each member of the batch."""
-        if x.dim() != 4 or x.shape[1] != self.channels or time.shape != x.shape[:1]:
-            raise UndiffuseError(
-                f"This network takes images of {self.channels} channels and a time for each, not shapes "
-                f"{tuple(x.shape)} and {tuple(time.shape)}."
-            )
+        check_images(x, time, self.channels)
         waves = sinusoids(time, self.width, "ho").to(self.time1.weight.dtype)
         embedding = F.silu(self.time2(F.gelu(self.time1(waves))))
         padded, crop = pad(x, self.multiple)
@@ -226,34 +220,28 @@ class RMSUNet(nn.Module):
         y: Tensor = self.out(h)
         return y[crop]
 
+    def shard_units(self) -> list[nn.Module]:
+        """The modules that processes who share the weights out borrow one after another."""
+        return [module for module in self.modules() if isinstance(module, Block)]
 
-def check_settings(dims: int, config: UNetConfig, conditions: tuple[Condition, ...]) -> None:
+
+def check_settings(dims: int, config: RMSUNetConfig, conditions: tuple[Condition, ...]) -> None:
     """Raise UndiffuseError for settings that describe no network of this kind."""
     if dims != 2:
-        raise UndiffuseError(f"--architecture {NAME} is for images, not for data of {dims} spatial dimensions")
+        raise UndiffuseError(f"`architecture={NAME}` is for images, not for data of {dims} spatial dimensions")
     if conditions:
-        raise UndiffuseError(f"--architecture {NAME} cannot be told '{conditions[0].name}': leave out --condition")
-    for field in fields(UNetConfig):
-        if field.name not in USED and getattr(config, field.name) != field.default:
-            raise UndiffuseError(
-                f"--architecture {NAME} has no --{field.name.replace('_', '-')}: leave it out, or where a recipe sets "
-                f"it give its default, {field.default}"
-            )
+        raise UndiffuseError(f"`architecture={NAME}` cannot be told '{conditions[0].name}': leave out `condition`")
+    check_depth(config.multipliers)
     levels = len(config.multipliers)
     if not levels or min(config.multipliers) < 1 or config.base < 4 or config.base % 2:
         raise UndiffuseError(
-            f"--architecture {NAME} takes positive --multipliers and an even --base of at least 4, not "
+            f"`architecture={NAME}` takes positive `multipliers` and an even `base` of at least 4, not "
             f"{config.multipliers} and {config.base}"
         )
-    if not set(config.attention_levels) <= set(range(levels)):
-        raise UndiffuseError(
-            f"--attention-levels must be among 0 .. {levels - 1}, the {levels} levels of --multipliers, not "
-            f"{config.attention_levels}"
-        )
+    check_levels("attention_levels", config.attention_levels, levels)
     heads, width = config.heads, HEAD_WIDTH if config.head_width is None else config.head_width
     if heads < 1 or width < 1 or heads * width > WIDEST:
         raise UndiffuseError(
-            f"--heads times --head-width must be from 1 to {WIDEST:,}, not {heads!s:.40} x {width!s:.40}"
+            f"`heads` times `head_width` must be from 1 to {WIDEST:,}, not {heads!s:.40} x {width!s:.40}"
         )
-    if not 0 <= config.dropout < 1:
-        raise UndiffuseError(f"--dropout is a probability below 1, not {config.dropout}.")
+    check_dropout(config.dropout)

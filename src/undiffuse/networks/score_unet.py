@@ -23,7 +23,6 @@ x itself at first, then what level and picture have become together.
 from __future__ import annotations
 
 import math
-from dataclasses import fields
 from typing import Final
 
 import torch
@@ -31,10 +30,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from undiffuse.config.network import UNetConfig
+from undiffuse.config.network import ScoreUNetConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.attention import SelfAttention
 from undiffuse.networks.blocks import Embedding, Features, ResidualBlock
+from undiffuse.networks.checks import check_depth, check_dropout, check_images, check_levels
 from undiffuse.networks.conditions import Condition, complete
 from undiffuse.networks.embedding import sinusoids
 from undiffuse.networks.layers import conv, group_norm, initialise, linear
@@ -42,8 +42,6 @@ from undiffuse.networks.shapes import pad
 
 DDPM: Final = "ddpm++"
 NCSN: Final = "ncsn++"
-USED = ("architecture", "base", "multipliers", "blocks", "attention_levels", "dropout")
-"""The settings that these networks have."""
 SCALE = math.sqrt(0.5)
 FREQUENCIES = 16.0
 """Standard deviation of NCSN++'s frequencies."""
@@ -182,7 +180,7 @@ class ScoreUNet(nn.Module):
         channels: channels of x.
         out_channels: channels of the result; twice as many where a variance is learned with the mean.
         dims: 2.
-        config: the settings, of which `USED` may differ from their defaults.
+        config: the options.
         conditions: a class, or nothing.
 
     Raises:
@@ -194,7 +192,7 @@ class ScoreUNet(nn.Module):
         channels: int,
         out_channels: int,
         dims: int,
-        config: UNetConfig,
+        config: ScoreUNetConfig,
         conditions: tuple[Condition, ...] = (),
     ) -> None:
         super().__init__()
@@ -244,11 +242,7 @@ class ScoreUNet(nn.Module):
 
         A class that is left out is none.
         """
-        if x.dim() != 4 or x.shape[1] != self.channels or time.shape != x.shape[:1]:
-            raise UndiffuseError(
-                f"This network takes images of {self.channels} channels and a time for each, not shapes "
-                f"{tuple(x.shape)} and {tuple(time.shape)}."
-            )
+        check_images(x, time, self.channels)
         embedding = self.embed(time, complete(self.conditions, conditions, x))
         picture, crop = pad(x, self.multiple)
         h = self.stem(picture)
@@ -272,32 +266,26 @@ class ScoreUNet(nn.Module):
             waves = waves + self.label(math.sqrt(classes) * one_hot.to(waves.dtype))
         return F.silu(self.time2(F.silu(self.time1(waves))))
 
+    def shard_units(self) -> list[nn.Module]:
+        """The modules that processes who share the weights out borrow one after another."""
+        return [module for module in self.modules() if isinstance(module, Block)]
 
-def check_settings(dims: int, config: UNetConfig, conditions: tuple[Condition, ...]) -> None:
+
+def check_settings(dims: int, config: ScoreUNetConfig, conditions: tuple[Condition, ...]) -> None:
     """Raise UndiffuseError for settings that describe no network of these kinds."""
     name = config.architecture
     if dims != 2:
-        raise UndiffuseError(f"--architecture {name} is for images, not for data of {dims} spatial dimensions")
+        raise UndiffuseError(f"`architecture={name}` is for images, not for data of {dims} spatial dimensions")
     if others := [condition.name for condition in conditions if condition.kind != "class"]:
         raise UndiffuseError(
-            f"--architecture {name} can be told a class and nothing else: leave '{others[0]}' out of --condition"
+            f"`architecture={name}` can be told a class and nothing else: leave '{others[0]}' out of `condition`"
         )
-    for field in fields(UNetConfig):
-        if field.name not in USED and getattr(config, field.name) != field.default:
-            raise UndiffuseError(
-                f"--architecture {name} has no --{field.name.replace('_', '-')}: leave it out, or where a recipe sets "
-                f"it give its default, {field.default}"
-            )
+    check_depth(config.multipliers)
     levels = len(config.multipliers)
     if not levels or min(config.multipliers) < 1 or config.blocks < 1 or config.base < 4 or config.base % 2:
         raise UndiffuseError(
-            f"--architecture {name} takes positive --multipliers and --blocks and an even --base of at least 4, not "
+            f"`architecture={name}` takes positive `multipliers` and `blocks` and an even `base` of at least 4, not "
             f"{config.multipliers}, {config.blocks} and {config.base}"
         )
-    if not set(config.attention_levels) <= set(range(levels)):
-        raise UndiffuseError(
-            f"--attention-levels must be among 0 .. {levels - 1}, the {levels} levels of --multipliers, not "
-            f"{config.attention_levels}"
-        )
-    if not 0 <= config.dropout < 1:
-        raise UndiffuseError(f"--dropout is a probability below 1, not {config.dropout}.")
+    check_levels("attention_levels", config.attention_levels, levels)
+    check_dropout(config.dropout)

@@ -18,7 +18,6 @@ Notable choices:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -31,6 +30,7 @@ from undiffuse.config.network import UNetConfig
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.networks.attention import SelfAttention
 from undiffuse.networks.blocks import Downsample, Embedding, Features, ResidualBlock, Upsample
+from undiffuse.networks.checks import check_depth, check_dropout, check_levels
 from undiffuse.networks.conditions import ClassTable, Condition, CrossAttention, CrossAttentions, VectorMap, complete
 from undiffuse.networks.embedding import TimeEmbedding
 from undiffuse.networks.layers import Norm, NormSiLU, conv, group_norm
@@ -110,21 +110,6 @@ EMBEDDINGS: dict[str, type[ClassTable] | type[VectorMap]] = {"class": ClassTable
 """Kinds of condition that join the time's embedding."""
 
 
-def heads(width: int, config: UNetConfig) -> int:
-    """Attention heads over ``width`` channels: as many as asked for, or of the width asked for."""
-    if config.head_width is None:
-        return config.heads
-    if config.head_width < 1 or width % config.head_width:
-        raise UndiffuseError(
-            f"{width} channels are no multiple of the head width {config.head_width}; change --head-width or --base."
-        )
-    return width // config.head_width
-
-
-def _either(levels: tuple[int, ...] | None, others: Sequence[int]) -> Sequence[int]:
-    return others if levels is None else levels
-
-
 def _no_norm(width: int) -> nn.Module:
     return nn.Identity()
 
@@ -133,35 +118,30 @@ def check_settings(channels: int, out_channels: int, dims: int, config: UNetConf
     """Raise UndiffuseError for settings that describe no network."""
     if dims not in (1, 2, 3):
         raise UndiffuseError(f"A U-Net works on 1, 2 or 3 spatial dimensions, not on {dims}.")
+    check_depth(config.multipliers)
     levels = len(config.multipliers)
     counts = {
         "channels": channels,
         "out_channels": out_channels,
-        "--base": config.base,
-        "--blocks": config.blocks,
-        "--heads": config.heads,
-        "--patch": config.patch,
+        "`base`": config.base,
+        "`blocks`": config.blocks,
+        "`heads`": config.heads,
+        "`patch`": config.patch,
     }
     for name, count in counts.items():
         if count < 1:
             raise UndiffuseError(f"{name} must be at least 1, not {count}.")
     if not levels or min(config.multipliers) < 1:
         raise UndiffuseError(
-            f"--multipliers must be positive whole numbers, one a level, such as 1 2 2 2, not {config.multipliers}."
+            f"`multipliers` must be positive whole numbers, one a level, such as 1 2 2 2, not {config.multipliers}."
         )
     for name in ("attention_levels", "up_attention_levels", "residual_down_levels", "residual_up_levels"):
-        chosen = getattr(config, name) or ()
-        if not set(chosen) <= set(range(levels)):
-            raise UndiffuseError(
-                f"--{name.replace('_', '-')} must be among 0 .. {levels - 1}, the {levels} levels of --multipliers, "
-                f"not {chosen}."
-            )
-    if not 0 <= config.dropout < 1:
-        raise UndiffuseError(f"--dropout is a probability below 1, not {config.dropout}.")
+        check_levels(name, getattr(config, name) or (), levels)
+    check_dropout(config.dropout)
     for name, value, choices in (
-        ("--resample", config.resample, ("conv", "residual")),
-        ("--embedding", config.embedding, ("ho", "adm")),
-        ("--downsample-padding", config.downsample_padding, ("end", "both")),
+        ("`resample`", config.resample, ("conv", "residual")),
+        ("`embedding`", config.embedding, ("ho", "adm")),
+        ("`downsample_padding`", config.downsample_padding, ("end", "both")),
     ):
         if value not in choices:
             raise UndiffuseError(f"{name} cannot be '{value}'{perhaps(value, choices)}.")
@@ -198,12 +178,12 @@ class UNet(nn.Module):
         self.conditions = conditions
         self.dims = dims
         self.patch = config.patch
-        self.width = config.base
+        self.config = config
         self.multiple = config.patch * 2 ** (len(config.multipliers) - 1)  # sizes divisible by this need no padding
         self.center = config.center_input
 
         base = config.base
-        sinusoids = base if config.time_width is None else config.time_width
+        sinusoids = config.sinusoids
         norm: Norm = partial(group_norm, groups=config.norm_groups, eps=config.norm_eps)
         block = partial(
             ResidualBlock,
@@ -216,31 +196,27 @@ class UNet(nn.Module):
         )
 
         def attention(width: int, wanted: bool, norm: Callable[[int], nn.Module] = norm) -> nn.Module:
-            return SelfAttention(width, heads(width, config), norm) if wanted else nn.Identity()
+            return SelfAttention(width, config.heads_of(width), norm) if wanted else nn.Identity()
 
         tokens = [condition for condition in conditions if condition.kind == "tokens"]
 
         def cross(width: int, wanted: bool) -> nn.Module:
             if not wanted:
                 return CrossAttentions({})
-            return CrossAttentions({c.name: CrossAttention(width, c.size, heads(width, config)) for c in tokens})
+            return CrossAttentions({c.name: CrossAttention(width, c.size, config.heads_of(width)) for c in tokens})
 
         widths = [base * multiplier for multiplier in config.multipliers]
         last = len(widths) - 1
-        residual = range(len(widths)) if config.resample == "residual" else ()
-        residual_down = _either(config.residual_down_levels, residual)
-        residual_up = _either(config.residual_up_levels, residual)
-        up_attention = _either(config.up_attention_levels, config.attention_levels)
 
         def halve(level: int) -> nn.Module:
             width = widths[level]
-            if level in residual_down:
+            if level in config.residual_down:
                 return block(width, width, resample="down")
             return Downsample(dims, width, config.downsample_padding)
 
         def double(level: int) -> nn.Module:
             width = widths[level]
-            return block(width, width, resample="up") if level in residual_up else Upsample(dims, width)
+            return block(width, width, resample="up") if level in config.residual_up else Upsample(dims, width)
 
         self.time = TimeEmbedding(sinusoids, 4 * sinusoids, config.embedding)
         self.told = nn.ModuleDict(
@@ -278,8 +254,8 @@ class UNet(nn.Module):
             for _ in range(config.blocks + 1):
                 blocks.append(block(width + skips.pop(), out))
                 width = out
-            attentions = [attention(out, k in up_attention) for _ in blocks]
-            crosses = [cross(out, k in up_attention) for _ in blocks]
+            attentions = [attention(out, k in config.attention_up) for _ in blocks]
+            crosses = [cross(out, k in config.attention_up) for _ in blocks]
             self.up.append(UpLevel(blocks, attentions, crosses, None if k == 0 else double(k)))
 
         self.norm = norm(width, kind=NormSiLU)
@@ -315,9 +291,12 @@ class UNet(nn.Module):
         return depth_to_space(h, self.patch)[crop]
 
     def row_work(self, spatial: Sequence[int]) -> float:
-        """Activations of the first level, of one sample of these sizes: what a thread has to do for a row."""
-        positions: float = math.prod(spatial) / self.patch**self.dims
-        return positions * self.width
+        """What a thread has to do for one sample of these sizes."""
+        return self.config.activations(spatial)
+
+    def shard_units(self) -> list[nn.Module]:
+        """The modules that processes who share the weights out borrow one after another."""
+        return [module for module in self.modules() if isinstance(module, ResidualBlock)]
 
     def check(self, x: Tensor, time: Tensor) -> None:
         """Raise UndiffuseError unless x and time have the shapes that the network was built for."""

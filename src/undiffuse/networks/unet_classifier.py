@@ -23,7 +23,7 @@ from undiffuse.networks.conditions import CrossAttentions
 from undiffuse.networks.embedding import TimeEmbedding
 from undiffuse.networks.layers import Norm, conv, group_norm, linear
 from undiffuse.networks.shapes import pad, space_to_depth
-from undiffuse.networks.unet import DownLevel, Middle, check_settings, heads
+from undiffuse.networks.unet import DownLevel, Middle, check_settings
 
 
 class AttentionPool(nn.Module):
@@ -76,7 +76,7 @@ class UNetClassifier(nn.Module):
         self.patch = config.patch
         self.multiple = config.patch * 2 ** (len(config.multipliers) - 1)
         base = config.base
-        sinusoids = base if config.time_width is None else config.time_width
+        sinusoids = config.sinusoids
         norm: Norm = partial(group_norm, groups=config.norm_groups, eps=config.norm_eps)
         block = partial(
             ResidualBlock,
@@ -89,7 +89,7 @@ class UNetClassifier(nn.Module):
         residual = config.resample == "residual"
 
         def attention(width: int, wanted: bool) -> nn.Module:
-            return SelfAttention(width, heads(width, config), norm) if wanted else nn.Identity()
+            return SelfAttention(width, config.heads_of(width), norm) if wanted else nn.Identity()
 
         def halve(width: int) -> nn.Module:
             if residual:
@@ -114,7 +114,7 @@ class UNetClassifier(nn.Module):
         self.pools = positions is not None
         self.out: nn.Module = linear(width, classes, zero=True)
         if positions is not None:
-            self.out = AttentionPool(width, classes, heads(width, config), positions)
+            self.out = AttentionPool(width, classes, config.heads_of(width), positions)
 
     def forward(
         self, x: Float[Tensor, "batch channels *spatial"], time: Float[Tensor, " batch"]

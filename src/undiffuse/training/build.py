@@ -276,7 +276,7 @@ def make_team(model: Model, group: Group = ALONE) -> GradientsInTurn | None:
     Not with dropout or recomputed blocks: both use torch's one global random stream, whose order threads would shuffle.
     """
     config, network, threads = model.config, model.network, torch.get_num_threads()
-    plain = not (config.loop.compile or config.network.checkpoint_blocks or config.network.dropout)
+    plain = not (config.loop.compile or config.network.draws_in_training)
     if not (plain and group.alone and model.device.type == "cpu" and isinstance(network, RowParallel)):
         return None
     rows = config.loop.batch // config.optimizer.accumulate

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,11 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from undiffuse.checkpoints.training_checkpoint import CLASSIFIER, Checkpoint, State, save
+from undiffuse.checkpoints.training_checkpoint import Checkpoint, State, save
 from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.data import DataConfig
-from undiffuse.config.schema import TrainConfig
+from undiffuse.config.files import override
+from undiffuse.config.schema import CLASSIFIER, TrainConfig
 from undiffuse.config.training import ClassifierConfig, EMAConfig, LoopConfig, ObjectiveConfig, OptimizerConfig
 from undiffuse.data.codec import codec_of
 from undiffuse.data.crops import Crops
@@ -64,9 +65,15 @@ def classifier_settings(settings: ClassifierConfig, run: TrainConfig, data: Data
     return TrainConfig(
         recipe=CLASSIFIER,
         data=data,
-        network=replace(
-            run.network, base=settings.base, blocks=1, attention_levels=(), middle_attention=True, dropout=0.1
-        ),
+        network=override(
+            run,
+            architecture="unet",
+            base=settings.base,
+            blocks=1,
+            attention_levels=(),
+            middle_attention=True,
+            dropout=0.1,
+        ).network,
         diffusion=run.diffusion,
         conditions=ConditionConfig(),
         objective=ObjectiveConfig(),

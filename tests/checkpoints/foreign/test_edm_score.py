@@ -266,7 +266,7 @@ def without(name):
         ("ncsn++", with_tensor("map_layer0.weight", 64, 16), "'map_layer0.weight' of the shape"),
         ("ncsn++", with_tensor("dec.8x8_aux_conv.weight", 6, 16, 3, 3), "makes 6 channels of 3"),
         ("ddpm++, classes", without("map_label.bias"), "lacks 'map_label.bias'"),
-        ("ddpm++", with_tensor("enc.8x8_conv.weight", 2, 3, 3, 3), "an even --base of at least 4"),
+        ("ddpm++", with_tensor("enc.8x8_conv.weight", 2, 3, 3, 3), "an even `base` of at least 4"),
     ],
 )
 def test_what_does_not_fit_is_a_sentence(kind, change, sentence, tmp_path):

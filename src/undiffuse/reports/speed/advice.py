@@ -52,7 +52,7 @@ def _on_compiling(found: Bench, config: TrainConfig) -> list[str]:
 
 def _on_format(found: Bench, config: TrainConfig) -> list[str]:
     """Whether the other number format is worth a try, by what products take in both and how wide the network is."""
-    gain, wide = found.ceilings["bfloat16"] / found.ceilings["float32"], config.network.base >= WIDE
+    gain, wide = found.ceilings["bfloat16"] / found.ceilings["float32"], config.network.width >= WIDE
     formats = {"undiffuse train": found.precision, "undiffuse sample": found.sampling_precision}
     full = " and ".join(command for command, precision in formats.items() if precision == "float32")
     short = " and ".join(command for command, precision in formats.items() if precision == "bfloat16")
@@ -68,7 +68,7 @@ def _on_format(found: Bench, config: TrainConfig) -> list[str]:
         ]
     if short and not wide and found.device == "cpu":
         return [
-            f"With a --base of {config.network.base}, casts may take more time than bfloat16 saves: try {short} with "
+            f"With a --base of {config.network.width}, casts may take more time than bfloat16 saves: try {short} with "
             "--precision float32."
         ]
     return []

@@ -12,7 +12,7 @@ from undiffuse import __version__
 from undiffuse.checkpoints.run_lock import is_locked
 from undiffuse.config.diffusion import DiffusionConfig, ScheduleName
 from undiffuse.config.fields import fields_of
-from undiffuse.config.files import to_dict
+from undiffuse.config.files import spelled_out
 from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.samplers import describe
@@ -154,7 +154,7 @@ def _in_full(studio: Studio, identity: str) -> dict[str, Any]:
         "curves": curves(schedule),
         "recipe": config.recipe,
         "data": {name: getattr(model.info, name) for name in ("name", "count", "mean", "std")},
-        "settings": to_dict(config),
+        "settings": spelled_out(config),
         "sampling": asdict(advised_sampling(config)),
         "shares": bool(loaded.evaluator.sizes),
     }

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,7 +26,6 @@ from torch.nn.parallel import DistributedDataParallel
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.training import LoopConfig
 from undiffuse.errors import UndiffuseError
-from undiffuse.networks.blocks import ResidualBlock
 from undiffuse.networks.layers import LAYOUTS
 from undiffuse.runtime.process_group import ALONE, Group, cut
 
@@ -173,8 +172,17 @@ class SlicedDropout(nn.Module):
 # --- sharding ---------------------------------------------------------------------------------------------------------
 
 
+@runtime_checkable
+class Shardable(Protocol):
+    """A network that says which of its modules are borrowed one after another."""
+
+    def shard_units(self) -> list[nn.Module]:
+        """Modules of about one size, none within another."""
+        ...
+
+
 def shard(network: nn.Module, group: Group, device: torch.device) -> None:
-    """Give every process its part of each parameter, in place; a residual block is borrowed as a whole.
+    """Give every process its part of each parameter, in place; a `Shardable`'s units are borrowed as a whole.
 
     Weights lose their channels-last order, which FSDP2 cannot shard; activations keep theirs.
     """
@@ -184,8 +192,8 @@ def shard(network: nn.Module, group: Group, device: torch.device) -> None:
     mesh = init_device_mesh(device.type, (group.world,))
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     network.register_forward_hook(lambda module, inputs, output: output.clone())  # FSDP2 warns of views
-    blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
-    for module in (*blocks, network):
+    units = network.shard_units() if isinstance(network, Shardable) else []
+    for module in (*units, network):
         unit = fully_shard(module, mesh=mesh)
         unit.set_gradient_divide_factor(1.0)  # the losses are divided by the whole batch already
         unit.set_force_sum_reduction_for_comms(True)  # gloo knows no other

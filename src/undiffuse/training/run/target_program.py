@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from undiffuse.checkpoints.foreign.diffusers.folder import obstacles
 from undiffuse.config.files import flatten, override
+from undiffuse.config.network import UNetConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
@@ -43,6 +44,8 @@ def fitted(config: TrainConfig, info: DataInfo, typed: Collection[str] = ()) -> 
 def _choices(config: TrainConfig, info: DataInfo) -> dict[str, object]:
     """What is chosen in place of the recipe's choices."""
     network, found = config.network, dict[str, object]()
+    if not isinstance(network, UNetConfig):
+        return found
     multipliers, attends = network.multipliers, network.attention_levels
     if network.patch > 1:  # a level at full size in place of patches: the others stay as coarse as they were
         found["patch"] = 1

@@ -11,7 +11,7 @@ from undiffuse.config.schema import TrainConfig
 _HEEDED: dict[str, tuple[Callable[[TrainConfig], bool], str]] = {
     "stride": (lambda config: config.data.frames > 0, "frames"),
     "buffer": (lambda config: config.data.stream, "stream"),
-    "heads": (lambda config: config.network.head_width is None, "no head_width"),
+    "heads": (lambda config: flatten(config)["head_width"] is None, "no head_width"),
     "sigma_data": (lambda config: config.diffusion.parameterization == "edm", "parameterization edm"),
     "condition_dropout": (lambda config: bool(config.conditions.condition), "condition"),
     "condition_lr": (lambda config: {"class", "vector"} & {*config.conditions.condition} != set(), "condition class"),

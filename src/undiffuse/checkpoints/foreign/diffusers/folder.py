@@ -35,6 +35,7 @@ from undiffuse.checkpoints.foreign.tensors import unwrapped
 from undiffuse.checkpoints.saved_model import Found, Reader, provenance, unknown_data
 from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.files import from_dict, from_plain, to_dict
+from undiffuse.config.network import UNetConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.training import EMAConfig, ObjectiveConfig
 from undiffuse.data.info import DataInfo, StoredInfo
@@ -214,6 +215,8 @@ def _ours(path: Path) -> _Stored | None:
 
 def _agree(stored: _Stored, found: Architecture) -> bool:
     """Whether the network is the one that we wrote."""
+    if not isinstance(stored.config.network, UNetConfig):
+        return False
     sizes = [(n.base, n.multipliers, n.blocks) for n in (stored.config.network, found.network)]
     if sizes[0] != sizes[1] or stored.info.shape != (found.channels, *found.size):
         return False  # sizes first: the next line builds what the file says

@@ -192,13 +192,13 @@ def unet_values(config: TrainConfig, info: DataInfo) -> dict[str, Any]:
     Raises:
         UndiffuseError: no UNet2DModel is such a network, with all reasons.
     """
-    network = config.network
-    levels = len(network.multipliers)
     if found := obstacles(config, info):
         raise UndiffuseError(f"diffusers' UNet2DModel cannot be this network: {'; '.join(found)}")
-    down, down_type = _kinds(DOWN, network.attention_levels, _residual(network, "down"), range(levels - 1), levels)
-    attends_up = network.attention_levels if network.up_attention_levels is None else network.up_attention_levels
-    up, up_type = _kinds(UP, attends_up, _residual(network, "up"), range(1, levels), levels)
+    network = config.network
+    assert isinstance(network, UNetConfig)  # any other is an obstacle
+    levels = len(network.multipliers)
+    down, down_type = _kinds(DOWN, network.attention_levels, network.residual_down, range(levels - 1), levels)
+    up, up_type = _kinds(UP, network.attention_up, network.residual_up, range(1, levels), levels)
     groups = _group_counts(config, info)[0]
     told = config.conditions.condition
     return {
@@ -237,7 +237,7 @@ def unet_values(config: TrainConfig, info: DataInfo) -> dict[str, Any]:
 def obstacles(config: TrainConfig, info: DataInfo) -> list[str]:
     """All that a UNet2DModel does not have of a network of ours, each with what to train instead."""
     network, found = config.network, list[str]()
-    if network.architecture != "unet":
+    if not isinstance(network, UNetConfig):
         return [f"diffusers' UNet2DModel is another network than `architecture={network.architecture}`"]
     if others := [told.name for told in conditions_of(config, info) if told.kind != "class"]:
         found.append(f"it can be told a class and nothing else, this network '{others[0]}'")
@@ -275,13 +275,6 @@ def obstacles(config: TrainConfig, info: DataInfo) -> list[str]:
     return found
 
 
-def _residual(network: UNetConfig, way: str) -> tuple[int, ...]:
-    """Levels that this way leaves by a residual block."""
-    given = network.residual_down_levels if way == "down" else network.residual_up_levels
-    every = tuple(range(len(network.multipliers))) if network.resample == "residual" else ()
-    return every if given is None else given
-
-
 def _kinds(
     kinds: dict[str, tuple[bool, str]], attends: tuple[int, ...], residual: tuple[int, ...], leaves: range, levels: int
 ) -> tuple[list[str], str]:
@@ -294,10 +287,10 @@ def _kinds(
 
 def _ways(network: UNetConfig, way: str) -> set[bool]:
     """Whether levels with attention are left by a residual block, on this way."""
-    levels, up = len(network.multipliers), network.up_attention_levels
-    attends = network.attention_levels if way == "down" or up is None else up
-    leaves = range(levels - 1) if way == "down" else range(1, levels)
-    return {k in _residual(network, way) for k in attends if k in leaves}
+    levels = len(network.multipliers)
+    if way == "down":
+        return {k in network.residual_down for k in network.attention_levels if k in range(levels - 1)}
+    return {k in network.residual_up for k in network.attention_up if k in range(1, levels)}
 
 
 def _head_widths(network: UNetConfig) -> list[int]:

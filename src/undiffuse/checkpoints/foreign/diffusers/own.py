@@ -62,8 +62,7 @@ def obstacles(config: TrainConfig, info: DataInfo) -> list[str]:
 def unet_values(config: TrainConfig, info: DataInfo) -> dict[str, Any]:
     """unet/config.json of a network of ours, as the arguments of `CLASS_NAME`."""
     network = config.network
-    every = tuple(range(len(network.multipliers))) if network.resample == "residual" else ()
-    down, up = network.residual_down_levels, network.residual_up_levels
+    assert isinstance(network, UNetConfig)  # else there are `obstacles`
     return {
         "_class_name": CLASS_NAME,
         "_diffusers_version": "0.35.0",
@@ -72,9 +71,9 @@ def unet_values(config: TrainConfig, info: DataInfo) -> dict[str, Any]:
         "out_channels": (2 if config.diffusion.learn_variance else 1) * info.channels,
         **{name: _plain(getattr(network, name)) for name in SAME},
         "has_middle": network.middle,  # diffusers' models take attributes for settings of the same name
-        "up_attention_levels": list(_up_attention(network)),
-        "residual_down_levels": list(every if down is None else down),
-        "residual_up_levels": list(every if up is None else up),
+        "up_attention_levels": list(network.attention_up),
+        "residual_down_levels": list(network.residual_down),
+        "residual_up_levels": list(network.residual_up),
         "num_class_embeds": len(info.classes) + 1 if config.conditions.condition else None,
         **_tables(config.diffusion),
     }
@@ -82,10 +81,6 @@ def unet_values(config: TrainConfig, info: DataInfo) -> dict[str, Any]:
 
 def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _up_attention(network: UNetConfig) -> tuple[int, ...]:
-    return network.attention_levels if network.up_attention_levels is None else network.up_attention_levels
 
 
 def scheduler_config(config: DiffusionConfig) -> DiffusionConfig:

@@ -20,8 +20,8 @@ that is ``torch.save(net.state_dict(), ...)`` of their ``EDMPrecond`` around a `
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -32,10 +32,9 @@ from torch import Tensor
 from undiffuse.checkpoints.foreign.mapping import Change, Rule, Shape
 from undiffuse.checkpoints.foreign.tensors import Tensors
 from undiffuse.config.diffusion import DiffusionConfig
-from undiffuse.config.network import UNetConfig
+from undiffuse.config.network import ScoreUNetConfig, UNetConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.score_unet import DDPM, NCSN
-from undiffuse.networks.unet import heads
 
 MARK = "map_layer0.weight"
 """The first layer of the embedding, which tells EDM's networks from others."""
@@ -78,7 +77,7 @@ class Architecture:
         sides: of each level, the finest first.
     """
 
-    network: UNetConfig
+    network: UNetConfig | ScoreUNetConfig
     channels: int
     side: int
     classes: int
@@ -147,17 +146,16 @@ def architecture(shapes: Mapping[str, Shape], where: str) -> Architecture:
     if not base or any(width % base for width in widths):
         raise UndiffuseError(f"{where} has levels of {widths} channels, which are no multiples of its stem's {base}")
     blocks = next(k for k in range(len(shapes)) if f"enc.{sides[0]}x{sides[0]}_block{k}.conv1.weight" not in shapes)
-    network = UNetConfig(
-        base=base,
-        multipliers=tuple(width // base for width in widths),
-        blocks=blocks,
-        attention_levels=tuple(k for k, s in enumerate(sides) if f"enc.{s}x{s}_block0.qkv.weight" in shapes),
-    )
+    multipliers = tuple(width // base for width in widths)
+    attends = tuple(k for k, s in enumerate(sides) if f"enc.{s}x{s}_block0.qkv.weight" in shapes)
+    network: UNetConfig | ScoreUNetConfig
     if score:
-        network = replace(network, architecture=NCSN if FREQUENCIES in shapes else DDPM)
+        network = ScoreUNetConfig(
+            base, multipliers, blocks, attends, architecture=NCSN if FREQUENCIES in shapes else DDPM
+        )
     else:
         waves = size(MARK, 1)
-        network = replace(network, time_width=None if waves == base else waves, **ADM)
+        network = UNetConfig(base, multipliers, blocks, attends, time_width=None if waves == base else waves, **ADM)
     classes = size("map_label.weight", 1) if "map_label.weight" in shapes else 0
     return Architecture(network, channels, sides[0], classes, sides)
 
@@ -193,10 +191,11 @@ POINTWISE = Change(
 
 def rules(found: Architecture) -> list[Rule]:
     """The table for a network of these settings."""
-    return _adm_rules(found) if found.network.architecture == "unet" else _score_rules(found)
+    network = found.network
+    return _adm_rules(found, network.heads_of) if isinstance(network, UNetConfig) else _score_rules(found)
 
 
-def _adm_rules(found: Architecture) -> list[Rule]:
+def _adm_rules(found: Architecture, heads: Callable[[int], int]) -> list[Rule]:
     table = [
         Rule("time.linear1", "map_layer0"),
         Rule("time.linear2", "map_layer1"),
@@ -208,7 +207,7 @@ def _adm_rules(found: Architecture) -> list[Rule]:
     for block, attention, theirs, width in _blocks(found):
         table += [Rule(f"{block}.{ours}", f"{theirs}.{name}") for ours, name in zip(OURS, BLOCK, strict=True)]
         if attention:
-            table += _attention_rules(attention, theirs, heads(width, found.network))
+            table += _attention_rules(attention, theirs, heads(width))
     return table
 
 

@@ -23,11 +23,11 @@ from torch import Tensor
 from undiffuse.checkpoints.foreign.mapping import SAME, Change, Rule, Shape
 from undiffuse.checkpoints.foreign.tensors import Tensors
 from undiffuse.config.diffusion import DiffusionConfig, ParameterizationName
-from undiffuse.config.network import UNetConfig
+from undiffuse.config.network import RMSUNetConfig
 from undiffuse.diffusion.schedules import DiscreteSchedule
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.schedule import make_schedule
-from undiffuse.networks.rms_unet import HEAD_WIDTH, NAME, TOKENS
+from undiffuse.networks.rms_unet import HEAD_WIDTH, TOKENS
 
 MARK = "init_conv.weight"
 """The stem, which tells these files from others'."""
@@ -145,7 +145,7 @@ def _prediction(alpha_bar: Tensor, weights: Tensor, where: str) -> Parameterizat
 class Architecture:
     """What shapes tell; see `openai.Architecture`."""
 
-    network: UNetConfig
+    network: RMSUNetConfig
     channels: int
     learn_variance: bool
 
@@ -180,8 +180,7 @@ def architecture(shapes: Mapping[str, Shape], where: str) -> Architecture:
     if not base or any(width % base for width in widths):
         raise UndiffuseError(f"{where} has levels of {widths} channels, which are no multiples of its stem's {base}")
     _, heads, tokens, head_width = shape("mid_attn.mem_kv", 4)
-    network = UNetConfig(
-        architecture=NAME,
+    network = RMSUNetConfig(
         base=base,
         multipliers=tuple(width // base for width in widths),
         attention_levels=tuple(k for k in range(levels) if f"downs.{k}.2.to_out.weight" in shapes),
@@ -204,7 +203,7 @@ TURNED = Change(lambda theirs: theirs[0].transpose(2, 3), lambda ours: [ours.tra
 """Learned tokens of a linear attention: (.., width, tokens) there."""
 
 
-def rules(network: UNetConfig) -> list[Rule]:
+def rules(network: RMSUNetConfig) -> list[Rule]:
     """The table for a network of these settings."""
     last = len(network.multipliers) - 1
     found = [

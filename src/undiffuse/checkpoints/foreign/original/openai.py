@@ -22,7 +22,6 @@ from undiffuse.checkpoints.foreign.mapping import WITHOUT_NULL, Change, Rule, Sh
 from undiffuse.checkpoints.foreign.original.flags import Flags
 from undiffuse.config.network import UNetConfig
 from undiffuse.errors import UndiffuseError
-from undiffuse.networks.unet import heads
 
 MARK = "input_blocks.0.0.weight"
 """The stem, which tells OpenAI's files from others'."""
@@ -149,7 +148,7 @@ def rules(network: UNetConfig, new_order: bool) -> list[Rule]:
     for ours, theirs in _blocks(network):
         found += [Rule(f"{ours}.{a}", f"{theirs}.{b}") for a, b in BLOCK]
     for ours, theirs, width in _attentions(network):
-        order = 1 if new_order else heads(width, network)
+        order = 1 if new_order else network.heads_of(width)
         found += [
             Rule(f"{ours}.norm", f"{theirs}.norm"),
             Rule(f"{ours}.qkv", f"{theirs}.qkv", one_wide(order)),

@@ -30,7 +30,7 @@ from undiffuse.checkpoints.saved_model import Found, Reader, provenance, unknown
 from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.data import DataConfig
 from undiffuse.config.diffusion import DiffusionConfig
-from undiffuse.config.network import UNetConfig
+from undiffuse.config.network import NetworkConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.training import EMAConfig, ObjectiveConfig
 from undiffuse.errors import UndiffuseError, quoted
@@ -177,7 +177,7 @@ def _edm(path: Path, tensors: Renamed) -> Found:
 
 
 def _config(
-    recipe: str, path: Path, network: UNetConfig, diffusion: DiffusionConfig, classes: bool = False
+    recipe: str, path: Path, network: NetworkConfig, diffusion: DiffusionConfig, classes: bool = False
 ) -> TrainConfig:
     return TrainConfig(
         recipe=recipe,
