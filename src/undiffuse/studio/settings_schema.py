@@ -22,7 +22,10 @@ def described(cls: type, omit: tuple[str, ...] = ()) -> list[dict[str, Any]]:
 
     `choices` are all that a field takes, `words` what it takes beside numbers.
     """
-    found = sorted(fields_of(cls).values(), key=lambda field: cls.__mro__.index(field.owner))
+    order = {owner: place for place, owner in enumerate(cls.__mro__)}
+    found = sorted(
+        fields_of(cls).values(), key=lambda field: order.get(field.owner, 0)
+    )  # a union's owners are below it
     return [_described(field) for field in found if field.name not in omit]
 
 
