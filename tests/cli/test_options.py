@@ -10,8 +10,8 @@ import pytest
 from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.config.fields import fields_of
-from undiffuse.config.network import ARCHITECTURES, NetworkConfig
-from undiffuse.config.schema import TrainConfig
+from undiffuse.config.network import NetworkConfig
+from undiffuse.config.schema import ARCHITECTURES, TrainConfig
 from undiffuse.errors import UndiffuseError
 
 

@@ -15,9 +15,8 @@ import torch
 
 from undiffuse.config import training
 from undiffuse.config.fields import _module_texts, fields_of, kind_of, variants_of
-from undiffuse.config.network import ARCHITECTURES
 from undiffuse.config.sampling import SampleConfig
-from undiffuse.config.schema import TrainConfig
+from undiffuse.config.schema import ARCHITECTURES, TrainConfig
 from undiffuse.config.training import LoopConfig
 
 

@@ -13,13 +13,12 @@ from undiffuse.cli.parse_values import Reader
 from undiffuse.config.fields import Variants, fields_of
 from undiffuse.config.files import flatten, from_dict, from_yaml, override, sections, spelled_out, to_dict, to_yaml
 from undiffuse.config.network import (
-    ARCHITECTURES,
     NetworkConfig,
     RMSUNetConfig,
     ScoreUNetConfig,
     UNetConfig,
 )
-from undiffuse.config.schema import CLASSIFIER, TrainConfig
+from undiffuse.config.schema import ARCHITECTURES, CLASSIFIER, TrainConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories import network as factory
 from undiffuse.factories.network import build_network, register
@@ -173,6 +172,9 @@ def test_names_that_are_taken_are_refused(registered: None) -> None:
     with pytest.raises(UndiffuseError, match="'lr' is a setting already"):
         register(Wide, Wide)
 
+    class Either:
+        """The parent of two."""
+
     @dataclass(frozen=True)
     class Other:
         kind: Literal["a"] = "a"
@@ -183,7 +185,7 @@ def test_names_that_are_taken_are_refused(registered: None) -> None:
         kind: Literal["b"] = "b"
         size: int = 4
 
-    union = Variants("kind")
+    union = Variants(Either, "kind")
     union.add(Other)
     with pytest.raises(UndiffuseError, match="'size' of Another should be a whole number, by default 3, as in Other"):
         union.add(Another)

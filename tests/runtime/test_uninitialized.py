@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from undiffuse.config.files import override
-from undiffuse.config.network import ARCHITECTURES
-from undiffuse.config.schema import TrainConfig
+from undiffuse.config.schema import ARCHITECTURES, TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.factories.network import build_network, outline
 from undiffuse.runtime.uninitialized import outlined, undrawn
@@ -53,7 +52,7 @@ def test_no_outline_of_a_network_imports_the_compiler() -> None:
     found = imported_by(
         "from undiffuse.runtime.uninitialized import outlined\n"
         "from undiffuse.factories.network import NETWORKS\n"
-        "from undiffuse.config.schema import UNetConfig\n"
+        "from undiffuse.config.schema import ARCHITECTURES, UNetConfig\n"
         "from undiffuse.evaluation.features.classifier_network import SmallClassifier\n"
         "from undiffuse.evaluation.features.efficientnet import EfficientNetLite0\n"
         "from undiffuse.evaluation.features.inception import InceptionV3\n"

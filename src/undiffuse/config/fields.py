@@ -264,12 +264,15 @@ def fields_of(cls: type) -> Mapping[str, Field]:
     return _fields_of(cls) if variants is None else variants.fields
 
 
+_UNIONS: dict[type, Variants] = {}
+"""The open unions by the parents of their classes."""
+
+
 class Variants:
     """An open union of classes of settings, one field of which says which of them settings are of.
 
-    The parent of those classes holds it as ``variants``.
-
     Args:
+        parent: of those classes; `fields_of` it are those of all.
         told_by: name of that field, a Literal of a class's names.
 
     Attributes:
@@ -277,7 +280,8 @@ class Variants:
         fields: of all classes; where not all have one, its help says which do.
     """
 
-    def __init__(self, told_by: str) -> None:
+    def __init__(self, parent: type, told_by: str) -> None:
+        _UNIONS[parent] = self
         self.told_by = told_by
         self.classes: dict[str, type] = {}
         self.fields: Mapping[str, Field] = {}
@@ -327,8 +331,7 @@ class Variants:
 
 def variants_of(cls: type) -> Variants | None:
     """The union that a class is the parent of."""
-    found = vars(cls).get("variants")
-    return found if isinstance(found, Variants) else None
+    return _UNIONS.get(cls)
 
 
 @cache

@@ -13,20 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from undiffuse.config.fields import Variants
 from undiffuse.errors import UndiffuseError
 
 PrecisionName = Literal["auto", "float32", "bfloat16"]
-
-ARCHITECTURES = Variants("architecture")
-"""The classes of options by the names of their architectures."""
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """Options of a network: what all classes answer, without building one."""
 
-    variants: ClassVar[Variants] = ARCHITECTURES
     SIZES: ClassVar[tuple[str, ...]]
     """The fields that make a network large."""
 
@@ -248,7 +243,3 @@ class ScoreUNetConfig(NetworkConfig):
 
     def count_weights(self, channels: int, dims: int) -> int:
         return _residual_weights(self.base, self.multipliers, self.blocks, dims)
-
-
-for _options in (UNetConfig, RMSUNetConfig, ScoreUNetConfig):
-    ARCHITECTURES.add(_options)

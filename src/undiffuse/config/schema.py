@@ -15,11 +15,17 @@ from dataclasses import dataclass, field
 from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.data import DataConfig
 from undiffuse.config.diffusion import DiffusionConfig
-from undiffuse.config.network import NetworkConfig, UNetConfig
+from undiffuse.config.fields import Variants
+from undiffuse.config.network import NetworkConfig, RMSUNetConfig, ScoreUNetConfig, UNetConfig
 from undiffuse.config.training import EMAConfig, LoopConfig, ObjectiveConfig, OptimizerConfig, StartConfig
 
 CONFIG_VERSION = 1
 """Version of the file format; a newer one is refused with a sentence, an older one is read."""
+
+ARCHITECTURES = Variants(NetworkConfig, "architecture")
+"""The classes of a network's options by the names of their architectures."""
+for _options in (UNetConfig, RMSUNetConfig, ScoreUNetConfig):
+    ARCHITECTURES.add(_options)
 
 CLASSIFIER = "noisy-classifier"
 """The recipe's name in settings of a classifier of noisy images."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from undiffuse.conditioning.request import conditions_of
 from undiffuse.config.fields import fields_of
 from undiffuse.config.files import sections
-from undiffuse.config.network import ARCHITECTURES, NetworkConfig, RMSUNetConfig, ScoreUNetConfig, UNetConfig
-from undiffuse.config.schema import TrainConfig
+from undiffuse.config.network import NetworkConfig, RMSUNetConfig, ScoreUNetConfig, UNetConfig
+from undiffuse.config.schema import ARCHITECTURES, TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.conditions import Condition
