@@ -10,7 +10,7 @@ from undiffuse.runtime.devices import send
 
 
 def fair_coins(count: int, generator: torch.Generator) -> Bool[Tensor, "count"]:
-    """Which of ``count`` samples are mirrored: each with probability 1/2, a pure function of the generator's state."""
+    """Which of ``count`` samples to mirror: each with probability 1/2, a pure function of the generator's state."""
     return torch.randint(2, (count,), generator=generator).bool()
 
 

@@ -21,15 +21,15 @@ class Codec(Protocol):
 
     @property
     def exact(self) -> bool:
-        """Whether ``decode(encode(values))`` gives every integer back, and floats but for rounding."""
+        """True where ``decode(encode(values))`` gives every integer back, and floats but for rounding."""
 
     @property
     def bounded(self) -> bool:
-        """Whether model space is [-1, 1], so that a prediction of x0 may be clipped to it."""
+        """True where model space is [-1, 1], so that a prediction of x0 may be clipped to it."""
 
     @property
     def pointwise(self) -> bool:
-        """Whether every number is encoded by itself: masks keep their meaning, and 256 values make a table."""
+        """True where every number is encoded by itself: masks keep their meaning, and 256 values make a table."""
 
     @property
     def levels(self) -> int | None:

@@ -57,7 +57,7 @@ def checked_size(config: DataConfig) -> tuple[int, int] | None:
 
 @dataclass(frozen=True)
 class Cut:
-    """What was cut of how much."""
+    """A summary of what was cut."""
 
     kind: str
     """'random' or 'tiles'."""
@@ -92,7 +92,7 @@ def scaled(height: int, width: int, size: tuple[int, int], short: int | None) ->
 
 
 def fits(height: int, width: int, size: tuple[int, int]) -> bool:
-    """Whether a sample fits into an image."""
+    """True where a sample fits into an image."""
     return height >= size[0] and width >= size[1]
 
 
@@ -105,7 +105,7 @@ def tiles(image: NDArray[Any], size: tuple[int, int]) -> Iterator[tuple[str, NDA
 
 
 def about(kind: str, shapes: Sequence[tuple[int, int]], size: tuple[int, int]) -> Cut:
-    """What there is to cut of images of these heights and widths."""
+    """The summary of images of these heights and widths."""
     if kind == "random":
         places = [(h - size[0] + 1) * (w - size[1] + 1) for h, w in shapes]
         return Cut(kind, len(shapes), min(places), max(places), 0.0)
@@ -117,7 +117,7 @@ def about(kind: str, shapes: Sequence[tuple[int, int]], size: tuple[int, int]) -
 def write_cut(
     folder: Path, cut: Cut, sample: tuple[int, int, int], places: Sequence[tuple[int, int, int]] = ()
 ) -> None:
-    """What a prepared folder says of its crops.
+    """Write the files of a prepared folder that are about its crops.
 
     Args:
         folder: where ``images.npy`` is.
@@ -132,7 +132,7 @@ def write_cut(
 
 
 def read_cut(folder: Path) -> Cut | None:
-    """What `write_cut` wrote; None where nothing was cut so. Raises ValueError or TypeError where it is damaged."""
+    """The cut that `write_cut` wrote, None without one. Raises ValueError or TypeError for damaged files."""
     return Cut(**json.loads((folder / ABOUT).read_text())) if (folder / ABOUT).exists() else None
 
 
@@ -160,7 +160,7 @@ class Crops:
 
     @property
     def whole(self) -> bool:
-        """Whether all images lie within the values and are no smaller than a sample."""
+        """True where all images lie within the values and are no smaller than a sample."""
         if self.places.ndim != 2 or self.places.shape[1:] != (3,) or self.values.ndim != 1 or not len(self.places):
             return False
         offsets, heights, widths = self.places.T

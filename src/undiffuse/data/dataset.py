@@ -35,7 +35,7 @@ class Dataset:
     pairs: Pairs | None = None
     """The pictures that go with the samples."""
     cut: Cut | None = None
-    """How the samples were cut of larger images, where they were."""
+    """The cut that made the samples of larger images, if one did."""
 
     def __len__(self) -> int:
         return self.info.count
@@ -50,7 +50,7 @@ class Dataset:
         return list(json.loads(names.read_text())) if names.exists() else [f"sample {k}" for k in range(len(self))]
 
     def texts(self) -> list[str]:
-        """What is said of each sample; '' where nothing is."""
+        """Text of each sample; '' for samples without one."""
         texts = self.path / "texts.json"
         return list(json.loads(texts.read_text(encoding="utf-8"))) if texts.exists() else [""] * len(self)
 
@@ -61,7 +61,7 @@ class Dataset:
 
 
 def write_contents(folder: Path, info: DataInfo, written: Written) -> None:
-    """Everything of a prepared folder but ``images.npy``."""
+    """Write all files of a prepared folder but ``images.npy``."""
     labels, refused, ignored = written.labels, written.refused, written.ignored
     if labels is not None:
         np.save(folder / "labels.npy", labels)

@@ -1,4 +1,4 @@
-"""What is known of a prepared data set: it travels with the data, the run and the model."""
+"""The facts about a prepared data set, which travel with the data, the run and the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class _Facts:
     """Shape, range and statistics of samples."""
 
     name: str
-    """What the user called it: a folder's or file's name, or a built-in name."""
+    """The name that the user gave: a folder's or file's, or a built-in one."""
     fingerprint: str
     """sha256 of the contents and of the settings that they were prepared with."""
     count: int
@@ -44,7 +44,7 @@ class _Facts:
 
 @dataclass(frozen=True)
 class StoredInfo(_Facts):
-    """What files hold of a `DataInfo`: flat, as before numbers and pairs were records of their own."""
+    """A `DataInfo` as files have it: flat, as before numbers and pairs were records of their own."""
 
     vectors: tuple[str, ...] = ()
     vector_mean: tuple[float, ...] = ()
@@ -56,7 +56,7 @@ class StoredInfo(_Facts):
     unclassed: str = ""
 
     def info(self) -> DataInfo:
-        """What it is of."""
+        """The record that the file is of."""
         numbers = Standardizer(self.vectors, self.vector_mean, self.vector_std)
         info = DataInfo(**_facts_of(self), numbers=numbers, unclassed=self.unclassed)
         pair = (self.pair_channels, self.pair_dtype, self.pair_low, self.pair_high)
@@ -76,18 +76,18 @@ class DataInfo(_Facts):
     pair: DataInfo | None = None
     """The pictures that go with the samples, one with each: their kind, range and shape."""
     unclassed: str = ""
-    """What took the classes away, where folders look like some: images beside them; '' elsewhere."""
+    """Reason why there are no classes although folders look like some; '' elsewhere."""
 
     @property
     def to_have_classes(self) -> str:
-        """What would give these data classes, where they have none."""
+        """Advice on how data without classes get some."""
         return self.unclassed or (
             "put the images into a folder for each class, or write a metadata.csv with the columns file_name and class"
         )
 
     @property
     def narrow(self) -> str:
-        """What is wrong where the values fill next to nothing of [-1, 1], which is learned badly; '' elsewhere."""
+        """Sentence about values that fill next to nothing of [-1, 1], which is learned badly; '' elsewhere."""
         widest = max(self.std)
         if widest >= NARROW:
             return ""

@@ -1,4 +1,4 @@
-"""Which samples make batch number k: a function of the seed and of k, so that resuming needs no saved position."""
+"""The samples of batch number k: a function of the seed and of k, so that resuming needs no saved position."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class Written:
-    """What goes with the samples in ``images.npy``, one entry for each."""
+    """The record of the samples in ``images.npy``, one entry for each."""
 
     names: list[str] | None = None
     """None where samples are numbered."""
@@ -62,7 +62,7 @@ class Written:
     classes: tuple[str, ...] = ()
     """Names of the labels."""
     texts: list[str] | None = None
-    """'' where nothing is said of a sample."""
+    """'' for samples without one."""
     vectors: Vectors | None = None
     refused: tuple[Refusal, ...] = ()
     ignored: tuple[Refusal, ...] = ()
@@ -96,19 +96,19 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """What the user called it."""
+        """The name that the user gave."""
 
     @property
     def path(self) -> Path:
-        """Where it lies: digests of its files are remembered under this path."""
+        """The place of the data; digests of the files are remembered under it."""
 
     def listing(self, config: DataConfig) -> Listing:
-        """What it holds, by names and headers alone."""
+        """The contents, by names and headers alone."""
 
     def key(self, config: DataConfig) -> dict[str, Any]:
-        """What decides about the prepared array beside the files' contents, ``size``, ``crop`` and ``channels``.
+        """Everything that decides about the prepared array beside the files, ``size``, ``crop`` and ``channels``.
 
-        At least ``kind`` and ``inside``. It is part of fingerprints, so it never changes.
+        At least ``kind`` and ``inside``. The key is part of fingerprints, so it never changes.
 
         Raises:
             UndiffuseError: settings that these data cannot have.
@@ -129,16 +129,16 @@ class Source(Protocol):
 
 
 class FileKind(Protocol):
-    """What the files of a folder are: images, volumes, videos."""
+    """The kind of a folder's files: images, volumes, videos."""
 
     def named(self, name: str) -> bool:
-        """Whether a file is named as one."""
+        """True for names of such files."""
 
     def key(self, config: DataConfig, source: str) -> dict[str, Any]:
-        """As `Source.key`, of a folder of such files."""
+        """Adds to `Source.key` of a folder of such files."""
 
     def write(self, files: Files, listing: Listing, draft: Draft) -> Written:
-        """As `Source.write`."""
+        """Does what `Source.write` does."""
 
 
 def number_classes(classes: dict[str, str], files: Sequence[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:

@@ -34,7 +34,7 @@ class Standardizer:
 
     @property
     def whole(self) -> bool:
-        """Whether each number has a name, a mean and a spread; it may come from a stranger's file."""
+        """True where each number has a name, a mean and a spread: these may come from a stranger's file."""
         return len(self.names) == len(self.mean) == len(self.std) and all(0 < std < math.inf for std in self.std)
 
 

@@ -74,7 +74,7 @@ class Examples:
 
     @classmethod
     def of(cls, records: Records, listing: Listing, longest: int) -> Examples:
-        """Those of a listing."""
+        """The examples of a listing."""
         used, names = set(listing.images), list[str]()
         runs, places = list[range](), list[tuple[int, tuple[int, ...]]]()
         for number, (shard, index) in enumerate(zip(records.shards, records.indices, strict=True)):
@@ -107,7 +107,7 @@ class StreamImages:
     workers: int
     refused: list[Refusal] = field(default_factory=list)
     stand_in: dict[int, int] = field(default_factory=dict)
-    """Which example stands for an unreadable one."""
+    """Number of the example that stands for an unreadable one, by the number of the latter."""
     _runs: OrderedDict[int, list[Loaded]] = field(default_factory=OrderedDict)
     _held: int = 0
     _seen: int = 0
@@ -127,7 +127,7 @@ class StreamImages:
         return self.shape[0]
 
     def __getitem__(self, chosen: Any) -> NDArray[Any]:
-        """By a number, a slice, or an array of numbers."""
+        """Images by a number, a slice, or an array of numbers."""
         numbers = np.arange(len(self))[chosen]
         flat = [int(number) for number in np.atleast_1d(numbers)]
         with quiet_pillow():
@@ -208,7 +208,7 @@ class Stream:
         return list(self.images.examples.names)
 
     def texts(self) -> list[str]:
-        """What is said of each example; '' where nothing is."""
+        """Text of each example; '' for examples without one."""
         return self._texts
 
     def order(self, batch: int, step: int, seed: int) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 CHANNELS = {"grey": 1, "rgb": 3, "rgba": 4}
-"""What the names of DataConfig.channels stand for."""
+"""Number of channels by the names of DataConfig.channels."""
 
 _LUMA = (19595, 38470, 7471)
 """ITU-R BT.601 luma times 2^16: 0.299, 0.587, 0.114, the integers that Pillow uses."""
@@ -60,7 +60,7 @@ def _luma(colour: NDArray[Any]) -> NDArray[Any]:
 
 
 def keeps_aspect(height: int, width: int, size: tuple[int, int]) -> bool:
-    """Whether (height, width) scaled to one side of ``size`` gives the other, to the nearest pixel."""
+    """True where (height, width) scaled to one side of ``size`` gives the other, to the nearest pixel."""
     return round(height * size[1] / width) == size[0] or round(width * size[0] / height) == size[1]
 
 

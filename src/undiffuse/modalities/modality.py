@@ -20,7 +20,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.provenance.png import Origin, write_png
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-"""Of 8-bit pictures, by channels."""
+"""Pillow's modes of 8-bit pictures, by channels."""
 
 
 class Modality(ABC):
@@ -31,12 +31,12 @@ class Modality(ABC):
     axes: ClassVar[str]
     """The spatial axes in words."""
     tile_shows: ClassVar[str] = ""
-    """What `tile` makes of a sample, in words; '' where it shows all of it."""
+    """The part of a sample that `tile` shows, in words; '' where it shows all of it."""
     suffix: ClassVar[str] = ".png"
-    """Of the file that holds one sample."""
+    """Suffix of the file that holds one sample."""
 
     def exact(self, info: DataInfo) -> bool:
-        """Whether the file of a sample holds the values as they are; else they need an ``.npz`` beside it."""
+        """True where the file of a sample holds the values as they are; else they need an ``.npz`` beside it."""
         return False
 
     @abstractmethod

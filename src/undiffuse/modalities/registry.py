@@ -9,9 +9,9 @@ from undiffuse.modalities.signals import SIGNALS
 from undiffuse.modalities.volumes import VOLUMES
 
 MODALITIES: dict[int, Modality] = {1: SIGNALS, 2: IMAGES, 3: VOLUMES}
-"""By the number of spatial axes."""
+"""The kinds by the number of spatial axes."""
 
 
 def modality_of(info: DataInfo) -> Modality:
-    """What the samples of these data are."""
+    """The kind of these samples."""
     return MODALITIES[len(info.spatial)]

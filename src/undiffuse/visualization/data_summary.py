@@ -1,4 +1,4 @@
-"""What is in a data set, for the eye: a summary in words and a contact sheet."""
+"""A data set for the eye: a summary in words and a contact sheet."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Duplicates:
     """Samples that are equal, value for value, to an earlier one."""
 
     count: int
-    """How many samples could go without losing a picture."""
+    """Number of samples that could go without losing a picture."""
     examples: tuple[tuple[int, int], ...]
     """Some (first, later) pairs of indices."""
 
@@ -183,7 +183,7 @@ def _numbers(values: Any) -> str:
 
 
 def _view_note(info: DataInfo) -> str:
-    """What a contact sheet cannot show of these data; empty where it shows them as they are."""
+    """Remark on what a contact sheet cannot show; empty where it shows the data as they are."""
     notes = []
     if info.dtype != "uint8":
         notes.append(f"{_number(info.low)} .. {_number(info.high)} shown as 0 .. 255")

@@ -35,7 +35,7 @@ from PIL.ImageFile import ImageFile
 from undiffuse.provenance.own_pictures import made_for_the_eye
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
-"""What Pillow may try. Not EPS, which would run another program; not formats it would cut to 8 bits unasked."""
+"""Formats that Pillow may try: not EPS, which would run another program, nor what it would cut to 8 bits unasked."""
 
 MAX_PIXELS = 80_000_000
 """Above this the header is taken for a decompression bomb; a little under the number at which Pillow warns."""
@@ -45,7 +45,7 @@ _NOT_RGB = {"CMYK", "YCbCr", "LAB", "HSV"}
 _GREY16 = {"I;16", "I;16L", "I;16B", "I;16N"}
 NOT_FINITE = "has values that are NaN or infinite; put numbers in their place first (numpy.nan_to_num)"
 TO_RGB = "`channels=rgb` converts it"
-"""What is said of files that are read once they may be converted."""
+"""Ends the reason of files that are read once they may be converted."""
 _CONVERTIBLE = ("CMYK", "YCbCr")
 """Colour that Pillow makes RGB of, by formulas without a colour profile."""
 _BANDS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
@@ -61,7 +61,7 @@ class ForTheEyeError(UnreadableError):
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself before its pixels are read; height and width as seen, after EXIF orientation."""
+    """Facts of a file before its pixels are read; height and width as seen, after EXIF orientation."""
 
     height: int
     width: int
@@ -123,7 +123,7 @@ def decode(data: bytes, at_least: tuple[int, int] | None = None, convert: bool =
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Whatever a decoder raises on damaged bytes (it may be anything) becomes a reason."""
+    """Turns whatever a decoder raises on damaged bytes (it may be anything) into a reason."""
     try:
         yield
     except UnreadableError:

@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 
 
 def decompressor(path: Path) -> Callable[[Path], BinaryIO]:
-    """What opens ``path`` for reading, by its first bytes."""
+    """The function that opens ``path`` for reading, by its first bytes."""
     with open(path, "rb") as file:
         head = file.read(6)
     if head.startswith(b"\x1f\x8b"):

@@ -29,7 +29,7 @@ _DRAWINGS = ("EPS", "PDF")
 
 
 def is_raw(name: str) -> bool:
-    """Whether a file is named as a camera's raw one."""
+    """True for names of cameras' raw files."""
     return PurePosixPath(name).suffix.lower() in RAW_SUFFIXES
 
 

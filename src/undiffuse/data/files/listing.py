@@ -1,4 +1,4 @@
-"""Which of the files are images, and which class each belongs to.
+"""The images among the files, and the class of each.
 
 Classes, in this order:
 
@@ -78,7 +78,7 @@ class Files(Protocol):
 
     @property
     def name(self) -> str:
-        """What the user called it."""
+        """The name that the user gave."""
 
     def entries(self) -> Iterator[Entry | Refusal]:
         """Every regular file, by its safe relative name with forward slashes; a refusal for what must not be opened."""
@@ -86,7 +86,7 @@ class Files(Protocol):
 
 @dataclass(frozen=True)
 class Listing:
-    """What a source holds, by names alone; empty for a file that is one array."""
+    """The contents of a source, by names alone; empty for a file that is one array."""
 
     images: tuple[str, ...] = ()
     """Names of the files that should be images, in the source's order."""
@@ -97,7 +97,7 @@ class Listing:
     metadata: tuple[str, ...] = ()
     """The metadata file in use, if there is one."""
     texts: dict[str, str] = field(default_factory=dict)
-    """What the metadata say of images; not all need have a text."""
+    """Text of each image that the metadata have one for."""
     numbers: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Numbers that the metadata say of images, in the columns that were asked for; not all need have them."""
     unclassed: str = ""
@@ -117,7 +117,7 @@ class _Found:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is named as an image, even as one that cannot be read."""
+    """True for names of images, even of kinds that cannot be read."""
     return PurePosixPath(name).suffix.lower() in READABLE_SUFFIXES | OTHER_IMAGE_SUFFIXES
 
 
@@ -193,7 +193,7 @@ def _judge(entry: Entry, found: _Found, wanted: Callable[[str], bool]) -> None:
 
 
 def _shown(entry: Entry, suffix: str) -> str:
-    """What a file shows that undiffuse made to be looked at; '' for any other."""
+    """Reason to leave out a picture that undiffuse made to be looked at; '' for any other file."""
     try:
         with entry.open() as file:
             if suffix == ".svg":
@@ -216,7 +216,6 @@ def _kept(entry: Entry) -> str:
 
 
 def _sniff(entry: Entry) -> bool:
-    """Whether a file without an image's name begins like one."""
     try:
         with entry.open() as file:
             head = file.read(16)
@@ -226,7 +225,7 @@ def _sniff(entry: Entry) -> bool:
 
 
 def looks_like_image(head: bytes) -> bool:
-    """Whether the first 16 bytes are those of a readable image format."""
+    """True where the first 16 bytes are those of a readable image format."""
     return (
         head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*"))
         or (head.startswith(b"RIFF") and head[8:12] == b"WEBP")
@@ -283,7 +282,7 @@ def _classes(images: list[str], base: str, found: _Found) -> tuple[dict[str, str
 
 
 def _strays(images: list[str], base: str) -> str:
-    """Which few images lie beside the folders that would be the classes (or splits) without them; '' where none do."""
+    """Sentence about the few images that lie beside folders which would be classes (or splits); '' without any."""
     relative = [name[len(base) :] for name in images]
     strays = [path for path in relative if "/" not in path]
     folders = sorted({path.partition("/")[0] for path in relative if "/" in path})
@@ -300,7 +299,7 @@ def _strays(images: list[str], base: str) -> str:
 
 
 def _texts(images: list[str], base: str, found: _Found) -> tuple[dict[str, str], str]:
-    """What is said of each image, and the metadata file that says so; both empty where none says anything."""
+    """Text of each image, and the metadata file that has them; both empty without texts."""
     folder, metadata = _nearest_metadata(base, found)
     texts = parse_texts(metadata, found.metadata[metadata]) if metadata else {}
     named, absent = _named(folder, texts, metadata, found)
@@ -338,7 +337,7 @@ def _numbers(
 
 
 def _named(folder: str, rows: dict[str, T], metadata: str, found: _Found) -> tuple[dict[str, T], list[str]]:
-    """What the metadata say, by the files' own names, and the names for which there is no file.
+    """Rows of the metadata by the files' own names, and the names for which there is no file.
 
     One name may be written in two ways in Unicode (an e and its accent, as macOS has it, or one letter): they are the
     same file.

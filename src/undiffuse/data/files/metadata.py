@@ -19,12 +19,12 @@ TEXT_COLUMN = "text"
 NAN_CELLS = ("nan", "NaN")
 """Cells of .csv that say nothing: how Python, NumPy and pandas write NaN there."""
 NOT_READ = "is not read: "
-"""How a saying begins of what data hold and nobody learns: read, it would give old data another fingerprint."""
+"""Begins each remark on what data hold and nobody learns: read, it would give old data another fingerprint."""
 _LIKE_LABELS = frozenset({"label", "labels", "class", "classes", "cls", "class_name", "category", "fine_label"})
 _LIKE_TEXTS = frozenset({"text", "texts", "caption", "captions", "prompt", "description"})
 _LIKE_FILES = ("filename", "file", "image", "name", "path", "file_path", "filepath", "image_path", "id")
 LARGEST = 3e38
-"""Of numbers that can be told: those of float32."""
+"""The largest number that can be told, of float32."""
 
 
 def parse_metadata(name: str, content: bytes) -> dict[str, str] | None:
@@ -65,7 +65,7 @@ def parse_metadata(name: str, content: bytes) -> dict[str, str] | None:
 
 
 def parse_texts(name: str, content: bytes) -> dict[str, str]:
-    """What the column ``text`` says of each file, by ``file_name``; files of which it says nothing are left out.
+    """The column ``text`` by ``file_name``; files without a text are left out.
 
     The rows must be those that `parse_metadata` has accepted.
 
@@ -86,7 +86,7 @@ def parse_texts(name: str, content: bytes) -> dict[str, str]:
 
 
 def unread(name: str, content: bytes) -> str:
-    """What the rows say that is not read, and how it would be; '' where there is no such thing.
+    """Remark on columns that are not read, and how they would be; '' without such.
 
     The rows must be those that `parse_metadata` has accepted.
     """
@@ -95,7 +95,7 @@ def unread(name: str, content: bytes) -> str:
 
 
 def unread_columns(there: Sequence[str], labels: Sequence[str], texts: Sequence[str]) -> str:
-    """What is said of columns that look like classes or texts where none is; '' where there are none.
+    """Remark on columns that look like classes or texts where none is read; '' without such.
 
     Args:
         there: all columns.
@@ -135,7 +135,7 @@ def parse_numbers(name: str, content: bytes, columns: Sequence[str]) -> dict[str
 
 
 def _empty(cell: object) -> bool:
-    """Whether a cell says nothing: null, an empty one, or the NaN that tables have in the place of nothing."""
+    """True for null, an empty cell, and the NaN that tables have in the place of nothing."""
     return cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell))
 
 
@@ -166,7 +166,7 @@ def _rows(name: str, text: str) -> Iterator[tuple[int, Any]]:
 
 
 def _other_columns(row: Any) -> str:
-    """What to do where there is no column of files' names."""
+    """Advice where no column has the files' names."""
     columns = [column for column in row if isinstance(column, str)] if isinstance(row, dict) else []
     if "file_name" in columns or not columns:
         return ""

@@ -46,5 +46,5 @@ def place_of(address: str) -> Place:
 
 
 def size_of(place: Place) -> int:
-    """Bytes of a file."""
+    """Size of a file in bytes."""
     return place.size if isinstance(place, RemoteFile) else place.stat().st_size

@@ -30,7 +30,7 @@ MAX_EXPANSION = 1200
 FREE_EXPANSION = 1 << 30
 """Unpacked bytes that are always allowed."""
 _MAX_READ = 1 << 30
-"""Bytes at once; a forged tar header asks for more."""
+"""Most bytes that are read at once; a forged tar header asks for more."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _safe_name(name: str, inside: str) -> str | Refusal | None:
 
 
 def most_unpacked(size: int) -> int:
-    """Bytes above which what a packed file of this size claims to hold is taken for a bomb."""
+    """Most bytes that a packed file of this size may claim to hold; one that claims more is taken for a bomb."""
     return FREE_EXPANSION + MAX_EXPANSION * size
 
 

@@ -36,11 +36,11 @@ class ArrayFile(Protocol):
 
     @property
     def name(self) -> str:
-        """What the user called it."""
+        """The name that the user gave."""
 
     @property
     def path(self) -> Path:
-        """Where it lies."""
+        """The place of the file."""
 
     def parts(self) -> Iterator[tuple[str, Path]]:
         """The files that it consists of, by role."""

@@ -172,7 +172,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, str]:
 
 
 def _may_label(archive: zipfile.ZipFile, members: dict[str, str], key: str, images: str) -> bool:
-    """Whether an array has one integer, truth value or text for each image."""
+    """True for an array of one integer, truth value or text for each image."""
     try:
         (shape, dtype), (of, _) = (_header(archive, members[name]) for name in (key, images))
     except Exception:  # damaged: whoever reads it says how

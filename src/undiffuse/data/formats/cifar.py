@@ -156,14 +156,14 @@ FORMAT = Format(folder=_open_folder, file=_open_file)
 
 
 def is_cifar_folder(path: Path) -> bool:
-    """Whether this is what one of the downloads unpacks to."""
+    """True for the folder that a download unpacks to."""
     if path.name in _FOLDERS:
         return True
     return any((path / name).is_file() for name in ("data_batch_1", "data_batch_1.bin", "batches.meta"))
 
 
 def is_cifar_archive(path: Path) -> bool:
-    """Whether a tar file holds one of those folders."""
+    """True for a tar file that holds such a folder."""
     try:
         first = islice(TarFile(path, path.name).entries(), 3)
         return any(isinstance(entry, Entry) and _FOLDERS & set(PurePosixPath(entry.name).parts) for entry in first)

@@ -1,4 +1,4 @@
-"""How a format is recognised: by a word, a folder, the first bytes of a file, or the names of a folder's files."""
+"""Ways to recognise a format: by a word, a folder, the first bytes of a file, or the names of a folder's files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from undiffuse.errors import UndiffuseError
 
 _HEAD = 32
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-"""How zip files begin, .npz files among them."""
+"""The first bytes of zip files, .npz files among them."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Found:
 
 
 def is_tar(found: Found) -> bool:
-    """Whether a file is a tar file, packed or not."""
+    """True for a tar file, packed or not."""
     return found.unpacked[257:262] == b"ustar" or found.path.suffix == ".tar"
 
 

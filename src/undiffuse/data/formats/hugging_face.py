@@ -121,7 +121,7 @@ FORMAT = Format(word=_open_word, folder=_open_folder)
 
 
 def files_of(source: str) -> list[str]:
-    """Where the files of ``hf:NAME:SPLIT`` lie, for a stream: paths, or addresses on the hub.
+    """Files of ``hf:NAME:SPLIT``, for a stream: paths, or addresses on the hub.
 
     Raises:
         UndiffuseError: as `open_hugging_face`.
@@ -133,7 +133,7 @@ def files_of(source: str) -> list[str]:
 
 
 def is_saved(folder: Path) -> bool:
-    """Whether ``save_to_disk`` wrote this folder."""
+    """True for a folder that ``save_to_disk`` wrote."""
     return (folder / "dataset_dict.json").is_file() or (
         (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()
     )

@@ -62,7 +62,7 @@ class IdxFile:
 
 
 def looks_like_idx(head: bytes) -> bool:
-    """Whether the first four bytes are an idx header's."""
+    """True where the first four bytes are an idx header's."""
     return len(head) >= 4 and head[:2] == b"\0\0" and head[2] in TYPES and 1 <= head[3] <= 5
 
 

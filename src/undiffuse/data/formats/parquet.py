@@ -39,18 +39,18 @@ _PIECE = 16
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns hold what; '' for none."""
+    """Names of the columns by what they hold; '' for none."""
 
     image: str
     label: str
     text: str
     class_names: tuple[str, ...] = ()
-    """Of a label column of numbers."""
+    """Names of the classes, of a label column of numbers."""
     unread: str = ""
-    """What looks like classes or texts and is not read, and how it would be; '' where there is none."""
+    """Remark on what looks like classes or texts and is not read; '' without such."""
 
     def said(self, name: str) -> tuple[Refusal, ...]:
-        """As what is left out of the file ``name``."""
+        """The remark, as something left out of the file ``name``."""
         return ((f"a part of {name}", self.unread),) if self.unread else ()
 
 

@@ -30,7 +30,7 @@ MAX_RECORD = 1 << 29
 
 
 class Item(NamedTuple):
-    """What a shard says of one example; '' where it says nothing."""
+    """Name, class and text of one example; '' for none."""
 
     name: str
     label: str = ""
@@ -39,7 +39,7 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Index:
-    """What is in a shard, without its images."""
+    """The contents of a shard, without its images."""
 
     items: tuple[Item, ...]
     refused: tuple[Refusal, ...] = ()

@@ -30,7 +30,7 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 def is_pattern(source: str) -> bool:
-    """Whether a name stands for several files."""
+    """True for a name that stands for several files."""
     return bool(_BRACES.search(source)) or glob.has_magic(source)
 
 
@@ -127,7 +127,7 @@ FORMAT = Format(filling=Filling("shard", _is_shard, lambda count: _IMAGES_OF_A_S
 
 
 def training_shards(files: Sequence[Path], base: Path, name: str) -> tuple[list[Path], list[Refusal]]:
-    """Those of the training split, by their names below ``base``, and what is set aside.
+    """The shards of the training split, by their names below ``base``, and those set aside.
 
     Raises:
         UndiffuseError: there are splits, and none of them is 'train'.

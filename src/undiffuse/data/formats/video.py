@@ -58,7 +58,7 @@ class Videos:
 
 
 def is_video(name: str) -> bool:
-    """Whether a file is named as one that can be read."""
+    """True for names of videos that can be read."""
     return PurePosixPath(name.lower()).suffix in FORMATS
 
 
@@ -74,7 +74,7 @@ FORMAT = Format(file=_open_file, filling=Filling("video", is_video, lambda count
 
 
 class ClipReader:
-    """How videos are read, as clips.
+    """Reads videos as clips.
 
     Raises:
         UndiffuseError: PyAV is not installed, or the number of frames was not given.
@@ -94,7 +94,7 @@ class ClipReader:
         self._span = (config.frames - 1) * config.stride + 1
 
     def look(self, entry: Entry) -> Form:
-        """What clips of a video are, from its header and its first frame."""
+        """Form of the clips of a video, from its header and its first frame."""
         with self._opened(entry) as (stream, frames):
             first = self._convert(_pixels(next(frames, None)))
             if stream.frames and stream.frames < self._span:

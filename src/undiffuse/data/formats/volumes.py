@@ -39,7 +39,7 @@ _FLOATS = {"float16": "float32", "float64": "float32", "bool": "uint8"}
 
 
 def is_volume(name: str) -> bool:
-    """Whether a file is named as one."""
+    """True for names of volumes."""
     return suffix_of(name) in SUFFIXES
 
 
@@ -72,7 +72,7 @@ FORMAT = Format(filling=Filling("volume", is_volume, lambda count: count - 1, _o
 
 
 class VolumeReader:
-    """How volumes are read."""
+    """Reads volumes."""
 
     noun, several = "volumes", False
 

@@ -52,7 +52,7 @@ class TarShard:
 
     path: Path
     _places: list[tuple[int, int]] = field(default_factory=list, init=False, compare=False, repr=False)
-    """Offset and size of each item's image, after `index`."""
+    """Offset and size of each item's image; filled by `index`."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -114,7 +114,7 @@ class _Example:
         return ""
 
     def lacks(self, other: _Example) -> bool:
-        """Whether the other one has the image of these notes, or the notes of this image."""
+        """True where the other one has the image of these notes, or the notes of this image."""
         return bool(self.images) != bool(other.images) and not self.notes.keys() & other.notes.keys()
 
     def take(self, other: _Example) -> None:
@@ -124,7 +124,7 @@ class _Example:
         self.problem = self.problem or other.problem
 
     def unread(self) -> str:
-        """What its .json says in the place of a class that it has not; '' where there is none."""
+        """Remark on what the .json has in the place of a class; '' without such."""
         fields = json.loads(self.notes["json"]) if "json" in self.notes else {}
         fields = fields if isinstance(fields, dict) else {}
         key = next((key for key in CLASS_KEYS if key in fields), "")
@@ -214,7 +214,7 @@ FORMAT = Format(file=_open)
 
 
 def looks_like_shard(path: Path) -> bool:
-    """Whether a tar file's first members are images with classes or texts of the same names.
+    """True where a tar file's first members are images with classes or texts of the same names.
 
     Where they are images alone, the members after them are looked at for classes: all images may come first.
     """
@@ -222,14 +222,14 @@ def looks_like_shard(path: Path) -> bool:
 
 
 def _ends_at_last_dot(path: Path) -> bool:
-    """Whether names end at their last dot; quick where the first ones have one dot each."""
+    """True where names end at their last dot; quick where the first ones have one dot each."""
     with intact("a whole shard", path.name):
         names = [entry.name for entry in islice(TarFile(path, path.name).entries(), _LOOK) if isinstance(entry, Entry)]
     return any(PurePosixPath(name).name.count(".") > 1 for name in names) and _look(path) is True
 
 
 def _look(path: Path) -> bool | None:
-    """Whether names end at their last dot (True) or at their first (False); None where no notes go with the images.
+    """True where names end at their last dot, False for their first one, None where no notes go with the images.
 
     Among the first members any note decides, and so does one of an image in no folder; among later ones in folders a
     class does, for texts may lie beside the images of a class.
@@ -270,7 +270,7 @@ class _Look:
 
 
 def _says_class(entry: Entry) -> bool:
-    """Whether a .json says what its image is; what lies beside images in folders need not be of them."""
+    """True for a .json that has a class; what lies beside images in folders need not be of them."""
     if entry.size > _MAX_NOTE:
         return False
     try:

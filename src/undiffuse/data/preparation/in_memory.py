@@ -63,7 +63,7 @@ def keep_given(data: Any, cache: Path | None = None) -> Path:
 
 
 def is_given(source: Any) -> bool:
-    """Whether this is data, and not the name of some."""
+    """True for data, False for the name of some."""
     if isinstance(source, (str, Path)) or source is None:
         return False
     if hasattr(source, "__iter__") or (hasattr(source, "__getitem__") and hasattr(source, "__len__")):

@@ -1,4 +1,4 @@
-"""Which data a word that someone typed means, where a built-in set and a file or folder here have the same name.
+"""A typed word and the data that it means, where a built-in set and a file or folder here have the same name.
 
 What is here wins, as of models, and a line says so; ``./digits`` is always the file or folder, ``builtin:digits``
 always the built-in one. The question is asked once, where the word is typed: in a run's settings ``digits`` is the
@@ -31,7 +31,7 @@ def typed_source(word: str, quiet: bool = False) -> str:
 
 
 def _here(path: Path) -> bool:
-    """Whether there are data of this name: a file, or a folder with something in it that is no run."""
+    """True for a file, and for a folder with something in it that is no run."""
     if path.is_dir():
         return not is_run(path) and any(path.iterdir())
     return path.is_file()

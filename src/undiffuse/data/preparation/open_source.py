@@ -1,4 +1,4 @@
-"""What the user named: a built-in set, a folder, or a file of one of the known kinds, told by its content."""
+"""From what was typed to a source: a built-in set, a folder, or a file of a known format, told by its content."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _by_folder(found: Found) -> Source | None:
 
 
 def _open_folder(found: Found) -> Source:
-    """What a folder is, by the names of its files: any image makes it a folder of images."""
+    """The source that a folder is, by the names of its files: any image makes it a folder of images."""
     path, name = found.path, found.name
     if values := values_beside(path):
         raise UndiffuseError(

@@ -1,4 +1,4 @@
-"""Whether the images of a set agree, and if not one sentence that says all that is needed, with a command to copy.
+"""Agreement of the images of a set; without it one sentence that says all that is needed, with a command to copy.
 
 What the headers say is known within seconds, before anything is decoded. So that nobody meets one refusal after the
 other, whatever is in the way (files that cannot be read, several kinds, several sizes) is said at once.
@@ -30,7 +30,7 @@ _DEPTHS = {"uint8": "8-bit", "uint16": "16-bit", "float32": "float"}
 
 @dataclass(frozen=True)
 class Target:
-    """What every image becomes."""
+    """Shape and type that every image gets."""
 
     height: int
     width: int
@@ -161,7 +161,7 @@ def _sentence(source: str, problems: Sequence[_Problem], config: DataConfig) -> 
 
 
 def _command(config: DataConfig, options: Sequence[str]) -> str:
-    """What to type to look at the data so; what was given before stays."""
+    """The command that looks at the data so; options given before stay."""
     given = []
     if config.size is not None:
         given.append(

@@ -29,7 +29,7 @@ from undiffuse.runtime.standard_streams import hidden
 
 @dataclass(frozen=True)
 class Form:
-    """What the samples of a file are."""
+    """Shape, type and number of the samples of a file."""
 
     shape: tuple[int, ...]
     """(channels, *spatial)."""
@@ -39,14 +39,14 @@ class Form:
 
 
 class SampleReader(Protocol):
-    """How files of one kind are read."""
+    """Reads files of one kind."""
 
     noun: str
     several: bool
-    """Whether a file may hold several samples."""
+    """True where a file may hold several samples."""
 
     def look(self, entry: Entry) -> Form:
-        """What the header says. Raises `UnreadableError`."""
+        """The form that the header claims. Raises `UnreadableError`."""
 
     def read(self, entry: Entry, form: Form) -> Iterator[NDArray[Any]]:
         """The samples, of this form. Raises `UnreadableError`."""
