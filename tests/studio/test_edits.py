@@ -168,6 +168,16 @@ def test_an_edit_is_made_again(shared: Any) -> None:
     assert (found["kind"], found["seed"], found["model"]) == ("vary", 5, "a")
 
 
+def test_a_request_that_was_kept_by_an_earlier_version_is_understood(shared: Any) -> None:
+    from undiffuse.studio.jobs.editing import again
+
+    (image,) = shared.images(shared.edit("outpaint", {"model": "a", "seed": 5, "settings": QUICK}, image=png()))
+    gallery, model = shared.studio.gallery, shared.studio.shelf.load("a", "ema").model
+    kept = gallery.request(image["id"])
+    of_before = {**kept, "options": {**kept["options"], "overlap": None}}
+    assert again(of_before, model, gallery) == again(kept, model, gallery)
+
+
 def test_a_picture_that_does_not_fit_is_refused_or_made_to_fit(shared: Any) -> None:
     grey = png(channels=1, side=20)
     told = shared.events(shared.edit("vary", {"model": "a", "settings": QUICK}, image=grey))

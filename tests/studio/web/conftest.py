@@ -73,10 +73,16 @@ MODEL = {
 }
 METHOD = setting("method", "str", "dps", choices=["replace", "repaint", "dps"])
 JUMP = setting("jump", "int", 10, acts_with={"method": ["repaint"]})
+OVERLAP = setting("overlap", "int", "auto", words=["auto", "none"])
 SIDES = ("top", "bottom", "left", "right")
 EDITS = [
     {"name": "inpaint", "images": ["image", "mask"], "copies": True, "options": [METHOD, JUMP]},
-    {"name": "outpaint", "images": ["image"], "copies": True, "options": [setting(side, "int", 0) for side in SIDES]},
+    {
+        "name": "outpaint",
+        "images": ["image"],
+        "copies": True,
+        "options": [*(setting(side, "int", 0) for side in SIDES), OVERLAP],
+    },
     {"name": "upscale", "images": ["image"], "copies": True, "options": [setting("factor", "int", 2)]},
     {"name": "vary", "images": ["image"], "copies": True, "options": [setting("strength", "float", 0.5)]},
     {

@@ -181,12 +181,16 @@ def test_an_extension_shows_its_frame_and_leaves_the_sampler_to_the_edit(visit: 
     page.get_by_text("1 picture in").wait_for()
     asked = json.loads(part(posted(studio, "/v1/edits/outpaint"), "request"))
     assert (asked["options"], asked["settings"]) == ({"bottom": 7, "left": 12, "right": 7}, {})
+    assert asked["quick"], "a person waits"
+    page.get_by_text("When the picture's size or colours are not the model's").click()
+    page.get_by_label("Overlap", exact=True).fill("none")
     page.get_by_label("Sampler", exact=True).select_option("ddpm")
     page.get_by_label("Steps", exact=True).fill("9")
     page.get_by_role("button", name="Change it").click()
     page.get_by_text("9 evaluations").wait_for()
     asked = json.loads(part(posted(studio, "/v1/edits/outpaint"), "request"))
     assert asked["settings"] == {"sampler": "ddpm", "steps": 9}
+    assert asked["options"] == {"bottom": 7, "left": 12, "right": 7, "overlap": "none"}
 
 
 def test_options_are_asked_for_where_they_mean_something(visit: Visit, studio: Any) -> None:
