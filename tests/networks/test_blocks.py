@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from undiffuse.networks.blocks import Downsample, ResidualBlock, Upsample
+from undiffuse.networks.blocks import BlockOptions, Downsample, ResidualBlock, Upsample
 
 
 def randomise(module):
@@ -17,7 +17,7 @@ def randomise(module):
 @pytest.mark.parametrize("resample", ["none", "down", "up"])
 def test_a_fresh_block_is_its_shortcut(resample):
     x = torch.randn(2, 8, 4, 4)
-    block = ResidualBlock(2, 8, 8, embedding=6, resample=resample)
+    block = ResidualBlock(2, 8, 8, BlockOptions(6), resample)
     expected = {
         "none": x,
         "down": x.unfold(2, 2, 2).unfold(3, 2, 2).mean((-1, -2)),
@@ -27,8 +27,8 @@ def test_a_fresh_block_is_its_shortcut(resample):
 
 
 def test_scale_shift_of_zero_leaves_the_normalised_activation():
-    block = randomise(ResidualBlock(2, 8, 8, embedding=6, scale_shift=True))
-    plain = ResidualBlock(2, 8, 8, embedding=6)
+    block = randomise(ResidualBlock(2, 8, 8, BlockOptions(6, scale_shift=True)))
+    plain = ResidualBlock(2, 8, 8, BlockOptions(6))
     plain.load_state_dict({k: v for k, v in block.state_dict().items() if not k.startswith("embed")}, strict=False)
     x, nothing = torch.randn(2, 8, 4, 4), torch.zeros(2, 6)
     with torch.no_grad():
@@ -38,7 +38,7 @@ def test_scale_shift_of_zero_leaves_the_normalised_activation():
 
 
 def test_scale_comes_first_and_shift_second():
-    block = randomise(ResidualBlock(1, 4, 4, embedding=2, scale_shift=True))
+    block = randomise(ResidualBlock(1, 4, 4, BlockOptions(2, scale_shift=True)))
     with torch.no_grad():
         block.embed.weight.zero_()
         block.embed.bias[:4], block.embed.bias[4:] = -1, 0  # 1 + scale = 0, shift = 0: SiLU(0) = 0 reaches conv2
@@ -47,7 +47,7 @@ def test_scale_comes_first_and_shift_second():
 
 
 def test_dropout_acts_in_training_alone():
-    block = randomise(ResidualBlock(1, 4, 4, embedding=2, dropout=0.5))
+    block = randomise(ResidualBlock(1, 4, 4, BlockOptions(2, dropout=0.5)))
     x, embedding = torch.randn(1, 4, 50), torch.randn(1, 2)
     assert not torch.equal(block(x, embedding), block(x, embedding))
     block.eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -26,23 +27,38 @@ Features = Float[Tensor, "batch _ ..."]  # channels and sizes change from layer 
 Embedding = Float[Tensor, "batch embedding"]
 
 
+@dataclass(frozen=True)
+class BlockOptions:
+    """What the residual blocks of a network have in common.
+
+    Args:
+        embedding: width of the embedding, which comes with its SiLU already applied.
+        dropout: probability of dropping an activation before the last convolution.
+        scale_shift: norm(h) (1 + scale) + shift, with (scale, shift) = linear(embedding), in place of a sum.
+        recompute: keep only the inputs for the backward pass and compute the block again there.
+        norm: makes both norms.
+    """
+
+    embedding: int
+    dropout: float = 0.0
+    scale_shift: bool = False
+    recompute: bool = False
+    norm: Norm = group_norm
+
+
 class ResidualBlock(nn.Module):
     """x + conv(dropout(SiLU(norm(conv(SiLU(norm(x))) + linear(embedding))))), the block of Ho et al. 2020.
 
-    The options are those of ADM (Dhariwal & Nichol 2021, https://arxiv.org/abs/2105.05233, section 3):
-
-    * ``scale_shift``: norm(h) (1 + scale) + shift, with (scale, shift) = linear(embedding), in place of the sum.
-    * ``resample``: halve (mean of neighbours) or double (nearest) the resolution of both branches before the first
-      convolution.
+    ``scale_shift`` and ``resample`` are those of ADM (Dhariwal & Nichol 2021, https://arxiv.org/abs/2105.05233,
+    section 3).
 
     Args:
         dims: spatial dimensions, 1, 2 or 3.
         inputs: channels of x; where they differ from ``outputs`` the shortcut is a 1x1 convolution.
         outputs: channels of the result.
-        embedding: width of the embedding, which comes with its SiLU already applied.
-        dropout: probability of dropping an activation before the last convolution.
-        recompute: keep only the inputs for the backward pass and compute the block again there.
-        norm: both of them.
+        options: see `BlockOptions`.
+        resample: halve (mean of neighbours) or double (nearest) the resolution of both branches before the first
+            convolution.
     """
 
     def __init__(
@@ -50,26 +66,21 @@ class ResidualBlock(nn.Module):
         dims: int,
         inputs: int,
         outputs: int,
-        *,
-        embedding: int,
-        dropout: float = 0.0,
-        scale_shift: bool = False,
+        options: BlockOptions,
         resample: Literal["none", "down", "up"] = "none",
-        recompute: bool = False,
-        norm: Norm = group_norm,
     ) -> None:
         super().__init__()
-        self.recompute = recompute
-        self.norm1 = norm(inputs, kind=NormSiLU)
+        self.recompute = options.recompute
+        self.norm1 = options.norm(inputs, kind=NormSiLU)
         self.resample: nn.Module = {
             "none": nn.Identity(),
             "down": POOLINGS[dims](2),
             "up": nn.Upsample(scale_factor=2, mode="nearest"),
         }[resample]
         self.conv1 = conv(dims, inputs, outputs)
-        self.embed = linear(embedding, 2 * outputs if scale_shift else outputs)
-        self.norm2 = norm(outputs, kind=ScaleShiftNormSiLU if scale_shift else NormSiLU)
-        self.dropout = nn.Dropout(dropout)
+        self.embed = linear(options.embedding, 2 * outputs if options.scale_shift else outputs)
+        self.norm2 = options.norm(outputs, kind=ScaleShiftNormSiLU if options.scale_shift else NormSiLU)
+        self.dropout = nn.Dropout(options.dropout)
         self.conv2 = conv(dims, outputs, outputs, zero=True)
         self.shortcut = nn.Identity() if inputs == outputs else conv(dims, inputs, outputs, kernel=1)
 

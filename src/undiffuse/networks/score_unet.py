@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from undiffuse.config.network import ScoreUNetConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.attention import SelfAttention
-from undiffuse.networks.blocks import Embedding, Features, ResidualBlock
+from undiffuse.networks.blocks import BlockOptions, Embedding, Features, ResidualBlock
 from undiffuse.networks.checks import check_depth, check_dropout, check_images, check_levels
 from undiffuse.networks.conditions import Condition, complete
 from undiffuse.networks.embedding import sinusoids
@@ -80,8 +80,7 @@ class Block(ResidualBlock):
 
     Args:
         inputs, outputs: channels.
-        embedding: width of the embedding.
-        dropout: see `ResidualBlock`.
+        options: see `ResidualBlock`.
         attends: whether there is an attention.
         resample: `Halve` or `Double`, of both branches.
     """
@@ -90,12 +89,11 @@ class Block(ResidualBlock):
         self,
         inputs: int,
         outputs: int,
-        embedding: int,
-        dropout: float,
+        options: BlockOptions,
         attends: bool = False,
         resample: nn.Module | None = None,
     ) -> None:
-        super().__init__(2, inputs, outputs, embedding=embedding, dropout=dropout)
+        super().__init__(2, inputs, outputs, options)
         if resample is not None:
             self.resample = resample
             self.shortcut = conv(2, inputs, outputs, kernel=1)
@@ -204,8 +202,10 @@ class ScoreUNet(nn.Module):
         widths = [config.base * multiplier for multiplier in config.multipliers]
         last = len(widths) - 1
 
+        options = BlockOptions(4 * config.base, config.dropout)
+
         def block(inputs: int, outputs: int, attends: bool = False, resample: nn.Module | None = None) -> Block:
-            return Block(inputs, outputs, 4 * config.base, config.dropout, attends, resample)
+            return Block(inputs, outputs, options, attends, resample)
 
         waves = 2 * config.base if ncsn else config.base
         self.waves = RandomWaves(waves) if ncsn else None

@@ -18,100 +18,23 @@ Notable choices:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from undiffuse.config.network import UNetConfig
 from undiffuse.errors import UndiffuseError, perhaps
-from undiffuse.networks.attention import SelfAttention
-from undiffuse.networks.blocks import Downsample, Embedding, Features, ResidualBlock, Upsample
+from undiffuse.networks.blocks import ResidualBlock
 from undiffuse.networks.checks import check_depth, check_dropout, check_levels
-from undiffuse.networks.conditions import ClassTable, Condition, CrossAttention, CrossAttentions, VectorMap, complete
-from undiffuse.networks.embedding import TimeEmbedding
-from undiffuse.networks.layers import Norm, NormSiLU, conv, group_norm
+from undiffuse.networks.conditions import ClassTable, Condition, VectorMap, complete
+from undiffuse.networks.layers import NormSiLU, conv
 from undiffuse.networks.shapes import depth_to_space, pad, space_to_depth
-
-Told = Mapping[str, Tensor]
-"""The conditions of a batch by name, none missing."""
-
-
-class DownLevel(nn.Module):
-    """Residual blocks, each with its attention, at one resolution; then the way to half of it."""
-
-    def __init__(
-        self,
-        blocks: Sequence[nn.Module],
-        attentions: Sequence[nn.Module],
-        crosses: Sequence[nn.Module],
-        resample: nn.Module | None,
-    ) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-        self.attentions = nn.ModuleList(attentions)
-        self.crosses = nn.ModuleList(crosses)
-        self.resample = resample
-
-    def forward(self, h: Features, embedding: Embedding, told: Told, skips: list[Tensor]) -> Features:
-        """Append every activation to ``skips`` and return the last."""
-        for block, attention, cross in zip(self.blocks, self.attentions, self.crosses, strict=True):
-            h = cross(attention(block(h, embedding)), told)
-            skips.append(h)
-        if self.resample is not None:
-            h = self.resample(h, embedding)
-            skips.append(h)
-        return h
-
-
-class Middle(nn.Module):
-    """Two residual blocks around an attention, at the lowest resolution."""
-
-    def __init__(self, block1: nn.Module, attention: nn.Module, cross: nn.Module, block2: nn.Module) -> None:
-        super().__init__()
-        self.block1 = block1
-        self.attention = attention
-        self.cross = cross
-        self.block2 = block2
-
-    def forward(self, h: Features, embedding: Embedding, told: Told) -> Features:
-        h = self.cross(self.attention(self.block1(h, embedding)), told)
-        y: Tensor = self.block2(h, embedding)
-        return y
-
-
-class UpLevel(nn.Module):
-    """Residual blocks over (activation, skip), each with its attention; then the way to twice the resolution."""
-
-    def __init__(
-        self,
-        blocks: Sequence[nn.Module],
-        attentions: Sequence[nn.Module],
-        crosses: Sequence[nn.Module],
-        resample: nn.Module | None,
-    ) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-        self.attentions = nn.ModuleList(attentions)
-        self.crosses = nn.ModuleList(crosses)
-        self.resample = resample
-
-    def forward(self, h: Features, embedding: Embedding, told: Told, skips: list[Tensor]) -> Features:
-        """Take one of ``skips``, the last first, for every block."""
-        for block, attention, cross in zip(self.blocks, self.attentions, self.crosses, strict=True):
-            h = cross(attention(block(torch.cat([h, skips.pop()], dim=1), embedding)), told)
-        return h if self.resample is None else self.resample(h, embedding)
-
+from undiffuse.networks.unet_parts import UNetParts
 
 EMBEDDINGS: dict[str, type[ClassTable] | type[VectorMap]] = {"class": ClassTable, "vector": VectorMap}
 """Kinds of condition that join the time's embedding."""
-
-
-def _no_norm(width: int) -> nn.Module:
-    return nn.Identity()
 
 
 def check_settings(channels: int, out_channels: int, dims: int, config: UNetConfig) -> None:
@@ -174,92 +97,25 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         check_settings(channels, out_channels, dims, config)
-        self.channels = channels
-        self.conditions = conditions
-        self.dims = dims
-        self.patch = config.patch
-        self.config = config
+        self.channels, self.conditions, self.dims, self.config = channels, conditions, dims, config
+        self.patch, self.center = config.patch, config.center_input
         self.multiple = config.patch * 2 ** (len(config.multipliers) - 1)  # sizes divisible by this need no padding
-        self.center = config.center_input
+        base, folded = config.base, config.patch**dims
+        parts = UNetParts(dims, config, conditions)
 
-        base = config.base
-        sinusoids = config.sinusoids
-        norm: Norm = partial(group_norm, groups=config.norm_groups, eps=config.norm_eps)
-        block = partial(
-            ResidualBlock,
-            dims,
-            embedding=4 * sinusoids,
-            dropout=config.dropout,
-            scale_shift=config.scale_shift,
-            recompute=config.checkpoint_blocks,
-            norm=norm,
-        )
-
-        def attention(width: int, wanted: bool, norm: Callable[[int], nn.Module] = norm) -> nn.Module:
-            return SelfAttention(width, config.heads_of(width), norm) if wanted else nn.Identity()
-
-        tokens = [condition for condition in conditions if condition.kind == "tokens"]
-
-        def cross(width: int, wanted: bool) -> nn.Module:
-            if not wanted:
-                return CrossAttentions({})
-            return CrossAttentions({c.name: CrossAttention(width, c.size, config.heads_of(width)) for c in tokens})
-
-        widths = [base * multiplier for multiplier in config.multipliers]
-        last = len(widths) - 1
-
-        def halve(level: int) -> nn.Module:
-            width = widths[level]
-            if level in config.residual_down:
-                return block(width, width, resample="down")
-            return Downsample(dims, width, config.downsample_padding)
-
-        def double(level: int) -> nn.Module:
-            width = widths[level]
-            return block(width, width, resample="up") if level in config.residual_up else Upsample(dims, width)
-
-        self.time = TimeEmbedding(sinusoids, 4 * sinusoids, config.embedding)
+        self.time = parts.time()
         self.told = nn.ModuleDict(
-            {c.name: EMBEDDINGS[c.kind](c.size, 4 * sinusoids) for c in conditions if c.kind in EMBEDDINGS}
+            {c.name: EMBEDDINGS[c.kind](c.size, parts.embedding) for c in conditions if c.kind in EMBEDDINGS}
         )
-        self.stem = conv(dims, channels * config.patch**dims, base)
+        self.stem = conv(dims, channels * folded, base)
         self.image_stems = nn.ModuleDict(
-            {c.name: conv(dims, c.size * config.patch**dims, base, zero=True) for c in conditions if c.kind == "image"}
+            {c.name: conv(dims, c.size * folded, base, zero=True) for c in conditions if c.kind == "image"}
         )
-
-        skips = [base]
-        width = base
-        self.down = nn.ModuleList()
-        for k, out in enumerate(widths):
-            blocks = [block(width if i == 0 else out, out) for i in range(config.blocks)]
-            attentions = [attention(out, k in config.attention_levels) for _ in blocks]
-            crosses = [cross(out, k in config.attention_levels) for _ in blocks]
-            self.down.append(DownLevel(blocks, attentions, crosses, None if k == last else halve(k)))
-            skips += [out] * (config.blocks if k == last else config.blocks + 1)
-            width = out
-
-        self.middle: Middle | None = None
-        if config.middle:
-            before: Callable[[int], nn.Module] = norm if config.middle_attention_norm else _no_norm
-            self.middle = Middle(
-                block(width, width),
-                attention(width, config.middle_attention, before),
-                cross(width, True),
-                block(width, width),
-            )
-
-        self.up = nn.ModuleList()
-        for k, out in reversed(list(enumerate(widths))):
-            blocks = []
-            for _ in range(config.blocks + 1):
-                blocks.append(block(width + skips.pop(), out))
-                width = out
-            attentions = [attention(out, k in config.attention_up) for _ in blocks]
-            crosses = [cross(out, k in config.attention_up) for _ in blocks]
-            self.up.append(UpLevel(blocks, attentions, crosses, None if k == 0 else double(k)))
-
-        self.norm = norm(width, kind=NormSiLU)
-        self.out = conv(dims, width, out_channels * config.patch**dims, zero=True)
+        self.down = parts.down()
+        self.middle = parts.middle() if config.middle else None
+        self.up = parts.up()
+        self.norm = parts.norm(parts.widths[0], kind=NormSiLU)
+        self.out = conv(dims, parts.widths[0], out_channels * folded, zero=True)
 
     def forward(
         self, x: Float[Tensor, "batch channels *spatial"], time: Float[Tensor, " batch"], **conditions: Tensor

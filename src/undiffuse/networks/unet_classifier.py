@@ -8,7 +8,7 @@ middle that has attention.)
 from __future__ import annotations
 
 import math
-from functools import partial
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +17,10 @@ from torch import Tensor, nn
 
 from undiffuse.config.network import UNetConfig
 from undiffuse.errors import UndiffuseError
-from undiffuse.networks.attention import SelfAttention
-from undiffuse.networks.blocks import Downsample, ResidualBlock
-from undiffuse.networks.conditions import CrossAttentions
-from undiffuse.networks.embedding import TimeEmbedding
-from undiffuse.networks.layers import Norm, conv, group_norm, linear
+from undiffuse.networks.layers import conv, linear
 from undiffuse.networks.shapes import pad, space_to_depth
-from undiffuse.networks.unet import DownLevel, Middle, check_settings
+from undiffuse.networks.unet import check_settings
+from undiffuse.networks.unet_parts import UNetParts
 
 
 class AttentionPool(nn.Module):
@@ -75,42 +72,15 @@ class UNetClassifier(nn.Module):
             raise UndiffuseError(f"A classifier tells at least 2 classes apart, not {classes}")
         self.patch = config.patch
         self.multiple = config.patch * 2 ** (len(config.multipliers) - 1)
-        base = config.base
-        sinusoids = config.sinusoids
-        norm: Norm = partial(group_norm, groups=config.norm_groups, eps=config.norm_eps)
-        block = partial(
-            ResidualBlock,
-            dims,
-            embedding=4 * sinusoids,
-            dropout=config.dropout,
-            scale_shift=config.scale_shift,
-            norm=norm,
-        )
-        residual = config.resample == "residual"
-
-        def attention(width: int, wanted: bool) -> nn.Module:
-            return SelfAttention(width, config.heads_of(width), norm) if wanted else nn.Identity()
-
-        def halve(width: int) -> nn.Module:
-            if residual:
-                return block(width, width, resample="down")
-            return Downsample(dims, width, config.downsample_padding)
-
-        self.time = TimeEmbedding(sinusoids, 4 * sinusoids, config.embedding)
-        self.stem = conv(dims, channels * config.patch**dims, base)
-        self.down = nn.ModuleList()
-        width = base
-        for k, out in enumerate(base * multiplier for multiplier in config.multipliers):
-            blocks = [block(width if i == 0 else out, out) for i in range(config.blocks)]
-            attentions = [attention(out, k in config.attention_levels) for _ in blocks]
-            last = k == len(config.multipliers) - 1
-            nothing = [CrossAttentions({}) for _ in blocks]
-            self.down.append(DownLevel(blocks, attentions, nothing, None if last else halve(out)))
-            width = out
-        self.middle = Middle(
-            block(width, width), attention(width, config.middle_attention), CrossAttentions({}), block(width, width)
-        )
-        self.norm = norm(width)
+        # Its way down changes resolution as `resample` says, and recomputes nothing.
+        plain = replace(config, checkpoint_blocks=False, residual_down_levels=None, middle_attention_norm=True)
+        parts = UNetParts(dims, plain)
+        width = parts.widths[-1]
+        self.time = parts.time()
+        self.stem = conv(dims, channels * config.patch**dims, config.base)
+        self.down = parts.down()
+        self.middle = parts.middle()
+        self.norm = parts.norm(width)
         self.pools = positions is not None
         self.out: nn.Module = linear(width, classes, zero=True)
         if positions is not None:

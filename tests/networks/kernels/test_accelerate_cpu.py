@@ -12,7 +12,7 @@ from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.factories.network import build_network
 from undiffuse.model.noise_classifier import build_classifier
-from undiffuse.networks.blocks import Downsample, ResidualBlock
+from undiffuse.networks.blocks import BlockOptions, Downsample, ResidualBlock
 from undiffuse.networks.kernels import accelerate_cpu, quick_class
 from undiffuse.networks.kernels.winograd import WinogradConv2d
 from undiffuse.networks.layers import conv
@@ -63,7 +63,7 @@ def test_other_convolutions_stay_what_they_are():
     layers += [nn.Conv2d(4, 4, 3, padding=2, dilation=2), nn.Conv2d(4, 4, 3, padding="same")]
     assert not any(quick_class(layer) for layer in layers)
     assert quick_class(conv(2, 4, 4)) is WinogradConv2d
-    assert quick_class(ResidualBlock(2, 4, 4, embedding=4)) is None
+    assert quick_class(ResidualBlock(2, 4, 4, BlockOptions(4))) is None
 
 
 @pytest.mark.parametrize("architecture", ["unet", "rms-unet", "ddpm++", "ncsn++"])

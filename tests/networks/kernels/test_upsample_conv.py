@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from undiffuse.networks.blocks import ResidualBlock, Upsample
+from undiffuse.networks.blocks import BlockOptions, ResidualBlock, Upsample
 from undiffuse.networks.kernels import accelerate_cpu, upsample_conv
 from undiffuse.networks.kernels.upsample_conv import applies, double, fold
 from undiffuse.networks.layers import conv
@@ -86,7 +86,7 @@ def test_a_sample_has_the_same_bits_in_batches_of_any_size(rows: int) -> None:
 def test_the_u_nets_layers_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
     x, embedding = torch.randn(2, 8, 6, 6), torch.randn(2, 4)
     torch.manual_seed(0)
-    modules = [accelerate_cpu(Upsample(2, 8)), accelerate_cpu(ResidualBlock(2, 8, 8, embedding=4, resample="up"))]
+    modules = [accelerate_cpu(Upsample(2, 8)), accelerate_cpu(ResidualBlock(2, 8, 8, BlockOptions(4), "up"))]
     for parameter in modules[1].parameters():
         torch.nn.init.normal_(parameter)
     calls: list[int] = []
