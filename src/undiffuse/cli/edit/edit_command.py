@@ -86,7 +86,10 @@ class EditCommand:
 
         warn(beside_times(self.typed))
         said, walked = self._typed_of(options_of(self.edit.options)), self._typed_of(fields_of(SampleConfig))
-        how, settings = self.edit.resolve(self.model, said, walked, "quick" in self.typed)
+        quick = "quick" in self.typed
+        how, settings = self.edit.resolve(self.model, said, walked, quick)
+        if quick and getattr(how, "method", "") not in self.edit.quick:
+            warn([f"quick changes nothing here: it acts with method {' or '.join(self.edit.quick)}"])
         return how, resolved_settings(self.model, settings)
 
     @property
