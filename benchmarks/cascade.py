@@ -29,9 +29,9 @@ from undiffuse.config.data import DataConfig
 from undiffuse.config.files import override
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
+from undiffuse.data.codec import codec_of
 from undiffuse.data.order import batch_indices
 from undiffuse.data.preparation.prepare import prepare
-from undiffuse.data.scaling import encode
 from undiffuse.model import Cascade, Model
 from undiffuse.model.plan import LowerStage
 from undiffuse.recipes import get_recipe
@@ -59,7 +59,7 @@ def rows(bench: Bench, models: tuple[Model, Model, Model], n: int, seed: int) ->
     single, base, stage = models
     settings = SampleConfig(micro_batch=MICRO_BATCH)
     yield "single model", model_space(single.sample(n, seed=seed, settings=settings).array)
-    x0 = encode(bench.data.images[batch_indices(len(bench.data.images), n, 0, seed)], bench.data.info)
+    x0 = codec_of(bench.data.info).encode(bench.data.images[batch_indices(len(bench.data.images), n, 0, seed)])
     real = downsample(x0, 2)
     yield "real small digits, bicubic", as_kept(F.interpolate(real, scale_factor=2, mode="bicubic"))
     drawn = LowerStage(base.plan(settings))(range(n), seed)  # once for all rows, as a cascade draws them

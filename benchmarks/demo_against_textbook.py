@@ -29,7 +29,7 @@ from ours import Ours
 from undiffuse.config.files import override
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
-from undiffuse.data.scaling import decode
+from undiffuse.data.codec import codec_of
 from undiffuse.errors import UndiffuseError
 from undiffuse.recipes import get_recipe
 from undiffuse.visualization.grid import grid, to_image
@@ -99,7 +99,9 @@ def compare(
                 results["points"].append(point | {"sampler": sampler, "scores": scores.to_json()})
                 write_json(out / "results.json", results)
                 if mark == marks[-1]:
-                    picture = grid([to_image(x, bench.data.info) for x in decode(images[:64], bench.data.info)])
+                    picture = grid(
+                        [to_image(x, bench.data.info) for x in codec_of(bench.data.info).decode(images[:64])]
+                    )
                     picture.save(out / f"{trainee.name}-{seed}-{sampler.replace(' ', '-')}.png")
             if mark == marks[-1]:
                 trainee.keep(out / f"{trainee.name}-{seed}")

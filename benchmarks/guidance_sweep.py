@@ -22,8 +22,8 @@ import torch
 import undiffuse
 from undiffuse.conditioning.request import CLASS, GuidedRequest, Guides, null_conditions
 from undiffuse.config.data import DataConfig
+from undiffuse.data.codec import codec_of
 from undiffuse.data.preparation.prepare import prepare
-from undiffuse.data.scaling import decode
 from undiffuse.diffusion.guidance import Clip, Guidance
 from undiffuse.diffusion.trajectory import sample
 from undiffuse.errors import UndiffuseError
@@ -89,7 +89,7 @@ def measure(model: Model, judge: Judge, method: str, how: tuple[bool, Guides], s
         drawn.append(
             sample(denoiser, plan.sampler, plan.times, model.info.shape, mine, seed=seed, micro_batch=MICRO_BATCH)
         )
-    found = extract(judge.extractor, batches(decode(torch.cat(drawn), model.info), model.info), n)
+    found = extract(judge.extractor, batches(codec_of(model.info).decode(torch.cat(drawn)), model.info), n)
     assert found.logits is not None
     asked = torch.arange(n) % classes
     right = (found.logits.argmax(1) == asked).double().mean().item()

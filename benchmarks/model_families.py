@@ -41,7 +41,7 @@ from judge import HEADER, Bench, TrainingData, make_bench
 from ours import Ours
 from undiffuse.config.files import override
 from undiffuse.config.sampling import SampleConfig
-from undiffuse.data.scaling import decode
+from undiffuse.data.codec import codec_of
 from undiffuse.diffusion.guidance import Clip
 from undiffuse.evaluation.likelihood.bound import bound_of
 from undiffuse.evaluation.likelihood.probability_flow import density_of, dequantise, draw_probes
@@ -165,7 +165,7 @@ def compare(
             write_json(out / "results.json", results)
             verdict = "failed" if row["failed"] else "fine"
             print(bench.row(f"{trainee.name}-{seed}, {trainee.steps} steps, {verdict}", images), flush=True)
-            tiles = [to_image(x, bench.data.info) for x in decode(images[:64], bench.data.info)]
+            tiles = [to_image(x, bench.data.info) for x in codec_of(bench.data.info).decode(images[:64])]
             grid(tiles).save(out / f"{trainee.name}-{seed}.png")
             shown[trainee.name, seed] = grid(tiles[:32], columns=8, scale=1)
 

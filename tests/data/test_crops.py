@@ -16,9 +16,9 @@ from undiffuse.cli.data_options import typed_preparation
 from undiffuse.config.data import DataConfig
 from undiffuse.config.files import override
 from undiffuse.config.schema import TrainConfig
+from undiffuse.data.codec import codec_of
 from undiffuse.data.crops import Crops
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.scaling import encode
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.memorization.evaluate import Memorisation, Training, Yardstick
 from undiffuse.evaluation.memorization.report import verdict
@@ -75,7 +75,7 @@ def test_parts_at_random_are_functions_of_seed_and_step_and_reach_every_place(
     assert not torch.equal(other(0), batches[0])
     seen = {encode_bytes(x) for batch in batches for x in batch}
     possible = {
-        encode_bytes(encode(image[:, top : top + 8, left : left + 8], dataset.info))
+        encode_bytes(codec_of(dataset.info).encode(image[:, top : top + 8, left : left + 8]))
         for image in pixels
         for top in range(image.shape[1] - 7)
         for left in range(image.shape[2] - 7)

@@ -20,8 +20,8 @@ from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.diffusion import DiffusionConfig
 from undiffuse.config.network import UNetConfig
 from undiffuse.config.schema import TrainConfig
+from undiffuse.data.codec import codec_of
 from undiffuse.data.info import DataInfo
-from undiffuse.data.scaling import decode
 from undiffuse.diffusion.trajectory import Noise, sample, start
 from undiffuse.errors import UndiffuseError
 from undiffuse.export import TARGETS, convert
@@ -134,7 +134,7 @@ def test_a_description_and_the_network_are_the_denoiser(settings: dict[str, Any]
     expected = sample(plan.denoiser(range(3)), plan.sampler, plan.times, INFO.shape, range(3), micro_batch=3)
     found = steps(Here(), x.numpy(), "ddim", 8, {"label": labels}, 1.0)
     assert np.abs(found - expected.numpy()).max() < 2e-4
-    assert np.array_equal(decode(expected, INFO).shape, (3, *INFO.shape))
+    assert np.array_equal(codec_of(INFO).decode(expected).shape, (3, *INFO.shape))
 
 
 @pytest.mark.parametrize("told", [(), ("class", "text")])

@@ -13,6 +13,7 @@ from undiffuse.config.fields import fields_of
 from undiffuse.config.files import sections
 from undiffuse.config.network import NetworkConfig, RMSUNetConfig, ScoreUNetConfig, UNetConfig
 from undiffuse.config.schema import ARCHITECTURES, TrainConfig
+from undiffuse.data.codec import codec_of
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.conditions import Condition
@@ -65,10 +66,11 @@ def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ..
     check_size(config, info)
     with torch.random.fork_rng(devices=[]):  # layers initialise themselves from torch's global stream
         torch.manual_seed(stream_seed(config.loop.seed, "weights"))
-        outputs = 2 * info.channels if config.diffusion.learn_variance else info.channels
+        channels, *sides = codec_of(info).shape(info.shape)
+        outputs = 2 * channels if config.diffusion.learn_variance else channels
         told = conditions_of(config, info) if told is None else told
         build = NETWORKS[type(config.network)]
-        network = build(info.channels, outputs, len(info.spatial), config.network, told)
+        network = build(channels, outputs, len(sides), config.network, told)
     return _arranged(accelerate_cpu(network), config, info)
 
 

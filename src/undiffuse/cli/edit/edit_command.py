@@ -117,7 +117,8 @@ class EditCommand:
     @cached_property
     def pictures(self) -> list[Picture]:
         """All of them, read and checked before any work, and their files' places free."""
-        from undiffuse.data.read_image import find_pictures, read_picture
+        from undiffuse.data.read_image import find_pictures
+        from undiffuse.modalities.registry import modality_of
         from undiffuse.provenance.png import check_free
 
         convert = self.typed.get("channels")
@@ -126,7 +127,8 @@ class EditCommand:
         if convert is not None and kinds[convert] != wanted:
             raise UndiffuseError(f"--channels {convert} makes {kinds[convert]} of them, and {wanted} are wanted here")
         paths = [file for place in self.places_of_pictures for file in find_pictures(place)]
-        found = [read_picture(path, self.model.info, wanted, convert is not None) for path in paths]
+        info = self.model.info
+        found = [modality_of(info).read(path, info, wanted, convert is not None) for path in paths]
         stems = [picture.path.stem for picture in found]
         if not self.joins and len(set(stems)) < len(stems):
             raise UndiffuseError("Two pictures have one name and two endings; their results would overwrite each other")
@@ -185,7 +187,7 @@ class EditCommand:
         import numpy as np
         import torch
 
-        from undiffuse.data.scaling import encode
+        from undiffuse.data.codec import codec_of
 
         by_size: dict[tuple[int, ...], list[int]] = {}
         for k, picture in enumerate(self.pictures[:1] if self.joins else self.pictures):
@@ -196,17 +198,17 @@ class EditCommand:
             yield Batch(
                 tuple(self.pictures[k] for k, _ in pairs),
                 tuple(k * self.copies + copy for k, copy in pairs),
-                torch.repeat_interleave(encode(values, self.model.info), self.copies, 0),
+                torch.repeat_interleave(codec_of(self.model.info).encode(values), self.copies, 0),
             )
 
     def input(self, batch: Batch, known: Mapping[Path, Tensor]) -> EditInput:
         """What the edit works on."""
         import torch
 
-        from undiffuse.data.scaling import encode
+        from undiffuse.data.codec import codec_of
 
         mask = torch.stack([known[picture.path] for picture in batch.pictures])[:, None] if known else None
-        second = encode(self.pictures[1].values, self.model.info) if self.joins else None
+        second = codec_of(self.model.info).encode(self.pictures[1].values) if self.joins else None
         return EditInput(lambda *sides: self.editor(batch.indices, sides), batch.x0, mask, second)
 
     def editor(self, indices: Sequence[int], sides: tuple[int, int]) -> Editor:

@@ -16,17 +16,17 @@ from PIL import Image
 from undiffuse.config.files import from_plain
 from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import SampleConfig
+from undiffuse.data.codec import codec_of
 from undiffuse.data.files.decode import TO_RGB, UnreadableError, decode, quiet_pillow, read_header
 from undiffuse.data.files.foreign import kind_not_read
 from undiffuse.data.info import DataInfo
-from undiffuse.data.read_image import read_picture
-from undiffuse.data.scaling import encode
 from undiffuse.data.transform import convert_channels, resize
 from undiffuse.editing.editor import Editor, resolved_settings
 from undiffuse.editing.images import edit_record, read_mask
 from undiffuse.editing.options import EditOptions, options_of, rules_of
 from undiffuse.editing.registry import EDITS, Edit, EditInput, EditResult, overlap_of
 from undiffuse.errors import UndiffuseError
+from undiffuse.modalities.registry import modality_of
 from undiffuse.model import AnyModel
 from undiffuse.model.cascade import stages_of
 from undiffuse.model.resolve import enlarges
@@ -229,16 +229,14 @@ def _given(job: Job, model: AnyModel, wanted: ResolvedEdit, limits: Limits, said
 def _read(path: Path, info: DataInfo, channels: int | None) -> torch.Tensor:
     with _reading:
         try:
-            values = read_picture(path, info, channels).values
+            values = modality_of(info).read(path, info, channels).values
         except UndiffuseError as error:  # of the kept file's name, which says nothing to anybody
             sentence = str(error).replace(str(path), "the picture").split("; try `channels")[0]
             raise UndiffuseError(f"{sentence}; {FITS}") from None
-    return encode(values[None], info)
+    return codec_of(info).encode(values[None])
 
 
 def _tell(job: Job, model: AnyModel, loaded: Loaded, gallery: Gallery, wanted: ResolvedEdit, made: EditResult) -> None:
-    from undiffuse.data.scaling import decode as to_values
-
     said = [*remarks(wanted.settings, enlarges(stages_of(model))), *filter(None, [made.warning])]
     job.warning = in_flags(". ".join(said)) or None
     request = wanted.request(loaded.entry.id)
@@ -247,7 +245,7 @@ def _tell(job: Job, model: AnyModel, loaded: Loaded, gallery: Gallery, wanted: R
     inputs = [f"{path.stem} {path}" for path in wanted.inputs.values()]
     for index, x in enumerate(shown):
         kind = replace(model.info, shape=tuple(x.shape))
-        image = to_image(to_values(x.clamp(-1, 1), kind), kind)
+        image = to_image(codec_of(kind).decode(x.clamp(-1, 1)), kind)
         origin = edit_record(model, wanted.settings, words, inputs, index, x.shape)
         identity = gallery.keep(image, origin, request)
         url = f"/v1/gallery/{identity}.png"
