@@ -104,7 +104,7 @@ def test_a_stray_image_is_said_where_the_classes_are_missed(
     for _ in range(2):  # made, and from the cache
         dataset = opened(folder)
         assert f"classes     none: {said}" in describe(dataset)
-    with pytest.raises(UndiffuseError, match=r"--condition class needs classes, and 'root' has none: cover\.png lies"):
+    with pytest.raises(UndiffuseError, match=r"`condition=class` needs classes, and 'root' has none: cover\.png lies"):
         conditions_of(override(TrainConfig(), condition=("class",)), dataset.info)
     (folder / "cover.png").unlink()
     assert opened(folder).info.classes == ("a", "b")

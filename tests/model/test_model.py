@@ -105,13 +105,13 @@ def test_sampling_leaves_the_network_as_it_was():
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ({"guidance": 1e38}, "--guidance takes a number from -1000 to 1000"),
-        ({"eta": 1e30}, "--eta takes a number from 0 to 1"),
-        ({"eta": -1.0}, "--eta"),
-        ({"churn": 1e30}, "--churn"),
-        ({"tolerance": 1e30}, "--tolerance"),
-        ({"augmentation": 7.0}, "--augmentation"),
-        ({"steps": 10**9, "spacing": "log-snr"}, "--steps takes a number at most 100000"),
+        ({"guidance": 1e38}, "`guidance` takes a number from -1000 to 1000"),
+        ({"eta": 1e30}, "`eta` takes a number from 0 to 1"),
+        ({"eta": -1.0}, "`eta`"),
+        ({"churn": 1e30}, "`churn`"),
+        ({"tolerance": 1e30}, "`tolerance`"),
+        ({"augmentation": 7.0}, "`augmentation`"),
+        ({"steps": 10**9, "spacing": "log-snr"}, "`steps` takes a number at most 100000"),
     ],
 )
 def test_numbers_that_are_finite_and_senseless_are_refused(setting, words):
@@ -120,5 +120,5 @@ def test_numbers_that_are_finite_and_senseless_are_refused(setting, words):
 
 
 def test_guidance_that_saturates_is_said_to_do_so():
-    with pytest.warns(UserWarning, match="guidance 200 leads far beyond"):
+    with pytest.warns(UserWarning, match="`guidance=200` leads far beyond"):
         load("digits").plan(guidance=200.0)

@@ -140,16 +140,16 @@ def test_settings_say_which_weights_led(run, folder):
     ("asked", "sentence"),
     [
         ({"classifier": "{folder}", "classes": ("middling",)}, "There is no class 'middling'"),
-        ({"classifier": "{folder}", "avoid": "dark", "guidance": 2.0}, "--avoid is for guidance without"),
-        ({"classifier": "{folder}", "classes": ("none",)}, "no --class none"),
+        ({"classifier": "{folder}", "avoid": "dark", "guidance": 2.0}, "`avoid` is for guidance without"),
+        ({"classifier": "{folder}", "classes": ("none",)}, "no `classes=none`"),
         (
             {"classifier": "{folder}", "guidance_rescale": 0.5, "guidance": 2.0},
-            "are not for guidance by a --classifier",
+            "are not for guidance by a `classifier`",
         ),
         ({"classifier": "{folder}", "weak": "{run}", "guidance": 2.0}, "not both"),
         ({"classifier": "{run}"}, "no classifier of noisy images"),
         ({"classifier": "{run}/nowhere"}, "holds no classifier"),
-        ({"weak": "{run}"}, "nowhere at --guidance 1"),
+        ({"weak": "{run}"}, "nowhere at `guidance=1`"),
         ({"weak": "{run}", "guidance": 2.0, "classes": ("dark",)}, "without classes"),
     ],
 )

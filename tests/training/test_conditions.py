@@ -127,9 +127,9 @@ def test_the_null_class_with_any_guidance_is_the_unconditional_model():
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ({"classes": ("none",)}, "so there is no --class none"),
-        ({"classes": ("light", "none")}, "so there is no --class none"),
-        ({"guidance": 2.0}, "leave out --guidance, or name a class with --avoid"),
+        ({"classes": ("none",)}, "so there is no `classes=none`"),
+        ({"classes": ("light", "none")}, "so there is no `classes=none`"),
+        ({"guidance": 2.0}, "leave out `guidance`, or name a class with `avoid`"),
     ],
 )
 def test_a_table_that_never_had_a_row_for_no_class_is_not_asked_for_it(asked, sentence):

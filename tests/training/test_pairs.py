@@ -138,7 +138,7 @@ def test_pictures_of_another_size_are_one_sentence(tmp_path):
 
 
 def test_data_without_pictures_cannot_train_a_model_of_pairs():
-    with pytest.raises(UndiffuseError, match="--pairs FOLDER"):
+    with pytest.raises(UndiffuseError, match="`pairs=FOLDER`"):
         conditions_of(settings(), tiny_data().info)
 
 
@@ -211,7 +211,7 @@ def test_guidance_leads_from_no_picture_to_the_one_that_is_asked_for():
     assert both.rows[CLASS].tolist() == [2]
     with pytest.raises(UndiffuseError, match="trained without pairs"):
         resolve_conditions(SampleConfig(image="x"), (), info)
-    with pytest.raises(UndiffuseError, match="an --image to lead to"):
+    with pytest.raises(UndiffuseError, match="an `image` to lead to"):
         resolve_conditions(SampleConfig(guidance=2.0), TOLD, info)
 
 

@@ -129,8 +129,8 @@ def test_a_text_alone_leaves_the_class_open():
     [
         ({"text": "dark"}, (), "trained without texts"),
         ({"classes": ("light",)}, TOLD, "trained without classes"),
-        ({"guidance": 2.0}, TOLD, "needs a --text"),
-        ({"avoid": "dark"}, TOLD, "needs a --text"),
+        ({"guidance": 2.0}, TOLD, "needs a `text`"),
+        ({"avoid": "dark"}, TOLD, "needs a `text`"),
     ],
 )
 def test_what_cannot_be_asked_is_one_sentence(asked, told, sentence):

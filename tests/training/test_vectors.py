@@ -115,7 +115,7 @@ def test_numbers_alone_leave_the_class_open():
         ({"vector": (1.0, 2.0)}, (), "trained without numbers"),
         ({"vector": (1.0,)}, TOLD, "2 numbers, brightness,grain; it got 1"),
         ({"classes": ("light",)}, TOLD, "trained without classes"),
-        ({"guidance": 2.0}, TOLD, "needs a --text, a --vector"),
+        ({"guidance": 2.0}, TOLD, "needs a `text`, a `vector`"),
         ({"vector": (1.0, 2.0), "avoid": "dark"}, TOLD, "trained without classes"),
         ({"text": "dark"}, TOLD, "trained without texts"),
     ],
@@ -126,7 +126,7 @@ def test_what_cannot_be_asked_is_one_sentence(asked, told, sentence):
 
 
 def test_data_without_numbers_cannot_train_a_model_of_them():
-    with pytest.raises(UndiffuseError, match="--vectors angle,width names columns"):
+    with pytest.raises(UndiffuseError, match="`vectors=angle,width` names columns"):
         conditions_of(settings(), tiny_data().info)
 
 

@@ -106,8 +106,8 @@ def stage_conditions(config: ConditionConfig, info: DataInfo) -> tuple[Condition
         return ()
     if modality_of(info) is not IMAGES or any(side % config.upscale for side in info.spatial):
         raise UndiffuseError(
-            f"--upscale {config.upscale} needs pictures of sides that are multiples of it, and '{info.name}' has the "
-            f"shape {info.shape}; prepare them with --size"
+            f"`upscale={config.upscale}` needs pictures of sides that are multiples of it, and '{info.name}' has the "
+            f"shape {info.shape}; prepare them with `size`"
         )
     return Condition(SMALL, "image", info.channels, required=True), Condition(LEVEL, "vector", 1, required=True)
 
@@ -188,11 +188,11 @@ def check_source(config: ConditionConfig, source: LowResSource | None, settings:
             "or set it upon a model of small ones with undiffuse cascade make"
         )
     if settings.weak or settings.classifier:
-        raise UndiffuseError("A cascade is guided by its own conditions: leave out --weak and --classifier")
+        raise UndiffuseError("A cascade is guided by its own conditions: leave out `weak` and `classifier`")
     if not 0 <= settings.augmentation <= config.augmentation:
         raise UndiffuseError(
             f"This stage learned small images with augmentation from 0 to {config.augmentation:g}, "
-            f"so --augmentation lies there; it is {settings.augmentation:g}"
+            f"so `augmentation` lies there; it is {settings.augmentation:g}"
         )
 
 

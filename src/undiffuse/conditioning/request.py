@@ -45,19 +45,19 @@ def conditions_of(config: TrainConfig, info: DataInfo) -> tuple[Condition, ...]:
     found = []
     if "class" in config.conditions.condition:
         if not info.classes:
-            raise UndiffuseError(f"--condition class needs classes, and '{info.name}' has none: {info.to_have_classes}")
+            raise UndiffuseError(f"`condition=class` needs classes, and '{info.name}' has none: {info.to_have_classes}")
         found.append(Condition(CLASS, "class", len(info.classes)))
     if "text" in config.conditions.condition:
         if not info.texts:
             raise UndiffuseError(
-                f"--condition text needs texts, and '{info.name}' has none: write a metadata.csv (or .jsonl) with the "
+                f"`condition=text` needs texts, and '{info.name}' has none: write a metadata.csv (or .jsonl) with the "
                 "columns file_name and text beside the images"
             )
         found.append(Condition(TEXT, "tokens", SIZE))
     if "vector" in config.conditions.condition:
         if not info.vectors:
             raise UndiffuseError(
-                "--condition vector needs to know which numbers: --vectors angle,width names columns of the metadata, "
+                "`condition=vector` needs to know which numbers: `vectors=angle,width` names columns of the metadata, "
                 "or arrays of an .npz file"
             )
         if not info.numbers.whole:
@@ -68,7 +68,7 @@ def conditions_of(config: TrainConfig, info: DataInfo) -> tuple[Condition, ...]:
     if "image" in config.conditions.condition:
         if info.pair is None or info.pair.channels < 1:
             raise UndiffuseError(
-                "--condition image needs a picture to go with each image: --pairs FOLDER names a folder of pictures of "
+                "`condition=image` needs a picture to go with each image: `pairs=FOLDER` names a folder of pictures of "
                 "the same names"
             )
         found.append(Condition(IMAGE, "image", info.pair.channels))
@@ -142,13 +142,13 @@ def check_null(request: GuidedRequest, dropout: float) -> None:
         return
     if (request.rows[CLASS] == size).any():
         raise UndiffuseError(
-            "This model never learned to draw without a class, so there is no --class none: name one of its classes"
+            "This model never learned to draw without a class, so there is no `classes=none`: name one of its classes"
         )
     led = request.guidance.scale != 1 and request.guides == NO_GUIDES
     if led and (request.negative[CLASS] == size).any():
         raise UndiffuseError(
             "This model never learned to draw without a class, so guidance has nothing to lead away from: leave out "
-            "--guidance, or name a class with --avoid, a worse model with --weak or a --classifier"
+            "`guidance`, or name a class with `avoid`, a worse model with `weak` or a `classifier`"
         )
 
 
@@ -197,7 +197,7 @@ def resolve_conditions(
     classes = info.classes if CLASS in names else guides.classifier_classes
     if settings.text and TEXT not in names:
         raise UndiffuseError(
-            "This model was trained without texts, so it cannot be asked by one; train one with --condition text"
+            "This model was trained without texts, so it cannot be asked by one; train one with `condition=text`"
         )
     if not classes:
         _check_without_classes(settings, names, guides)
@@ -206,14 +206,14 @@ def resolve_conditions(
         asked = settings.classes or ((NONE,) if beside and not guides.classifier_classes else (ALL,))
         rows[CLASS] = torch.tensor(class_numbers(asked, classes))
         if guides.classifier is not None and (rows[CLASS] == len(classes)).any():
-            raise UndiffuseError("A --classifier leads to a class, so there is no --class none")
+            raise UndiffuseError("A `classifier` leads to a class, so there is no `classes=none`")
         negative[CLASS] = torch.tensor([class_number(settings.avoid or NONE, classes)])
     if settings.vector:
         rows[VECTOR] = standardised(settings.vector, names, info)[None]
     if settings.image:
         if IMAGE not in names:
             raise UndiffuseError(
-                "This model was trained without pairs, so it cannot go by a picture; train one with --condition image"
+                "This model was trained without pairs, so it cannot go by a picture; train one with `condition=image`"
             )
         assert look is not None
         rows[IMAGE] = look(settings.image)
@@ -243,16 +243,16 @@ def standardised(vector: Sequence[float], names: Sequence[str], info: DataInfo) 
     """
     if VECTOR not in names:
         raise UndiffuseError(
-            "This model was trained without numbers, so it cannot be asked by them; train one with --condition vector"
+            "This model was trained without numbers, so it cannot be asked by them; train one with `condition=vector`"
         )
     if len(vector) != len(info.vectors):
         some = "one number" if len(info.vectors) == 1 else f"{len(info.vectors)} numbers"
-        raise UndiffuseError(f"--vector takes {some}, {','.join(info.vectors)}; it got {len(vector)}")
+        raise UndiffuseError(f"`vector` takes {some}, {','.join(info.vectors)}; it got {len(vector)}")
     found = torch.from_numpy(info.numbers(np.array([vector])))[0]
     if not (near := found.abs() <= FARTHEST).all():
         k = int((~near).nonzero()[0])
         raise UndiffuseError(
-            f"--vector asks for {info.vectors[k]} = {vector[k]:g}, and the data had {info.numbers.mean[k]:g} +- "
+            f"`vector` asks for {info.vectors[k]} = {vector[k]:g}, and the data had {info.numbers.mean[k]:g} +- "
             f"{info.numbers.std[k]:g}: nobody learned anything so far away"
         )
     return found
@@ -266,10 +266,10 @@ def _check_without_classes(settings: SampleConfig, names: Sequence[str], guides:
     if asked or ((settings.avoid or led) and not able):
         raise UndiffuseError(
             "This model was trained without classes, so there is none to ask for and nothing to guide by; train "
-            "one with --condition class, or a classifier for this one with undiffuse train-classifier"
+            "one with `condition=class`, or a classifier for this one with undiffuse train-classifier"
         )
     if (settings.avoid or led) and not (settings.text or settings.vector or settings.image):
-        raise UndiffuseError("Guidance of this model needs a --text, a --vector or an --image to lead to")
+        raise UndiffuseError("Guidance of this model needs a `text`, a `vector` or an `image` to lead to")
 
 
 def _check_guides(settings: SampleConfig, conditions: tuple[Condition, ...], info: DataInfo, guides: Guides) -> None:
@@ -277,26 +277,26 @@ def _check_guides(settings: SampleConfig, conditions: tuple[Condition, ...], inf
     if guides.weak is None and guides.classifier is None:
         return
     if guides.weak is not None and guides.classifier is not None:
-        raise UndiffuseError("Guidance follows one: --weak or --classifier, not both")
+        raise UndiffuseError("Guidance follows one: `weak` or `classifier`, not both")
     if settings.avoid:
-        raise UndiffuseError("--avoid is for guidance without --weak and --classifier: those say themselves where from")
+        raise UndiffuseError("`avoid` is for guidance without `weak` and `classifier`: those say themselves where from")
     if guides.weak is not None:
         if settings.guidance == 1:
-            raise UndiffuseError("--weak leads nowhere at --guidance 1; try --guidance 2")
+            raise UndiffuseError("`weak` leads nowhere at `guidance=1`; try `guidance=2`")
         if not set(guides.weak_conditions) <= set(conditions):
-            raise UndiffuseError("The --weak model wants to be told what this one does not know")
+            raise UndiffuseError("The `weak` model wants to be told what this one does not know")
         return
     if settings.guidance_rescale or settings.guidance_interval:
-        raise UndiffuseError("--guidance-rescale and --guidance-interval are not for guidance by a --classifier")
+        raise UndiffuseError("`guidance_rescale` and `guidance_interval` are not for guidance by a `classifier`")
     if any(condition.name == CLASS for condition in conditions) and info.classes != guides.classifier_classes:
-        raise UndiffuseError("The --classifier tells other classes apart than the model was trained on")
+        raise UndiffuseError("The `classifier` tells other classes apart than the model was trained on")
 
 
 def _interval(levels: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
     if not levels:
         return ()
     if len(levels) != 2:
-        raise UndiffuseError(f"--guidance-interval takes two noise levels sigma/alpha, low and high, not {len(levels)}")
+        raise UndiffuseError(f"`guidance_interval` takes two noise levels sigma/alpha, low and high, not {len(levels)}")
     return ((levels[0], levels[1]),)
 
 

@@ -32,16 +32,16 @@ def make_cascade(models: Sequence[str | Path], folder: str | Path, weights: str 
     """
     folder = Path(folder)
     if len(models) < 2:
-        raise UndiffuseError("A cascade takes a model of small images and at least one stage, trained with --upscale")
+        raise UndiffuseError("A cascade takes a model of small images and at least one stage, trained with `upscale`")
     found = [locate(model, weights) for model in models]
     check_fits([str(model) for model in models], found)
     if folder.exists() and any(folder.iterdir()):
-        raise UndiffuseError(f"{folder} is not empty; choose another --name")
+        raise UndiffuseError(f"{folder} is not empty; choose another `name`")
     try:
         cascade_folder.write(folder, [(_name(part), _file(part)) for part in found])
     except (OSError, UndiffuseError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        advice = "choose another --name, or another folder of runs with --runs"
+        advice = "choose another `name`, or another folder of runs with `runs`"
         raise unwritable(folder, error, advice) if isinstance(error, OSError) else error from None
     made = load(folder)
     assert isinstance(made, Cascade)
@@ -62,12 +62,12 @@ def check_fits(names: Sequence[str], found: Sequence[Found]) -> None:
     for (low_name, low), (name, stage) in pairwise(zip(names, found, strict=True)):
         factor = stage.config.conditions.upscale
         if factor == 1:
-            raise UndiffuseError(f"{name} is no stage; train it with --upscale 2, say")
+            raise UndiffuseError(f"{name} is no stage; train it with `upscale=2`, say")
         wanted = (stage.info.channels, *(side // factor for side in stage.info.spatial))
         if low.info.shape != wanted:
             raise UndiffuseError(
                 f"{name} enlarges images of the shape {wanted}, and {low_name} makes {low.info.shape}: "
-                "prepare the data alike with --size and --channels"
+                "prepare the data alike with `size` and `channels`"
             )
         kinds = [(part.info.dtype, part.info.low, part.info.high) for part in (low, stage)]
         if kinds[0] != kinds[1]:

@@ -120,12 +120,12 @@ def weak_of(model: Model, settings: SampleConfig) -> Model:
     weak = found[path]
     same = all(getattr(model.config.diffusion, name) == getattr(weak.config.diffusion, name) for name in PROCESS)
     if not same or weak.info.shape != model.info.shape:
-        raise UndiffuseError(f"--weak must name a model of the same process and shape as this one, {path} is not")
+        raise UndiffuseError(f"`weak` must name a model of the same process and shape as this one, {path} is not")
     scales = [
         (i.vectors, i.vector_mean, i.vector_std, i.pair_dtype, i.pair_low, i.pair_high) for i in (model.info, weak.info)
     ]
     if {VECTOR, IMAGE} & {condition.name for condition in weak.conditions} and scales[0] != scales[1]:
-        raise UndiffuseError(f"--weak {path} is told numbers or pictures on other scales than this model")
+        raise UndiffuseError(f"`weak={path}` is told numbers or pictures on other scales than this model")
     return weak
 
 

@@ -93,7 +93,7 @@ def check_bounds(settings: SampleConfig) -> None:
         value = getattr(settings, name)
         if not low <= value <= high:
             limits = f"at most {high:g}" if low == -math.inf else f"from {low:g} to {high:g}"
-            raise UndiffuseError(f"--{name.replace('_', '-')} takes a number {limits}, and it is {value:g}")
+            raise UndiffuseError(f"`{name}` takes a number {limits}, and it is {value:g}")
     if settings.micro_batch is not None and settings.micro_batch < 1:
         raise UndiffuseError(f"An evaluation takes a micro_batch of at least 1 image, and it is {settings.micro_batch}")
 
@@ -142,7 +142,7 @@ def beside_times(given: Mapping[str, Any]) -> list[str]:
 def remarks(settings: SampleConfig, enlarges: bool) -> list[str]:
     """What is to be said of settings that are possible: guidance that is far beyond use, and what is `unheeded`."""
     beyond = (
-        f"--guidance {settings.guidance:g} leads far beyond what was learned: most values will be at the ends of "
+        f"`guidance={settings.guidance:g}` leads far beyond what was learned: most values will be at the ends of "
         "their range; 1 to 10 is usual"
     )
     return [beyond] * (abs(settings.guidance) >= SATURATING) + unheeded(settings, enlarges)

@@ -34,7 +34,7 @@ PARTS = ".samples-npz"
 """Folder of the values of each micro-batch until all are there."""
 PLACE = ("checkpoint",)
 """What may differ between two makings of one file: the model's folder may have been moved."""
-RESUME = "give another place with --out, then go on with --resume"
+RESUME = "give another place with `out`, then go on with `resume`"
 NUMBERS = (*PLACE, "index", "count")
 """What may differ, too, between a file of all samples and one of more of them."""
 
@@ -115,7 +115,7 @@ def draw_to(
     except OSError as error:
         raise unwritable(folder, error, RESUME) from error
     except UnwritableError as error:
-        raise UnwritableError(f"{error}, then go on with --resume") from error
+        raise UnwritableError(f"{error}, then go on with `resume`") from error
     new = sum(map(len, missing))
     return Written(new, sum(map(len, mine)) - new)
 
@@ -217,8 +217,8 @@ class _Job:
         other = "by nobody knows what" if found is None else difference(found, wanted, free)
         if other and not self.overwrite:
             raise UndiffuseError(
-                f"{path} was made {other}, so that --resume cannot go on from it; give another place with --out, or "
-                "replace such files with --overwrite"
+                f"{path} was made {other}, so that `resume` cannot go on from it; give another place with `out`, or "
+                "replace such files with `overwrite`"
             )
         return not other
 

@@ -77,7 +77,7 @@ def test_given_images_are_all_of_them_or_some_at_random(dataset: Dataset) -> Non
 def test_given_images_are_not_drawn_twice(dataset: Dataset) -> None:
     with pytest.raises(UndiffuseError, match="12 images, not 13"):
         Given.of(dataset, 13)
-    with pytest.raises(UndiffuseError, match="leave out --repeat"):
+    with pytest.raises(UndiffuseError, match="leave out `repeat`"):
         Given.of(dataset).with_seed(1)
 
 

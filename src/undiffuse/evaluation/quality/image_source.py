@@ -151,8 +151,8 @@ class Given:
         count = there if count is None else count
         if count > there:
             raise UndiffuseError(
-                f"'{dataset.info.name}' has {counted(there, 'image')}, not {count:,}; lower -n, or leave it out to use "
-                "all"
+                f"'{dataset.info.name}' has {counted(there, 'image')}, not {count:,}; lower `n`, or leave it out to "
+                "use all"
             )
         dice = np.random.default_rng(stream_seed(seed, "which images"))
         chosen = range(there) if count == there else sorted(dice.choice(there, count, replace=False).tolist())
@@ -178,8 +178,8 @@ class Given:
     def with_seed(self, seed: int) -> Given:
         if self.count == self.info.count:
             raise UndiffuseError(
-                f"--repeat draws other images for every seed, and all {self.count:,} of '{self.info.name}' are in "
-                "use; give -n fewer than there are, or leave out --repeat"
+                f"`repeat` draws other images for every seed, and all {self.count:,} of '{self.info.name}' are in "
+                "use; give `n` fewer than there are, or leave out `repeat`"
             )
         return Given.of(self.dataset, self.count, seed)
 

@@ -82,8 +82,8 @@ class Reference:
         """
         if n < 2 or len(images) < 2 * n:
             raise UndiffuseError(
-                f"A distance between sets of {n} needs -n of at least 2 and {2 * n} reference images, for its floor; "
-                f"'{images.dataset.info.name}' gave {len(images)}: lower -n"
+                f"A distance between sets of {n} needs `n` of at least 2 and {2 * n} reference images, for its floor; "
+                f"'{images.dataset.info.name}' gave {len(images)}: lower `n`"
             )
         x = torch.cat([part for _, part in images.batches(256)])[: 2 * n]
         return cls(x[::2], energy_floor(x), images.dataset.info.name)  # every other one: files may be sorted by class
@@ -206,7 +206,7 @@ def compare(
     settings = settings or SampleConfig()
     if settings.times:
         raise UndiffuseError(
-            "Samplers are compared over --spacing, which makes times for any number of steps, not --times"
+            "Samplers are compared over `spacing`, which makes times for any number of steps, not `times`"
         )
     warn(unheeded(settings, True, samplers))  # what the model decides is said when it draws
     rows = []

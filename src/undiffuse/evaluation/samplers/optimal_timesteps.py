@@ -54,7 +54,7 @@ def best_walks(costs: Costs, most: int) -> list[Float[Tensor, "steps"]]:
     if not 1 <= most < len(costs.times):
         raise UndiffuseError(
             f"A walk over {len(costs.times) - 1} times has between 1 and {len(costs.times) - 1} steps, not {most}: "
-            "raise --candidates or lower --evaluations"
+            "raise `candidates` or lower `evaluations`"
         )
     best, origins, walks = costs.start, list[Tensor](), list[Tensor]()
     for _ in range(most):
