@@ -207,7 +207,7 @@ def kind_of(hint: Any) -> Kind:
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
         return _choice(args)
-    if origin in (Union, types.UnionType):  # of sections, too: settings of which a field says which they are
+    if origin in (Union, types.UnionType):
         return _either(tuple(map(kind_of, args)))
     if origin is tuple:
         return _list_of(tuple(kind_of(one) for one in args if one is not Ellipsis), endless=args[-1] is Ellipsis)
