@@ -316,7 +316,7 @@ class Trainings:
             if path.is_file():
                 with path.open("rb") as file:
                     file.seek(max(0, path.stat().st_size - (1 << 16)))
-                    text = file.read().decode(errors="replace")
+                    text = in_flags(file.read().decode(errors="replace"))
                 return [line for line in text.replace("\r", "\n").splitlines() if line.strip()][-count:]
         return []
 
