@@ -327,7 +327,7 @@ class Trainings:
         if not lines:
             return None
         info = DataInfo.from_json(json.loads(run.data.read_text(encoding="utf-8")))
-        return drift(lines[-1]["samples"]["mean"], info) or None
+        return in_flags(drift(lines[-1]["samples"]["mean"], info)) or None
 
 
 def _state(alive: bool, stopping: bool, step: int, total: int | None, begun: bool, error: str) -> str:
