@@ -1,4 +1,18 @@
-"""undiffuse: denoising diffusion probabilistic models, trained, sampled, measured and understood.
+"""undiffuse: denoising diffusion probabilistic models, trained, sampled, measured, edited with and understood.
+
+    model = undiffuse.train("photos/")      a `Model`, as `undiffuse.load("runs/NAME")` gives it
+    samples = model.sample(16)
+    undiffuse.convert(model, path, "onnx")  for other programs
+
+What these are made of is in rooms, each with its own table of contents:
+
+    diffusion       processes, denoisers, samplers, guidance, losses
+    networks        U-Nets, and what they can be told
+    data            from files to batches
+    recipes         ready-made settings
+    editing         inpainting, super-resolution and other edits of pictures
+    evaluation      FID and friends, likelihood, anomalies
+    visualization   grids, plots, animations
 
 Importing this package is instant: torch is loaded when the first name that needs it is used. How many threads it gets
 then and how they wait for each other is set here, where it is not loaded yet; see `undiffuse.runtime.cores`.
@@ -12,24 +26,43 @@ from typing import TYPE_CHECKING
 from undiffuse.runtime.cores import prepare as _prepare
 
 if TYPE_CHECKING:
+    from undiffuse import data, diffusion, editing, evaluation, networks, recipes, visualization
     from undiffuse.errors import UndiffuseError
     from undiffuse.export import convert
-    from undiffuse.model import Model, load
+    from undiffuse.model import Cascade, Model, load
     from undiffuse.model.make_cascade import make_cascade
     from undiffuse.training.api import train
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "UndiffuseError": "undiffuse.errors",
+    "Cascade": "undiffuse.model",
     "Model": "undiffuse.model",
+    "UndiffuseError": "undiffuse.errors",
     "convert": "undiffuse.export",
     "load": "undiffuse.model",
     "make_cascade": "undiffuse.model.make_cascade",
     "train": "undiffuse.training.api",
 }
+_ROOMS = ("data", "diffusion", "editing", "evaluation", "networks", "recipes", "visualization")
 
-__all__ = ["Model", "UndiffuseError", "__version__", "convert", "load", "make_cascade", "train"]
+__all__ = [
+    "Cascade",
+    "Model",
+    "UndiffuseError",
+    "__version__",
+    "convert",
+    "data",
+    "diffusion",
+    "editing",
+    "evaluation",
+    "load",
+    "make_cascade",
+    "networks",
+    "recipes",
+    "train",
+    "visualization",
+]
 
 _prepare()
 
@@ -37,4 +70,10 @@ _prepare()
 def __getattr__(name: str) -> object:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name in _ROOMS:
+        return import_module(f"undiffuse.{name}")
     raise AttributeError(f"module 'undiffuse' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__

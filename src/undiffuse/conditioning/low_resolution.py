@@ -34,7 +34,7 @@ from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.denoiser import Denoiser, Prediction
-from undiffuse.diffusion.gaussian import Batch, expand
+from undiffuse.diffusion.gaussian import Batch, Times, expand
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
 from undiffuse.modalities.images import IMAGES
@@ -168,7 +168,7 @@ class Enlarging:
     def schedule(self) -> Schedule:
         return self.denoiser.schedule
 
-    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
+    def __call__(self, x_t: Batch, t: Times, **conditions: Tensor) -> Prediction:
         times = len(x_t) // len(self.small[LEVEL])
         small = {name: torch.cat([send(value, x_t.device)] * times) for name, value in self.small.items()}
         return self.denoiser(x_t, t, **small, **conditions)

@@ -1,1 +1,137 @@
-"""The mathematics of diffusion: processes, denoisers, samplers, guidance, losses. Start with `gaussian`."""
+"""The mathematics of diffusion: processes, denoisers, samplers, guidance, losses.
+
+Reading order: `gaussian` (the notation), `schedules`, `parameterization`, `denoiser`, `trajectory`, `samplers`,
+`guidance`, `losses`. What a program of one's own is made of is here by name:
+
+    denoiser = diffusion.NetworkDenoiser(network, diffusion.cosine(), diffusion.V)
+    x = diffusion.sample(denoiser, diffusion.DDIM(), diffusion.make_timesteps(denoiser.schedule, 20), shape, range(4))
+"""
+
+from undiffuse.diffusion.denoiser import Denoiser, NetworkDenoiser, Prediction
+from undiffuse.diffusion.exact_denoisers import MixtureDenoiser, gaussian_denoiser
+from undiffuse.diffusion.gaussian import Marginal, posterior, q_sample
+from undiffuse.diffusion.guidance import (
+    DDNM,
+    DPS,
+    Autoguided,
+    ClassifierFree,
+    ClassifierGuided,
+    Clip,
+    Conditioned,
+    DynamicThreshold,
+    Guidance,
+    PiGDM,
+)
+from undiffuse.diffusion.losses import (
+    P2,
+    VLB,
+    Hybrid,
+    LogitNormal,
+    LossSecondMoment,
+    MinSNR,
+    Objective,
+    Stratified,
+    Uniform,
+    UniformWeight,
+)
+from undiffuse.diffusion.parameterization import EPSILON, FLOW, SCORE, X0, Parameterization, V, edm
+from undiffuse.diffusion.samplers import (
+    DDIM,
+    DDPM,
+    EDM,
+    LMS,
+    PLMS,
+    SAMPLERS,
+    AdaptiveODE,
+    DPMMultistep,
+    DPMSingleStep,
+    EulerMaruyama,
+    ExponentialMultistep,
+    Heun,
+    PredictorCorrector,
+    SDEDPMMultistep,
+    UniPC,
+)
+from undiffuse.diffusion.schedules import (
+    VE,
+    VP,
+    DiscreteSchedule,
+    RectifiedFlow,
+    Schedule,
+    SubVP,
+    cosine,
+    linear,
+    zero_terminal_snr,
+)
+from undiffuse.diffusion.timesteps import make_timesteps
+from undiffuse.diffusion.trajectory import Noise, Sampler, SamplingStep, iterate_steps, sample, start, trajectory
+
+__all__ = [
+    "DDIM",
+    "DDNM",
+    "DDPM",
+    "DPS",
+    "EDM",
+    "EPSILON",
+    "FLOW",
+    "LMS",
+    "P2",
+    "PLMS",
+    "SAMPLERS",
+    "SCORE",
+    "VE",
+    "VLB",
+    "VP",
+    "X0",
+    "AdaptiveODE",
+    "Autoguided",
+    "ClassifierFree",
+    "ClassifierGuided",
+    "Clip",
+    "Conditioned",
+    "DPMMultistep",
+    "DPMSingleStep",
+    "Denoiser",
+    "DiscreteSchedule",
+    "DynamicThreshold",
+    "EulerMaruyama",
+    "ExponentialMultistep",
+    "Guidance",
+    "Heun",
+    "Hybrid",
+    "LogitNormal",
+    "LossSecondMoment",
+    "Marginal",
+    "MinSNR",
+    "MixtureDenoiser",
+    "NetworkDenoiser",
+    "Noise",
+    "Objective",
+    "Parameterization",
+    "PiGDM",
+    "Prediction",
+    "PredictorCorrector",
+    "RectifiedFlow",
+    "SDEDPMMultistep",
+    "Sampler",
+    "SamplingStep",
+    "Schedule",
+    "Stratified",
+    "SubVP",
+    "UniPC",
+    "Uniform",
+    "UniformWeight",
+    "V",
+    "cosine",
+    "edm",
+    "gaussian_denoiser",
+    "iterate_steps",
+    "linear",
+    "make_timesteps",
+    "posterior",
+    "q_sample",
+    "sample",
+    "start",
+    "trajectory",
+    "zero_terminal_snr",
+]

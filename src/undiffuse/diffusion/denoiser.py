@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from undiffuse.diffusion.gaussian import Batch, Marginal, expand
+from undiffuse.diffusion.gaussian import Batch, Marginal, Times, as_times, expand
 from undiffuse.diffusion.parameterization import Parameterization
 from undiffuse.diffusion.schedules import DiscreteSchedule, Schedule
 from undiffuse.errors import UndiffuseError
@@ -57,7 +57,7 @@ class Denoiser(Protocol):
     @property
     def schedule(self) -> Schedule: ...
 
-    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction: ...
+    def __call__(self, x_t: Batch, t: Times, **conditions: Tensor) -> Prediction: ...
 
 
 TimeInput = Callable[[Schedule, Float[Tensor, "*batch"]], Float[Tensor, "*batch"]]
@@ -124,7 +124,8 @@ class NetworkDenoiser:
                 "A schedule that ends in pure noise (alpha = 0) has no ln(sigma/alpha) there: use `time_input=log-snr`"
             )
 
-    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
+    def __call__(self, x_t: Batch, t: Times, **conditions: Tensor) -> Prediction:
+        t = as_times(t)
         q_t = self.schedule(t)
         time = send(self.time_input(self.schedule, t).float(), x_t.device).expand(len(x_t))
         told = {name: send(value, x_t.device) for name, value in conditions.items()}

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Prediction
-from undiffuse.diffusion.gaussian import Batch, expand
+from undiffuse.diffusion.gaussian import Batch, Times, as_times, expand
 from undiffuse.diffusion.schedules import Schedule
 
 
@@ -40,7 +40,8 @@ class MixtureDenoiser:
     std: float = 0.0
     weights: Float[Tensor, "components"] | None = None
 
-    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
+    def __call__(self, x_t: Batch, t: Times, **conditions: Tensor) -> Prediction:
+        t = as_times(t)
         q_t = self.schedule(t)
         variance = (q_t.alpha * self.std) ** 2 + q_t.sigma**2
         means = self.means.to(x_t)

@@ -34,7 +34,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from undiffuse.runtime.devices import send
@@ -44,6 +44,17 @@ Batch = Float[Tensor, "batch *shape"]
 
 Time = Float[Tensor, ""]
 """One time, float64 on the CPU."""
+
+
+Times = Float[Tensor, "*batch"] | Int[Tensor, "*batch"] | float | int
+"""One time, or one for each sample."""
+
+
+def as_times(t: Times) -> Float[Tensor, "*batch"]:
+    """Times of any honest type, 501 or a tensor of integers, as schedules have them: float64 on the CPU."""
+    if isinstance(t, Tensor) and t.is_floating_point():
+        return t
+    return torch.as_tensor(t, dtype=torch.float64, device="cpu")
 
 
 class Marginal(NamedTuple):

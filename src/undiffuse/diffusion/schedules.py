@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from undiffuse.diffusion.gaussian import Marginal
+from undiffuse.diffusion.gaussian import Marginal, Times
 from undiffuse.errors import UndiffuseError
 
 
@@ -33,7 +33,7 @@ class Schedule(ABC):
     """Standard deviation of the noise that sampling starts from."""
 
     @abstractmethod
-    def __call__(self, t: Float[Tensor, "*batch"]) -> Marginal:
+    def __call__(self, t: Times) -> Marginal:
         """(alpha, sigma) at times t, float64."""
 
     @property
@@ -47,7 +47,7 @@ class Schedule(ABC):
     def inverse_log_snr(self, log_snr: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """The t at which log(alpha^2 / sigma^2) has this value, clamped to [0, t_max]."""
 
-    def log_snr(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    def log_snr(self, t: Times) -> Float[Tensor, "*batch"]:
         """log(alpha^2 / sigma^2) at times t."""
         return self(t).log_snr
 
@@ -113,7 +113,7 @@ class DiscreteSchedule(Schedule):
     def t_min(self) -> float:
         return 1.0
 
-    def __call__(self, t: Float[Tensor, "*batch"]) -> Marginal:
+    def __call__(self, t: Times) -> Marginal:
         t = torch.as_tensor(t, dtype=torch.float64).clamp(0, self.T)
         left = t.floor().long()
         right = (left + 1).clamp(max=self.T)
@@ -152,7 +152,7 @@ class VP(Schedule):
             raise UndiffuseError(f"VP needs 0 < beta_min < beta_max; it got {beta_min} and {beta_max}")
         self.beta_min, self.beta_max = beta_min, beta_max
 
-    def __call__(self, t: Float[Tensor, "*batch"]) -> Marginal:
+    def __call__(self, t: Times) -> Marginal:
         t = torch.as_tensor(t, dtype=torch.float64)
         log_alpha = _linear_beta_log_alpha(t, self.beta_min, self.beta_max)
         return Marginal(log_alpha.exp(), (-torch.expm1(2 * log_alpha)).sqrt())
@@ -176,7 +176,7 @@ class SubVP(Schedule):
             raise UndiffuseError(f"SubVP needs 0 < beta_min < beta_max; it got {beta_min} and {beta_max}")
         self.beta_min, self.beta_max = beta_min, beta_max
 
-    def __call__(self, t: Float[Tensor, "*batch"]) -> Marginal:
+    def __call__(self, t: Times) -> Marginal:
         t = torch.as_tensor(t, dtype=torch.float64)
         log_alpha = _linear_beta_log_alpha(t, self.beta_min, self.beta_max)
         return Marginal(log_alpha.exp(), -torch.expm1(2 * log_alpha))
@@ -210,7 +210,7 @@ class VE(Schedule):
     def t_min(self) -> float:
         return self.sigma_min
 
-    def __call__(self, t: Float[Tensor, "*batch"]) -> Marginal:
+    def __call__(self, t: Times) -> Marginal:
         t = torch.as_tensor(t, dtype=torch.float64)
         return Marginal(torch.ones_like(t), t)
 
@@ -223,7 +223,7 @@ class RectifiedFlow(Schedule):
 
     t_max = 1.0
 
-    def __call__(self, t: Float[Tensor, "*batch"]) -> Marginal:
+    def __call__(self, t: Times) -> Marginal:
         t = torch.as_tensor(t, dtype=torch.float64)
         return Marginal(1 - t, t)
 

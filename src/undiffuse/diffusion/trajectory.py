@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser, Prediction
-from undiffuse.diffusion.gaussian import Batch, Time
+from undiffuse.diffusion.gaussian import Batch, Time, Times
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.runtime.devices import send
 from undiffuse.runtime.random_streams import generator
@@ -129,7 +129,7 @@ class Recording:
     def schedule(self) -> Schedule:
         return self.denoiser.schedule
 
-    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
+    def __call__(self, x_t: Batch, t: Times, **conditions: Tensor) -> Prediction:
         prediction = self.denoiser(x_t, t, **conditions)
         self.evaluations += 1
         if self._first is None:

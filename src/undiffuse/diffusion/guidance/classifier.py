@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser, Prediction
-from undiffuse.diffusion.gaussian import Batch, expand
+from undiffuse.diffusion.gaussian import Batch, Times, as_times, expand
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.runtime.devices import send
 
@@ -48,7 +48,8 @@ class ClassifierGuided:
     def schedule(self) -> Schedule:
         return self.denoiser.schedule
 
-    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
+    def __call__(self, x_t: Batch, t: Times, **conditions: Tensor) -> Prediction:
+        t = as_times(t)
         prediction = self.denoiser(x_t, t, **conditions)
         if self.scale == 0:
             return prediction

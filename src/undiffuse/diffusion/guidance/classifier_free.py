@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser, Prediction
-from undiffuse.diffusion.gaussian import Batch
+from undiffuse.diffusion.gaussian import Batch, Times, as_times
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.devices import send
@@ -100,7 +100,8 @@ class ClassifierFree:
     def schedule(self) -> Schedule:
         return self.denoiser.schedule
 
-    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
+    def __call__(self, x_t: Batch, t: Times, **conditions: Tensor) -> Prediction:
+        t = as_times(t)
         if not self.guidance.active(self.schedule, t):
             return self.denoiser(x_t, t, **self.conditions)
         both = {name: torch.cat([wanted, self.without[name]]) for name, wanted in self.conditions.items()}
@@ -128,7 +129,8 @@ class Autoguided:
     def schedule(self) -> Schedule:
         return self.denoiser.schedule
 
-    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
+    def __call__(self, x_t: Batch, t: Times, **conditions: Tensor) -> Prediction:
+        t = as_times(t)
         strong = self.denoiser(x_t, t, **conditions)
         if not self.guidance.active(self.schedule, t):
             return strong

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser, Prediction
-from undiffuse.diffusion.gaussian import Batch
+from undiffuse.diffusion.gaussian import Batch, Times
 from undiffuse.diffusion.schedules import Schedule
 
 
@@ -29,5 +28,5 @@ class Conditioned:
     def schedule(self) -> Schedule:
         return self.denoiser.schedule
 
-    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
+    def __call__(self, x_t: Batch, t: Times, **conditions: Tensor) -> Prediction:
         return self.denoiser(x_t, t, **{**self.conditions, **conditions})

@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser, Prediction
-from undiffuse.diffusion.gaussian import Batch, Marginal, expand, posterior
+from undiffuse.diffusion.gaussian import Batch, Marginal, Times, as_times, expand, posterior
 from undiffuse.diffusion.linear_operators import LinearOperator
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
@@ -90,7 +90,7 @@ class DDNM:
     def schedule(self) -> Schedule:
         return self.denoiser.schedule
 
-    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
+    def __call__(self, x_t: Batch, t: Times, **conditions: Tensor) -> Prediction:
         prediction, q_t = self.denoiser(x_t, t, **conditions), self.schedule(t)
         return prediction.with_x0(prediction.x0 + self.observation.correction(prediction.x0, q_t), x_t, q_t)
 
@@ -117,7 +117,7 @@ class PiGDM:
     def schedule(self) -> Schedule:
         return self.denoiser.schedule
 
-    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
+    def __call__(self, x_t: Batch, t: Times, **conditions: Tensor) -> Prediction:
         q_t = self.schedule(t)
         if not q_t.alpha.any():
             return self._from_noise(self.denoiser(x_t, t, **conditions), x_t, q_t)
@@ -164,7 +164,8 @@ class DPS:
     def schedule(self) -> Schedule:
         return self.denoiser.schedule
 
-    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
+    def __call__(self, x_t: Batch, t: Times, **conditions: Tensor) -> Prediction:
+        t = as_times(t)
         q_t = self.schedule(t)
         with torch.enable_grad():
             x = x_t.detach().requires_grad_()

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser, Prediction, noise_in
-from undiffuse.diffusion.gaussian import Batch, q_sample
+from undiffuse.diffusion.gaussian import Batch, Times, q_sample
 from undiffuse.diffusion.schedules import Schedule
 
 
@@ -41,7 +41,7 @@ class Replaced:
     def schedule(self) -> Schedule:
         return self.denoiser.schedule
 
-    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
+    def __call__(self, x_t: Batch, t: Times, **conditions: Tensor) -> Prediction:
         q_t, m = self.schedule(t), self.mask
         seen = m * q_sample(self.known, self.eps, q_t) + (1 - m) * x_t
         prediction = self.denoiser(seen, t, **conditions)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser, Prediction
-from undiffuse.diffusion.gaussian import Batch
+from undiffuse.diffusion.gaussian import Batch, Times
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
 
@@ -24,7 +23,7 @@ class Clip:
     def schedule(self) -> Schedule:
         return self.denoiser.schedule
 
-    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
+    def __call__(self, x_t: Batch, t: Times, **conditions: Tensor) -> Prediction:
         prediction = self.denoiser(x_t, t, **conditions)
         return prediction.with_x0(prediction.x0.clamp(-1, 1), x_t, self.schedule(t))
 
@@ -50,7 +49,7 @@ class DynamicThreshold:
     def schedule(self) -> Schedule:
         return self.denoiser.schedule
 
-    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
+    def __call__(self, x_t: Batch, t: Times, **conditions: Tensor) -> Prediction:
         prediction = self.denoiser(x_t, t, **conditions)
         x0 = prediction.x0
         # kthvalue rather than torch.quantile, which refuses more than 16 million elements.

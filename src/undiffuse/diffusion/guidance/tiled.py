@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser, Prediction
-from undiffuse.diffusion.gaussian import Batch
+from undiffuse.diffusion.gaussian import Batch, Times, as_times
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.devices import send
@@ -59,8 +59,8 @@ class Tiled:
     def schedule(self) -> Schedule:
         return self.denoiser.schedule
 
-    def __call__(self, x_t: Batch, t: Float[Tensor, "*batch"], **conditions: Tensor) -> Prediction:
-        tile = _cut(self.tile, x_t.shape[2:])
+    def __call__(self, x_t: Batch, t: Times, **conditions: Tensor) -> Prediction:
+        t, tile = as_times(t), _cut(self.tile, x_t.shape[2:])
         windows = list(_windows(x_t.shape[2:], tile, self.overlap))
         if len(windows) == 1:
             return self.denoiser(x_t, t, **conditions)

@@ -12,7 +12,6 @@ from undiffuse.diffusion.samplers.ddpm import DDPM
 from undiffuse.diffusion.samplers.deis import ExponentialMultistep
 from undiffuse.diffusion.samplers.dpm_solver import DPMMultistep, DPMSingleStep
 from undiffuse.diffusion.samplers.dpm_solver_sde import SDEDPMMultistep
-from undiffuse.diffusion.samplers.euler import Euler, EulerAncestral
 from undiffuse.diffusion.samplers.exponential import DATA, NOISE
 from undiffuse.diffusion.samplers.heun import EDM, Heun
 from undiffuse.diffusion.samplers.info import SamplerInfo
@@ -53,8 +52,8 @@ def _sde(name: str, evaluations: int, make: Factory, note: str) -> Entry:
 _ENTRIES = (
     _sde("ddpm", 1, lambda variance="small": DDPM(variance), "the original: best at hundreds of steps"),
     _ode("ddim", 1, lambda eta=0.0: DDIM(eta), "the plain choice at 50 steps; invertible; `eta=1` makes it DDPM"),
-    _ode("euler", 1, lambda: Euler(), "DDIM under its other name"),
-    _sde("euler-ancestral", 1, lambda: EulerAncestral(), "DDPM with the small variance under its other name"),
+    _ode("euler", 1, lambda: DDIM(), "DDIM under its other name"),
+    _sde("euler-ancestral", 1, lambda: DDIM(eta=1.0), "DDPM with the small variance under its other name"),
     _ode("heun", 2, lambda: Heun(), "EDM's choice: 20 steps or more on a fine grid, `spacing=log-snr` or karras"),
     _sde(
         "edm",
@@ -64,7 +63,7 @@ _ENTRIES = (
     ),
     _ode("lms", 1, lambda: LMS(), "30 steps or more with `spacing=log-snr` or karras"),
     _ode("plms", 1, lambda: PLMS(), "PNDM: 20 to 50 steps; one evaluation more in the first step"),
-    _ode("dpm1", 1, lambda: DPMSingleStep(NOISE, 1), "DDIM under its other name"),
+    _ode("dpm1", 1, lambda: DDIM(), "DDIM under its other name"),
     _ode("dpm2s", 2, lambda: DPMSingleStep(NOISE, 2), "without history: 10 steps or more with `spacing=log-snr`"),
     _ode("dpm3s", 3, lambda: DPMSingleStep(NOISE, 3), "accurate at 15 steps or more with `spacing=log-snr`"),
     _ode("dpm2m", 1, lambda: DPMMultistep(NOISE, 2), "20 steps without guidance"),
@@ -123,8 +122,6 @@ __all__ = [
     "DPMMultistep",
     "DPMSingleStep",
     "Entry",
-    "Euler",
-    "EulerAncestral",
     "EulerMaruyama",
     "ExponentialMultistep",
     "Heun",

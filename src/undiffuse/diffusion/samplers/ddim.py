@@ -15,6 +15,14 @@ class DDIM:
 
     x_s = alpha_s x0 + sqrt(sigma_s^2 - tau^2) eps + tau z,   tau^2 = eta^2 beta-tilde,   z ~ N(0, I)
 
+    The rule has other names. In y = x / alpha and r = sigma / alpha the probability-flow ODE is dy / dr = eps (Karras
+    et al. 2022, eq. 4, https://arxiv.org/abs/2206.00364), and its Euler step y_s = y_t + (r_s - r_t) eps is eta = 0,
+    which is DPM-Solver of first order, too. The ancestral step of k-diffusion (Crowson 2022),
+
+    y_s = y_t + (r_down - r_t) eps + r_up z,   r_up^2 = r_s^2 (1 - r_s^2 / r_t^2),   r_down^2 = r_s^2 - r_up^2,
+
+    is eta = 1, for r_up^2 is beta-tilde in these variables.
+
     Args:
         eta: 0 is deterministic, a first-order solver of the probability-flow ODE; 1 is DDPM with the small variance.
     """
