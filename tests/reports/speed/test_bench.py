@@ -194,22 +194,22 @@ def test_steps_and_evaluations_are_compiled_where_asked(monkeypatch, capsys):
 
 
 def test_an_evaluation_is_made_as_samples_are_drawn(monkeypatch):
-    """By the denoiser of `Model.walk`, in the format that was asked for, as training is."""
+    """By the denoiser of `Model.plan`, in the format that was asked for, as training is."""
     monkeypatch.setattr("undiffuse.runtime.precision.times_as_long", lambda: 0.6)
     model = recipe_model("small", (1, 8, 8), "cpu", **TINY)
-    walked, seen = [], set()
-    walk = model.walk
+    planned, seen = [], set()
+    plan = model.plan
 
-    def spied(settings, *arguments, **named):
-        walked.append(settings)
-        return walk(settings, *arguments, **named)
+    def spied(*arguments, **named):
+        planned.append(plan(*arguments, **named).settings)
+        return plan(*arguments, **named)
 
-    monkeypatch.setattr(model, "walk", spied)
+    monkeypatch.setattr(model, "plan", spied)
     first = next(module for module in model.network.modules() if isinstance(module, torch.nn.Conv2d))
     first.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
     found = bench(model, "small", seconds=0.1, precision="bfloat16")
     assert (found.precision, found.sampling_precision) == ("bfloat16", "bfloat16")
-    assert [settings.precision for settings in walked] == ["bfloat16"]
+    assert [settings.precision for settings in planned] == ["bfloat16"]
     assert torch.bfloat16 in seen
     assert found.evaluation_share == (found.evaluation_flops / found.evaluation_seconds / found.ceilings["bfloat16"])
 
