@@ -4,7 +4,7 @@
 
     model.safetensors          the weights
     ema-0.9999.safetensors     the averaged weights, one file a rate
-    power-0.05.safetensors     averages from which others are made, if --ema-std asks for them
+    power-0.05.safetensors     averages from which others are made, if `ema_std` asks for them
     optimizer.safetensors      Adam's running means
     config.json                every setting and what is known of the data: sampling needs no flags
     state.json                 step, images, seconds, ...

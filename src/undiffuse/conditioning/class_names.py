@@ -1,6 +1,6 @@
 """Names of classes as people type them: words for all and for none of them, digits in words, names with commas.
 
-A class goes before everything else that its name might mean: of a class called `none`, `--class none` asks for that
+A class goes before everything else that its name might mean: of a class called `none`, `classes=none` asks for that
 class, and of one called `cat, tabby` a text with a comma is one name. What the words mean can always be written with a
 colon: `:none`, `:all`. Which of several names a text with commas holds can always be written with quotes.
 """

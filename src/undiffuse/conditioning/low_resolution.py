@@ -10,7 +10,7 @@ detail at its word; and since z_s of right images is right at every s, a perfect
 
 Notable choices:
 
-* z is made by an antialiased bicubic filter and clipped, as `--size` makes small images of files: what a base model
+* z is made by an antialiased bicubic filter and clipped, as `size` makes small images of files: what a base model
   learns of the same data is what its stage is told.
 * s does not refer to the stage's own process, so that models of two processes can stand one upon the other.
 * The noise of training is a function of (seed, step), that of sampling of (seed, number of the sample).
@@ -113,7 +113,7 @@ def stage_conditions(config: ConditionConfig, info: DataInfo) -> tuple[Condition
 
 
 def downsample(x0: Batch, factor: int) -> Small:
-    """Pictures ``factor`` times smaller, by the antialiased bicubic filter that `--size` has."""
+    """Pictures ``factor`` times smaller, by the antialiased bicubic filter that `size` has."""
     sides = [side // factor for side in x0.shape[2:]]
     return F.interpolate(x0, size=sides, mode="bicubic", antialias=True).clamp(-1, 1)
 

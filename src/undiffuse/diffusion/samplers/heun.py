@@ -21,8 +21,8 @@ class Heun:
     y_s = y_t + (r_s - r_t) (eps(x_t, t) + eps(alpha_s y', s)) / 2
 
     Two evaluations a step. The step to data is Euler's, because the network is not asked at s = 0; so is the step from
-    pure noise, where r_t is infinite. r must not fall by orders of magnitude in one step: use it with --spacing
-    karras or log-snr.
+    pure noise, where r_t is infinite. r must not fall by orders of magnitude in one step: use it with the
+    spacing karras or log-snr.
     """
 
     order: int = 2

@@ -1,7 +1,7 @@
 """When a grid of samples is drawn and a checkpoint written: by time and by share of the budget, or every so many steps.
 
-Without --sample-every there is a grid after half a minute, at twice that, at twice that ..., and at least at every
-twelfth of the budget; without --checkpoint-every a checkpoint after half a minute, a minute, and every two minutes from
+Without `sample_every` there is a grid after half a minute, at twice that, at twice that ..., and at least at every
+twelfth of the budget; without `checkpoint_every` a checkpoint after half a minute, a minute, and every two minutes from
 there on; both at the end, and both after each third of a budget so short that these would come too late. What is dear
 comes less often: grids take a twentieth of the time and checkpoints a tenth, and where a whole grid is too dear for
 that, it has fewer samples, the first ones.

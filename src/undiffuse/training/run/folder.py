@@ -5,11 +5,11 @@ runs/NAME/
   data.json      what is known of the data
   env.json       versions and hardware
   README.md      the model card
-  metrics.jsonl  losses, one line every --log-every steps
+  metrics.jsonl  losses, one line every `log_every` steps
   train.log      what the training said, with dates
   samples/       grids of samples from fixed noise
   checkpoints/   `training_checkpoint`
-  averages/      copies of averages, if --ema-std asks for them (`posthoc_ema`)
+  averages/      copies of averages, if `ema_std` asks for them (`posthoc_ema`)
 """
 
 from __future__ import annotations

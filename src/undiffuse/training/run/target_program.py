@@ -1,4 +1,4 @@
-"""Settings of a training whose model another program is to hold in its own classes: ``--for diffusers``.
+"""Settings of a training whose model another program is to hold in its own classes: `meant_for=diffusers`.
 
 What the recipe chose and diffusers' UNet2DModel does not have is chosen otherwise; what the user chose is not touched.
 If something is left that cannot be exported, that is said before the training, with all reasons.

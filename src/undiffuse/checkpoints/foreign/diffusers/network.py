@@ -1,19 +1,19 @@
 """unet/config.json of a UNet2DModel as a `UNetConfig`, and back.
 
-    block_out_channels          --base, --multipliers        multiples of the first
-    layers_per_block            --blocks
-    down_, up_block_types       --attention-levels, --up-attention-levels, --residual-down-levels, --residual-up-levels
+    block_out_channels          base, multipliers        multiples of the first
+    layers_per_block            blocks
+    down_, up_block_types       attention_levels, up_attention_levels, residual_down_levels, residual_up_levels
     downsample_, upsample_type  the last two, where a level has attention
-    attention_head_dim          --head-width; null is one head
-    flip_sin_to_cos, freq_shift --embedding; where only the order of sines and cosines differs, the weights are turned
-    norm_num_groups, norm_eps   --norm-groups, --norm-eps
-    resnet_time_scale_shift     --scale-shift
-    downsample_padding          --downsample-padding: 0 is 'end', 1 is 'both'
-    mid_block_type              --middle
-    add_attention               --middle-attention
-    attn_norm_num_groups        --middle-attention-norm: by default there is none where there is scale-shift
-    center_input_sample         --center-input
-    num_class_embeds            --condition class
+    attention_head_dim          head_width; null is one head
+    flip_sin_to_cos, freq_shift embedding; where only the order of sines and cosines differs, the weights are turned
+    norm_num_groups, norm_eps   norm_groups, norm_eps
+    resnet_time_scale_shift     scale_shift
+    downsample_padding          downsample_padding: 0 is 'end', 1 is 'both'
+    mid_block_type              middle
+    add_attention               middle_attention
+    attn_norm_num_groups        middle_attention_norm: by default there is none where there is scale_shift
+    center_input_sample         center_input
+    num_class_embeds            condition=class
 
 Names that a UNet2DModel does not know are ignored here as there. Bounds are wide, and come before anything is built.
 """
