@@ -25,7 +25,7 @@ class SelfAttention(nn.Module):
     Args:
         channels: channels of x and of the result.
         heads: must divide ``channels``.
-        norm: what comes before q, k and v.
+        norm: makes the norm before q, k and v.
 
     Raises:
         UndiffuseError: if the heads do not divide the channels.

@@ -1,4 +1,4 @@
-"""What a network can be told beside the time: classes, vectors, tokens, images; each by its name.
+"""Conditions of a network beside the time: classes, vectors, tokens and images, each by its name.
 
     class     an index                  a row of a table, added to the time's embedding
     vector    numbers                   a linear map, added to the time's embedding
@@ -7,11 +7,11 @@
 
 Notable choices:
 
-* A condition that is not given is a *null* one, and a network is trained on it now and then, which is what
-  classifier-free guidance needs (Ho & Salimans 2022, https://arxiv.org/abs/2207.12598). The null class is the index
-  after the last; a vector, a token or an image that is missing holds NaN, which no real one does.
-* All of this starts with no effect at all: tables, maps and last layers at 0. So an unconditional network becomes a
-  conditional one of the same outputs, and can be trained on from there.
+* A missing condition is a *null* one. Networks are trained on null conditions now and then, which classifier-free
+  guidance needs (Ho & Salimans 2022, https://arxiv.org/abs/2207.12598). The null class is the index after the last; a
+  null vector, token or image holds NaN, which no real one does.
+* Conditions start without effect: tables, maps and last layers are 0. An unconditional network becomes a conditional
+  one of the same outputs, and can be trained on from there.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ Kind = Literal["class", "vector", "tokens", "image"]
 
 @dataclass(frozen=True)
 class Condition:
-    """What a network is told under one name.
+    """An argument of a network beside x and the time.
 
     Args:
         name: of the argument.
         kind: see the head of this file.
         size: number of classes, of a vector's or a token's entries, or of an image's channels.
-        required: it is never null, for the network is nothing without it.
+        required: the condition is never null, since the network does nothing without it.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Condition:
     def null(
         self, batch: int | torch.SymInt, spatial: tuple[int, ...] = (), device: torch.device | None = None
     ) -> Tensor:
-        """What says that nothing is said, for a batch (and an image's size)."""
+        """The null condition of a batch; ``spatial`` are an image's sides."""
         if self.kind == "class":
             return torch.full((batch,), self.size, dtype=torch.int64, device=device)
         shape = {"vector": (self.size,), "tokens": (1, self.size), "image": (self.size, *spatial)}[self.kind]
@@ -63,7 +63,7 @@ class Condition:
 
 
 class ClassTable(nn.Module):
-    """A row for each class, and one for none."""
+    """A row for each class, and one for the null class."""
 
     def __init__(self, classes: int, width: int) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class ClassTable(nn.Module):
 
 
 class VectorMap(nn.Module):
-    """A linear map of the vector, and a learned row in its place where it is missing."""
+    """A linear map of the vector; a learned row takes the place of a null vector's."""
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class VectorMap(nn.Module):
 class CrossAttention(nn.Module):
     """x + out(attention(q, k, v)) with q of GroupNorm(x), every position a query, and k, v of the tokens.
 
-    One more token, learned, is always there: where the others are missing it is what attention finds.
+    One learned token is always there: attention finds it where the others are null.
     """
 
     def __init__(self, channels: int, tokens: int, heads: int = 1) -> None:
@@ -118,7 +118,7 @@ class CrossAttention(nn.Module):
 
 
 class CrossAttentions(nn.Module):
-    """Cross-attention to each sequence of tokens, one after another; nothing where there is none."""
+    """Cross-attention to each sequence of tokens, one after another; the identity without any."""
 
     def __init__(self, attentions: Mapping[str, CrossAttention]) -> None:
         super().__init__()
@@ -131,10 +131,10 @@ class CrossAttentions(nn.Module):
 
 
 def complete(wanted: tuple[Condition, ...], given: Mapping[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-    """The conditions of a batch x, null where they are not given.
+    """The conditions of a batch x, the missing ones null.
 
     Raises:
-        UndiffuseError: one that the network does not know, or of another shape; or one is missing that it needs.
+        UndiffuseError: an unknown condition, one of another shape, or none where one is required.
     """
     names = [condition.name for condition in wanted]
     for name in given:

@@ -12,10 +12,10 @@ def pad(
 ) -> tuple[Float[Tensor, "batch channels *padded"], tuple[slice, ...]]:
     """Pad every spatial size with zeros to a multiple, evenly on both sides; x itself if nothing is missing.
 
-    Why zeros: that is what every convolution of the network sees beyond the border anyway, so the network knows it for
-    "outside"; and it is the middle of the data's range and the mean of the noise. Reflecting needs more pixels than it
-    adds (5 pixels cannot become 16). Repeating the edge stretches one pixel's noise into a stripe, which looks like
-    data. The gradients of both are not deterministic on CUDA.
+    Why zeros: every convolution of the network sees them beyond the border anyway, so the network knows them for
+    "outside"; and 0 is the middle of the data's range and the mean of the noise. Reflection needs more pixels than it
+    adds (5 pixels cannot become 16). Repetition of the edge stretches one pixel's noise into a stripe, which looks
+    like data. The gradients of both are not deterministic on CUDA.
 
     Returns:
         the padded x, and the index that cuts a result of the padded size back to x's.

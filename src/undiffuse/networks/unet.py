@@ -125,24 +125,24 @@ class UNet(nn.Module):
         A condition that is left out is a null one.
         """
         self.check(x, time)
-        told = complete(self.conditions, conditions, x)
+        conditions = complete(self.conditions, conditions, x)
         embedding = self.time(time)
         for name, embed in self.told.items():
-            embedding = embedding + embed(told[name])
+            embedding = embedding + embed(conditions[name])
         # Every block would take SiLU(embedding) first: once does for all.
         embedding = F.silu(embedding)
         padded, crop = pad(2 * x - 1 if self.center else x, self.multiple)
 
         h = self.stem(space_to_depth(padded, self.patch))
         for name, stem in self.image_stems.items():
-            h = h + stem(space_to_depth(pad(told[name].nan_to_num(0.0), self.multiple)[0], self.patch))
+            h = h + stem(space_to_depth(pad(conditions[name].nan_to_num(0.0), self.multiple)[0], self.patch))
         skips = [h]
         for down in self.down:
-            h = down(h, embedding, told, skips)
+            h = down(h, embedding, conditions, skips)
         if self.middle is not None:
-            h = self.middle(h, embedding, told)
+            h = self.middle(h, embedding, conditions)
         for up in self.up:
-            h = up(h, embedding, told, skips)
+            h = up(h, embedding, conditions, skips)
         h = self.out(self.norm(h))
         return depth_to_space(h, self.patch)[crop]
 

@@ -24,13 +24,13 @@ from undiffuse.networks.unet_parts import UNetParts
 
 
 class AttentionPool(nn.Module):
-    """The answer to the mean of all positions, asked of all positions and itself (Radford et al. 2021, section 2.4).
+    """Attention of the mean of all positions to itself and all positions (Radford et al. 2021, section 2.4).
 
     Args:
         channels: of x.
         outputs: numbers to return.
         heads: must divide the channels.
-        positions: how many there are; each has an embedding of its own, and so has the mean, which comes first.
+        positions: number of positions; each has an embedding of its own, and so has the mean, which comes first.
     """
 
     def __init__(self, channels: int, outputs: int, heads: int, positions: int) -> None:
@@ -54,7 +54,7 @@ class UNetClassifier(nn.Module):
 
     Args:
         channels: channels of x.
-        classes: how many, at least 2.
+        classes: number of classes, at least 2.
         dims: spatial dimensions of x: 1, 2 or 3.
         config: the settings of the U-Net.
         positions: at the lowest resolution, for a head that is an `AttentionPool`; without it the head is their mean.

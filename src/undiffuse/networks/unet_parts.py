@@ -17,12 +17,12 @@ from undiffuse.networks.conditions import Condition, CrossAttention, CrossAttent
 from undiffuse.networks.embedding import TimeEmbedding
 from undiffuse.networks.layers import Norm, group_norm
 
-Told = Mapping[str, Tensor]
+Conditions = Mapping[str, Tensor]
 """The conditions of a batch by name, none missing."""
 
 
-class DownLevel(nn.Module):
-    """Residual blocks, each with its attention, at one resolution; then the way to half of it."""
+class Level(nn.Module):
+    """Residual blocks at one resolution, each with its attention; then a change of resolution, or none."""
 
     def __init__(
         self,
@@ -37,10 +37,14 @@ class DownLevel(nn.Module):
         self.crosses = nn.ModuleList(crosses)
         self.resample = resample
 
-    def forward(self, h: Features, embedding: Embedding, told: Told, skips: list[Tensor]) -> Features:
+
+class DownLevel(Level):
+    """A level that keeps what it computes, and halves the resolution."""
+
+    def forward(self, h: Features, embedding: Embedding, conditions: Conditions, skips: list[Tensor]) -> Features:
         """Append every activation to ``skips`` and return the last."""
         for block, attention, cross in zip(self.blocks, self.attentions, self.crosses, strict=True):
-            h = cross(attention(block(h, embedding)), told)
+            h = cross(attention(block(h, embedding)), conditions)
             skips.append(h)
         if self.resample is not None:
             h = self.resample(h, embedding)
@@ -58,32 +62,19 @@ class Middle(nn.Module):
         self.cross = cross
         self.block2 = block2
 
-    def forward(self, h: Features, embedding: Embedding, told: Told) -> Features:
-        h = self.cross(self.attention(self.block1(h, embedding)), told)
+    def forward(self, h: Features, embedding: Embedding, conditions: Conditions) -> Features:
+        h = self.cross(self.attention(self.block1(h, embedding)), conditions)
         y: Tensor = self.block2(h, embedding)
         return y
 
 
-class UpLevel(nn.Module):
-    """Residual blocks over (activation, skip), each with its attention; then the way to twice the resolution."""
+class UpLevel(Level):
+    """A level whose blocks see (activation, skip), and that doubles the resolution."""
 
-    def __init__(
-        self,
-        blocks: Sequence[nn.Module],
-        attentions: Sequence[nn.Module],
-        crosses: Sequence[nn.Module],
-        resample: nn.Module | None,
-    ) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-        self.attentions = nn.ModuleList(attentions)
-        self.crosses = nn.ModuleList(crosses)
-        self.resample = resample
-
-    def forward(self, h: Features, embedding: Embedding, told: Told, skips: list[Tensor]) -> Features:
+    def forward(self, h: Features, embedding: Embedding, conditions: Conditions, skips: list[Tensor]) -> Features:
         """Take one of ``skips``, the last first, for every block."""
         for block, attention, cross in zip(self.blocks, self.attentions, self.crosses, strict=True):
-            h = cross(attention(block(torch.cat([h, skips.pop()], dim=1), embedding)), told)
+            h = cross(attention(block(torch.cat([h, skips.pop()], dim=1), embedding)), conditions)
         return h if self.resample is None else self.resample(h, embedding)
 
 
