@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +120,8 @@ def test_an_image_is_read_from_its_file_and_a_signal_is_not(tmp_path: Path) -> N
     what = info((3, 20))
     with pytest.raises(UndiffuseError, match="Only models of pictures"):
         modality_of(what).read(tmp_path / "x.png", what)
+
+
+def test_looking_at_data_loads_no_torch() -> None:
+    code = "import sys; import undiffuse.visualization.data_summary; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

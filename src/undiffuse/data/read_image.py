@@ -6,15 +6,13 @@ import hashlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor
 
 from undiffuse.config.data import DataConfig
-from undiffuse.data.codec import codec_of
 from undiffuse.data.crops import checked_size
 from undiffuse.data.files.decode import ForTheEyeError, UnreadableError, decode, quiet_pillow, read_header
 from undiffuse.data.files.listing import READABLE_SUFFIXES
@@ -22,6 +20,9 @@ from undiffuse.data.info import DataInfo
 from undiffuse.data.transform import convert_channels, keeps_aspect, resize
 from undiffuse.errors import UndiffuseError
 from undiffuse.provenance.own_pictures import WHY
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KINDS = {1: "grey", 3: "rgb", 4: "rgba"}
 
@@ -120,6 +121,8 @@ def read_pairs(
     Raises:
         UndiffuseError: as for `find_pictures` and `read_picture`, or a picture of another size.
     """
+    from undiffuse.data.codec import codec_of  # loads torch, which nobody needs to read a picture
+
     assert info is not None  # a model that is told pictures has learned from some
     size = checked_size(config)
     rows, digests = [], []
