@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from undiffuse.diffusion.dormand_prince import integrate
+from undiffuse.diffusion.dormand_prince import Tolerance, integrate
 from undiffuse.errors import UndiffuseError
 
 
@@ -24,7 +24,9 @@ def test_errors_follow_the_tolerance(backwards):
     y0 = torch.full((1, 1), math.exp(math.sin(start)), dtype=torch.float64)
     errors, calls = [], []
     for tolerance in (1e-4, 1e-6, 1e-8, 1e-10):
-        (y,), used = integrate(lambda rows, t, s: (s[0] * t[:, None].cos(),), (y0,), start, end, tolerance, tolerance)
+        (y,), used = integrate(
+            lambda rows, t, s: (s[0] * t[:, None].cos(),), (y0,), start, end, Tolerance(tolerance, tolerance)
+        )
         errors.append(abs(float(y) - math.exp(math.sin(end))))
         calls.append(int(used))
     assert all(error < 30 * tolerance for error, tolerance in zip(errors, (1e-4, 1e-6, 1e-8, 1e-10), strict=True))
@@ -57,7 +59,7 @@ def test_it_agrees_with_torchdiffeq():
         a, b = y[..., 0], y[..., 1]
         return torch.stack([a * (1.5 - b), b * (a - 3.0)], dim=-1)
 
-    (ours,), _ = integrate(lambda rows, t, s: (predator_prey(s[0]),), (y0,), 0.0, 4.0, 1e-10, 1e-10)
+    (ours,), _ = integrate(lambda rows, t, s: (predator_prey(s[0]),), (y0,), 0.0, 4.0, Tolerance(1e-10, 1e-10))
     theirs = torchdiffeq.odeint(
         lambda t, y: predator_prey(y), y0, torch.tensor([0.0, 4.0]).double(), rtol=1e-10, atol=1e-10
     )
@@ -70,4 +72,4 @@ def test_numbers_that_explode_are_one_sentence(monkeypatch):
     with pytest.raises(UndiffuseError, match="finite"):
         integrate(lambda rows, t, s: (s[0] / 0,), (y0,), 0.0, 1.0)
     with pytest.raises(UndiffuseError, match="`rtol`"):
-        integrate(lambda rows, t, s: (torch.sign((1e6 * t[:, None]).sin()),), (y0,), 0.0, 1.0, 1e-12, 1e-12)
+        integrate(lambda rows, t, s: (torch.sign((1e6 * t[:, None]).sin()),), (y0,), 0.0, 1.0, Tolerance(1e-12, 1e-12))

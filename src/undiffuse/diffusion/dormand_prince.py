@@ -12,6 +12,7 @@ torchdiffeq's.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -43,6 +44,32 @@ MOST = 10_000
 """Steps after which an integration is given up."""
 
 
+def root_mean_square(values: Tensor) -> Tensor:
+    """Of each row: the error of the whole, for integrals."""
+    return values.square().mean(1).sqrt()
+
+
+def largest(values: Tensor) -> Tensor:
+    """Of each row: the error of its worst value, for pictures, in which a few pixels may be the difficult ones."""
+    return values.abs().amax(1)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How large the error e of a step may be: norm(e / (absolute + relative max(|y|, |y_new|))) <= 1 in every row.
+
+    Args:
+        norm: (rows, values) -> (rows,).
+    """
+
+    relative: float = 1e-5
+    absolute: float = 1e-5
+    norm: Callable[[Tensor], Tensor] = root_mean_square
+
+
+PLAIN = Tolerance()
+
+
 class NotFiniteError(UndiffuseError):
     """The numbers of an integration are no longer finite."""
 
@@ -56,18 +83,15 @@ def integrate(
     state: State,
     start: float,
     end: float,
-    rtol: float = 1e-5,
-    atol: float = 1e-5,
+    tolerance: Tolerance = PLAIN,
     on_done: Callable[[int], object] = lambda count: None,
 ) -> tuple[State, Tensor]:
     """Carry every row of ``state`` from ``start`` to ``end``.
 
-    A step is taken if its error e satisfies rms(e / (atol + rtol max(|y|, |y_new|))) <= 1 in every tensor of the row.
-
     Args:
         velocity: the right-hand side.
         state: at ``start``; left as it is.
-        rtol, atol: relative and absolute tolerance of one step.
+        tolerance: of a step, in every tensor of a row.
         on_done: told how many rows arrived.
 
     Returns:
@@ -89,7 +113,7 @@ def integrate(
         last = (end - time[rows] - step[rows]) * (end - start) <= 0  # this step would arrive
         h = torch.where(last, end - time[rows], step[rows])
         new, slopes = _stages(velocity, rows, time[rows], h, here, first)
-        ratio = _error(slopes, h, here, new, rtol, atol)
+        ratio = _error(slopes, h, here, new, tolerance)
         if not bool(ratio.isfinite().all()):
             raise NotFiniteError(
                 "the ODE's numbers are no longer finite: try other `weights`, or an earlier checkpoint"
@@ -128,10 +152,11 @@ def _combine(weights: tuple[float, ...], slopes: list[State]) -> State:
     return tuple(torch.stack([w * k[part] for w, k in used]).sum(0) for part in range(len(slopes[0])))
 
 
-def _error(slopes: list[State], h: Tensor, here: State, new: State, rtol: float, atol: float) -> Tensor:
+def _error(slopes: list[State], h: Tensor, here: State, new: State, tolerance: Tolerance) -> Tensor:
     """The step's error in units of the tolerance, float64, one number a row."""
     worst = torch.zeros_like(h)
     for e, old, now in zip(_combine(ERROR, slopes), here, new, strict=True):
-        scaled = expand(h, e) * e / (atol + rtol * torch.maximum(old.abs(), now.abs()))
-        worst = torch.maximum(worst, scaled.reshape(len(h), -1).square().mean(1).sqrt().cpu().double())
+        allowed = tolerance.absolute + tolerance.relative * torch.maximum(old.abs(), now.abs())
+        found = tolerance.norm((expand(h, e) * e / allowed).reshape(len(h), -1))
+        worst = torch.maximum(worst, found.cpu().double())
     return worst

@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser
-from undiffuse.diffusion.dormand_prince import MOST, NotFiniteError, State, TooManyStepsError, integrate
+from undiffuse.diffusion.dormand_prince import (
+    MOST,
+    NotFiniteError,
+    State,
+    Tolerance,
+    TooManyStepsError,
+    integrate,
+    largest,
+)
 from undiffuse.diffusion.gaussian import Batch, Time, expand
 from undiffuse.diffusion.samplers.exponential import euler_step
 from undiffuse.diffusion.trajectory import Noise
@@ -28,7 +36,7 @@ class AdaptiveODE:
     integrated to the schedule's t_min, the smallest time that a network knows, and ends with the x0 prediction there.
 
     Args:
-        tolerance: relative and absolute, of v; 1e-5 in the paper.
+        tolerance: relative and absolute, of each value of v; 1e-5 in the paper.
     """
 
     tolerance: float = 1e-5
@@ -63,7 +71,7 @@ class AdaptiveODE:
             return (slope[rows],)
 
         try:
-            (arrived,), _ = integrate(velocity, (v,), start, end, self.tolerance, self.tolerance)
+            (arrived,), _ = integrate(velocity, (v,), start, end, Tolerance(self.tolerance, self.tolerance, largest))
         except NotFiniteError:
             raise UndiffuseError(
                 "The numbers of the sampler 'ode' are no longer finite: try other `weights`, or less guidance"

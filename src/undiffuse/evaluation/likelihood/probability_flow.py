@@ -37,7 +37,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser
-from undiffuse.diffusion.dormand_prince import State, integrate
+from undiffuse.diffusion.dormand_prince import State, Tolerance, integrate
 from undiffuse.diffusion.gaussian import expand
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.runtime.random_streams import generator
@@ -140,7 +140,7 @@ def density_of(
 
     c, _ = _direction(schedule, first)
     (v, integral), evaluations = integrate(
-        velocity, (float(c) * x0, x0.new_zeros(probes.shape[:2])), start_snr, end_snr, rtol, atol, on_done
+        velocity, (float(c) * x0, x0.new_zeros(probes.shape[:2])), start_snr, end_snr, Tolerance(rtol, atol), on_done
     )
     # The prior of x_T is N(0, prior_std^2 I), and before T it has the noise's share of that. v is x_t / m.
     last = schedule.inverse_log_snr(torch.tensor(end_snr, dtype=torch.float64))
