@@ -18,6 +18,7 @@ import pytest
 
 from undiffuse.checkpoints.run_lock import check_unlocked, claimed, exclusive, is_claimable
 from undiffuse.cli import main
+from undiffuse.diffusion.trajectory import Noise
 from undiffuse.errors import UndiffuseError, closest
 from undiffuse.training.callbacks.console import Console
 from undiffuse.training.run.folder import claim
@@ -120,7 +121,7 @@ def test_a_place_that_cannot_be_written_is_known_before_the_work(
     def work(*_: object, **__: object) -> None:
         raise AssertionError("the work has begun")
 
-    monkeypatch.setattr("undiffuse.diffusion.trajectory.Noise.normal", work)
+    monkeypatch.setattr(Noise, "normal", work)
     monkeypatch.setattr("undiffuse.training.classifier.train_noisy_classifier", work)
     words = COMMANDS[command].format(run=finished, data=data, blocked=blocked).split()
     said = undiffuse(*words)
@@ -212,7 +213,7 @@ def test_what_the_system_refuses_is_a_sentence_and_no_traceback(
 
 def test_a_folder_in_which_another_process_trains_is_not_called_rubbish(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").touch()
-    with pytest.raises(UndiffuseError, match="delete it, or choose another --name"):
+    with pytest.raises(UndiffuseError, match="delete it, or choose another `name`"):
         claim(tmp_path)
     with (tmp_path / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -186,7 +186,7 @@ def test_a_stop_while_drawing_leaves_no_file(undiffuse: Command, run: Path, monk
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("undiffuse.evaluation.quality.image_source.sample", stop)
+    monkeypatch.setattr("undiffuse.model.plan.SamplePlan.draw", stop)
     assert undiffuse("evaluate", run, "-n", 10, *QUICK, "--bits", 0).status == 130
     assert not (run / "evaluation").exists()
 
