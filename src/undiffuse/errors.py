@@ -23,7 +23,7 @@ class UndiffuseError(Exception):
     status: int = 2
     """Exit status of the command line."""
     speaks: bool | None = None
-    """Among many processes: whether this one tells the user; None where nobody has decided (see `process_group`)."""
+    """Among many processes: whether this one tells the user; None where nobody has decided, see `rank_failure`."""
 
 
 def perhaps(word: str, choices: Iterable[str]) -> str:

@@ -12,7 +12,9 @@ import pytest
 from torch.distributed import HashStore
 
 from undiffuse.errors import UndiffuseError
-from undiffuse.runtime.process_group import ALONE, Group, _meet, cut, joined, restarts, speaks, started_together
+from undiffuse.runtime.process_group import ALONE, Group, _meet, cut, joined
+from undiffuse.runtime.rank_failure import speaks
+from undiffuse.runtime.torchrun import restarts, started_together
 
 PROCESS = """
 import json, os, sys
@@ -25,17 +27,18 @@ def work(folder):
     with joined() as group:
         found = {}
         for count in (7, 2, 3):
-            mine = group.my_part(list(range(count)))
+            mine = group.shard(list(range(count)))
             values = np.array([[k, -k] for k in mine], np.float64) if mine else None
             found[f"gathered {count}"] = group.gather_in_order(values).tolist()
         found["types"] = [str(group.gather_in_order(np.zeros((2, 3), kind)).dtype) for kind in ("u1", "i8", "f4")]
         found["largest"] = group.largest(10 - group.rank)
-        found["told"] = [group.told(lambda: "αβγ"), group.told(lambda: str(group.rank), by=2), group.told(lambda: "")]
-        with group.in_turn():
+        texts = [(lambda: "αβγ", 0), (lambda: str(group.rank), 2), (lambda: "", 0)]
+        found["told"] = [group.broadcast_text(say, by) for say, by in texts]
+        with group.main_first():
             with open(folder + "/turns", "a") as file:
                 file.write(f"{group.rank} ")
     with joined() as again:  # nothing of the first meeting is in the way of the second
-        found["again"] = again.told(lambda: "hello")
+        found["again"] = again.broadcast_text(lambda: "hello")
     with open(f"{folder}/{group.rank}.json", "w") as file:
         json.dump(found, file)
 
@@ -54,13 +57,13 @@ def test_a_cut_is_contiguous_and_fair(count, pieces):
     sizes = [len(part) for part in parts]
     assert sorted(sizes, reverse=True) == sizes
     assert max(sizes) - min(sizes) <= 1
-    assert [Group(rank, pieces).my_part(range(count)) for rank in range(pieces)] == parts
+    assert [Group(rank, pieces).shard(range(count)) for rank in range(pieces)] == parts
 
 
 def test_parts_keep_the_kind_of_their_sequence():
-    assert Group(1, 2).my_part("abcde") == "de"
-    assert Group(0, 2).my_part((1, 2, 3)) == (1, 2)
-    assert Group(1, 2).my_part(range(0, 100, 10)) == range(50, 100, 10)
+    assert Group(1, 2).shard("abcde") == "de"
+    assert Group(0, 2).shard((1, 2, 3)) == (1, 2)
+    assert Group(1, 2).shard(range(0, 100, 10)) == range(50, 100, 10)
 
 
 def test_alone_everything_is_what_it_was(monkeypatch):
@@ -68,12 +71,12 @@ def test_alone_everything_is_what_it_was(monkeypatch):
     values = np.arange(3)
     with joined() as group:
         assert group is ALONE
-        assert group.leads
-        assert group.my_part([1, 2]) == [1, 2]
+        assert group.is_main
+        assert group.shard([1, 2]) == [1, 2]
         assert group.gather_in_order(values) is values
         assert group.largest(3) == 3
-        assert group.told(lambda: "a") == "a"
-        with group.in_turn():
+        assert group.broadcast_text(lambda: "a") == "a"
+        with group.main_first():
             group.barrier()
     assert (started_together(), restarts()) == (1, 0)
     assert speaks(UndiffuseError("a mistake"))

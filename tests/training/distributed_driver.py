@@ -24,7 +24,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 import undiffuse.training.run.session as session
 from undiffuse.cli import main
-from undiffuse.runtime.process_group import restarts
+from undiffuse.runtime.torchrun import restarts
 
 
 def arm(step: int, rank: int, what: str) -> None:

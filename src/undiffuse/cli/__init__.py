@@ -26,8 +26,9 @@ from undiffuse.cli.parser import Parser
 from undiffuse.cli.spelling import spelled_streams
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.runtime.allocator import keep_freed_memory
-from undiffuse.runtime.process_group import follows, speaks
+from undiffuse.runtime.rank_failure import speaks
 from undiffuse.runtime.standard_streams import open_streams
+from undiffuse.runtime.torchrun import follows
 
 COMMANDS = {
     "train": "learn from a data set: undiffuse train photos/ --size 64",

@@ -91,7 +91,7 @@ def measure(options: dict[str, Any], group: Group) -> None:
     from undiffuse.evaluation.quality.report import table
 
     model = open_model(options, group)
-    with group.in_turn():
+    with group.main_first():
         reference = open_reference(options, model)
         subject = open_subject(options, model, reference)
         held_out = open_held_out(options, model, reference)
@@ -102,8 +102,8 @@ def measure(options: dict[str, Any], group: Group) -> None:
         check_out(options["out"], "overwrite" in options)  # before a classifier is trained, too
     extractors = open_extractors(options, reference, group)
     out = open_out(options, subject, reference, extractors)
-    quality = evaluate(subject, reference, extractors, settings, progress=group.leads, group=group)
-    if not group.leads:
+    quality = evaluate(subject, reference, extractors, settings, progress=group.is_main, group=group)
+    if not group.is_main:
         return
     count = options.get("bits", 64)
     if model is not None and count:
@@ -125,9 +125,9 @@ def open_model(options: dict[str, Any], group: Group) -> AnyModel | None:
     from undiffuse.training.build import choose_device
 
     device = str(choose_device(options.get("device", "auto"), group))
-    if is_subject_model(options["SUBJECT"], group.leads):
+    if is_subject_model(options["SUBJECT"], group.is_main):
         model = load(options["SUBJECT"], options.get("weights", "ema"), device)
-        say_left_out(model, group.leads)
+        say_left_out(model, group.is_main)
         return model
     options["SUBJECT"] = typed_source(options["SUBJECT"], quiet=True)
     open_source(options["SUBJECT"])  # says what is near, if it is not there
@@ -233,12 +233,12 @@ def open_extractors(options: dict[str, Any], reference: Reference, group: Group)
         names = [typed] if Path(typed).is_file() else list(dict.fromkeys(typed.split(",")))
     else:
         name, why = default_extractor(reference=reference.dataset, inception_weights=weights)
-        if group.leads:
+        if group.is_main:
             print(f"extractor  {name}: {why}")
         names = [name]
     how: dict[str, Any] = {"reference": reference.dataset, "inception_weights": weights, "device": device}
-    with group.in_turn():  # what has to be trained first is trained once
-        return [make_extractor(name, progress=group.leads, **how) for name in names]
+    with group.main_first():  # what has to be trained first is trained once
+        return [make_extractor(name, progress=group.is_main, **how) for name in names]
 
 
 def open_out(options: dict[str, Any], subject: Subject, reference: Reference, extractors: Sequence[Extractor]) -> Path:

@@ -68,8 +68,8 @@ def open_images(options: dict[str, Any], source: str, model: AnyModel, group: Gr
     from undiffuse.evaluation.images import choose
 
     given = typed_preparation(options)
-    with group.in_turn():
-        dataset = prepare(replace(model.config.data.of_others(source), **given), progress=group.leads)
+    with group.main_first():
+        dataset = prepare(replace(model.config.data.of_others(source), **given), progress=group.is_main)
     return choose(dataset, model.info, options.get("limit"), options.get("seed", 0))
 
 

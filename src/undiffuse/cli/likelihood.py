@@ -76,7 +76,7 @@ def measure(options: dict[str, Any], group: Group) -> None:
     method, overwrite = options.get("method", "both"), "overwrite" in options
     if "curve" in options and method == "ode":
         raise UndiffuseError("The rate-distortion curve is made of the bound's terms; use --method bound or both")
-    idle = [flag_of(name) for name in OF_METHODS.get(method, ()) if name in options and group.leads]
+    idle = [flag_of(name) for name in OF_METHODS.get(method, ()) if name in options and group.is_main]
     warn([f"{flag} changes nothing here: --method {method} does not look at it" for flag in idle])
     model = load_alone(options, "a likelihood", group)
     if method != "ode":
@@ -87,14 +87,14 @@ def measure(options: dict[str, Any], group: Group) -> None:
     for path in (out, *beside):
         check_free(path, overwrite)
     same = {"seed": options.get("seed", 0), "batch": options.get("batch")}
-    same |= {"clip": options.get("threshold", "clip") == "clip", "progress": group.leads, "group": group}
+    same |= {"clip": options.get("threshold", "clip") == "clip", "progress": group.is_main, "group": group}
     units, terms, density = Units.of(model.info), None, None
     if method != "ode":
         terms = bound(model, images, variance=options.get("variance"), count=options.get("timesteps"), **same)
     if method != "bound":
         how = {name: options[name] for name in ("probes", "probe", "rtol", "atol") if name in options}
         density = ode(model, images, **how, **same)
-    if not group.leads:
+    if not group.is_main:
         return
     table = Table(units, images, terms, density)
     content = table.json(_settings(options, model, images)) if out.suffix == ".json" else table.csv()

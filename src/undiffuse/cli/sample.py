@@ -77,10 +77,10 @@ def run(typed: Namespace) -> None:
         settings = how(options)
         if "from" not in options and "compare" not in options:
             draw(options, settings, group)
-        elif group.leads and "from" in options:
+        elif group.is_main and "from" in options:
             overwrite = "overwrite" in options
             again(options["from"], options.get("RUN"), options.get("device"), options.get("out"), overwrite)
-        elif group.leads:
+        elif group.is_main:
             compare(options, settings)
 
 
@@ -105,7 +105,7 @@ def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
     from undiffuse.visualization.grid import is_exact
 
     model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"), group)))
-    say_left_out(model, group.leads)
+    say_left_out(model, group.is_main)
     plan = model.plan(settings)
     default = len(find_pictures(path_of(settings.image))) if settings.image else DEFAULT
     n, seed, first = options.get("n", default), options.get("seed", 0), options.get("first", 0)
@@ -115,15 +115,15 @@ def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
     if writing.resume and settings.micro_batch is None and (there := micro_batch_in(folder, indices)):
         plan = plan.with_micro_batch(there)
     try:
-        drawn = draw_to(folder, plan, indices, seed, writing, group, progress=group.leads)
+        drawn = draw_to(folder, plan, indices, seed, writing, group, progress=group.is_main)
     except KeyboardInterrupt:
-        if group.leads:
+        if group.is_main:
             print(f"\nWhat is drawn is in {folder}; the same command with --resume goes on.", file=sys.stderr)
         raise
-    if not group.leads:
+    if not group.is_main:
         return
     shown = f" (the first {GRID})" if n > GRID else ""
-    kept = f"; {drawn.kept:,} of them were there already" if drawn.kept and group.alone else ""
+    kept = f"; {drawn.kept:,} of them were there already" if drawn.kept and group.is_single else ""
     print(f"{folder}: {counted(n, 'picture')} and grid.png{shown}{' and samples.npz' if values else ''}{kept}")
     if not is_exact(model.info):
         print("A PNG file cannot hold these data as they are: the pictures are views, the values are in samples.npz.")

@@ -99,7 +99,7 @@ def goes_on(options: dict[str, Any]) -> bool:
     Raises:
         UndiffuseError: it may start this again, and the run has no name by which it would be found.
     """
-    from undiffuse.runtime.process_group import may_restart, restarts
+    from undiffuse.runtime.torchrun import may_restart, restarts
 
     if may_restart() and "name" not in options:
         raise UndiffuseError("torchrun --max-restarts goes on with a run by its name: give it a --name")

@@ -49,7 +49,7 @@ class Images:
 
     def part(self, size: int, group: Group) -> Images:
         """This process's share, in whole batches: each is the one that a single process would see."""
-        starts = group.my_part(range(0, len(self), size))
+        starts = group.shard(range(0, len(self), size))
         return self.take([k for start in starts for k in range(start, min(start + size, len(self)))])
 
     def take(self, positions: list[int]) -> Images:

@@ -214,7 +214,7 @@ class SamplePlan:
         """
         n, seed, first = sample_request.whole_numbers(n=n, seed=seed, first=first)
         sample_request.check_numbers(n, seed, first)
-        blocks = group.my_part(sample_request.cut_into_blocks(range(first, first + n), self.micro_batch))
+        blocks = group.shard(sample_request.cut_into_blocks(range(first, first + n), self.micro_batch))
         with tqdm(total=len(blocks) * self.steps, desc="sampling", unit="step", disable=hidden(progress)) as bar:
             made = [samples for block in blocks for samples in self.draw(block, seed, bar.update)]
         array = group.gather_in_order(np.concatenate([part.array for part in made]) if made else None)

@@ -94,14 +94,14 @@ def draw_to(
     template = Samples(none_yet, model.info, seed, (), plan.settings, model.provenance, model.device.type)
     values = not is_exact(model.info) if writing.values is None else writing.values
     job = _Job(folder, indices, template, values, writing.overwrite, writing.resume)
-    mine = group.my_part(job.blocks)
-    if group.leads:
+    mine = group.shard(job.blocks)
+    if group.is_main:
         check_writable(job.grid)  # nothing is drawn yet, so there is nothing to go on with
     try:
         if values and job.has_file():
             job = replace(job, values=False)
         missing = [block for block in mine if not job.has(block)]
-        if group.leads:
+        if group.is_main:
             job.prepare()
         group.barrier()  # nobody writes before everybody has looked
         with tqdm(total=len(missing) * plan.steps, desc="sampling", unit="step", disable=hidden(progress)) as bar:
@@ -110,7 +110,7 @@ def draw_to(
                     job.write(samples)
                 bar.set_postfix_str(f"picture {block.stop - indices.start:,} of {len(indices):,}")
         group.barrier()
-        if group.leads:
+        if group.is_main:
             job.finish()
     except OSError as error:
         raise unwritable(folder, error, RESUME) from error

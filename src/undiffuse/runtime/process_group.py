@@ -1,28 +1,22 @@
-"""Many processes as one: who they are, how work is shared out, how they agree, and how the failure of one ends all.
+"""Many processes as one: who they are, how work is shared out, and how they agree; see `rank_failure` for their end.
 
 torchrun starts the same program several times and tells each by environment variables which one it is. `joined` makes
 a `Group` of them; a program that was started without torchrun gets `ALONE`, which costs nothing and loads no torch.
 
     with joined() as group:
-        mine = group.my_part(images)                     # 0..k-1 here, k..2k-1 there
+        mine = group.shard(images)                     # 0..k-1 here, k..2k-1 there
         values = group.gather_in_order(work(mine))       # of all images, in order, in every process
 
 Notable choices:
 
 * What is not a gradient travels by a gloo group of its own. It has no deadline, because others may have to wait for
   hours while one process prepares data; but it notices at once when a process is gone, since its connections close.
-* One process speaks. A mistake that all processes make is told by rank 0; one that a single rank runs into (no memory,
-  no such file) is told by that rank, with its name. The others leave quietly, with the same exit status.
-* A rank that is lost is found by calling the roll. A thread of every survivor signs in, for the process itself may
-  still wait for someone who waits for the one that is gone. Who has not signed in two seconds later is the one.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import threading
 import time
 import uuid
@@ -34,6 +28,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from undiffuse.errors import UndiffuseError
+from undiffuse.runtime.rank_failure import choose_speaker, is_lost, lost_ranks, watch
+from undiffuse.runtime.torchrun import started_together
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,12 +42,8 @@ TIMEOUT = "UNDIFFUSE_TIMEOUT"
 """Environment variable: minutes after which a process that does not take part in an exchange of gradients is lost."""
 MINUTES = 30.0
 """Its default: rank 0 may draw a grid of samples meanwhile, or write a large checkpoint."""
-PATIENCE = timedelta(days=30)
+CONTROL_TIMEOUT = timedelta(days=30)
 """Deadline of everything else."""
-ROLL_CALL, WATCH = 2.0, 0.5
-"""Seconds in which survivors sign in, and between two looks whether they should."""
-FIRST_SAY = 2.0
-"""Seconds that rank 0 has to speak before another one does."""
 
 
 @dataclass(frozen=True)
@@ -62,27 +54,27 @@ class Group:
         rank, world: this is process ``rank`` of 0 .. ``world - 1``.
         local_rank: its number on its machine.
         control: the gloo group of everything that is not a gradient.
-        board: a store of keys that all processes see, and that outlives each of them.
+        store: a store of keys that all processes see, and that outlives each of them.
     """
 
     rank: int = 0
     world: int = 1
     local_rank: int = 0
     control: ProcessGroup | None = None
-    board: Store | None = None
+    store: Store | None = None
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is rank 0, the one that writes files and speaks."""
         return self.rank == 0
 
     @property
-    def alone(self) -> bool:
+    def is_single(self) -> bool:
         return self.world == 1
 
     # --- sharing out --------------------------------------------------------------------------------------------------
 
-    def my_part(self, items: Items) -> Items:
+    def shard(self, items: Items) -> Items:
         """This process's share of a sequence: contiguous, the first ones longer by one where it does not divide."""
         mine = cut(len(items), self.world)[self.rank]
         part: Items = items[mine.start : mine.stop]  # type: ignore[assignment]
@@ -95,7 +87,7 @@ class Group:
             values: (mine, ...), of one dtype and the same further axes everywhere; ``mine`` may differ. A process whose
                 part was empty gives None; rank 0's never is.
         """
-        if self.alone:
+        if self.is_single:
             assert values is not None
             return values
         import numpy as np
@@ -111,7 +103,7 @@ class Group:
             return found
 
         counts = [int(count) for count in gather(torch.tensor(len(values)))]
-        kind, *further = json.loads(self.told(lambda: json.dumps([values.dtype.str, *values.shape[1:]])))
+        kind, *further = json.loads(self.broadcast_text(lambda: json.dumps([values.dtype.str, *values.shape[1:]])))
         padded = np.zeros((max(counts), *further), kind)
         if len(values):
             padded[: len(values)] = values
@@ -127,7 +119,7 @@ class Group:
 
     def largest(self, value: int) -> int:
         """The largest of the values that the processes bring."""
-        if self.alone:
+        if self.is_single:
             return value
         import torch
         import torch.distributed as dist
@@ -136,9 +128,9 @@ class Group:
         dist.all_reduce(found, dist.ReduceOp.MAX, group=self.control)
         return int(found)
 
-    def told(self, say: Callable[[], str], by: int = 0) -> str:
+    def broadcast_text(self, say: Callable[[], str], by: int = 0) -> str:
         """What rank ``by`` says; the others do not even ask themselves."""
-        if self.alone:
+        if self.is_single:
             return say()
         import torch
         import torch.distributed as dist
@@ -153,71 +145,20 @@ class Group:
         return os.fsdecode(letters.numpy().tobytes())
 
     @contextmanager
-    def in_turn(self) -> Iterator[None]:
+    def main_first(self) -> Iterator[None]:
         """Rank 0 goes through the block first, then one process of every machine, then the others.
 
         For what is made once and found afterwards, such as prepared data: where machines share a disk it is made by
         rank 0, where they do not, once on each.
         """
-        if self.alone:
+        if self.is_single:
             yield
             return
-        mine = 0 if self.leads else 1 if self.local_rank == 0 else 2
+        mine = 0 if self.is_main else 1 if self.local_rank == 0 else 2
         for turn in range(3):
             if turn == mine:
                 yield
             self.barrier()
-
-    # --- failing ------------------------------------------------------------------------------------------------------
-
-    def watch(self, ended: threading.Event) -> None:
-        """Sign in for this process when another one calls the roll, whatever this one is waiting for."""
-        assert self.board is not None
-        try:
-            while not ended.wait(WATCH):
-                if self.board.check(["roll"]):
-                    self.board.set(f"survivor-{self.rank}", "here")
-                    return
-        except RuntimeError:  # the board is gone, and with it whoever would read it
-            return
-
-    def lost(self, advice: str) -> UndiffuseError:
-        """The sentence for a connection that broke: which ranks are gone, and what to do.
-
-        Args:
-            advice: how to go on.
-        """
-        assert self.board is not None
-        _ignore_sigterm()
-        try:
-            self.board.set("roll", "")
-            if not self.board.check(["said"]):
-                time.sleep(ROLL_CALL)
-            gone = [k for k in range(self.world) if not self.board.check([f"survivor-{k}"])]
-        except RuntimeError:
-            gone = [0]  # the board hangs where rank 0 is, or where torchrun is
-        ranks = " and ".join(map(str, gone)) or "unknown"
-        return UndiffuseError(f"the connection to rank {ranks} of {self.world} was lost, so all ranks stop; {advice}")
-
-    def settle(self, error: UndiffuseError) -> None:
-        """Decide which process tells the user: rank 0 where it can, else the first that has something to say."""
-        _ignore_sigterm()
-        assert self.board is not None
-        try:
-            deadline = time.monotonic() + (0 if self.leads else FIRST_SAY)
-            while not self.board.check(["said"]) and time.monotonic() < deadline:
-                time.sleep(0.02)
-            mine = f"{self.rank} {error.status}"
-            said = self.board.compare_set("said", "", mine).decode()
-        except RuntimeError:
-            error.speaks = True
-            return
-        error.speaks = said == mine
-        error.status = int(said.split()[1])
-        if not error.speaks:
-            time.sleep(0.3)  # torchrun ends everyone when the first is gone: the one who speaks should be that
-        elif not self.leads:
-            error.args = (f"rank {self.rank} on {socket.gethostname()}: {error}",)
 
 
 ALONE = Group()
@@ -229,13 +170,6 @@ def cut(count: int, pieces: int) -> list[range]:
     least, more = divmod(count, pieces)
     starts = [k * least + min(k, more) for k in range(pieces + 1)]
     return [range(*ends) for ends in pairwise(starts)]
-
-
-def is_lost(error: BaseException) -> bool:
-    """Whether this is how torch says that a process cannot be reached."""
-    import torch.distributed as dist
-
-    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
 
 
 @contextmanager
@@ -256,24 +190,24 @@ def joined(advice: str = "start it again") -> Iterator[Group]:
         return
     group = _join()
     ended = threading.Event()
-    watch = threading.Thread(target=group.watch, args=(ended,), daemon=True)
-    watch.start()
+    watcher = threading.Thread(target=watch, args=(group, ended), daemon=True)
+    watcher.start()
     try:
         yield group
     except UndiffuseError as error:
-        group.settle(error)
+        choose_speaker(group, error)
         raise
     except RuntimeError as error:
         if not is_lost(error):
             raise
-        sentence = group.lost(advice)
-        group.settle(sentence)
+        sentence = lost_ranks(group, advice)
+        choose_speaker(group, sentence)
         raise sentence from error
     finally:
         import torch.distributed as dist
 
         ended.set()
-        watch.join()  # a thread inside torch when the interpreter ends would abort the process
+        watcher.join()  # a thread inside torch when the interpreter ends would abort the process
         dist.destroy_process_group()
 
 
@@ -293,14 +227,14 @@ def _join() -> Group:
     timeout = _timeout()
     try:
         store, rank, world = next(rendezvous("env://", timeout=timeout))
-        board = PrefixStore(_meet(store, rank, world, time.monotonic() + timeout.total_seconds()), store)
-        dist.init_process_group(backend, store=board, rank=rank, world_size=world, timeout=timeout)
-        control = dist.new_group(backend="gloo", timeout=PATIENCE)
+        shared = PrefixStore(_meet(store, rank, world, time.monotonic() + timeout.total_seconds()), store)
+        dist.init_process_group(backend, store=shared, rank=rank, world_size=world, timeout=timeout)
+        control = dist.new_group(backend="gloo", timeout=CONTROL_TIMEOUT)
     except RuntimeError as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         reason = str(error).splitlines()[0]
         raise UndiffuseError(f"the processes could not find each other through {where} ({reason})") from error
-    return Group(rank, world, local_rank, control, board)
+    return Group(rank, world, local_rank, control, shared)
 
 
 def _meet(store: Store, rank: int, world: int, deadline: float) -> str:
@@ -337,42 +271,3 @@ def _timeout() -> timedelta:
         return timedelta(minutes=float(text))
     except ValueError:
         raise UndiffuseError(f"{TIMEOUT} must be a number of minutes, such as 30, got '{text}'") from None
-
-
-def _ignore_sigterm() -> None:
-    """torchrun ends the others as soon as one has failed; this one is about to end by itself, with a sentence."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-# --- what torchrun says -----------------------------------------------------------------------------------------------
-
-
-def started_together() -> int:
-    """How many processes torchrun started; 1 without it."""
-    known = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
-    return int(os.environ["WORLD_SIZE"]) if known else 1
-
-
-def follows() -> bool:
-    """Whether this is one of several processes, and not rank 0."""
-    return started_together() > 1 and os.environ["RANK"] != "0"
-
-
-def restarts() -> int:
-    """How often torchrun has started this again after a failure (``--max-restarts``)."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-
-
-def may_restart() -> bool:
-    """Whether torchrun would start this again after a failure."""
-    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
-
-
-def speaks(error: UndiffuseError) -> bool:
-    """Whether this process is the one that tells the user; decided by rank 0's first say before a group was made."""
-    if error.speaks is not None or not follows():
-        return error.speaks is not False
-    _ignore_sigterm()
-    time.sleep(FIRST_SAY)
-    return False

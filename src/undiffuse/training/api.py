@@ -91,11 +91,11 @@ def train(
         overrides["pairs"] = typed_source(str(overrides["pairs"]), quiet).removeprefix(BUILTIN_PREFIX)
     override(TrainConfig(), **overrides)  # misspelt settings are found before any work is done
     with joined() as group:
-        console = Console(quiet or not group.leads)
+        console = Console(quiet or not group.is_main)
         if resume:
             given: dict[str, Any] = {"source": str(source)} if source is not None else {}
             given |= {"recipe": recipe} if recipe is not None else {}
-            folder = Path(group.told(lambda: str(run_to_resume(runs, source, name))))
+            folder = Path(group.broadcast_text(lambda: str(run_to_resume(runs, source, name))))
             return resume_run(folder, console=console, group=group, **given, **overrides)
         if source is None:
             raise UndiffuseError("name the data to learn from: a folder, an archive, an array file, or 'digits'")
@@ -111,7 +111,7 @@ def train(
         config, chosen = fitted(config, dataset.info, overrides), config
         if words := changes(chosen, config):
             console.say(words)
-        folder = Path(group.told(lambda: str(new_folder(runs, source, name))))
+        folder = Path(group.broadcast_text(lambda: str(new_folder(runs, source, name))))
         if "condition" not in overrides and (hint := unused_classes(config, dataset.info)):
             console.say(hint)
         for sentence in unheeded(overrides, config):
@@ -139,9 +139,9 @@ def prepare_together(config: DataConfig, console: Console, group: Group) -> Data
     Raises:
         UndiffuseError: they cannot be prepared, or a machine has other data under the same name.
     """
-    with group.in_turn():
+    with group.main_first():
         dataset = open_data(config, progress=not console.quiet)
-    if group.told(lambda: dataset.info.fingerprint) != dataset.info.fingerprint:
+    if group.broadcast_text(lambda: dataset.info.fingerprint) != dataset.info.fingerprint:
         raise UndiffuseError(f"the contents of {config.source} are not those that rank 0 sees; copy the data anew")
     return dataset
 
@@ -176,13 +176,13 @@ def start_run(
     device = choose_device(config.loop.device, group)
     info = in_its_standard(dataset.info, config.start)
     run = RunFolder(folder)
-    if group.leads:
+    if group.is_main:
         claim(folder)
     with held(folder, group):
-        if group.leads:
+        if group.is_main:
             claim(folder)  # again, now that no one else can
         try:
-            if group.leads:
+            if group.is_main:
                 run.write_settings(config, info, device, group.world, ELSEWHERE)
                 console.log_to(run.log)
             group.barrier()  # the others begin when rank 0 has found nothing wrong
@@ -199,11 +199,11 @@ def start_run(
             if warning := too_short(config, task.total, outset.step or None):
                 console.say(f"warning: {warning}")
             first = capture(learner, model, task.plan, spent=outset.timer.spent)
-            if group.leads:
+            if group.is_main:
                 clean_up(run.checkpoints)
                 save(first, run.checkpoints, advice="or choose another folder of runs with `runs`")
         except BaseException:
-            if group.leads:
+            if group.is_main:
                 _empty(folder)  # a run that never began leaves its name free
             raise
         carry_out(run, model, learner, task, (), console, outset)
@@ -213,7 +213,7 @@ def start_run(
 @contextmanager
 def held(folder: Path, group: Group) -> Iterator[None]:
     """The run's lock, which rank 0 holds for all."""
-    with exclusive(folder) if group.leads else nullcontext():
+    with exclusive(folder) if group.is_main else nullcontext():
         yield
 
 
@@ -249,10 +249,10 @@ def resume_run(
         check_unlocked(folder, NO_CHECKPOINT)
         raise UndiffuseError(f"{folder} holds no checkpoint, so there is nothing to resume; start one without `resume`")
     with held(folder, group):
-        path = Path(group.told(lambda: str(_newest(run, console))))
+        path = Path(group.broadcast_text(lambda: str(_newest(run, console))))
         checkpoint = load_checkpoint(path)
         state = checkpoint.state
-        told = Recorded.from_text(group.told(lambda: recorded(run.metrics, state.step).to_text()))
+        told = Recorded.from_text(group.broadcast_text(lambda: recorded(run.metrics, state.step).to_text()))
         if warning := edited(run.config, checkpoint.config):
             console.say(f"warning: {warning}")
         going = reconcile(checkpoint.config, state, given, told)
@@ -281,7 +281,7 @@ def resume_run(
             if new.decision.start == state.step:  # all of it is new, with what it took to come here
                 outset = replace(outset, timer=Timer(clock, began=started))
             outset = _in_new_budget(run, model, learner, task, new, outset, console)
-        if config != checkpoint.config and group.leads:  # what is refused until here changes nothing of the run
+        if config != checkpoint.config and group.is_main:  # what is refused until here changes nothing of the run
             run.write_settings(config, checkpoint.info, device, group.world)
         carry_out(run, model, learner, task, state.window, console, outset)
         return _finished(run, console, group)

@@ -121,7 +121,7 @@ def measure_step(task: Task, learner: Learner, seconds: float, clock: Clock = ti
             times.append(clock())
         enough = len(times) > 1 and times[-1] - times[0] >= seconds
         group = task.share.group
-        if group.largest(enough and group.leads):  # one clock for all processes: they must stop together
+        if group.largest(enough and group.is_main):  # one clock for all processes: they must stop together
             break
     taken = statistics.median(later - earlier for earlier, later in pairwise(times))
 

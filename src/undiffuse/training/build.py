@@ -121,7 +121,7 @@ def choose_device(name: str, group: Group = ALONE) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name == "cuda" and not group.alone:
+    if name == "cuda" and not group.is_single:
         name = f"cuda:{group.local_rank}"
     return there(name)
 
@@ -232,7 +232,7 @@ def make_learner(model: Model, group: Group = ALONE) -> Learner:
     """A learner at step 0 around the model's network, on the network's device; with 'fsdp' it cuts the network up."""
     config = model.config
     model.network.train()
-    if config.loop.parallel == "fsdp" and not group.alone:
+    if config.loop.parallel == "fsdp" and not group.is_single:
         shard(model.network, group, model.device)
     return Learner(
         model.network,
@@ -277,7 +277,7 @@ def make_team(model: Model, group: Group = ALONE) -> GradientsInTurn | None:
     """
     config, network, threads = model.config, model.network, torch.get_num_threads()
     plain = not (config.loop.compile or config.network.draws_in_training)
-    if not (plain and group.alone and model.device.type == "cpu" and isinstance(network, RowParallel)):
+    if not (plain and group.is_single and model.device.type == "cpu" and isinstance(network, RowParallel)):
         return None
     rows = config.loop.batch // config.optimizer.accumulate
     if not pays(network, (rows, *model.info.shape), threads):

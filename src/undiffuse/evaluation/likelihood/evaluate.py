@@ -163,12 +163,12 @@ def batches_of(
 
 def gathered(mine: Values | None, kind: type[Values], group: Group) -> Values:
     """The results of all processes in the order of the images; ``mine`` is None where there was nothing to do."""
-    if group.alone:
+    if group.is_single:
         assert mine is not None
         return mine
     found = {}
     for field in fields(kind):
-        tensor = None if mine is None or (field.name == "size" and not group.leads) else getattr(mine, field.name)
+        tensor = None if mine is None or (field.name == "size" and not group.is_main) else getattr(mine, field.name)
         found[field.name] = torch.from_numpy(group.gather_in_order(None if tensor is None else tensor.numpy()))
     return kind(**found)
 

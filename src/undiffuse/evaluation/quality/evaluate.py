@@ -136,8 +136,8 @@ def evaluate(
     watched = Watched(subject, reference.info)
     subjects: list[Subject] = [watched, *(subject.with_seed(settings.seed + k) for k in range(1, settings.repeat))]
     for extractor in extractors:
-        with group.in_turn():  # the first computes, the others find it in the cache
-            reference.features(extractor, cache, progress and group.leads)
+        with group.main_first():  # the first computes, the others find it in the cache
+            reference.features(extractor, cache, progress and group.is_main)
     sheets = [Sheet.of(extractor, reference, subject.count, settings.seed, cache, progress) for extractor in extractors]
     by_seed: list[list[Values]] = [[] for _ in sheets]
     for one in subjects:

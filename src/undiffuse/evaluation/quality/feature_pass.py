@@ -50,14 +50,14 @@ def shared_features(
     subject: Subject, extractors: Sequence[Extractor], info: DataInfo, group: Group = ALONE, progress: bool = False
 ) -> list[FeatureSet]:
     """What each extractor makes of all images of a subject, drawn by many processes; the same bits in each of them."""
-    mine = group.my_part(range(0, subject.count, subject.together))
-    if group.alone:
+    mine = group.shard(range(0, subject.count, subject.together))
+    if group.is_single:
         return features_of(subject, extractors, range(subject.count), info, progress)
     found: list[FeatureSet] = []
     if mine:
         indices = range(mine.start, min(mine.stop, subject.count))
-        found = features_of(subject, extractors, indices, info, progress and group.leads)
-    names = json.loads(group.told(lambda: json.dumps([list(one.tensors()) for one in found])))
+        found = features_of(subject, extractors, indices, info, progress and group.is_main)
+    names = json.loads(group.broadcast_text(lambda: json.dumps([list(one.tensors()) for one in found])))
     return [
         FeatureSet.from_tensors(
             {

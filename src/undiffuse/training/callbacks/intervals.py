@@ -120,8 +120,8 @@ class Looks:
     def __call__(self, step: int) -> None:
         """Decide what is done after ``step`` steps; all processes must call this at the same time."""
         self.samples, self.saving = self._grid(step), self._checkpoint(step)
-        if self._timed and not self._group.alone:
-            found = self._group.largest(2 * self.samples + self.saving if self._group.leads else 0)
+        if self._timed and not self._group.is_single:
+            found = self._group.largest(2 * self.samples + self.saving if self._group.is_main else 0)
             self.samples, self.saving = found // 2, bool(found % 2)
 
     def again(self, step: int) -> None:

@@ -49,7 +49,7 @@ class Share:
     def __init__(self, batch: int, parts: int = 1, group: Group = ALONE) -> None:
         self.batch, self.group = batch, group
         self._parts = cut(batch, parts)
-        self._slices = [group.my_part(part) for part in self._parts]
+        self._slices = [group.shard(part) for part in self._parts]
         self.sizes = [len(mine) for mine in self._slices]
         self._numbers = np.concatenate(self._slices)
         self._ddp: DistributedDataParallel | None = None
@@ -57,7 +57,7 @@ class Share:
 
     def mine(self, rows: Rows) -> Rows:
         """Those rows of a whole batch that are this process's."""
-        return rows if self.group.alone else rows[self._numbers]
+        return rows if self.group.is_single else rows[self._numbers]
 
     @contextmanager
     def part(self, number: int) -> Iterator[None]:
@@ -73,11 +73,11 @@ class Share:
 
         The same numbers in every process, so that all decide alike what to do with the step.
         """
-        if self.group.alone:
+        if self.group.is_single:
             return torch.cat([losses, norm.float().reshape(1)]).cpu()
         whole = losses.new_zeros(self.batch + 1)  # each number plus zeros: the sum is exact
         whole[self._numbers] = losses
-        if self.group.leads:
+        if self.group.is_main:
             whole[-1] = norm
         dist.all_reduce(whole)
         return whole.cpu()
@@ -86,11 +86,11 @@ class Share:
         """What the first process found that found anything, which is to say, not ``nothing``."""
         group = self.group
         found_by = group.world - group.largest(group.world - group.rank if found != nothing else 0)
-        return group.told(lambda: found, by=found_by % group.world)
+        return group.broadcast_text(lambda: found, by=found_by % group.world)
 
     def connect(self, network: nn.Module, loop: LoopConfig) -> nn.Module:
         """What the denoiser calls in place of ``network``, so that gradients are summed over the processes."""
-        if self.group.alone:
+        if self.group.is_single:
             return network
         self._slice_dropout(network)
         if loop.parallel == "fsdp":  # `shard` saw to the gradients
@@ -119,7 +119,7 @@ def check_share(config: TrainConfig, group: Group) -> None:
             f"a batch of {batch} in {parts} part(s) cannot be shared among {group.world} processes, since each needs "
             f"an image of every part: use at most {batch // parts} processes, or a `batch` of {parts * group.world}"
         )
-    if not group.alone and config.loop.parallel == "fsdp" and config.optimizer.optimizer == "muon":
+    if not group.is_single and config.loop.parallel == "fsdp" and config.optimizer.optimizer == "muon":
         raise UndiffuseError(
             "Muon needs whole matrices, and `parallel=fsdp` gives every process a part of each: "
             "use `parallel=ddp`, or `optimizer=adam`"

@@ -68,7 +68,7 @@ class Corrections:
         if repeated or step < self._recorded.until:
             return
         if self._group.largest(int(found is not None)):
-            numbers = self._group.told(lambda: json.dumps(astuple(found) if found else ()))
+            numbers = self._group.broadcast_text(lambda: json.dumps(astuple(found) if found else ()))
             self._take(Decision(*json.loads(numbers)))
 
     def _repeat(self, step: int) -> bool:

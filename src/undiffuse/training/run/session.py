@@ -14,7 +14,7 @@ from undiffuse.checkpoints.training_checkpoint import Checkpoint, latest, save
 from undiffuse.errors import UndiffuseError, counted, quoted
 from undiffuse.model import Model
 from undiffuse.runtime.durable_files import replace_file
-from undiffuse.runtime.process_group import is_lost
+from undiffuse.runtime.rank_failure import is_lost, lost_ranks
 from undiffuse.training.budget import Costs, measure_step, steps_that_fit, too_short
 from undiffuse.training.build import capture, state_of
 from undiffuse.training.callbacks.checkpointing import CheckpointWriter, Collector, LoaderWatch, Observer
@@ -91,7 +91,7 @@ def fit_minutes(
         console.say(f"a step takes {step:.3g} s: {counted(total, 'step')} fit into {minutes}")
         return json.dumps([total, timer.spent, checkpoint])
 
-    total, spent, checkpoint = json.loads(group.told(decide))
+    total, spent, checkpoint = json.loads(group.broadcast_text(decide))
     timer.spent = spent
     return total, replace(outset, checkpoint=checkpoint)
 
@@ -122,7 +122,7 @@ def carry_out(
     metrics = previews = tracking = None
     cost = Drawing(lambda: previews.evaluation() if previews else 0.0, partial(preview_evaluations, model))
     looks = Looks(loop, plan, timer, group, cost, outset.evaluation, outset.checkpoint, begun=learner.step > 0)
-    if group.leads:
+    if group.is_main:
         metrics = MetricsFile(run.metrics, learner.step, window, loop.log_every, plan, task.denoiser.schedule.t_max)
         previews = Previews(
             run, learner, model, plan, looks, metrics, console, interrupts, task.whole_images, task.examples
@@ -130,7 +130,7 @@ def carry_out(
         tracking = Tracking(run, model.config, learner.step, console)
         metrics.listeners.append(tracking.line)
     budget = 60 * loop.minutes if loop.minutes is not None and plan.decisions else None
-    pace = Pace(plan, timer, budget, outset.step) if group.leads and budget else None
+    pace = Pace(plan, timer, budget, outset.step) if group.is_main and budget else None
     corrections = Corrections(plan, timer, pace, budget, outset.recorded, outset.budget, looks, group, metrics, console)
 
     def state() -> Checkpoint:
@@ -141,11 +141,11 @@ def carry_out(
         metrics.sync()
         replace_file(run.card, model_card(run.path, model, state_of(learner, plan), metrics.last))
 
-    writer = CheckpointWriter(run.checkpoints, looks, loop.keep, state, before_save, interrupts, group.leads)
+    writer = CheckpointWriter(run.checkpoints, looks, loop.keep, state, before_save, interrupts, group.is_main)
     # Sharded averages are put together before a grid is drawn from them. The checkpoint comes last, so that the lines
     # and the grid of its step are there before it is.
-    collector = Collector(learner.ema, looks, sharded=not group.alone and loop.parallel == "fsdp")
-    copies = Copies(run.averages, model, learner.powers, plan, group.leads)
+    collector = Collector(learner.ema, looks, sharded=not group.is_single and loop.parallel == "fsdp")
+    copies = Copies(run.averages, model, learner.powers, plan, group.is_main)
     observers: list[Observer] = [collector, copies, writer]
     if metrics and previews:
         observers[1:1] = [metrics, LiveLine(console, plan), LoaderWatch(console), previews]
@@ -175,11 +175,11 @@ def carry_out(
         message = f"{error}; the last good checkpoint is {latest(run.checkpoints)[0]}; "
         raise NonFiniteError(f"{message}start again with an `lr` below {model.config.optimizer.lr:g}{hint}") from None
     except (RuntimeError, MemoryError) as error:
-        if not group.alone and is_lost(error):
+        if not group.is_single and is_lost(error):
             advice = (
                 f"the checkpoints are whole: go on with torchrun ... -m undiffuse train --resume {quoted(run.path)}"
             )
-            raise group.lost(advice) from error
+            raise lost_ranks(group, advice) from error
         if not out_of_memory(error):
             raise
         raise UndiffuseError(

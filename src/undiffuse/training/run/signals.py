@@ -74,7 +74,7 @@ class Interrupts:
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if self._noted is None:
             self._noted = signum
-            if self._group.alone:
+            if self._group.is_single:
                 self.requested = signum
             if self._attempting:
                 raise _AbandonedError
