@@ -1,4 +1,4 @@
-"""The AUROC table of docs/anomaly.md: digits held out by class, rotated, inverted, and noise.
+"""The AUROC table of docs/measure/anomaly.md: digits held out by class, rotated, inverted, and noise.
 
     python benchmarks/anomaly.py MNIST-TEST.npz 9 [--ode]
 

@@ -1,4 +1,4 @@
-"""The tables of docs/editing.md: holes filled and digits enlarged, judged by pixels, by features and by class.
+"""The tables of docs/use/editing.md: holes filled and digits enlarged, judged by pixels, by features and by class.
 
     UNDIFFUSE_TEST_DATA=FOLDER python benchmarks/edits.py RUN [-n 128] [--task TASK] [--only WORDS,WORDS]
 

@@ -5,9 +5,9 @@
 
 The run is class-conditional. Each row draws -n samples, the classes by turns, from the same noise. *Accuracy* is the
 share in which the extractor 'classifier', which has seen no samples, finds the class that was asked for; *FD* is the
-Frechet distance of its features from the data's (docs/evaluation.md). Too little guidance shows in the one, too much in
-the other. 'classifier' leads the model without its classes, as if it were unconditional; 'auto' leads it away from
---weak.
+Frechet distance of its features from the data's (docs/measure/evaluation.md). Too little guidance shows in the one, too
+much in the other. 'classifier' leads the model without its classes, as if it were unconditional; 'auto' leads it away
+from --weak.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The errors of all samplers where the exact answer is known, as the tables in docs/samplers.md.
+"""The errors of all samplers where the exact answer is known, as the tables in docs/measure/samplers.md.
 
     python benchmarks/sampler_convergence.py
 

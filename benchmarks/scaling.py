@@ -1,6 +1,6 @@
 """What to expect of N devices: a calculation, not a measurement.
 
-    python benchmarks/scaling.py                                        # the tables of docs/distributed.md
+    python benchmarks/scaling.py                                        # the tables of docs/use/distributed.md
     python benchmarks/scaling.py --flops 120e12 --inside 450e9 --across 50e9 --node 8
     python benchmarks/scaling.py --recipe ho2020-cifar10 --size 32 --batch 1024
 

@@ -1,4 +1,4 @@
-"""Many clients at one studio, over real HTTP: the table of docs/studio.md.
+"""Many clients at one studio, over real HTTP: the table of docs/use/studio.md.
 
     python benchmarks/studio_load.py [--clients 64] [--seconds 60]      latency, batching, pictures, memory
     python benchmarks/studio_load.py --requests 2000                    memory after 200 and after 2,000 requests

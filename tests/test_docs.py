@@ -1,4 +1,4 @@
-"""The code in the documentation runs."""
+"""The code in the documentation runs, and its links lead somewhere."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SNIPPETS = [
     pytest.param(code, id=f"{path.name}-{number}")
-    for path in (ROOT / "README.md", ROOT / "docs" / "derivation.md")
+    for path in (ROOT / "README.md", ROOT / "docs" / "learn" / "derivation.md")
     for number, code in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), flags=re.DOTALL))
 ]
+NAMED = r"\bdocs/[\w/-]+\.\w+"
+"""A page or a picture, as docstrings, sentences and code name it from the repository's root."""
 
 
 @pytest.mark.parametrize("code", SNIPPETS)
@@ -20,3 +23,30 @@ def test_snippet_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("UNDIFFUSE_CACHE", str(tmp_path / "cache"))
     exec(compile(code, "snippet", "exec"), {})
+
+
+def prose(page: Path) -> str:
+    """The page without its blocks of code."""
+    return re.sub(r"^( *)```.*?^\1```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link may name of a page: its headings, in small letters, without punctuation, hyphens for spaces."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_of_a_page_leads_somewhere(page):
+    links = re.findall(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]*))?\)", prose(page))
+    for path, anchor in links:
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+
+
+def test_every_page_that_a_file_names_exists():
+    files = [path for top in ("src", "tests", "benchmarks") for path in (ROOT / top).rglob("*.py")]
+    named = {(name, path) for path in [*files, *PAGES] for name in re.findall(NAMED, path.read_text(encoding="utf-8"))}
+    assert len(named) > 50
+    assert [(name, str(path)) for name, path in named if not (ROOT / name).exists()] == []

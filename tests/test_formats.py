@@ -1,4 +1,4 @@
-"""docs/formats.md keeps its word: files of version 1, as they were written, load; files of a version beyond do not."""
+"""docs/use/formats.md keeps its word: files of version 1, as they were written, load; of versions beyond, none."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_the_page_names_the_versions_that_there_are() -> None:
     from undiffuse.export import program, sample_onnx
     from undiffuse.provenance import edit_record, png
 
-    page = (Path(__file__).parents[1] / "docs" / "formats.md").read_text()
+    page = (Path(__file__).parents[1] / "docs" / "use" / "formats.md").read_text()
     rows = [line.split("|") for line in page.splitlines() if line.startswith("| ")][1:]
     now = {row[1].strip(): int(row[3]) for row in rows}
     assert now["`config.yaml`, and settings inside other files"] == CONFIG_VERSION

@@ -1,4 +1,4 @@
-"""The calculation of docs/distributed.md at its ends, where the answer is known."""
+"""The calculation of docs/use/distributed.md at its ends, where the answer is known."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A model is a subject of every command that takes one, whatever it lies in: docs/interop.md promises it."""
+"""A model is a subject of every command that takes one, whatever it lies in: docs/use/interop.md promises it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docs/studio.md says of the interface is so: its client runs against a real server, its table has every call."""
+"""What docs/use/studio.md says of the interface is so: its client runs against a server, its table has every call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 import undiffuse
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "studio.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[2] / "docs" / "use" / "studio.md").read_text(encoding="utf-8")
 
 
 def test_the_client_of_the_guide_draws(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

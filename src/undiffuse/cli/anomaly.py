@@ -6,7 +6,8 @@
 
 Scores are standardised on normal images that the model was not trained on: those of --normal; else, a half of the
 normal ones at random (with --against, DATA; with --anomalies, the other classes), which is then not judged; else DATA
-itself, for which strange ones must be rare. Likelihood alone is a poor score; docs/anomaly.md has what was measured.
+itself, for which strange ones must be rare. Likelihood alone is a poor score; docs/measure/anomaly.md has what was
+measured.
 """
 
 from __future__ import annotations

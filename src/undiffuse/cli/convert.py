@@ -4,7 +4,7 @@
   undiffuse convert digits digits.pt2 --to pt2
   undiffuse convert runs/NAME DIR --to diffusers
 
-docs/formats.md says what is in each of them, docs/interop.md what each can hold.
+docs/use/formats.md says what is in each of them, docs/use/interop.md what each can hold.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.parser import Parser
 from undiffuse.config.data import DataConfig
 
-SOURCE = "a folder, a file or a pattern such as 'shards/{00..09}.tar' of any kind in docs/data.md, hf:ORG/NAME"
+SOURCE = "a folder, a file or a pattern such as 'shards/{00..09}.tar' of any kind in docs/use/data.md, hf:ORG/NAME"
 """What DATA may be, for the help."""
 TRAINING = ("source", "flip", "stream", "buffer", "vectors", "pairs")
 """Fields of `DataConfig` that say where the data are, how a training goes through them and what it is told of them."""

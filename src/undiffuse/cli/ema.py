@@ -5,7 +5,7 @@
   undiffuse sample runs/photos/averages/std-0.02.safetensors
 
 --std is the average's relative width: the part of the training that it remembers, as a standard deviation. The copies
-that --ema-std left are combined by least squares; docs/guide.md says how to choose.
+that --ema-std left are combined by least squares; docs/use/guide.md says how to choose.
 """
 
 from __future__ import annotations

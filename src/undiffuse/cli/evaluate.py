@@ -7,7 +7,7 @@
 
 A model of any kind (a run, a file, diffusers' folder, a name on the hub, 'digits') draws exactly -n images, with its
 averaged weights where it has some; a folder, zip, npz or npy file of images is taken as it is. Without --reference a
-model is measured against its own training data, as papers do. What each figure means: docs/evaluation.md.
+model is measured against its own training data, as papers do. What each figure means: docs/measure/evaluation.md.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MODEL = (
     "a model: a run's folder, a checkpoint's, a cascade's, a model's file, diffusers' folder or ORG/NAME on the hub "
-    "(all kinds: docs/interop.md), or 'digits', which comes with undiffuse"
+    "(all kinds: docs/use/interop.md), or 'digits', which comes with undiffuse"
 )
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")

@@ -4,7 +4,8 @@
   undiffuse push runs/NAME ORG/NAME
   undiffuse push runs/NAME ORG/NAME --to diffusers
 
-Afterwards ``undiffuse sample ORG/NAME`` and ``undiffuse.load("ORG/NAME")`` work everywhere. docs/interop.md says more.
+Afterwards ``undiffuse sample ORG/NAME`` and ``undiffuse.load("ORG/NAME")`` work everywhere. docs/use/interop.md says
+more.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
   undiffuse sample runs/NAME --spacing learned --steps 10
 
 'error' is the distance of DDIM steps from the exact path and needs no images; 'bound' is the variational bound of the
-images. The times go to RUN/timesteps-N.json and hold for the weights they were chosen for. docs/samplers.md says what
-they are worth.
+images. The times go to RUN/timesteps-N.json and hold for the weights they were chosen for. docs/measure/samplers.md
+says what they are worth.
 """
 
 from __future__ import annotations

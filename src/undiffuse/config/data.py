@@ -11,7 +11,7 @@ class DataConfig:
     """What to learn from, and how its files become arrays of one shape."""
 
     source: str = "digits"
-    """A folder, a file or a pattern of any kind in docs/data.md, hf:ORG/NAME, or the built-in name 'digits'."""
+    """A folder, a file or a pattern of any kind in docs/use/data.md, hf:ORG/NAME, or the built-in name 'digits'."""
     size: int | tuple[int, int] | None = None
     """Resize to this side, or to HEIGHT WIDTH; without it nothing is resized and all files must have one shape."""
     crop: Literal["none", "center", "random", "tiles"] = "none"

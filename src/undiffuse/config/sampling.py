@@ -12,7 +12,7 @@ from undiffuse.config.network import PrecisionName
 class SampleConfig:
     """Everything that a set of samples depends on, beside the model.
 
-    The default is what was best of those tried at 20 evaluations of a trained network, see docs/samplers.md.
+    The default is what was best of those tried at 20 evaluations of a trained network, see docs/measure/samplers.md.
     """
 
     sampler: str = "dpm++2m-sde"

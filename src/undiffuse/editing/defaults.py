@@ -22,7 +22,7 @@ ADVISED: dict[str, SampleConfig] = {
     "dps": SampleConfig(sampler="ddpm", steps=250),
     "stage": SampleConfig(augmentation=0.0),
 }
-"""What was measured for docs/editing.md."""
+"""What was measured for docs/use/editing.md."""
 
 ROUNDING: float = 2 / 255 / 12**0.5
 """Standard deviation, in model space, of what rounding to 256 levels does to a value."""

@@ -102,7 +102,7 @@ class RestoreOptions(EditOptions):
     """How measurements of a whole picture are met."""
 
     method: Method = "pigdm"
-    """How the given part is met: 'ddnm' is quick, 'pigdm' and 'dps' follow gradients; see docs/editing.md."""
+    """How the given part is met: 'ddnm' is quick, 'pigdm' and 'dps' follow gradients; see docs/use/editing.md."""
     scale: float = option(1.0, above=0, acts_with=FOLLOWS)
     """Of the gradient, for pigdm and dps."""
 
@@ -112,7 +112,7 @@ class InpaintOptions(EditOptions):
     """How a hole is filled."""
 
     method: FillMethod = "dps"
-    """How the known part is met: 'dps' keeps objects whole, 'replace' and 'ddnm' are quick; see docs/editing.md."""
+    """How the known part is met: 'dps' keeps objects whole, 'replace' and 'ddnm' are quick; see docs/use/editing.md."""
     scale: float = option(1.0, above=0, acts_with=FOLLOWS)
     """Of the gradient, for pigdm and dps; 2 is better for dps on fewer than 100 steps."""
     jump: int = option(10, least=1, acts_with=REPAINTS)

@@ -10,8 +10,8 @@ is computed is float32, as before.
 Notable choices:
 
 * Rounding to the nearest with one scale a channel needs no data.
-* Not onnxruntime's dynamic quantisation, which rounds activations, too: measured (docs/interop.md), its outputs were
-  five times as far off, and it took nearly four times as long as float32 on a CPU.
+* Not onnxruntime's dynamic quantisation, which rounds activations, too: measured (docs/use/interop.md), its outputs
+  were five times as far off, and it took nearly four times as long as float32 on a CPU.
 * Not ``DequantizeLinear``, the operator for this: onnxruntime computes it anew in every call, half as long again.
 """
 

@@ -146,7 +146,7 @@ def _times(model: Model) -> Tensor:
 
 
 def describe(model: Model) -> dict[str, Any]:
-    """What a sampler must know, as plain values; see the head of this file and docs/formats.md."""
+    """What a sampler must know, as plain values; see the head of this file and docs/use/formats.md."""
     diffusion, info = model.config.diffusion, model.info
     row = make_parameterization(diffusion.parameterization, diffusion.sigma_data)
     times = _times(model)

@@ -23,8 +23,8 @@ def load(path: str | Path, weights: str = "ema", device: str = "cpu", revision: 
 
     Args:
         path: ``runs/NAME`` (a run's or a cascade's), ``runs/NAME/checkpoints/step-...``, ``NAME.safetensors``, the name
-            of a model that comes with the package: ``digits``; a folder or a file of others, see docs/interop.md; or
-            ``ORG/NAME`` on the hub, ``ORG/NAME@REVISION``.
+            of a model that comes with the package: ``digits``; a folder or a file of others, see docs/use/interop.md;
+            or ``ORG/NAME`` on the hub, ``ORG/NAME@REVISION``.
         weights: 'ema' for the first average, 'raw' for the weights themselves, or a rate such as '0.999'.
         device: where the network goes.
         revision: on the hub: a branch, a tag or a commit.

@@ -1,9 +1,9 @@
 """How many samples are evaluated together: a rule of the sample's shape, the network and the kind of device.
 
-A row's rounding depends on the size of its batch (docs/lab-notes.md), so a sample's bits can be the same whatever else
-is asked for only if its batch always has one size. That size is what one picture costs: all slots are computed, whether
-anybody wants the others or not. Large pictures fill the cores alone and go one by one; the operations of small ones
-are so short that several together cost little more than one.
+A row's rounding depends on the size of its batch (docs/develop/lab-notes.md), so a sample's bits can be the same
+whatever else is asked for only if its batch always has one size. That size is what one picture costs: all slots are
+computed, whether anybody wants the others or not. Large pictures fill the cores alone and go one by one; the operations
+of small ones are so short that several together cost little more than one.
 
 * The rule looks at shapes alone, never at a measurement, at the number of cores or at how many are asked for: the same
   command gives the same size everywhere.

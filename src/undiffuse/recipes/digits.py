@@ -1,6 +1,6 @@
 """The demo: handwritten digits in minutes on two CPU cores.
 
-Notable choices, each found by measurement (docs/lab-notes.md):
+Notable choices, each found by measurement (docs/develop/lab-notes.md):
 
 * Patches of 2 x 2 pixels: the network works at 14 x 14, and a step costs a fourth.
 * The network predicts x0, which asks less of a narrow network than v does.
@@ -35,7 +35,7 @@ def digits(info: DataInfo) -> TrainConfig:
     evaluations at guidance 1.5. Three seeds of what `make demo` trains on two cores, 925, 1,019 and 1,031 steps in
     3 min 34 to 43 s: a Frechet distance of 14.8, 14.2 and 14.6 from the 5,000 digits (held-out digits 8.6), a mean
     confidence of 0.989, 0.993 and 0.991 (0.993), and 98 % are taken for the class that was asked for.
-    docs/lab-notes.md says what the judge is.
+    docs/develop/lab-notes.md says what the judge is.
 
     Raises:
         UndiffuseError: for data of another shape than 1 channel of 28 x 28.

@@ -44,9 +44,9 @@ def small(info: DataInfo) -> TrainConfig:
 
     Batch, optimiser and times were tried one by one on CIFAR-10's images, these and patches, levels, blocks and
     attention on MNIST, for 60 s of processor time on one thread. The width follows ten minutes on one core
-    (docs/quality-per-minute.md): on MNIST 32 channels are far ahead of 64 at every minute, on CIFAR-10 they are ahead
-    until the tenth, when 64, the steeper curve, has caught up: ``--base 32`` for less. An hour was not measured. A GPU
-    has time for more: ``--base 128 --blocks 2 --patch 1 --batch 128``.
+    (docs/measure/quality-per-minute.md): on MNIST 32 channels are far ahead of 64 at every minute, on CIFAR-10 they are
+    ahead until the tenth, when 64, the steeper curve, has caught up: ``--base 32`` for less. An hour was not measured.
+    A GPU has time for more: ``--base 128 --blocks 2 --patch 1 --batch 128``.
 
     No flips: only the user knows whether left and right are alike; ``--flip`` says so.
     """

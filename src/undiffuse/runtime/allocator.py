@@ -3,7 +3,8 @@
 A step on a CPU makes and drops the same few hundred tensors as the one before. glibc returns memory at the end of the
 heap to the system as soon as there is more of it than twice the largest block so far, and gets it back, page by page
 and zeroed, a moment later: thousands of page faults a step. Keeping it makes a step of the recipe `small` 5 % quicker
-on one core and 10 % on two (docs/quality-per-minute.md), and costs nothing: a training's peak comes at every step.
+on one core and 10 % on two (docs/measure/quality-per-minute.md), and costs nothing: a training's peak comes at every
+step.
 
 It is a setting of the process, so the command line makes it and the library by itself does not; a service that should
 become small again after a large request had better leave it alone.

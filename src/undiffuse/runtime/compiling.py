@@ -5,7 +5,7 @@ steps or images on it is paid back. A compiled network rounds differently, so it
 whether they were made with one, and are made again with one.
 
 On a CPU it pays for small networks alone: the ways of `networks.kernels` and of `threads` are for eager runs, and are
-worth more to large ones than what fusion saves (docs/lab-notes.md).
+worth more to large ones than what fusion saves (docs/develop/lab-notes.md).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 PyTorch on Linux shares each operation out by GNU's OpenMP. Its threads meet hundreds of times in a step, and the one
 that comes first spins: it asks again and again, 300,000 times, which takes 7 ms, and holds a core meanwhile. On an idle
 machine the others are there within microseconds. Beside a busy process one of them is waiting for that very core: on
-two cores a training beside one process that only counts takes four times as long (docs/quality-per-minute.md).
+two cores a training beside one process that only counts takes four times as long (docs/measure/quality-per-minute.md).
 With few spins it has to be woken each time. `IDLE` spins, a tenth of a millisecond, are in between: longer than from
 one operation to the next, much shorter than the slice of time that another process gets.
 Where more wants to run than there are cores when it is loaded it is `BUSY`, as nearly every wait then ends in sleep.

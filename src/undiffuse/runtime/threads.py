@@ -3,13 +3,13 @@
 PyTorch as it comes divides every operation among the threads: each waits for the slowest, hundreds of times a pass, and
 thin matrix products and copies do not divide well. Here a thread takes rows instead, runs the whole network over them
 on one core, and all meet once. With two cores that makes a training step of networks of 4 to 36 M parameters 1.2 to 1.4
-times as quick (docs/lab-notes.md); Winograd's convolutions, which pay on one core alone, are part of that.
+times as quick (docs/develop/lab-notes.md); Winograd's convolutions, which pay on one core alone, are part of that.
 
 A small network gains nothing, or loses: its operations are so short that the threads wait for Python, which serves one
 at a time. So `pays` decides, by a fixed rule of shapes and never by a measurement at run time. The demo's network is
 near the border: alone it is about as quick either way, but threads that meet once a step lose little where another
 process takes a part of a core, and threads that meet in every operation lose most of their time
-(docs/quality-per-minute.md).
+(docs/measure/quality-per-minute.md).
 
 The result is that of the whole batch up to float rounding, which depends on the number of threads, as it does in
 PyTorch, and on nothing else: parts are cut and summed in one order.

@@ -68,7 +68,7 @@ def train(
     Everything that it writes is in the folder ``runs/name``.
 
     Args:
-        source: a folder, a file or a pattern of any kind in docs/data.md, or 'digits'; or the data themselves, a
+        source: a folder, a file or a pattern of any kind in docs/use/data.md, or 'digits'; or the data themselves, a
             tensor, an array, or an iterable of images or (image, label) pairs; may be left out with ``resume``.
         recipe: name of the settings to start from; 'digits' for the source 'digits' in its own size, else 'small'.
         name: of the run; by default that of the source, with a number where that is taken.

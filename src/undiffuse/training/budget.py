@@ -28,7 +28,7 @@ SLOW = 10.0
 ENDLESS = 1_000_000_000
 """Steps of a plan that is never carried out."""
 FEW_STEPS, A_BEGINNING = 300, 1000
-"""What draws little more than noise (200 steps of the demo do, docs/evaluation.md), and half of what the demo takes."""
+"""Little more than noise comes of fewer (docs/measure/evaluation.md: 200 steps of the demo), and half of the demo."""
 
 
 @dataclass(frozen=True)

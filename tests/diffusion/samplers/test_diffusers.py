@@ -1,7 +1,7 @@
 """Trajectories from the same noise, against the diffusers library wherever both define the same method.
 
 The denoiser is exact for a mixture of Gaussians, so it is not linear in x; both sides see the same numbers in float64.
-What differs by a known quirk of that library is in QUIRKS, and explained in docs/samplers.md.
+What differs by a known quirk of that library is in QUIRKS, and explained in docs/measure/samplers.md.
 """
 
 from __future__ import annotations

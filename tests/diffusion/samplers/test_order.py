@@ -106,8 +106,8 @@ def test_churn_changes_the_path_and_not_the_distribution():
 
 
 def documented(heading: str) -> dict[str, list[str]]:
-    """The cells of the table in docs/samplers.md below a heading's or a line's beginning, by sampler."""
-    text = (Path(__file__).parents[3] / "docs" / "samplers.md").read_text(encoding="utf-8")
+    """The cells of the table in docs/measure/samplers.md below a heading's or a line's beginning, by sampler."""
+    text = (Path(__file__).parents[3] / "docs" / "measure" / "samplers.md").read_text(encoding="utf-8")
     table = text.partition(heading)[2].partition("\n|")[2].partition("\n\n")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
     return {row[0].strip("`"): row[1:] for row in rows}

@@ -25,7 +25,7 @@ _SURELY_IMAGES = 10_000
 
 
 def open_source(source: str) -> Source:
-    """Find out what ``source`` is. ``FILE/FOLDER`` names a folder inside an archive; docs/data.md has all kinds.
+    """Find out what ``source`` is. ``FILE/FOLDER`` names a folder inside an archive; docs/use/data.md has all kinds.
 
     Raises:
         UndiffuseError: nothing there, or a kind of file that is not known.

@@ -12,8 +12,8 @@ p(y | x_t) is an integral over x0 that no network gives. Who takes what for it, 
 
 The last is a projection where there is no noise, and costs nothing: the others differentiate the network. For data
 from an isotropic Gaussian of std ``data_std``, r^2 = data_std^2 sigma^2 / (alpha^2 data_std^2 + sigma^2) is the
-variance of x0 given x_t, J = alpha r^2 / sigma^2, and the last two are the same and exact. docs/editing.md has their
-errors where data are not.
+variance of x0 given x_t, J = alpha r^2 / sigma^2, and the last two are the same and exact. docs/use/editing.md has
+their errors where data are not.
 """
 
 from __future__ import annotations

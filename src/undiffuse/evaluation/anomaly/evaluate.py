@@ -33,7 +33,7 @@ from undiffuse.runtime.torch_modes import evaluation_mode, own_modes
 from undiffuse.visualization.grid import default_scale, enlarge, grid, to_image, viewable
 
 DEFAULT_SCORE = "ensemble"
-"""What measured best; the table is in docs/anomaly.md."""
+"""What measured best; the table is in docs/measure/anomaly.md."""
 
 
 @own_modes()

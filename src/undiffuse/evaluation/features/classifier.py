@@ -2,7 +2,8 @@
 
 ImageNet's networks see photographs in everything. Digits, spectra and volumes have no published extractor, but they
 often have labels, and a network that tells their classes apart has found what matters in them. `load_classifier` trains
-one in a minute and keeps it in the cache under the reference's fingerprint; docs/evaluation.md says what it measured.
+one in a minute and keeps it in the cache under the reference's fingerprint; docs/measure/evaluation.md says what it
+measured.
 
 Its distances compare models against *one* reference by *one* file of weights, whose sha256 stands beside each figure.
 """

@@ -4,7 +4,8 @@ Notable choices:
 
 * A fifth of the images is held out, and its accuracy is reported: an extractor that cannot tell the classes apart says
   so. Features of learned images are tighter than those of unseen ones, which flatters the real data's floor. Turning,
-  scaling and shifting each image anew, dropout and few epochs keep that small; docs/evaluation.md has the measurement.
+  scaling and shifting each image anew, dropout and few epochs keep that small; docs/measure/evaluation.md has the
+  measurement.
 * Images are looked at 160,000 times in all, at most 40 times each, whatever the size of the data.
 * AdamW under a one-cycle learning rate (Smith & Topin 2017, https://arxiv.org/abs/1708.07120).
 """

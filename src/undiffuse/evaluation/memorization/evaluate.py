@@ -54,7 +54,7 @@ from undiffuse.runtime.torch_modes import own_modes
 
 NEIGHBOURS = 10
 """Nearest training images that are looked at. Carlini et al. 2023 take 50, but the further ones only blur what is near:
-on digits noisier copies are told with 10 (docs/lab-notes.md), while with 2 or 3 a near-duplicate hides one."""
+on digits noisier copies are told with 10 (docs/develop/lab-notes.md), while with 2 or 3 a near-duplicate hides one."""
 LIMIT = 5000
 """Honest images that are used at most: more narrow no interval that matters, and each costs as much as a sample."""
 BLOCK = 4096

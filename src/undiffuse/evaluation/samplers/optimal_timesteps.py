@@ -14,7 +14,7 @@ diffusion probabilistic models", https://arxiv.org/abs/2106.03802). `step_costs`
     chosen = learn(model, costs, "error", steps=(5, 10), images=64)
     model.sample(16, times=chosen[1].times)
 
-What a cost is best for is not what images look best by: docs/samplers.md has what both give.
+What a cost is best for is not what images look best by: docs/measure/samplers.md has what both give.
 """
 
 from __future__ import annotations

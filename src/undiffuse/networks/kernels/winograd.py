@@ -17,7 +17,7 @@ number, and the products transformed back, which is 36 / 16 = 2.25 multiplicatio
 * Whether it is used is a fixed rule of the shapes and the number of threads (`applies`), never a measurement at run
   time: the same model gives the same bits in every process that has as many.
 * One thread alone, as torchrun gives each process: thin matrix products and copies do not divide well, and with two
-  threads the direct convolution was faster again (docs/lab-notes.md).
+  threads the direct convolution was faster again (docs/develop/lab-notes.md).
 * Both gradients go the same way: that of the input is a convolution with the turned kernel, that of the kernel is a sum
   of the same 36 products, transformed by G^T.
 """

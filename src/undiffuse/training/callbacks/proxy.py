@@ -9,7 +9,7 @@ and standardised by the data: statistics of texture and stroke, for any shape of
 It is a *proxy*: it follows a training, and says when samples stop getting better. It compares no two data sets, and a
 network that has learned something judges better: that is what ``undiffuse evaluate`` is for. The estimate is unbiased,
 as the mean over pairs of different images, since a Frechet distance of the few dozen samples of a grid would be mostly
-bias. docs/lab-notes.md has what was tried, and how well each followed a classifier's Frechet distance.
+bias. docs/develop/lab-notes.md has what was tried, and how well each followed a classifier's Frechet distance.
 """
 
 from __future__ import annotations

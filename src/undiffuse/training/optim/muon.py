@@ -139,7 +139,7 @@ def split(
     """Parameters for Muon (matrices and filters, but for those of the parts named ``ends``) and for Adam (the rest).
 
     A table of classes is no matrix that anything is multiplied by: its rows are vectors of their own, which Adam moves
-    further, so that classes are heeded sooner (docs/lab-notes.md).
+    further, so that classes are heeded sooner (docs/develop/lab-notes.md).
     """
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
