@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 import undiffuse
 from undiffuse.studio.app import make_app
 from undiffuse.studio.doors import Doors
-from undiffuse.studio.jobs.queue import Board
+from undiffuse.studio.jobs.queue import JobQueue
 from undiffuse.studio.limits import Limits
 from undiffuse.studio.studio import Studio
 
@@ -106,11 +106,11 @@ def read_events(text: str) -> list[tuple[str, Any]]:
 
 @contextmanager
 def opened(
-    folder: Path, runs: Path, board: Board | None = None, limits: Limits | None = None, **doors: Any
+    folder: Path, runs: Path, queue: JobQueue | None = None, limits: Limits | None = None, **doors: Any
 ) -> Iterator[Page]:
     """A studio's page."""
-    board = board or Board(running=8, waiting=64)
-    studio = Studio.of(runs=runs, gallery=folder / "gallery", limits=limits, board=board)
+    queue = queue or JobQueue(running=8, waiting=64)
+    studio = Studio.of(runs=runs, gallery=folder / "gallery", limits=limits, queue=queue)
     app = make_app(studio, Doors(**doors))
     with TestClient(app, base_url=HOST, raise_server_exceptions=False) as client:
         yield Page(client, studio)

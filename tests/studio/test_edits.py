@@ -172,7 +172,7 @@ def test_a_request_that_was_kept_by_an_earlier_version_is_understood(shared: Any
     from undiffuse.studio.jobs.editing import again
 
     (image,) = shared.images(shared.edit("outpaint", {"model": "a", "seed": 5, "settings": QUICK}, image=png()))
-    gallery, model = shared.studio.gallery, shared.studio.shelf.load("a", "ema").model
+    gallery, model = shared.studio.gallery, shared.studio.library.load("a", "ema").model
     kept = gallery.request(image["id"])
     of_before = {**kept, "options": {**kept["options"], "overlap": None}}
     assert again(of_before, model, gallery) == again(kept, model, gallery)

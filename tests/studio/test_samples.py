@@ -20,7 +20,7 @@ from undiffuse.checkpoints.training_checkpoint import load as load_checkpoint
 from undiffuse.checkpoints.training_checkpoint import save
 from undiffuse.cli import main
 from undiffuse.errors import UndiffuseError
-from undiffuse.studio.jobs.queue import Board, Job
+from undiffuse.studio.jobs.queue import Job, JobQueue
 from undiffuse.studio.library import models
 from undiffuse.studio.limits import Limits
 
@@ -154,16 +154,16 @@ def test_events_can_be_read_again_from_where_a_reader_was(page: Any) -> None:
 
 def test_a_job_is_cancelled_while_it_draws(page: Any) -> None:
     job = page.post("/v1/samples", {"model": "digits", "n": 64, "settings": {"steps": 1000, "sampler": "ddpm"}})
-    found = page.studio.board.get(job["id"])
+    found = page.studio.queue.get(job["id"])
     assert found is not None
     begun, seen = threading.Event(), list[int]()
     found.listen(lambda: begun.set() if found.step["k"] else None)
     assert begun.wait(60)
     assert page.client.delete(job["url"]).status_code == 202
-    seen.append(found.ticket.evaluations)
+    seen.append(found.handle.evaluations)
     told = page.events(job)
     assert told[-1][0] == "cancelled"
-    assert found.ticket.evaluations - seen[0] <= 1
+    assert found.handle.evaluations - seen[0] <= 1
     assert page.get(job["url"])["state"] == "cancelled"
     assert page.draw(model="digits", n=1, settings=QUICK)  # the worker is free
 
@@ -233,10 +233,10 @@ def test_numbers_that_are_none_are_refused(shared: Any) -> None:
 
 
 def test_a_full_queue_answers_429(open_page: Any) -> None:
-    board, gate = Board(running=1, waiting=1), threading.Event()
-    page = open_page(board=board)
+    queue, gate = JobQueue(running=1, waiting=1), threading.Event()
+    page = open_page(queue=queue)
     for _ in range(2):
-        board.submit(Job("sample", "digits", {}), lambda job: bool(gate.wait(60)))  # type: ignore[arg-type, return-value]
+        queue.submit(Job("sample", "digits", {}), lambda job: bool(gate.wait(60)))  # type: ignore[arg-type, return-value]
     answer = page.client.post("/v1/samples", json={"model": "digits", "settings": QUICK})
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) >= 1
@@ -308,7 +308,7 @@ def test_a_checkpoint_that_a_training_takes_away_while_it_is_loaded_is_followed_
 def test_a_model_file_that_vanishes_or_is_written_anew(runs: Path, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     assert main(["convert", str(runs / "a"), str(file), "--to", "file"]) == 0
-    given = models.Shelf([file], tmp_path / "none")
+    given = models.ModelLibrary([file], tmp_path / "none")
     first = given.load("model")
     assert given.load("model") is first
     assert main(["convert", str(runs / "b"), str(tmp_path / "other.safetensors"), "--to", "file"]) == 0

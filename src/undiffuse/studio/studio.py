@@ -15,10 +15,10 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.model.plan import SamplePlan
 from undiffuse.model.sample_request import override_settings
 from undiffuse.runtime.precision import slow_bfloat16
-from undiffuse.studio.jobs.queue import Board, finite
+from undiffuse.studio.jobs.queue import JobQueue, finite
 from undiffuse.studio.jobs.training import Trainings
 from undiffuse.studio.library.gallery import Gallery
-from undiffuse.studio.library.models import Loaded, Shelf
+from undiffuse.studio.library.models import Loaded, ModelLibrary
 from undiffuse.studio.library.uploads import Uploads
 from undiffuse.studio.limits import Limits
 
@@ -27,8 +27,8 @@ from undiffuse.studio.limits import Limits
 class Studio:
     """What the routes work with."""
 
-    shelf: Shelf
-    board: Board
+    library: ModelLibrary
+    queue: JobQueue
     gallery: Gallery
     uploads: Uploads
     trainings: Trainings
@@ -44,7 +44,7 @@ class Studio:
         gallery: Path | None = None,
         device: str = "cpu",
         limits: Limits | None = None,
-        board: Board | None = None,
+        queue: JobQueue | None = None,
     ) -> Studio:
         """A studio of these folders.
 
@@ -57,8 +57,8 @@ class Studio:
         limits = limits or Limits()
         kept = gallery or runs / "studio"
         return cls(
-            Shelf(given, runs, device),
-            board or Board(),
+            ModelLibrary(given, runs, device),
+            queue or JobQueue(),
             Gallery(kept),
             Uploads(kept / "uploads", limits),
             Trainings(runs),
@@ -79,7 +79,7 @@ class Studio:
         self.limits.check_settings(settings)
         if settings.precision == "bfloat16" and (sentence := slow_bfloat16(torch.device(self.device))):
             raise UndiffuseError(sentence)
-        return self.shelf.settled(settings)
+        return self.library.settled(settings)
 
     def ready(self, model: str, settings: SampleConfig) -> tuple[Loaded, SamplePlan]:
         """A model in memory, and what these settings come to for it.
@@ -87,10 +87,10 @@ class Studio:
         Raises:
             UndiffuseError: there is no such model, or it cannot.
         """
-        loaded = self.shelf.load(model, settings.weights)
+        loaded = self.library.load(model, settings.weights)
         return loaded, loaded.model.plan(settings)
 
     def close(self) -> None:
         """Cancel what is under way and let go of the models; trainings go on."""
-        self.board.close()
-        self.shelf.close()
+        self.queue.close()
+        self.library.close()

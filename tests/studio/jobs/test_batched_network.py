@@ -18,7 +18,7 @@ from undiffuse.networks.conditions import Condition
 from undiffuse.networks.kernels import accelerate_cpu
 from undiffuse.networks.unet import UNet
 from undiffuse.studio.jobs import batched_network as module
-from undiffuse.studio.jobs.batched_network import CancelledError, Evaluator, Ticket, sizes_alike
+from undiffuse.studio.jobs.batched_network import CancelledError, Evaluator, RequestHandle, sizes_alike
 
 
 class Counting(nn.Module):
@@ -59,17 +59,17 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE", 60.0)
 
 
-def together(evaluator: Evaluator, works: list[Callable[[nn.Module, Ticket], Any]]) -> list[Any]:
+def together(evaluator: Evaluator, works: list[Callable[[nn.Module, RequestHandle], Any]]) -> list[Any]:
     """Each work in its thread, all of them guests before the first begins."""
     found: list[Any] = [None] * len(works)
     ready = threading.Barrier(len(works))
 
     def run(k: int) -> None:
-        ticket = Ticket()
-        with evaluator.guest():
+        handle = RequestHandle()
+        with evaluator.active():
             ready.wait(30)
             try:
-                found[k] = works[k](evaluator.network_for(ticket), ticket)
+                found[k] = works[k](evaluator.network_for(handle), handle)
             except Exception as error:
                 found[k] = error
 
@@ -87,8 +87,8 @@ def test_requests_share_their_evaluations_whatever_their_times() -> None:
     network = Counting()
     evaluator = Evaluator(network, (4, 8, 16, 32))
 
-    def walk(k: int) -> Callable[[nn.Module, Ticket], Tensor]:
-        def work(shared: nn.Module, ticket: Ticket) -> Tensor:
+    def walk(k: int) -> Callable[[nn.Module, RequestHandle], Tensor]:
+        def work(shared: nn.Module, handle: RequestHandle) -> Tensor:
             x = torch.full((4, 3), float(k))
             for step in range(5):
                 x = shared(x, torch.full((4,), 10.0 * k + step))
@@ -110,19 +110,19 @@ def test_who_comes_later_joins_the_next_evaluation() -> None:
 
     def late() -> None:
         half_way.wait(30)
-        with evaluator.guest():
+        with evaluator.active():
             arrived.set()
             for _ in range(3):
-                evaluator.network_for(Ticket())(torch.ones(4, 1), torch.ones(4))
+                evaluator.network_for(RequestHandle())(torch.ones(4, 1), torch.ones(4))
 
     thread = threading.Thread(target=late)
     thread.start()
-    with evaluator.guest():
+    with evaluator.active():
         for step in range(5):
             if step == 2:
                 half_way.set()
                 arrived.wait(30)
-            evaluator.network_for(Ticket())(torch.zeros(4, 1), torch.zeros(4))
+            evaluator.network_for(RequestHandle())(torch.zeros(4, 1), torch.zeros(4))
     thread.join(60)
     evaluator.close()
     assert network.sizes == [4, 4, 8, 8, 8]
@@ -132,11 +132,11 @@ def test_only_wanted_rows_are_evaluated_and_the_batch_is_filled_up() -> None:
     network = Counting()
     seen: list[int] = []
     evaluator = Evaluator(network, (4, 16), seen.append)
-    ticket = Ticket()
-    ticket.want([2, 5], 8)
+    handle = RequestHandle()
+    handle.want([2, 5], 8)
     x = torch.arange(16.0)[:, None]
-    with evaluator.guest():
-        output = evaluator.network_for(ticket)(x, torch.ones(16))
+    with evaluator.active():
+        output = evaluator.network_for(handle)(x, torch.ones(16))
     evaluator.close()
     wanted = [2, 5, 10, 13]  # of both halves of a guided micro-batch
     assert seen == [4]
@@ -148,10 +148,10 @@ def test_only_wanted_rows_are_evaluated_and_the_batch_is_filled_up() -> None:
 def test_calls_of_other_sizes_are_evaluated_as_they_come() -> None:
     network = Counting()
     evaluator = Evaluator(network, (4, 16))
-    ticket = Ticket()
-    ticket.want([0], 16)
-    with evaluator.guest():
-        output = evaluator.network_for(ticket)(torch.zeros(3, 1), torch.ones(3))
+    handle = RequestHandle()
+    handle.want([0], 16)
+    with evaluator.active():
+        output = evaluator.network_for(handle)(torch.zeros(3, 1), torch.ones(3))
     evaluator.close()
     assert network.sizes == [3]
     assert torch.equal(output, torch.ones(3, 1))
@@ -162,7 +162,7 @@ def test_more_rows_than_a_batch_holds_are_split() -> None:
     evaluator = Evaluator(network, (4, 16, 24))
     x = torch.arange(24.0)[:, None]
 
-    def work(shared: nn.Module, ticket: Ticket) -> Tensor:
+    def work(shared: nn.Module, handle: RequestHandle) -> Tensor:
         output: Tensor = shared(x, torch.zeros(24))
         return output
 
@@ -177,10 +177,10 @@ def test_conditions_travel_with_their_rows_and_other_kinds_of_call_wait_their_tu
     network = Counting()
     evaluator = Evaluator(network, (4, 8, 16))  # more than come, so that all are waited for
 
-    def told(label: float) -> Callable[[nn.Module, Ticket], Tensor]:
-        return lambda shared, ticket: shared(torch.zeros(4, 1), torch.zeros(4), label=torch.full((4,), label))
+    def told(label: float) -> Callable[[nn.Module, RequestHandle], Tensor]:
+        return lambda shared, handle: shared(torch.zeros(4, 1), torch.zeros(4), label=torch.full((4,), label))
 
-    def untold(shared: nn.Module, ticket: Ticket) -> Tensor:
+    def untold(shared: nn.Module, handle: RequestHandle) -> Tensor:
         output: Tensor = shared(torch.zeros(4, 1), torch.zeros(4))
         return output
 
@@ -193,8 +193,8 @@ def test_gradients_flow_through_a_shared_network() -> None:
     network = Counting()
     evaluator = Evaluator(network, (4,))
     x = torch.ones(4, 1, requires_grad=True)
-    with evaluator.guest():
-        (gradient,) = torch.autograd.grad(evaluator.network_for(Ticket())(x, torch.zeros(4)).sum(), x)
+    with evaluator.active():
+        (gradient,) = torch.autograd.grad(evaluator.network_for(RequestHandle())(x, torch.zeros(4)).sum(), x)
     evaluator.close()
     assert torch.equal(gradient, torch.ones(4, 1))
 
@@ -203,11 +203,11 @@ def test_a_call_in_bfloat16_is_evaluated_in_it_and_mixed_with_none() -> None:
     network = Product()
     evaluator, x = Evaluator(network, (4, 8)), torch.randn(4, 3)
 
-    def low(shared: nn.Module, ticket: Ticket) -> Tensor:
+    def low(shared: nn.Module, handle: RequestHandle) -> Tensor:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             return shared(x, torch.zeros(4))
 
-    def full(shared: nn.Module, ticket: Ticket) -> Tensor:
+    def full(shared: nn.Module, handle: RequestHandle) -> Tensor:
         with torch.no_grad():
             return shared(x, torch.zeros(4))
 
@@ -226,29 +226,29 @@ def test_a_cancelled_request_ends_while_its_rows_are_being_evaluated() -> None:
     network = Counting()
     network.gate.clear()
     evaluator = Evaluator(network, (4,))
-    ticket, ended = Ticket(), list[BaseException]()
+    handle, ended = RequestHandle(), list[BaseException]()
 
     def walk() -> None:
-        with evaluator.guest():
+        with evaluator.active():
             try:
                 while True:
-                    evaluator.network_for(ticket)(torch.zeros(4, 1), torch.zeros(4))
+                    evaluator.network_for(handle)(torch.zeros(4, 1), torch.zeros(4))
             except CancelledError as error:
                 ended.append(error)
 
     thread = threading.Thread(target=walk)
     thread.start()
     assert network.entered.wait(30)
-    ticket.cancel()
+    handle.cancel()
     thread.join(30)  # although the evaluation still hangs
     assert len(ended) == 1
     network.gate.set()
-    with evaluator.guest():
-        assert evaluator.network_for(Ticket())(torch.zeros(4, 1), torch.ones(4)).eq(1).all()
+    with evaluator.active():
+        assert evaluator.network_for(RequestHandle())(torch.zeros(4, 1), torch.ones(4)).eq(1).all()
     evaluator.close()
     assert network.sizes == [4, 4]  # nothing of the cancelled one after it was
     with pytest.raises(CancelledError):
-        evaluator.evaluate(ticket, torch.zeros(4, 1), torch.zeros(4), {})
+        evaluator.evaluate(handle, torch.zeros(4, 1), torch.zeros(4), {})
 
 
 def test_a_mistake_in_the_network_reaches_every_request_in_the_batch_and_nobody_else() -> None:
@@ -259,10 +259,10 @@ def test_a_mistake_in_the_network_reaches_every_request_in_the_batch_and_nobody_
             return super().forward(x, time)
 
     evaluator = Evaluator(Broken(), (4,))
-    with evaluator.guest():
+    with evaluator.active():
         with pytest.raises(UndiffuseError, match="negative"):
-            evaluator.network_for(Ticket())(-torch.ones(4, 1), torch.zeros(4))
-        assert evaluator.network_for(Ticket())(torch.zeros(4, 1), torch.ones(4)).eq(1).all()
+            evaluator.network_for(RequestHandle())(-torch.ones(4, 1), torch.zeros(4))
+        assert evaluator.network_for(RequestHandle())(torch.zeros(4, 1), torch.ones(4)).eq(1).all()
     evaluator.close()
 
 
@@ -270,13 +270,13 @@ def test_a_closed_evaluator_answers_instead_of_letting_wait() -> None:
     evaluator = Evaluator(Counting(), (4,))
     evaluator.close()
     with pytest.raises(UndiffuseError, match="shutting down"):
-        evaluator.network_for(Ticket())(torch.zeros(4, 1), torch.zeros(4))
+        evaluator.network_for(RequestHandle())(torch.zeros(4, 1), torch.zeros(4))
 
 
 def test_a_shared_network_stays_in_evaluation_mode() -> None:
     network = Counting().eval()
     evaluator = Evaluator(network, (4,))
-    evaluator.network_for(Ticket()).train()
+    evaluator.network_for(RequestHandle()).train()
     evaluator.close()
     assert not network.training
 
@@ -329,7 +329,7 @@ def test_rows_do_not_wait_for_ever_for_those_who_do_not_come(monkeypatch: pytest
     monkeypatch.setattr(module, "PATIENCE", 0.02)
     evaluator = Evaluator(Counting(), (4,))
     began = time.monotonic()
-    with evaluator.guest(), evaluator.guest():  # the second never asks
-        evaluator.network_for(Ticket())(torch.zeros(4, 1), torch.zeros(4))
+    with evaluator.active(), evaluator.active():  # the second never asks
+        evaluator.network_for(RequestHandle())(torch.zeros(4, 1), torch.zeros(4))
     assert time.monotonic() - began < 30  # it came back at all
     evaluator.close()

@@ -8,14 +8,14 @@ import threading
 import pytest
 
 from undiffuse.errors import UndiffuseError
-from undiffuse.studio.jobs.queue import FINISHED_KEPT, STEPS_KEPT, Board, BusyError, ClosedError, Job
+from undiffuse.studio.jobs.queue import FINISHED_KEPT, STEPS_KEPT, BusyError, ClosedError, Job, JobQueue
 
 
 def kinds(job: Job) -> list[str]:
     return [event.kind for event in job.since(0)]
 
 
-def over(board: Board, job: Job) -> Job:
+def over(queue: JobQueue, job: Job) -> Job:
     """Wait for the end of a job."""
     ended = threading.Event()
     stop = job.listen(lambda: ended.set() if job.over else None)
@@ -30,7 +30,7 @@ def make(kind: str = "sample") -> Job:
 
 
 def test_events_come_in_order_and_are_numbered_from_one() -> None:
-    board = Board()
+    queue = JobQueue()
 
     def work(job: Job) -> None:
         job.tell("started", of=2, images=1)
@@ -38,7 +38,7 @@ def test_events_come_in_order_and_are_numbered_from_one() -> None:
         job.at(2, 2)
         job.tell("image", index=0)
 
-    job = over(board, board.submit(make(), work))
+    job = over(queue, queue.submit(make(), work))
     numbers = [event.number for event in job.since(0)]
     assert numbers == sorted(set(numbers))
     assert [kind for kind in kinds(job) if kind != "step"] == ["queued", "started", "image", "done"]
@@ -55,51 +55,51 @@ def test_of_many_steps_the_last_are_remembered() -> None:
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
-    board, gate = Board(running=1, waiting=2), threading.Event()
-    jobs = [board.submit(make(), lambda job: bool(gate.wait(30))) for _ in range(3)]  # type: ignore[arg-type, return-value]
+    queue, gate = JobQueue(running=1, waiting=2), threading.Event()
+    jobs = [queue.submit(make(), lambda job: bool(gate.wait(30))) for _ in range(3)]  # type: ignore[arg-type, return-value]
     with pytest.raises(BusyError) as refusal:
-        board.submit(make(), lambda job: None)
+        queue.submit(make(), lambda job: None)
     assert refusal.value.seconds >= 1
-    assert board.counts() == {"running": 1, "waiting": 2, "limit": 2}
-    assert [board.position(job) for job in jobs] == [0, 0, 1]
+    assert queue.counts() == {"running": 1, "waiting": 2, "limit": 2}
+    assert [queue.position(job) for job in jobs] == [0, 0, 1]
     gate.set()
-    assert [over(board, job).state for job in jobs] == ["done"] * 3
-    assert over(board, board.submit(make(), lambda job: None)).state == "done"
+    assert [over(queue, job).state for job in jobs] == ["done"] * 3
+    assert over(queue, queue.submit(make(), lambda job: None)).state == "done"
 
 
 def test_a_job_in_the_queue_is_cancelled_at_once_and_never_begins() -> None:
-    board, gate, begun = Board(running=1, waiting=5), threading.Event(), list[str]()
-    first = board.submit(make(), lambda job: bool(gate.wait(30)))  # type: ignore[arg-type, return-value]
-    second = board.submit(make(), lambda job: begun.append(job.id))
-    third = board.submit(make(), lambda job: begun.append(job.id))
-    board.cancel(second)
+    queue, gate, begun = JobQueue(running=1, waiting=5), threading.Event(), list[str]()
+    first = queue.submit(make(), lambda job: bool(gate.wait(30)))  # type: ignore[arg-type, return-value]
+    second = queue.submit(make(), lambda job: begun.append(job.id))
+    third = queue.submit(make(), lambda job: begun.append(job.id))
+    queue.cancel(second)
     assert second.state == "cancelled"
     assert kinds(second)[-1] == "cancelled"
     gate.set()
-    over(board, first)
-    over(board, third)
+    over(queue, first)
+    over(queue, third)
     assert begun == [third.id]
 
 
 def test_a_running_job_ends_at_its_next_step_when_it_is_cancelled() -> None:
-    board, steps = Board(), list[int]()
+    queue, steps = JobQueue(), list[int]()
 
     def work(job: Job) -> None:
         for k in range(1000):
             job.at(k, 1000)
             steps.append(k)
             if k == 3:
-                board.cancel(job)
+                queue.cancel(job)
 
-    job = over(board, board.submit(make(), work))
+    job = over(queue, queue.submit(make(), work))
     assert job.state == "cancelled"
     assert steps == [0, 1, 2, 3]
-    board.cancel(job)  # again: nothing
+    queue.cancel(job)  # again: nothing
     assert kinds(job).count("cancelled") == 1
 
 
 def test_mistakes_are_sentences_and_bugs_are_owned_up_to() -> None:
-    board = Board()
+    queue = JobQueue()
 
     def mistaken(job: Job) -> None:
         raise UndiffuseError("no such class")
@@ -107,22 +107,22 @@ def test_mistakes_are_sentences_and_bugs_are_owned_up_to() -> None:
     def broken(job: Job) -> None:
         raise KeyError("x")
 
-    assert over(board, board.submit(make(), mistaken)).error == "no such class"
-    assert "mistake of ours" in (over(board, board.submit(make(), broken)).error or "")
-    assert over(board, board.submit(make(), lambda job: None)).state == "done"  # the board goes on
+    assert over(queue, queue.submit(make(), mistaken)).error == "no such class"
+    assert "mistake of ours" in (over(queue, queue.submit(make(), broken)).error or "")
+    assert over(queue, queue.submit(make(), lambda job: None)).state == "done"  # the queue goes on
 
 
 def test_old_jobs_are_forgotten_and_those_under_way_never() -> None:
-    board, gate = Board(running=2, waiting=5), threading.Event()
-    waiting = board.submit(make(), lambda job: bool(gate.wait(60)))  # type: ignore[arg-type, return-value]
-    first = over(board, board.submit(make(), lambda job: None))
+    queue, gate = JobQueue(running=2, waiting=5), threading.Event()
+    waiting = queue.submit(make(), lambda job: bool(gate.wait(60)))  # type: ignore[arg-type, return-value]
+    first = over(queue, queue.submit(make(), lambda job: None))
     for _ in range(FINISHED_KEPT):
-        over(board, board.submit(make(), lambda job: None))
-    assert board.get(first.id) is None
-    assert board.get(waiting.id) is waiting
-    assert len(board.jobs()) == FINISHED_KEPT + 1
+        over(queue, queue.submit(make(), lambda job: None))
+    assert queue.get(first.id) is None
+    assert queue.get(waiting.id) is waiting
+    assert len(queue.jobs()) == FINISHED_KEPT + 1
     gate.set()
-    over(board, waiting)
+    over(queue, waiting)
 
 
 def test_numbers_that_are_not_finite_become_null() -> None:
@@ -132,14 +132,14 @@ def test_numbers_that_are_not_finite_become_null() -> None:
 
 
 def test_a_closed_board_cancels_what_is_there_and_takes_nothing_more() -> None:
-    board = Board()
+    queue = JobQueue()
 
     def work(job: Job) -> None:
         while True:
             job.at(1, 1)
 
-    job = board.submit(make(), work)
-    board.close()
-    assert over(board, job).state == "cancelled"
+    job = queue.submit(make(), work)
+    queue.close()
+    assert over(queue, job).state == "cancelled"
     with pytest.raises(ClosedError):
-        board.submit(make(), lambda job: None)
+        queue.submit(make(), lambda job: None)

@@ -115,18 +115,18 @@ def test_a_mask_is_drawn_and_painted_anew(visit: Any, studio: Any, how: str) -> 
     page.get_by_text("million parameters").wait_for()
     page.get_by_role("button", name="digits, drawn, seed 3, number 0").click()
     page.get_by_role("dialog").get_by_role("button", name="Paint anew").click()
-    board = page.get_by_role("application")
-    board.wait_for()
+    queue = page.get_by_role("application")
+    queue.wait_for()
     page.get_by_role("button", name="Change it").click()
     page.get_by_text("Mark the part that is to be painted anew").wait_for()
     if how == "pointer":
-        box = board.bounding_box()
+        box = queue.bounding_box()
         page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         page.mouse.down()
         page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] / 2, steps=3)
         page.mouse.up()
     else:
-        board.focus()
+        queue.focus()
         page.keyboard.press(" ")
         for _ in range(4):
             page.keyboard.press("ArrowRight")

@@ -33,7 +33,7 @@ from undiffuse.runtime.random_streams import generator
 
 SIZES = (4, 8, 16, 32)
 """Rows of a mixed batch: the smallest that holds those that wait. 8 is 4 under classifier-free guidance."""
-PATIENCE = 0.01
+GATHER_SECONDS = 0.01
 """Seconds that rows wait for those of requests that are between two evaluations."""
 
 
@@ -41,7 +41,7 @@ class CancelledError(Exception):
     """The request was cancelled: raised in its own thread, at its next evaluation."""
 
 
-class Ticket:
+class RequestHandle:
     """What a request is known by at the evaluator.
 
     Args:
@@ -86,7 +86,7 @@ class Ticket:
 class _Call:
     """One call of the network by one request."""
 
-    ticket: Ticket
+    handle: RequestHandle
     x: Tensor
     time: Tensor
     conditions: dict[str, Tensor]
@@ -106,7 +106,7 @@ _Part = tuple[_Call, list[int]]
 """Some rows of a call."""
 
 
-class Tally:
+class EvaluationCounter:
     """How many evaluations there were, and of how many rows that were wanted.
 
     Attributes:
@@ -138,7 +138,7 @@ class Evaluator:
     ) -> None:
         self.network, self.sizes, self._on_batch = network, tuple(sizes), on_batch
         self._waiting: list[_Call] = []
-        self._guests = 0
+        self._active = 0
         self._since = 0.0
         self._closed = False
         self._changed = threading.Condition()
@@ -148,22 +148,22 @@ class Evaluator:
     @property
     def busy(self) -> bool:
         """Whether any request is under way."""
-        return self._guests > 0
+        return self._active > 0
 
-    def network_for(self, ticket: Ticket) -> SharedNetwork:
+    def network_for(self, handle: RequestHandle) -> SharedNetwork:
         """The network as one request sees it."""
-        return SharedNetwork(self, ticket)
+        return SharedNetwork(self, handle)
 
     @contextmanager
-    def guest(self) -> Iterator[None]:
+    def active(self) -> Iterator[None]:
         """A request is under way: others may wait for its rows a moment."""
         with self._changed:
-            self._guests += 1
+            self._active += 1
         try:
             yield
         finally:
             with self._changed:
-                self._guests -= 1
+                self._active -= 1
                 self._changed.notify_all()
 
     def close(self) -> None:
@@ -176,22 +176,22 @@ class Evaluator:
 
     # --- in the request's thread --------------------------------------------------------------------------------------
 
-    def evaluate(self, ticket: Ticket, x: Tensor, time: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
+    def evaluate(self, handle: RequestHandle, x: Tensor, time: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
         """The network's output; rows that are not wanted are 0.
 
         Raises:
             CancelledError: the request was cancelled, before or while it waited.
         """
-        ticket.check()
+        handle.check()
         bfloat16 = torch.is_autocast_enabled(x.device.type)  # in this request's thread
         alone = (torch.is_grad_enabled() and x.requires_grad) or bfloat16 or len(x) not in self.sizes
-        wanted = ticket.slots
-        rows = [row for row in range(len(x)) if wanted is None or row % ticket.size in wanted]
+        wanted = handle.slots
+        rows = [row for row in range(len(x)) if wanted is None or row % handle.size in wanted]
         shapes = tuple((name, *value.shape[1:], value.dtype) for name, value in sorted(conditions.items()))
         signature = (x.dtype, *x.shape[1:], *shapes)
-        call = _Call(ticket, x, time, dict(conditions), rows, alone, bfloat16, signature, left=len(rows))
-        ticket._call = call
-        ticket.evaluations += 1
+        call = _Call(handle, x, time, dict(conditions), rows, alone, bfloat16, signature, left=len(rows))
+        handle._call = call
+        handle.evaluations += 1
         with self._changed:
             if self._closed:
                 raise UndiffuseError("The studio is shutting down")
@@ -199,10 +199,10 @@ class Evaluator:
                 self._since = _now()
             self._waiting.append(call)
             self._changed.notify_all()
-        ticket.check()  # a cancel between the first look and here did not find the call
+        handle.check()  # a cancel between the first look and here did not find the call
         call.done.wait()
-        ticket._call = None
-        ticket.check()
+        handle._call = None
+        handle.check()
         if call.error is not None:
             raise call.error
         assert call.output is not None
@@ -214,7 +214,7 @@ class Evaluator:
         while True:
             with self._changed:
                 while not self._ready():
-                    self._changed.wait(PATIENCE if self._waiting else None)
+                    self._changed.wait(GATHER_SECONDS if self._waiting else None)
                 if self._closed:
                     for call in self._waiting:
                         call.error = UndiffuseError("The studio is shutting down")
@@ -227,12 +227,12 @@ class Evaluator:
 
     def _ready(self) -> bool:
         """Whether to begin: the batch is full, everybody who may come is here, or they were waited for."""
-        self._waiting = [call for call in self._waiting if not call.ticket.cancelled]
+        self._waiting = [call for call in self._waiting if not call.handle.cancelled]
         if self._closed or not self._waiting:
             return self._closed
         rows = sum(len(call.rows) - call.taken for call in self._waiting)
-        here = len(self._waiting) >= self._guests
-        return here or rows >= max(self.sizes, default=1) or _now() - self._since >= PATIENCE
+        here = len(self._waiting) >= self._active
+        return here or rows >= max(self.sizes, default=1) or _now() - self._since >= GATHER_SECONDS
 
     def _take(self) -> list[_Part]:
         """The oldest call and, where it may be mixed, as many rows of others as fit, in the order they came."""
@@ -304,10 +304,10 @@ _now: Callable[[], float] = time.monotonic
 class SharedNetwork(nn.Module):
     """A network whose evaluations are the evaluator's; its parameters are the network's own."""
 
-    def __init__(self, evaluator: Evaluator, ticket: Ticket) -> None:
+    def __init__(self, evaluator: Evaluator, handle: RequestHandle) -> None:
         super().__init__()
         self.network = evaluator.network
-        self._evaluator, self._ticket = evaluator, ticket
+        self._evaluator, self._ticket = evaluator, handle
 
     def forward(self, x: Tensor, time: Tensor, **conditions: Tensor) -> Tensor:
         return self._evaluator.evaluate(self._ticket, x, time, conditions)

@@ -34,7 +34,7 @@ from undiffuse.model.sample_request import remarks
 from undiffuse.reports.commands import option
 from undiffuse.studio.jobs.queue import Job
 from undiffuse.studio.library.gallery import Gallery, recipe_of
-from undiffuse.studio.library.models import Loaded, Shelf
+from undiffuse.studio.library.models import Loaded, ModelLibrary
 from undiffuse.studio.limits import Limits, TooLargeError
 from undiffuse.studio.settings_schema import Fitting
 from undiffuse.visualization.grid import to_image
@@ -170,17 +170,19 @@ def _mask(path: Path, sides: tuple[int, int], said: list[str]) -> torch.Tensor:
             raise UndiffuseError(str(error).replace(f" {path}", "")) from None
 
 
-def work_on(job: Job, loaded: Loaded, gallery: Gallery, wanted: ResolvedEdit, shelf: Shelf, limits: Limits) -> None:
+def work_on(
+    job: Job, loaded: Loaded, gallery: Gallery, wanted: ResolvedEdit, library: ModelLibrary, limits: Limits
+) -> None:
     """Do an edit, telling its steps, and keep what came of it.
 
     Raises:
         CancelledError: the job was cancelled.
         UndiffuseError: a picture that does not fit, or anything that the edit refuses.
     """
-    job.ticket.want_all()
-    with loaded.lent(job.ticket) as network:
+    job.handle.want_all()
+    with loaded.session(job.handle) as network:
         model = loaded.model.with_network(network)
-        settings = resolved_settings(model, shelf.settled(wanted.settings))
+        settings = resolved_settings(model, library.settled(wanted.settings))
         wanted = replace(wanted, settings=settings)
         said: list[str] = []
         if wanted.fit == "convert":
@@ -197,7 +199,7 @@ def work_on(job: Job, loaded: Loaded, gallery: Gallery, wanted: ResolvedEdit, sh
         wanted = replace(wanted, how=wanted.row.filled(wanted.how, model, (height, width)))
         job.tell("started", of=0, images=wanted.n)
         made = wanted.row.work(given, wanted.how)
-        job.ticket.check()
+        job.handle.check()
         job.note = " ".join([*said, *(f"The picture {note}." for note in made.notes[:1])]) or None
         _tell(job, model, loaded, gallery, wanted, made)
 

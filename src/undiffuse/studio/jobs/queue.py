@@ -20,7 +20,7 @@ from typing import Any
 
 from undiffuse.config.flags import in_flags
 from undiffuse.errors import UndiffuseError
-from undiffuse.studio.jobs.batched_network import CancelledError, Ticket
+from undiffuse.studio.jobs.batched_network import CancelledError, RequestHandle
 
 STEPS_KEPT = 4
 """Step events that a job remembers."""
@@ -65,13 +65,13 @@ class Job:
         request: what was asked for, as it is shown again.
 
     Attributes:
-        ticket: by which it is cancelled, and known to evaluators.
+        handle: by which it is cancelled, and known to evaluators.
     """
 
     def __init__(self, kind: str, model: str, request: dict[str, Any]) -> None:
         self.id = secrets.token_hex(8)
         self.kind, self.model, self.request = kind, model, request
-        self.ticket = Ticket()
+        self.handle = RequestHandle()
         self.state = "queued"
         self.step = {"k": 0, "of": 0}
         self.error: str | None = None
@@ -102,7 +102,7 @@ class Job:
 
     def at(self, k: int, of: int, **more: Any) -> None:
         """Tell that step k is done; refuse to go on where the job was cancelled."""
-        self.ticket.check()
+        self.handle.check()
         self.step = {"k": k, "of": of}
         self.tell("step", k=k, of=of, **more)
 
@@ -130,7 +130,7 @@ class Job:
 Work = Callable[[Job], None]
 
 
-class Board:
+class JobQueue:
     """The queue, and the threads that work on it.
 
     Args:
@@ -185,7 +185,7 @@ class Board:
 
     def cancel(self, job: Job) -> None:
         """Let it go no further: one at work ends at its next evaluation, one in the queue at once."""
-        job.ticket.cancel()
+        job.handle.cancel()
         with self._changed:
             mine = [entry for entry in self._queue if entry[0] is job]
             for entry in mine:
@@ -220,7 +220,7 @@ class Board:
         state, error = "done", ""
         try:
             job.state = "running"
-            job.ticket.check()
+            job.handle.check()
             work(job)
         except CancelledError:
             state = "cancelled"
@@ -234,7 +234,7 @@ class Board:
         with self._changed:
             self._at_work -= 1
             self._took = 0.8 * self._took + 0.2 * seconds
-            job.seconds, job.evaluated = round(seconds, 3), job.ticket.evaluations
+            job.seconds, job.evaluated = round(seconds, 3), job.handle.evaluations
             self._end(job, state, error)
             self._start()
             self._changed.notify_all()

@@ -19,7 +19,7 @@ from undiffuse.model.resolve import enlarges
 from undiffuse.model.sample_request import check_numbers, cut_into_blocks, remarks
 from undiffuse.provenance.png import Origin, sheet_chunk
 from undiffuse.runtime.installing import install_extra
-from undiffuse.studio.jobs.batched_network import Ticket
+from undiffuse.studio.jobs.batched_network import RequestHandle
 from undiffuse.studio.jobs.queue import Job
 from undiffuse.studio.library.gallery import Gallery, recipe_of
 from undiffuse.studio.library.models import Loaded
@@ -52,9 +52,9 @@ class Wanted:
     keep: bool = True
 
 
-def steps_of(plan: SamplePlan, ticket: Ticket, block: range, seed: int) -> Iterator[SamplingStep]:
+def steps_of(plan: SamplePlan, handle: RequestHandle, block: range, seed: int) -> Iterator[SamplingStep]:
     """Every step of samples that lie in one micro-batch; only their rows are evaluated."""
-    ticket.want([index % plan.micro_batch for index in block], plan.micro_batch)
+    handle.want([index % plan.micro_batch for index in block], plan.micro_batch)
     yield from plan.iterate(block, seed)
 
 
@@ -64,14 +64,14 @@ def draw(job: Job, loaded: Loaded, gallery: Gallery, wanted: Wanted) -> None:
     Raises:
         CancelledError: the job was cancelled.
     """
-    with loaded.lent(job.ticket) as network:
+    with loaded.session(job.handle) as network:
         plan = wanted.plan.with_network(network)
         blocks = cut_into_blocks(range(wanted.first, wanted.first + wanted.n), plan.micro_batch)
         total = plan.steps * len(blocks)
         job.tell("started", of=total, images=wanted.n)
         job.warning = in_flags(". ".join(remarks(plan.settings, enlarges(stages_of(loaded.model))))) or None
         for number, block in enumerate(blocks):
-            for k, step in enumerate(steps_of(plan, job.ticket, block, wanted.seed), start=1):
+            for k, step in enumerate(steps_of(plan, job.handle, block, wanted.seed), start=1):
                 if k > plan.steps:
                     break
                 due = k == 1 or k == plan.steps or k % wanted.every == 0
@@ -105,11 +105,11 @@ def _kept(gallery: Gallery | None, image: Image.Image, origin: Origin, index: in
 
 def draw_again(job: Job, loaded: Loaded, gallery: Gallery, identity: str, made_by: Origin) -> None:
     """Make a picture of the gallery again, and say whether it is the same, pixel by pixel."""
-    with loaded.lent(job.ticket) as network:
+    with loaded.session(job.handle) as network:
         plan = loaded.model.plan(made_by.sample).with_network(network)
         block = range(made_by.index, made_by.index + 1)
         job.tell("started", of=plan.steps, images=1)
-        for k, step in enumerate(steps_of(plan, job.ticket, block, made_by.seed), start=1):
+        for k, step in enumerate(steps_of(plan, job.handle, block, made_by.seed), start=1):
             if k <= plan.steps:
                 job.at(k, plan.steps, t=step.t, previews=_previews(step, block, plan, False))
         samples = plan.samples(step, block, made_by.seed)
@@ -131,13 +131,13 @@ def animate(job: Job, loaded: Loaded, made_by: Origin, suffix: str, frames: int,
     import io
 
     check_suffix(suffix)
-    with loaded.lent(job.ticket) as network:
+    with loaded.session(job.handle) as network:
         plan = loaded.model.plan(made_by.sample).with_network(network)
         job.tell("started", of=plan.steps, images=0)
 
         def one() -> Iterator[SamplingStep]:
             block = range(made_by.index, made_by.index + 1)
-            for k, step in enumerate(steps_of(plan, job.ticket, block, made_by.seed)):
+            for k, step in enumerate(steps_of(plan, job.handle, block, made_by.seed)):
                 if k:
                     job.at(k, plan.steps, t=step.t, previews=[])
                 yield step
@@ -163,15 +163,15 @@ def walk_in_full(
     job: Job, loaded: Loaded, plan: SamplePlan, seed: int, index: int, count: int, values: bool
 ) -> dict[str, Any]:
     """One sample's way out of noise: where it stood, and what the model saw from there."""
-    with loaded.lent(job.ticket) as network:
+    with loaded.session(job.handle) as network:
         plan = plan.with_network(network)
         check_numbers(1, seed, index)
         schedule, info = plan.model.schedule, plan.model.info
         wanted = set(evenly(plan.steps + 1, count))
         job.tell("started", of=plan.steps, images=0)
         found = []
-        for k, step in enumerate(steps_of(plan, job.ticket, range(index, index + 1), seed)):
-            job.ticket.check()
+        for k, step in enumerate(steps_of(plan, job.handle, range(index, index + 1), seed)):
+            job.handle.check()
             if k not in wanted:
                 continue
             q_t = schedule(torch.tensor(step.t, dtype=torch.float64))

@@ -27,7 +27,7 @@ from undiffuse.provenance.edit_record import Edited
 from undiffuse.provenance.pinned_path import path_of
 from undiffuse.provenance.png import Origin
 from undiffuse.runtime.threads import in_threads
-from undiffuse.studio.jobs.batched_network import Evaluator, Tally, Ticket, sizes_alike
+from undiffuse.studio.jobs.batched_network import EvaluationCounter, Evaluator, RequestHandle, sizes_alike
 from undiffuse.studio.limits import FOR_THE_COMMAND_LINE
 
 LOADED = 4
@@ -80,13 +80,13 @@ class Loaded:
     evaluator: Evaluator
 
     @contextmanager
-    def lent(self, ticket: Ticket) -> Iterator[nn.Module]:
+    def session(self, handle: RequestHandle) -> Iterator[nn.Module]:
         """The network for one request, shared with all others; a cascade's is that of its last stage."""
-        with self.evaluator.guest():
-            yield self.evaluator.network_for(ticket)
+        with self.evaluator.active():
+            yield self.evaluator.network_for(handle)
 
 
-class Shelf:
+class ModelLibrary:
     """The models of a studio.
 
     Args:
@@ -95,7 +95,7 @@ class Shelf:
         device: where networks go.
 
     Attributes:
-        tally: of the evaluations of all models.
+        counter: of the evaluations of all models.
     """
 
     def __init__(self, given: Sequence[Path], runs: Path, device: torch.device | str = "cpu") -> None:
@@ -103,7 +103,7 @@ class Shelf:
         self._given = [(path, _called(path)) for path in given]
         self._runs, self._device = runs, str(device)
         self._loaded: OrderedDict[Key, Loaded] = OrderedDict()
-        self.tally = Tally()
+        self.counter = EvaluationCounter()
         self._lock = threading.Lock()
         self._loading: dict[Key, threading.Lock] = {}
 
@@ -179,7 +179,7 @@ class Shelf:
             top = stages_of(model)[-1]
             network = in_threads(top.network)  # as the command line evaluates it
             sizes = sizes_alike(network, top.info.shape, top.conditions, top.device, model.micro_batch)
-            loaded = Loaded(entry, model, Evaluator(network, sizes, self.tally.count))
+            loaded = Loaded(entry, model, Evaluator(network, sizes, self.counter.count))
             with self._lock:
                 self._loaded[key] = loaded
                 self._tidy()

@@ -38,13 +38,13 @@ def router(studio: Studio) -> APIRouter:
     def status() -> Response:
         """Version, device, queue, work done, limits and optional parts."""
         installed = {name: importlib.util.find_spec(module) is not None for name, module in OPTIONAL.items()}
-        tally = studio.shelf.tally
+        counter = studio.library.counter
         return answer(
             {
                 "version": __version__,
                 "device": studio.device,
-                "queue": studio.board.counts(),
-                "work": {"evaluations": tally.evaluations, "rows": tally.rows},
+                "queue": studio.queue.counts(),
+                "work": {"evaluations": counter.evaluations, "rows": counter.rows},
                 "limits": studio.limits.about(),
                 "extras": {**installed, "digits": True},
                 "runs_folder": str(studio.trainings.runs),
@@ -63,7 +63,7 @@ def router(studio: Studio) -> APIRouter:
 
         Those given, then finished runs, the newest first, those that come with the package, and unfinished runs.
         """
-        found = [(entry, _model(entry)) for entry in studio.shelf.entries().values()]
+        found = [(entry, _model(entry)) for entry in studio.library.entries().values()]
         return answer({"models": [model for _, model in sorted(found, key=lambda one: _rank(*one))]})
 
     @routes.get("/models/{id}")
@@ -132,7 +132,7 @@ def _rank(entry: Entry, model: dict[str, Any]) -> tuple[int, bool, float]:
 
 
 def _in_full(studio: Studio, identity: str) -> dict[str, Any]:
-    loaded = studio.shelf.load(identity)
+    loaded = studio.library.load(identity)
     model, config = loaded.model, loaded.model.config
     schedule = model.schedule
     return {

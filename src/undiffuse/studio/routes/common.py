@@ -18,7 +18,7 @@ from undiffuse.config.fields import fields_of
 from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
-from undiffuse.studio.jobs.queue import OVER, Board, ClosedError, Event, Job, finite
+from undiffuse.studio.jobs.queue import OVER, ClosedError, Event, Job, JobQueue, finite
 from undiffuse.studio.library.models import ConflictError, UnknownError
 from undiffuse.studio.limits import FOR_THE_COMMAND_LINE, TooLargeError
 
@@ -137,14 +137,14 @@ def answer(content: Any, status: int = 200) -> Response:
 # --- jobs -------------------------------------------------------------------------------------------------------------
 
 
-def job_json(job: Job, board: Board) -> dict[str, Any]:
+def job_json(job: Job, queue: JobQueue) -> dict[str, Any]:
     """A job as it stands."""
     return {
         "id": job.id,
         "kind": job.kind,
         "model": job.model,
         "state": job.state,
-        "position": board.position(job),
+        "position": queue.position(job),
         "step": job.step,
         "request": job.request,
         "images": job.images(),
@@ -152,7 +152,7 @@ def job_json(job: Job, board: Board) -> dict[str, Any]:
         "warning": job.warning,
         "note": job.note,
         "seconds": job.seconds,
-        "evaluations": job.ticket.evaluations,
+        "evaluations": job.handle.evaluations,
     }
 
 

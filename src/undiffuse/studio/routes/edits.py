@@ -81,19 +81,19 @@ def _submitted(studio: Studio, name: str, body: EditRequest, sent: dict[str, byt
     studio.limits.check_count(body.n)
     if finite(body.options) != body.options:
         raise UndiffuseError("The options hold a number that is not finite")
-    entry = studio.shelf.entry(body.model)
+    entry = studio.library.entry(body.model)
     studio.settings(body.settings)
     convert = body.options.get("fit") == "convert"
     inputs = {picture: _input(studio, picture, content, parts, convert) for picture, content in sent.items()}
-    loaded = studio.shelf.load(entry.id, body.settings.get("weights", SampleConfig.weights))
+    loaded = studio.library.load(entry.id, body.settings.get("weights", SampleConfig.weights))
     if name not in edits_of(loaded.model):
         raise UndiffuseError(f"This model cannot do '{name}'")
     wanted: ResolvedEdit = resolve_edit({"edit": name, **body.model_dump()}, loaded.model, inputs)
     studio.limits.check_settings(wanted.settings)
     studio.limits.check_count(wanted.row.results(wanted.how), "frames")
     job = Job(name, entry.id, wanted.request(entry.id))
-    return studio.board.submit(
-        job, lambda job: work_on(job, loaded, studio.gallery, wanted, studio.shelf, studio.limits)
+    return studio.queue.submit(
+        job, lambda job: work_on(job, loaded, studio.gallery, wanted, studio.library, studio.limits)
     )
 
 

@@ -92,16 +92,16 @@ def router(studio: Studio) -> APIRouter:
     def again(name: PicturePath) -> Response:
         """Make a picture again; the image's event says whether it is identical."""
         made_by = studio.gallery.origin(name)
-        loaded = studio.shelf.maker(made_by)
+        loaded = studio.library.maker(made_by)
         if isinstance(made_by, Origin):
             job = Job("again", loaded.entry.id, {"picture": name})
             origin = made_by
-            return accepted(studio.board.submit(job, lambda job: draw_again(job, loaded, studio.gallery, name, origin)))
+            return accepted(studio.queue.submit(job, lambda job: draw_again(job, loaded, studio.gallery, name, origin)))
         wanted = edit_again(studio.gallery.request(name) or {}, loaded.model, studio.gallery)
         job = Job("again", loaded.entry.id, {"picture": name})
         return accepted(
-            studio.board.submit(
-                job, lambda job: work_on(job, loaded, studio.gallery, wanted, studio.shelf, studio.limits)
+            studio.queue.submit(
+                job, lambda job: work_on(job, loaded, studio.gallery, wanted, studio.library, studio.limits)
             )
         )
 
@@ -121,9 +121,9 @@ def router(studio: Studio) -> APIRouter:
         if not isinstance(made_by, Origin):
             raise UndiffuseError("Only samples have a walk from noise; this picture is an edit")
         check_suffix(f".{suffix}")
-        loaded, made = studio.shelf.maker(made_by), list[bytes]()
+        loaded, made = studio.library.maker(made_by), list[bytes]()
         job = Job("walk", loaded.entry.id, {"picture": name, "suffix": suffix, "frames": frames, "fps": fps})
-        studio.board.submit(job, lambda job: made.append(animate(job, loaded, made_by, f".{suffix}", frames, fps)))
+        studio.queue.submit(job, lambda job: made.append(animate(job, loaded, made_by, f".{suffix}", frames, fps)))
         await finished(job)
         headers = {"Content-Disposition": f'attachment; filename="undiffuse-{name}.{suffix}"'}
         return Response(made[0], media_type=TYPES[suffix], headers=headers)
@@ -180,7 +180,7 @@ def _restored(studio: Studio, found: Metadata) -> dict[str, Any]:
         raise UndiffuseError("This picture does not say how it was made: it has no 'undiffuse' chunk")
     model, note = None, None
     try:
-        model = studio.shelf.maker(made_by).entry.id
+        model = studio.library.maker(made_by).entry.id
     except UndiffuseError as error:
         note = in_flags(str(error))
     recipe = recipe_of(made_by)

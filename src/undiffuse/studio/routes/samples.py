@@ -65,17 +65,17 @@ def router(studio: Studio) -> APIRouter:
             keep=body.keep,
         )
         job = Job("sample", loaded.entry.id, body.model_dump())
-        return accepted(studio.board.submit(job, lambda job: draw(job, loaded, studio.gallery, wanted)))
+        return accepted(studio.queue.submit(job, lambda job: draw(job, loaded, studio.gallery, wanted)))
 
     @routes.get("/jobs")
     def jobs() -> Response:
         """All jobs that are remembered, the newest first."""
-        return answer({"jobs": [job_json(job, studio.board) for job in studio.board.jobs()]})
+        return answer({"jobs": [job_json(job, studio.queue) for job in studio.queue.jobs()]})
 
     @routes.get("/samples/{id}")
     def one(id: JobPath) -> Response:
         """A job as it stands; edits and walks are jobs, too."""
-        return answer(job_json(_job(studio, id), studio.board))
+        return answer(job_json(_job(studio, id), studio.queue))
 
     @routes.get("/samples/{id}/events", response_class=Response, responses=EVENTS)
     async def events(id: JobPath, request: Request) -> Response:
@@ -89,14 +89,14 @@ def router(studio: Studio) -> APIRouter:
     def cancel(id: JobPath) -> Response:
         """Cancel a job; it ends within one step."""
         job = _job(studio, id)
-        studio.board.cancel(job)
-        return answer(job_json(job, studio.board), 202)
+        studio.queue.cancel(job)
+        return answer(job_json(job, studio.queue), 202)
 
     return routes
 
 
 def _job(studio: Studio, identity: str) -> Job:
-    job = studio.board.get(identity)
+    job = studio.queue.get(identity)
     if job is None:
         raise UnknownError("There is no such job (any more)")
     return job

@@ -234,7 +234,7 @@ def router(studio: Studio) -> APIRouter:
 def _model_of(studio: Studio, name: str) -> str | None:
     """The id of the model that a run has made so far."""
     place = (studio.trainings.runs / name).resolve()
-    return next((e.id for e in studio.shelf.entries().values() if e.newest and e.path.resolve() == place), None)
+    return next((e.id for e in studio.library.entries().values() if e.newest and e.path.resolve() == place), None)
 
 
 def _run(studio: Studio, name: str) -> dict[str, Any]:

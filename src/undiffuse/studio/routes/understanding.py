@@ -58,7 +58,7 @@ def router(studio: Studio) -> APIRouter:
             raise UndiffuseError("These pictures have too many values to be sent one by one; leave out 'values'")
         found: list[dict[str, Any]] = []
         job = Job("walk", loaded.entry.id, body.model_dump())
-        studio.board.submit(
+        studio.queue.submit(
             job,
             lambda job: found.append(walk_in_full(job, loaded, plan, body.seed, body.index, body.moments, body.values)),
         )
@@ -68,7 +68,7 @@ def router(studio: Studio) -> APIRouter:
     @routes.get("/compare")
     def compare(runs: Annotated[list[str], Query(min_length=2, max_length=8)]) -> Response:
         """Runs side by side: what differs in their settings, curves, tables of quality and likelihood."""
-        entries = [studio.shelf.entry(identity) for identity in runs]
+        entries = [studio.library.entry(identity) for identity in runs]
         for entry in entries:
             if entry.newest is None:
                 raise UndiffuseError(f"'{entry.id}' is a model without a run's folder; runs are compared")
@@ -95,15 +95,15 @@ def _digits(studio: Studio, count: int) -> dict[str, Any]:
 
 
 async def _samples(studio: Studio, count: int, identity: str) -> dict[str, Any]:
-    loaded = await in_thread(lambda: studio.shelf.load(identity))
+    loaded = await in_thread(lambda: studio.library.load(identity))
     info = loaded.model.info
     steps = min(SampleConfig.steps, loaded.model.config.diffusion.timesteps)
     _, plan = await in_thread(lambda: studio.ready(identity, studio.settings({"steps": steps})))
     found: list[dict[str, Any]] = []
 
     def draw(job: Job) -> None:
-        with loaded.lent(job.ticket) as network:
-            job.ticket.want_all()
+        with loaded.session(job.handle) as network:
+            job.handle.want_all()
             samples = plan.with_network(network).sample(count)
         x = codec_of(info).encode(samples.array)
         small = int(np.prod(info.shape)) <= MOST_VALUES
@@ -117,5 +117,5 @@ async def _samples(studio: Studio, count: int, identity: str) -> dict[str, Any]:
             for k, values in enumerate(x)
         )
 
-    await finished(studio.board.submit(Job("pictures", identity, {"count": count}), draw))
+    await finished(studio.queue.submit(Job("pictures", identity, {"count": count}), draw))
     return {"source": "samples", "shape": list(info.shape), "pictures": found}
