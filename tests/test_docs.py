@@ -1,4 +1,4 @@
-"""The code in the documentation runs, and its links lead somewhere."""
+"""The code in the documentation runs, its links lead somewhere, its prose can be read in any editor."""
 
 from __future__ import annotations
 
@@ -43,6 +43,12 @@ def test_every_relative_link_of_a_page_leads_somewhere(page):
         target = page.parent / path if path else page
         assert target.exists(), path
         assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_prose_fits_a_line_of_120(page):
+    text = re.sub(r"\$\$.*?\$\$", "", prose(page), flags=re.DOTALL)
+    assert [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")] == []
 
 
 def test_every_page_that_a_file_names_exists():
