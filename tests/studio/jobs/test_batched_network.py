@@ -56,7 +56,7 @@ class Product(nn.Module):
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows wait until everybody is here, however slow the machine is."""
-    monkeypatch.setattr(module, "PATIENCE", 60.0)
+    monkeypatch.setattr(module, "GATHER_SECONDS", 60.0)
 
 
 def together(evaluator: Evaluator, works: list[Callable[[nn.Module, RequestHandle], Any]]) -> list[Any]:
@@ -326,7 +326,7 @@ def test_networks_that_are_told_anything_are_tried_with_it() -> None:
 
 
 def test_rows_do_not_wait_for_ever_for_those_who_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.02)
+    monkeypatch.setattr(module, "GATHER_SECONDS", 0.02)
     evaluator = Evaluator(Counting(), (4,))
     began = time.monotonic()
     with evaluator.active(), evaluator.active():  # the second never asks
