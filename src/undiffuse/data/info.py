@@ -113,28 +113,6 @@ class DataInfo(_Facts):
         """Names of the numbers that are said of samples."""
         return self.numbers.names
 
-    # the flat names by which `model` compares what two models are told
-
-    @property
-    def vector_mean(self) -> tuple[float, ...]:
-        return self.numbers.mean
-
-    @property
-    def vector_std(self) -> tuple[float, ...]:
-        return self.numbers.std
-
-    @property
-    def pair_dtype(self) -> str:
-        return self.pair.dtype if self.pair else ""
-
-    @property
-    def pair_low(self) -> float:
-        return self.pair.low if self.pair else 0.0
-
-    @property
-    def pair_high(self) -> float:
-        return self.pair.high if self.pair else 0.0
-
     def with_pair(self, channels: int, dtype: str, low: float, high: float) -> DataInfo:
         """These data with a picture for each sample, of its size; moments of the pictures are not known."""
         shape = (channels, *self.spatial)

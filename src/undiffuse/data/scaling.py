@@ -79,13 +79,3 @@ class Scaling:
             )
         values = np.clip((model + 1) * self.half + self.low, self.low, self.high)
         return (values if self.dtype == "float32" else np.rint(values)).astype(self.dtype)
-
-
-def encode(array: NDArray[Any], info: DataInfo) -> Float[Tensor, "*shape"]:
-    """`Scaling.encode` with the range of these data."""
-    return Scaling.of(info).encode(array)
-
-
-def decode(x: Float[Tensor, "*shape"], info: DataInfo) -> NDArray[Any]:
-    """`Scaling.decode` with the range of these data."""
-    return Scaling.of(info).decode(x)

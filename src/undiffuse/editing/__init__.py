@@ -3,9 +3,9 @@
 An `Editor` holds a model and how it walks; each edit is a function of an editor and pictures in model space:
 
     model = undiffuse.load("runs/NAME")
-    editor = Editor(model, ADVISED["dps"], seed=0)     # undiffuse.editing.defaults
-    x0 = encode(pictures, model.info)          # (n, channels, height, width), values of the data's own type
-    filled = decode(inpaint(editor, x0, known, method="dps"), model.info)
+    editor = Editor(model, ADVISED["dps"], seed=0) # undiffuse.editing.defaults
+    x0 = model.codec.encode(pictures)      # (n, channels, height, width), values of the data's own type
+    filled = model.codec.decode(inpaint(editor, x0, known, method="dps"))
 """
 
 from importlib import import_module

@@ -17,10 +17,9 @@ from torch import Tensor
 
 from undiffuse import __version__
 from undiffuse.config.sampling import SampleConfig
-from undiffuse.data.files.decode import UnreadableError, quiet_pillow
-from undiffuse.data.files.decode import decode as decode_file
+from undiffuse.data.codec import codec_of
+from undiffuse.data.files.decode import UnreadableError, decode, quiet_pillow
 from undiffuse.data.info import DataInfo
-from undiffuse.data.scaling import decode
 from undiffuse.data.transform import convert_channels
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import AnyModel
@@ -49,7 +48,7 @@ def read_mask(path: Path, sides: Sequence[int], say: Callable[[str], object] = l
     """
     try:
         with quiet_pillow():
-            values = decode_file(path.read_bytes())
+            values = decode(path.read_bytes())
     except OSError as error:
         raise UndiffuseError(f"Cannot read the mask {path}: {error.strerror or error}") from None
     except UnreadableError as error:
@@ -126,7 +125,7 @@ class Result:
 
     def image(self) -> Image.Image:
         """The values as they are, or a view where a PNG cannot hold them."""
-        return to_image(decode(self.x, self.kind), self.kind)
+        return to_image(codec_of(self.info).decode(self.x), self.kind)
 
     def save(self, path: Path, overwrite: bool = False) -> list[Path]:
         """The PNG file, and the values beside it as .npz where it cannot hold them; the files written."""
@@ -134,7 +133,7 @@ class Result:
         if is_exact(self.kind):
             return [path]
         packed, beside = io.BytesIO(), path.with_suffix(".npz")
-        np.savez_compressed(packed, images=decode(self.x, self.kind)[None])
+        np.savez_compressed(packed, images=codec_of(self.info).decode(self.x)[None])
         write_file(beside, packed.getvalue(), overwrite)
         return [path, beside]
 
@@ -142,7 +141,7 @@ class Result:
 def view(x: Tensor, info: DataInfo, size: tuple[int, int] | None = None) -> Image.Image:
     """Something in model space to be looked at, 8 bits a channel, enlarged to (height, width) pixel by pixel."""
     kind = replace(info, shape=tuple(x.shape))
-    image = viewable(to_image(decode(x.clamp(-1, 1), kind), kind))
+    image = viewable(to_image(codec_of(info).decode(x.clamp(-1, 1)), kind))
     return image if size is None else image.resize(size[::-1], Image.Resampling.NEAREST)
 
 

@@ -23,11 +23,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.gaussian import q_sample
-from undiffuse.diffusion.guidance import DDNM, DPS, Clip, DynamicThreshold, Observation, PiGDM, Replaced, Tiled
+from undiffuse.diffusion.guidance import DDNM, DPS, THRESHOLDS, Observation, PiGDM, Replaced, Tiled
 from undiffuse.diffusion.linear_operators import LUMA, Blur, Downsample, Grey, LinearOperator, Mask
 from undiffuse.diffusion.trajectory import start, trajectory
 from undiffuse.editing.defaults import ROUNDING, FillMethod, Method, check_result, quarter
@@ -135,7 +134,7 @@ def _walked(
         if method == "dps":
             return DPS(denoiser, observation, editor.times, scale)
         # Its corrections are long where the network's slope is steep, and unclipped they carry x_t out of all it knows.
-        return thresholded(PiGDM(denoiser, observation, scale), editor.settings)
+        return THRESHOLDS[editor.plan.settings.threshold](PiGDM(denoiser, observation, scale))
 
     def work(batch: MicroBatch) -> Tensor:
         observation = observe(batch)
@@ -248,13 +247,6 @@ def deblur(
     """
     noise = ROUNDING if noise is None else noise
     return restore(editor, Blur.gaussian(std), y, y.shape[1:], method=method, noise=noise, scale=scale)
-
-
-def thresholded(denoiser: Denoiser, settings: SampleConfig) -> Denoiser:
-    """The threshold that sampling has, around an edit."""
-    if settings.threshold == "none":
-        return denoiser
-    return Clip(denoiser) if settings.threshold == "clip" else DynamicThreshold(denoiser)
 
 
 def check_colour(info: DataInfo) -> None:

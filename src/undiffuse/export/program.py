@@ -69,7 +69,7 @@ def examples(model: Model, batch: int, seed: int = 0) -> list[Tensor]:
     rows = _times(model)
     times = rows[torch.randint(len(rows), (batch,), generator=dice)]
     time = TIME_INPUTS[model.config.diffusion.time_input](model.schedule, times).float()
-    x = torch.randn(batch, *model.info.shape, generator=dice)
+    x = torch.randn(batch, *model.shape, generator=dice)
     return [x, time, *(_example(condition, batch, dice) for condition in model.conditions)]
 
 

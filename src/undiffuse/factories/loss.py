@@ -13,15 +13,22 @@ from undiffuse.diffusion.schedules import DiscreteSchedule, Schedule
 from undiffuse.errors import UndiffuseError
 
 
-def make_objective(config: ObjectiveConfig, diffusion: DiffusionConfig, levels: int | None = 256) -> Loss:
+def make_objective(
+    config: ObjectiveConfig, diffusion: DiffusionConfig, levels: int | None = 256, bounded: bool = True
+) -> Loss:
     """The objective that a configuration names, its error measured in the network's own space.
 
     Args:
         levels: 2^bits of integer data, None for float data; the bound needs it.
+        bounded: whether x0 lies in [-1, 1].
 
     Raises:
-        UndiffuseError: the loss and the learned variance do not go together.
+        UndiffuseError: the loss and the learned variance, or a clipped error and x0 without bounds, do not go together.
     """
+    if config.clipped_error and not bounded:
+        raise UndiffuseError(
+            "`clipped_error` is of data that lie in [-1, 1], and what this model diffuses has no bounds: leave it off"
+        )
     if diffusion.learn_variance != (config.loss != "simple"):
         raise UndiffuseError(
             f"A learned variance is trained by the bound and by nothing else; `loss` is '{config.loss}' and "

@@ -20,6 +20,7 @@ from torch import nn
 
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
+from undiffuse.data.codec import Codec
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
@@ -51,6 +52,10 @@ class Cascade:
     @property
     def info(self) -> DataInfo:
         return self.top.info
+
+    @property
+    def codec(self) -> Codec:
+        return self.top.codec
 
     @property
     def config(self) -> TrainConfig:

@@ -21,8 +21,10 @@ from undiffuse.conditioning.low_resolution import LowResSource
 from undiffuse.conditioning.request import conditions_of
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
+from undiffuse.data.codec import Codec, codec_of
 from undiffuse.data.info import DataInfo
-from undiffuse.diffusion.denoiser import NetworkDenoiser
+from undiffuse.diffusion.denoiser import Denoiser, NetworkDenoiser
+from undiffuse.diffusion.guidance import Clip
 from undiffuse.diffusion.parameterization import make_parameterization
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
@@ -67,11 +69,26 @@ class Model:
         return next(self.network.parameters()).device
 
     @property
+    def codec(self) -> Codec:
+        """Between the data's own values and what is diffused."""
+        return codec_of(self.info)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(channels, *spatial) of what is diffused."""
+        return self.codec.shape(self.info.shape)
+
+    @property
     def denoiser(self) -> NetworkDenoiser:
         """The network as a denoiser; wrap it in guidance, hand it to samplers."""
         diffusion = self.config.diffusion
         row = make_parameterization(diffusion.parameterization, diffusion.sigma_data)
         return NetworkDenoiser(self.network, self.schedule, row, diffusion.time_input)
+
+    @property
+    def clipped(self) -> Denoiser:
+        """The denoiser that samples are drawn by unless settings say otherwise: x0 stays in model space."""
+        return Clip(self.denoiser) if self.codec.bounded else self.denoiser
 
     def evaluated(self, settings: SampleConfig) -> NetworkDenoiser:
         """The denoiser as resolved settings have it evaluated: compiled or in threads, in their number format."""

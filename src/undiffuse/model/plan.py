@@ -26,9 +26,8 @@ from tqdm import tqdm
 from undiffuse.conditioning.low_resolution import LowResSource, Small, check_source, enlarging, for_stage
 from undiffuse.conditioning.request import GuidedRequest, check_null, resolve_conditions
 from undiffuse.config.sampling import SampleConfig
-from undiffuse.data.scaling import decode, encode
 from undiffuse.diffusion.denoiser import Denoiser
-from undiffuse.diffusion.guidance import Clip, DynamicThreshold
+from undiffuse.diffusion.guidance import THRESHOLDS
 from undiffuse.diffusion.timesteps import given_timesteps, make_timesteps
 from undiffuse.diffusion.trajectory import Noise, Sampler, SamplingStep, iterate_steps, start
 from undiffuse.factories.sampler import make_sampler
@@ -42,12 +41,6 @@ from undiffuse.runtime.torch_modes import each_in_own_modes, evaluation_mode, ow
 
 if TYPE_CHECKING:
     from undiffuse.model.model import Model
-
-_THRESHOLDS: dict[str, Callable[[Denoiser], Denoiser]] = {
-    "none": lambda denoiser: denoiser,
-    "clip": Clip,
-    "dynamic": DynamicThreshold,
-}
 
 
 @dataclass(frozen=True)
@@ -144,7 +137,7 @@ class SamplePlan:
         if factor > 1:
             assert self.low_res is not None, "`of` checks that a stage has one"
             found = enlarging(found, self.low_res, factor, self.settings.augmentation, indices, seed)
-        return _THRESHOLDS[self.settings.threshold](self.request.denoiser(found, indices))
+        return THRESHOLDS[self.settings.threshold](self.request.denoiser(found, indices))
 
     def iterate(self, indices: range, seed: int = 0) -> Iterator[SamplingStep]:
         """Every time of the walk of these samples, from pure noise to data, their rows alone, on the CPU.
@@ -166,7 +159,7 @@ class SamplePlan:
         slots = range(number * self.micro_batch, (number + 1) * self.micro_batch)
         model, denoiser = self.model, self.denoiser(slots, seed)
         noise = Noise(seed, slots, model.device)
-        x = start(denoiser, model.info.shape, noise)
+        x = start(denoiser, model.shape, noise)
         with evaluation_mode(model.network):
             yield from iterate_steps(denoiser, self.sampler, self.times, x, noise)
 
@@ -193,7 +186,7 @@ class SamplePlan:
     def samples(self, end: SamplingStep, indices: Sequence[int], seed: int) -> Samples:
         """The samples of these numbers, one a row of the end of their walk."""
         with own_modes():
-            array = decode(end.x, self.model.info)
+            array = self.model.codec.decode(end.x)
         model = self.model
         how = (model.info, seed, tuple(indices), self.settings, model.provenance, model.device.type, end.evaluations)
         return Samples(array, *how)
@@ -243,4 +236,4 @@ class LowerStage:
         runs = [range(indices[0], indices[-1] + 1)] if together else [range(i, i + 1) for i in indices]
         below = stream_seed(seed, "below")  # the same seed would start both from related noise
         drawn = [samples.array for run in runs for samples in self.plan.draw(run, below)]
-        return encode(np.concatenate(drawn), self.plan.model.info)
+        return self.plan.model.codec.encode(np.concatenate(drawn))

@@ -19,6 +19,7 @@ from undiffuse.conditioning.class_names import class_names
 from undiffuse.conditioning.request import CLASS, IMAGE, VECTOR, Guides, read_text
 from undiffuse.config.diffusion import PROCESS
 from undiffuse.config.sampling import SampleConfig
+from undiffuse.data.codec import codec_of
 from undiffuse.data.read_image import read_pairs
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import sample_request
@@ -56,7 +57,7 @@ class Resources:
 
 def micro_batch_of(stages: Sequence[Model]) -> int:
     """Samples per evaluation where settings do not say: what fits the largest network."""
-    most = max(model.config.network.activations(model.info.spatial) for model in stages)
+    most = max(model.config.network.activations(model.shape[1:]) for model in stages)
     return micro_batch(most, stages[-1].device.type)
 
 
@@ -83,6 +84,7 @@ def resolve(model: Model, settings: SampleConfig, below: Sequence[Model] = ()) -
         settings = _with_pictures(model, settings)
     if settings.spacing == "learned" and not settings.times:
         settings = replace(settings, times=_learned_times(model, settings.steps))
+    settings = sample_request.with_threshold(settings, model.codec.bounded)
     slots = micro_batch_of(stages) if settings.micro_batch is None else settings.micro_batch
     settings = replace(settings, precision=settled(settings.precision, model.device), micro_batch=slots)
     return replace(settings, steps=len(settings.times)) if settings.times else settings
@@ -121,9 +123,7 @@ def weak_of(model: Model, settings: SampleConfig) -> Model:
     same = all(getattr(model.config.diffusion, name) == getattr(weak.config.diffusion, name) for name in PROCESS)
     if not same or weak.info.shape != model.info.shape:
         raise UndiffuseError(f"`weak` must name a model of the same process and shape as this one, {path} is not")
-    scales = [
-        (i.vectors, i.vector_mean, i.vector_std, i.pair_dtype, i.pair_low, i.pair_high) for i in (model.info, weak.info)
-    ]
+    scales = [(info.numbers, info.pair and codec_of(info.pair)) for info in (model.info, weak.info)]
     if {VECTOR, IMAGE} & {condition.name for condition in weak.conditions} and scales[0] != scales[1]:
         raise UndiffuseError(f"`weak={path}` is told numbers or pictures on other scales than this model")
     return weak

@@ -181,6 +181,22 @@ def with_weights(settings: SampleConfig, loaded_as: str, own: str | None) -> Sam
     )
 
 
+def with_threshold(settings: SampleConfig, bounded: bool) -> SampleConfig:
+    """The settings with a threshold that a model's space can have: where it has no bounds, the default means none.
+
+    Raises:
+        UndiffuseError: another threshold than the default is asked for, and there are no bounds.
+    """
+    if bounded or settings.threshold == "none":
+        return settings
+    if settings.threshold == SampleConfig.threshold:
+        return replace(settings, threshold="none")
+    raise UndiffuseError(
+        f"`threshold={settings.threshold}` keeps x0 within [-1, 1], and what this model diffuses has no such bounds: "
+        "use `threshold=none`"
+    )
+
+
 def override_settings(settings: SampleConfig, overrides: dict[str, Any]) -> SampleConfig:
     """The settings with single fields replaced; names and values are checked."""
     return from_plain(SampleConfig, {**asdict(settings), **overrides}, "the sampling")

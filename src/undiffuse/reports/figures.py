@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from undiffuse.data.codec import codec_of
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import counted
 from undiffuse.reports.run_history import Story
@@ -49,7 +48,7 @@ def forward_columns(story: Story) -> list[Column]:
     if story.dataset is None:
         return []
     chosen = evenly(len(story.dataset), ROWS)
-    x0 = codec_of(story.model.info).encode(story.dataset.images[chosen])
+    x0 = story.model.codec.encode(story.dataset.images[chosen])
     frames = forward_frames(x0, story.model.schedule, story.model.info, COLUMNS, columns=1)
     return [(frame.image, frame.caption.replace("alpha-bar", "ᾱ")) for frame in frames]
 

@@ -258,7 +258,7 @@ def make_task(model: Model, data: Data, total: int | Plan, group: Group = ALONE)
         plan=total if isinstance(total, Plan) else Plan(total),
         denoiser=compiled,
         eager=denoiser,
-        objective=make_objective(config.objective, config.diffusion, codec_of(model.info).levels),
+        objective=make_objective(config.objective, config.diffusion, model.codec.levels, model.codec.bounded),
         images=image_batches(data, config, share, home),
         whole_images=image_batches(data, config, Share(config.loop.batch)),
         conditions=condition_batches(data, model, share, tables),
@@ -280,7 +280,7 @@ def make_team(model: Model, group: Group = ALONE) -> GradientsInTurn | None:
     if not (plain and group.is_single and model.device.type == "cpu" and isinstance(network, RowParallel)):
         return None
     rows = config.loop.batch // config.optimizer.accumulate
-    if not pays(network, (rows, *model.info.shape), threads):
+    if not pays(network, (rows, *model.shape), threads):
         return None
     return GradientsInTurn(the_team(threads), network)
 

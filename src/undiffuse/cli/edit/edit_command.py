@@ -187,8 +187,6 @@ class EditCommand:
         import numpy as np
         import torch
 
-        from undiffuse.data.codec import codec_of
-
         by_size: dict[tuple[int, ...], list[int]] = {}
         for k, picture in enumerate(self.pictures[:1] if self.joins else self.pictures):
             by_size.setdefault(picture.values.shape, []).append(k)
@@ -198,17 +196,15 @@ class EditCommand:
             yield Batch(
                 tuple(self.pictures[k] for k, _ in pairs),
                 tuple(k * self.copies + copy for k, copy in pairs),
-                torch.repeat_interleave(codec_of(self.model.info).encode(values), self.copies, 0),
+                torch.repeat_interleave(self.model.codec.encode(values), self.copies, 0),
             )
 
     def input(self, batch: Batch, known: Mapping[Path, Tensor]) -> EditInput:
         """What the edit works on."""
         import torch
 
-        from undiffuse.data.codec import codec_of
-
         mask = torch.stack([known[picture.path] for picture in batch.pictures])[:, None] if known else None
-        second = codec_of(self.model.info).encode(self.pictures[1].values) if self.joins else None
+        second = self.model.codec.encode(self.pictures[1].values) if self.joins else None
         return EditInput(lambda *sides: self.editor(batch.indices, sides), batch.x0, mask, second)
 
     def editor(self, indices: Sequence[int], sides: tuple[int, int]) -> Editor:

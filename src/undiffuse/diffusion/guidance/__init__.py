@@ -5,12 +5,13 @@ from undiffuse.diffusion.guidance.classifier_free import Autoguided, ClassifierF
 from undiffuse.diffusion.guidance.conditioned import Conditioned
 from undiffuse.diffusion.guidance.inverse_problems import DDNM, DPS, Observation, PiGDM
 from undiffuse.diffusion.guidance.replacement import Replaced
-from undiffuse.diffusion.guidance.threshold import Clip, DynamicThreshold
+from undiffuse.diffusion.guidance.threshold import THRESHOLDS, Clip, DynamicThreshold
 from undiffuse.diffusion.guidance.tiled import Tiled
 
 __all__ = [
     "DDNM",
     "DPS",
+    "THRESHOLDS",
     "Autoguided",
     "ClassifierFree",
     "ClassifierGuided",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -58,3 +59,11 @@ class DynamicThreshold:
         ceiling = flat.kthvalue(k, dim=1).values.clamp(min=1).reshape(-1, *[1] * (x0.ndim - 1))
         x0 = torch.maximum(torch.minimum(x0, ceiling), -ceiling) / ceiling
         return prediction.with_x0(x0, x_t, self.schedule(t))
+
+
+THRESHOLDS: dict[str, Callable[[Denoiser], Denoiser]] = {
+    "none": lambda denoiser: denoiser,
+    "clip": Clip,
+    "dynamic": DynamicThreshold,
+}
+"""Thresholds by the names that settings give them."""

@@ -17,7 +17,6 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from undiffuse.diffusion.guidance import Clip
 from undiffuse.diffusion.schedules import DiscreteSchedule
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.anomaly.scores import TINY, Array, Features, Look, error_maps, log_errors
@@ -77,7 +76,7 @@ def rebuild(model: Model, images: Images, look: Look, *, batch: int | None = Non
     ):
         return np.concatenate(
             [
-                log_errors(error_maps(Clip(model.denoiser), x0, indices, look, bar.update)[:kept])
+                log_errors(error_maps(model.clipped, x0, indices, look, bar.update)[:kept])
                 for indices, x0, kept in batches_of(images, model, batch)
             ]
         )
@@ -94,7 +93,7 @@ def heat(model: Model, images: Images, look: Look, standard: Array) -> Float[Ten
     usual = torch.from_numpy(np.exp(standard).mean(0)[len(look.fine) :])
     with evaluation_mode(model.network):
         parts = [
-            error_maps(Clip(model.denoiser), x0, indices, look)[:kept].cpu()
+            error_maps(model.clipped, x0, indices, look)[:kept].cpu()
             for indices, x0, kept in batches_of(images, model, None)
         ]
     middle = torch.cat(parts)[:, len(look.fine) :].double()

@@ -24,10 +24,9 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from undiffuse.diffusion.denoiser import Denoiser
-from undiffuse.diffusion.guidance import Clip
 from undiffuse.diffusion.losses.variational_bound import chain_of
 from undiffuse.diffusion.reverse_step import Variance
+from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.images import Images
 from undiffuse.evaluation.likelihood.bound import Terms, bound_of, strata
 from undiffuse.evaluation.likelihood.probability_flow import Density, Probe, density_of, dequantise, draw_probes
@@ -68,8 +67,8 @@ def bound(
     Raises:
         UndiffuseError: a continuous process, a bad count, or a variance that was not learned.
     """
-    check_alone(model, "a likelihood")
-    denoiser: Denoiser = Clip(model.denoiser) if clip else model.denoiser
+    _check(model)
+    denoiser = model.clipped if clip else model.denoiser
     steps = len(strata(chain_of(model.schedule).T, count)) - 1
     size = batch or model.micro_batch
     mine = images.part(size, group)
@@ -124,8 +123,8 @@ def ode(
         UndiffuseError: a tolerance that cannot be met.
     """
     width = Units.of(model.info).bin_width
-    check_alone(model, "a likelihood")
-    denoiser: Denoiser = Clip(model.denoiser) if clip else model.denoiser
+    _check(model)
+    denoiser = model.clipped if clip else model.denoiser
     size = batch or model.micro_batch
     mine = images.part(size, group)
     with (
@@ -144,6 +143,15 @@ def ode(
             for indices, x0 in mine.batches(size, model.device)
         ]
     return gathered(Density.join(parts) if parts else None, Density, group)
+
+
+def _check(model: Model) -> None:
+    check_alone(model, "a likelihood")
+    if not model.codec.exact:
+        raise UndiffuseError(
+            "A likelihood is of the data's own values, and this model diffuses others, of which those are made only "
+            "nearly: measure it by `undiffuse evaluate`"
+        )
 
 
 def batches_of(

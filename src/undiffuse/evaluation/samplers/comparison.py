@@ -19,7 +19,6 @@ from PIL import Image
 from torch import Tensor
 
 from undiffuse.config.sampling import SampleConfig
-from undiffuse.data.scaling import encode
 from undiffuse.diffusion.exact_denoisers import gaussian_denoiser
 from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.diffusion.schedules import VP
@@ -228,5 +227,5 @@ def _draw(model: AnyModel, settings: SampleConfig, n: int, seed: int, reference:
     seconds = (time.perf_counter() - begun) / (len(drawn) * plan.micro_batch)
     array = np.concatenate([samples.array for samples in drawn])
     # Measured as the images are kept: clipped and rounded.
-    distance = None if reference is None else energy_distance(encode(array, model.info), reference.x)
+    distance = None if reference is None else energy_distance(model.codec.encode(array), reference.x)
     return Cell(plan.settings, drawn[0].evaluations, seconds, array, distance)

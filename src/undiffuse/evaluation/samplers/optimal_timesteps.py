@@ -28,8 +28,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from undiffuse.checkpoints.learned_timesteps import Cost, LearnedTimesteps
-from undiffuse.diffusion.denoiser import Denoiser
-from undiffuse.diffusion.guidance import Clip
 from undiffuse.diffusion.schedules import DiscreteSchedule, Schedule
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.errors import UndiffuseError
@@ -112,7 +110,8 @@ def measure_bound(
     batch = batch or model.micro_batch
     rounds = math.ceil(len(images) / batch) * len(times)
     with evaluation_mode(model.network), tqdm(total=rounds, desc="bound", unit="step", disable=hidden(progress)) as bar:
-        measured = x0_errors(_denoiser(model, clip), images.batches(batch, model.device), times, seed, bar.update)
+        denoiser = model.clipped if clip else model.denoiser
+        measured = x0_errors(denoiser, images.batches(batch, model.device), times, seed, bar.update)
     return bound_costs(model.schedule, measured, Units.of(model.info).bin_width)
 
 
@@ -141,9 +140,9 @@ def measure_error(
     rounds = math.ceil(samples / batch) * (len(times) + 1)
     with evaluation_mode(model.network), tqdm(total=rounds, desc="error", unit="step", disable=hidden(progress)) as bar:
         return error_costs(
-            _denoiser(model, clip),
+            model.clipped if clip else model.denoiser,
             times,
-            model.info.shape,
+            model.shape,
             samples,
             std,
             seed=seed,
@@ -151,10 +150,6 @@ def measure_error(
             device=model.device,
             on_step=bar.update,
         )
-
-
-def _denoiser(model: Model, clip: bool) -> Denoiser:
-    return Clip(model.denoiser) if clip else model.denoiser
 
 
 def learn(model: Model, costs: Costs, cost: Cost, steps: Sequence[int], images: int) -> list[LearnedTimesteps]:

@@ -202,7 +202,7 @@ def bench(
     device = model.device
     plan = model.plan(precision=precision or SampleConfig.precision)
     settings = plan.settings
-    x = torch.randn(settings.slots, *model.info.shape).to(device)
+    x = torch.randn(settings.slots, *model.shape).to(device)
     t = torch.tensor(model.schedule.t_max / 2, dtype=torch.float64)
     model.network.eval()
     denoiser = plan.denoiser(range(plan.micro_batch))
@@ -226,10 +226,10 @@ def bench(
         batch=config.loop.batch,
         step_seconds=step,
         loading_share=sum(r.loading for r in loading) / sum(r.seconds for r in loading),
-        step_flops=step_flops(model.network, model.info.shape, config.loop.batch),
+        step_flops=step_flops(model.network, model.shape, config.loop.batch),
         micro_batch=settings.slots,
         evaluation_seconds=evaluation,
-        evaluation_flops=forward_flops(model.network, model.info.shape, settings.slots),
+        evaluation_flops=forward_flops(model.network, model.shape, settings.slots),
         evaluations=settings.steps,
         ceilings={name: max(rate, before[name]) for name, rate in ceilings(device, 0.05 * seconds).items()},
         peak_memory=peak_memory(device),

@@ -178,7 +178,7 @@ class ModelLibrary:
             model = load(place, weights, self._device)
             top = stages_of(model)[-1]
             network = in_threads(top.network)  # as the command line evaluates it
-            sizes = sizes_alike(network, top.info.shape, top.conditions, top.device, model.micro_batch)
+            sizes = sizes_alike(network, top.shape, top.conditions, top.device, model.micro_batch)
             loaded = Loaded(entry, model, Evaluator(network, sizes, self.counter.count))
             with self._lock:
                 self._loaded[key] = loaded
