@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 DEV := .venv/.installed-dev
 WORKERS ?= 2
 
-.PHONY: help demo test test-all check format shipped-model docs benchmark clean
+.PHONY: help demo test test-all check format shipped-model clean
 
 help:
 	@echo "make demo      train on handwritten digits (about four minutes on two cores) and write runs/demo/report.html"

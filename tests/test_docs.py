@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+HEADS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")]
+PAGES = [*HEADS, *sorted((ROOT / "docs").rglob("*.md"))]
 SNIPPETS = [
     pytest.param(code, id=f"{path.name}-{number}")
     for path in (ROOT / "README.md", ROOT / "docs" / "learn" / "derivation.md")
     for number, code in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), flags=re.DOTALL))
 ]
-NAMED = r"\bdocs/[\w/-]+\.\w+"
-"""A page or a picture, as docstrings, sentences and code name it from the repository's root."""
+NAMED = r"(?<![\w/.(])(?!benchmarks/results)(?:docs|benchmarks|tests)/[\w/-]+\.\w+|-m (benchmarks\.[\w.]+\w)"
+"""A page, a picture or a script, as docstrings, sentences and code name it from the repository's root."""
 
 
 @pytest.mark.parametrize("code", SNIPPETS)
@@ -51,8 +52,14 @@ def test_prose_fits_a_line_of_120(page):
     assert [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")] == []
 
 
-def test_every_page_that_a_file_names_exists():
+def test_every_page_and_script_that_a_file_names_exists():
     files = [path for top in ("src", "tests", "benchmarks") for path in (ROOT / top).rglob("*.py")]
-    named = {(name, path) for path in [*files, *PAGES] for name in re.findall(NAMED, path.read_text(encoding="utf-8"))}
-    assert len(named) > 50
-    assert [(name, str(path)) for name, path in named if not (ROOT / name).exists()] == []
+    missing, found = [], 0
+    for path in [*files, *PAGES]:
+        for match in re.finditer(NAMED, path.read_text(encoding="utf-8")):
+            name = match[1].replace(".", "/") + ".py" if match[1] else match[0]
+            found += 1
+            if not (ROOT / name).exists():
+                missing.append(f"{path}: {name}")
+    assert found > 100
+    assert missing == []

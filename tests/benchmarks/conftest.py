@@ -1,17 +1,12 @@
-"""The benchmarks are scripts beside each other, not a package: their folder is put on the path."""
+"""What the tests of benchmarks share."""
 
 from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import numpy as np
 import pytest
 import torch
 
-from judge import Bench, Digits, Judge, TrainingData
+from benchmarks.lib.judge import Bench, Digits, Judge, TrainingData
 from undiffuse.data.info import DataInfo
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from undiffuse.diffusion.denoiser import Prediction
 from undiffuse.diffusion.gaussian import Batch, Times, as_times, expand
 from undiffuse.diffusion.schedules import Schedule
+from undiffuse.diffusion.trajectory import Noise
 
 
 @dataclass(frozen=True)
@@ -64,3 +65,19 @@ def gaussian_denoiser(
 ) -> MixtureDenoiser:
     """The exact denoiser of x0 ~ N(mean, std^2 I)."""
     return MixtureDenoiser(schedule, torch.full((1, *shape), mean, dtype=torch.float64), std)
+
+
+class BasisNoise(Noise):
+    """Noise whose k-th draw is 1 in row k of the batch and 0 elsewhere; row 0 is left to the start.
+
+    On Gaussian data a sampler is linear in its start x_T and in its noises e_k, x = a_0 x_T + sum_k a_k e_k. A batch of
+    zeros but for the start's standard deviation in row 0 ends as the a_k, row by row: the sum of their squares is the
+    exact variance of what the sampler draws.
+    """
+
+    def __init__(self) -> None:
+        self.draws = 0
+
+    def like(self, x: Batch) -> Batch:
+        self.draws += 1
+        return torch.zeros_like(x).index_fill_(0, torch.tensor(self.draws), 1.0)

@@ -31,9 +31,9 @@ from undiffuse.recipes.recipe import Recipe
 def digits(info: DataInfo) -> TrainConfig:
     """The 5,000 digits of the built-in data set, 28 x 28 in grey: ``undiffuse train digits --recipe digits``.
 
-    Measured by benchmarks/demo_quality.py's judge, 1,000 samples, each class in turns, by the default sampler in 20
-    evaluations at guidance 1.5. Three seeds of what `make demo` trains on two cores, 925, 1,019 and 1,031 steps in
-    3 min 34 to 43 s: a Frechet distance of 14.8, 14.2 and 14.6 from the 5,000 digits (held-out digits 8.6), a mean
+    Measured by benchmarks/quality/demo_quality.py's judge, 1,000 samples, each class in turns, by the default sampler
+    in 20 evaluations at guidance 1.5. Three seeds of what `make demo` trains on two cores, 925, 1,019 and 1,031 steps
+    in 3 min 34 to 43 s: a Frechet distance of 14.8, 14.2 and 14.6 from the 5,000 digits (held-out digits 8.6), a mean
     confidence of 0.989, 0.993 and 0.991 (0.993), and 98 % are taken for the class that was asked for.
     docs/develop/lab-notes.md says what the judge is.
 

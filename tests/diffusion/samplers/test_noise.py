@@ -8,21 +8,9 @@ import pytest
 import torch
 
 from undiffuse.diffusion.denoiser import Prediction
-from undiffuse.diffusion.exact_denoisers import MixtureDenoiser, gaussian_denoiser
+from undiffuse.diffusion.exact_denoisers import BasisNoise, MixtureDenoiser, gaussian_denoiser
 from undiffuse.diffusion.samplers import EDM, PredictorCorrector
 from undiffuse.diffusion.schedules import VE, VP
-from undiffuse.diffusion.trajectory import Noise
-
-
-class Basis(Noise):
-    """Noise whose k-th draw is one in row k of the batch and zero elsewhere."""
-
-    def __init__(self) -> None:
-        self.draws = 0
-
-    def like(self, x: torch.Tensor) -> torch.Tensor:
-        self.draws += 1
-        return torch.zeros_like(x).index_fill_(0, torch.tensor(self.draws), 1.0)
 
 
 class Listening:
@@ -44,7 +32,7 @@ def test_langevin_corrector_settles_at_the_variance_of_its_step_size(snr):
     t, s = torch.tensor([0.5, 0.45], dtype=torch.float64)
     x = torch.zeros(corrections + 2, 1, dtype=torch.float64)
     sampler = PredictorCorrector(snr, corrections)
-    x, _ = sampler.step(gaussian_denoiser(process), x, t, s, None, Basis())
+    x, _ = sampler.step(gaussian_denoiser(process), x, t, s, None, BasisNoise())
     q = process(s)
     v, e = float(0.25 * q.alpha**2 + q.sigma**2), 2 * (snr * float(q.sigma)) ** 2
     assert float(x.square().sum()) == pytest.approx(v / (1 - e / (2 * v)), rel=1e-6)
@@ -54,7 +42,7 @@ def test_langevin_corrector_settles_at_the_variance_of_its_step_size(snr):
 def test_churn_raises_the_noise_level_by_gamma(process):
     t = process.inverse_log_snr(torch.tensor(-2 * math.log(2.0), dtype=torch.float64))  # r = 2
     data, x = Listening(gaussian_denoiser(process)), torch.tensor([[1.0], [0.0]], dtype=torch.float64)
-    EDM(gamma=0.3).step(data, x, t, t / 2, None, Basis())
+    EDM(gamma=0.3).step(data, x, t, t / 2, None, BasisNoise())
     x_hat, t_hat = data.asked[0]
     q, q_hat = process(t), process(t_hat)
     assert float(q_hat.sigma / q_hat.alpha) == pytest.approx(2.6, rel=1e-9)
@@ -68,7 +56,7 @@ def test_churn_raises_the_noise_level_by_gamma(process):
 def test_no_churn_outside_its_range(r):
     process = VE()
     t = torch.tensor(r, dtype=torch.float64)
-    data, noise = Listening(gaussian_denoiser(process)), Basis()
+    data, noise = Listening(gaussian_denoiser(process)), BasisNoise()
     EDM(gamma=0.3).step(data, torch.ones(2, 1, dtype=torch.float64), t, t / 2, None, noise)
     assert noise.draws == 0
     assert float(data.asked[0][1]) == r

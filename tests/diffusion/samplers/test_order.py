@@ -16,11 +16,10 @@ import torch
 
 from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import SampleConfig
-from undiffuse.diffusion.exact_denoisers import gaussian_denoiser
+from undiffuse.diffusion.exact_denoisers import BasisNoise, gaussian_denoiser
 from undiffuse.diffusion.samplers import SAMPLERS, describe
 from undiffuse.diffusion.schedules import VP
 from undiffuse.diffusion.timesteps import make_timesteps
-from undiffuse.diffusion.trajectory import Noise
 from undiffuse.factories.sampler import make_sampler
 
 STEPS = (12, 24, 48, 96)
@@ -33,17 +32,6 @@ ODE_ERRORS = {  # at 12 / 24 / 48 / 96 steps
 }
 
 
-class Basis(Noise):
-    """Noise whose k-th draw is one in row k of the batch and zero elsewhere; row 0 is for the start."""
-
-    def __init__(self) -> None:
-        self.draws = 0
-
-    def like(self, x: torch.Tensor) -> torch.Tensor:
-        self.draws += 1
-        return torch.zeros_like(x).index_fill_(0, torch.tensor(self.draws), 1.0)
-
-
 def variance_error(name: str, steps: int) -> float:
     """Relative error of the output's variance, exactly."""
     vp = VP()
@@ -53,7 +41,7 @@ def variance_error(name: str, steps: int) -> float:
     variance = [float(0.25 * q.alpha**2 + q.sigma**2) for q in (vp(times[0]), vp(times[-1]))]
     x = torch.zeros(2 * steps + 1, 1, dtype=torch.float64)
     x[0] = math.sqrt(variance[0])
-    state, noise = sampler.init(), Basis()
+    state, noise = sampler.init(), BasisNoise()
     for t, s in pairwise(times):
         x, state = sampler.step(data, x, t, s, state, noise)
     assert (noise.draws > 0) == SAMPLERS[name].info.stochastic
