@@ -31,7 +31,7 @@ from undiffuse.evaluation.likelihood.bound import bound_of
 from undiffuse.model import Model, build_model
 from undiffuse.reports.speed.measure import Made
 from undiffuse.runtime.devices import send
-from undiffuse.training.build import make_learner, make_task
+from undiffuse.training.build import make_train_state, make_train_step
 from undiffuse.training.device_dataset import ResidentImages
 from undiffuse.training.loop import training
 from undiffuse.training.optim.optimizer import load_optimizer_tensors, optimizer_tensors
@@ -155,10 +155,10 @@ def model_on_meta(classes: tuple[str, ...] = (), **settings: Any) -> Model:
 def test_a_training_step_waits_for_its_losses_and_for_nothing_else(settings: dict[str, Any]) -> None:
     model = model_on_meta(**settings)
     images = np.random.default_rng(0).integers(0, 256, (8, 3, 8, 8), np.uint8)
-    task = make_task(model, Made(model.info, images, np.arange(8) % 2 if model.info.classes else None), 3)
-    learner = make_learner(model)
+    train_step = make_train_step(model, Made(model.info, images, np.arange(8) % 2 if model.info.classes else None), 3)
+    train_state = make_train_state(model)
     with Waits() as seen:
-        results = list(training(task, learner))
+        results = list(training(train_step, train_state))
     assert [result.skipped for result in results] == [False] * 3
     assert seen.found == ["meta to cpu, (5,)"] * 3  # the losses of four images, and the norm of the gradient
     assert seen.sent >= 3 * 5
@@ -167,9 +167,9 @@ def test_a_training_step_waits_for_its_losses_and_for_nothing_else(settings: dic
 
 
 def test_a_resumed_muon_counts_its_steps_where_nobody_waits_for_them() -> None:
-    made = [make_learner(model_on_meta(optimizer="muon")) for _ in range(2)]
-    for learner in made:
-        for parameter in learner.network.parameters():
+    made = [make_train_state(model_on_meta(optimizer="muon")) for _ in range(2)]
+    for train_state in made:
+        for parameter in train_state.network.parameters():
             parameter.grad = torch.zeros_like(parameter)
     first, second = made
     first.optimizer.step()

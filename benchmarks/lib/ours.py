@@ -1,4 +1,4 @@
-"""A training by undiffuse as a `Trainee`: its own learner, task and loop, in slices of time, without a run's folder."""
+"""A training by undiffuse as a `Trainee`: its own state, steps and loop, in slices of time, without a run's folder."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from undiffuse.checkpoints.training_checkpoint import save
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.model import Model, build_model
-from undiffuse.training.build import capture, make_learner, make_task
-from undiffuse.training.loop import StepResult, Task, training
+from undiffuse.training.build import make_train_state, make_train_step, to_checkpoint
+from undiffuse.training.loop import StepResult, TrainStep, training
 from undiffuse.training.plan import Plan
 
 GUESS = 0.15
@@ -38,13 +38,13 @@ class Ours:
     def __init__(self, name: str, config: TrainConfig, data: TrainingData) -> None:
         self.name, self.config = name, config
         self.model = build_model(config, data.info)
-        self.learner = make_learner(self.model)
-        self.task: Task = make_task(self.model, data, total=1)
+        self.train_state = make_train_state(self.model)
+        self.task: TrainStep = make_train_step(self.model, data, total=1)
         self._loop: Iterator[StepResult] = iter(())
 
     @property
     def steps(self) -> int:
-        return self.learner.step
+        return self.train_state.step
 
     @property
     def parameters(self) -> int:
@@ -54,20 +54,20 @@ class Ours:
         per_step = spent / self.steps if self.steps else GUESS
         total = self.steps + max(1, round(left / per_step))
         self.task = replace(self.task, plan=Plan(total))
-        self._loop = training(self.task, self.learner)
+        self._loop = training(self.task, self.train_state)
 
     def step(self) -> None:
         """One step; a few at the learning rate of the last one where steps turned out to be faster than planned."""
         if self.steps == self.task.total:
             self.task = replace(self.task, plan=Plan(self.steps + 1))
-            self._loop = training(self.task, self.learner)
+            self._loop = training(self.task, self.train_state)
         next(self._loop)
 
     def averaged(self) -> Model:
         """A model with the first average of the weights as they are now, to draw from; the training is not touched."""
         rate = self.config.ema.ema[0]
         model = build_model(self.config, self.model.info)
-        model.network.load_state_dict(self.learner.ema.state_dict(rate))
+        model.network.load_state_dict(self.train_state.ema.state_dict(rate))
         model.network.eval()
         return model
 
@@ -78,4 +78,4 @@ class Ours:
 
     def keep(self, folder: Path) -> Path:
         """Write a checkpoint that `undiffuse.load` and every command read."""
-        return save(capture(self.learner, self.model, total=self.steps), folder)
+        return save(to_checkpoint(self.train_state, self.model, total=self.steps), folder)

@@ -39,14 +39,14 @@ from undiffuse.data.stream import open_data
 from undiffuse.model import build_model
 from undiffuse.recipes import get_recipe
 from undiffuse.training.loop import training
-from undiffuse.training.build import make_learner, make_task
+from undiffuse.training.build import make_train_state, make_train_step
 keep_freed_memory()
 if {whole}:
     import undiffuse.runtime.threads
     undiffuse.runtime.threads.WORK = float("inf")
 data = open_data(DataConfig(source="digits"), progress=False)
 model = build_model(get_recipe("digits").build(data.info), data.info)
-steps = training(make_task(model, data, 10_000), make_learner(model))
+steps = training(make_train_step(model, data, 10_000), make_train_state(model))
 for _ in range({untimed}):
     next(steps)
 before = time.perf_counter()

@@ -44,7 +44,7 @@ from undiffuse.runtime.allocator import keep_freed_memory
 from undiffuse.runtime.threads import cut_rows, in_threads, the_team
 from undiffuse.training.optim.ema import EMA
 from undiffuse.training.optim.optimizer import clip_gradient, make_optimizer
-from undiffuse.training.parallel.threaded_gradients import GradientsInTurn
+from undiffuse.training.parallel.threaded_gradients import ThreadedGradients
 
 UNTIMED = 2
 SIDES = ("ours", "theirs", "theirs tuned")
@@ -103,7 +103,7 @@ def ours(case: Case, terms: Terms) -> Side:
     x = x.to(memory_format=torch.channels_last)
     optimizer, ema = make_optimizer(OptimizerConfig(), network), EMA(network, EMAConfig())
     several = terms.device == "cpu" and torch.get_num_threads() > 1 and not terms.compile
-    team = GradientsInTurn(the_team(terms.threads), network) if several else None
+    team = ThreadedGradients(the_team(terms.threads), network) if several else None
     called = torch.compile(network) if terms.compile else network
     shared = called if terms.compile else in_threads(network)
 

@@ -33,7 +33,7 @@ from undiffuse.model import Cascade, Model, build_model
 from undiffuse.provenance.png import Origin
 from undiffuse.runtime.precision import InBfloat16, settled, slow_bfloat16, times_as_long, uses_bfloat16
 from undiffuse.runtime.process_group import Group
-from undiffuse.runtime.threads import Team, cut_rows
+from undiffuse.runtime.threads import ThreadPool, cut_rows
 
 CPU = torch.device("cpu")
 QUICK: dict[str, Any] = {"steps": 3, "micro_batch": 4, "precision": "bfloat16"}
@@ -136,7 +136,7 @@ def test_with_two_threads_it_is_autocast_of_each_threads_rows(two_threads: None)
 @pytest.mark.parametrize("format", [torch.bfloat16, torch.float16, None])
 def test_threads_compute_in_the_callers_format(format: torch.dtype | None) -> None:
     a = torch.ones(2, 2)
-    team = Team(2)
+    team = ThreadPool(2)
     with torch.autocast("cpu", format, enabled=format is not None):
         found = team.run(lambda part: (a @ a).dtype, range(4))
     assert found == [format or torch.float32] * 4

@@ -19,8 +19,8 @@ from undiffuse.model import Model, build_model
 from undiffuse.networks.kernels import accelerate_cpu
 from undiffuse.networks.unet import UNet
 from undiffuse.recipes import get_recipe
-from undiffuse.runtime.threads import WORK, RowsInThreads, Team, cut_rows, in_threads, pays
-from undiffuse.training.build import make_team
+from undiffuse.runtime.threads import WORK, RowsInThreads, ThreadPool, cut_rows, in_threads, pays
+from undiffuse.training.build import make_threads
 
 INFO = DataInfo("things", "0" * 64, 40, (1, 8, 8), "uint8", 0.0, 255.0, (0.0,), (0.5,))
 TINY = UNetConfig(base=8, multipliers=(1, 2), blocks=1, attention_levels=(1,))
@@ -49,7 +49,7 @@ def network() -> UNet:
 
 
 def test_work_is_done_in_order_by_threads_of_one_core_each() -> None:
-    team, before = Team(3), torch.get_num_threads()
+    team, before = ThreadPool(3), torch.get_num_threads()
     assert team.run(lambda part: (part, torch.get_num_threads()), range(7)) == [(part, 1) for part in range(7)]
     assert torch.get_num_threads() == before
 
@@ -57,7 +57,7 @@ def test_work_is_done_in_order_by_threads_of_one_core_each() -> None:
 @pytest.mark.parametrize("recorded", [True, False])
 def test_threads_record_gradients_where_the_caller_does(recorded: bool) -> None:
     with torch.set_grad_enabled(recorded):
-        assert Team(2).run(lambda part: torch.is_grad_enabled(), range(2)) == [recorded] * 2
+        assert ThreadPool(2).run(lambda part: torch.is_grad_enabled(), range(2)) == [recorded] * 2
 
 
 def test_an_error_in_a_thread_reaches_the_caller_and_puts_the_threads_back() -> None:
@@ -66,7 +66,7 @@ def test_an_error_in_a_thread_reaches_the_caller_and_puts_the_threads_back() -> 
 
     before = torch.get_num_threads()
     with pytest.raises(UndiffuseError, match="part 0"):
-        Team(2).run(fail, range(2))
+        ThreadPool(2).run(fail, range(2))
     assert torch.get_num_threads() == before
 
 
@@ -130,12 +130,12 @@ def model(**settings: object) -> Model:
 
 
 def test_dropout_compile_and_recomputed_blocks_are_not_for_threads(two_threads: None, always: None) -> None:
-    assert make_team(model()) is not None
-    assert make_team(model(dropout=0.1)) is None
-    assert make_team(model(checkpoint_blocks=True)) is None
-    assert make_team(model(compile=True)) is None
+    assert make_threads(model()) is not None
+    assert make_threads(model(dropout=0.1)) is None
+    assert make_threads(model(checkpoint_blocks=True)) is None
+    assert make_threads(model(compile=True)) is None
     torch.set_num_threads(1)
-    assert make_team(model()) is None
+    assert make_threads(model()) is None
 
 
 def test_threads_are_for_enough_work_in_each() -> None:

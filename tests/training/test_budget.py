@@ -14,7 +14,7 @@ from undiffuse.model import build_model
 from undiffuse.training import budget
 from undiffuse.training.api import resume_run, start_run
 from undiffuse.training.budget import UNTIMED, Costs, fixed_total, measure_step, steps_that_fit, too_short
-from undiffuse.training.build import make_learner, make_task
+from undiffuse.training.build import make_train_state, make_train_step
 from undiffuse.training.callbacks.metrics import read_metrics
 from undiffuse.training.loop import training
 from undiffuse.training.pace import SPARE
@@ -58,25 +58,30 @@ def test_minutes_that_are_too_few_say_where_they_went():
 class StepClock:
     """A clock on which a step takes ``seconds`` and nothing else takes any time."""
 
-    def __init__(self, learner, seconds):
-        self.learner, self.seconds = learner, seconds
+    def __init__(self, train_state, seconds):
+        self.train_state, self.seconds = train_state, seconds
 
     def __call__(self):
-        return self.learner.step * self.seconds
+        return self.train_state.step * self.seconds
 
 
 def test_measuring_leaves_no_trace(data, settings):
     states = []
     for measured in (False, True):
         model = build_model(settings(), data.info)
-        learner = make_learner(model)
-        task = make_task(model, data, 12)
+        train_state = make_train_state(model)
+        train_step = make_train_step(model, data, 12)
         if measured:
-            seconds = measure_step(task, learner, seconds=2.0, clock=StepClock(learner, 0.25))
+            seconds = measure_step(train_step, train_state, seconds=2.0, clock=StepClock(train_state, 0.25))
             assert seconds == 0.25
-            assert (learner.step, learner.images, learner.seconds, learner.optimizer.state) == (0, 0, 0.0, {})
-        results = [(r.loss, r.grad_norm, r.lr) for r in training(task, learner)]
-        tensors = [*learner.network.parameters(), *learner.ema.averages[0.99], *learner.ema.averages[0.9]]
+            assert (train_state.step, train_state.images, train_state.seconds, train_state.optimizer.state) == (
+                0,
+                0,
+                0.0,
+                {},
+            )
+        results = [(r.loss, r.grad_norm, r.lr) for r in training(train_step, train_state)]
+        tensors = [*train_state.network.parameters(), *train_state.ema.averages[0.99], *train_state.ema.averages[0.9]]
         states.append((results, [t.detach().clone() for t in tensors]))
     assert states[0][0] == states[1][0]
     assert all(map(torch.equal, states[0][1], states[1][1]))
@@ -84,12 +89,12 @@ def test_measuring_leaves_no_trace(data, settings):
 
 def test_the_first_steps_are_not_timed(data, settings):
     model = build_model(settings(), data.info)
-    learner = make_learner(model)
+    train_state = make_train_state(model)
 
     def clock():
-        return 1.0 * min(learner.step, UNTIMED) + 0.5 * max(0, learner.step - UNTIMED)
+        return 1.0 * min(train_state.step, UNTIMED) + 0.5 * max(0, train_state.step - UNTIMED)
 
-    assert measure_step(make_task(model, data, 12), learner, seconds=0.0, clock=clock) == 0.5
+    assert measure_step(make_train_step(model, data, 12), train_state, seconds=0.0, clock=clock) == 0.5
 
 
 class Machine:
@@ -99,8 +104,8 @@ class Machine:
         self.now = 0.0
         real = session.training
 
-        def training(task, learner):
-            for result in real(task, learner):
+        def training(train_step, train_state):
+            for result in real(train_step, train_state):
                 self.now += seconds(self.now)
                 yield result
 
@@ -167,8 +172,8 @@ def test_a_stopped_training_in_minutes_is_the_one_with_the_same_decisions(
 ):
     run, machine = tmp_path / "run", Machine(monkeypatch, slower)
 
-    def stopping(task, learner, real=session.training):
-        for result in real(task, learner):
+    def stopping(train_step, train_state, real=session.training):
+        for result in real(train_step, train_state):
             if result.step == step:
                 os.kill(os.getpid(), signal.SIGTERM)
             yield result

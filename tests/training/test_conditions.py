@@ -18,7 +18,7 @@ from undiffuse.model import build_model
 from undiffuse.networks.conditions import Condition
 from undiffuse.runtime.random_streams import generator
 from undiffuse.training.api import start_run
-from undiffuse.training.build import capture, make_learner, make_task, restore
+from undiffuse.training.build import make_train_state, make_train_step, restore, to_checkpoint
 from undiffuse.training.loop import training
 from undiffuse.training.optim.muon import ENDS, split
 
@@ -83,9 +83,9 @@ def test_a_share_of_the_conditions_is_dropped_the_same_every_time():
 def test_a_step_is_told_the_classes_of_its_own_images():
     data = labelled()
     model = build_model(settings(condition_dropout=0.0, batch=8), data.info)
-    task = make_task(model, data, 4)
+    train_step = make_train_step(model, data, 4)
     for step in range(3):
-        batch = task.batch(step)
+        batch = train_step.batch(step)
         light = (batch.x0.flatten(1).mean(1) > 128 / 127.5 - 1).long()
         assert torch.equal(batch.conditions[CLASS], light)
 
@@ -93,7 +93,7 @@ def test_a_step_is_told_the_classes_of_its_own_images():
 def test_the_loss_depends_on_what_the_network_is_told():
     data = labelled()
     told, untold = (
-        next(training(make_task(model, data, 4), make_learner(model)))
+        next(training(make_train_step(model, data, 4), make_train_state(model)))
         for model in (_effective(build_model(settings(condition_dropout=share), data.info)) for share in (0.0, 0.999))
     )
     assert told.loss != untold.loss
@@ -155,27 +155,27 @@ def test_classes_that_muon_moved_once_are_moved_by_it_when_their_run_goes_on(mon
 
     def start():
         model = build_model(config, data.info)
-        return model, make_learner(model)
+        return model, make_train_state(model)
 
-    def go_on(model, learner, steps):
-        for _ in zip(range(steps), training(make_task(model, data, 6), learner), strict=False):
+    def go_on(model, train_state, steps):
+        for _ in zip(range(steps), training(make_train_step(model, data, 6), train_state), strict=False):
             pass
 
     model, today = start()
     go_on(model, today, 2)
     table = f"told.{CLASS}.rows.weight"
-    assert f"exp_avg/{table}" in capture(today, model, 6).optimizer
+    assert f"exp_avg/{table}" in to_checkpoint(today, model, 6).optimizer
     with monkeypatch.context() as yesterday:
         yesterday.setattr("undiffuse.training.optim.optimizer.split", lambda network: split(network, ENDS))
-        model, learner = start()
-    go_on(model, learner, 2)
-    assert f"momentum/{table}" in capture(learner, model, 6).optimizer
-    place = save(capture(learner, model, 6), tmp_path)
-    go_on(model, learner, 3)
+        model, train_state = start()
+    go_on(model, train_state, 2)
+    assert f"momentum/{table}" in to_checkpoint(train_state, model, 6).optimizer
+    place = save(to_checkpoint(train_state, model, 6), tmp_path)
+    go_on(model, train_state, 3)
     resumed_model, resumed = start()
     restore(resumed, load(place), place)
     go_on(resumed_model, resumed, 3)
-    assert resumed.step == learner.step == 5
+    assert resumed.step == train_state.step == 5
     for name, tensor in model.network.state_dict().items():
         assert torch.equal(tensor, resumed_model.network.state_dict()[name]), name
 

@@ -14,7 +14,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.data.scaling import Scaling
 from undiffuse.model import build_model
 from undiffuse.training import device_dataset
-from undiffuse.training.build import make_learner, make_task
+from undiffuse.training.build import make_train_state, make_train_step
 from undiffuse.training.device_dataset import ResidentImages, encoded, fits
 from undiffuse.training.loop import training
 
@@ -65,8 +65,8 @@ def test_a_training_is_the_same_to_the_last_bit(monkeypatch: pytest.MonkeyPatch,
         if where == "device":
             monkeypatch.setattr(device_dataset, "fits", lambda images, device: True)
         model = build_model(config, data.info)
-        task = make_task(model, data, 3)
-        losses.append(torch.cat([result.losses for result in training(task, make_learner(model))]))
+        train_step = make_train_step(model, data, 3)
+        losses.append(torch.cat([result.losses for result in training(train_step, make_train_state(model))]))
     assert torch.equal(*losses)
 
 
@@ -94,8 +94,8 @@ def test_grids_of_data_and_stages_read_them_on_the_cpu(
 
     monkeypatch.setattr("undiffuse.training.build.encoded", spied)
     meta = torch.device("meta")
-    make_task(build_model(settings(), data.info).to(meta), data, 3)
+    make_train_step(build_model(settings(), data.info).to(meta), data, 3)
     assert asked == [meta, CPU]
     asked.clear()
-    make_task(build_model(settings(upscale=2), data.info).to(meta), data, 3)
+    make_train_step(build_model(settings(upscale=2), data.info).to(meta), data, 3)
     assert asked == [CPU, CPU]

@@ -19,7 +19,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.process_group import Group
 from undiffuse.training.build import image_batches
 from undiffuse.training.callbacks.metrics import read_metrics
-from undiffuse.training.parallel.batch_shards import Place, Share, SlicedDropout, check_share
+from undiffuse.training.parallel.batch_shards import BatchShard, SlicedDropout, SliceOffset, check_share
 
 DRIVER = Path(__file__).with_name("distributed_driver.py")
 SETTINGS = {
@@ -113,8 +113,8 @@ def assert_agree(launcher, one, other):
 @pytest.mark.parametrize(("batch", "parts", "world"), [(8, 1, 2), (7, 1, 4), (12, 3, 4), (11, 2, 3)])
 def test_the_processes_see_the_batch_of_one_process_in_its_order(data, settings, batch, parts, world):
     config = settings(batch=batch, accumulate=parts)
-    whole = image_batches(data, config, Share(batch, parts))
-    shares = [Share(batch, parts, Group(rank, world)) for rank in range(world)]
+    whole = image_batches(data, config, BatchShard(batch, parts))
+    shares = [BatchShard(batch, parts, Group(rank, world)) for rank in range(world)]
     for step in (0, 9, 10):
         pieces = [
             image_batches(data, config, share)(step).split(share.sizes) for share in shares
@@ -128,7 +128,7 @@ def test_a_slice_is_dropped_out_as_the_whole_would_be(layout):
     x = torch.randn(7, 3, 5, 4).contiguous(memory_format=layout)
     torch.manual_seed(3)
     expected = torch.nn.functional.dropout(x, 0.3)
-    place = Place()
+    place = SliceOffset()
     place.whole, place.start = 7, 2
     torch.manual_seed(3)
     assert torch.equal(SlicedDropout(0.3, place)(x[2:5]), expected[2:5])

@@ -6,7 +6,7 @@ import pytest
 
 from undiffuse.config.training import LoopConfig, OptimizerConfig
 from undiffuse.runtime.process_group import ALONE
-from undiffuse.training.callbacks.intervals import DRAWING, FIRST_ONE, LAST_ONE, Drawing, Looks
+from undiffuse.training.callbacks.intervals import DRAWING, FIRST_ONE, LAST_ONE, Drawing, Intervals
 from undiffuse.training.pace import Pace, Timer
 from undiffuse.training.plan import Decision, Plan
 
@@ -26,24 +26,24 @@ class Machine:
         pace = Pace(self.plan, timer, 60 * minutes, 60 * minutes / planned)
         loop = loop or LoopConfig(minutes=minutes)
         drawing = Drawing(lambda: evaluation, lambda samples: 20 * -(-samples // 16))
-        looks = Looks(loop, self.plan, timer, ALONE, drawing, evaluation, saving)
+        intervals = Intervals(loop, self.plan, timer, ALONE, drawing, evaluation, saving)
         self.step = 0
         while self.step < self.plan.total:
             self.rates.append(self.plan.learning_rate(LINEAR, self.step))
             self.now += seconds(self.now)
             self.step += 1
-            looks(self.step)
-            if looks.samples:
-                taken = evaluation * drawing.evaluations(looks.samples)
-                self.grids.append((self.now, looks.samples, taken))
+            intervals(self.step)
+            if intervals.samples:
+                taken = evaluation * drawing.evaluations(intervals.samples)
+                self.grids.append((self.now, intervals.samples, taken))
                 self.now += taken
-                looks.sampled(looks.samples, taken)
-                looks.drawn(self.step, taken)
-            if looks.saving:
+                intervals.sampled(intervals.samples, taken)
+                intervals.drawn(self.step, taken)
+            if intervals.saving:
                 self.saves.append(self.now)
                 self.now += saving
-                looks.saved(saving)
-            decision = pace.decide(self.step, looks.seconds, looks.reserve(60 * minutes))
+                intervals.saved(saving)
+            decision = pace.decide(self.step, intervals.seconds, intervals.reserve(60 * minutes))
             if decision:
                 self.plan.decide(decision)
 
@@ -165,20 +165,22 @@ def test_checkpoints_that_take_long_come_less_often():
 
 def test_intervals_in_steps_hold_where_they_are_given():
     loop = LoopConfig(steps=100, sample_every=40, checkpoint_every=30, sample_count=5)
-    looks = Looks(loop, Plan(100), Timer(lambda: 0.0), ALONE, None)
+    intervals = Intervals(loop, Plan(100), Timer(lambda: 0.0), ALONE, None)
     seen = []
     for step in range(1, 101):
-        looks(step)
-        seen.append((looks.samples, looks.saving))
+        intervals(step)
+        seen.append((intervals.samples, intervals.saving))
     assert [step for step, (samples, _) in enumerate(seen, 1) if samples == 5] == [40, 80, 100]
     assert [step for step, (_, saving) in enumerate(seen, 1) if saving] == [30, 60, 90, 100]
 
 
 def test_none_is_drawn_for_zero():
-    looks = Looks(LoopConfig(steps=10, sample_every=0, checkpoint_every=0), Plan(10), Timer(lambda: 0.0), ALONE, None)
+    intervals = Intervals(
+        LoopConfig(steps=10, sample_every=0, checkpoint_every=0), Plan(10), Timer(lambda: 0.0), ALONE, None
+    )
     for step in range(11):
-        looks(step)
-        assert (looks.samples, looks.saving) == (0, step == 10)
+        intervals(step)
+        assert (intervals.samples, intervals.saving) == (0, step == 10)
 
 
 def test_one_sample_is_worth_a_fifth_of_the_first_minute():

@@ -20,8 +20,8 @@ from undiffuse.model import build_model, load
 from undiffuse.networks.conditions import Condition
 from undiffuse.runtime.process_group import Group
 from undiffuse.training.api import resume_run, start_run
-from undiffuse.training.build import condition_batches, condition_tables, make_task
-from undiffuse.training.parallel.batch_shards import Share
+from undiffuse.training.build import condition_batches, condition_tables, make_train_step
+from undiffuse.training.parallel.batch_shards import BatchShard
 from undiffuse.visualization.data_summary import describe
 
 TOLD = (Condition(IMAGE, "image", 3),)
@@ -64,10 +64,10 @@ def test_each_image_is_told_the_picture_of_its_name(tmp_path):
 
 def test_a_step_is_told_the_pictures_of_its_own_images_mirrored_with_them(tmp_path):
     data = opened(tmp_path)
-    task = make_task(build_model(settings(condition_dropout=0.0, batch=4, flip=True), data.info), data, 8)
+    train_step = make_train_step(build_model(settings(condition_dropout=0.0, batch=4, flip=True), data.info), data, 8)
     mirrored = 0
     for step in range(6):
-        batch = task.batch(step)
+        batch = train_step.batch(step)
         torch.testing.assert_close(batch.conditions[IMAGE][:, 1], -batch.x0[:, 0])
         pixels = ((batch.x0[:, 0] + 1) * 127.5).round().numpy()
         mirrored += sum(not (data.images[:, 0] == one).all((1, 2)).any() for one in pixels)
@@ -80,7 +80,7 @@ def test_processes_that_train_together_are_told_the_pictures_of_their_own_images
     tables = condition_tables(data, model)
     whole, *parts = (
         condition_batches(data, model, share, tables)
-        for share in (Share(5), Share(5, 1, Group(0, 2)), Share(5, 1, Group(1, 2)))
+        for share in (BatchShard(5), BatchShard(5, 1, Group(0, 2)), BatchShard(5, 1, Group(1, 2)))
     )
     nothing = torch.empty(0)
     for step in range(4):

@@ -18,7 +18,7 @@ from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model
 from undiffuse.training.api import resume_run, start_run
-from undiffuse.training.build import make_task
+from undiffuse.training.build import make_train_step
 
 QUICK = SampleConfig(sampler="ddpm", steps=3, micro_batch=4)
 
@@ -56,7 +56,7 @@ def test_a_resumed_stage_is_the_uninterrupted_one_bit_for_bit(runs, tmp_path, co
 def test_a_step_is_told_its_own_images_made_smaller():
     data = tiny_data()
     model = build_model(tiny_settings(upscale=2, augmentation=0.0, condition_dropout=0.9), data.info)
-    batch = make_task(model, data, 4).batch(2)
+    batch = make_train_step(model, data, 4).batch(2)
     seen = torch.nn.functional.interpolate(downsample(batch.x0, 2), size=(8, 8), mode="bilinear")
     torch.testing.assert_close(batch.conditions[SMALL], seen)
     assert not batch.conditions[LEVEL].any()
@@ -66,7 +66,7 @@ def test_the_class_is_hidden_now_and_then_and_the_small_image_never():
     data = tiny_data()
     labelled = TinyData(replace(data.info, classes=("a", "b")), data.images, np.zeros(40, np.int64))
     config = tiny_settings(upscale=2, condition=("class",), condition_dropout=0.5, batch=40)
-    batch = make_task(build_model(config, labelled.info), labelled, 4).batch(0)
+    batch = make_train_step(build_model(config, labelled.info), labelled, 4).batch(0)
     assert set(batch.conditions[CLASS].tolist()) == {0, 2}
     assert batch.conditions[SMALL].isfinite().all()
 

@@ -23,7 +23,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model
 from undiffuse.networks.conditions import Condition
 from undiffuse.training.api import start_run
-from undiffuse.training.build import make_task
+from undiffuse.training.build import make_train_step
 
 TOLD = (Condition(TEXT, "tokens", SIZE),)
 
@@ -88,9 +88,9 @@ def test_a_text_is_read_once():
 
 def test_a_step_is_told_the_texts_of_its_own_images():
     data = described()
-    task = make_task(build_model(settings(condition_dropout=0.0, batch=8), data.info), data, 4)
+    train_step = make_train_step(build_model(settings(condition_dropout=0.0, batch=8), data.info), data, 4)
     for step in range(5):
-        batch = task.batch(step)
+        batch = train_step.batch(step)
         light = batch.x0.flatten(1).mean(1) > 128 / 127.5 - 1
         pieces = (~batch.conditions[TEXT].isnan().any(-1)).sum(1)
         expected = torch.where(light, 3, 1)

@@ -20,7 +20,7 @@ from undiffuse.model import build_model, load
 from undiffuse.networks.conditions import Condition
 from undiffuse.runtime.random_streams import generator
 from undiffuse.training.api import resume_run, start_run
-from undiffuse.training.build import examples_of, make_task, order_of
+from undiffuse.training.build import examples_of, make_train_step, order_of
 from undiffuse.training.callbacks.previews import preview_plan
 from undiffuse.training.run.finetune import started_from
 
@@ -64,10 +64,10 @@ def _effective(model):
 
 def test_a_step_is_told_the_numbers_of_its_own_images_in_the_datas_standard():
     data = numbered()
-    task = make_task(build_model(settings(condition_dropout=0.0, batch=8), data.info), data, 4)
+    train_step = make_train_step(build_model(settings(condition_dropout=0.0, batch=8), data.info), data, 4)
     mean, std = (np.array(values) for values in (data.info.numbers.mean, data.info.numbers.std))
     for step in range(5):
-        batch = task.batch(step)
+        batch = train_step.batch(step)
         told = batch.conditions[VECTOR].double().numpy() * std + mean
         pixels = (batch.x0.double().numpy() + 1) * 127.5
         silent = np.isnan(told).all(1)
@@ -143,8 +143,8 @@ def test_dropped_numbers_are_the_unconditional_model_to_the_last_bit():
     for scale in (1.0, 5.0):
         data = numbered(scale)
         model = _effective(build_model(settings(condition_dropout=0.0), data.info))
-        task = make_task(model, replace(data, rows=np.full_like(data.rows, np.nan)), 4)
-        batch = task.batch(0)
+        train_step = make_train_step(model, replace(data, rows=np.full_like(data.rows, np.nan)), 4)
+        batch = train_step.batch(0)
         told = model.network(batch.x0, torch.ones(4), **batch.conditions)
         losses.append(told)
         torch.testing.assert_close(told, model.network(batch.x0, torch.ones(4)), rtol=0, atol=0)
@@ -191,7 +191,7 @@ def test_a_run_from_another_is_told_numbers_in_the_others_standard(tmp_path):
     assert begun.info.numbers.mean == old.info.numbers.mean != others.info.numbers.mean
     how = {"vector": (100.0, 3.0), **DDIM}
     np.testing.assert_array_equal(begun.sample(4, **how).array, old.sample(4, **how).array)
-    told = make_task(begun, others, 2).batch(0).conditions[VECTOR].double()
+    told = make_train_step(begun, others, 2).batch(0).conditions[VECTOR].double()
     values = told * torch.tensor(old.info.numbers.std) + torch.tensor(old.info.numbers.mean)
     known = values[~values.isnan()]
     assert np.isin(known.numpy().round(1), others.rows.astype(np.float64).round(1)).all()
@@ -219,12 +219,12 @@ def test_grids_are_drawn_by_what_is_said_of_the_first_images(tmp_path):
     data = numbered()
     config = settings(batch=4, sample_count=6, condition_dropout=0.5)
     model = _effective(build_model(config, data.info))
-    task = make_task(model, data, 4)
+    train_step = make_train_step(model, data, 4)
     first = order_of(data, config)
     told = np.concatenate([first(0), first(1)])[:6]
     expected = (data.rows[told] - np.array(data.info.numbers.mean)) / np.array(data.info.numbers.std)
-    np.testing.assert_allclose(task.examples[VECTOR], expected, rtol=1e-6, atol=1e-6)
-    drawn = preview_plan(model, task.whole_images, task.examples, SampleConfig(**DDIM)).sample(6).array
+    np.testing.assert_allclose(train_step.examples[VECTOR], expected, rtol=1e-6, atol=1e-6)
+    drawn = preview_plan(model, train_step.whole_images, train_step.examples, SampleConfig(**DDIM)).sample(6).array
     for k, row in enumerate(data.rows[told].tolist()):
         alone = model.sample(1, first=k, vector=() if np.isnan(row[0]) else tuple(row), **DDIM).array[0]
         assert abs(drawn[k].astype(int) - alone).max() <= 1

@@ -20,16 +20,16 @@ from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.model import Model, build_model
 from undiffuse.model.samples import Samples
-from undiffuse.training.build import make_learner, make_task
-from undiffuse.training.loop import Learner
+from undiffuse.training.build import make_train_state, make_train_step
+from undiffuse.training.loop import TrainState
 from undiffuse.training.optim.ema import EMA
 
 Changes = Mapping[str, Any]
 
 
-def first_average(learner: Learner) -> dict[str, Tensor]:
+def first_average(train_state: TrainState) -> dict[str, Tensor]:
     """The average that is tracked first."""
-    return learner.ema.state_dict(next(iter(learner.ema.averages)))
+    return train_state.ema.state_dict(next(iter(train_state.ema.averages)))
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Contender:
     """A network in place of our U-Net, its weights a function of the seed."""
     optimizer: Callable[[OptimizerConfig, nn.Module], Optimizer] | None = None
     """An optimiser in place of the configured one; the learning rate and clipping stay as they are set."""
-    weights: Callable[[Learner], dict[str, Tensor]] = first_average
+    weights: Callable[[TrainState], dict[str, Tensor]] = first_average
     """The weights that are judged."""
     early: Callable[[Tensor], Tensor] | None = None
     """What is made of a batch in the first part of the training, ``early_until`` of its steps."""
@@ -89,11 +89,11 @@ class Training(Ours):
         self.name, self.contender = contender.name, contender
         self.config = override(contender.settings(data.info), seed=seed, **changes)
         self.model = contender.model(self.config, data.info).to(device)
-        self.learner = make_learner(self.model)
-        self.learner.ema = contender.average(self.model.network, self.config.ema)
+        self.train_state = make_train_state(self.model)
+        self.train_state.ema = contender.average(self.model.network, self.config.ema)
         if contender.optimizer is not None:
-            self.learner.optimizer = contender.optimizer(self.config.optimizer, self.model.network)
-        self.task = make_task(self.model, data, total=1)
+            self.train_state.optimizer = contender.optimizer(self.config.optimizer, self.model.network)
+        self.task = make_train_step(self.model, data, total=1)
         self._images = self.task.images
         self.task = replace(self.task, images=self._shown)
         self._loop = iter(())
@@ -105,7 +105,7 @@ class Training(Ours):
 
     def averaged(self) -> Model:
         model = self.contender.model(self.config, self.model.info).to(self.model.device)
-        model.network.load_state_dict(self.contender.weights(self.learner))
+        model.network.load_state_dict(self.contender.weights(self.train_state))
         model.network.eval()
         return model
 

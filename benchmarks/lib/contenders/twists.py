@@ -33,7 +33,7 @@ from undiffuse.networks.kernels import accelerate_cpu
 from undiffuse.networks.unet import UNet
 from undiffuse.recipes import get_recipe
 from undiffuse.runtime.random_streams import stream_seed
-from undiffuse.training.loop import Learner
+from undiffuse.training.loop import TrainState
 
 HAAR = torch.tensor([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]]) / 2
 """Orthonormal and its own inverse; rows: mean, vertical, horizontal and diagonal difference."""
@@ -58,11 +58,11 @@ def schedule_free(config: OptimizerConfig, network: nn.Module) -> Optimizer:
     return optimizer
 
 
-def own_average(learner: Learner) -> dict[str, Tensor]:
+def own_average(train_state: TrainState) -> dict[str, Tensor]:
     """The network's weights at x, the optimiser's average, which goes back to y then."""
-    learner.optimizer.eval()  # type: ignore[attr-defined]
-    weights = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
-    learner.optimizer.train()  # type: ignore[attr-defined]
+    train_state.optimizer.eval()  # type: ignore[attr-defined]
+    weights = {name: tensor.clone() for name, tensor in train_state.network.state_dict().items()}
+    train_state.optimizer.train()  # type: ignore[attr-defined]
     return weights
 
 

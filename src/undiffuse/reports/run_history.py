@@ -20,7 +20,7 @@ from undiffuse.model.plan import SamplePlan
 from undiffuse.training.build import condition_tables, examples_of, image_batches
 from undiffuse.training.callbacks.metrics import read_metrics
 from undiffuse.training.callbacks.previews import preview_plan, preview_settings
-from undiffuse.training.parallel.batch_shards import Share
+from undiffuse.training.parallel.batch_shards import BatchShard
 from undiffuse.training.run.folder import RunFolder
 from undiffuse.visualization.strip import evenly
 
@@ -117,7 +117,9 @@ class Story:
         if self.dataset is None:
             return None if model.config.conditions.upscale > 1 else model.plan(self.settings)
         examples = examples_of(self.dataset, model, condition_tables(self.dataset, model))
-        return preview_plan(model, image_batches(self.dataset, model.config, Share(model.config.loop.batch)), examples)
+        return preview_plan(
+            model, image_batches(self.dataset, model.config, BatchShard(model.config.loop.batch)), examples
+        )
 
     @property
     def missing_data(self) -> str:

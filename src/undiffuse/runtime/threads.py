@@ -43,7 +43,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Team:
+class ThreadPool:
     """As many threads as PyTorch has been given, each with one core.
 
     Args:
@@ -75,13 +75,13 @@ class Team:
 
 
 @lru_cache
-def the_team(size: int) -> Team:
+def the_team(size: int) -> ThreadPool:
     """The process's one team of a size, for training and evaluations alike.
 
     Each thread has its own part of the heap, and what one has freed no other can use: teams that take turns would hold
     the memory of all of them.
     """
-    return Team(size)
+    return ThreadPool(size)
 
 
 class RowsInThreads(nn.Module):

@@ -32,9 +32,9 @@ from undiffuse.runtime.precision import slow_bfloat16
 from undiffuse.runtime.process_group import ALONE, Group, joined
 from undiffuse.runtime.torch_modes import own_modes
 from undiffuse.training.budget import fixed_total, too_short
-from undiffuse.training.build import Data, capture, choose_device, make_learner, make_task, restore
+from undiffuse.training.build import Data, choose_device, make_train_state, make_train_step, restore, to_checkpoint
 from undiffuse.training.callbacks.console import Console
-from undiffuse.training.loop import Learner, Task
+from undiffuse.training.loop import TrainState, TrainStep
 from undiffuse.training.pace import Clock, Timer
 from undiffuse.training.parallel.batch_shards import check_share
 from undiffuse.training.plan import Decision
@@ -42,7 +42,7 @@ from undiffuse.training.run.finetune import in_its_standard, started_from, take_
 from undiffuse.training.run.folder import ELSEWHERE, RunFolder, changed_environment, claim, edited
 from undiffuse.training.run.replay import Recorded, recorded
 from undiffuse.training.run.resume import NewBudget, reconcile
-from undiffuse.training.run.session import Outset, carry_out, fit_minutes
+from undiffuse.training.run.session import Outset, fit_minutes, run_training
 from undiffuse.training.run.target_program import changes, fitted
 from undiffuse.training.run.unheeded import unheeded
 from undiffuse.training.run.validate import check
@@ -189,16 +189,16 @@ def start_run(
             console.say(f"run: {folder}")
             model = build_model(config, info)
             take_weights(model)
-            learner = make_learner(model.to(device), group)
-            task = make_task(model, dataset, total=fixed_total(config.loop) or 1, group=group)
-            _tell_of_slow_format(task, console)
+            train_state = make_train_state(model.to(device), group)
+            train_step = make_train_step(model, dataset, total=fixed_total(config.loop) or 1, group=group)
+            _tell_of_slow_format(train_step, console)
             outset = Outset(Timer(clock, began=started))
             if config.loop.minutes is not None:
-                total, outset = fit_minutes(run, model, learner, task, outset, console)
-                task.plan.decide(Decision(0, 0.0, total, spent=outset.timer.spent))
-            if warning := too_short(config, task.total, outset.step or None):
+                total, outset = fit_minutes(run, model, train_state, train_step, outset, console)
+                train_step.plan.decide(Decision(0, 0.0, total, spent=outset.timer.spent))
+            if warning := too_short(config, train_step.total, outset.step or None):
                 console.say(f"warning: {warning}")
-            first = capture(learner, model, task.plan, spent=outset.timer.spent)
+            first = to_checkpoint(train_state, model, train_step.plan, spent=outset.timer.spent)
             if group.is_main:
                 clean_up(run.checkpoints)
                 save(first, run.checkpoints, advice="or choose another folder of runs with `runs`")
@@ -206,7 +206,7 @@ def start_run(
             if group.is_main:
                 _empty(folder)  # a run that never began leaves its name free
             raise
-        carry_out(run, model, learner, task, (), console, outset)
+        run_training(run, model, train_state, train_step, (), console, outset)
         return _finished(run, console, group)
 
 
@@ -271,39 +271,45 @@ def resume_run(
         of = f" of {plan.total:,}" if new is None or state.step < plan.total else ", where it was finished"
         console.say(f"run: {folder}, going on from step {state.step:,}{of}")
         model = build_model(config, checkpoint.info).to(device)
-        learner = make_learner(model, group)
-        restore(learner, checkpoint, path)
-        task = make_task(model, dataset, plan, group)
-        _tell_of_slow_format(task, console)
+        train_state = make_train_state(model, group)
+        restore(train_state, checkpoint, path)
+        train_step = make_train_step(model, dataset, plan, group)
+        _tell_of_slow_format(train_step, console)
         pace = state.seconds / state.step if state.step else 0.0
         outset = Outset(Timer(clock, state.spent), pace, recorded=going.recorded)
         if new is not None:
             if new.decision.start == state.step:  # all of it is new, with what it took to come here
                 outset = replace(outset, timer=Timer(clock, began=started))
-            outset = _in_new_budget(run, model, learner, task, new, outset, console)
+            outset = _in_new_budget(run, model, train_state, train_step, new, outset, console)
         if config != checkpoint.config and group.is_main:  # what is refused until here changes nothing of the run
             run.write_settings(config, checkpoint.info, device, group.world)
-        carry_out(run, model, learner, task, state.window, console, outset)
+        run_training(run, model, train_state, train_step, state.window, console, outset)
         return _finished(run, console, group)
 
 
 def _in_new_budget(
-    run: RunFolder, model: Model, learner: Learner, task: Task, new: NewBudget, outset: Outset, console: Console
+    run: RunFolder,
+    model: Model,
+    train_state: TrainState,
+    train_step: TrainStep,
+    new: NewBudget,
+    outset: Outset,
+    console: Console,
 ) -> Outset:
     """Plan the steps of a budget that a run goes on with."""
     decision = new.decision
     if new.timed:
-        fit, outset = fit_minutes(run, model, learner, task, outset, console)
+        fit, outset = fit_minutes(run, model, train_state, train_step, outset, console)
         decision = replace(decision, total=decision.step + fit, spent=outset.timer.spent)
-    task.plan.decide(decision)
+    train_step.plan.decide(decision)
     console.say(
         f"the learning rate goes on for {counted(decision.total - decision.step, 'step')}, to step {decision.total:,}"
     )
     return replace(outset, budget=new.given)
 
 
-def _tell_of_slow_format(task: Task, console: Console) -> None:
-    if task.bfloat16 and (sentence := slow_bfloat16(task.device)):
+def _tell_of_slow_format(train_step: TrainStep, console: Console) -> None:
+    if train_step.bfloat16 and (sentence := slow_bfloat16(train_step.device)):
         console.say(f"warning: {sentence}")
 
 

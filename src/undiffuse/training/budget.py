@@ -14,7 +14,7 @@ from torch import Tensor
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.training import LoopConfig
 from undiffuse.errors import UndiffuseError, counted
-from undiffuse.training.loop import Learner, Task, training
+from undiffuse.training.loop import TrainState, TrainStep, training
 from undiffuse.training.optim.ema import Averages
 from undiffuse.training.pace import SPARE, Clock
 from undiffuse.training.plan import Plan
@@ -102,39 +102,41 @@ def too_short(config: TrainConfig, total: int, step: float | None = None) -> str
     )
 
 
-def measure_step(task: Task, learner: Learner, seconds: float, clock: Clock = time.monotonic) -> float:
+def measure_step(
+    train_step: TrainStep, train_state: TrainState, seconds: float, clock: Clock = time.monotonic
+) -> float:
     """Seconds a step takes, the median of real steps whose effect is undone.
 
     Args:
-        task, learner: of a training that has not begun.
+        train_step, train_state: of a training that has not begun.
         seconds: time to spend on it once the untimed steps are over.
         clock: seconds, monotonic.
     """
-    weights = _copied(learner.network.state_dict())
-    kinds: tuple[Averages, ...] = (learner.ema, learner.powers)
+    weights = _copied(train_state.network.state_dict())
+    kinds: tuple[Averages, ...] = (train_state.ema, train_state.powers)
     averages = [{key: _copied(tensors) for key, tensors in kind.state_dicts().items()} for kind in kinds]
-    learned = _copied(learner.time_law.tensors())
+    learned = _copied(train_state.time_law.tensors())
     times: list[float] = []
     began = clock()
-    for count, _ in enumerate(training(replace(task, plan=Plan(ENDLESS)), learner), start=1):
+    for count, _ in enumerate(training(replace(train_step, plan=Plan(ENDLESS)), train_state), start=1):
         if count >= UNTIMED or clock() - began >= max(SLOW, seconds):
             times.append(clock())
         enough = len(times) > 1 and times[-1] - times[0] >= seconds
-        group = task.share.group
+        group = train_step.share.group
         if group.largest(enough and group.is_main):  # one clock for all processes: they must stop together
             break
     taken = statistics.median(later - earlier for earlier, later in pairwise(times))
 
-    learner.network.load_state_dict(weights)
-    learner.network.zero_grad(set_to_none=True)
-    learner.optimizer.state.clear()
+    train_state.network.load_state_dict(weights)
+    train_state.network.zero_grad(set_to_none=True)
+    train_state.optimizer.state.clear()
     for kind, kept in zip(kinds, averages, strict=True):
         for key, tensors in kept.items():
             kind.load_state_dict(key, tensors)
-    for name, tensor in learner.time_law.tensors().items():
+    for name, tensor in train_state.time_law.tensors().items():
         tensor.copy_(learned[name])
-    learner.step = learner.images = learner.skipped = learner.skipped_in_a_row = 0
-    learner.seconds = 0.0
+    train_state.step = train_state.images = train_state.skipped = train_state.skipped_in_a_row = 0
+    train_state.seconds = 0.0
     return taken
 
 

@@ -1,4 +1,4 @@
-"""From settings to the pieces of a training: device, learner, task; and between those and a checkpoint."""
+"""From settings to the pieces of a training: device, state, step; and between those and a checkpoint."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from undiffuse.runtime.random_streams import generator
 from undiffuse.runtime.safe_tensors import check_tensors
 from undiffuse.runtime.threads import RowParallel, pays, the_team
 from undiffuse.training.device_dataset import encoded
-from undiffuse.training.loop import Learner, Task
+from undiffuse.training.loop import TrainState, TrainStep
 from undiffuse.training.optim.ema import EMA, PowerAverages
 from undiffuse.training.optim.optimizer import (
     expected_optimizer_tensors,
@@ -41,8 +41,8 @@ from undiffuse.training.optim.optimizer import (
     make_optimizer,
     optimizer_tensors,
 )
-from undiffuse.training.parallel.batch_shards import Share, placed, shard, whole
-from undiffuse.training.parallel.threaded_gradients import GradientsInTurn
+from undiffuse.training.parallel.batch_shards import BatchShard, placed, shard, whole
+from undiffuse.training.parallel.threaded_gradients import ThreadedGradients
 from undiffuse.training.plan import Plan
 
 CPU = torch.device("cpu")
@@ -134,7 +134,9 @@ def order_of(data: Data, config: TrainConfig) -> Callable[[int], NDArray[np.int6
     return lambda step: batch_indices(data.info.count, batch, step, seed)
 
 
-def image_batches(data: Data, config: TrainConfig, share: Share, device: torch.device = CPU) -> Callable[[int], Tensor]:
+def image_batches(
+    data: Data, config: TrainConfig, share: BatchShard, device: torch.device = CPU
+) -> Callable[[int], Tensor]:
     """``step -> x0`` in model space, of this process's share: the order, the flips and
     what is cut at random are functions of (seed, step).
 
@@ -145,17 +147,17 @@ def image_batches(data: Data, config: TrainConfig, share: Share, device: torch.d
     values = encoded(data.images, codec, device)
 
     def batch(step: int) -> Tensor:
-        chosen = share.mine(order(step))
+        chosen = share.take(order(step))
         if not isinstance(data.images, Crops):
             return values(chosen)
         where = torch.rand(loop.batch, 2, generator=generator(loop.seed, "crop", step), dtype=torch.float64)
-        return codec.encode(data.images.at(chosen, share.mine(where).numpy()))
+        return codec.encode(data.images.at(chosen, share.take(where).numpy()))
 
     def images(step: int) -> Tensor:
         x0 = batch(step)
         if not config.data.flip:
             return x0
-        return flipped(x0, share.mine(fair_coins(loop.batch, generator(loop.seed, "flip", step))))
+        return flipped(x0, share.take(fair_coins(loop.batch, generator(loop.seed, "flip", step))))
 
     return images
 
@@ -164,7 +166,7 @@ Tables = Mapping[str, Callable[[Tensor], Tensor]]
 
 
 def condition_batches(
-    data: Data, model: Model, share: Share, tables: Tables
+    data: Data, model: Model, share: BatchShard, tables: Tables
 ) -> Callable[[int, Tensor], dict[str, Tensor]]:
     """``(step, x0) -> conditions`` of this process's images: what the tables say of them, hidden by a function of
     (seed, step); of a stage the images themselves, made smaller."""
@@ -180,8 +182,8 @@ def condition_batches(
         if IMAGE in values and model.config.data.flip:  # with its image
             values[IMAGE] = flipped(values[IMAGE], fair_coins(loop.batch, generator(loop.seed, "flip", step)))
         whole = dropped(told, values, settings.condition_dropout, generator(loop.seed, "condition", step))
-        found = {name: share.mine(value) for name, value in whole.items()}
-        return found | small(step, x0, share.mine) if settings.upscale > 1 else found
+        found = {name: share.take(value) for name, value in whole.items()}
+        return found | small(step, x0, share.take) if settings.upscale > 1 else found
 
     return conditions
 
@@ -228,13 +230,13 @@ def examples_of(data: Data, model: Model, tables: Tables) -> dict[str, Tensor]:
     return {name: table(torch.from_numpy(first)) for name, table in tables.items()}
 
 
-def make_learner(model: Model, group: Group = ALONE) -> Learner:
-    """A learner at step 0 around the model's network, on the network's device; with 'fsdp' it cuts the network up."""
+def make_train_state(model: Model, group: Group = ALONE) -> TrainState:
+    """The state of step 0 around the model's network, on its device; 'fsdp' cuts the network up."""
     config = model.config
     model.network.train()
     if config.loop.parallel == "fsdp" and not group.is_single:
         shard(model.network, group, model.device)
-    return Learner(
+    return TrainState(
         model.network,
         make_optimizer(config.optimizer, model.network),
         EMA(model.network, config.ema),
@@ -243,34 +245,34 @@ def make_learner(model: Model, group: Group = ALONE) -> Learner:
     )
 
 
-def make_task(model: Model, data: Data, total: int | Plan, group: Group = ALONE) -> Task:
+def make_train_step(model: Model, data: Data, total: int | Plan, group: Group = ALONE) -> TrainStep:
     """What the steps of this training are made of."""
     config, denoiser = model.config, model.denoiser
-    share = Share(config.loop.batch, config.optimizer.accumulate, group)
+    share = BatchShard(config.loop.batch, config.optimizer.accumulate, group)
     tables = condition_tables(data, model)
     home = CPU if config.conditions.upscale > 1 else model.device  # small images are made of large ones on the CPU
     compiled = model.denoiser
     compiled.network = share.connect(model.network, config.loop)
     if config.loop.compile:
         compiled.network = Compiled(compiled.network)
-    return Task(
+    return TrainStep(
         config=config,
         plan=total if isinstance(total, Plan) else Plan(total),
         denoiser=compiled,
         eager=denoiser,
         objective=make_objective(config.objective, config.diffusion, model.codec.levels, model.codec.bounded),
         images=image_batches(data, config, share, home),
-        whole_images=image_batches(data, config, Share(config.loop.batch)),
+        whole_images=image_batches(data, config, BatchShard(config.loop.batch)),
         conditions=condition_batches(data, model, share, tables),
         examples=examples_of(data, model, tables),
         device=model.device,
         share=share,
         bfloat16=uses_bfloat16(config.loop.precision, model.device),
-        team=make_team(model, group),
+        team=make_threads(model, group),
     )
 
 
-def make_team(model: Model, group: Group = ALONE) -> GradientsInTurn | None:
+def make_threads(model: Model, group: Group = ALONE) -> ThreadedGradients | None:
     """Threads that share a batch's rows out among them: on a CPU of several cores that this process has to itself.
 
     Not with dropout or recomputed blocks: both use torch's one global random stream, whose order threads would shuffle.
@@ -282,27 +284,27 @@ def make_team(model: Model, group: Group = ALONE) -> GradientsInTurn | None:
     rows = config.loop.batch // config.optimizer.accumulate
     if not pays(network, (rows, *model.shape), threads):
         return None
-    return GradientsInTurn(the_team(threads), network)
+    return ThreadedGradients(the_team(threads), network)
 
 
-def state_of(learner: Learner, total: int | Plan, window: tuple[float, ...] = (), spent: float = 0.0) -> State:
+def state_of(train_state: TrainState, total: int | Plan, window: tuple[float, ...] = (), spent: float = 0.0) -> State:
     """Where the training stands now."""
     plan = total if isinstance(total, Plan) else Plan(total)
     return State(
-        step=learner.step,
+        step=train_state.step,
         total=plan.total,
-        images=learner.images,
-        seconds=round(learner.seconds, 3),
-        skipped=learner.skipped,
-        skipped_in_a_row=learner.skipped_in_a_row,
+        images=train_state.images,
+        seconds=round(train_state.seconds, 3),
+        skipped=train_state.skipped,
+        skipped_in_a_row=train_state.skipped_in_a_row,
         window=window,
         spent=round(spent, 3),
         decisions=plan.numbers,
     )
 
 
-def capture(
-    learner: Learner, model: Model, total: int | Plan, window: tuple[float, ...] = (), spent: float = 0.0
+def to_checkpoint(
+    train_state: TrainState, model: Model, total: int | Plan, window: tuple[float, ...] = (), spent: float = 0.0
 ) -> Checkpoint:
     """The training as it is now. The tensors are the live ones: save them before the next step.
 
@@ -311,43 +313,43 @@ def capture(
     return Checkpoint(
         config=model.config,
         info=model.info,
-        state=state_of(learner, total, window, spent),
-        weights={name: whole(tensor) for name, tensor in learner.network.state_dict().items()},
-        averages=learner.ema.state_dicts(),
-        powers=learner.powers.state_dicts(),
+        state=state_of(train_state, total, window, spent),
+        weights={name: whole(tensor) for name, tensor in train_state.network.state_dict().items()},
+        averages=train_state.ema.state_dicts(),
+        powers=train_state.powers.state_dicts(),
         optimizer={
-            **optimizer_tensors(learner.optimizer, learner.network),
-            **{f"{TIME_LAW}{name}": tensor for name, tensor in learner.time_law.tensors().items()},
+            **optimizer_tensors(train_state.optimizer, train_state.network),
+            **{f"{TIME_LAW}{name}": tensor for name, tensor in train_state.time_law.tensors().items()},
         },
     )
 
 
-def restore(learner: Learner, checkpoint: Checkpoint, where: Path) -> None:
-    """Bring a new learner to where the checkpoint is.
+def restore(train_state: TrainState, checkpoint: Checkpoint, where: Path) -> None:
+    """Bring a new state to where the checkpoint is.
 
     Raises:
         UndiffuseError: tensors of other names, shapes or types than the settings make.
     """
-    network, state = learner.network, checkpoint.state
+    network, state = train_state.network, checkpoint.state
     expected = network.state_dict()
     check_tensors(checkpoint.weights, expected, str(where / "model.safetensors"))
     network.load_state_dict({name: placed(checkpoint.weights[name], like) for name, like in expected.items()})
     for rate, tensors in checkpoint.averages.items():
         check_tensors(tensors, expected, str(where / ema_file(rate)))
-        learner.ema.load_state_dict(rate, tensors)
+        train_state.ema.load_state_dict(rate, tensors)
     for std, tensors in checkpoint.powers.items():
         check_tensors(tensors, expected, str(where / power_file(std)))
-        learner.powers.load_state_dict(std, tensors)
-    learned = {f"{TIME_LAW}{name}": tensor for name, tensor in learner.time_law.tensors().items()}
+        train_state.powers.load_state_dict(std, tensors)
+    learned = {f"{TIME_LAW}{name}": tensor for name, tensor in train_state.time_law.tensors().items()}
     found = {name: tensor for name, tensor in checkpoint.optimizer.items() if name.startswith(TIME_LAW)}
     check_tensors(found, learned, str(where / "optimizer.safetensors"))
     for name, tensor in learned.items():
         tensor.copy_(found[name])
     moments = {name: tensor for name, tensor in checkpoint.optimizer.items() if name not in found}
     if moments:  # there are none before the first step
-        follow_groups(learner.optimizer, network, moments)
-        expected = expected_optimizer_tensors(learner.optimizer, network)
+        follow_groups(train_state.optimizer, network, moments)
+        expected = expected_optimizer_tensors(train_state.optimizer, network)
         check_tensors(moments, expected, str(where / "optimizer.safetensors"))
-        load_optimizer_tensors(learner.optimizer, network, moments)
-    learner.step, learner.images, learner.seconds = state.step, state.images, state.seconds
-    learner.skipped, learner.skipped_in_a_row = state.skipped, state.skipped_in_a_row
+        load_optimizer_tensors(train_state.optimizer, network, moments)
+    train_state.step, train_state.images, train_state.seconds = state.step, state.images, state.seconds
+    train_state.skipped, train_state.skipped_in_a_row = state.skipped, state.skipped_in_a_row

@@ -10,7 +10,7 @@ No printing and no files in here. Notable choices:
 * The parts of an accumulated batch get slices of the noise and times of the whole batch, and the sum of their losses is
   divided by the whole batch: the gradient is the undivided one, up to float rounding (dropout masks aside).
 * A loss or gradient that is not finite never reaches the weights, the optimiser's means or the averages.
-* Among many processes each learns from its `parallel.Share` of the batch. All numbers that are yielded are of the whole
+* Among many processes each learns from its `BatchShard` of the batch. All numbers that are yielded are of the whole
   batch and equal in every process, so that all take or skip a step together.
 * There is one wait for the device in a step, when its losses and its gradient norm are read. It is what decides
   whether the step may be taken, and it makes every yielded number an ordinary one. The next batch is made
@@ -42,8 +42,8 @@ from undiffuse.runtime.torch_modes import own_modes
 from undiffuse.training.nonfinite import TOO_LARGE, first_non_finite
 from undiffuse.training.optim.ema import EMA, PowerAverages
 from undiffuse.training.optim.optimizer import clip_gradient, set_learning_rate
-from undiffuse.training.parallel.batch_shards import Share
-from undiffuse.training.parallel.threaded_gradients import GradientsInTurn
+from undiffuse.training.parallel.batch_shards import BatchShard
+from undiffuse.training.parallel.threaded_gradients import ThreadedGradients
 from undiffuse.training.plan import Plan
 
 PATIENCE = 10
@@ -90,7 +90,7 @@ class Batch:
 
 
 @dataclass
-class Learner:
+class TrainState:
     """Everything that a step changes."""
 
     network: nn.Module
@@ -106,14 +106,14 @@ class Learner:
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainStep:
     """Everything that a step needs and leaves as it is.
 
     Args:
         config: the settings.
         plan: how many steps, and what the learning rate is at each; it may change between two steps.
-        denoiser: around the learner's network, perhaps compiled.
-        eager: around the learner's network itself; hooks see into this one when a tensor that is not finite is sought.
+        denoiser: around the state's network, perhaps compiled.
+        eager: around the state's network itself; hooks see into this one when a tensor that is not finite is sought.
         objective: what is minimised.
         images: ``step -> x0`` in model space, float32 of (mine, channels, *spatial): a pure function.
         whole_images: the same of the whole batch, for whoever wants to look at data.
@@ -135,9 +135,9 @@ class Task:
     conditions: Callable[[int, Tensor], Mapping[str, Tensor]]
     examples: Mapping[str, Tensor]
     device: torch.device
-    share: Share
+    share: BatchShard
     bfloat16: bool = False
-    team: GradientsInTurn | None = None
+    team: ThreadedGradients | None = None
 
     @property
     def total(self) -> int:
@@ -151,7 +151,7 @@ class Task:
         shape = (self.share.batch, *x0.shape[1:])
         eps = draw_noise(shape, generator(seed, "noise", step), self.config.objective.offset_noise)
         told = {name: send(value, self.device) for name, value in self.conditions(step, x0).items()}
-        return Batch(self._place(x0), self._place(self.share.mine(eps)), told)
+        return Batch(self._place(x0), self._place(self.share.take(eps)), told)
 
     def _place(self, x: Tensor) -> Tensor:
         last = self.config.loop.channels_last and x.ndim in LAYOUTS
@@ -162,50 +162,50 @@ class Task:
         return torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
 
 
-def training(task: Task, learner: Learner) -> Iterator[StepResult]:
-    """Take steps ``learner.step`` .. ``task.plan.total - 1``, yielding a result after each.
+def training(train_step: TrainStep, train_state: TrainState) -> Iterator[StepResult]:
+    """Take steps ``train_state.step`` .. ``train_step.plan.total - 1``, yielding a result after each.
 
-    Between two results the learner is at rest: it may be saved, and its network may be used for sampling.
+    Between two results the state is at rest: it may be saved, and its network may be used for sampling.
 
     Raises:
         NonFiniteError: `PATIENCE` steps in a row were not finite; the message names the first tensor that was not.
     """
     began = time.perf_counter()
     following: Batch | None = None
-    while learner.step < task.total:
-        step = learner.step
-        batch = following or task.batch(step)
-        rate = task.plan.learning_rate(task.config.optimizer, step)
+    while train_state.step < train_step.total:
+        step = train_state.step
+        batch = following or train_step.batch(step)
+        rate = train_step.plan.learning_rate(train_step.config.optimizer, step)
         # A law that learns wants the losses of the step before, so the times are drawn here, not with the batch.
-        times = generator(task.config.loop.seed, "time", step)
-        t = learner.time_law.draw(task.denoiser.schedule, task.share.batch, times)
-        weight = learner.time_law.weight(t)
-        per_sample = forward_backward(task, learner.network, batch, t, weight, step)
-        norm = clip_gradient(learner.network.parameters(), task.config.optimizer.clip)
+        times = generator(train_step.config.loop.seed, "time", step)
+        t = train_state.time_law.draw(train_step.denoiser.schedule, train_step.share.batch, times)
+        weight = train_state.time_law.weight(t)
+        per_sample = forward_backward(train_step, train_state.network, batch, t, weight, step)
+        norm = clip_gradient(train_state.network.parameters(), train_step.config.optimizer.clip)
 
         before = time.perf_counter()
-        following = task.batch(step + 1) if step + 1 < task.total else None
+        following = train_step.batch(step + 1) if step + 1 < train_step.total else None
         loading = time.perf_counter() - before
 
-        numbers = task.share.merge(per_sample, norm)  # the wait for the device
+        numbers = train_step.share.merge(per_sample, norm)  # the wait for the device
         losses, grad_norm = numbers[:-1], numbers[-1].item()
         loss = (weight * losses).mean().item()
         skipped = not (math.isfinite(loss) and math.isfinite(grad_norm))
         if not skipped:
-            set_learning_rate(learner.optimizer, rate)
-            learner.optimizer.step()
-            learner.ema.update(step)
-            learner.powers.update(step)
-            learner.time_law.observe(t, losses)
-        learner.step += 1
-        learner.images += len(losses)
-        learner.skipped += skipped
-        learner.skipped_in_a_row = learner.skipped_in_a_row + 1 if skipped else 0
+            set_learning_rate(train_state.optimizer, rate)
+            train_state.optimizer.step()
+            train_state.ema.update(step)
+            train_state.powers.update(step)
+            train_state.time_law.observe(t, losses)
+        train_state.step += 1
+        train_state.images += len(losses)
+        train_state.skipped += skipped
+        train_state.skipped_in_a_row = train_state.skipped_in_a_row + 1 if skipped else 0
         seconds = time.perf_counter() - began
-        learner.seconds += seconds
+        train_state.seconds += seconds
         yield StepResult(
-            learner.step,
-            learner.images,
+            train_state.step,
+            train_state.images,
             loss,
             t,
             losses,
@@ -216,18 +216,20 @@ def training(task: Task, learner: Learner) -> Iterator[StepResult]:
             seconds,
         )
         began = time.perf_counter()
-        if learner.skipped_in_a_row >= PATIENCE:
-            eager = replace(task, denoiser=task.eager, team=None)
-            again = partial(forward_backward, eager, learner.network, batch, t, weight, step)
-            where = task.share.first_found(first_non_finite(learner.network, again), TOO_LARGE)
+        if train_state.skipped_in_a_row >= PATIENCE:
+            eager = replace(train_step, denoiser=train_step.eager, team=None)
+            again = partial(forward_backward, eager, train_state.network, batch, t, weight, step)
+            where = train_step.share.first_found(first_non_finite(train_state.network, again), TOO_LARGE)
             raise NonFiniteError(
-                f"step {learner.step} was the {PATIENCE}th in a row whose loss or gradient was not finite; "
+                f"step {train_state.step} was the {PATIENCE}th in a row whose loss or gradient was not finite; "
                 f"the first tensor that was not: {where}"
             )
 
 
 @own_modes()
-def forward_backward(task: Task, network: nn.Module, batch: Batch, t: Tensor, weight: Tensor, step: int) -> Tensor:
+def forward_backward(
+    train_step: TrainStep, network: nn.Module, batch: Batch, t: Tensor, weight: Tensor, step: int
+) -> Tensor:
     """The losses of a batch on the device; their weighted mean's gradient is left in the parameters.
 
     gradient = 1 / B sum_i weight_i grad loss_i,    summed part by part where the batch is split
@@ -240,32 +242,32 @@ def forward_backward(task: Task, network: nn.Module, batch: Batch, t: Tensor, we
         Shape (mine,).
     """
     network.zero_grad(set_to_none=True)
-    share, losses = task.share, []
+    share, losses = train_step.share, []
     whole = len(t)
-    t, weight = share.mine(t), send(share.mine(weight.float()), task.device)
+    t, weight = share.take(t), send(share.take(weight.float()), train_step.device)
     # nn.Dropout draws from torch's global stream and takes no generator. It gets a stream that is a function of
     # (seed, step, part), and the caller's stream is put back afterwards.
-    with torch.random.fork_rng(devices=[task.device] if task.device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[train_step.device] if train_step.device.type == "cuda" else []):
         rows = (batch.x0, t, batch.eps, weight / whole, *batch.conditions.values())
         for part, piece in enumerate(zip(*(a.split(share.sizes) for a in rows), strict=True)):
-            torch.manual_seed(stream_seed(task.config.loop.seed, "dropout", step, part))
+            torch.manual_seed(stream_seed(train_step.config.loop.seed, "dropout", step, part))
             with share.part(part):
-                losses.append(_learn(task, list(batch.conditions), piece))
+                losses.append(_learn(train_step, list(batch.conditions), piece))
     return torch.cat(losses)
 
 
-def _learn(task: Task, names: list[str], rows: tuple[Tensor, ...]) -> Tensor:
+def _learn(train_step: TrainStep, names: list[str], rows: tuple[Tensor, ...]) -> Tensor:
     """The losses of some rows, (x0, t, eps, weight, *conditions); their weighted sum's gradient joins the others'."""
-    if task.team is None or len(rows[0]) < task.team.size:
-        losses, total = _losses(task, names, rows)
+    if train_step.team is None or len(rows[0]) < train_step.team.size:
+        losses, total = _losses(train_step, names, rows)
         total.backward()
         return losses
-    return torch.cat(task.team.run(partial(_losses, task, names), cut_rows(rows, task.team.size)))
+    return torch.cat(train_step.team.run(partial(_losses, train_step, names), cut_rows(rows, train_step.team.size)))
 
 
-def _losses(task: Task, names: list[str], rows: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+def _losses(train_step: TrainStep, names: list[str], rows: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     """The losses of some rows, and their weighted sum, which is differentiable."""
     x0, t, eps, weight, *values = rows
-    with task.autocast():
-        loss = task.objective(task.denoiser, x0, t, eps, dict(zip(names, values, strict=True)))
+    with train_step.autocast():
+        loss = train_step.objective(train_step.denoiser, x0, t, eps, dict(zip(names, values, strict=True)))
     return loss.detach(), (weight * loss).sum()

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from undiffuse.runtime.threads import Team
-from undiffuse.training.parallel.threaded_gradients import GradientsInTurn
+from undiffuse.runtime.threads import ThreadPool
+from undiffuse.training.parallel.threaded_gradients import ThreadedGradients
 
 
 class Slowly(torch.autograd.Function):
@@ -33,7 +33,7 @@ def network() -> nn.Sequential:
 
 
 def run(made: nn.Module, parts: list[Tensor], delays: list[float], before: float | None = None) -> list[Tensor]:
-    summed = GradientsInTurn(Team(len(parts)), made)
+    summed = ThreadedGradients(ThreadPool(len(parts)), made)
     for parameter in made.parameters():
         parameter.grad = None if before is None else torch.full_like(parameter, before)
 
@@ -61,7 +61,7 @@ def test_the_sum_is_made_in_the_order_of_the_parts(before: float | None) -> None
 
 def test_an_error_in_one_thread_keeps_no_other_waiting() -> None:
     made = network()
-    summed = GradientsInTurn(Team(3), made)
+    summed = ThreadedGradients(ThreadPool(3), made)
     ended: list[int] = []
 
     def work(part: int) -> tuple[int, Tensor]:
@@ -82,7 +82,7 @@ def test_an_error_in_one_thread_keeps_no_other_waiting() -> None:
 
 def test_backward_passes_of_others_do_not_wait() -> None:
     made = network()
-    GradientsInTurn(Team(2), made)
+    ThreadedGradients(ThreadPool(2), made)
     made(torch.ones(2, 3)).sum().backward()
     others = threading.Thread(target=lambda: made(torch.ones(2, 3)).sum().backward())
     others.start()
@@ -96,7 +96,7 @@ def test_a_frozen_parameter_and_one_without_a_gradient_are_left_out() -> None:
     made = network()
     made[0].weight.requires_grad_(False)
     made.register_parameter("unused", nn.Parameter(torch.ones(1)))
-    summed = GradientsInTurn(Team(2), made)
+    summed = ThreadedGradients(ThreadPool(2), made)
     summed.run(lambda part: (0, made[:3](torch.ones(part, 3)).sum()), [1, 2])
     assert made[0].weight.grad is None
     assert made.unused.grad is None
@@ -105,5 +105,5 @@ def test_a_frozen_parameter_and_one_without_a_gradient_are_left_out() -> None:
 
 def test_gradients_that_are_not_finite_are_passed_on() -> None:
     made = network()
-    GradientsInTurn(Team(2), made).run(lambda x: (0, made(torch.full((1, 3), x)).sum()), [1.0, float("nan")])
+    ThreadedGradients(ThreadPool(2), made).run(lambda x: (0, made(torch.full((1, 3), x)).sum()), [1.0, float("nan")])
     assert not torch.isfinite(made[0].weight.grad).any()

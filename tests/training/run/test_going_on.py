@@ -26,8 +26,8 @@ def stop_at(step, patch):
     """SIGTERM after a step."""
     real = session.training
 
-    def training(task, learner):
-        for result in real(task, learner):
+    def training(task, train_state):
+        for result in real(task, train_state):
             if result.step == step:
                 os.kill(os.getpid(), signal.SIGTERM)
             yield result
@@ -102,8 +102,8 @@ def test_what_was_killed_before_anything_was_saved_goes_on_all_the_same(run, dat
 def test_minutes_are_added_and_hold(run, data, console, monkeypatch):
     now, real = [0.0], session.training
 
-    def training(task, learner):
-        for result in real(task, learner):
+    def training(task, train_state):
+        for result in real(task, train_state):
             now[0] += 0.5
             yield result
 

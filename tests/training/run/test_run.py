@@ -36,20 +36,20 @@ def hashes(folder):
 
 def stop_after(step, monkeypatch):
     """Make the process send itself a SIGTERM once ``step`` steps are done."""
-    real = api.carry_out
+    real = api.run_training
 
-    def carry_out(run, model, learner, *rest):
-        original = learner.ema.update
+    def run_training(run, model, train_state, *rest):
+        original = train_state.ema.update
 
         def update(at):
             original(at)
             if at + 1 == step:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        learner.ema.update = update
-        real(run, model, learner, *rest)
+        train_state.ema.update = update
+        real(run, model, train_state, *rest)
 
-    monkeypatch.setattr(api, "carry_out", carry_out)
+    monkeypatch.setattr(api, "run_training", run_training)
 
 
 def go_on(folder, config, data, console):
@@ -281,13 +281,15 @@ def test_a_budget_that_grew_gives_the_weights_of_the_longer_run(data, settings, 
 
 
 def test_ten_bad_steps_stop_the_run_and_name_the_last_good_checkpoint(data, settings, console, tmp_path, monkeypatch):
-    real = api.carry_out
+    real = api.run_training
 
-    def carry_out(run, model, learner, *rest):
-        next(learner.network.parameters()).register_hook(lambda g: g * (float("nan") if learner.step >= 4 else 1))
-        real(run, model, learner, *rest)
+    def run_training(run, model, train_state, *rest):
+        next(train_state.network.parameters()).register_hook(
+            lambda g: g * (float("nan") if train_state.step >= 4 else 1)
+        )
+        real(run, model, train_state, *rest)
 
-    monkeypatch.setattr(api, "carry_out", carry_out)
+    monkeypatch.setattr(api, "run_training", run_training)
     folder = tmp_path / "run"
     with pytest.raises(NonFiniteError) as caught:
         start_run(settings(steps=40), data, folder, console=console)

@@ -27,7 +27,7 @@ from undiffuse.reports.speed.kinds import shares
 from undiffuse.runtime.precision import uses_bfloat16
 from undiffuse.runtime.random_streams import stream_seed
 from undiffuse.runtime.torch_modes import own_modes
-from undiffuse.training.build import choose_device, make_learner, make_task
+from undiffuse.training.build import choose_device, make_train_state, make_train_step
 from undiffuse.training.loop import StepResult, training
 
 SHAPES = ((1, 28, 28), (3, 32, 32), (3, 256, 256))
@@ -276,7 +276,7 @@ def _data(info: DataInfo, seed: int) -> Made:
 
 
 def _steps(model: Model, seed: int) -> Iterator[StepResult]:
-    return training(make_task(model, _data(model.info, seed), ENDLESS), make_learner(model))
+    return training(make_train_step(model, _data(model.info, seed), ENDLESS), make_train_state(model))
 
 
 def _describe(device: torch.device) -> str:

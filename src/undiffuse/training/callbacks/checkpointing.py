@@ -8,14 +8,14 @@ from typing import Protocol
 
 from undiffuse.checkpoints.training_checkpoint import Checkpoint, place_of, save
 from undiffuse.training.callbacks.console import Console
-from undiffuse.training.callbacks.intervals import Looks
+from undiffuse.training.callbacks.intervals import Intervals
 from undiffuse.training.loop import StepResult
 from undiffuse.training.optim.ema import EMA
 from undiffuse.training.run.signals import Interrupts
 
 
 class Observer(Protocol):
-    """Called after every step, while the learner is at rest."""
+    """Called after every step, while the state is at rest."""
 
     def __call__(self, result: StepResult) -> None: ...
 
@@ -25,7 +25,7 @@ class CheckpointWriter:
 
     Args:
         parent: the folder of checkpoints.
-        looks: when.
+        intervals: when.
         keep: how many stay.
         capture: gives the training as it is now.
         before: called before a save; what it makes durable is older than the checkpoint.
@@ -35,23 +35,23 @@ class CheckpointWriter:
     def __init__(
         self,
         parent: Path,
-        looks: Looks,
+        intervals: Intervals,
         keep: int,
         capture: Callable[[], Checkpoint],
         before: Callable[[], None],
         interrupts: Interrupts,
         writes: bool = True,
     ) -> None:
-        self._parent, self._looks, self._keep = parent, looks, keep
+        self._parent, self._intervals, self._keep = parent, intervals, keep
         self._capture, self._before, self._interrupts = capture, before, interrupts
         self._writes = writes
         self.last: Path | None = None
 
     def __call__(self, result: StepResult) -> None:
-        if self._looks.saving or self._interrupts.requested is not None:
-            began = self._looks.clock()
+        if self._intervals.saving or self._interrupts.requested is not None:
+            began = self._intervals.clock()
             self.save()
-            self._looks.saved(self._looks.clock() - began)
+            self._intervals.saved(self._intervals.clock() - began)
 
     def save(self) -> Path:
         """Save now."""
@@ -69,19 +69,19 @@ class Collector:
 
     Args:
         ema: the averages.
-        looks: when grids are drawn.
+        intervals: when grids are drawn.
         sharded: whether there is anything to put together.
     """
 
-    def __init__(self, ema: EMA, looks: Looks, sharded: bool) -> None:
-        self._ema, self._looks, self._sharded = ema, looks, sharded
+    def __init__(self, ema: EMA, intervals: Intervals, sharded: bool) -> None:
+        self._ema, self._intervals, self._sharded = ema, intervals, sharded
 
     def __call__(self, result: StepResult) -> None:
         self.collect_if_due()
 
     def collect_if_due(self) -> None:
         """Collect if a grid is drawn now."""
-        if self._sharded and self._looks.samples:
+        if self._sharded and self._intervals.samples:
             self._ema.collect(next(iter(self._ema.averages)))
 
 

@@ -77,7 +77,7 @@ def one_within(seconds: float, count: int, evaluation: float, evaluations: Calla
     return samples_within(least, count, evaluation, evaluations) if least <= seconds else 0
 
 
-class Looks:
+class Intervals:
     """Decides what is looked at after each step.
 
     Args:

@@ -25,10 +25,10 @@ from undiffuse.model.samples import Samples
 from undiffuse.provenance.png import write_png
 from undiffuse.recipes import advised_sampling
 from undiffuse.training.callbacks.console import Console
-from undiffuse.training.callbacks.intervals import Looks
+from undiffuse.training.callbacks.intervals import Intervals
 from undiffuse.training.callbacks.metrics import MetricsFile
 from undiffuse.training.callbacks.proxy import Images, Proxy
-from undiffuse.training.loop import Learner, StepResult
+from undiffuse.training.loop import StepResult, TrainState
 from undiffuse.training.plan import Plan
 from undiffuse.training.run.folder import RunFolder
 from undiffuse.training.run.signals import Interrupts
@@ -56,10 +56,10 @@ class Previews:
     def __init__(
         self,
         run: RunFolder,
-        learner: Learner,
+        train_state: TrainState,
         model: Model,
         plan: Plan,
-        looks: Looks,
+        intervals: Intervals,
         metrics: MetricsFile,
         console: Console,
         interrupts: Interrupts,
@@ -67,7 +67,7 @@ class Previews:
         examples: Mapping[str, Tensor],
     ) -> None:
         self._images = images
-        self._run, self._learner, self._plan, self._looks = run, learner, plan, looks
+        self._run, self._train_state, self._plan, self._intervals = run, train_state, plan, intervals
         self._metrics, self._console, self._interrupts = metrics, console, interrupts
         self._count = model.config.loop.sample_count
         self._seed = model.config.loop.seed
@@ -80,23 +80,23 @@ class Previews:
 
     def draw_if_due(self, step: int) -> None:
         """Draw the grid of ``step`` if it is time."""
-        if count := self._looks.samples:
-            began = self._looks.clock()
+        if count := self._intervals.samples:
+            began = self._intervals.clock()
             self._interrupts.attempt(lambda: self._draw(step, count))
-            self._looks.drawn(step, self._looks.clock() - began)
+            self._intervals.drawn(step, self._intervals.clock() - began)
 
     def _draw(self, step: int, count: int) -> None:
         self._console.status(f"step {step:,}/{self._plan.total:,}  drawing {counted(count, 'sample')}")
-        ema = self._learner.ema
+        ema = self._train_state.ema
         self._model.network.load_state_dict(ema.state_dict(next(iter(ema.averages))))
         try:
-            began = self._looks.clock()
+            began = self._intervals.clock()
             samples = self._drawing.sample(count, self._seed)
         except UndiffuseError as error:
             self._console.say(f"no samples at step {step}: {error}")
             return
         finally:
-            self._looks.sampled(count, self._looks.clock() - began)
+            self._intervals.sampled(count, self._intervals.clock() - began)
         mean, std = statistics(samples)
         line: dict[str, Any] = {"step": step, "samples": {"mean": mean, "std": std}}
         if count < self._count:
@@ -126,7 +126,7 @@ class Previews:
 
     def evaluation(self) -> float:
         """Seconds of one evaluation of the network on a micro-batch, by a look at the second one."""
-        return evaluation_seconds(self._model, self._images, self._examples, self._looks.clock)
+        return evaluation_seconds(self._model, self._images, self._examples, self._intervals.clock)
 
     def catch_up(self, step: int) -> None:
         """Draw the grid of the step that a training goes on from, if a signal had broken it off."""

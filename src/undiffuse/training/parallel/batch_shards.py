@@ -32,7 +32,7 @@ from undiffuse.runtime.process_group import ALONE, Group, cut
 Rows = TypeVar("Rows", Tensor, NDArray[np.int64])
 
 
-class Share:
+class BatchShard:
     """The part that this process takes in every step.
 
     A batch is cut into parts (`accumulate`), and each part into one slice a process.
@@ -53,9 +53,9 @@ class Share:
         self.sizes = [len(mine) for mine in self._slices]
         self._numbers = np.concatenate(self._slices)
         self._ddp: DistributedDataParallel | None = None
-        self._place = Place()
+        self._place = SliceOffset()
 
-    def mine(self, rows: Rows) -> Rows:
+    def take(self, rows: Rows) -> Rows:
         """Those rows of a whole batch that are this process's."""
         return rows if self.group.is_single else rows[self._numbers]
 
@@ -137,7 +137,7 @@ def _sum(bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: igno
 # --- dropout ----------------------------------------------------------------------------------------------------------
 
 
-class Place:
+class SliceOffset:
     """Where a process's samples lie in the part that is computed: ``start`` .. of ``whole``."""
 
     whole = start = 0
@@ -152,7 +152,7 @@ class SlicedDropout(nn.Module):
     masks do not depend on the number of processes. That costs each process the drawing of all masks.
     """
 
-    def __init__(self, p: float, place: Place) -> None:
+    def __init__(self, p: float, place: SliceOffset) -> None:
         super().__init__()
         self.p = p
         self._place = place

@@ -19,13 +19,13 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from undiffuse.runtime.threads import Team
+from undiffuse.runtime.threads import ThreadPool
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class GradientsInTurn:
+class ThreadedGradients:
     """A team of threads that differentiate, each a part of one sum, with respect to a network's parameters.
 
     Args:
@@ -33,7 +33,7 @@ class GradientsInTurn:
         network: whose gradients are summed.
     """
 
-    def __init__(self, team: Team, network: nn.Module) -> None:
+    def __init__(self, team: ThreadPool, network: nn.Module) -> None:
         self.team = team
         self._mine = local()
         self._news = Condition()

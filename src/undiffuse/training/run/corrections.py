@@ -9,7 +9,7 @@ from typing import Any
 from undiffuse.errors import counted
 from undiffuse.runtime.process_group import Group
 from undiffuse.training.callbacks.console import Console
-from undiffuse.training.callbacks.intervals import Looks
+from undiffuse.training.callbacks.intervals import Intervals
 from undiffuse.training.callbacks.metrics import MetricsFile
 from undiffuse.training.callbacks.progress_line import duration
 from undiffuse.training.pace import Pace, Timer
@@ -40,14 +40,14 @@ class Corrections:
         seconds: float | None,
         recorded: Recorded,
         budget: dict[str, Any] | None,
-        looks: Looks,
+        intervals: Intervals,
         group: Group,
         metrics: MetricsFile | None,
         console: Console,
     ) -> None:
         self._plan, self._timer, self._pace, self._budget = plan, timer, pace, seconds
         self._recorded, self._given = recorded, budget
-        self._looks, self._group, self._metrics, self._console = looks, group, metrics, console
+        self._intervals, self._group, self._metrics, self._console = intervals, group, metrics, console
         self._said = plan.total
 
     def begin(self, step: int) -> None:
@@ -64,7 +64,7 @@ class Corrections:
             return
         found = None
         if self._pace:
-            found = self._pace.decide(step, self._looks.seconds, self._looks.reserve(self._budget))
+            found = self._pace.decide(step, self._intervals.seconds, self._intervals.reserve(self._budget))
         if repeated or step < self._recorded.until:
             return
         if self._group.largest(int(found is not None)):

@@ -16,16 +16,16 @@ from undiffuse.model import Model
 from undiffuse.runtime.durable_files import replace_file
 from undiffuse.runtime.rank_failure import is_lost, lost_ranks
 from undiffuse.training.budget import Costs, measure_step, steps_that_fit, too_short
-from undiffuse.training.build import capture, state_of
+from undiffuse.training.build import state_of, to_checkpoint
 from undiffuse.training.callbacks.checkpointing import CheckpointWriter, Collector, LoaderWatch, Observer
 from undiffuse.training.callbacks.console import Console
 from undiffuse.training.callbacks.ema_snapshots import Copies
-from undiffuse.training.callbacks.intervals import Drawing, Looks, last_samples
+from undiffuse.training.callbacks.intervals import Drawing, Intervals, last_samples
 from undiffuse.training.callbacks.metrics import MetricsFile
 from undiffuse.training.callbacks.previews import Previews, evaluation_seconds, preview_evaluations
 from undiffuse.training.callbacks.progress_line import LiveLine, duration
 from undiffuse.training.callbacks.trackers import Tracking
-from undiffuse.training.loop import Learner, NonFiniteError, Task, training
+from undiffuse.training.loop import NonFiniteError, TrainState, TrainStep, training
 from undiffuse.training.pace import Pace, Timer
 from undiffuse.training.run.corrections import Corrections
 from undiffuse.training.run.folder import RunFolder
@@ -59,28 +59,28 @@ class Outset:
 
 
 def fit_minutes(
-    run: RunFolder, model: Model, learner: Learner, task: Task, outset: Outset, console: Console
+    run: RunFolder, model: Model, train_state: TrainState, train_step: TrainStep, outset: Outset, console: Console
 ) -> tuple[int, Outset]:
     """The steps that fit into what is left of the budget in minutes, by what they are measured to cost.
 
     Among many processes it is rank 0 that measures and decides.
     """
-    loop, group, timer = model.config.loop, task.share.group, outset.timer
+    loop, group, timer = model.config.loop, train_step.share.group, outset.timer
     assert loop.minutes is not None
     minutes = counted(loop.minutes, "minute")
     step = outset.step
     if not step:
         console.status("measuring the speed")
-        step = measure_step(task, learner, min(MEASURING * 60 * loop.minutes, MOST_MEASURING), timer.clock)
+        step = measure_step(train_step, train_state, min(MEASURING * 60 * loop.minutes, MOST_MEASURING), timer.clock)
     evaluation, preview, samples = None, 0.0, loop.sample_count
     if loop.sample_every != 0:
-        evaluation = evaluation_seconds(model, task.whole_images, task.examples, timer.clock)
+        evaluation = evaluation_seconds(model, train_step.whole_images, train_step.examples, timer.clock)
         if loop.sample_every is None:
             cost = partial(preview_evaluations, model)
             samples = last_samples(60 * loop.minutes, loop.sample_count, evaluation, cost)
         preview = evaluation * preview_evaluations(model, samples)
     began = timer.clock()
-    trial = capture(learner, model, total=1)
+    trial = to_checkpoint(train_state, model, total=1)
     outset = replace(outset, step=step, evaluation=evaluation)
 
     def decide() -> str:
@@ -96,19 +96,19 @@ def fit_minutes(
     return total, replace(outset, checkpoint=checkpoint)
 
 
-def carry_out(
+def run_training(
     run: RunFolder,
     model: Model,
-    learner: Learner,
-    task: Task,
+    train_state: TrainState,
+    train_step: TrainStep,
     window: tuple[float, ...],
     console: Console,
     outset: Outset | None = None,
 ) -> None:
-    """Train from the learner's step to the last one, on a run whose lock is held.
+    """Train from the state's step to the last one, on a run whose lock is held.
 
     Args:
-        window: what the checkpoint at the learner's step held of `metrics.Window`.
+        window: what the checkpoint at the state's step held of `metrics.Window`.
         outset: what is known of the time; by default the budget begins now.
 
     Raises:
@@ -117,49 +117,64 @@ def carry_out(
         UndiffuseError: memory or disk ran out.
     """
     outset = outset or Outset()
-    loop, plan, group, timer = model.config.loop, task.plan, task.share.group, outset.timer
+    loop, plan, group, timer = model.config.loop, train_step.plan, train_step.share.group, outset.timer
     interrupts = Interrupts(group)
     metrics = previews = tracking = None
     cost = Drawing(lambda: previews.evaluation() if previews else 0.0, partial(preview_evaluations, model))
-    looks = Looks(loop, plan, timer, group, cost, outset.evaluation, outset.checkpoint, begun=learner.step > 0)
+    intervals = Intervals(
+        loop, plan, timer, group, cost, outset.evaluation, outset.checkpoint, begun=train_state.step > 0
+    )
     if group.is_main:
-        metrics = MetricsFile(run.metrics, learner.step, window, loop.log_every, plan, task.denoiser.schedule.t_max)
-        previews = Previews(
-            run, learner, model, plan, looks, metrics, console, interrupts, task.whole_images, task.examples
+        metrics = MetricsFile(
+            run.metrics, train_state.step, window, loop.log_every, plan, train_step.denoiser.schedule.t_max
         )
-        tracking = Tracking(run, model.config, learner.step, console)
+        previews = Previews(
+            run,
+            train_state,
+            model,
+            plan,
+            intervals,
+            metrics,
+            console,
+            interrupts,
+            train_step.whole_images,
+            train_step.examples,
+        )
+        tracking = Tracking(run, model.config, train_state.step, console)
         metrics.listeners.append(tracking.line)
     budget = 60 * loop.minutes if loop.minutes is not None and plan.decisions else None
     pace = Pace(plan, timer, budget, outset.step) if group.is_main and budget else None
-    corrections = Corrections(plan, timer, pace, budget, outset.recorded, outset.budget, looks, group, metrics, console)
+    corrections = Corrections(
+        plan, timer, pace, budget, outset.recorded, outset.budget, intervals, group, metrics, console
+    )
 
     def state() -> Checkpoint:
-        return capture(learner, model, plan, metrics.window.to_tuple() if metrics else (), timer.spent)
+        return to_checkpoint(train_state, model, plan, metrics.window.to_tuple() if metrics else (), timer.spent)
 
     def before_save() -> None:
         assert metrics is not None
         metrics.sync()
-        replace_file(run.card, model_card(run.path, model, state_of(learner, plan), metrics.last))
+        replace_file(run.card, model_card(run.path, model, state_of(train_state, plan), metrics.last))
 
-    writer = CheckpointWriter(run.checkpoints, looks, loop.keep, state, before_save, interrupts, group.is_main)
+    writer = CheckpointWriter(run.checkpoints, intervals, loop.keep, state, before_save, interrupts, group.is_main)
     # Sharded averages are put together before a grid is drawn from them. The checkpoint comes last, so that the lines
     # and the grid of its step are there before it is.
-    collector = Collector(learner.ema, looks, sharded=not group.is_single and loop.parallel == "fsdp")
-    copies = Copies(run.averages, model, learner.powers, plan, group.is_main)
+    collector = Collector(train_state.ema, intervals, sharded=not group.is_single and loop.parallel == "fsdp")
+    copies = Copies(run.averages, model, train_state.powers, plan, group.is_main)
     observers: list[Observer] = [collector, copies, writer]
     if metrics and previews:
         observers[1:1] = [metrics, LiveLine(console, plan), LoaderWatch(console), previews]
     began = time.monotonic()
     try:
         with interrupts.listening():
-            looks.again(learner.step)
+            intervals.again(train_state.step)
             collector.collect_if_due()
             if previews:
-                previews.catch_up(learner.step)
-            corrections.begin(learner.step)
-            for result in training(task, learner):
+                previews.catch_up(train_state.step)
+            corrections.begin(train_state.step)
+            for result in training(train_step, train_state):
                 interrupts.agree()
-                looks(result.step)
+                intervals(result.step)
                 for observe in observers:
                     observe(result)
                 if interrupts.requested is not None and result.step < plan.total:
@@ -171,7 +186,7 @@ def carry_out(
                     )
                 corrections(result.step)
     except NonFiniteError as error:
-        hint = " or with `precision=float32`" if task.bfloat16 else ""
+        hint = " or with `precision=float32`" if train_step.bfloat16 else ""
         message = f"{error}; the last good checkpoint is {latest(run.checkpoints)[0]}; "
         raise NonFiniteError(f"{message}start again with an `lr` below {model.config.optimizer.lr:g}{hint}") from None
     except (RuntimeError, MemoryError) as error:
@@ -190,12 +205,12 @@ def carry_out(
         if tracking:
             tracking.close()
         console.close()
-    if loop.sample_every is None and not looks.samples:
+    if loop.sample_every is None and not intervals.samples:
         console.say(
             f"no samples were drawn, for one would have taken too long: undiffuse sample {quoted(run.path)} draws them"
         )
     console.say(f"trained to step {plan.total:,} in {duration(time.monotonic() - began)}")
-    if warning := too_short(model.config, plan.total, learner.seconds / learner.step):
+    if warning := too_short(model.config, plan.total, train_state.seconds / train_state.step):
         console.say(f"warning: {warning}")
 
 
