@@ -16,6 +16,7 @@ from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.modalities.registry import MODALITIES, modality_of
+from undiffuse.modalities.signals import Signals
 from undiffuse.model.samples import Samples
 
 SHAPES = [(2, 9), (3, 4, 5), (1, 4, 5, 6)]
@@ -110,6 +111,21 @@ def test_the_file_of_a_sample_is_the_one_that_sampling_writes(shape: tuple[int, 
     assert path.read_bytes() == (tmp_path / f"00003{kind.suffix}").read_bytes()
     with pytest.raises(UndiffuseError, match="already"):
         kind.write(path, values[0], what, samples.origin(3))
+
+
+class _Raw(Signals):
+    suffix = ".raw"
+
+    def write(self, path: Path, values: Any, info: DataInfo, origin: Any, overwrite: bool = False) -> None:
+        path.write_bytes(values.tobytes())
+
+
+def test_what_samples_are_kept_in_is_their_kinds_to_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODALITIES, 1, _Raw())
+    values = np.arange(24, dtype=np.uint8).reshape(2, 1, 12)
+    files = Samples(values, info((1, 12)), 7, (3, 4), SampleConfig(), {"sha256": "0" * 64}).save(tmp_path)
+    assert [path.name for path in files] == ["00003.raw", "00004.raw", "grid.png", "samples.npz"]
+    assert (tmp_path / "00004.raw").read_bytes() == values[1].tobytes()
 
 
 def test_an_image_is_read_from_its_file_and_a_signal_is_not(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_a_set_that_was_begun_with_another_size_goes_on_with_it(tmp_path: Path) 
     model = model_of((1, 28, 28))
     before = replace(QUICK, micro_batch=16)
     draw_to(tmp_path / "begun", model.plan(before), range(3))
-    assert micro_batch_in(tmp_path / "begun", range(20)) == 16
+    assert micro_batch_in(tmp_path / "begun", range(20), model.info) == 16
     draw_to(tmp_path / "begun", model.plan(QUICK).with_micro_batch(16), range(20), writing=Writing(resume=True))
     draw_to(tmp_path / "whole", model.plan(before), range(20))
     for path in (tmp_path / "whole").iterdir():

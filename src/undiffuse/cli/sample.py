@@ -98,11 +98,11 @@ def how(options: dict[str, Any]) -> SampleConfig:
 def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
     """Sample, and write pictures, grid and, where asked or needed, values as they come."""
     from undiffuse.data.read_image import find_pictures
+    from undiffuse.modalities.registry import modality_of
     from undiffuse.model import load
     from undiffuse.model.sample_writer import Writing, draw_to, micro_batch_in
     from undiffuse.model.samples import GRID
     from undiffuse.training.build import choose_device
-    from undiffuse.visualization.grid import is_exact
 
     model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"), group)))
     say_left_out(model, group.is_main)
@@ -110,9 +110,10 @@ def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
     default = len(find_pictures(path_of(settings.image))) if settings.image else DEFAULT
     n, seed, first = options.get("n", default), options.get("seed", 0), options.get("first", 0)
     indices, folder = range(first, first + n), options.get("out") or default_folder(model, plan.settings, seed)
-    values = "npz" in options or not is_exact(model.info)
+    exact = modality_of(model.info).exact(model.info)
+    values = "npz" in options or not exact
     writing = Writing(values, "overwrite" in options, "resume" in options)
-    if writing.resume and settings.micro_batch is None and (there := micro_batch_in(folder, indices)):
+    if writing.resume and settings.micro_batch is None and (there := micro_batch_in(folder, indices, model.info)):
         plan = plan.with_micro_batch(there)
     try:
         drawn = draw_to(folder, plan, indices, seed, writing, group, progress=group.is_main)
@@ -125,7 +126,7 @@ def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
     shown = f" (the first {GRID})" if n > GRID else ""
     kept = f"; {drawn.kept:,} of them were there already" if drawn.kept and group.is_single else ""
     print(f"{folder}: {counted(n, 'picture')} and grid.png{shown}{' and samples.npz' if values else ''}{kept}")
-    if not is_exact(model.info):
+    if not exact:
         print("A PNG file cannot hold these data as they are: the pictures are views, the values are in samples.npz.")
 
 

@@ -22,10 +22,11 @@ from undiffuse.data.files.decode import UnreadableError, decode, quiet_pillow
 from undiffuse.data.info import DataInfo
 from undiffuse.data.transform import convert_channels
 from undiffuse.errors import UndiffuseError
+from undiffuse.modalities.registry import modality_of
 from undiffuse.model import AnyModel
 from undiffuse.provenance.edit_record import Edited
 from undiffuse.provenance.png import model_name, write_file, write_png
-from undiffuse.visualization.grid import is_exact, to_image, viewable
+from undiffuse.visualization.grid import to_image, viewable
 from undiffuse.visualization.strip import flatten, strip
 
 
@@ -130,7 +131,7 @@ class Result:
     def save(self, path: Path, overwrite: bool = False) -> list[Path]:
         """The PNG file, and the values beside it as .npz where it cannot hold them; the files written."""
         write_png(path, self.image(), self.origin, overwrite)
-        if is_exact(self.kind):
+        if modality_of(self.kind).exact(self.kind):
             return [path]
         packed, beside = io.BytesIO(), path.with_suffix(".npz")
         np.savez_compressed(packed, images=codec_of(self.info).decode(self.x)[None])

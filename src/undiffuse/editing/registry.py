@@ -16,6 +16,8 @@ from undiffuse.config.sampling import SampleConfig
 from undiffuse.editing import options as o
 from undiffuse.editing.defaults import ADVISED, QUICK, ROUNDING, Quick, quarter
 from undiffuse.errors import UndiffuseError
+from undiffuse.modalities.images import IMAGES
+from undiffuse.modalities.registry import modality_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -361,7 +363,7 @@ EDITS: dict[str, Edit] = {
 
 def edits_of(model: AnyModel) -> list[str]:
     """Names of the edits that a model can do; none for signals and volumes."""
-    if len(model.info.spatial) != 2:
+    if modality_of(model.info) is not IMAGES:
         return []
     return [name for name, row in EDITS.items() if (row.stage or not is_stage(model)) and _is_able(row, model)]
 

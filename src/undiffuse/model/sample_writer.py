@@ -19,16 +19,18 @@ from PIL import Image
 from tqdm import tqdm
 
 from undiffuse.config.sampling import SampleConfig
+from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError, counted
+from undiffuse.modalities.registry import modality_of
 from undiffuse.model.plan import SamplePlan
 from undiffuse.model.sample_request import check_numbers, cut_into_blocks, whole_numbers, whole_range
-from undiffuse.model.samples import GRID, Samples
+from undiffuse.model.samples import GRID, Samples, sample_file
 from undiffuse.provenance.npz import read_npz, read_origin, write_npz
 from undiffuse.provenance.png import END, SIGNATURE, Origin, check_free, read_metadata, write_png
 from undiffuse.runtime.durable_files import UnwritableError, check_writable, unwritable
 from undiffuse.runtime.process_group import ALONE, Group
 from undiffuse.runtime.standard_streams import hidden
-from undiffuse.visualization.grid import grid, is_exact
+from undiffuse.visualization.grid import grid
 
 PARTS = ".samples-npz"
 """Folder of the values of each micro-batch until all are there."""
@@ -92,7 +94,7 @@ def draw_to(
         raise UndiffuseError("Nobody can tell whose files are there: resume takes a model from undiffuse.load")
     none_yet = np.empty((0, *model.info.shape))
     template = Samples(none_yet, model.info, seed, (), plan.settings, model.provenance, model.device.type)
-    values = not is_exact(model.info) if writing.values is None else writing.values
+    values = not modality_of(model.info).exact(model.info) if writing.values is None else writing.values
     job = _Job(folder, indices, template, values, writing.overwrite, writing.resume)
     mine = group.shard(job.blocks)
     if group.is_main:
@@ -120,9 +122,9 @@ def draw_to(
     return Written(new, sum(map(len, mine)) - new)
 
 
-def micro_batch_in(folder: Path, indices: range) -> int | None:
+def micro_batch_in(folder: Path, indices: range, info: DataInfo) -> int | None:
     """The micro-batch of the first of our pictures in a folder; None where there is none."""
-    for path in (picture_in(folder, index) for index in indices):
+    for path in (folder / sample_file(index, info) for index in indices):
         try:
             found = read_metadata(path).origin if path.exists() else None
         except UndiffuseError:  # torn, or somebody else's: what is in the way is told later
@@ -130,11 +132,6 @@ def micro_batch_in(folder: Path, indices: range) -> int | None:
         if found is not None:
             return found.sample.micro_batch
     return None
-
-
-def picture_in(folder: Path, index: int) -> Path:
-    """The file of a sample."""
-    return folder / f"{index:05d}.png"
 
 
 @dataclass(frozen=True)
@@ -165,7 +162,7 @@ class _Job:
         return self.template.origin(self.indices.start, len(self.indices))
 
     def picture(self, index: int) -> Path:
-        return picture_in(self.folder, index)
+        return self.folder / sample_file(index, self.template.info)
 
     def part(self, block: range) -> Path:
         return self.folder / PARTS / f"{block.start:08d}.npz"
@@ -234,7 +231,7 @@ class _Job:
         if not self.resume:
             shutil.rmtree(self.folder / PARTS, ignore_errors=True)
         for pattern in (
-            ".[0-9]*.png.*.partial",
+            f".[0-9]*{self.picture(0).suffix}.*.partial",
             ".grid.png.*.partial",
             ".samples.npz.*.partial",
             f"{PARTS}/.*.partial",

@@ -12,9 +12,10 @@ from undiffuse import __version__
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import counted
+from undiffuse.modalities.registry import modality_of
 from undiffuse.provenance.npz import write_npz
 from undiffuse.provenance.png import Origin, check_free, write_png
-from undiffuse.visualization.grid import grid, is_exact, to_image
+from undiffuse.visualization.grid import grid, to_image
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -77,7 +78,7 @@ class Samples:
 
         Args:
             folder: made if it is not there.
-            values: write the values too; by default where a PNG cannot hold them as they are.
+            values: write the values too; by default where the file of a sample cannot hold them as they are.
             overwrite: replace files that are there.
 
         Returns:
@@ -88,8 +89,8 @@ class Samples:
         """
         folder = Path(folder)
         if values is None:
-            values = not is_exact(self.info)
-        files = file_names(self.indices, values)
+            values = not modality_of(self.info).exact(self.info)
+        files = file_names(self.indices, self.info, values)
         for name in files:
             check_free(folder / name, overwrite)
         self.save_pictures(folder, overwrite=overwrite)
@@ -107,14 +108,20 @@ class Samples:
 
     def save_pictures(self, folder: Path, *, overwrite: bool = False) -> None:
         """Write ``00000.png`` ...: one file a sample, each with its origin."""
-        for index, image in zip(self.indices, self.images(), strict=True):
-            write_png(folder / f"{index:05d}.png", image, self.origin(index), overwrite)
+        for index, values in zip(self.indices, self.array, strict=True):
+            path = folder / sample_file(index, self.info)
+            modality_of(self.info).write(path, values, self.info, self.origin(index), overwrite)
 
     def save_values(self, path: Path, *, overwrite: bool = False) -> None:
         """Write the array as an .npz file (key ``images``) with the samples' origin."""
         write_npz(path, [self.array], self.origin(self.indices[0], len(self)), overwrite)
 
 
-def file_names(indices: tuple[int, ...] | range, values: bool) -> list[str]:
+def sample_file(index: int, info: DataInfo) -> str:
+    """Name of a sample's file."""
+    return f"{index:05d}{modality_of(info).suffix}"
+
+
+def file_names(indices: tuple[int, ...] | range, info: DataInfo, values: bool) -> list[str]:
     """The files that `Samples.save` writes."""
-    return [*(f"{index:05d}.png" for index in indices), "grid.png", *(["samples.npz"] if values else [])]
+    return [*(sample_file(index, info) for index in indices), "grid.png", *(["samples.npz"] if values else [])]

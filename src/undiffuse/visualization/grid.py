@@ -2,7 +2,7 @@
 
 A picture is *exact* where a PNG file can hold the values as they are: 8-bit grey and RGB, with or without alpha, and
 16-bit grey. Everything else (floats, 16-bit colour, five channels, volumes, signals) is a *view*: made to be looked
-at, with the values themselves in an ``.npz`` beside it. `is_exact` says which of the two `to_image` gives.
+at, with the values themselves in an ``.npz`` beside it. `Modality.exact` says which of the two `to_image` gives.
 """
 
 from __future__ import annotations
@@ -27,16 +27,11 @@ SMALL = 64
 """Tiles with a longer side below this are enlarged by a whole factor until they reach it."""
 
 
-def is_exact(info: DataInfo) -> bool:
-    """Whether `to_image` gives a picture whose pixels are the values of the data."""
-    return modality_of(info).exact(info)
-
-
 def to_image(array: NDArray[np.generic], info: DataInfo) -> Image.Image:
     """One sample, (channels, *spatial) of the data's own type and range, as a picture.
 
     Returns:
-        Modes L, LA, RGB, RGBA or I;16 with the exact values where `is_exact`; else an 8-bit view.
+        Modes L, LA, RGB, RGBA or I;16 with the exact values where `Modality.exact`; else an 8-bit view.
     """
     return modality_of(info).preview(array, info)
 
