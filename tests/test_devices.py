@@ -26,10 +26,10 @@ from undiffuse.diffusion.guidance import Clip
 from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.editing import Editor
 from undiffuse.editing.inverse_problems import FillMethod, Method
-from undiffuse.evaluation.anomaly.scores import Look, error_maps
+from undiffuse.evaluation.anomaly.scores import ReconstructionSettings, error_maps
 from undiffuse.evaluation.likelihood.bound import bound_of
 from undiffuse.model import Model, build_model
-from undiffuse.reports.speed.measure import Made
+from undiffuse.reports.speed.measure import RandomData
 from undiffuse.runtime.devices import send
 from undiffuse.training.build import make_train_state, make_train_step
 from undiffuse.training.device_dataset import ResidentImages
@@ -155,7 +155,9 @@ def model_on_meta(classes: tuple[str, ...] = (), **settings: Any) -> Model:
 def test_a_training_step_waits_for_its_losses_and_for_nothing_else(settings: dict[str, Any]) -> None:
     model = model_on_meta(**settings)
     images = np.random.default_rng(0).integers(0, 256, (8, 3, 8, 8), np.uint8)
-    train_step = make_train_step(model, Made(model.info, images, np.arange(8) % 2 if model.info.classes else None), 3)
+    train_step = make_train_step(
+        model, RandomData(model.info, images, np.arange(8) % 2 if model.info.classes else None), 3
+    )
     train_state = make_train_state(model)
     with Waits() as seen:
         results = list(training(train_step, train_state))
@@ -253,6 +255,6 @@ def test_so_do_bounds_and_maps_of_anomalies() -> None:
     denoiser, x0 = model_on_meta().denoiser, PICTURES.to(META)
     with torch.no_grad(), Waits() as seen:
         bound_of(denoiser, x0, [0, 1])
-        error_maps(Clip(denoiser), x0, [0, 1], Look())
+        error_maps(Clip(denoiser), x0, [0, 1], ReconstructionSettings())
     assert not [found for found in seen.found if "several devices" in found]
     assert seen.sent >= 50

@@ -30,7 +30,7 @@ from benchmarks.lib.judge import Bench, as_kept, look, make_bench
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.denoiser import Denoiser, Prediction
 from undiffuse.diffusion.gaussian import expand
-from undiffuse.diffusion.guidance import DDNM, DPS, Observation, PiGDM, Replaced
+from undiffuse.diffusion.guidance import DDNM, DPS, LinearMeasurement, PiGDM, ReplacementInpainting
 from undiffuse.diffusion.linear_operators import Blur, Downsample, LinearOperator, Mask
 from undiffuse.diffusion.samplers import DDPM
 from undiffuse.diffusion.schedules import Schedule, linear
@@ -218,10 +218,10 @@ def walked(
     """Mean and covariance of what a method draws, by DDPM, from its plain equations, without a last projection."""
     times, stream = make_timesteps(prior.schedule, steps), Noise(0, range(PICTURES))
     many = y.expand(PICTURES, *y.shape[1:]).float()
-    seen = Observation(operator, many, noise)
+    seen = LinearMeasurement(operator, many, noise)
     x, path = start(prior, (1, SIDE), stream), times
     if isinstance(operator, Mask) and way.startswith("rep"):
-        denoiser: Denoiser = Replaced(prior, many, operator.known, x.clone())
+        denoiser: Denoiser = ReplacementInpainting(prior, many, operator.known, x.clone())
         path = with_returns(times, 10, 10) if way.startswith("repaint") else times
         *_, end = resampled(denoiser, DDPM(), path, x, stream)
     else:

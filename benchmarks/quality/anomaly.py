@@ -21,7 +21,7 @@ from undiffuse.config.data import DataConfig
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.evaluation.anomaly.auroc import auroc
 from undiffuse.evaluation.anomaly.evaluate import features
-from undiffuse.evaluation.anomaly.scores import Look, Standard
+from undiffuse.evaluation.anomaly.scores import ReconstructionSettings, Standard
 from undiffuse.evaluation.images import choose
 from undiffuse.model import Model
 
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--ode", action="store_true", help="the ODE's likelihood, too, on half as many images")
     parser.add_argument("--steps", type=int, default=1, help="of a reconstruction")
     typed = parser.parse_args()
-    model, look = trained_without(typed.digit), Look(steps=typed.steps)
+    model, look = trained_without(typed.digit), ReconstructionSettings(steps=typed.steps)
     found = {}
     with tempfile.TemporaryDirectory() as scratch:
         os.environ.setdefault("UNDIFFUSE_CACHE", scratch)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 
 from undiffuse.checkpoints.saved_model import unknown_data
-from undiffuse.cli.parse_values import Reader
+from undiffuse.cli.parse_values import OptionReader
 from undiffuse.config.fields import Variants, fields_of
 from undiffuse.config.files import flatten, from_dict, from_yaml, override, sections, spelled_out, to_dict, to_yaml
 from undiffuse.config.network import (
@@ -148,7 +148,7 @@ def test_a_plug_ins_network_is_read_typed_and_built(registered: None) -> None:
     config = of("token-net", tokens=8)
     assert config.network == TokenConfig(8)
     assert from_yaml(to_yaml(config)) == config
-    assert Reader("--architecture", fields_of(NetworkConfig)["architecture"].kind)("token-net") == "token-net"
+    assert OptionReader("--architecture", fields_of(NetworkConfig)["architecture"].kind)("token-net") == "token-net"
     assert fields_of(NetworkConfig)["tokens"].text == "How many tokens. (architecture token-net)"
     with pytest.raises(UndiffuseError, match="`architecture=unet` has no `tokens`"):
         override(TrainConfig(), tokens=8)

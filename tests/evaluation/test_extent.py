@@ -13,9 +13,9 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.extent import Extent
 from undiffuse.evaluation.features.pixels import Pixels
 from undiffuse.evaluation.images import check_fit, choose
-from undiffuse.evaluation.memorization.evaluate import Training, Yardstick, memorisation
+from undiffuse.evaluation.memorization.evaluate import HeldOutBaseline, TrainingImages, memorisation
 from undiffuse.evaluation.quality.evaluate import evaluate
-from undiffuse.evaluation.quality.image_source import Given
+from undiffuse.evaluation.quality.image_source import DatasetImages
 from undiffuse.evaluation.quality.reference import Reference, check_comparable
 from undiffuse.evaluation.quality.report import table
 
@@ -51,16 +51,16 @@ def sets(tmp_path, monkeypatch):
     ],
 )
 def test_images_of_another_range_than_the_reference_are_said_to_be_so(sets, subject, reference, words):
-    found = evaluate(Given.of(sets[subject]), Reference(sets[reference]), [Pixels()])
+    found = evaluate(DatasetImages.of(sets[subject]), Reference(sets[reference]), [Pixels()])
     said = " ".join(table(found).split())
     assert (words in said) if words else "values from" not in said
 
 
 def test_memorisation_says_it_too(sets):
-    training = Training.of(sets["y"])
-    yardstick = Yardstick.leave_one_out(training)
+    training = TrainingImages.of(sets["y"])
+    yardstick = HeldOutBaseline.leave_one_out(training)
     with pytest.warns(UserWarning, match="both_signs.npz has values from -1 to 1, and the training data y.npz from 0"):
-        memorisation(Given.of(sets["both_signs"]), training, yardstick, [Pixels()])
+        memorisation(DatasetImages.of(sets["both_signs"]), training, yardstick, [Pixels()])
 
 
 def test_what_is_judged_by_a_model_of_another_range_is_said_to_be_so(sets):

@@ -22,10 +22,10 @@ from undiffuse.editing.editor import resolved_settings
 from undiffuse.editing.inversion import Inverter
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.anomaly.evaluate import rebuild
-from undiffuse.evaluation.anomaly.scores import Look
+from undiffuse.evaluation.anomaly.scores import ReconstructionSettings
 from undiffuse.evaluation.images import Images
 from undiffuse.evaluation.likelihood.evaluate import bound, ode
-from undiffuse.evaluation.quality.image_source import Generated
+from undiffuse.evaluation.quality.image_source import ModelSamples
 from undiffuse.evaluation.samplers.comparison import compare
 from undiffuse.evaluation.samplers.optimal_timesteps import measure_error
 from undiffuse.export.program import describe
@@ -134,7 +134,7 @@ def test_one_large_picture_costs_one_picture_however_it_is_drawn(tmp_path: Path)
     model.sample(1, settings=QUICK)
     draw_to(tmp_path, model.plan(QUICK), range(1))
     list(model.plan(QUICK).iterate(range(1)))
-    list(Generated(model.plan(QUICK), 1).blocks(range(1)))
+    list(ModelSamples(model.plan(QUICK), 1).blocks(range(1)))
     compare(model, ("ddim",), (2,), n=1)
     assert rows == [1] * 10
 
@@ -247,7 +247,7 @@ def test_the_bound_and_the_reconstructions_of_an_image_are_the_same_bits_beside_
     model = model_of((1, 28, 28))
     values = np.random.default_rng(0).integers(0, 256, (6, 1, 28, 28), np.uint8)
     images = Images(Given(model.info, values), model.info, tuple(range(6)))  # type: ignore[arg-type]
-    look, rows = Look(draws=1), rows_of(model)
+    look, rows = ReconstructionSettings(draws=1), rows_of(model)
     whole = bound(model, images, count=4).total, rebuild(model, images, look)
     for k in (0, 3, 5):
         one = images.take([k])

@@ -22,7 +22,7 @@ from undiffuse.factories.schedule import make_schedule
 from undiffuse.model import Model
 from undiffuse.model.plan import SamplePlan
 from undiffuse.model.sample_request import cut_into_blocks
-from undiffuse.model.sample_writer import PARTS, Writing, Written, draw_to
+from undiffuse.model.sample_writer import PARTS, Drawn, Writing, draw_to
 from undiffuse.model.samples import Samples
 from undiffuse.provenance.npz import read_npz
 from undiffuse.provenance.png import read_metadata
@@ -59,7 +59,7 @@ def write(
     settings: SampleConfig,
     group: Group = ALONE,
     **how: Any,
-) -> Written:
+) -> Drawn:
     return draw_to(folder, model.plan(settings), indices, seed, Writing(**how), group)
 
 

@@ -21,7 +21,7 @@ from undiffuse.config.files import flatten, override, read_config
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import load
 from undiffuse.reports.compare import compare, default_file
-from undiffuse.reports.compared_figures import Curve
+from undiffuse.reports.compared_figures import LossCurve
 from undiffuse.reports.run_comparison import Lineup, tell_apart
 from undiffuse.training.api import train
 from undiffuse.visualization.grid import grid, to_image
@@ -122,8 +122,8 @@ def test_minutes_are_those_of_the_log_and_skipped_steps_count(runs: list[Path]) 
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines) + '{"step": 8, "lo'
     (runs[0] / "metrics.jsonl").write_text(text)
-    curve = Curve.of(Lineup.of(runs[:2]).stories[0])
-    assert curve == Curve((2, 6), (1.0, 3.0), (1.0, 0.5))
+    curve = LossCurve.of(Lineup.of(runs[:2]).stories[0])
+    assert curve == LossCurve((2, 6), (1.0, 3.0), (1.0, 0.5))
 
 
 def test_the_proxy_distance_is_shown_where_a_log_has_it(runs: list[Path]) -> None:

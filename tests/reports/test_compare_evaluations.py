@@ -19,8 +19,8 @@ from undiffuse.evaluation.features.extractor import Identity
 from undiffuse.evaluation.features.pixels import Pixels
 from undiffuse.evaluation.quality.bits import Bits
 from undiffuse.evaluation.quality.evaluate import Quality, QualitySettings, evaluate
-from undiffuse.evaluation.quality.image_source import Generated
-from undiffuse.evaluation.quality.measurement import Figure, Floor, Spread
+from undiffuse.evaluation.quality.image_source import ModelSamples
+from undiffuse.evaluation.quality.measurement import Measurement, RealBaseline, Spread
 from undiffuse.evaluation.quality.reference import Reference
 from undiffuse.evaluation.quality.report import to_text
 from undiffuse.model import build_model
@@ -33,20 +33,24 @@ OTHER = Identity("other", "cd" * 32, "28 x 28")
 PRINT = "e3" * 32
 
 
-def frechet(value: float, floor: float | None = 8.0, n: int = 500, extractor: str = "network", **more: Any) -> Figure:
-    below = None if floor is None else Floor(floor, None, n, n)
-    return Figure("frechet", "FD", extractor, value, None, "lower", n, 1000, below, **more)
+def frechet(
+    value: float, floor: float | None = 8.0, n: int = 500, extractor: str = "network", **more: Any
+) -> Measurement:
+    below = None if floor is None else RealBaseline(floor, None, n, n)
+    return Measurement("frechet", "FD", extractor, value, None, "lower", n, 1000, below, **more)
 
 
-def kernel(value: float, error: float, extractor: str = "network", n: int = 500) -> Figure:
-    return Figure("kernel", "KD", extractor, value, error, "lower", n, 1000, Floor(0.0, 0.001, n, n))
+def kernel(value: float, error: float, extractor: str = "network", n: int = 500) -> Measurement:
+    return Measurement("kernel", "KD", extractor, value, error, "lower", n, 1000, RealBaseline(0.0, 0.001, n, n))
 
 
-def recall(value: float) -> Figure:
-    return Figure("recall", "recall", "network", value, None, "higher", 500, 1000, Floor(0.9, None, 500, 500))
+def recall(value: float) -> Measurement:
+    return Measurement(
+        "recall", "recall", "network", value, None, "higher", 500, 1000, RealBaseline(0.9, None, 500, 500)
+    )
 
 
-def quality(*figures: Figure, extractors: tuple[Identity, ...] = (NETWORK,), fingerprint: str = PRINT) -> Quality:
+def quality(*figures: Measurement, extractors: tuple[Identity, ...] = (NETWORK,), fingerprint: str = PRINT) -> Quality:
     subject = {
         "kind": "run",
         "name": "run",
@@ -128,7 +132,7 @@ def test_a_distance_without_error_must_lead_by_more_than_its_floor() -> None:
 def test_a_share_without_error_has_no_best_and_with_seeds_it_has() -> None:
     assert leader([Score.of(recall(value).to_json()) for value in (0.9, 0.1)]) is None
     seeds = [
-        Figure("recall", "recall", "network", 0.0, None, "higher", 500, 9, seeds=Spread(mean, 0.01, (mean,)))
+        Measurement("recall", "recall", "network", 0.0, None, "higher", 500, 9, seeds=Spread(mean, 0.01, (mean,)))
         for mean in (0.1, 0.9)
     ]
     assert leader([Score.of(one.to_json()) for one in seeds]) == 1
@@ -143,7 +147,9 @@ def test_a_figure_that_is_not_finite_leads_nobody_and_is_named_so() -> None:
 def test_bits_have_a_table_of_their_own_and_are_no_reason_to_keep_figures_apart(tmp_path: Path) -> None:
     def with_bits(value: float, fingerprint: str = PRINT) -> Quality:
         facts = {"name": "held-out", "fingerprint": fingerprint, "count": 64, "timesteps": 100, "trained_on": False}
-        return quality(frechet(40)).with_bits(Bits(Figure("bits", "bits/dim", "", value, 0.05, "lower", 64, 0), facts))
+        return quality(frechet(40)).with_bits(
+            Bits(Measurement("bits", "bits/dim", "", value, 0.05, "lower", 64, 0), facts)
+        )
 
     apart, tables = quality_tables(lineup(tmp_path / "same", a=with_bits(3.0), b=with_bits(4.0)))
     assert apart == ""
@@ -162,7 +168,7 @@ def test_two_evaluations_of_a_run_are_two_columns(tmp_path: Path) -> None:
 
 def test_a_warning_stands_once_with_the_metrics_and_runs_that_it_is_for(tmp_path: Path) -> None:
     for_all, for_one = frechet(40, warning="biased"), frechet(9, warning="biased; cannot be told from real images")
-    also = Figure("recall", "recall", "network", 0.5, None, "higher", 500, 1000, warning="biased")
+    also = Measurement("recall", "recall", "network", 0.5, None, "higher", 500, 1000, warning="biased")
     _, (table,) = quality_tables(lineup(tmp_path, a=quality(for_all, also), b=quality(for_one)))
     assert table.notes == ("FD and recall: biased.", "FD of b: cannot be told from real images.")
 
@@ -193,7 +199,7 @@ def test_what_evaluate_writes_is_what_is_read(tmp_path: Path, monkeypatch: pytes
     dataset = prepare(config.data, progress=False)
     model = build_model(config, dataset.info)
     model.provenance = {"step": 7, "weights": "0.999"}
-    found = evaluate(Generated(model.plan(steps=3), 12), Reference(dataset), [Pixels()])
+    found = evaluate(ModelSamples(model.plan(steps=3), 12), Reference(dataset), [Pixels()])
     _, (table,) = quality_tables(lineup(tmp_path, a=found, b=found))
     assert table.matrix.rows[0] == ("step", "7", "7", "")
     assert table.matrix.rows[2] == ("sampler", *2 * ("dpm++2m-sde, 3 evaluations",), "")

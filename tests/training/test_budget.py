@@ -13,7 +13,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model
 from undiffuse.training import budget
 from undiffuse.training.api import resume_run, start_run
-from undiffuse.training.budget import UNTIMED, Costs, fixed_total, measure_step, steps_that_fit, too_short
+from undiffuse.training.budget import UNTIMED, StepCosts, fixed_total, measure_step, steps_that_fit, too_short
 from undiffuse.training.build import make_train_state, make_train_step
 from undiffuse.training.callbacks.metrics import read_metrics
 from undiffuse.training.loop import training
@@ -32,7 +32,7 @@ def test_a_budget_in_images_is_rounded_up_to_whole_batches():
 
 def test_steps_grids_and_checkpoints_share_the_minutes():
     loop = LoopConfig(minutes=1.0, sample_every=10, checkpoint_every=20)
-    costs = Costs(step=0.1, preview=2.0, checkpoint=1.0)
+    costs = StepCosts(step=0.1, preview=2.0, checkpoint=1.0)
     steps = steps_that_fit(loop, costs, elapsed=5.0)
 
     def needed(n):
@@ -43,16 +43,18 @@ def test_steps_grids_and_checkpoints_share_the_minutes():
 
 def test_without_grids_only_steps_count():
     loop = LoopConfig(minutes=1.0, sample_every=0, checkpoint_every=0)
-    assert steps_that_fit(loop, Costs(1.0, 99.0, 0.0), elapsed=0.0) == int(60 * (1 - SPARE))
+    assert steps_that_fit(loop, StepCosts(1.0, 99.0, 0.0), elapsed=0.0) == int(60 * (1 - SPARE))
 
 
 def test_a_slow_moment_at_the_start_refuses_nothing():
-    assert steps_that_fit(LoopConfig(minutes=1.0), Costs(step=50.0, preview=15.0, checkpoint=5.0), elapsed=20.0) == 2
+    assert (
+        steps_that_fit(LoopConfig(minutes=1.0), StepCosts(step=50.0, preview=15.0, checkpoint=5.0), elapsed=20.0) == 2
+    )
 
 
 def test_minutes_that_are_too_few_say_where_they_went():
     with pytest.raises(UndiffuseError, match=r"0\.1 minutes are too few: 9 s went into preparations"):
-        steps_that_fit(LoopConfig(minutes=0.1), Costs(1.0, 1.0, 0.0), elapsed=9.0)
+        steps_that_fit(LoopConfig(minutes=0.1), StepCosts(1.0, 1.0, 0.0), elapsed=9.0)
 
 
 class StepClock:

@@ -32,7 +32,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Reader:
+class ForeignReader:
     """A layout of files.
 
     Args:

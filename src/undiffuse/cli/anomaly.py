@@ -25,7 +25,7 @@ from undiffuse.cli.saying import said_afterwards
 from undiffuse.errors import UndiffuseError, counted, perhaps
 
 if TYPE_CHECKING:
-    from undiffuse.evaluation.anomaly.scores import Array, Features, Look
+    from undiffuse.evaluation.anomaly.scores import Array, Features, ReconstructionSettings
     from undiffuse.evaluation.images import Images
     from undiffuse.model import Model
 
@@ -86,14 +86,16 @@ def run(typed: Namespace) -> None:
     import numpy as np
 
     from undiffuse.evaluation.anomaly.evaluate import DEFAULT_SCORE, check_pictures
-    from undiffuse.evaluation.anomaly.scores import Look, Standard
+    from undiffuse.evaluation.anomaly.scores import ReconstructionSettings, Standard
     from undiffuse.provenance.png import check_free
 
     options = vars(typed)
     score = options.get("score", DEFAULT_SCORE)
     _check(options, score)
     model = load_alone(options, "an anomaly score")
-    look = Look(draws=options.get("draws", 8), steps=options.get("denoise_steps", 1), seed=options.get("seed", 0))
+    look = ReconstructionSettings(
+        draws=options.get("draws", 8), steps=options.get("denoise_steps", 1), seed=options.get("seed", 0)
+    )
     sets = {name: open_images(options, options[key], model) for name, key in SETS.items() if key in options}
     strange = _strange_classes(options, sets["data"])
     out, count = table_file(options, model, "anomaly"), options.get("pictures", 16)
@@ -146,7 +148,7 @@ def _strange_classes(options: dict[str, Any], images: Images) -> list[bool] | No
     return [classes[labels[index]] in wanted for index in images.indices]
 
 
-def _measure(options: dict[str, Any], model: Model, images: Images, look: Look) -> Features:
+def _measure(options: dict[str, Any], model: Model, images: Images, look: ReconstructionSettings) -> Features:
     from undiffuse.evaluation.anomaly.evaluate import features
 
     return features(
@@ -208,7 +210,7 @@ def _write(path: Path, table: dict[str, list[Any]], options: dict[str, Any]) -> 
 def _draw(
     path: Path,
     model: Model,
-    look: Look,
+    look: ReconstructionSettings,
     normal: Judged,
     judged: list[Judged],
     strangest: Any,

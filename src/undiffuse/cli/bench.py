@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.naming import MODEL
-from undiffuse.cli.parse_values import Reader, number, whole
+from undiffuse.cli.parse_values import OptionReader, number, whole
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.config.network import PrecisionName
@@ -33,10 +33,10 @@ def configure(parser: Parser) -> None:
     parser.add_argument("RUN", metavar="RUN|RECIPE", help=f"the name of a recipe, or {MODEL}")
     group = parser.add_argument_group("how")
     text = "of the data, for a recipe: CHANNELS,HEIGHT,WIDTH (default: the first that the recipe takes)"
-    group.add_argument("--shape", type=Reader("--shape", tuple[int, ...]), metavar="N,N,...", help=text)
+    group.add_argument("--shape", type=OptionReader("--shape", tuple[int, ...]), metavar="N,N,...", help=text)
     group.add_argument("--batch", type=whole("--batch", 1), metavar="N", help="images a step (default: the settings')")
     text = "of training and sampling (default: the settings', and float32 for samples)"
-    read = Reader("--precision", PrecisionName)
+    read = OptionReader("--precision", PrecisionName)
     group.add_argument("--precision", type=read, metavar=read.kind.metavar, help=text)
     text = "measure what --compile takes and saves, too: minutes more"
     group.add_argument("--compile", action="store_true", help=text)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse.cli.data_options import data_word
-from undiffuse.cli.parse_values import Reader
+from undiffuse.cli.parse_values import OptionReader
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.config.flags import flag_of
@@ -29,7 +29,7 @@ def add_comparison(parser: Parser) -> None:
     group.add_argument("--samplers", metavar="NAME,NAME,...", help="which ones (default: six of them)")
     flag = "--evaluations"
     text = "of the network, a column each (default: 5,10,20,50,100)"
-    group.add_argument(flag, type=Reader(flag, tuple[int, ...]), metavar="N,N,...", help=text)
+    group.add_argument(flag, type=OptionReader(flag, tuple[int, ...]), metavar="N,N,...", help=text)
     parser.lists.add(flag)
     text = f"measure the distance of -n samples (default then: {WITH_REFERENCE}) from images of this data set"
     group.add_argument("--reference", type=data_word, metavar="DATA", help=text)
@@ -62,7 +62,7 @@ def compare(options: dict[str, Any], settings: SampleConfig) -> None:
 
     from undiffuse.cli.evaluation_options import load_any, open_images
     from undiffuse.cli.naming import say_left_out
-    from undiffuse.evaluation.samplers.comparison import BUDGETS, DEFAULT, SHOWN, Reference, check_samplers
+    from undiffuse.evaluation.samplers.comparison import BUDGETS, DEFAULT, SHOWN, EnergyReference, check_samplers
     from undiffuse.evaluation.samplers.comparison import compare as draw
     from undiffuse.provenance.png import check_free, write_png, write_text
 
@@ -81,7 +81,7 @@ def compare(options: dict[str, Any], settings: SampleConfig) -> None:
     reference = None
     if "reference" in options:
         images = open_images({"limit": 2 * n, "seed": seed}, options["reference"], model)
-        reference = Reference.of(images, n)
+        reference = EnergyReference.of(images, n)
     with tqdm(total=len(names) * len(budgets), desc="comparing", unit="cell", disable=None) as bar:
         found = draw(model, names, budgets, n, settings=settings, seed=seed, reference=reference, on_cell=bar.update)
     table = found.markdown()

@@ -13,7 +13,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from undiffuse.cli.parse_values import Reader, whole
+from undiffuse.cli.parse_values import OptionReader, whole
 from undiffuse.cli.parser import Parser
 from undiffuse.errors import UndiffuseError, counted, quoted
 
@@ -24,7 +24,7 @@ POOR = 0.1
 def configure(parser: Parser) -> None:
     parser.add_argument("RUN", type=Path, help="a run's folder")
     flag = "--std"
-    hint = Reader(flag, tuple[float, ...])
+    hint = OptionReader(flag, tuple[float, ...])
     parser.add_argument(flag, type=hint, metavar="X,X,...", required=True, help="relative widths, each up to 0.28")
     parser.lists.add(flag)
     text = "the last step that is averaged over (default: that of the last copies)"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from undiffuse.data.dataset import Dataset
     from undiffuse.evaluation.features.extractor import Extractor
     from undiffuse.evaluation.quality.evaluate import Quality
-    from undiffuse.evaluation.quality.image_source import Generated, Given, Subject
+    from undiffuse.evaluation.quality.image_source import DatasetImages, ImageSource, ModelSamples
     from undiffuse.evaluation.quality.reference import Reference
     from undiffuse.model import AnyModel
     from undiffuse.runtime.process_group import Group
@@ -191,15 +191,15 @@ def open_reference(options: dict[str, Any], model: AnyModel | None) -> Reference
     return Reference(dataset, "named as the run's training data, but changed since")
 
 
-def open_subject(options: dict[str, Any], model: AnyModel | None, reference: Reference) -> Generated | Given:
+def open_subject(options: dict[str, Any], model: AnyModel | None, reference: Reference) -> ModelSamples | DatasetImages:
     from undiffuse.cli.sample import how
-    from undiffuse.evaluation.quality.image_source import Generated, Given
+    from undiffuse.evaluation.quality.image_source import DatasetImages, ModelSamples
 
     seed = options.get("seed", 0)
     if model is None:
-        return Given.of(prepared(options, options["SUBJECT"], None), options.get("n"), seed)
+        return DatasetImages.of(prepared(options, options["SUBJECT"], None), options.get("n"), seed)
     settings = how(options)
-    return Generated(model.plan(settings), options.get("n", min(MOST, reference.info.count)), seed)
+    return ModelSamples(model.plan(settings), options.get("n", min(MOST, reference.info.count)), seed)
 
 
 def open_held_out(options: dict[str, Any], model: AnyModel | None, reference: Reference) -> Dataset:
@@ -241,7 +241,9 @@ def open_extractors(options: dict[str, Any], reference: Reference, group: Group)
         return [make_extractor(name, progress=group.is_main, **how) for name in names]
 
 
-def open_out(options: dict[str, Any], subject: Subject, reference: Reference, extractors: Sequence[Extractor]) -> Path:
+def open_out(
+    options: dict[str, Any], subject: ImageSource, reference: Reference, extractors: Sequence[Extractor]
+) -> Path:
     """Where the figures go.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.data_options import add_preparation, data_word, typed_preparation
 from undiffuse.cli.naming import add_model
-from undiffuse.cli.parse_values import Reader, whole
+from undiffuse.cli.parse_values import OptionReader, whole
 from undiffuse.cli.parser import Parser
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.durable_files import shortened
@@ -44,7 +44,7 @@ def add_machine(group: Any) -> None:
 
 def choice(group: Any, flag: str, hint: Any, text: str) -> None:
     """An option with one of the words of a Literal."""
-    group.add_argument(flag, type=Reader(flag, hint), metavar="|".join(hint.__args__), help=text)
+    group.add_argument(flag, type=OptionReader(flag, hint), metavar="|".join(hint.__args__), help=text)
 
 
 def load_any(options: dict[str, Any], group: Group = ALONE) -> AnyModel:

@@ -17,7 +17,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from undiffuse.cli.parse_values import Reader, show
+from undiffuse.cli.parse_values import OptionReader, show
 from undiffuse.cli.parser import Parser
 from undiffuse.config.fields import FLAG, Field, fields_of
 from undiffuse.config.flags import flag_of, in_flags
@@ -58,5 +58,5 @@ def _add(group: Any, field: Field, default: str) -> None:
     if field.kind is FLAG:
         group.add_argument(flag, dest=field.name, action=argparse.BooleanOptionalAction, help=text)
     else:
-        read = (lambda text: (text,)) if field.name in WHOLE else Reader(flag, field.kind)
+        read = (lambda text: (text,)) if field.name in WHOLE else OptionReader(flag, field.kind)
         group.add_argument(flag, dest=field.name, type=read, metavar=field.kind.metavar, help=text)

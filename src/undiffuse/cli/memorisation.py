@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from undiffuse.data.dataset import Dataset
     from undiffuse.evaluation.features.extractor import Extractor
     from undiffuse.evaluation.memorization.evaluate import Memorisation
-    from undiffuse.evaluation.quality.image_source import Generated, Given
+    from undiffuse.evaluation.quality.image_source import DatasetImages, ModelSamples
 
 SAMPLES = 1000
 """Drawn from a run where -n does not say otherwise."""
@@ -70,7 +70,7 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.evaluation.memorization.evaluate import NEIGHBOURS, Training, Yardstick, memorisation
+    from undiffuse.evaluation.memorization.evaluate import NEIGHBOURS, HeldOutBaseline, TrainingImages, memorisation
     from undiffuse.evaluation.memorization.report import sentences, verdict
     from undiffuse.provenance.png import check_free
 
@@ -81,11 +81,11 @@ def run(typed: Namespace) -> None:
     files = _files(options, subject, learned)
     for path in files:
         check_free(path, "overwrite" in options)
-    training = Training.of(learned)
+    training = TrainingImages.of(learned)
     if "held_out" in options:
-        yardstick = Yardstick.held_out(_open(options["held_out"], preparation), training, seed=seed)
+        yardstick = HeldOutBaseline.held_out(_open(options["held_out"], preparation), training, seed=seed)
     else:
-        yardstick = Yardstick.leave_one_out(training, seed=seed)
+        yardstick = HeldOutBaseline.leave_one_out(training, seed=seed)
     found = memorisation(
         subject,
         training,
@@ -104,12 +104,12 @@ def run(typed: Namespace) -> None:
         print("The closest pairs are shown on a page by --out FILE.html")
 
 
-def _subject(options: dict[str, Any]) -> tuple[Generated | Given, DataConfig]:
+def _subject(options: dict[str, Any]) -> tuple[ModelSamples | DatasetImages, DataConfig]:
     """What is judged, and how images are to be prepared so that they fit it."""
     from undiffuse.cli.sample import how
     from undiffuse.data.preparation.named import typed_source
     from undiffuse.data.preparation.open_source import open_source
-    from undiffuse.evaluation.quality.image_source import Generated, Given
+    from undiffuse.evaluation.quality.image_source import DatasetImages, ModelSamples
 
     given = typed_preparation(options)
     if is_subject_model(options["SUBJECT"]):
@@ -121,7 +121,7 @@ def _subject(options: dict[str, Any]) -> tuple[Generated | Given, DataConfig]:
         say_left_out(model)
         if not model.info.fingerprint and "training" not in options:
             raise UndiffuseError(f"{options['SUBJECT']} does not say what it learned from: give --training DATA")
-        generated = Generated(model.plan(settings), options.get("n", SAMPLES), options.get("seed", 0))
+        generated = ModelSamples(model.plan(settings), options.get("n", SAMPLES), options.get("seed", 0))
         return generated, replace(model.config.data, **given)
     options["SUBJECT"] = typed_source(options["SUBJECT"], quiet=True)
     open_source(options["SUBJECT"])  # says what is near, if it is not there
@@ -131,10 +131,12 @@ def _subject(options: dict[str, Any]) -> tuple[Generated | Given, DataConfig]:
         raise UndiffuseError(
             f"'{options['SUBJECT']}' is no model, so it does not say what it learned from: give --training DATA"
         )
-    return Given.of(_open(options["SUBJECT"], preparation), options.get("n"), options.get("seed", 0)), preparation
+    return DatasetImages.of(
+        _open(options["SUBJECT"], preparation), options.get("n"), options.get("seed", 0)
+    ), preparation
 
 
-def _training(options: dict[str, Any], subject: Generated | Given, preparation: DataConfig) -> Dataset:
+def _training(options: dict[str, Any], subject: ModelSamples | DatasetImages, preparation: DataConfig) -> Dataset:
     """The data named, or the run's own, which must be those that it learned from."""
     if "training" in options:
         return _open(options["training"], preparation)
@@ -172,13 +174,13 @@ def _extractors(options: dict[str, Any], training: Dataset) -> list[Extractor]:
     return [Pixels(), features]
 
 
-def _files(options: dict[str, Any], subject: Generated | Given, training: Dataset) -> list[Path]:
+def _files(options: dict[str, Any], subject: ModelSamples | DatasetImages, training: Dataset) -> list[Path]:
     """Where the page and the numbers go; nowhere for given images without --out."""
-    from undiffuse.evaluation.quality.image_source import Generated
+    from undiffuse.evaluation.quality.image_source import ModelSamples
 
     out: Path | None = options.get("out")
     if out is None:
-        if not isinstance(subject, Generated):
+        if not isinstance(subject, ModelSamples):
             return []
         name = shortened(Path(training.info.name).name.split(".")[0])
         out = subject.model.home / "memorisation" / f"{name}.html"

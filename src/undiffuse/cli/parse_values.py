@@ -11,7 +11,7 @@ from undiffuse.config.fields import NOTHING, Kind, kind_of
 from undiffuse.errors import UndiffuseError, perhaps
 
 
-class Reader:
+class OptionReader:
     """Text to a value of the declared type, or one sentence about what should have been typed."""
 
     def __init__(self, flag: str, hint: Any) -> None:

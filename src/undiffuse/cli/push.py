@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from undiffuse.cli.naming import add_model
-from undiffuse.cli.parse_values import Reader, whole
+from undiffuse.cli.parse_values import OptionReader, whole
 from undiffuse.cli.parser import Parser
 
 
@@ -24,7 +24,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument("NAME", help="the repository, ORG/NAME; made if it is not there")
     group = parser.add_argument_group("what")
     text = "file: one file for undiffuse, in half precision (default); diffusers: what its DDPMPipeline loads"
-    group.add_argument("--to", type=Reader("--to", Literal["file", "diffusers"]), metavar="file|diffusers", help=text)
+    group.add_argument(
+        "--to", type=OptionReader("--to", Literal["file", "diffusers"]), metavar="file|diffusers", help=text
+    )
     group.add_argument("-n", type=whole("-n", 0), metavar="N", help="samples in the grid (default: 16)")
     group.add_argument("--weights", metavar="TEXT", help="'ema', 'raw', or a rate such as '0.999' (default: ema)")
     group.add_argument("--device", metavar="TEXT", help="that draws them: auto, cpu, cuda, cuda:1, mps (default: auto)")

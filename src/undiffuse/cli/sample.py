@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from undiffuse.cli.compare_samplers import add_comparison, check_options, compare
 from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.naming import add_model, folder_of_pictures, say_left_out
-from undiffuse.cli.parse_values import Reader, whole
+from undiffuse.cli.parse_values import OptionReader, whole
 from undiffuse.cli.parser import Parser
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError, counted
@@ -52,7 +52,9 @@ def configure(parser: Parser) -> None:
     group.add_argument("--from", type=Path, metavar="FILE", help="make this picture again and compare the pixels")
     group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     text = "at the times that `undiffuse timesteps` chose: the same as --spacing learned"
-    group.add_argument("--timesteps", type=Reader("--timesteps", Literal["learned"]), metavar="learned", help=text)
+    group.add_argument(
+        "--timesteps", type=OptionReader("--timesteps", Literal["learned"]), metavar="learned", help=text
+    )
     add_fields(parser, SampleConfig, "how")
     add_comparison(parser)
     group = parser.add_argument_group("where to")

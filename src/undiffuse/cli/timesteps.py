@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from undiffuse.cli.data_options import PREPARATION, add_preparation, data_word
 from undiffuse.cli.evaluation_options import add_machine, choice, load_alone, open_images
 from undiffuse.cli.naming import add_model
-from undiffuse.cli.parse_values import Reader, whole
+from undiffuse.cli.parse_values import OptionReader, whole
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.config.flags import flag_of
@@ -26,7 +26,7 @@ from undiffuse.runtime.durable_files import NO_OUT, check_writable
 
 if TYPE_CHECKING:
     from undiffuse.checkpoints.learned_timesteps import LearnedTimesteps
-    from undiffuse.evaluation.samplers.step_costs import Costs
+    from undiffuse.evaluation.samplers.step_costs import WalkCosts
     from undiffuse.model import Model
 
 COSTS = Literal["error", "bound"]
@@ -41,7 +41,7 @@ def configure(parser: Parser) -> None:
     flag = "--evaluations"
     group.add_argument(
         flag,
-        type=Reader(flag, tuple[int, ...]),
+        type=OptionReader(flag, tuple[int, ...]),
         metavar="N,N,...",
         help="how many times a walk has, one file for each (default: 5,10,20)",
     )
@@ -90,7 +90,7 @@ def run(typed: Namespace) -> None:
     print(f"Use them with: undiffuse sample {quoted(options['RUN'])} --spacing learned --steps {steps[-1]}")
 
 
-def _table(model: Model, costs: Costs, chosen: list[LearnedTimesteps]) -> list[str]:
+def _table(model: Model, costs: WalkCosts, chosen: list[LearnedTimesteps]) -> list[str]:
     """The cost of the chosen times, and of the fixed spacings, for each number of evaluations."""
     from undiffuse.diffusion.timesteps import make_timesteps
     from undiffuse.evaluation.likelihood.units import Units

@@ -14,7 +14,7 @@ from undiffuse.data.crops import PLACES, SAMPLE, Crops, Cut, read_cut
 from undiffuse.data.files.listing import Refusal
 from undiffuse.data.info import DataInfo
 from undiffuse.data.pairs import Pairs
-from undiffuse.data.source import Written
+from undiffuse.data.source import WrittenSamples
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Dataset:
         return np.load(rows) if rows.exists() else None
 
 
-def write_contents(folder: Path, info: DataInfo, written: Written) -> None:
+def write_contents(folder: Path, info: DataInfo, written: WrittenSamples) -> None:
     """Write all files of a prepared folder but ``images.npy``."""
     labels, refused, ignored = written.labels, written.refused, written.ignored
     if labels is not None:

@@ -53,7 +53,7 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenSamples:
     """The record of the samples in ``images.npy``, one entry for each."""
 
     names: list[str] | None = None
@@ -75,7 +75,7 @@ class Written:
         names: list[str],
         files: Sequence[str],
         refused: Sequence[Refusal],
-    ) -> Written:
+    ) -> WrittenSamples:
         """The record of samples that came from files: what the listing says of a file holds for all of its samples.
 
         Args:
@@ -117,7 +117,7 @@ class Source(Protocol):
     def parts(self, listing: Listing) -> Iterator[tuple[str, Path]]:
         """The files whose contents the data consist of, by unique names."""
 
-    def write(self, listing: Listing, draft: Draft) -> Written:
+    def write(self, listing: Listing, draft: Draft) -> WrittenSamples:
         """Write ``images.npy``.
 
         Raises:
@@ -137,7 +137,7 @@ class FileKind(Protocol):
     def key(self, config: DataConfig, source: str) -> dict[str, Any]:
         """Adds to `Source.key` of a folder of such files."""
 
-    def write(self, files: Files, listing: Listing, draft: Draft) -> Written:
+    def write(self, files: Files, listing: Listing, draft: Draft) -> WrittenSamples:
         """Does what `Source.write` does."""
 
 

@@ -39,7 +39,7 @@ from undiffuse.data.order import batch_indices, shuffled_runs
 from undiffuse.data.preparation.open_source import open_source
 from undiffuse.data.preparation.prepare import PREPARED_VERSION, describe_images, prepare, say_unread
 from undiffuse.data.source import number_classes
-from undiffuse.data.writing.agreement import MAX_BAD, Target, agree, check_bad
+from undiffuse.data.writing.agreement import MAX_BAD, AgreedShape, agree, check_bad
 from undiffuse.data.writing.images import convert_image, ordered_map, workers_for
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.runtime.durable_files import expanded
@@ -100,7 +100,7 @@ class StreamImages:
     """
 
     examples: Examples
-    target: Target
+    target: AgreedShape
     config: DataConfig
     size: tuple[int, int] | None
     keep: int

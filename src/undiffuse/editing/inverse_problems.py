@@ -26,7 +26,7 @@ from torch import Tensor
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.gaussian import q_sample
-from undiffuse.diffusion.guidance import DDNM, DPS, THRESHOLDS, Observation, PiGDM, Replaced, Tiled
+from undiffuse.diffusion.guidance import DDNM, DPS, THRESHOLDS, LinearMeasurement, PiGDM, ReplacementInpainting, Tiled
 from undiffuse.diffusion.linear_operators import LUMA, Blur, Downsample, Grey, LinearOperator, Mask
 from undiffuse.diffusion.trajectory import start, trajectory
 from undiffuse.editing.defaults import ROUNDING, FillMethod, Method, check_result, quarter
@@ -63,8 +63,8 @@ def restore(
     """
     warn(unheeded(RestoreOptions(method=method, scale=scale)))
 
-    def observe(batch: MicroBatch) -> Observation:
-        return Observation(operator, batch.of(y), noise)
+    def observe(batch: MicroBatch) -> LinearMeasurement:
+        return LinearMeasurement(operator, batch.of(y), noise)
 
     return _walked(editor, len(y), shape, observe, method, scale)
 
@@ -106,9 +106,9 @@ def inpaint(
 
     if method in get_args(Method):
 
-        def observe(batch: MicroBatch) -> Observation:
+        def observe(batch: MicroBatch) -> LinearMeasurement:
             values, mask = given(batch)
-            return Observation(Mask(mask), values)
+            return LinearMeasurement(Mask(mask), values)
 
         filled = _walked(editor, len(x0), x0.shape[1:], observe, method, scale)
     else:
@@ -120,11 +120,11 @@ def _walked(
     editor: Editor,
     count: int,
     shape: Sequence[int],
-    observe: Callable[[MicroBatch], Observation],
+    observe: Callable[[MicroBatch], LinearMeasurement],
     method: str,
     scale: float,
 ) -> Pictures:
-    def guided(denoiser: Denoiser, observation: Observation) -> Denoiser:
+    def guided(denoiser: Denoiser, observation: LinearMeasurement) -> Denoiser:
         mask = observation.operator.known if isinstance(observation.operator, Mask) else None
         if isinstance(denoiser, Tiled) and mask is not None:
             replaced = method == "ddnm" and observation.noise == 0  # what is known takes nothing of the prediction
@@ -157,7 +157,7 @@ def _replaced(
         denoiser = editor.denoiser(batch.indices)
         if isinstance(denoiser, Tiled):
             denoiser = replace(denoiser, settled=mask)
-        around = Replaced(denoiser, values, mask, eps)
+        around = ReplacementInpainting(denoiser, values, mask, eps)
         schedule = around.schedule
         x = mask * q_sample(values, eps, schedule(path[0])) + (1 - mask) * schedule.prior_std * eps
         return batch.last(resampled(around, editor.sampler, path, x, batch.noise))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from undiffuse.data.info import DataInfo
 
 if TYPE_CHECKING:
-    from undiffuse.evaluation.quality.image_source import Subject
+    from undiffuse.evaluation.quality.image_source import ImageSource
 
 OUTSIDE = 0.05
 """Share of the values beyond the range from which on a word is due; noise and interpolation overshoot by less."""
@@ -61,7 +61,7 @@ class Extent:
 
 
 @dataclass(frozen=True)
-class Watched:
+class RangeWatcher:
     """A subject whose values are looked at as they pass.
 
     Args:
@@ -69,7 +69,7 @@ class Watched:
         reference: whose range they should be in.
     """
 
-    subject: Subject
+    subject: ImageSource
     reference: DataInfo
     extent: Extent = field(default_factory=Extent)
 
@@ -90,7 +90,7 @@ class Watched:
             self.extent.look(block, self.reference)
             yield block
 
-    def with_seed(self, seed: int) -> Subject:
+    def with_seed(self, seed: int) -> ImageSource:
         return self.subject.with_seed(seed)
 
     def facts(self) -> dict[str, Any]:

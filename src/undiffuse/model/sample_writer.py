@@ -42,7 +42,7 @@ NUMBERS = (*PLACE, "index", "count")
 
 
 @dataclass(frozen=True)
-class Written:
+class Drawn:
     """How many pictures this process drew now, and how many of them were there."""
 
     new: int
@@ -72,7 +72,7 @@ def draw_to(
     writing: Writing = Writing(),
     group: Group = ALONE,
     progress: bool = False,
-) -> Written:
+) -> Drawn:
     """Write ``00000.png`` ..., ``grid.png`` of the first `GRID` of them and, with values, ``samples.npz``.
 
     Args:
@@ -119,7 +119,7 @@ def draw_to(
     except UnwritableError as error:
         raise UnwritableError(f"{error}, then go on with `resume`") from error
     new = sum(map(len, missing))
-    return Written(new, sum(map(len, mine)) - new)
+    return Drawn(new, sum(map(len, mine)) - new)
 
 
 def micro_batch_in(folder: Path, indices: range, info: DataInfo) -> int | None:

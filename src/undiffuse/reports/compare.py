@@ -50,7 +50,7 @@ section ul:not(.legend) {{ margin: 0 0 18px; padding-left: 18px; color: var(--so
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """Runs, and what was drawn by each of them for this comparison.
 
     Args:
@@ -175,7 +175,7 @@ class Comparison:
 
 def compare(
     runs: Sequence[Path | str], n: int = SAMPLES, seed: int = SEED, *, device: str = "cpu", progress: bool = False
-) -> Comparison:
+) -> RunComparison:
     """Load the newest checkpoints of some runs and draw the same samples by each of them.
 
     Args:
@@ -191,7 +191,7 @@ def compare(
     apart, quality = quality_tables(lineup)
     likelihood = likelihood_tables(lineup)
     grids = tuple(samples_grid(story, n, seed, progress) for story in lineup.stories)
-    return Comparison(lineup, n, seed, grids, tuple(quality), tuple(likelihood), apart)
+    return RunComparison(lineup, n, seed, grids, tuple(quality), tuple(likelihood), apart)
 
 
 def default_file(runs: Sequence[Path | str]) -> Path:

@@ -92,7 +92,7 @@ class Basis:
 
 
 @dataclass(frozen=True)
-class Entry:
+class EvaluationEntry:
     """Figures of one evaluation on one basis.
 
     Args:
@@ -121,7 +121,7 @@ class QualityTable:
 
 def quality_tables(lineup: Lineup) -> tuple[str, list[QualityTable]]:
     """A table for each basis; and, where there are several, why their figures cannot be compared with each other."""
-    groups: dict[tuple[object, ...], list[Entry]] = {}
+    groups: dict[tuple[object, ...], list[EvaluationEntry]] = {}
     for entry in _entries(lineup):
         groups.setdefault(entry.basis.key, []).append(entry)
     return _why_apart([group[0].basis for group in groups.values()]), [_table(group) for group in groups.values()]
@@ -146,7 +146,7 @@ def _command(story: Story, evaluation: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _entries(lineup: Lineup) -> list[Entry]:
+def _entries(lineup: Lineup) -> list[EvaluationEntry]:
     """Those of the runs' models; what somebody measured of given images and put there is of no run."""
     found = []
     for name, story in zip(lineup.names, lineup.stories, strict=True):
@@ -162,17 +162,17 @@ def _entries(lineup: Lineup) -> list[Entry]:
     return found
 
 
-def _read(run: str, evaluation: dict[str, Any]) -> list[Entry]:
+def _read(run: str, evaluation: dict[str, Any]) -> list[EvaluationEntry]:
     """One entry an extractor, and one for bits/dim."""
     identities = {one["name"]: (one["name"], one["sha256"], one["resize"]) for one in evaluation["extractors"]}
-    entries: dict[Basis, Entry] = {}
+    entries: dict[Basis, EvaluationEntry] = {}
     for figure in evaluation["figures"]:
         extractor = identities.get(figure["extractor"])
         images = evaluation["reference"] if extractor else evaluation["likelihood"]
         reference = (str(images["name"]), str(images["fingerprint"]))
         basis = Basis(int(figure["n"]), reference, extractor or ("", "", f"{counted(images['timesteps'], 'timestep')}"))
         subject = _subject(evaluation["subject"], sampled=extractor is not None)
-        entry = entries.setdefault(basis, Entry(run, evaluation["file"], basis, subject, {}))
+        entry = entries.setdefault(basis, EvaluationEntry(run, evaluation["file"], basis, subject, {}))
         entry.scores[str(figure["metric"])] = Score.of(figure)
     return list(entries.values())
 
@@ -189,7 +189,7 @@ def _subject(facts: dict[str, Any], sampled: bool) -> dict[str, str]:
     }
 
 
-def _table(group: Sequence[Entry]) -> QualityTable:
+def _table(group: Sequence[EvaluationEntry]) -> QualityTable:
     basis, runs = group[0].basis, [entry.run for entry in group]
     names = tuple(entry.run if runs.count(entry.run) == 1 else f"{entry.run} ({entry.file})" for entry in group)
     rows = [(fact, *(entry.subject[fact] for entry in group), "") for fact in group[0].subject]

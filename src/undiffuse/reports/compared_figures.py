@@ -19,7 +19,7 @@ SMOOTHED = 25
 
 
 @dataclass(frozen=True)
-class Curve:
+class LossCurve:
     """The loss of a run as its log has it: at which step, after how many minutes on steps, and how large."""
 
     steps: tuple[int, ...]
@@ -27,7 +27,7 @@ class Curve:
     losses: tuple[float, ...]
 
     @classmethod
-    def of(cls, story: Story) -> Curve:
+    def of(cls, story: Story) -> LossCurve:
         """Lines of steps that were all skipped have no loss, but took their time."""
         lines = read_metrics(story.folder.metrics) if story.folder.metrics.exists() else []
         minutes = accumulate(line["time"]["seconds"] / 60 for line in lines)
@@ -42,7 +42,7 @@ class Curve:
 
 def loss_plots(lineup: Lineup) -> list[str]:
     """Smoothed loss over steps and over minutes."""
-    curves = [Curve.of(story) for story in lineup.stories]
+    curves = [LossCurve.of(story) for story in lineup.stories]
     pairs = list(zip(lineup.names, curves, strict=True))
     loss = Axis("loss", log=True)
     over_steps = [Series(name, curve.steps, curve.smoothed) for name, curve in pairs]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse.reports.compared_evaluations import quality_tables
-from undiffuse.reports.compared_figures import Curve
+from undiffuse.reports.compared_figures import LossCurve
 from undiffuse.reports.compared_likelihood import likelihood_tables
 from undiffuse.reports.run_comparison import Lineup
 from undiffuse.reports.table import Matrix
@@ -23,7 +23,7 @@ def comparison(runs: Sequence[Path], ids: Sequence[str]) -> dict[str, Any]:
     apart, quality = quality_tables(lineup)
     names = lineup.names
     stories = dict(zip(names, lineup.stories, strict=True))
-    curves = {name: Curve.of(story) for name, story in stories.items()}
+    curves = {name: LossCurve.of(story) for name, story in stories.items()}
     return {
         "names": list(names),
         "ids": dict(zip(names, ids, strict=True)),

@@ -32,7 +32,7 @@ FEW_STEPS, A_BEGINNING = 300, 1000
 
 
 @dataclass(frozen=True)
-class Costs:
+class StepCosts:
     """Seconds of one step, of one grid of samples and of one checkpoint."""
 
     step: float
@@ -47,7 +47,7 @@ def fixed_total(loop: LoopConfig) -> int | None:
     return loop.steps
 
 
-def steps_that_fit(loop: LoopConfig, costs: Costs, elapsed: float) -> int:
+def steps_that_fit(loop: LoopConfig, costs: StepCosts, elapsed: float) -> int:
     """The most steps n with which everything is done in ``loop.minutes``, of which ``elapsed`` seconds are gone; two,
     where fewer seem to fit: a machine that is slow at this moment may not be so in the next.
 

@@ -81,7 +81,7 @@ class StepResult:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainBatch:
     """What one step learns from: data, noise and conditions of (batch, ...), or this process's share of them."""
 
     x0: Tensor
@@ -144,14 +144,14 @@ class TrainStep:
         """Steps in all, as far as it is decided now."""
         return self.plan.total
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> TrainBatch:
         """The batch of a step: data and noise. The streams are CPU ones, so they are the same for any device."""
         seed = self.config.loop.seed
         x0 = self.images(step)
         shape = (self.share.batch, *x0.shape[1:])
         eps = draw_noise(shape, generator(seed, "noise", step), self.config.objective.offset_noise)
         told = {name: send(value, self.device) for name, value in self.conditions(step, x0).items()}
-        return Batch(self._place(x0), self._place(self.share.take(eps)), told)
+        return TrainBatch(self._place(x0), self._place(self.share.take(eps)), told)
 
     def _place(self, x: Tensor) -> Tensor:
         last = self.config.loop.channels_last and x.ndim in LAYOUTS
@@ -171,7 +171,7 @@ def training(train_step: TrainStep, train_state: TrainState) -> Iterator[StepRes
         NonFiniteError: `PATIENCE` steps in a row were not finite; the message names the first tensor that was not.
     """
     began = time.perf_counter()
-    following: Batch | None = None
+    following: TrainBatch | None = None
     while train_state.step < train_step.total:
         step = train_state.step
         batch = following or train_step.batch(step)
@@ -228,7 +228,7 @@ def training(train_step: TrainStep, train_state: TrainState) -> Iterator[StepRes
 
 @own_modes()
 def forward_backward(
-    train_step: TrainStep, network: nn.Module, batch: Batch, t: Tensor, weight: Tensor, step: int
+    train_step: TrainStep, network: nn.Module, batch: TrainBatch, t: Tensor, weight: Tensor, step: int
 ) -> Tensor:
     """The losses of a batch on the device; their weighted mean's gradient is left in the parameters.
 

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from undiffuse.config.data import DataConfig
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.files.listing import Entry, Files, Listing
+from undiffuse.data.files.listing import FileEntry, Files, Listing
 from undiffuse.data.formats.folder import Folder
-from undiffuse.data.formats.format import Filling, Format, Found
+from undiffuse.data.formats.format import Filling, Format, NamedPath
 from undiffuse.data.formats.registry import FORMATS
 from undiffuse.data.preparation import open_source
-from undiffuse.data.source import Draft, Written
-from undiffuse.data.writing.samples import Form, write_samples
+from undiffuse.data.source import Draft, WrittenSamples
+from undiffuse.data.writing.samples import SampleLayout, write_samples
 from undiffuse.errors import UndiffuseError
 
 Open = Callable[..., Dataset]
@@ -36,14 +36,14 @@ class Waves:
     def key(self, config: DataConfig, source: str) -> dict[str, Any]:
         return {"kind": "Waves"}
 
-    def write(self, files: Files, listing: Listing, draft: Draft) -> Written:
+    def write(self, files: Files, listing: Listing, draft: Draft) -> WrittenSamples:
         return write_samples(files, listing, self, draft)
 
-    def look(self, entry: Entry) -> Form:
+    def look(self, entry: FileEntry) -> SampleLayout:
         with entry.open() as file, wave.open(file) as sound:
-            return Form((1, sound.getnframes()), "uint8")
+            return SampleLayout((1, sound.getnframes()), "uint8")
 
-    def read(self, entry: Entry, form: Form) -> Iterator[NDArray[Any]]:
+    def read(self, entry: FileEntry, form: SampleLayout) -> Iterator[NDArray[Any]]:
         with entry.open() as file, wave.open(file) as sound:
             yield np.frombuffer(sound.readframes(form.shape[1]), np.uint8)[None]
 
@@ -51,7 +51,7 @@ class Waves:
 WAVES = Waves()
 
 
-def _open(files: Sequence[Path], found: Found) -> Folder:
+def _open(files: Sequence[Path], found: NamedPath) -> Folder:
     return Folder(found.path, found.name, WAVES)
 
 

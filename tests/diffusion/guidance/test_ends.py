@@ -24,9 +24,9 @@ from undiffuse.diffusion.guidance import (
     Conditioned,
     DynamicThreshold,
     Guidance,
-    Observation,
+    LinearMeasurement,
     PiGDM,
-    Replaced,
+    ReplacementInpainting,
     Tiled,
 )
 from undiffuse.diffusion.linear_operators import Blur, Downsample, Mask
@@ -76,7 +76,7 @@ def classifier(schedule: Schedule) -> Callable[[torch.Tensor, torch.Tensor], tor
 
 
 def observed(operator, noise=0.0):
-    return Observation(operator, operator.A(draw(3, *SHAPE, seed=1)), noise, STD)
+    return LinearMeasurement(operator, operator.A(draw(3, *SHAPE, seed=1)), noise, STD)
 
 
 def guided_by(method, operator, noise=0.0):
@@ -97,7 +97,9 @@ POSTERIOR = {
 WRAPPERS: dict[str, Callable[[Schedule], Denoiser]] = {
     **POSTERIOR,
     "dps": lambda s: DPS(gaussian(s), observed(OPERATORS["blur"]), grid(s)),
-    "replaced": lambda s: Replaced(two(s), draw(3, *SHAPE, seed=1), KNOWN.double(), draw(3, *SHAPE, seed=2)),
+    "replaced": lambda s: ReplacementInpainting(
+        two(s), draw(3, *SHAPE, seed=1), KNOWN.double(), draw(3, *SHAPE, seed=2)
+    ),
     "classifier": lambda s: ClassifierGuided(two(s), classifier(s), torch.tensor([0, 1, 0]), 1.5),
     "classifier-free": lambda s: ClassifierFree(two(s), {}, {}, Guidance(3.0, 0.7)),
     "autoguided": lambda s: Autoguided(two(s), gaussian(s), Guidance(2.0)),

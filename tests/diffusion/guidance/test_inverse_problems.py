@@ -11,7 +11,7 @@ from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.denoiser import Denoiser, Prediction
 from undiffuse.diffusion.exact_denoisers import gaussian_denoiser
 from undiffuse.diffusion.gaussian import expand
-from undiffuse.diffusion.guidance import DDNM, DPS, Observation, PiGDM, Replaced
+from undiffuse.diffusion.guidance import DDNM, DPS, LinearMeasurement, PiGDM, ReplacementInpainting
 from undiffuse.diffusion.linear_operators import Blur, Downsample, Mask
 from undiffuse.diffusion.samplers import DDIM, DDPM, SAMPLERS
 from undiffuse.diffusion.schedules import Schedule, cosine, linear
@@ -68,7 +68,7 @@ def test_ddnm_and_pigdm_are_exact_for_an_isotropic_gaussian(name, noise, method)
     operator, t = OPERATORS[name], at(400)
     q_t, x_t = SCHEDULE(t), draw(5, 1, SIDE)
     y = operator.A(draw(5, 1, SIDE, seed=1))
-    seen = method(gaussian_denoiser(SCHEDULE, (1, SIDE), MEAN, STD), Observation(operator, y, noise, STD))(x_t, t)
+    seen = method(gaussian_denoiser(SCHEDULE, (1, SIDE), MEAN, STD), LinearMeasurement(operator, y, noise, STD))(x_t, t)
 
     eye = torch.eye(SIDE, dtype=torch.float64)
     prior = torch.full((SIDE,), MEAN, dtype=torch.float64), STD**2 * eye
@@ -83,7 +83,7 @@ def test_samples_have_the_posterior_mean_and_covariance_of_an_isotropic_gaussian
     operator, noise, n = OPERATORS["downsample"], 0.3, 4000
     y = torch.tensor([[[0.5, -0.8]]]).expand(n, 1, 2)
     prior = gaussian_denoiser(SCHEDULE, (1, SIDE), MEAN, STD)
-    guided = method(prior, Observation(operator, y, noise, STD))
+    guided = method(prior, LinearMeasurement(operator, y, noise, STD))
     drawn = sample(guided, DDIM(), make_timesteps(SCHEDULE, 60), (1, SIDE), range(n), micro_batch=n)[:, 0].double()
     mean, covariance = conditioned(
         torch.full((SIDE,), MEAN).double(), STD**2 * torch.eye(SIDE).double(), matrix(operator), y[0, 0].double(), noise
@@ -95,7 +95,7 @@ def test_samples_have_the_posterior_mean_and_covariance_of_an_isotropic_gaussian
 def test_without_noise_ddnm_projects():
     for operator in OPERATORS.values():
         y = operator.A(draw(3, 1, SIDE, seed=1))
-        seen = DDNM(gaussian_denoiser(SCHEDULE, (1, SIDE)), Observation(operator, y))(draw(3, 1, SIDE), at(700))
+        seen = DDNM(gaussian_denoiser(SCHEDULE, (1, SIDE)), LinearMeasurement(operator, y))(draw(3, 1, SIDE), at(700))
         torch.testing.assert_close(operator.A(seen.x0), y, rtol=1e-10, atol=1e-10)
 
 
@@ -105,7 +105,9 @@ def test_under_ddpm_dps_is_algorithm_1_of_chung_et_al():
     y, x_t = draw(4, 1, SIDE, seed=1), draw(4, 1, SIDE)
     t, s, scale = times[3], times[4], 0.7
     plain, _ = DDPM().step(prior, x_t, t, s, None, Noise(0, range(4)))
-    guided, _ = DDPM().step(DPS(prior, Observation(operator, y), times, scale), x_t, t, s, None, Noise(0, range(4)))
+    guided, _ = DDPM().step(
+        DPS(prior, LinearMeasurement(operator, y), times, scale), x_t, t, s, None, Noise(0, range(4))
+    )
     A = matrix(operator)
     q_t = SCHEDULE(t)
     J = q_t.alpha * C @ torch.linalg.inv(q_t.alpha**2 * C + q_t.sigma**2 * torch.eye(SIDE).double())
@@ -116,7 +118,7 @@ def test_under_ddpm_dps_is_algorithm_1_of_chung_et_al():
 
 def test_dps_steps_as_far_between_two_points_of_its_grid_as_from_one_to_the_next():
     times = make_timesteps(SCHEDULE, 10)
-    dps = DPS(gaussian_denoiser(SCHEDULE), Observation(Mask(torch.ones(1)), torch.zeros(1, 1, 1)), times)
+    dps = DPS(gaussian_denoiser(SCHEDULE), LinearMeasurement(Mask(torch.ones(1)), torch.zeros(1, 1, 1)), times)
     assert dps._next(times[2]) == times[3]
     assert dps._next(times[-2]) == 0
     assert dps._next(times[2] - 30) == times[3] - 30
@@ -131,7 +133,10 @@ def test_replacement_is_ddnm_with_a_mask_under_a_deterministic_sampler_that_star
     q_T = SCHEDULE(times[0])
     x = mask * (q_T.alpha * known + q_T.sigma * eps) + (1 - mask) * eps
     ends = []
-    for denoiser in (Replaced(prior, known, mask, eps), DDNM(prior, Observation(Mask(mask), mask * known))):
+    for denoiser in (
+        ReplacementInpainting(prior, known, mask, eps),
+        DDNM(prior, LinearMeasurement(Mask(mask), mask * known)),
+    ):
         *_, end = trajectory(denoiser, DDIM(), times, x, Noise(0, range(4)))
         ends.append(end)
     torch.testing.assert_close(ends[0], ends[1], rtol=1e-10, atol=1e-10)
@@ -145,8 +150,8 @@ def test_under_every_sampler_known_values_come_out_as_they_went_in(name, schedul
     sampler, times = make_sampler(SampleConfig(sampler=name)), make_timesteps(schedule, 8)
     noise = Noise(3, range(2))
     methods: list[Denoiser] = [
-        Replaced(prior, known, KNOWN, noise.normal((1, SIDE))),
-        DDNM(prior, Observation(Mask(KNOWN), known * KNOWN)),
+        ReplacementInpainting(prior, known, KNOWN, noise.normal((1, SIDE))),
+        DDNM(prior, LinearMeasurement(Mask(KNOWN), known * KNOWN)),
     ]
     for denoiser in methods:
         *_, end = trajectory(denoiser, sampler, times, start(denoiser, (1, SIDE), noise), noise)
@@ -157,4 +162,4 @@ def test_under_every_sampler_known_values_come_out_as_they_went_in(name, schedul
 def test_an_observation_without_sense_is_refused():
     for bad in ({"noise": -1.0}, {"data_std": 0.0}):
         with pytest.raises(UndiffuseError, match="noise >= 0 and data_std > 0"):
-            Observation(Downsample(2), torch.zeros(1, 1, 4), **bad)
+            LinearMeasurement(Downsample(2), torch.zeros(1, 1, 4), **bad)

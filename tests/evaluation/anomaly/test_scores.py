@@ -10,11 +10,19 @@ import torch
 from undiffuse.diffusion import schedules
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser, gaussian_denoiser
 from undiffuse.errors import UndiffuseError
-from undiffuse.evaluation.anomaly.scores import FINE, Features, Look, Standard, error_maps, log_errors, reconstruct
+from undiffuse.evaluation.anomaly.scores import (
+    FINE,
+    Features,
+    ReconstructionSettings,
+    Standard,
+    error_maps,
+    log_errors,
+    reconstruct,
+)
 
 CHAIN = schedules.cosine(200)
 SHAPE = (1, 4, 4)
-LOOK = Look(fine=(4.0,), middle=(0.0, -1.0), draws=3)
+LOOK = ReconstructionSettings(fine=(4.0,), middle=(0.0, -1.0), draws=3)
 
 
 def normal_images(count: int, std: float = 0.5, seed: int = 0) -> torch.Tensor:
@@ -154,5 +162,5 @@ def test_too_few_normal_images_are_refused():
 
 
 def test_the_default_look_counts_its_evaluations():
-    assert Look().evaluations == 32
+    assert ReconstructionSettings().evaluations == 32
     assert len(FINE) == 1

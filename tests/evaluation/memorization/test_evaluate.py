@@ -15,15 +15,15 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.features.extractor import Identity, Outputs
 from undiffuse.evaluation.features.pixels import Pixels
 from undiffuse.evaluation.memorization.evaluate import (
+    HeldOutBaseline,
     Memorisation,
-    Training,
-    Yardstick,
+    TrainingImages,
     memorisation,
     nearest_of_blocks,
     without_self,
 )
 from undiffuse.evaluation.memorization.report import sentences, to_json, verdict
-from undiffuse.evaluation.quality.image_source import Given
+from undiffuse.evaluation.quality.image_source import DatasetImages
 from undiffuse.reports.memorization import memorisation_page
 
 TRAINING, NEW = 300, 200
@@ -67,12 +67,12 @@ class Bench:
         return prepare(DataConfig(source=str(path)), cache=self.folder / "cache", progress=False)
 
     def judge(self, samples, training, held_out=None, extractors=PIXELS, **options) -> Memorisation:
-        against = Training.of(self.open(training))
+        against = TrainingImages.of(self.open(training))
         if held_out is None:
-            yardstick = Yardstick.leave_one_out(against)
+            yardstick = HeldOutBaseline.leave_one_out(against)
         else:
-            yardstick = Yardstick.held_out(self.open(held_out), against)
-        return memorisation(Given.of(self.open(samples)), against, yardstick, extractors, **options)
+            yardstick = HeldOutBaseline.held_out(self.open(held_out), against)
+        return memorisation(DatasetImages.of(self.open(samples)), against, yardstick, extractors, **options)
 
 
 @pytest.fixture

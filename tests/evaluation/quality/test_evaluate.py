@@ -21,10 +21,10 @@ from undiffuse.evaluation.metrics.moments import Moments
 from undiffuse.evaluation.quality.evaluate import Quality, QualitySettings, evaluate
 from undiffuse.evaluation.quality.feature_metrics import measure
 from undiffuse.evaluation.quality.feature_pass import features_of, join
-from undiffuse.evaluation.quality.image_source import Given
+from undiffuse.evaluation.quality.image_source import DatasetImages
 from undiffuse.evaluation.quality.plot import plot
 from undiffuse.evaluation.quality.reference import Reference, split
-from undiffuse.evaluation.quality.registry import ROWS, Pair, Row, Value
+from undiffuse.evaluation.quality.registry import ROWS, Compared, Row, Value
 from undiffuse.evaluation.quality.report import error, number, table
 
 Open = Callable[[np.ndarray], Dataset]
@@ -63,7 +63,9 @@ def noise(count: int, seed: int = 0, low: int = 0) -> np.ndarray:
 def run(tmp_path: Path) -> Callable[..., Quality]:
     def run_(fake: Dataset, real: Dataset, settings: QualitySettings | None = None, n: int | None = None) -> Quality:
         seed = settings.seed if settings else 0
-        return evaluate(Given.of(fake, n, seed), Reference(real), [Corners()], settings, cache=tmp_path / "cache")
+        return evaluate(
+            DatasetImages.of(fake, n, seed), Reference(real), [Corners()], settings, cache=tmp_path / "cache"
+        )
 
     return run_
 
@@ -89,7 +91,9 @@ def test_images_of_the_reference_are_no_merit(open_: Open, run: Callable[..., Qu
 
 def test_a_distance_is_called_fid_with_the_published_network_alone(tmp_path: Path, open_: Open) -> None:
     dataset = open_(noise(120))
-    quality = evaluate(Given.of(dataset), Reference(dataset), [Corners(standard=True)], cache=tmp_path / "cache")
+    quality = evaluate(
+        DatasetImages.of(dataset), Reference(dataset), [Corners(standard=True)], cache=tmp_path / "cache"
+    )
     assert [figure.name for figure in quality.figures[:5]] == ["FID", "sFID", "FID-infinity", "KID", "Inception Score"]
 
 
@@ -175,27 +179,27 @@ def test_repeats_give_mean_and_deviation_over_seeds(open_: Open, run: Callable[.
 
 def test_all_given_images_are_not_repeated(open_: Open, run: Callable[..., Quality]) -> None:
     dataset = open_(noise(30))
-    with pytest.raises(UndiffuseError, match="give -n fewer"):
+    with pytest.raises(UndiffuseError, match="give `n` fewer"):
         run(dataset, dataset, QualitySettings(repeat=2))
 
 
 def test_neighbours_are_counted_in_sets_of_one_size() -> None:
     real, fake = FeatureSet(torch.randn(50, 2)), FeatureSet(torch.randn(20, 2))
-    balanced_real, balanced_fake = Pair(fake, real).balanced
+    balanced_real, balanced_fake = Compared(fake, real).balanced
     assert len(balanced_real) == len(balanced_fake) == 20
     assert {tuple(row) for row in balanced_real.tolist()} <= {tuple(row) for row in real.features.tolist()}
 
 
 def test_a_new_row_is_computed_like_the_others() -> None:
     row = Row(ROWS[0].measures, lambda pair: (Value(float(len(pair.fake))),), 1)
-    assert measure(Pair(FeatureSet(torch.zeros(3, 1)), FeatureSet(torch.ones(4, 1))), [row], "x") == {
+    assert measure(Compared(FeatureSet(torch.zeros(3, 1)), FeatureSet(torch.ones(4, 1))), [row], "x") == {
         "frechet": Value(3.0)
     }
 
 
 def test_features_of_a_range_are_those_of_its_parts(open_: Open) -> None:
     dataset = open_(noise(100))
-    subject = Given.of(dataset)
+    subject = DatasetImages.of(dataset)
     (whole,) = features_of(subject, [Corners()], range(100), dataset.info)
     parts = [features_of(subject, [Corners()], range(*ends), dataset.info)[0] for ends in ((0, 70), (70, 100))]
     assert torch.equal(join(parts).features, whole.features)
@@ -203,7 +207,7 @@ def test_features_of_a_range_are_those_of_its_parts(open_: Open) -> None:
 
 
 def test_several_extractors_see_the_same_images_in_one_pass(tmp_path: Path, open_: Open) -> None:
-    class Reading(Given):
+    class Reading(DatasetImages):
         read = 0
 
         def blocks(self, indices: range):  # type: ignore[no-untyped-def]

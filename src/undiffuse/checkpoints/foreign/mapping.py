@@ -1,6 +1,6 @@
 """Which tensor of somebody else's network is which of ours, as data.
 
-A table is a list of `Rule`: pairs of layers' names in which ``{}`` stands for a number.
+A table is a list of `NameRule`: pairs of layers' names in which ``{}`` stands for a number.
 
     Rule("down.{}.blocks.{}.embed", "down_blocks.{}.resnets.{}.time_emb_proj")
 
@@ -53,7 +53,7 @@ WITHOUT_NULL = Change(
 
 
 @dataclass(frozen=True)
-class Rule:
+class NameRule:
     """A layer of ours and the one or several of theirs that it is; ``{}`` stands for the same numbers in each.
 
     Its tensors keep their own names, or have the name ``leaf`` there.
@@ -66,7 +66,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Pair:
+class TensorPair:
     """A tensor of ours and those of theirs that it is made of."""
 
     ours: str
@@ -74,7 +74,7 @@ class Pair:
     change: Change = SAME
 
 
-def pair(names: Iterable[str], rules: Sequence[Rule]) -> list[Pair]:
+def pair(names: Iterable[str], rules: Sequence[NameRule]) -> list[TensorPair]:
     """A pair for each of our tensors' names, by the first rule for its layer.
 
     Raises:
@@ -90,7 +90,7 @@ def pair(names: Iterable[str], rules: Sequence[Rule]) -> list[Pair]:
         *numbers, leaf = match.groups()
         theirs = (rule.theirs,) if isinstance(rule.theirs, str) else rule.theirs
         pairs.append(
-            Pair(name, tuple(f"{layer.format(*numbers)}.{rule.leaf or leaf}" for layer in theirs), rule.change)
+            TensorPair(name, tuple(f"{layer.format(*numbers)}.{rule.leaf or leaf}" for layer in theirs), rule.change)
         )
     return pairs
 
@@ -98,7 +98,7 @@ def pair(names: Iterable[str], rules: Sequence[Rule]) -> list[Pair]:
 Shape = tuple[int, ...]
 
 
-def check(pairs: Sequence[Pair], ours: Mapping[str, Tensor], theirs: Mapping[str, Shape], where: str) -> None:
+def check(pairs: Sequence[TensorPair], ours: Mapping[str, Tensor], theirs: Mapping[str, Shape], where: str) -> None:
     """Compare names and shapes; no value is looked at.
 
     Args:
@@ -127,12 +127,12 @@ def check(pairs: Sequence[Pair], ours: Mapping[str, Tensor], theirs: Mapping[str
                 )
 
 
-def read(pairs: Sequence[Pair], theirs: Callable[[str], Tensor]) -> dict[str, Tensor]:
+def read(pairs: Sequence[TensorPair], theirs: Callable[[str], Tensor]) -> dict[str, Tensor]:
     """Our tensors, float32, out of theirs by name."""
     return {one.ours: one.change.to_ours([theirs(name).float() for name in one.theirs]).contiguous() for one in pairs}
 
 
-def write(pairs: Sequence[Pair], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def write(pairs: Sequence[TensorPair], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Their tensors, each with memory of its own, out of ours."""
     found = {}
     for one in pairs:

@@ -14,7 +14,7 @@ from undiffuse.cli.edit.pages import PAGES, SURPLUS
 from undiffuse.cli.edit.results import write
 from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.naming import add_model, folder_of_pictures
-from undiffuse.cli.parse_values import Convert, Reader, number, show, whole
+from undiffuse.cli.parse_values import Convert, OptionReader, number, show, whole
 from undiffuse.cli.parser import Parser
 from undiffuse.config.fields import FLAG, Field
 from undiffuse.config.flags import flag_of
@@ -58,7 +58,7 @@ def configure(name: str, parser: Parser) -> None:
         group.add_argument("-n", type=whole("-n", 1), metavar="N", help="results of each (default: 1)")
     group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of the noise (default: 0)")
     text = "make grey of colour and so on; otherwise pictures must have the model's channels"
-    group.add_argument("--channels", type=Reader("--channels", Kinds), metavar="grey|rgb|rgba", help=text)
+    group.add_argument("--channels", type=OptionReader("--channels", Kinds), metavar="grey|rgb|rgba", help=text)
     group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     usual = edit.advised(SimpleNamespace(**{each: option.default for each, option in options.items()}))
     by = [f"--{each} {options[each].default}" for each in ("method", "way") if each in options]
@@ -83,7 +83,7 @@ def _add_option(group: Any, option: Field, rule: Rule) -> None:
 def _reader(flag: str, option: Field, rule: Rule) -> Convert:
     if rule.least is not None:
         return whole(flag, rule.least)
-    return Reader(flag, option.kind) if rule.above is None else number(flag, rule.above)
+    return OptionReader(flag, option.kind) if rule.above is None else number(flag, rule.above)
 
 
 # --- what is done -----------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ PICTURES = {"image": "IMAGE", "first": "A", "second": "B"}
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class PictureBatch:
     """Pictures of one size, each as often as results are wanted of it.
 
     Args:
@@ -100,7 +100,7 @@ class EditCommand:
     def settings(self) -> SampleConfig:
         return self._resolved[1]
 
-    def options_for(self, batch: Batch) -> EditOptions:
+    def options_for(self, batch: PictureBatch) -> EditOptions:
         """The options with what was left open and depends on the pictures."""
         height, width = batch.x0.shape[2:]
         filled: EditOptions = self.edit.filled(self.how, self.model, (height, width))
@@ -182,7 +182,7 @@ class EditCommand:
 
         return {picture.path: known(picture) for picture in self.pictures} if self.mask_files else {}
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[PictureBatch]:
         """The pictures by size, in the order in which the sizes come. Picture i has the streams i n .. i n + n - 1."""
         import numpy as np
         import torch
@@ -193,13 +193,13 @@ class EditCommand:
         for rows in by_size.values():
             pairs = [(k, copy) for k in rows for copy in range(self.copies)]
             values = np.stack([self.pictures[k].values for k in rows])
-            yield Batch(
+            yield PictureBatch(
                 tuple(self.pictures[k] for k, _ in pairs),
                 tuple(k * self.copies + copy for k, copy in pairs),
                 torch.repeat_interleave(self.model.codec.encode(values), self.copies, 0),
             )
 
-    def input(self, batch: Batch, known: Mapping[Path, Tensor]) -> EditInput:
+    def input(self, batch: PictureBatch, known: Mapping[Path, Tensor]) -> EditInput:
         """What the edit works on."""
         import torch
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from undiffuse.cli.edit.edit_command import Batch, EditCommand
+from undiffuse.cli.edit.edit_command import EditCommand, PictureBatch
 from undiffuse.editing.registry import EditResult
 
 if TYPE_CHECKING:
     from undiffuse.provenance.edit_record import Edited
 
 
-def write(command: EditCommand, batch: Batch, made: EditResult) -> None:
+def write(command: EditCommand, batch: PictureBatch, made: EditResult) -> None:
     """The files of each picture, and then what is said of it and their names."""
     for row in range(0, len(batch.pictures), command.copies):
         picture = batch.pictures[row]
@@ -25,7 +25,7 @@ def write(command: EditCommand, batch: Batch, made: EditResult) -> None:
             print(path)
 
 
-def _write_row(command: EditCommand, batch: Batch, made: EditResult, row: int) -> list[Path]:
+def _write_row(command: EditCommand, batch: PictureBatch, made: EditResult, row: int) -> list[Path]:
     import numpy as np
 
     from undiffuse.editing.images import Result, side_by_side, view

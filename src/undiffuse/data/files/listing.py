@@ -65,7 +65,7 @@ MAX_METADATA = 1 << 28
 
 
 @dataclass(frozen=True)
-class Entry:
+class FileEntry:
     """One file of a folder or archive. ``open`` may be called until the next entry is asked for."""
 
     name: str
@@ -80,7 +80,7 @@ class Files(Protocol):
     def name(self) -> str:
         """The name that the user gave."""
 
-    def entries(self) -> Iterator[Entry | Refusal]:
+    def entries(self) -> Iterator[FileEntry | Refusal]:
         """Every regular file, by its safe relative name with forward slashes; a refusal for what must not be opened."""
 
 
@@ -157,7 +157,7 @@ def list_images(files: Files, wanted: Callable[[str], bool] = is_image, columns:
     return Listing(tuple(images), classes, (*refused, *missing), ignored, used, texts, numbers, unclassed)
 
 
-def _judge(entry: Entry, found: _Found, wanted: Callable[[str], bool]) -> None:
+def _judge(entry: FileEntry, found: _Found, wanted: Callable[[str], bool]) -> None:
     path = PurePosixPath(entry.name)
     suffix = path.suffix.lower()
     if any(part.startswith(".") or part in ("__MACOSX", "@eaDir") for part in path.parts):
@@ -192,7 +192,7 @@ def _judge(entry: Entry, found: _Found, wanted: Callable[[str], bool]) -> None:
         found.images.append(entry.name)
 
 
-def _shown(entry: Entry, suffix: str) -> str:
+def _shown(entry: FileEntry, suffix: str) -> str:
     """Reason to leave out a picture that undiffuse made to be looked at; '' for any other file."""
     try:
         with entry.open() as file:
@@ -207,7 +207,7 @@ def _shown(entry: Entry, suffix: str) -> str:
     return ""
 
 
-def _kept(entry: Entry) -> str:
+def _kept(entry: FileEntry) -> str:
     try:
         with entry.open() as file:
             return kept_values(file)
@@ -215,7 +215,7 @@ def _kept(entry: Entry) -> str:
         return ""
 
 
-def _sniff(entry: Entry) -> bool:
+def _sniff(entry: FileEntry) -> bool:
     try:
         with entry.open() as file:
             head = file.read(16)

@@ -18,10 +18,10 @@ from typing import Any, BinaryIO, ClassVar, cast
 
 from undiffuse.config.data import DataConfig
 from undiffuse.data.files.decompress import decompressor
-from undiffuse.data.files.listing import Entry, Listing, Refusal, list_images
+from undiffuse.data.files.listing import FileEntry, Listing, Refusal, list_images
 from undiffuse.data.files.read_errors import intact
-from undiffuse.data.formats.format import ZIP, Format, Found, is_tar
-from undiffuse.data.source import Draft, Written
+from undiffuse.data.formats.format import ZIP, Format, NamedPath, is_tar
+from undiffuse.data.source import Draft, WrittenSamples
 from undiffuse.data.writing.images import write_images
 from undiffuse.errors import UndiffuseError
 
@@ -43,7 +43,7 @@ class Archive(ABC):
     kind: ClassVar[str]
 
     @abstractmethod
-    def entries(self) -> Iterator[Entry | Refusal]:
+    def entries(self) -> Iterator[FileEntry | Refusal]:
         """Every regular member, by its safe name below ``inside``."""
 
     def listing(self, config: DataConfig) -> Listing:
@@ -55,7 +55,7 @@ class Archive(ABC):
     def parts(self, listing: Listing) -> Iterator[tuple[str, Path]]:
         yield "archive", self.path
 
-    def write(self, listing: Listing, draft: Draft) -> Written:
+    def write(self, listing: Listing, draft: Draft) -> WrittenSamples:
         return write_images(self, listing, draft)
 
     def within(self, inside: str) -> Archive:
@@ -68,7 +68,7 @@ class ZipFile(Archive):
 
     kind: ClassVar[str] = "ZipFile"
 
-    def entries(self) -> Iterator[Entry | Refusal]:
+    def entries(self) -> Iterator[FileEntry | Refusal]:
         with intact("a whole archive", self.path.name), zipfile.ZipFile(self.path) as archive:
             members = archive.infolist()
             unpacked = sum(member.file_size for member in members)
@@ -83,7 +83,7 @@ class ZipFile(Archive):
                 elif member.flag_bits & 1:
                     yield name, "is encrypted; unpack the archive with its password first"
                 else:
-                    yield Entry(name, member.file_size, cast(Callable[[], BinaryIO], partial(archive.open, member)))
+                    yield FileEntry(name, member.file_size, cast(Callable[[], BinaryIO], partial(archive.open, member)))
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class TarFile(Archive):
     _places: list[tuple[str, int, int]] = field(default_factory=list, init=False, compare=False, repr=False)
     """Name, offset and size of the members after the first pass: parsing 60,000 headers again costs seconds."""
 
-    def entries(self) -> Iterator[Entry | Refusal]:
+    def entries(self) -> Iterator[FileEntry | Refusal]:
         with intact("a whole archive", self.path.name), _BoundedReader(self.path) as stream:
             yield from self._again(stream) if self._places else self._first(stream)
 
@@ -102,7 +102,7 @@ class TarFile(Archive):
         """Offset and size of every member in the unpacked file, after a whole pass; of a name's first member."""
         return {name: (offset, size) for name, offset, size in reversed(self._places)}
 
-    def _first(self, stream: _BoundedReader) -> Iterator[Entry | Refusal]:
+    def _first(self, stream: _BoundedReader) -> Iterator[FileEntry | Refusal]:
         places: list[tuple[str, int, int]] = []
         with tarfile.open(fileobj=stream, mode="r:") as archive:
             while (member := archive.next()) is not None:
@@ -116,18 +116,20 @@ class TarFile(Archive):
                     yield name, "is a link, a device or a sparse file inside a tar file"
                 else:
                     places.append((name, member.offset_data, member.size))
-                    yield Entry(name, member.size, cast(Callable[[], BinaryIO], partial(archive.extractfile, member)))
+                    yield FileEntry(
+                        name, member.size, cast(Callable[[], BinaryIO], partial(archive.extractfile, member))
+                    )
         # tarfile takes a damaged header for the end; the true end is a block of zeros
         if stream.last != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("the end marker is missing: the file is cut short or damaged")
         self._places.extend(places)
 
-    def _again(self, stream: _BoundedReader) -> Iterator[Entry]:
+    def _again(self, stream: _BoundedReader) -> Iterator[FileEntry]:
         for name, offset, size in self._places:
-            yield Entry(name, size, partial(stream.member, offset, size))
+            yield FileEntry(name, size, partial(stream.member, offset, size))
 
 
-def _open(found: Found) -> Archive | None:
+def _open(found: NamedPath) -> Archive | None:
     if found.head.startswith(ZIP):
         return ZipFile(found.path, found.name)
     return TarFile(found.path, found.name) if is_tar(found) else None

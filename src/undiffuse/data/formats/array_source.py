@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from undiffuse.config.data import DataConfig
 from undiffuse.data.files.listing import Listing
-from undiffuse.data.source import Draft, Source, Written
+from undiffuse.data.source import Draft, Source, WrittenSamples
 from undiffuse.data.writing.arrays import write_array
 from undiffuse.errors import UndiffuseError
 
@@ -84,8 +84,8 @@ class ArraySource:
     def parts(self, listing: Listing) -> Iterator[tuple[str, Path]]:
         return self.file.parts()
 
-    def write(self, listing: Listing, draft: Draft) -> Written:
+    def write(self, listing: Listing, draft: Draft) -> WrittenSamples:
         with draft.scratch() as scratch:
             arrays = self.file.load(scratch)
             write_array(arrays.images, self.name, draft)
-        return Written(labels=arrays.labels, classes=arrays.classes)
+        return WrittenSamples(labels=arrays.labels, classes=arrays.classes)

@@ -33,8 +33,8 @@ from undiffuse.config.data import DataConfig
 from undiffuse.data.files.listing import Listing, sort_classes
 from undiffuse.data.files.read_errors import intact
 from undiffuse.data.formats.array_source import Arrays, ArraySource
-from undiffuse.data.formats.format import ZIP, Format, Found
-from undiffuse.data.source import Draft, Written
+from undiffuse.data.formats.format import ZIP, Format, NamedPath
+from undiffuse.data.source import Draft, WrittenSamples
 from undiffuse.data.vectors import of_arrays
 from undiffuse.data.writing.arrays import write_array
 from undiffuse.errors import UndiffuseError, perhaps
@@ -92,7 +92,7 @@ class NpzFile:
     def parts(self, listing: Listing) -> Iterator[tuple[str, Path]]:
         yield "arrays", self.path
 
-    def write(self, listing: Listing, draft: Draft) -> Written:
+    def write(self, listing: Listing, draft: Draft) -> WrittenSamples:
         (images,), key, columns = listing.images, listing.labels, draft.config.vectors
         with draft.scratch() as scratch:
             array = channels_first(self._array(images, scratch), _IMAGE_KEYS[images], self.name)
@@ -101,7 +101,7 @@ class NpzFile:
             told = {name: self._array(name, scratch) for name in columns}
             vectors = of_arrays(told, len(array), self.name) if columns else None
         labels, classes = found or (None, ())
-        return Written(labels=labels, classes=classes, vectors=vectors, ignored=listing.ignored)
+        return WrittenSamples(labels=labels, classes=classes, vectors=vectors, ignored=listing.ignored)
 
     def within(self, inside: str) -> None:
         """An array in an .npz file is named by `--vectors`, never as data."""
@@ -144,11 +144,11 @@ class NpzFile:
         return _map(target, self.name)
 
 
-def _open_npy(found: Found) -> ArraySource | None:
+def _open_npy(found: NamedPath) -> ArraySource | None:
     return ArraySource(NpyFile(found.path, found.name)) if found.head.startswith(b"\x93NUMPY") else None
 
 
-def _open_npz(found: Found) -> NpzFile | None:
+def _open_npz(found: NamedPath) -> NpzFile | None:
     npz = found.head.startswith(ZIP) and _is_npz(found.path)
     return NpzFile(found.path, found.name) if npz else None
 

@@ -22,12 +22,12 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from undiffuse.data.files.listing import Entry, Files
+from undiffuse.data.files.listing import FileEntry, Files
 from undiffuse.data.files.safe_pickle import read_plain_pickle
 from undiffuse.data.formats.archive import TarFile
 from undiffuse.data.formats.array_source import Arrays, ArraySource
 from undiffuse.data.formats.folder import Folder
-from undiffuse.data.formats.format import Format, Found, is_tar
+from undiffuse.data.formats.format import Format, NamedPath, is_tar
 from undiffuse.errors import UndiffuseError
 
 PIXELS = 3 * 32 * 32
@@ -85,7 +85,7 @@ def _read_all(files: Files) -> dict[str, bytes]:
     wanted = re.compile("|".join([*_TRAIN.values(), *_TEST.values(), *_NAMES.values()]))
     found = {}
     for entry in files.entries():
-        if isinstance(entry, Entry) and wanted.fullmatch(name := PurePosixPath(entry.name).name):
+        if isinstance(entry, FileEntry) and wanted.fullmatch(name := PurePosixPath(entry.name).name):
             if entry.size > _MAX_FILE:
                 raise UndiffuseError(f"expected batches of CIFAR, got {name} of {entry.size >> 20:,} MiB")
             with entry.open() as file:
@@ -135,20 +135,20 @@ def _text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _source(found: Found, split: str = "train") -> ArraySource:
+def _source(found: NamedPath, split: str = "train") -> ArraySource:
     """One split; of the training images, which are meant by the bare name, the others can be asked for."""
 
     def within(inside: str) -> ArraySource | None:
-        return _source(Found(found.path, f"{found.name}/{inside}"), inside) if inside in ("train", "test") else None
+        return _source(NamedPath(found.path, f"{found.name}/{inside}"), inside) if inside in ("train", "test") else None
 
     return ArraySource(Cifar(found.path, found.name, split), split, within)
 
 
-def _open_folder(found: Found) -> ArraySource | None:
+def _open_folder(found: NamedPath) -> ArraySource | None:
     return _source(found) if is_cifar_folder(found.path) else None
 
 
-def _open_file(found: Found) -> ArraySource | None:
+def _open_file(found: NamedPath) -> ArraySource | None:
     return _source(found) if is_tar(found) and is_cifar_archive(found.path) else None
 
 
@@ -166,6 +166,6 @@ def is_cifar_archive(path: Path) -> bool:
     """True for a tar file that holds such a folder."""
     try:
         first = islice(TarFile(path, path.name).entries(), 3)
-        return any(isinstance(entry, Entry) and _FOLDERS & set(PurePosixPath(entry.name).parts) for entry in first)
+        return any(isinstance(entry, FileEntry) and _FOLDERS & set(PurePosixPath(entry.name).parts) for entry in first)
     except (UndiffuseError, tarfile.TarError):  # damaged: whoever reads it will say how
         return False

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from undiffuse.config.data import DataConfig
-from undiffuse.data.files.listing import Entry, Listing, Refusal, list_images
+from undiffuse.data.files.listing import FileEntry, Listing, Refusal, list_images
 from undiffuse.data.formats.images import IMAGES
-from undiffuse.data.source import Draft, FileKind, Written
+from undiffuse.data.source import Draft, FileKind, WrittenSamples
 from undiffuse.errors import UndiffuseError
 
 
@@ -33,15 +33,15 @@ class Folder:
     def parts(self, listing: Listing) -> Iterator[tuple[str, Path]]:
         return ((name, self._file_of(name)) for name in (*listing.images, *listing.metadata))
 
-    def write(self, listing: Listing, draft: Draft) -> Written:
+    def write(self, listing: Listing, draft: Draft) -> WrittenSamples:
         return self.kind.write(self, listing, draft)
 
     def within(self, inside: str) -> None:
         """A folder in a folder is one by itself."""
 
-    def entries(self) -> Iterator[Entry | Refusal]:
+    def entries(self) -> Iterator[FileEntry | Refusal]:
         if self.path.is_file():
-            yield Entry(self.path.name, self.path.stat().st_size, partial(_open_file, self.path))
+            yield FileEntry(self.path.name, self.path.stat().st_size, partial(_open_file, self.path))
             return
         try:
             yield from sorted(self._walk(self.path, "", frozenset()), key=_name)
@@ -53,7 +53,7 @@ class Folder:
     def _file_of(self, name: str) -> Path:
         return self.path if self.path.is_file() else self.path / name
 
-    def _walk(self, folder: Path, prefix: str, above: frozenset[str]) -> Iterator[Entry | Refusal]:
+    def _walk(self, folder: Path, prefix: str, above: frozenset[str]) -> Iterator[FileEntry | Refusal]:
         real = os.path.realpath(folder)
         if real in above:  # a link to a folder that contains it
             return
@@ -63,7 +63,7 @@ class Folder:
                 if item.is_dir():
                     yield from self._walk(Path(item.path), f"{name}/", above | {real})
                 elif item.is_file():
-                    yield Entry(name, item.stat().st_size, partial(_open_file, item.path))
+                    yield FileEntry(name, item.stat().st_size, partial(_open_file, item.path))
                 else:
                     yield name, "is no regular file, or a link to nothing"
 
@@ -72,5 +72,5 @@ def _open_file(path: str | Path) -> BinaryIO:
     return open(path, "rb")
 
 
-def _name(entry: Entry | Refusal) -> str:
+def _name(entry: FileEntry | Refusal) -> str:
     return entry[0] if isinstance(entry, tuple) else entry.name

@@ -19,7 +19,7 @@ ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 @dataclass(frozen=True)
-class Found:
+class NamedPath:
     """A file or folder that somebody named."""
 
     path: Path
@@ -48,7 +48,7 @@ class Found:
             return packed.read(BLOCKSIZE)
 
 
-def is_tar(found: Found) -> bool:
+def is_tar(found: NamedPath) -> bool:
     """True for a tar file, packed or not."""
     return found.unpacked[257:262] == b"ustar" or found.path.suffix == ".tar"
 
@@ -67,7 +67,7 @@ class Filling:
     noun: str
     named: Callable[[str], bool]
     previews: Callable[[int], int]
-    open: Callable[[Sequence[Path], Found], Source]
+    open: Callable[[Sequence[Path], NamedPath], Source]
 
 
 def _nothing(asked: object) -> None:
@@ -86,6 +86,6 @@ class Format:
     """
 
     word: Callable[[str], Source | None] = _nothing
-    folder: Callable[[Found], Source | None] = _nothing
-    file: Callable[[Found], Source | None] = _nothing
+    folder: Callable[[NamedPath], Source | None] = _nothing
+    file: Callable[[NamedPath], Source | None] = _nothing
     filling: Filling | None = None

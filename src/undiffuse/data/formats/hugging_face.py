@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse.data.files.decode import UnreadableError
-from undiffuse.data.formats.format import Format, Found
+from undiffuse.data.formats.format import Format, NamedPath
 from undiffuse.data.formats.parquet import class_name, encoded_image, find_columns
 from undiffuse.data.formats.records import MAX_RECORD, RUN, Index, Item, Records, cut_runs
 from undiffuse.errors import UndiffuseError, perhaps
@@ -113,7 +113,7 @@ def _open_word(word: str) -> Records | None:
     return open_hugging_face(word) if word.startswith(PREFIX) else None
 
 
-def _open_folder(found: Found) -> Records | None:
+def _open_folder(found: NamedPath) -> Records | None:
     return open_hugging_face(f"{PREFIX}{found.path}") if is_saved(found.path) else None
 
 

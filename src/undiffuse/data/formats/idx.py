@@ -21,7 +21,7 @@ from undiffuse.data.files.decompress import decompressor
 from undiffuse.data.files.read_errors import intact
 from undiffuse.data.formats.array_source import Arrays, ArraySource
 from undiffuse.data.formats.arrays import channels_first, index_labels, unpack
-from undiffuse.data.formats.format import Format, Found
+from undiffuse.data.formats.format import Format, NamedPath
 from undiffuse.errors import UndiffuseError
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -66,7 +66,7 @@ def looks_like_idx(head: bytes) -> bool:
     return len(head) >= 4 and head[:2] == b"\0\0" and head[2] in TYPES and 1 <= head[3] <= 5
 
 
-def _open(found: Found) -> ArraySource | None:
+def _open(found: NamedPath) -> ArraySource | None:
     return ArraySource(IdxFile(found.path, found.name)) if looks_like_idx(found.unpacked) else None
 
 

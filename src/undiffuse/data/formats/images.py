@@ -6,11 +6,11 @@ from typing import Any
 
 from undiffuse.config.data import DataConfig
 from undiffuse.data.files.listing import Files, Listing, is_image
-from undiffuse.data.source import Draft, Written
+from undiffuse.data.source import Draft, WrittenSamples
 from undiffuse.data.writing.images import write_images
 
 
-class Images:
+class ImageFiles:
     """The kind of file that is an image."""
 
     def named(self, name: str) -> bool:
@@ -19,8 +19,8 @@ class Images:
     def key(self, config: DataConfig, source: str) -> dict[str, Any]:
         return {}
 
-    def write(self, files: Files, listing: Listing, draft: Draft) -> Written:
+    def write(self, files: Files, listing: Listing, draft: Draft) -> WrittenSamples:
         return write_images(files, listing, draft)
 
 
-IMAGES = Images()
+IMAGES = ImageFiles()

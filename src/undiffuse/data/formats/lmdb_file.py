@@ -19,7 +19,7 @@ from typing import Any
 from undiffuse.data.files.decode import UnreadableError
 from undiffuse.data.files.listing import Refusal, looks_like_image
 from undiffuse.data.files.read_errors import intact
-from undiffuse.data.formats.format import Format, Found
+from undiffuse.data.formats.format import Format, NamedPath
 from undiffuse.data.formats.records import MAX_RECORD, RUN, Index, Item, Records, cut_runs
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.installing import install_extra
@@ -107,11 +107,11 @@ class LmdbShard:
                 environment.close()
 
 
-def _open_folder(found: Found) -> Records | None:
+def _open_folder(found: NamedPath) -> Records | None:
     return Records(found.name, (LmdbShard(found.path),)) if (found.path / "data.mdb").is_file() else None
 
 
-def _open_file(found: Found) -> Records | None:
+def _open_file(found: NamedPath) -> Records | None:
     magic = found.head[_MAGIC_AT : _MAGIC_AT + len(_MAGIC)]
     return Records(found.name, (LmdbShard(found.path),)) if magic == _MAGIC else None
 

@@ -25,7 +25,7 @@ from undiffuse.data.files.metadata import NOT_READ, unread_columns
 from undiffuse.data.files.read_errors import intact
 from undiffuse.data.files.remote_file import Place, RemoteFile, size_of
 from undiffuse.data.formats.archive import most_unpacked
-from undiffuse.data.formats.format import Format, Found
+from undiffuse.data.formats.format import Format, NamedPath
 from undiffuse.data.formats.records import MAX_RECORD, Index, Item, Records, as_label, cut_runs
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.installing import install_extra
@@ -135,7 +135,7 @@ class ParquetShard:
             yield file
 
 
-def _open_file(found: Found) -> Records | None:
+def _open_file(found: NamedPath) -> Records | None:
     return Records(found.name, (ParquetShard(found.path),)) if found.head.startswith(b"PAR1") else None
 
 

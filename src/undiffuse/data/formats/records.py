@@ -17,9 +17,9 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from undiffuse.config.data import DataConfig
 from undiffuse.data.files.decode import UnreadableError
-from undiffuse.data.files.listing import Entry, Listing, Refusal
+from undiffuse.data.files.listing import FileEntry, Listing, Refusal
 from undiffuse.data.files.remote_file import Place
-from undiffuse.data.source import Draft, Written
+from undiffuse.data.source import Draft, WrittenSamples
 from undiffuse.data.writing.images import write_images
 from undiffuse.errors import UndiffuseError
 
@@ -90,17 +90,17 @@ class Records:
     def key(self, config: DataConfig) -> dict[str, Any]:
         return {"kind": "Records", "inside": ""}
 
-    def write(self, listing: Listing, draft: Draft) -> Written:
+    def write(self, listing: Listing, draft: Draft) -> WrittenSamples:
         return write_images(self, listing, draft)
 
     def within(self, inside: str) -> None:
         """Nothing in a shard can be named."""
 
-    def entries(self) -> Iterator[Entry | Refusal]:
+    def entries(self) -> Iterator[FileEntry | Refusal]:
         for shard, index in zip(self.shards, self.indices, strict=True):
             for item, data in zip(index.items, shard.read(range(len(index.items))), strict=True):
                 size = -1 if isinstance(data, UnreadableError) else len(data)
-                yield Entry(item.name, size, _Opener(data))
+                yield FileEntry(item.name, size, _Opener(data))
 
     def listing(self, config: DataConfig) -> Listing:
         """The examples by name. Where some have a class, those without one are refused."""

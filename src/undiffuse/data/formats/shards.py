@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from undiffuse.data.files.listing import SPLITS, Refusal
 from undiffuse.data.files.remote_file import Place, RemoteFile
-from undiffuse.data.formats.format import Filling, Format, Found
+from undiffuse.data.formats.format import Filling, Format, NamedPath
 from undiffuse.data.formats.parquet import ParquetShard
 from undiffuse.data.formats.records import Records, Shard
 from undiffuse.data.formats.webdataset import TarShard
@@ -112,7 +112,7 @@ def kind_of(file: Place) -> str | None:
     return "parquet" if lower.endswith(PARQUET_SUFFIXES) else None
 
 
-def _open_folder(files: Sequence[Path], found: Found) -> Records:
+def _open_folder(files: Sequence[Path], found: NamedPath) -> Records:
     chosen, aside = training_shards(sorted(files), found.path, found.name)
     return open_shards(chosen, found.name, aside)
 

@@ -15,7 +15,7 @@ from undiffuse.data.files.decode import MAX_PIXELS, UnreadableError, page_kind, 
 from undiffuse.data.files.listing import looks_like_image
 from undiffuse.data.files.read_errors import intact
 from undiffuse.data.formats.array_source import Arrays, ArraySource
-from undiffuse.data.formats.format import Format, Found
+from undiffuse.data.formats.format import Format, NamedPath
 from undiffuse.errors import UndiffuseError
 
 
@@ -76,7 +76,7 @@ def has_pages(path: Path) -> bool:
         return False
 
 
-def _open(found: Found) -> ArraySource | None:
+def _open(found: NamedPath) -> ArraySource | None:
     pages = looks_like_image(found.head) and has_pages(found.path)
     return ArraySource(TiffPages(found.path, found.name)) if pages else None
 

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from undiffuse.config.data import DataConfig
 from undiffuse.data.files.decode import MAX_PIXELS, UnreadableError, refusing
-from undiffuse.data.files.listing import Entry, Files, Listing
+from undiffuse.data.files.listing import FileEntry, Files, Listing
 from undiffuse.data.formats.folder import Folder
-from undiffuse.data.formats.format import Filling, Format, Found
-from undiffuse.data.source import Draft, Written
+from undiffuse.data.formats.format import Filling, Format, NamedPath
+from undiffuse.data.source import Draft, WrittenSamples
 from undiffuse.data.transform import CHANNELS, convert_channels, keeps_aspect, resize
-from undiffuse.data.writing.samples import Form, check_uncut, write_samples
+from undiffuse.data.writing.samples import SampleLayout, check_uncut, write_samples
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.installing import install_extra
 
@@ -53,7 +53,7 @@ class Videos:
         check_uncut(config, source)
         return {"kind": "Videos", "frames": config.frames, "stride": config.stride}
 
-    def write(self, files: Files, listing: Listing, draft: Draft) -> Written:
+    def write(self, files: Files, listing: Listing, draft: Draft) -> WrittenSamples:
         return write_samples(files, listing, ClipReader(draft.config, draft.size), draft)
 
 
@@ -62,11 +62,11 @@ def is_video(name: str) -> bool:
     return PurePosixPath(name.lower()).suffix in FORMATS
 
 
-def _open_folder(files: Sequence[Path], found: Found) -> Folder:
+def _open_folder(files: Sequence[Path], found: NamedPath) -> Folder:
     return Folder(found.path, found.name, Videos())
 
 
-def _open_file(found: Found) -> Folder | None:
+def _open_file(found: NamedPath) -> Folder | None:
     return Folder(found.path, found.name, Videos()) if is_video(found.name) else None
 
 
@@ -93,7 +93,7 @@ class ClipReader:
         self._config, self._size = config, size
         self._span = (config.frames - 1) * config.stride + 1
 
-    def look(self, entry: Entry) -> Form:
+    def look(self, entry: FileEntry) -> SampleLayout:
         """Form of the clips of a video, from its header and its first frame."""
         with self._opened(entry) as (stream, frames):
             first = self._convert(_pixels(next(frames, None)))
@@ -102,9 +102,9 @@ class ClipReader:
             shape = (first.shape[2], self._config.frames, *first.shape[:2])
             if math.prod(shape) > MAX_CLIP:
                 raise UnreadableError(f"makes clips of {math.prod(shape) >> 20:,} MiB; that is refused")
-            return Form(shape, "uint8", max(1, stream.frames // self._span))
+            return SampleLayout(shape, "uint8", max(1, stream.frames // self._span))
 
-    def read(self, entry: Entry, form: Form) -> Iterator[NDArray[Any]]:
+    def read(self, entry: FileEntry, form: SampleLayout) -> Iterator[NDArray[Any]]:
         with self._opened(entry) as (_, frames):
             clips = 0
             while len(clip := self._next(frames)) == form.shape[1]:
@@ -117,7 +117,7 @@ class ClipReader:
         return [self._convert(_pixels(frame)) for frame in islice(frames, 0, self._span, self._config.stride)]
 
     @contextmanager
-    def _opened(self, entry: Entry) -> Iterator[tuple[Any, Iterator[Any]]]:
+    def _opened(self, entry: FileEntry) -> Iterator[tuple[Any, Iterator[Any]]]:
         import av
 
         form = FORMATS.get(PurePosixPath(entry.name.lower()).suffix)

@@ -25,13 +25,13 @@ from PIL import Image
 
 from undiffuse.config.data import DataConfig
 from undiffuse.data.files.decode import MAX_PIXELS, NOT_FINITE, UnreadableError, page_kind, page_pixels, refusing
-from undiffuse.data.files.listing import Entry, Files, Listing
+from undiffuse.data.files.listing import FileEntry, Files, Listing
 from undiffuse.data.formats.arrays import channels_first
 from undiffuse.data.formats.folder import Folder
-from undiffuse.data.formats.format import Filling, Format, Found
+from undiffuse.data.formats.format import Filling, Format, NamedPath
 from undiffuse.data.formats.nifti import MAX_BYTES, decode_nifti, look_at_nifti
-from undiffuse.data.source import Draft, Written
-from undiffuse.data.writing.samples import Form, check_uncut, write_samples
+from undiffuse.data.source import Draft, WrittenSamples
+from undiffuse.data.writing.samples import SampleLayout, check_uncut, write_samples
 from undiffuse.errors import UndiffuseError
 
 SUFFIXES = frozenset({".nii", ".npy", ".tif", ".tiff"})
@@ -48,7 +48,7 @@ def suffix_of(name: str) -> str:
     return PurePosixPath(name.lower().removesuffix(".gz")).suffix
 
 
-class Volumes:
+class VolumeFiles:
     """The kind of file that is a volume."""
 
     def named(self, name: str) -> bool:
@@ -60,12 +60,12 @@ class Volumes:
             raise UndiffuseError(f"expected 2-D images for `size` or `channels`, got the volumes of {source}")
         return {"kind": "Volumes"}
 
-    def write(self, files: Files, listing: Listing, draft: Draft) -> Written:
+    def write(self, files: Files, listing: Listing, draft: Draft) -> WrittenSamples:
         return write_samples(files, listing, VolumeReader(), draft)
 
 
-def _open(files: Sequence[Path], found: Found) -> Folder:
-    return Folder(found.path, found.name, Volumes())
+def _open(files: Sequence[Path], found: NamedPath) -> Folder:
+    return Folder(found.path, found.name, VolumeFiles())
 
 
 FORMAT = Format(filling=Filling("volume", is_volume, lambda count: count - 1, _open))
@@ -76,18 +76,18 @@ class VolumeReader:
 
     noun, several = "volumes", False
 
-    def look(self, entry: Entry) -> Form:
+    def look(self, entry: FileEntry) -> SampleLayout:
         """Shape and type, from the header."""
         with refusing(), entry.open() as file:
             match suffix_of(entry.name):
                 case ".nii":
-                    return Form(*look_at_nifti(file))
+                    return SampleLayout(*look_at_nifti(file))
                 case ".npy":
                     return _look_at_npy(file, entry)
                 case _:
                     return _look_at_pages(file)
 
-    def read(self, entry: Entry, form: Form) -> Iterator[NDArray[Any]]:
+    def read(self, entry: FileEntry, form: SampleLayout) -> Iterator[NDArray[Any]]:
         with refusing():
             with entry.open() as file:
                 data = file.read(MAX_BYTES)
@@ -101,13 +101,13 @@ class VolumeReader:
         yield volume
 
 
-def _look_at_pages(file: BinaryIO) -> Form:
+def _look_at_pages(file: BinaryIO) -> SampleLayout:
     with Image.open(file, formats=["TIFF"]) as image:
         pages = getattr(image, "n_frames", 1)
         if image.width * image.height * pages > MAX_PIXELS * 8:
             raise UnreadableError(f"claims {pages:,} pages of {image.width} x {image.height} pixels; that is refused")
         channels, dtype = page_kind(image)
-        return Form((channels, pages, image.height, image.width), dtype)
+        return SampleLayout((channels, pages, image.height, image.width), dtype)
 
 
 def _decode_pages(data: bytes) -> NDArray[Any]:
@@ -126,7 +126,7 @@ def _decode_pages(data: bytes) -> NDArray[Any]:
     return volume
 
 
-def _look_at_npy(file: BinaryIO, entry: Entry) -> Form:
+def _look_at_npy(file: BinaryIO, entry: FileEntry) -> SampleLayout:
     version = np.lib.format.read_magic(file)
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = reader(file)
@@ -137,10 +137,10 @@ def _look_at_npy(file: BinaryIO, entry: Entry) -> Form:
     name = _FLOATS.get(dtype.name, dtype.newbyteorder("=").name)
     if name not in ("uint8", "uint16", "float32"):
         raise UnreadableError(f"has values of type {dtype}; save them as uint8, uint16 or floats")
-    return Form(_oriented(np.lib.stride_tricks.as_strided(np.empty(1), shape, [0] * len(shape))).shape, name)
+    return SampleLayout(_oriented(np.lib.stride_tricks.as_strided(np.empty(1), shape, [0] * len(shape))).shape, name)
 
 
-def _decode_npy(data: bytes, form: Form) -> NDArray[Any]:
+def _decode_npy(data: bytes, form: SampleLayout) -> NDArray[Any]:
     array = _oriented(np.load(io.BytesIO(data), allow_pickle=False))
     if array.dtype.kind == "b":
         return array.astype(np.uint8) * np.uint8(255)

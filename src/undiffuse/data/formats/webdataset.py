@@ -26,11 +26,11 @@ from typing import Any
 
 from undiffuse.data.files.decode import UnreadableError
 from undiffuse.data.files.decompress import decompressor
-from undiffuse.data.files.listing import READABLE_SUFFIXES, Entry, Refusal
+from undiffuse.data.files.listing import READABLE_SUFFIXES, FileEntry, Refusal
 from undiffuse.data.files.metadata import NOT_READ, unread_columns
 from undiffuse.data.files.read_errors import intact
 from undiffuse.data.formats.archive import TarFile
-from undiffuse.data.formats.format import Format, Found, is_tar
+from undiffuse.data.formats.format import Format, NamedPath, is_tar
 from undiffuse.data.formats.records import MAX_RECORD, RUN, Index, Item, Records, as_label, cut_runs, no_label
 from undiffuse.errors import UndiffuseError
 
@@ -158,7 +158,9 @@ def _joined(examples: Iterator[_Example]) -> list[_Example]:
     return found
 
 
-def _examples(entries: Iterator[Entry | Refusal], refused: list[Refusal], last_dot: bool = False) -> Iterator[_Example]:
+def _examples(
+    entries: Iterator[FileEntry | Refusal], refused: list[Refusal], last_dot: bool = False
+) -> Iterator[_Example]:
     """Members that follow one another with one key."""
     example: _Example | None = None
     for entry in entries:
@@ -186,7 +188,7 @@ def _split(name: str, last_dot: bool = False) -> tuple[str, str]:
     return ((path.parent / stem).as_posix(), kind.lower()) if stem else ("", "")
 
 
-def _add(example: _Example, kind: str, entry: Entry) -> None:
+def _add(example: _Example, kind: str, entry: FileEntry) -> None:
     if f".{kind.rpartition('.')[2]}" in READABLE_SUFFIXES:
         example.images.append(entry.name)
         if entry.size > MAX_RECORD:
@@ -206,7 +208,7 @@ def _add(example: _Example, kind: str, entry: Entry) -> None:
             example.problem = f"has a .{kind} that cannot be read: {str(error)[:80]}"
 
 
-def _open(found: Found) -> Records | None:
+def _open(found: NamedPath) -> Records | None:
     return Records(found.name, (TarShard(found.path),)) if is_tar(found) and looks_like_shard(found.path) else None
 
 
@@ -224,7 +226,9 @@ def looks_like_shard(path: Path) -> bool:
 def _ends_at_last_dot(path: Path) -> bool:
     """True where names end at their last dot; quick where the first ones have one dot each."""
     with intact("a whole shard", path.name):
-        names = [entry.name for entry in islice(TarFile(path, path.name).entries(), _LOOK) if isinstance(entry, Entry)]
+        names = [
+            entry.name for entry in islice(TarFile(path, path.name).entries(), _LOOK) if isinstance(entry, FileEntry)
+        ]
     return any(PurePosixPath(name).name.count(".") > 1 for name in names) and _look(path) is True
 
 
@@ -239,7 +243,7 @@ def _look(path: Path) -> bool | None:
     try:
         for number, entry in enumerate(islice(TarFile(path, path.name).entries(), most), start=1):
             for last, look in looks.items():
-                if isinstance(entry, Entry):
+                if isinstance(entry, FileEntry):
                     look.add(*_split(entry.name, last), entry, early=number <= _LOOK)
             if number >= _LOOK and any(look.fits for look in looks.values()):
                 break
@@ -260,7 +264,7 @@ class _Look:
     def fits(self) -> bool:
         return any(self.images[key] == 1 for key in self.both)
 
-    def add(self, key: str, kind: str, entry: Entry, early: bool) -> None:
+    def add(self, key: str, kind: str, entry: FileEntry, early: bool) -> None:
         if kind == "cls" or (kind in _NOTES and (early or "/" not in key or (kind == "json" and _says_class(entry)))):
             self.notes.add(key)
             self.both |= {key} & self.images.keys()
@@ -269,7 +273,7 @@ class _Look:
             self.both |= {key} & self.notes
 
 
-def _says_class(entry: Entry) -> bool:
+def _says_class(entry: FileEntry) -> bool:
     """True for a .json that has a class; what lies beside images in folders need not be of them."""
     if entry.size > _MAX_NOTE:
         return False

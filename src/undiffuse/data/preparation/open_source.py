@@ -10,7 +10,7 @@ from pathlib import Path
 from undiffuse.data.files.listing import is_image, looks_like_image
 from undiffuse.data.formats.builtin import BUILTIN
 from undiffuse.data.formats.folder import Folder
-from undiffuse.data.formats.format import Filling, Found
+from undiffuse.data.formats.format import Filling, NamedPath
 from undiffuse.data.formats.registry import FORMATS
 from undiffuse.data.formats.shards import expand, is_pattern, open_shards
 from undiffuse.data.formats.tiff_pages import has_pages
@@ -38,9 +38,9 @@ def open_source(source: str) -> Source:
     path = expanded(source)
     name = path.name or path.resolve().name
     if path.is_dir():
-        return _open_folder(Found(path, name))
+        return _open_folder(NamedPath(path, name))
     if path.is_file():
-        return _open_file(Found(path, name))
+        return _open_file(NamedPath(path, name))
     if is_pattern(source):
         return open_shards(expand(source), name)
     return _open_inside(path) or _missing(source, path)
@@ -49,7 +49,7 @@ def open_source(source: str) -> Source:
 def _open_inside(path: Path) -> Source | None:
     """The part of a file or folder that a path into it names."""
     above = next((above for above in path.parents if above.exists()), path)
-    found, inside = Found(above, above.name), path.relative_to(above).as_posix()
+    found, inside = NamedPath(above, above.name), path.relative_to(above).as_posix()
     source = _open_file(found) if above.is_file() else _by_folder(found) if above.is_dir() else None
     return source and source.within(inside)
 
@@ -60,12 +60,12 @@ def _missing(source: str, path: Path) -> Source:
     raise UndiffuseError(f"expected a folder, a file or a built-in name, got '{source}', which does not exist{near}")
 
 
-def _by_folder(found: Found) -> Source | None:
+def _by_folder(found: NamedPath) -> Source | None:
     """A folder that is one data set as a whole."""
     return next((source for form in FORMATS if (source := form.folder(found))), None)
 
 
-def _open_folder(found: Found) -> Source:
+def _open_folder(found: NamedPath) -> Source:
     """The source that a folder is, by the names of its files: any image makes it a folder of images."""
     path, name = found.path, found.name
     if values := values_beside(path):
@@ -120,7 +120,7 @@ def _files(path: Path) -> Iterator[Path]:
         yield from (file for name in names if not name.startswith(".") and (file := Path(folder, name)).is_file())
 
 
-def _open_file(found: Found) -> Source:
+def _open_file(found: NamedPath) -> Source:
     if source := next((source for form in FORMATS if (source := form.file(found))), None):
         return source
     if looks_like_image(found.head):

@@ -29,7 +29,7 @@ _DEPTHS = {"uint8": "8-bit", "uint16": "16-bit", "float32": "float"}
 
 
 @dataclass(frozen=True)
-class Target:
+class AgreedShape:
     """Shape and type that every image gets."""
 
     height: int
@@ -54,7 +54,7 @@ def agree(
     config: DataConfig,
     size: tuple[int, int] | None,
     refused: Sequence[Refusal] = (),
-) -> Target:
+) -> AgreedShape:
     """The one shape and depth that all images have, or get by the options; else a sentence that says how to choose.
 
     Args:
@@ -87,7 +87,7 @@ def agree(
     if problems:
         raise UndiffuseError(_sentence(source, problems, config))
     height, width = size or next((header.height, header.width) for header in headers.values())
-    return Target(height, width, channels, dtype)
+    return AgreedShape(height, width, channels, dtype)
 
 
 def _unread(source: str, good: int, refused: Sequence[Refusal], config: DataConfig) -> _Problem | None:

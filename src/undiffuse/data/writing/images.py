@@ -24,10 +24,10 @@ from undiffuse.data.crops import CUTS, about, fits, scaled, tiles, write_cut
 from undiffuse.data.dataset import RowWriter
 from undiffuse.data.files.decode import ForTheEyeError, Header, UnreadableError, decode, quiet_pillow, read_header
 from undiffuse.data.files.foreign import is_raw, kind_not_read
-from undiffuse.data.files.listing import Entry, Files, Listing, Refusal
-from undiffuse.data.source import Draft, Written
+from undiffuse.data.files.listing import FileEntry, Files, Listing, Refusal
+from undiffuse.data.source import Draft, WrittenSamples
 from undiffuse.data.transform import convert_channels, resize
-from undiffuse.data.writing.agreement import Target, agree, check_bad
+from undiffuse.data.writing.agreement import AgreedShape, agree, check_bad
 from undiffuse.runtime.cache import need_space
 from undiffuse.runtime.standard_streams import hidden
 
@@ -40,7 +40,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-def write_images(files: Files, listing: Listing, draft: Draft) -> Written:
+def write_images(files: Files, listing: Listing, draft: Draft) -> WrittenSamples:
     """Write ``images.npy`` of the images listed; what turns out to be no data joins the ignored files.
 
     Raises:
@@ -70,7 +70,7 @@ def write_images(files: Files, listing: Listing, draft: Draft) -> Written:
             write_cut(folder, about(config.crop, there, sample[1:]) if there else cut, sample, sink.places)
     refused += undecodable
     check_bad(files.name, len(sink.files), refused, listing, config)
-    return Written.of_files(listing, config.vectors, sink.names, sink.files, refused)
+    return WrittenSamples.of_files(listing, config.vectors, sink.names, sink.files, refused)
 
 
 def _small(headers: dict[str, Header], config: DataConfig, size: tuple[int, int]) -> list[Refusal]:
@@ -92,7 +92,7 @@ def _cut_shape(header: Header, config: DataConfig, size: tuple[int, int] | None)
 class _Sink:
     """Writes decoded images as the samples that they become, and keeps their names."""
 
-    def __init__(self, folder: Path, target: Target, cut: str | None) -> None:
+    def __init__(self, folder: Path, target: AgreedShape, cut: str | None) -> None:
         self.target, self.cut = target, cut
         self.names, self.files, self.places = list[str](), list[str](), list[tuple[int, int, int]]()
         row = () if cut == "random" else (target.channels, target.height, target.width)
@@ -181,7 +181,7 @@ def workers_for(headers: dict[str, Header]) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _header(entry: Entry, convert: bool) -> Header:
+def _header(entry: FileEntry, convert: bool) -> Header:
     if entry.size == 0:
         raise UnreadableError("is empty (0 bytes)")
     if entry.size > MAX_FILE:
@@ -199,7 +199,7 @@ def _header(entry: Entry, convert: bool) -> Header:
         raise UnreadableError(f"cannot be read: {error}") from error
 
 
-def _another_kind(entry: Entry) -> str:
+def _another_kind(entry: FileEntry) -> str:
     """Why an unreadable image was never meant to be read here; '' where it is damaged."""
     try:
         with entry.open() as file:
@@ -221,7 +221,7 @@ def _read_all(files: Files, headers: dict[str, Header]) -> Iterator[tuple[str, b
             yield entry.name, UnreadableError(f"cannot be read: {error}")
 
 
-def convert_image(data: bytes, target: Target, config: DataConfig, size: tuple[int, int] | None) -> NDArray[Any]:
+def convert_image(data: bytes, target: AgreedShape, config: DataConfig, size: tuple[int, int] | None) -> NDArray[Any]:
     """The pixels of an encoded image, as the target says. Raises `UnreadableError`."""
     pixels = _pixels(data, target, config, size)
     if size:
@@ -229,7 +229,7 @@ def convert_image(data: bytes, target: Target, config: DataConfig, size: tuple[i
     return _checked(pixels, (target.height, target.width), target)
 
 
-def _convert_whole(data: bytes, target: Target, config: DataConfig, shape: tuple[int, int]) -> NDArray[Any]:
+def _convert_whole(data: bytes, target: AgreedShape, config: DataConfig, shape: tuple[int, int]) -> NDArray[Any]:
     """The pixels of an encoded image that samples are cut of, of this height and width."""
     pixels = _pixels(data, target, config, shape if config.crop_from else None)
     if config.crop_from:
@@ -237,12 +237,12 @@ def _convert_whole(data: bytes, target: Target, config: DataConfig, shape: tuple
     return _checked(pixels, shape, target)
 
 
-def _pixels(data: bytes, target: Target, config: DataConfig, at_least: tuple[int, int] | None) -> NDArray[Any]:
+def _pixels(data: bytes, target: AgreedShape, config: DataConfig, at_least: tuple[int, int] | None) -> NDArray[Any]:
     pixels = decode(data, at_least=at_least, **({"convert": True} if config.channels != "keep" else {}))
     return pixels if config.channels == "keep" else convert_channels(pixels, target.channels)
 
 
-def _checked(pixels: NDArray[Any], shape: tuple[int, int], target: Target) -> NDArray[Any]:
+def _checked(pixels: NDArray[Any], shape: tuple[int, int], target: AgreedShape) -> NDArray[Any]:
     if pixels.shape != (*shape, target.channels) or pixels.dtype != target.dtype:
         raise UnreadableError(f"decodes to {pixels.shape} of {pixels.dtype}, which its header does not say")
     return pixels

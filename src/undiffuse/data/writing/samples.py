@@ -19,8 +19,8 @@ from undiffuse.config.data import DataConfig
 from undiffuse.data.crops import CUTS
 from undiffuse.data.dataset import RowWriter
 from undiffuse.data.files.decode import UnreadableError, quiet_pillow
-from undiffuse.data.files.listing import Entry, Files, Listing, Refusal
-from undiffuse.data.source import Draft, Written
+from undiffuse.data.files.listing import FileEntry, Files, Listing, Refusal
+from undiffuse.data.source import Draft, WrittenSamples
 from undiffuse.data.writing.agreement import check_bad
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.cache import need_space
@@ -28,7 +28,7 @@ from undiffuse.runtime.standard_streams import hidden
 
 
 @dataclass(frozen=True)
-class Form:
+class SampleLayout:
     """Shape, type and number of the samples of a file."""
 
     shape: tuple[int, ...]
@@ -45,14 +45,14 @@ class SampleReader(Protocol):
     several: bool
     """True where a file may hold several samples."""
 
-    def look(self, entry: Entry) -> Form:
+    def look(self, entry: FileEntry) -> SampleLayout:
         """The form that the header claims. Raises `UnreadableError`."""
 
-    def read(self, entry: Entry, form: Form) -> Iterator[NDArray[Any]]:
+    def read(self, entry: FileEntry, form: SampleLayout) -> Iterator[NDArray[Any]]:
         """The samples, of this form. Raises `UnreadableError`."""
 
 
-def write_samples(files: Files, listing: Listing, reader: SampleReader, draft: Draft) -> Written:
+def write_samples(files: Files, listing: Listing, reader: SampleReader, draft: Draft) -> WrittenSamples:
     """Write ``images.npy`` of the files listed.
 
     Raises:
@@ -68,7 +68,7 @@ def write_samples(files: Files, listing: Listing, reader: SampleReader, draft: D
         names, owners, broken = _write(files, forms, form, reader, draft)
     refused += broken
     check_bad(files.name, len(set(owners)), refused, listing, draft.config)
-    return Written.of_files(listing, draft.config.vectors, names, owners, refused)
+    return WrittenSamples.of_files(listing, draft.config.vectors, names, owners, refused)
 
 
 def check_uncut(config: DataConfig, source: str) -> None:
@@ -77,8 +77,10 @@ def check_uncut(config: DataConfig, source: str) -> None:
         raise UndiffuseError(f"`crop={config.crop}` is for images, and {source} has none; take `crop=center`")
 
 
-def _survey(files: Files, listing: Listing, reader: SampleReader, bar: bool) -> tuple[dict[str, Form], list[Refusal]]:
-    waiting, forms, refused = set(listing.images), dict[str, Form](), list[Refusal]()
+def _survey(
+    files: Files, listing: Listing, reader: SampleReader, bar: bool
+) -> tuple[dict[str, SampleLayout], list[Refusal]]:
+    waiting, forms, refused = set(listing.images), dict[str, SampleLayout](), list[Refusal]()
     with tqdm(total=len(waiting), desc="Looking", unit="file", disable=hidden(bar), leave=False) as progress:
         for entry in files.entries():
             if isinstance(entry, tuple) or entry.name not in waiting:
@@ -94,7 +96,7 @@ def _survey(files: Files, listing: Listing, reader: SampleReader, bar: bool) -> 
     return forms, refused
 
 
-def _agree(source: str, forms: dict[str, Form], noun: str) -> Form:
+def _agree(source: str, forms: dict[str, SampleLayout], noun: str) -> SampleLayout:
     kinds = Counter((form.shape, form.dtype) for form in forms.values())
     if len(kinds) > 1:
         found = ", ".join(
@@ -109,7 +111,7 @@ def _agree(source: str, forms: dict[str, Form], noun: str) -> Form:
 
 
 def _write(
-    files: Files, forms: dict[str, Form], form: Form, reader: SampleReader, draft: Draft
+    files: Files, forms: dict[str, SampleLayout], form: SampleLayout, reader: SampleReader, draft: Draft
 ) -> tuple[list[str], list[str], list[Refusal]]:
     names, owners, refused = list[str](), list[str](), list[Refusal]()
     waiting = dict(forms)

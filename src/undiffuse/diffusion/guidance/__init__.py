@@ -3,8 +3,8 @@
 from undiffuse.diffusion.guidance.classifier import ClassifierGuided
 from undiffuse.diffusion.guidance.classifier_free import Autoguided, ClassifierFree, Guidance
 from undiffuse.diffusion.guidance.conditioned import Conditioned
-from undiffuse.diffusion.guidance.inverse_problems import DDNM, DPS, Observation, PiGDM
-from undiffuse.diffusion.guidance.replacement import Replaced
+from undiffuse.diffusion.guidance.inverse_problems import DDNM, DPS, LinearMeasurement, PiGDM
+from undiffuse.diffusion.guidance.replacement import ReplacementInpainting
 from undiffuse.diffusion.guidance.threshold import THRESHOLDS, Clip, DynamicThreshold
 from undiffuse.diffusion.guidance.tiled import Tiled
 
@@ -19,8 +19,8 @@ __all__ = [
     "Conditioned",
     "DynamicThreshold",
     "Guidance",
-    "Observation",
+    "LinearMeasurement",
     "PiGDM",
-    "Replaced",
+    "ReplacementInpainting",
     "Tiled",
 ]

@@ -32,7 +32,7 @@ from undiffuse.errors import UndiffuseError
 
 
 @dataclass(frozen=True, eq=False)
-class Observation:
+class LinearMeasurement:
     """What is known of a batch of pictures.
 
     Args:
@@ -84,7 +84,7 @@ class DDNM:
     """
 
     denoiser: Denoiser
-    observation: Observation
+    observation: LinearMeasurement
 
     @property
     def schedule(self) -> Schedule:
@@ -110,7 +110,7 @@ class PiGDM:
     """
 
     denoiser: Denoiser
-    observation: Observation
+    observation: LinearMeasurement
     scale: float = 1.0
 
     @property
@@ -156,7 +156,7 @@ class DPS:
     """
 
     denoiser: Denoiser
-    observation: Observation
+    observation: LinearMeasurement
     times: Float[Tensor, "points"]
     scale: float = 1.0
 

@@ -13,7 +13,7 @@ from undiffuse.diffusion.schedules import Schedule
 
 
 @dataclass(frozen=True, eq=False)
-class Replaced:
+class ReplacementInpainting:
     """Known pixels of x_t are replaced by noised ones before, and those of x0 by the known ones after.
 
     x_t <- m (alpha y + sigma e) + (1 - m) x_t,   x0 <- m y + (1 - m) x0

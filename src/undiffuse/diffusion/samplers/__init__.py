@@ -25,7 +25,7 @@ Factory = Callable[..., Sampler[Any]]
 
 
 @dataclass(frozen=True)
-class Entry:
+class SamplerEntry:
     """A sampler of the registry.
 
     Args:
@@ -39,14 +39,18 @@ class Entry:
     options: tuple[str, ...]
 
 
-def _ode(name: str, evaluations: int | None, make: Factory, note: str) -> Entry:
+def _ode(name: str, evaluations: int | None, make: Factory, note: str) -> SamplerEntry:
     """A deterministic sampler; its order is the sampler's own."""
-    return Entry(SamplerInfo(name, make().order, evaluations, False, note), make, tuple(signature(make).parameters))
+    return SamplerEntry(
+        SamplerInfo(name, make().order, evaluations, False, note), make, tuple(signature(make).parameters)
+    )
 
 
-def _sde(name: str, evaluations: int, make: Factory, note: str) -> Entry:
+def _sde(name: str, evaluations: int, make: Factory, note: str) -> SamplerEntry:
     """A sampler that draws noise on the way."""
-    return Entry(SamplerInfo(name, make().order, evaluations, True, note), make, tuple(signature(make).parameters))
+    return SamplerEntry(
+        SamplerInfo(name, make().order, evaluations, True, note), make, tuple(signature(make).parameters)
+    )
 
 
 _ENTRIES = (
@@ -100,7 +104,7 @@ _ENTRIES = (
     ),
 )
 
-SAMPLERS: dict[str, Entry] = {entry.info.name: entry for entry in _ENTRIES}
+SAMPLERS: dict[str, SamplerEntry] = {entry.info.name: entry for entry in _ENTRIES}
 """Every sampler by name."""
 
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from undiffuse.diffusion.schedules import DiscreteSchedule
 from undiffuse.errors import UndiffuseError
-from undiffuse.evaluation.anomaly.scores import TINY, Array, Features, Look, error_maps, log_errors
+from undiffuse.evaluation.anomaly.scores import TINY, Array, Features, ReconstructionSettings, error_maps, log_errors
 from undiffuse.evaluation.images import Images
 from undiffuse.evaluation.likelihood.evaluate import batches_of, bound, ode
 from undiffuse.modalities.images import IMAGES
@@ -39,7 +39,7 @@ DEFAULT_SCORE = "ensemble"
 def features(
     model: Model,
     images: Images,
-    look: Look | None = None,
+    look: ReconstructionSettings | None = None,
     *,
     timesteps: int = 25,
     with_ode: bool = False,
@@ -54,7 +54,7 @@ def features(
         with_ode: also the ODE's likelihood, which costs some four hundred evaluations an image.
         batch: images per evaluation of the network, as for `likelihood.bound`.
     """
-    look = look or Look()
+    look = look or ReconstructionSettings()
     maps = rebuild(model, images, look, batch=batch, progress=progress)
     bounds = densities = None
     if timesteps and isinstance(model.schedule, DiscreteSchedule):
@@ -66,7 +66,9 @@ def features(
     return Features(maps, bounds, densities)
 
 
-def rebuild(model: Model, images: Images, look: Look, *, batch: int | None = None, progress: bool = False) -> Array:
+def rebuild(
+    model: Model, images: Images, look: ReconstructionSettings, *, batch: int | None = None, progress: bool = False
+) -> Array:
     """The log errors of all images; their maps would fill the memory, so `heat` makes those of a few again."""
     check_alone(model, "an anomaly score")
     rounds = math.ceil(len(images) / (batch or model.micro_batch)) * len(look.levels) * look.draws
@@ -82,7 +84,9 @@ def rebuild(model: Model, images: Images, look: Look, *, batch: int | None = Non
         )
 
 
-def heat(model: Model, images: Images, look: Look, standard: Array) -> Float[Tensor, "images *spatial"]:
+def heat(
+    model: Model, images: Images, look: ReconstructionSettings, standard: Array
+) -> Float[Tensor, "images *spatial"]:
     """Where images are strange: errors at the middle levels, in units of the normal mean error at each level.
 
     Args:
@@ -100,7 +104,9 @@ def heat(model: Model, images: Images, look: Look, standard: Array) -> Float[Ten
     return (middle / usual.reshape(-1, *[1] * (middle.ndim - 2))).mean(1)
 
 
-def heat_picture(model: Model, shown: Sequence[Images], look: Look, standard: Array, columns: int = 4) -> Image.Image:
+def heat_picture(
+    model: Model, shown: Sequence[Images], look: ReconstructionSettings, standard: Array, columns: int = 4
+) -> Image.Image:
     """Each image beside itself with its heat laid over it, dark where it is as expected, through red to yellow.
 
     One scale for all of them, up to the 99.5th percentile; a mean over 3 x 3 pixels first, since the error of a single

@@ -55,7 +55,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Look:
+class ReconstructionSettings:
     """How images are looked at.
 
     Args:
@@ -86,7 +86,7 @@ def error_maps(
     denoiser: Denoiser,
     x0: Float[Tensor, "images channels *spatial"],
     indices: Sequence[int],
-    look: Look,
+    look: ReconstructionSettings,
     on_step: Callable[[], object] = lambda: None,
 ) -> Float[Tensor, "images levels *spatial"]:
     """Square errors of the reconstructions, means over draws and channels: where an image is not as expected.

@@ -24,7 +24,7 @@ from torch import Tensor
 from undiffuse.data.dataset import Dataset
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.features.classifier_network import LIMITS, SmallClassifier
-from undiffuse.evaluation.features.classifier_training import VERSION, Trained, labels_of, train_classifier
+from undiffuse.evaluation.features.classifier_training import VERSION, TrainedFeatures, labels_of, train_classifier
 from undiffuse.evaluation.features.extractor import Identity, Outputs
 from undiffuse.evaluation.features.pixels import area_average
 from undiffuse.evaluation.features.precision import full_precision
@@ -124,7 +124,7 @@ def load_classifier(
     raise UndiffuseError(f"expected to read back what was just written to {place}, got a damaged entry; check the disk")
 
 
-def _to_bytes(trained: Trained) -> bytes:
+def _to_bytes(trained: TrainedFeatures) -> bytes:
     numbers = {
         "accuracy": torch.tensor(trained.accuracy, dtype=torch.float64),
         "held_out": torch.tensor(trained.held_out),

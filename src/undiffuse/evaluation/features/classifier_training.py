@@ -48,7 +48,7 @@ LEAST = 10
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class TrainedFeatures:
     """A network in evaluation mode, and how well it does on what it has not seen."""
 
     network: SmallClassifier
@@ -59,7 +59,7 @@ class Trained:
 
 
 @own_modes()
-def train_classifier(reference: Dataset, seed: int = 0, progress: bool = False) -> Trained:
+def train_classifier(reference: Dataset, seed: int = 0, progress: bool = False) -> TrainedFeatures:
     """Learn the labels of four fifths of a data set.
 
     Args:
@@ -95,7 +95,7 @@ def train_classifier(reference: Dataset, seed: int = 0, progress: bool = False) 
             optimizer.step()
             schedule.step()
     network.eval()
-    return Trained(network, _accuracy(network, reference, labels, held_out), len(held_out))
+    return TrainedFeatures(network, _accuracy(network, reference, labels, held_out), len(held_out))
 
 
 def jitter(images: Float[Tensor, "batch channels *spatial"]) -> Float[Tensor, "batch channels *spatial"]:

@@ -46,7 +46,7 @@ from undiffuse.evaluation.metrics.copy_detection import (
     rank_z,
 )
 from undiffuse.evaluation.metrics.nearest_neighbors import nearest
-from undiffuse.evaluation.quality.image_source import Subject
+from undiffuse.evaluation.quality.image_source import ImageSource
 from undiffuse.evaluation.quality.reference import Reference, check_comparable
 from undiffuse.runtime.random_streams import stream_seed
 from undiffuse.runtime.standard_streams import hidden
@@ -64,7 +64,7 @@ Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingImages:
     """The images that may have been copied, each content once."""
 
     dataset: Dataset
@@ -72,7 +72,7 @@ class Training:
     """For each content: the numbers of the images that hold it."""
 
     @classmethod
-    def of(cls, dataset: Dataset) -> Training:
+    def of(cls, dataset: Dataset) -> TrainingImages:
         """Look through a data set for exact duplicates.
 
         Raises:
@@ -99,7 +99,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class HeldOutBaseline:
     """Images that nobody can have copied from the training set: what their distances are, is normal.
 
     Args:
@@ -115,7 +115,7 @@ class Yardstick:
     leaked: int = 0
 
     @classmethod
-    def held_out(cls, dataset: Dataset, training: Training, limit: int = LIMIT, seed: int = 0) -> Yardstick:
+    def held_out(cls, dataset: Dataset, training: TrainingImages, limit: int = LIMIT, seed: int = 0) -> HeldOutBaseline:
         """Held-out images, ``limit`` of them at random; those that are in the training set are no yardstick.
 
         Raises:
@@ -132,7 +132,7 @@ class Yardstick:
         return cls(dataset, _choose(np.array(new, np.int64), limit, seed), False, leaked)
 
     @classmethod
-    def leave_one_out(cls, training: Training, limit: int = LIMIT, seed: int = 0) -> Yardstick:
+    def leave_one_out(cls, training: TrainingImages, limit: int = LIMIT, seed: int = 0) -> HeldOutBaseline:
         """Training images, ``limit`` of the different ones at random: how far is each from the nearest *other* one?"""
         return cls(training.dataset, _choose(training.distinct, limit, seed), True)
 
@@ -189,8 +189,8 @@ class Memorisation:
     """(n, channels, *spatial), values of the data's own type."""
     facts: dict[str, Any]
     """What the samples depend on."""
-    training: Training
-    yardstick: Yardstick
+    training: TrainingImages
+    yardstick: HeldOutBaseline
     spaces: tuple[Space, ...]
     exact: dict[int, list[int]]
     """Samples that are equal to training images to the last bit, and the numbers of those."""
@@ -204,9 +204,9 @@ class Memorisation:
 
 @own_modes()
 def memorisation(
-    subject: Subject,
-    training: Training,
-    yardstick: Yardstick,
+    subject: ImageSource,
+    training: TrainingImages,
+    yardstick: HeldOutBaseline,
     extractors: Sequence[Extractor],
     *,
     neighbours: int = NEIGHBOURS,
@@ -256,7 +256,12 @@ def _counted(block: NDArray[Any], bar: Any) -> NDArray[Any]:
 
 
 def _search(
-    samples: NDArray[Any], training: Training, yardstick: Yardstick, extractor: Extractor, k: int, progress: bool
+    samples: NDArray[Any],
+    training: TrainingImages,
+    yardstick: HeldOutBaseline,
+    extractor: Extractor,
+    k: int,
+    progress: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Distances and numbers of the samples' k nearest training images, and the honest images' distances."""
     chosen = np.asarray(yardstick.dataset.images[yardstick.numbers])
@@ -277,7 +282,7 @@ def _scaled(features: Tensor, extractor: Extractor) -> Tensor:
     return features / math.sqrt(features.shape[1]) if extractor.identity.name == "pixels" else features
 
 
-def _blocks(training: Training, extractor: Extractor, progress: bool) -> Iterator[tuple[Tensor, Tensor]]:
+def _blocks(training: TrainingImages, extractor: Extractor, progress: bool) -> Iterator[tuple[Tensor, Tensor]]:
     """(numbers, rows) of the different training images: pixels as they are read, features from the cache."""
     numbers = training.distinct
     everything = None

@@ -10,7 +10,7 @@ from undiffuse.diffusion.schedules import DiscreteSchedule
 from undiffuse.evaluation.images import choose
 from undiffuse.evaluation.likelihood.evaluate import bound, mean_and_error
 from undiffuse.evaluation.likelihood.units import Units
-from undiffuse.evaluation.quality.measurement import Figure
+from undiffuse.evaluation.quality.measurement import Measurement
 from undiffuse.model import AnyModel, Cascade
 
 
@@ -23,7 +23,7 @@ class Bits:
         facts: the images' name, fingerprint and number, the timesteps, and whether the model was trained on them.
     """
 
-    figure: Figure
+    figure: Measurement
     facts: dict[str, Any]
 
 
@@ -68,5 +68,5 @@ def measure_bits(
     warnings = ["the model was trained on these images, and may know them by heart"] if seen else []
     if len(images) < 1000:
         warnings.append(f"of {len(images):,} images: +- is what other images would change")
-    figure = Figure("bits", units.name, "", value, error, "lower", len(images), 0, warning="; ".join(warnings))
+    figure = Measurement("bits", units.name, "", value, error, "lower", len(images), 0, warning="; ".join(warnings))
     return Bits(figure, facts)

@@ -40,7 +40,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Rule:
+class Caveat:
     """One reason to be careful."""
 
     metrics: tuple[str, ...]
@@ -72,7 +72,7 @@ def _split_is_small(case: Case) -> bool:
 
 
 RULES = (
-    Rule(
+    Caveat(
         FRECHET,
         lambda case: min(case.n, case.m) <= case.width,
         lambda case: (
@@ -80,17 +80,17 @@ RULES = (
             "and much of the distance is bias"
         ),
     ),
-    Rule(
+    Caveat(
         FRECHET,
         lambda case: case.n < 10_000,
         lambda case: f"biased upwards at N = {case.n:,}: compare at equal N only (papers take 50,000)",
     ),
-    Rule(
+    Caveat(
         ("frechet_infinity",),
         lambda case: case.n < 5_000,
         lambda case: f"extrapolated from no more than {case.n:,} images: a line may not fit so far from infinity",
     ),
-    Rule(
+    Caveat(
         ("kernel",),
         lambda case: min(case.n, case.m) < 2 * SUBSET_SIZE,
         lambda case: (
@@ -98,37 +98,37 @@ RULES = (
             f"{SUBSET_SIZE:,} in papers"
         ),
     ),
-    Rule(
+    Caveat(
         ("inception_score",),
         _split_is_small,
         lambda case: f"{case.n // SPLITS:,} images a split for {case.width:,} classes: biased downwards",
     ),
-    Rule(
+    Caveat(
         ("precision", "recall"),
         lambda case: min(case.n, case.m) < 10_000,
         lambda case: f"depends on N, and {min(case.n, case.m):,} of each side are few: compare at equal N only",
     ),
-    Rule(
+    Caveat(
         ("density", "coverage"),
         lambda case: min(case.n, case.m) < 1_000,
         lambda case: f"rough at {min(case.n, case.m):,} images of each side: 1,000 at least are needed",
     ),
-    Rule(
+    Caveat(
         MANIFOLD,
         lambda case: case.m < case.n,
         lambda case: f"computed on {case.m:,} of the {case.n:,} samples, since the reference has no more",
     ),
-    Rule(
+    Caveat(
         (*FRECHET, "frechet_infinity", "kernel", "precision", "recall", "density", "coverage"),
         _within_floor,
         lambda case: "by this figure they cannot be told from real images at this N",
     ),
-    Rule(
+    Caveat(
         (*FRECHET, "frechet_infinity", "kernel", *MANIFOLD, "inception_score"),
         lambda case: case.floor is None,
         lambda case: "the reference has too few images for a floor",
     ),
-    Rule(
+    Caveat(
         FRECHET + MANIFOLD,
         lambda case: case.floor is not None and case.floor_n < case.n,
         lambda case: (

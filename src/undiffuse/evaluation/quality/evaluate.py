@@ -18,13 +18,13 @@ from typing import Any
 
 from undiffuse import __version__
 from undiffuse.errors import UndiffuseError
-from undiffuse.evaluation.extent import Extent, Watched
+from undiffuse.evaluation.extent import Extent, RangeWatcher
 from undiffuse.evaluation.features.extractor import Extractor, Identity
 from undiffuse.evaluation.quality.bits import Bits
-from undiffuse.evaluation.quality.feature_metrics import Sheet, Values
+from undiffuse.evaluation.quality.feature_metrics import FeatureMetrics, Values
 from undiffuse.evaluation.quality.feature_pass import shared_features
-from undiffuse.evaluation.quality.image_source import Subject
-from undiffuse.evaluation.quality.measurement import Figure
+from undiffuse.evaluation.quality.image_source import ImageSource
+from undiffuse.evaluation.quality.measurement import Measurement
 from undiffuse.evaluation.quality.reference import Reference, check_comparable
 from undiffuse.evaluation.quality.registry import MINIMUM
 from undiffuse.runtime.process_group import ALONE, Group
@@ -57,7 +57,7 @@ class Quality:
         notes: what was left out, and why.
     """
 
-    figures: tuple[Figure, ...]
+    figures: tuple[Measurement, ...]
     n: int
     subject: dict[str, Any]
     reference: dict[str, Any]
@@ -75,7 +75,7 @@ class Quality:
             )
         return replace(self, figures=(*self.figures, bits.figure), likelihood=bits.facts)
 
-    def figure(self, metric: str, extractor: str | None = None) -> Figure:
+    def figure(self, metric: str, extractor: str | None = None) -> Measurement:
         """The figure of a metric, by the first extractor that gave it unless one is named.
 
         Raises:
@@ -105,7 +105,7 @@ class Quality:
 
 @own_modes()
 def evaluate(
-    subject: Subject,
+    subject: ImageSource,
     reference: Reference,
     extractors: Sequence[Extractor],
     settings: QualitySettings | None = None,
@@ -133,12 +133,15 @@ def evaluate(
     settings = settings or QualitySettings()
     check_comparable(subject.info, reference.info)
     check_counts(subject, reference)
-    watched = Watched(subject, reference.info)
-    subjects: list[Subject] = [watched, *(subject.with_seed(settings.seed + k) for k in range(1, settings.repeat))]
+    watched = RangeWatcher(subject, reference.info)
+    subjects: list[ImageSource] = [watched, *(subject.with_seed(settings.seed + k) for k in range(1, settings.repeat))]
     for extractor in extractors:
         with group.main_first():  # the first computes, the others find it in the cache
             reference.features(extractor, cache, progress and group.is_main)
-    sheets = [Sheet.of(extractor, reference, subject.count, settings.seed, cache, progress) for extractor in extractors]
+    sheets = [
+        FeatureMetrics.of(extractor, reference, subject.count, settings.seed, cache, progress)
+        for extractor in extractors
+    ]
     by_seed: list[list[Values]] = [[] for _ in sheets]
     for one in subjects:
         drawn = shared_features(one, extractors, reference.info, group, progress)
@@ -155,7 +158,7 @@ def evaluate(
     )
 
 
-def check_counts(subject: Subject, reference: Reference) -> None:
+def check_counts(subject: ImageSource, reference: Reference) -> None:
     """Refuse sets too small for anything to be said of them.
 
     Raises:
@@ -166,7 +169,9 @@ def check_counts(subject: Subject, reference: Reference) -> None:
             raise UndiffuseError(f"An evaluation needs at least {MINIMUM} {what}, and there are {count}: give more")
 
 
-def _notes(subject: Subject, reference: Reference, sheets: Sequence[Sheet], extent: Extent) -> tuple[str, ...]:
+def _notes(
+    subject: ImageSource, reference: Reference, sheets: Sequence[FeatureMetrics], extent: Extent
+) -> tuple[str, ...]:
     """What was left out, once each, and what nobody should be proud of."""
     notes = list(dict.fromkeys(chain.from_iterable(sheet.left_out() for sheet in sheets)))
     if words := extent.words(reference.info, str(subject.facts()["name"]), f"the reference {reference.info.name}"):

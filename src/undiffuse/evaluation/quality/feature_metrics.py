@@ -12,9 +12,9 @@ from tqdm import tqdm
 from undiffuse.evaluation.features.extract import FeatureSet
 from undiffuse.evaluation.features.extractor import Extractor, Identity
 from undiffuse.evaluation.quality.caveats import Case, warnings_for
-from undiffuse.evaluation.quality.measurement import Figure, Floor, Spread
+from undiffuse.evaluation.quality.measurement import Measurement, RealBaseline, Spread
 from undiffuse.evaluation.quality.reference import Reference, split
-from undiffuse.evaluation.quality.registry import ROWS, Measure, Pair, Row, Value
+from undiffuse.evaluation.quality.registry import ROWS, Compared, Measure, Row, Value
 from undiffuse.runtime.standard_streams import hidden
 
 Values = dict[str, Value]
@@ -24,7 +24,7 @@ LACKS = {"features": "features", "spatial": "spatial features", "logits": "class
 
 
 @dataclass(frozen=True)
-class Sheet:
+class FeatureMetrics:
     """One extractor's view of the reference, ready for samples.
 
     Args:
@@ -52,30 +52,30 @@ class Sheet:
         seed: int = 0,
         cache: Path | None = None,
         progress: bool = False,
-    ) -> Sheet:
+    ) -> FeatureMetrics:
         """Features of the reference and the floor, both before any sample is drawn: what fails, fails early."""
         real = reference.features(extractor, cache, progress)
         rows = tuple(row for row in ROWS if row.possible(real) and min(n, len(real)) >= row.minimum)
         fake, others = split(real, n, seed)
         enough = [row for row in rows if len(fake) >= row.minimum]
-        floor = measure(Pair(fake, others, seed), enough, f"{extractor.identity.name}: floor", progress)
+        floor = measure(Compared(fake, others, seed), enough, f"{extractor.identity.name}: floor", progress)
         return cls(extractor.identity, n, real, rows, floor, len(fake))
 
     def values(self, fake: FeatureSet, seed: int = 0, progress: bool = False) -> Values:
         """Every metric of these samples."""
-        return measure(Pair(fake, self.real, seed), self.rows, f"{self.identity.name}: metrics", progress)
+        return measure(Compared(fake, self.real, seed), self.rows, f"{self.identity.name}: metrics", progress)
 
-    def figures(self, by_seed: Sequence[Values]) -> Iterator[Figure]:
+    def figures(self, by_seed: Sequence[Values]) -> Iterator[Measurement]:
         """A figure for every metric; the first seed's is its value."""
         for row in self.rows:
             for one in row.measures:
                 yield self._figure(row, one, [values[one.metric] for values in by_seed])
 
-    def _figure(self, row: Row, one: Measure, found: list[Value]) -> Figure:
+    def _figure(self, row: Row, one: Measure, found: list[Value]) -> Measurement:
         floor, m, first = self.floor.get(one.metric), len(self.real), found[0]
         width = self.real.tensors()[row.needs].shape[1]
         case = Case(one.metric, first, one.better, self.n, m, width, floor, self.floor_n)
-        return Figure(
+        return Measurement(
             one.metric,
             one.name(self.identity),
             self.identity.name,
@@ -90,8 +90,8 @@ class Sheet:
             "; ".join(warnings_for(case)),
         )
 
-    def _floor(self, found: Value) -> Floor:
-        return Floor(found.value, found.error, self.floor_n, len(self.real) - self.floor_n, found.points)
+    def _floor(self, found: Value) -> RealBaseline:
+        return RealBaseline(found.value, found.error, self.floor_n, len(self.real) - self.floor_n, found.points)
 
     def left_out(self) -> Iterator[str]:
         """One sentence for every row that cannot be computed."""
@@ -103,7 +103,7 @@ class Sheet:
                 yield f"no {names} below {row.minimum} images: there are {self.n:,} and {len(self.real):,}"
 
 
-def measure(pair: Pair, rows: Sequence[Row], what: str, progress: bool = False) -> Values:
+def measure(pair: Compared, rows: Sequence[Row], what: str, progress: bool = False) -> Values:
     """Every metric of the rows on one pair of sets."""
     found: Values = {}
     for row in tqdm(rows, desc=what, unit="metric", disable=hidden(progress), leave=False):

@@ -16,13 +16,13 @@ from tqdm import tqdm
 from undiffuse.data.info import DataInfo
 from undiffuse.evaluation.features.extract import FeatureSet, extract, unit_range
 from undiffuse.evaluation.features.extractor import Extractor
-from undiffuse.evaluation.quality.image_source import Subject
+from undiffuse.evaluation.quality.image_source import ImageSource
 from undiffuse.runtime.process_group import ALONE, Group
 from undiffuse.runtime.standard_streams import hidden
 
 
 def features_of(
-    subject: Subject, extractors: Sequence[Extractor], indices: range, info: DataInfo, progress: bool = False
+    subject: ImageSource, extractors: Sequence[Extractor], indices: range, info: DataInfo, progress: bool = False
 ) -> list[FeatureSet]:
     """What each extractor makes of the images ``indices`` of a subject.
 
@@ -47,7 +47,7 @@ def features_of(
 
 
 def shared_features(
-    subject: Subject, extractors: Sequence[Extractor], info: DataInfo, group: Group = ALONE, progress: bool = False
+    subject: ImageSource, extractors: Sequence[Extractor], info: DataInfo, group: Group = ALONE, progress: bool = False
 ) -> list[FeatureSet]:
     """What each extractor makes of all images of a subject, drawn by many processes; the same bits in each of them."""
     mine = group.shard(range(0, subject.count, subject.together))

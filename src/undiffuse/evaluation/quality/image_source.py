@@ -28,7 +28,7 @@ BLOCK = 64
 """Given images that are read at a time."""
 
 
-class Subject(Protocol):
+class ImageSource(Protocol):
     """Numbered images in the data's own values."""
 
     @property
@@ -50,7 +50,7 @@ class Subject(Protocol):
         """The images of these numbers in order, (block, channels, *spatial) of ``info.dtype``, block after block."""
         ...
 
-    def with_seed(self, seed: int) -> Subject:
+    def with_seed(self, seed: int) -> ImageSource:
         """The same subject, drawn by another seed.
 
         Raises:
@@ -64,7 +64,7 @@ class Subject(Protocol):
 
 
 @dataclass(frozen=True)
-class Generated:
+class ModelSamples:
     """Images 0 .. count - 1 of a seed, drawn by a model.
 
     Args:
@@ -102,7 +102,7 @@ class Generated:
             self.evaluations.append(samples.evaluations)
             yield samples.array
 
-    def with_seed(self, seed: int) -> Generated:
+    def with_seed(self, seed: int) -> ModelSamples:
         return replace(self, seed=seed, evaluations=[])
 
     def facts(self) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class Generated:
 
 
 @dataclass(frozen=True)
-class Given:
+class DatasetImages:
     """Images of a prepared data set.
 
     Args:
@@ -141,7 +141,7 @@ class Given:
     seed: int = 0
 
     @classmethod
-    def of(cls, dataset: Dataset, count: int | None = None, seed: int = 0) -> Given:
+    def of(cls, dataset: Dataset, count: int | None = None, seed: int = 0) -> DatasetImages:
         """All images, or ``count`` of them at random: files are often sorted by class.
 
         Raises:
@@ -175,13 +175,13 @@ class Given:
         for start in range(0, len(chosen), BLOCK):
             yield np.asarray(self.dataset.images[chosen[start : start + BLOCK]])
 
-    def with_seed(self, seed: int) -> Given:
+    def with_seed(self, seed: int) -> DatasetImages:
         if self.count == self.info.count:
             raise UndiffuseError(
                 f"`repeat` draws other images for every seed, and all {self.count:,} of '{self.info.name}' are in "
                 "use; give `n` fewer than there are, or leave out `repeat`"
             )
-        return Given.of(self.dataset, self.count, seed)
+        return DatasetImages.of(self.dataset, self.count, seed)
 
     def facts(self) -> dict[str, Any]:
         return {

@@ -10,7 +10,7 @@ from undiffuse.evaluation.quality.registry import Better
 
 
 @dataclass(frozen=True)
-class Floor:
+class RealBaseline:
     """The same metric between real images and other real images.
 
     Args:
@@ -42,7 +42,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Measurement:
     """One metric of one subject.
 
     Args:
@@ -67,7 +67,7 @@ class Figure:
     better: Better
     n: int
     m: int
-    floor: Floor | None = None
+    floor: RealBaseline | None = None
     seeds: Spread | None = None
     points: tuple[tuple[int, float], ...] = ()
     warning: str = ""

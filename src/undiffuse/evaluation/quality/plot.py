@@ -10,7 +10,7 @@ from statistics import fmean
 from textwrap import shorten
 
 from undiffuse.evaluation.quality.evaluate import Quality
-from undiffuse.evaluation.quality.measurement import Figure
+from undiffuse.evaluation.quality.measurement import Measurement
 from undiffuse.evaluation.quality.report import number
 from undiffuse.provenance.own_pictures import SVG_MARK
 from undiffuse.visualization.plot import COLOURS, Axis, Series, line_plot
@@ -34,7 +34,7 @@ def plot(quality: Quality) -> str:
     )
 
 
-def _curve(figure: Figure) -> str:
+def _curve(figure: Measurement) -> str:
     """Distances against 1/N, where the expectation is a line, and the line's end at N = infinity."""
     series = _measured(figure.points, figure.value, "samples")
     if figure.floor is not None and figure.floor.points:
@@ -53,7 +53,7 @@ def _measured(points: tuple[tuple[int, float], ...], end: float, name: str) -> l
     return [Series(name, [0.0, far], [end, end + slope * far], faint=True), Series(name, inverse, distances)]
 
 
-def _bars(figures: list[Figure]) -> tuple[str, int]:
+def _bars(figures: list[Measurement]) -> tuple[str, int]:
     """A bar for the figure and a thin one for its floor, on a scale of their own in every row; and the height."""
     parts = [
         f'<text x="14" y="20" font-weight="600" font-size="13">{escape("each figure, and below it its floor")}</text>'

@@ -1,7 +1,7 @@
 """Every measure of quality as a row: what it is called, what it needs, how it is computed, which way is better.
 
-A new measure is a function from a `Pair` and one row. `evaluate` walks over the rows, computes those whose needs the
-extractor meets, and gives the same function two sets of real images for the floor.
+A new measure is a function from a `Compared` and one row. `evaluate` walks over the rows, computes those whose needs
+the extractor meets, and gives the same function two sets of real images for the floor.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Pair:
+class Compared:
     """Samples and the real images that they are measured against, by one extractor.
 
     Args:
@@ -76,38 +76,38 @@ def _some(features: FeatureSet, count: int, seed: int, name: str) -> Tensor:
     return features.features[torch.randperm(len(features), generator=generator(seed, "balance", name))[:count]]
 
 
-def _frechet(pair: Pair) -> tuple[Value, ...]:
+def _frechet(pair: Compared) -> tuple[Value, ...]:
     return (Value(frechet_distance(pair.fake.moments, pair.real.moments)),)
 
 
-def _spatial_frechet(pair: Pair) -> tuple[Value, ...]:
+def _spatial_frechet(pair: Compared) -> tuple[Value, ...]:
     assert pair.fake.spatial is not None
     assert pair.real.spatial is not None
     return (Value(frechet_distance(Moments.of(pair.fake.spatial), Moments.of(pair.real.spatial))),)
 
 
-def _frechet_infinity(pair: Pair) -> tuple[Value, ...]:
+def _frechet_infinity(pair: Compared) -> tuple[Value, ...]:
     found = frechet_infinity(pair.fake.features, pair.real.moments, seed=pair.seed, points=POINTS)
     return (Value(found.value, found.error, tuple((int(n), float(distance)) for n, distance in found.points)),)
 
 
-def _kernel(pair: Pair) -> tuple[Value, ...]:
+def _kernel(pair: Compared) -> tuple[Value, ...]:
     size = min(SUBSET_SIZE, len(pair.fake), len(pair.real))
     found = kernel_distance(pair.fake.features, pair.real.features, SUBSETS, size, pair.seed)
     return (Value(found.value, found.error),)
 
 
-def _inception_score(pair: Pair) -> tuple[Value, ...]:
+def _inception_score(pair: Compared) -> tuple[Value, ...]:
     assert pair.fake.logits is not None
     found = inception_score(pair.fake.logits, SPLITS, pair.seed)
     return (Value(found.value, found.error),)
 
 
-def _precision_recall(pair: Pair) -> tuple[Value, ...]:
+def _precision_recall(pair: Compared) -> tuple[Value, ...]:
     return tuple(Value(value) for value in precision_recall(*pair.balanced))
 
 
-def _density_coverage(pair: Pair) -> tuple[Value, ...]:
+def _density_coverage(pair: Compared) -> tuple[Value, ...]:
     return tuple(Value(value) for value in density_coverage(*pair.balanced))
 
 
@@ -144,7 +144,7 @@ class Row:
     """
 
     measures: tuple[Measure, ...]
-    compute: Callable[[Pair], tuple[Value, ...]]
+    compute: Callable[[Compared], tuple[Value, ...]]
     minimum: int
     needs: Needs = "features"
 

@@ -14,8 +14,8 @@ from typing import Any
 from undiffuse import __version__
 from undiffuse.errors import counted
 from undiffuse.evaluation.quality.evaluate import FORMAT, Quality
-from undiffuse.evaluation.quality.image_source import Generated, Subject
-from undiffuse.evaluation.quality.measurement import Figure
+from undiffuse.evaluation.quality.image_source import ImageSource, ModelSamples
+from undiffuse.evaluation.quality.measurement import Measurement
 from undiffuse.provenance.png import model_name
 from undiffuse.runtime.durable_files import shortened
 
@@ -114,7 +114,7 @@ def _rows(quality: Quality) -> Iterator[str]:
 ARROWS = {"lower": "↓", "higher": "↑"}
 
 
-def _numbers(figure: Figure, several: bool) -> list[str]:
+def _numbers(figure: Measurement, several: bool) -> list[str]:
     floor = figure.floor
     name = f"{figure.name} ({figure.extractor})" if figure.extractor else figure.name
     cells = [f"{name} {ARROWS[figure.better]}", number(figure.value), error(figure.error)]
@@ -136,13 +136,13 @@ def error(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 99.5 else f"{value:.2g}"
 
 
-def _footnotes(figures: tuple[Figure, ...]) -> list[tuple[int, str]]:
+def _footnotes(figures: tuple[Measurement, ...]) -> list[tuple[int, str]]:
     """Every different sentence once, numbered."""
     sentences = dict.fromkeys(words for figure in figures for words in figure.warning.split("; ") if words)
     return list(enumerate(sentences, start=1))
 
 
-def _marks(figure: Figure, marks: dict[str, str]) -> str:
+def _marks(figure: Measurement, marks: dict[str, str]) -> str:
     """``[1,3]``"""
     found = [marks[words] for words in figure.warning.split("; ") if words]
     return f"[{','.join(found)}]" if found else ""
@@ -153,7 +153,7 @@ def to_text(quality: Quality) -> str:
     return json.dumps(quality.to_json(), indent=1, allow_nan=False) + "\n"
 
 
-def default_file(subject: Subject, reference: str, extractors: Sequence[str]) -> Path:
+def default_file(subject: ImageSource, reference: str, extractors: Sequence[str]) -> Path:
     """Where the JSON file goes, made of what tells evaluations apart; the plot stands beside it.
 
     Returns:
@@ -161,7 +161,7 @@ def default_file(subject: Subject, reference: str, extractors: Sequence[str]) ->
         ``evaluation-NAME-step-....json`` in the working directory for one in a file, ``evaluation-NAME.json`` there
         for given images.
     """
-    if isinstance(subject, Generated):
+    if isinstance(subject, ModelSamples):
         settings = subject.settings
         weights = "" if settings.weights == "ema" else f"-{settings.weights}"
         words = [

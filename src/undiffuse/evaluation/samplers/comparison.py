@@ -59,7 +59,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Reference:
+class EnergyReference:
     """Real images to measure the distance from.
 
     Args:
@@ -73,7 +73,7 @@ class Reference:
     name: str
 
     @classmethod
-    def of(cls, images: Images, n: int) -> Reference:
+    def of(cls, images: Images, n: int) -> EnergyReference:
         """Half of 2 n images; both halves measure the floor.
 
         Raises:
@@ -89,7 +89,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SamplerComparison:
     """Cells by sampler, then by budget."""
 
     samplers: tuple[str, ...]
@@ -97,7 +97,7 @@ class Comparison:
     cells: tuple[tuple[Cell, ...], ...]
     model: AnyModel
     seed: int
-    reference: Reference | None = None
+    reference: EnergyReference | None = None
 
     def markdown(self) -> str:
         """The table, and below it what its columns mean."""
@@ -185,9 +185,9 @@ def compare(
     *,
     settings: SampleConfig | None = None,
     seed: int = 0,
-    reference: Reference | None = None,
+    reference: EnergyReference | None = None,
     on_cell: Callable[[], object] = lambda: None,
-) -> Comparison:
+) -> SamplerComparison:
     """Draw samples 0 .. n - 1 of a seed by every sampler at every budget.
 
     Args:
@@ -217,10 +217,10 @@ def compare(
             row.append(_draw(model, chosen, n, seed, reference))
             on_cell()
         rows.append(tuple(row))
-    return Comparison(tuple(samplers), tuple(budgets), tuple(rows), model, seed, reference)
+    return SamplerComparison(tuple(samplers), tuple(budgets), tuple(rows), model, seed, reference)
 
 
-def _draw(model: AnyModel, settings: SampleConfig, n: int, seed: int, reference: Reference | None) -> Cell:
+def _draw(model: AnyModel, settings: SampleConfig, n: int, seed: int, reference: EnergyReference | None) -> Cell:
     plan = model.plan(settings)
     begun = time.perf_counter()
     drawn = list(plan.draw(range(n), seed))

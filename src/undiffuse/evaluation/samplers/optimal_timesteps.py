@@ -33,7 +33,7 @@ from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.images import Images
 from undiffuse.evaluation.likelihood.units import Units
-from undiffuse.evaluation.samplers.step_costs import SAME, Costs, bound_costs, error_costs, x0_errors
+from undiffuse.evaluation.samplers.step_costs import SAME, WalkCosts, bound_costs, error_costs, x0_errors
 from undiffuse.model import Model
 from undiffuse.model.cascade import check_alone
 from undiffuse.runtime.standard_streams import hidden
@@ -43,7 +43,7 @@ BASELINES = ("trailing", "leading", "linspace", "quadratic", "log-snr", "karras"
 """The fixed spacings that a choice is compared with."""
 
 
-def best_walks(costs: Costs, most: int) -> list[Float[Tensor, "steps"]]:
+def best_walks(costs: WalkCosts, most: int) -> list[Float[Tensor, "steps"]]:
     """The cheapest walks of 1, 2, ..., ``most`` steps, each falling and ending in 0.
 
     Raises:
@@ -94,7 +94,7 @@ def measure_bound(
     seed: int = 0,
     batch: int | None = None,
     progress: bool = False,
-) -> Costs:
+) -> WalkCosts:
     """The bound of images, in nats per dimension of a density, for walks over about ``count`` times.
 
     Args:
@@ -126,7 +126,7 @@ def measure_error(
     seed: int = 0,
     batch: int | None = None,
     progress: bool = False,
-) -> Costs:
+) -> WalkCosts:
     """The errors of DDIM steps, in model space, for walks over about ``count`` times.
 
     Args:
@@ -152,7 +152,7 @@ def measure_error(
         )
 
 
-def learn(model: Model, costs: Costs, cost: Cost, steps: Sequence[int], images: int) -> list[LearnedTimesteps]:
+def learn(model: Model, costs: WalkCosts, cost: Cost, steps: Sequence[int], images: int) -> list[LearnedTimesteps]:
     """The best times for each number of steps, with what a run's file says of them.
 
     Args:

@@ -30,7 +30,7 @@ SAME = 1e-9
 
 
 @dataclass(frozen=True)
-class Costs:
+class WalkCosts:
     """What any walk over some times costs.
 
     Args:
@@ -98,7 +98,7 @@ def x0_errors(
     return X0Errors(times, error / count, square / count)
 
 
-def bound_costs(schedule: Schedule, measured: X0Errors, bin_width: float = 0.0) -> Costs:
+def bound_costs(schedule: Schedule, measured: X0Errors, bin_width: float = 0.0) -> WalkCosts:
     """The variational bound in nats per dimension of a density, term by term.
 
     start(t)   = 1/2 ((alpha_t^2 E|x0|^2 + sigma_t^2) / p^2 - 1 + log(p^2 / sigma_t^2))   KL(q(x_t|x0) || N(0, p^2 I))
@@ -121,7 +121,7 @@ def bound_costs(schedule: Schedule, measured: X0Errors, bin_width: float = 0.0) 
     step[1:, 0] = decoder
     gain = 0.5 * (q.snr[None, :] - q.snr[:, None]) * measured.error[:, None]
     step[1:, 1:] = torch.where(measured.times[None, :] < measured.times[:, None], gain, math.inf)
-    return Costs(_with(0.0, measured.times), _with(math.inf, prior), step)
+    return WalkCosts(_with(0.0, measured.times), _with(math.inf, prior), step)
 
 
 def _with(first: float, values: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ def error_costs(
     batch: int = 32,
     device: torch.device | str = "cpu",
     on_step: Callable[[], object] = lambda: None,
-) -> Costs:
+) -> WalkCosts:
     """Root mean square distance of each DDIM step from the probability-flow ODE, carried on to t = 0.
 
     From pure noise, the ODE is walked once over all times by DPM-Solver++ 2M; that gives x_t and x0_hat(x_t) at each,
@@ -179,7 +179,7 @@ def error_costs(
     start, step = carried * (start / count).sqrt(), carried * (step / count).sqrt()
     start[0] = math.inf
     rising = torch.arange(len(grid))
-    return Costs(grid, start, torch.where(rising[None, :] < rising[:, None], step, math.inf))
+    return WalkCosts(grid, start, torch.where(rising[None, :] < rising[:, None], step, math.inf))
 
 
 def _over(coefficient: Float[Tensor, "times"], x: Float[Tensor, "batch *shape"]) -> Tensor:

@@ -39,7 +39,7 @@ FORMATS: dict[PrecisionName, torch.dtype] = {"float32": torch.float32, "bfloat16
 
 
 @dataclass(frozen=True)
-class Made:
+class RandomData:
     """Random bytes in the place of a prepared data set."""
 
     info: DataInfo
@@ -266,13 +266,13 @@ def _settings(model: Model, batch: int | None, precision: PrecisionName | None) 
     return override(model.config, **given, steps=ENDLESS, images=None, minutes=None)
 
 
-def _data(info: DataInfo, seed: int) -> Made:
+def _data(info: DataInfo, seed: int) -> RandomData:
     dice = np.random.default_rng(stream_seed(seed, "bench"))
     images = dice.integers(0, 256, (IMAGES, *info.shape), np.uint8)
     labels = dice.integers(0, len(info.classes), IMAGES) if info.classes else None
     numbers = dice.random((IMAGES, len(info.vectors)), np.float32) if info.vectors else None
     pairs = dice.integers(0, 256, (IMAGES, *info.pair.shape), np.uint8) if info.pair else None
-    return Made(replace(info, count=IMAGES, dtype="uint8", low=0.0, high=255.0), images, labels, numbers, pairs)
+    return RandomData(replace(info, count=IMAGES, dtype="uint8", low=0.0, high=255.0), images, labels, numbers, pairs)
 
 
 def _steps(model: Model, seed: int) -> Iterator[StepResult]:

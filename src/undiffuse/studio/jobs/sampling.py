@@ -31,7 +31,7 @@ from undiffuse.visualization.strip import evenly
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SampleJob:
     """Samples ``first`` .. ``first + n - 1`` of a seed, and how their making is shown.
 
     Args:
@@ -58,7 +58,7 @@ def steps_of(plan: SamplePlan, handle: RequestHandle, block: range, seed: int) -
     yield from plan.iterate(block, seed)
 
 
-def draw(job: Job, loaded: Loaded, gallery: Gallery, wanted: Wanted) -> None:
+def draw(job: Job, loaded: Loaded, gallery: Gallery, wanted: SampleJob) -> None:
     """Draw samples, telling steps and pictures.
 
     Raises:

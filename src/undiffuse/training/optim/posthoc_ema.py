@@ -25,7 +25,7 @@ _COPY = re.compile(r"step-(\d{8,})-(0\.\d+)" + re.escape(SUFFIX))
 
 
 @dataclass(frozen=True)
-class Made:
+class SynthesizedEMA:
     """An average that was made.
 
     Args:
@@ -70,7 +70,7 @@ def copies_of(run: Path) -> dict[Profile, Path]:
     return found
 
 
-def make_average(run: str | Path, std: float, step: int | None = None) -> Made:
+def make_average(run: str | Path, std: float, step: int | None = None) -> SynthesizedEMA:
     """The average of a relative width at a step of a run, made of the copies up to then.
 
     Args:
@@ -94,4 +94,4 @@ def make_average(run: str | Path, std: float, step: int | None = None) -> Made:
             total[name] = total.get(name, torch.zeros((), dtype=torch.float64)) + weight * tensor.double()
     tensors = {name: tensor.float() for name, tensor in total.items()}
     made = ModelFile(model.config, model.info, wanted.step, f"std-{std:g}", tensors)
-    return Made(made, wanted, len(earlier), mismatch)
+    return SynthesizedEMA(made, wanted, len(earlier), mismatch)

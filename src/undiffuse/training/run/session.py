@@ -15,7 +15,7 @@ from undiffuse.errors import UndiffuseError, counted, quoted
 from undiffuse.model import Model
 from undiffuse.runtime.durable_files import replace_file
 from undiffuse.runtime.rank_failure import is_lost, lost_ranks
-from undiffuse.training.budget import Costs, measure_step, steps_that_fit, too_short
+from undiffuse.training.budget import StepCosts, measure_step, steps_that_fit, too_short
 from undiffuse.training.build import state_of, to_checkpoint
 from undiffuse.training.callbacks.checkpointing import CheckpointWriter, Collector, LoaderWatch, Observer
 from undiffuse.training.callbacks.console import Console
@@ -87,7 +87,7 @@ def fit_minutes(
         # Under the name of an unfinished checkpoint, so that the next start removes it if this one is killed here.
         save(trial, run.checkpoints / ".partial-trial")
         checkpoint = timer.clock() - began
-        total = steps_that_fit(loop, Costs(step, preview, checkpoint), timer.spent)
+        total = steps_that_fit(loop, StepCosts(step, preview, checkpoint), timer.spent)
         console.say(f"a step takes {step:.3g} s: {counted(total, 'step')} fit into {minutes}")
         return json.dumps([total, timer.spent, checkpoint])
 

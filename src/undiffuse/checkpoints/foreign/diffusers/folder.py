@@ -29,10 +29,10 @@ from undiffuse.checkpoints.foreign.diffusers.network import CLASS_NAME, Architec
 from undiffuse.checkpoints.foreign.diffusers.scheduler import left_out, process, sampling, scheduler_values
 from undiffuse.checkpoints.foreign.diffusers.scheduler import obstacles as process_obstacles
 from undiffuse.checkpoints.foreign.diffusers.weights import Weights, find_weights
-from undiffuse.checkpoints.foreign.mapping import Pair, check, pair, read, write
+from undiffuse.checkpoints.foreign.mapping import TensorPair, check, pair, read, write
 from undiffuse.checkpoints.foreign.settings import Settings, read_settings
 from undiffuse.checkpoints.foreign.tensors import unwrapped
-from undiffuse.checkpoints.saved_model import Found, Reader, provenance, unknown_data
+from undiffuse.checkpoints.saved_model import ForeignReader, Found, provenance, unknown_data
 from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.files import from_dict, from_plain, to_dict
 from undiffuse.config.network import UNetConfig
@@ -119,14 +119,14 @@ def _own(path: Path, stored_in: Weights, scheduler: Settings) -> Found:
     if stored is None:
         raise UndiffuseError(f"{path} has no {OURS}, which says what network its {own.CLASS_NAME} is")
     expected = outline(stored.config, stored.info)
-    pairs = [Pair(name, (name,)) for name in expected]
+    pairs = [TensorPair(name, (name,)) for name in expected]
     with stored_in.opened() as tensors:
         check(pairs, expected, tensors.shapes, str(stored_in.files[0]))
         values = read(pairs, tensors)
     return Found(stored.config, stored.info, values, _provenance(path, stored_in, scheduler))
 
 
-READER = Reader("diffusers", recognises, read_folder)
+READER = ForeignReader("diffusers", recognises, read_folder)
 
 
 def _check_parts(path: Path) -> None:
@@ -263,7 +263,7 @@ def write_folder(config: TrainConfig, info: DataInfo, tensors: Mapping[str, Tens
         )
     if reasons:
         unet, scheduler = own.unet_values(config, info), scheduler_values(own.scheduler_config(config.diffusion))
-        pairs = [Pair(name, (name,)) for name in tensors]
+        pairs = [TensorPair(name, (name,)) for name in tensors]
         classes: tuple[Any, Any] = (["pipeline", own.PIPELINE], ["modeling", own.CLASS_NAME])
     else:
         unet, scheduler = unet_values(config, info), scheduler_values(config.diffusion)

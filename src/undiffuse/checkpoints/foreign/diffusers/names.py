@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from undiffuse.checkpoints.foreign.mapping import HALVES_SWAPPED, SAME, WITHOUT_NULL, Rule, stacked
+from undiffuse.checkpoints.foreign.mapping import HALVES_SWAPPED, SAME, WITHOUT_NULL, NameRule, stacked
 
 BLOCKS = (
     ("down.{}.blocks.{}", "down_blocks.{}.resnets.{}"),
@@ -33,7 +33,7 @@ OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "
 """Layers of attention in files from before diffusers 0.15."""
 
 
-def rules(swapped: bool, null_class: bool) -> Sequence[Rule]:
+def rules(swapped: bool, null_class: bool) -> Sequence[NameRule]:
     """The table.
 
     Args:
@@ -41,22 +41,22 @@ def rules(swapped: bool, null_class: bool) -> Sequence[Rule]:
         null_class: whether the last row of their table of classes stands for no class.
     """
     return [
-        Rule("time.linear1", "time_embedding.linear_1", HALVES_SWAPPED if swapped else SAME),
-        Rule("time.linear2", "time_embedding.linear_2"),
-        Rule("told.label.rows", "class_embedding", SAME if null_class else WITHOUT_NULL),
-        Rule("stem", "conv_in"),
-        Rule("norm", "conv_norm_out"),
-        Rule("out", "conv_out"),
-        *(Rule(f"{ours}.{a}", f"{theirs}.{b}") for ours, theirs in BLOCKS for a, b in IN_BLOCK),
+        NameRule("time.linear1", "time_embedding.linear_1", HALVES_SWAPPED if swapped else SAME),
+        NameRule("time.linear2", "time_embedding.linear_2"),
+        NameRule("told.label.rows", "class_embedding", SAME if null_class else WITHOUT_NULL),
+        NameRule("stem", "conv_in"),
+        NameRule("norm", "conv_norm_out"),
+        NameRule("out", "conv_out"),
+        *(NameRule(f"{ours}.{a}", f"{theirs}.{b}") for ours, theirs in BLOCKS for a, b in IN_BLOCK),
         *(rule for ours, theirs in ATTENTIONS for rule in _attention(ours, theirs)),
     ]
 
 
-def _attention(ours: str, theirs: str) -> list[Rule]:
+def _attention(ours: str, theirs: str) -> list[NameRule]:
     return [
-        Rule(f"{ours}.norm", f"{theirs}.group_norm"),
-        Rule(f"{ours}.qkv", (f"{theirs}.to_q", f"{theirs}.to_k", f"{theirs}.to_v"), stacked(3)),
-        Rule(f"{ours}.out", f"{theirs}.to_out.0"),
+        NameRule(f"{ours}.norm", f"{theirs}.group_norm"),
+        NameRule(f"{ours}.qkv", (f"{theirs}.to_q", f"{theirs}.to_k", f"{theirs}.to_v"), stacked(3)),
+        NameRule(f"{ours}.out", f"{theirs}.to_out.0"),
     ]
 
 

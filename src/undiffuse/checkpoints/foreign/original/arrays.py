@@ -20,7 +20,7 @@ HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.re
 
 
 @dataclass(frozen=True)
-class Arrays:
+class ArchivedArrays:
     """Floating-point arrays in an .npz, each read when it is asked for."""
 
     archive: zipfile.ZipFile
@@ -32,7 +32,7 @@ class Arrays:
 
 
 @contextmanager
-def opened_arrays(path: Path) -> Iterator[Arrays]:
+def opened_arrays(path: Path) -> Iterator[ArchivedArrays]:
     """The floating-point arrays of a file, for as long as it is open; others, such as a step counter, are left out.
 
     Headers alone are read at first, so that nothing of a false size is unpacked.
@@ -43,7 +43,7 @@ def opened_arrays(path: Path) -> Iterator[Arrays]:
     try:
         with zipfile.ZipFile(path) as archive:
             kinds = {name.removesuffix(".npy"): _header(archive, name) for name in archive.namelist()}
-            yield Arrays(archive, {name: shape for name, (shape, kind) in kinds.items() if kind == "f"})
+            yield ArchivedArrays(archive, {name: shape for name, (shape, kind) in kinds.items() if kind == "f"})
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, KeyError, EOFError) as error:
         raise UndiffuseError(f"{path} is not a valid .npz file of arrays: {error}") from None
 

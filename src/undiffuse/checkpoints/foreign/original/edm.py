@@ -29,7 +29,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from undiffuse.checkpoints.foreign.mapping import Change, Rule, Shape
+from undiffuse.checkpoints.foreign.mapping import Change, NameRule, Shape
 from undiffuse.checkpoints.foreign.tensors import Tensors
 from undiffuse.config.diffusion import DiffusionConfig
 from undiffuse.config.network import ScoreUNetConfig, UNetConfig
@@ -189,53 +189,53 @@ POINTWISE = Change(
 """A kernel of 1 x 1 there, a matrix here."""
 
 
-def rules(found: Architecture) -> list[Rule]:
+def rules(found: Architecture) -> list[NameRule]:
     """The table for a network of these settings."""
     network = found.network
     return _adm_rules(found, network.heads_of) if isinstance(network, UNetConfig) else _score_rules(found)
 
 
-def _adm_rules(found: Architecture, heads: Callable[[int], int]) -> list[Rule]:
+def _adm_rules(found: Architecture, heads: Callable[[int], int]) -> list[NameRule]:
     table = [
-        Rule("time.linear1", "map_layer0"),
-        Rule("time.linear2", "map_layer1"),
-        Rule("told.label.rows", "map_label", COLUMNS),
-        Rule("stem", f"enc.{found.side}x{found.side}_conv"),
-        Rule("norm", "out_norm"),
-        Rule("out", "out_conv"),
+        NameRule("time.linear1", "map_layer0"),
+        NameRule("time.linear2", "map_layer1"),
+        NameRule("told.label.rows", "map_label", COLUMNS),
+        NameRule("stem", f"enc.{found.side}x{found.side}_conv"),
+        NameRule("norm", "out_norm"),
+        NameRule("out", "out_conv"),
     ]
     for block, attention, theirs, width in _blocks(found):
-        table += [Rule(f"{block}.{ours}", f"{theirs}.{name}") for ours, name in zip(OURS, BLOCK, strict=True)]
+        table += [NameRule(f"{block}.{ours}", f"{theirs}.{name}") for ours, name in zip(OURS, BLOCK, strict=True)]
         if attention:
             table += _attention_rules(attention, theirs, heads(width))
     return table
 
 
-def _score_rules(found: Architecture) -> list[Rule]:
+def _score_rules(found: Architecture) -> list[NameRule]:
     finest = f"{found.side}x{found.side}"
     table = [
-        Rule("waves", "map_noise", leaf="freqs"),
-        Rule("label", "map_label"),
-        Rule("time1", "map_layer0"),
-        Rule("time2", "map_layer1"),
-        Rule("stem", f"enc.{finest}_conv"),
-        Rule("norm", f"dec.{finest}_aux_norm"),
-        Rule("out", f"dec.{finest}_aux_conv"),
+        NameRule("waves", "map_noise", leaf="freqs"),
+        NameRule("label", "map_label"),
+        NameRule("time1", "map_layer0"),
+        NameRule("time2", "map_layer1"),
+        NameRule("stem", f"enc.{finest}_conv"),
+        NameRule("norm", f"dec.{finest}_aux_norm"),
+        NameRule("out", f"dec.{finest}_aux_conv"),
     ]
     for level, side in enumerate(found.sides[1:]):
-        table.append(Rule(f"down.{level}.picture.conv", f"enc.{side}x{side}_aux_residual"))
+        table.append(NameRule(f"down.{level}.picture.conv", f"enc.{side}x{side}_aux_residual"))
     for block, _, theirs, _ in _blocks(found):
-        table += [Rule(f"{block}.{ours}", f"{theirs}.{name}") for ours, name in zip(OURS, BLOCK, strict=True)]
+        table += [NameRule(f"{block}.{ours}", f"{theirs}.{name}") for ours, name in zip(OURS, BLOCK, strict=True)]
         table += _attention_rules(f"{block}.attention", theirs, 1)
     return table
 
 
-def _attention_rules(ours: str, theirs: str, count: int) -> list[Rule]:
+def _attention_rules(ours: str, theirs: str, count: int) -> list[NameRule]:
     """Of an attention of ``count`` heads behind a block."""
     return [
-        Rule(f"{ours}.norm", f"{theirs}.norm2"),
-        Rule(f"{ours}.qkv", f"{theirs}.qkv", side_by_side(count)),
-        Rule(f"{ours}.out", f"{theirs}.proj", POINTWISE),
+        NameRule(f"{ours}.norm", f"{theirs}.norm2"),
+        NameRule(f"{ours}.qkv", f"{theirs}.qkv", side_by_side(count)),
+        NameRule(f"{ours}.out", f"{theirs}.proj", POINTWISE),
     ]
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from undiffuse.checkpoints.foreign.mapping import Change, Rule, Shape
+from undiffuse.checkpoints.foreign.mapping import Change, NameRule, Shape
 from undiffuse.checkpoints.foreign.original.flags import read_side
 from undiffuse.config.diffusion import DiffusionConfig
 from undiffuse.config.network import UNetConfig
@@ -118,14 +118,14 @@ POINTWISE = Change(_pointwise, lambda ours: [ours[:, :, 0, 0].T if ours.ndim > 1
 """A matrix there, a kernel of 1 x 1 here."""
 
 
-def rules(network: UNetConfig) -> list[Rule]:
+def rules(network: UNetConfig) -> list[NameRule]:
     """The table for a network of these settings."""
     found = [
-        Rule("time.linear1", "temb.dense0", TRANSPOSED),
-        Rule("time.linear2", "temb.dense1", TRANSPOSED),
-        Rule("stem", "conv_in", KERNEL),
-        Rule("norm", "norm_out"),
-        Rule("out", "conv_out", KERNEL),
+        NameRule("time.linear1", "temb.dense0", TRANSPOSED),
+        NameRule("time.linear2", "temb.dense1", TRANSPOSED),
+        NameRule("stem", "conv_in", KERNEL),
+        NameRule("norm", "norm_out"),
+        NameRule("out", "conv_out", KERNEL),
         *_block("middle.block1", "mid.block_1"),
         *_attention("middle.attention", "mid.attn_1"),
         *_block("middle.block2", "mid.block_2"),
@@ -133,7 +133,7 @@ def rules(network: UNetConfig) -> list[Rule]:
     for ours, theirs, resample in _levels(len(network.multipliers)):
         found += _block(f"{ours}.blocks.{{}}", f"{theirs}.block_{{}}")
         found += _attention(f"{ours}.attentions.{{}}", f"{theirs}.attn_{{}}")
-        found.append(Rule(f"{ours}.resample.conv", f"{theirs}.{resample}.conv", KERNEL))
+        found.append(NameRule(f"{ours}.resample.conv", f"{theirs}.{resample}.conv", KERNEL))
     return found
 
 
@@ -143,20 +143,20 @@ def _levels(count: int) -> Iterator[tuple[str, str, str]]:
         yield f"up.{k}", f"up_{count - 1 - k}", "upsample"
 
 
-def _block(ours: str, theirs: str) -> list[Rule]:
+def _block(ours: str, theirs: str) -> list[NameRule]:
     return [
-        Rule(f"{ours}.norm1", f"{theirs}.norm1"),
-        Rule(f"{ours}.conv1", f"{theirs}.conv1", KERNEL),
-        Rule(f"{ours}.embed", f"{theirs}.temb_proj", TRANSPOSED),
-        Rule(f"{ours}.norm2", f"{theirs}.norm2"),
-        Rule(f"{ours}.conv2", f"{theirs}.conv2", KERNEL),
-        Rule(f"{ours}.shortcut", f"{theirs}.nin_shortcut", POINTWISE),
+        NameRule(f"{ours}.norm1", f"{theirs}.norm1"),
+        NameRule(f"{ours}.conv1", f"{theirs}.conv1", KERNEL),
+        NameRule(f"{ours}.embed", f"{theirs}.temb_proj", TRANSPOSED),
+        NameRule(f"{ours}.norm2", f"{theirs}.norm2"),
+        NameRule(f"{ours}.conv2", f"{theirs}.conv2", KERNEL),
+        NameRule(f"{ours}.shortcut", f"{theirs}.nin_shortcut", POINTWISE),
     ]
 
 
-def _attention(ours: str, theirs: str) -> list[Rule]:
+def _attention(ours: str, theirs: str) -> list[NameRule]:
     return [
-        Rule(f"{ours}.norm", f"{theirs}.norm"),
-        Rule(f"{ours}.qkv", (f"{theirs}.q", f"{theirs}.k", f"{theirs}.v"), THREE),
-        Rule(f"{ours}.out", f"{theirs}.proj_out", TRANSPOSED),
+        NameRule(f"{ours}.norm", f"{theirs}.norm"),
+        NameRule(f"{ours}.qkv", (f"{theirs}.q", f"{theirs}.k", f"{theirs}.v"), THREE),
+        NameRule(f"{ours}.out", f"{theirs}.proj_out", TRANSPOSED),
     ]

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from undiffuse.checkpoints.foreign.mapping import SAME, Change, Rule, Shape
+from undiffuse.checkpoints.foreign.mapping import SAME, Change, NameRule, Shape
 from undiffuse.checkpoints.foreign.tensors import Tensors
 from undiffuse.config.diffusion import DiffusionConfig, ParameterizationName
 from undiffuse.config.network import RMSUNetConfig
@@ -47,7 +47,7 @@ LOSSES: dict[ParameterizationName, Callable[[Tensor], Tensor]] = {
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainerFile:
     """The parts of a trainer's file that make a model.
 
     Args:
@@ -66,7 +66,7 @@ def is_trainer(tree: Any) -> bool:
     return isinstance(tree, dict) and tree.keys() >= TRAINER
 
 
-def trained(tree: Mapping[str, Any], where: str) -> Trained:
+def trained(tree: Mapping[str, Any], where: str) -> TrainerFile:
     """Weights, average and step out of a trainer's file; the optimiser's state is left alone.
 
     Raises:
@@ -80,7 +80,7 @@ def trained(tree: Mapping[str, Any], where: str) -> Trained:
         for name, value in ema.items()
         if isinstance(name, str) and name.startswith(AVERAGED)
     }
-    return Trained(process, average or None, step)
+    return TrainerFile(process, average or None, step)
 
 
 def named(names: list[str]) -> dict[str, str]:
@@ -203,14 +203,14 @@ TURNED = Change(lambda theirs: theirs[0].transpose(2, 3), lambda ours: [ours.tra
 """Learned tokens of a linear attention: (.., width, tokens) there."""
 
 
-def rules(network: RMSUNetConfig) -> list[Rule]:
+def rules(network: RMSUNetConfig) -> list[NameRule]:
     """The table for a network of these settings."""
     last = len(network.multipliers) - 1
     found = [
-        Rule("time1", "time_mlp.1"),
-        Rule("time2", "time_mlp.3"),
-        Rule("stem", "init_conv"),
-        Rule("out", "final_conv"),
+        NameRule("time1", "time_mlp.1"),
+        NameRule("time2", "time_mlp.3"),
+        NameRule("stem", "init_conv"),
+        NameRule("out", "final_conv"),
         *_block("last", "final_res_block"),
         *_block("middle.0", "mid_block1"),
         *_attention("middle.1", "mid_attn", full=True),
@@ -221,27 +221,27 @@ def rules(network: RMSUNetConfig) -> list[Rule]:
             ours, theirs = f"{way}.{k}", f"{way}s.{k}"
             found += [*_block(f"{ours}.block1", f"{theirs}.0"), *_block(f"{ours}.block2", f"{theirs}.1")]
             found += _attention(f"{ours}.attention", f"{theirs}.2", level in network.attention_levels)
-            found += [Rule(f"{ours}.resample.1", f"{theirs}.3.1"), Rule(f"{ours}.resample", f"{theirs}.3")]
+            found += [NameRule(f"{ours}.resample.1", f"{theirs}.3.1"), NameRule(f"{ours}.resample", f"{theirs}.3")]
     return found
 
 
-def _block(ours: str, theirs: str) -> list[Rule]:
+def _block(ours: str, theirs: str) -> list[NameRule]:
     return [
-        Rule(f"{ours}.conv1", f"{theirs}.block1.proj"),
-        Rule(f"{ours}.norm1", f"{theirs}.block1.norm", WEIGHT, leaf="g"),
-        Rule(f"{ours}.embed", f"{theirs}.mlp.1"),
-        Rule(f"{ours}.conv2", f"{theirs}.block2.proj"),
-        Rule(f"{ours}.norm2", f"{theirs}.block2.norm", WEIGHT, leaf="g"),
-        Rule(f"{ours}.shortcut", f"{theirs}.res_conv"),
+        NameRule(f"{ours}.conv1", f"{theirs}.block1.proj"),
+        NameRule(f"{ours}.norm1", f"{theirs}.block1.norm", WEIGHT, leaf="g"),
+        NameRule(f"{ours}.embed", f"{theirs}.mlp.1"),
+        NameRule(f"{ours}.conv2", f"{theirs}.block2.proj"),
+        NameRule(f"{ours}.norm2", f"{theirs}.block2.norm", WEIGHT, leaf="g"),
+        NameRule(f"{ours}.shortcut", f"{theirs}.res_conv"),
     ]
 
 
-def _attention(ours: str, theirs: str, full: bool) -> list[Rule]:
+def _attention(ours: str, theirs: str, full: bool) -> list[NameRule]:
     out = "to_out" if full else "to_out.0"
     return [
-        Rule(f"{ours}.norm", f"{theirs}.norm", WEIGHT, leaf="g"),
-        Rule(f"{ours}.qkv", f"{theirs}.to_qkv", POINTWISE),
-        Rule(f"{ours}.out", f"{theirs}.{out}", POINTWISE),
-        Rule(f"{ours}.last", f"{theirs}.to_out.1", WEIGHT, leaf="g"),
-        Rule(ours, theirs, SAME if full else TURNED, leaf="mem_kv"),
+        NameRule(f"{ours}.norm", f"{theirs}.norm", WEIGHT, leaf="g"),
+        NameRule(f"{ours}.qkv", f"{theirs}.to_qkv", POINTWISE),
+        NameRule(f"{ours}.out", f"{theirs}.{out}", POINTWISE),
+        NameRule(f"{ours}.last", f"{theirs}.to_out.1", WEIGHT, leaf="g"),
+        NameRule(ours, theirs, SAME if full else TURNED, leaf="mem_kv"),
     ]

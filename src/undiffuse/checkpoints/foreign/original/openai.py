@@ -18,7 +18,7 @@ from functools import partial
 
 from torch import Tensor
 
-from undiffuse.checkpoints.foreign.mapping import WITHOUT_NULL, Change, Rule, Shape
+from undiffuse.checkpoints.foreign.mapping import WITHOUT_NULL, Change, NameRule, Shape
 from undiffuse.checkpoints.foreign.original.flags import Flags
 from undiffuse.config.network import UNetConfig
 from undiffuse.errors import UndiffuseError
@@ -131,31 +131,31 @@ def side_of(shapes: Mapping[str, Shape], where: str, name: str, axis: int = 0) -
     return shapes[name][axis]
 
 
-def rules(network: UNetConfig, new_order: bool) -> list[Rule]:
+def rules(network: UNetConfig, new_order: bool) -> list[NameRule]:
     """The table for a network of these settings.
 
     Args:
         new_order: see `Flags.use_new_attention_order`.
     """
     found = [
-        Rule("time.linear1", "time_embed.0"),
-        Rule("time.linear2", "time_embed.2"),
-        Rule("told.label.rows", "label_emb", WITHOUT_NULL),
-        Rule("stem", "input_blocks.0.0"),
-        Rule("norm", "out.0"),
-        Rule("out", "out.2"),
+        NameRule("time.linear1", "time_embed.0"),
+        NameRule("time.linear2", "time_embed.2"),
+        NameRule("told.label.rows", "label_emb", WITHOUT_NULL),
+        NameRule("stem", "input_blocks.0.0"),
+        NameRule("norm", "out.0"),
+        NameRule("out", "out.2"),
     ]
     for ours, theirs in _blocks(network):
-        found += [Rule(f"{ours}.{a}", f"{theirs}.{b}") for a, b in BLOCK]
+        found += [NameRule(f"{ours}.{a}", f"{theirs}.{b}") for a, b in BLOCK]
     for ours, theirs, width in _attentions(network):
         order = 1 if new_order else network.heads_of(width)
         found += [
-            Rule(f"{ours}.norm", f"{theirs}.norm"),
-            Rule(f"{ours}.qkv", f"{theirs}.qkv", one_wide(order)),
-            Rule(f"{ours}.out", f"{theirs}.proj_out", one_wide()),
+            NameRule(f"{ours}.norm", f"{theirs}.norm"),
+            NameRule(f"{ours}.qkv", f"{theirs}.qkv", one_wide(order)),
+            NameRule(f"{ours}.out", f"{theirs}.proj_out", one_wide()),
         ]
     if network.resample == "conv":
-        found += [Rule(f"{ours}.conv", f"{theirs}.{name}") for ours, theirs, name in _resamplings(network)]
+        found += [NameRule(f"{ours}.conv", f"{theirs}.{name}") for ours, theirs, name in _resamplings(network)]
     return found
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from undiffuse.checkpoints.foreign.mapping import Rule, Shape, check, pair, read
+from undiffuse.checkpoints.foreign.mapping import NameRule, Shape, check, pair, read
 from undiffuse.checkpoints.foreign.original import openai
 from undiffuse.checkpoints.foreign.original.flags import Flags, process, read_flags
 from undiffuse.checkpoints.foreign.tensors import Tensors, opened
@@ -119,11 +119,11 @@ def _begins(shapes: Mapping[str, Shape], start: str) -> bool:
     return any(name.startswith(start) for name in shapes)
 
 
-def rules(network: UNetConfig, new_order: bool) -> list[Rule]:
+def rules(network: UNetConfig, new_order: bool) -> list[NameRule]:
     """The table: the head's, and the U-Net's for the rest."""
     return [
-        Rule("out.qkv", "out.2.qkv_proj", openai.one_wide()),
-        Rule("out.out", "out.2.c_proj", openai.one_wide()),
-        Rule("out", "out.2", leaf="positional_embedding"),
+        NameRule("out.qkv", "out.2.qkv_proj", openai.one_wide()),
+        NameRule("out.out", "out.2.c_proj", openai.one_wide()),
+        NameRule("out", "out.2", leaf="positional_embedding"),
         *openai.rules(network, new_order),
     ]

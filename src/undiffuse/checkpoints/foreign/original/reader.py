@@ -11,7 +11,7 @@ from pathlib import Path
 
 import safetensors
 
-from undiffuse.checkpoints.foreign.mapping import Rule, check, pair, read
+from undiffuse.checkpoints.foreign.mapping import NameRule, check, pair, read
 from undiffuse.checkpoints.foreign.original import edm, ho, lucidrains, openai
 from undiffuse.checkpoints.foreign.original.arrays import ENDING as ARRAYS
 from undiffuse.checkpoints.foreign.original.arrays import opened_arrays
@@ -26,7 +26,7 @@ from undiffuse.checkpoints.foreign.tensors import (
     opened,
     unwrapped,
 )
-from undiffuse.checkpoints.saved_model import Found, Reader, provenance, unknown_data
+from undiffuse.checkpoints.saved_model import ForeignReader, Found, provenance, unknown_data
 from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.data import DataConfig
 from undiffuse.config.diffusion import DiffusionConfig
@@ -118,7 +118,7 @@ def _of(path: Path, tensors: Tensors) -> Found:
     )
 
 
-READER = Reader("a file of tensors", recognises, read_file)
+READER = ForeignReader("a file of tensors", recognises, read_file)
 
 
 def _openai(path: Path, tensors: Tensors) -> Found:
@@ -144,7 +144,7 @@ def _ho(path: Path, tensors: Renamed) -> Found:
     return _found(path, config, (channels, size, size), 0, ho.rules(network), tensors, weights)
 
 
-def _trainer(path: Path, parts: lucidrains.Trained) -> Found:
+def _trainer(path: Path, parts: lucidrains.TrainerFile) -> Found:
     """The average in a trainer's file, or the weights where there is none."""
     check_state_dict(parts.process, path)
     if parts.average is None:
@@ -195,7 +195,7 @@ def _found(
     config: TrainConfig,
     shape: tuple[int, ...],
     classes: int,
-    table: list[Rule],
+    table: list[NameRule],
     tensors: Tensors,
     weights: str,
     step: int = 0,
