@@ -1,11 +1,17 @@
-"""The code in the documentation runs, its links lead somewhere, its prose can be read in any editor."""
+"""Code and commands of the documentation are understood, its links lead somewhere, its prose fits any editor."""
 
 from __future__ import annotations
 
+import ast
 import re
+import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from undiffuse import cli
+from undiffuse.cli.parser import Parser
 
 ROOT = Path(__file__).parents[1]
 HEADS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")]
@@ -63,3 +69,31 @@ def test_every_page_and_script_that_a_file_names_exists():
                 missing.append(f"{path}: {name}")
     assert found > 100
     assert missing == []
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """(page, code) of every block of code in a language."""
+    found = re.compile(rf"^```{language}\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+    return [(page.name, code) for page in PAGES for code in found.findall(page.read_text(encoding="utf-8"))]
+
+
+def test_what_a_page_imports_of_undiffuse_is_there():
+    imports = [
+        (page, node.module, name.name)
+        for page, code in blocks("python")
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("undiffuse.")
+        for name in node.names
+    ]
+    assert len(imports) > 10
+    assert [found for found in imports if not hasattr(import_module(found[1]), found[2])] == []
+
+
+def test_every_command_of_a_page_is_understood():
+    lines = [line for _, code in blocks("sh") for line in code.splitlines() if line.startswith("undiffuse ")]
+    assert len(lines) > 80
+    for line in lines:
+        name, rest = cli._command(shlex.split(line, comments=True)[1:])
+        command, parser = cli._module(name), Parser(f"undiffuse {name}", "")
+        command.configure(parser)
+        parser.parse(rest)
