@@ -16,12 +16,13 @@ from undiffuse.cli.parser import Parser
 ROOT = Path(__file__).parents[1]
 HEADS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")]
 PAGES = [*HEADS, *sorted((ROOT / "docs").rglob("*.md"))]
+PACKAGE = ROOT / "src" / "undiffuse"
 SNIPPETS = [
     pytest.param(code, id=f"{path.name}-{number}")
     for path in (ROOT / "README.md", ROOT / "docs" / "learn" / "derivation.md")
     for number, code in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), flags=re.DOTALL))
 ]
-NAMED = r"(?<![\w/.(])(?!benchmarks/results)(?:docs|benchmarks|tests)/[\w/-]+\.\w+|-m (benchmarks\.[\w.]+\w)"
+NAMED = r"(?<![\w/.(])(?!benchmarks/results)(?:docs|benchmarks|tests)/[\w/-]+\.\w+|-m (benchmarks(?:\.[a-z0-9_]+)+)"
 """A page, a picture or a script, as docstrings, sentences and code name it from the repository's root."""
 
 
@@ -97,3 +98,16 @@ def test_every_command_of_a_page_is_understood():
         command, parser = cli._module(name), Parser(f"undiffuse {name}", "")
         command.configure(parser)
         parser.parse(rest)
+
+
+def test_the_tree_of_the_house_names_every_room():
+    tree = (ROOT / "docs/develop/architecture.md").read_text(encoding="utf-8").split("```")[1]
+    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert set(re.findall(r"^  (\w+)/", tree, flags=re.MULTILINE)) == rooms
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/develop/architecture.md"])
+def test_where_things_go_is_there(page):
+    places = re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", (ROOT / page).read_text(encoding="utf-8"))
+    assert len(places) > 25
+    assert [place for place in places if not (PACKAGE / place).exists() and not (ROOT / place).exists()] == []
