@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from undiffuse import load
-from undiffuse.checkpoints.model_file import ModelFile
+from undiffuse.checkpoints.model_file import to_bytes
+from undiffuse.checkpoints.saved_model import SavedModel
 from undiffuse.checkpoints.training_checkpoint import Checkpoint, State, save
 from undiffuse.checkpoints.training_checkpoint import load as load_checkpoint
 from undiffuse.config.files import from_dict, to_dict
@@ -108,7 +109,7 @@ def mutated(data: bytes, rng: np.random.Generator) -> bytes:
 def test_mutated_headers_are_a_model_or_one_sentence(count: int, tmp_path: Path, little_memory: None) -> None:
     rng = np.random.default_rng(count)
     tensors = build_model(CONFIG, INFO).network.state_dict()
-    whole = ModelFile(CONFIG, INFO, 7, "raw", tensors).to_bytes()
+    whole = to_bytes(SavedModel.of(CONFIG, INFO, tensors, 7, "raw"))
     file = tmp_path / "model.safetensors"
     refused = 0
     for _ in range(count):

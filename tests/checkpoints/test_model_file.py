@@ -11,8 +11,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from undiffuse.checkpoints.model_file import ModelFile, read
+from undiffuse.checkpoints.model_file import read, to_bytes
 from undiffuse.checkpoints.pretrained.make import main, make
+from undiffuse.checkpoints.saved_model import SavedModel
 from undiffuse.checkpoints.training_checkpoint import Checkpoint, State, save
 from undiffuse.config.network import UNetConfig
 from undiffuse.config.schema import TrainConfig
@@ -127,12 +128,12 @@ def test_a_file_that_is_not_as_it_should_be_is_one_sentence(run: Path, tmp_path:
 def test_weights_beyond_half_precision_are_refused() -> None:
     huge = {"x": torch.tensor([70000.0])}
     with pytest.raises(UndiffuseError, match="'x' has values that half precision cannot hold"):
-        ModelFile(CONFIG, INFO, 1, "raw", huge).to_bytes()
+        to_bytes(SavedModel.of(CONFIG, INFO, huge, 1, "raw"))
 
 
 def test_whole_numbers_stay_as_they_are(tmp_path: Path) -> None:
     counts = {"n": torch.tensor([2**40])}
-    (tmp_path / "a.safetensors").write_bytes(ModelFile(CONFIG, INFO, 1, "raw", counts).to_bytes())
+    (tmp_path / "a.safetensors").write_bytes(to_bytes(SavedModel.of(CONFIG, INFO, counts, 1, "raw")))
     assert torch.equal(read(tmp_path / "a.safetensors").tensors["n"], counts["n"])
 
 

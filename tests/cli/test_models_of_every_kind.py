@@ -15,8 +15,7 @@ from PIL import Image
 
 from undiffuse.checkpoints import cascade_folder
 from undiffuse.checkpoints.find import is_model
-from undiffuse.checkpoints.model_file import ModelFile
-from undiffuse.checkpoints.saved_model import unknown_data
+from undiffuse.checkpoints.saved_model import SavedModel, unknown_data
 from undiffuse.config.files import override
 from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError
@@ -56,7 +55,7 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         return "theirs"
     if kind == "cascade":
         parts = [tiny(4, multipliers=(1,)), tiny(upscale=2)]
-        files = [ModelFile(m.config, m.info, 3, "raw", m.network.state_dict()) for m in parts]
+        files = [SavedModel.of(m.config, m.info, m.network.state_dict(), 3, "raw") for m in parts]
         cascade_folder.write(tmp_path / "upon", [("base", files[0]), ("up", files[1])])
         return "upon"
     name = {"file": "m.safetensors", "average": "averages/std-0.1.safetensors", "folder with a file": "f"}[kind]

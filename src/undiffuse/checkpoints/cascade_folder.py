@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from undiffuse.checkpoints.model_file import SUFFIX, ModelFile
+from undiffuse.checkpoints.model_file import SUFFIX, to_bytes
+from undiffuse.checkpoints.saved_model import SavedModel
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.durable_files import replace_bytes
 from undiffuse.runtime.installing import upgrade
@@ -41,7 +42,7 @@ class CascadeFolder:
     sha256: str
 
 
-def write(folder: Path, models: Sequence[tuple[str, ModelFile]]) -> None:
+def write(folder: Path, models: Sequence[tuple[str, SavedModel]]) -> None:
     """Write a cascade's files into a folder, ``cascade.json`` last.
 
     Args:
@@ -50,7 +51,7 @@ def write(folder: Path, models: Sequence[tuple[str, ModelFile]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     listed = []
     for number, (name, model) in enumerate(models):
-        data = model.to_bytes()
+        data = to_bytes(model)
         file = f"{number}-{name}{SUFFIX}"
         replace_bytes(folder / file, data)
         listed.append({"file": file, "sha256": hashlib.sha256(data).hexdigest(), "from": name})

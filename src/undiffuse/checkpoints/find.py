@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from undiffuse.checkpoints import cascade_folder, model_file
-from undiffuse.checkpoints.foreign import Found, reader_of
+from undiffuse.checkpoints.foreign import SavedModel, reader_of
 from undiffuse.checkpoints.foreign.original.reader import holds_weights
 from undiffuse.checkpoints.hub import MODEL, HubName, fetch, hub_name
 from undiffuse.checkpoints.pretrained import PREFIX, is_here, names, shipped, shipped_name, written_as_path
@@ -20,7 +20,7 @@ from undiffuse.config.schema import CLASSIFIER
 from undiffuse.errors import UndiffuseError, perhaps, quoted
 
 
-def locate(name: str | Path, weights: str = "ema", revision: str | None = None) -> Found:
+def locate(name: str | Path, weights: str = "ema", revision: str | None = None) -> SavedModel:
     """The settings and the tensors of the model of this name.
 
     Args:
@@ -78,7 +78,7 @@ def is_model(name: str | Path) -> bool:
     )
 
 
-def _local(path: Path, weights: str) -> Found:
+def _local(path: Path, weights: str) -> SavedModel:
     if (reader := reader_of(path)) is not None:
         return _chosen(reader.read(path), weights)
     if path.is_file():
@@ -92,7 +92,7 @@ def _local(path: Path, weights: str) -> Found:
     return _from_folder(_checkpoint_folder(path), weights)
 
 
-def _from_hub(hub: HubName, weights: str) -> Found:
+def _from_hub(hub: HubName, weights: str) -> SavedModel:
     """The model under the name and the commit that it has on the hub, not under those of the cache."""
     folder = fetch(hub)
     found = _local(folder, weights)
@@ -100,7 +100,7 @@ def _from_hub(hub: HubName, weights: str) -> Found:
     return replace(found, info=info, provenance={**found.provenance, "checkpoint": f"{hub.repo}@{folder.name}"})
 
 
-def _chosen(found: Found, weights: str) -> Found:
+def _chosen(found: SavedModel, weights: str) -> SavedModel:
     """The one set of weights that there is, if it is the one that was asked for."""
     has = found.provenance["weights"]
     if weights not in ("ema", has):
@@ -108,7 +108,7 @@ def _chosen(found: Found, weights: str) -> Found:
     return found
 
 
-def _from_folder(folder: Path, weights: str) -> Found:
+def _from_folder(folder: Path, weights: str) -> SavedModel:
     saved = load_checkpoint(folder)
     if saved.config.recipe == CLASSIFIER:
         raise UndiffuseError(
@@ -122,13 +122,13 @@ def _from_folder(folder: Path, weights: str) -> Found:
     if weights not in choices:
         raise UndiffuseError(f"{folder} holds no weights '{weights}'{perhaps(weights, choices)}")
     file = folder / ("model.safetensors" if weights == "raw" else ema_file(float(weights)))
-    return Found(saved.config, saved.info, choices[weights], provenance(folder, file, weights, saved.state.step))
+    return SavedModel(saved.config, saved.info, choices[weights], provenance(folder, file, weights, saved.state.step))
 
 
-def _from_file(file: Path, name: Path, weights: str) -> Found:
+def _from_file(file: Path, name: Path, weights: str) -> SavedModel:
     """``name`` is what the user called it, which for a shipped model is the same on every machine."""
     saved = model_file.read(file)
-    found = Found(saved.config, saved.info, saved.tensors, provenance(name, file, saved.weights, saved.step))
+    found = replace(saved, provenance=provenance(name, file, saved.provenance["weights"], saved.provenance["step"]))
     return _chosen(found, weights)
 
 

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
+from undiffuse.checkpoints.saved_model import SavedModel
 from undiffuse.config.files import from_dict, from_plain, to_dict
-from undiffuse.config.schema import TrainConfig
-from undiffuse.data.info import DataInfo, StoredInfo
+from undiffuse.data.info import StoredInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.installing import upgrade
 from undiffuse.runtime.safe_tensors import from_bytes
@@ -29,82 +27,62 @@ FORMAT = 1
 _KEY = "undiffuse"
 
 
-@dataclass(frozen=True)
-class ModelFile:
-    """What such a file holds.
+def to_bytes(model: SavedModel) -> bytes:
+    """The file of a model, floating-point tensors in half precision.
 
-    Args:
-        config, info: what the network is, and what its data were.
-        step: of the training.
-        weights: which these are: 'raw', or the rate of the average.
-        tensors: float32.
+    Raises:
+        UndiffuseError: a weight is beyond half precision's range of 65,504.
     """
+    halves = {name: _half(name, tensor) for name, tensor in model.tensors.items()}
+    header = {
+        "format": FORMAT,
+        "config": to_dict(model.config),
+        "data": model.info.to_json(),
+        "step": model.provenance["step"],
+        "weights": model.provenance["weights"],
+        "sha256": _digest(safetensors.torch.save(halves)),
+    }
+    return safetensors.torch.save(halves, {_KEY: json.dumps(header)})
 
-    config: TrainConfig
-    info: DataInfo
-    step: int
-    weights: str
-    tensors: Mapping[str, Tensor]
 
-    def to_bytes(self) -> bytes:
-        """The file, floating-point tensors in half precision.
+def model_of(data: bytes, where: Path) -> SavedModel:
+    """The model in a file's bytes, every setting checked, float32; ``where`` is its name in messages.
 
-        Raises:
-            UndiffuseError: a weight is beyond half precision's range of 65,504.
-        """
-        halves = {name: _half(name, tensor) for name, tensor in self.tensors.items()}
-        header = {
-            "format": FORMAT,
-            "config": to_dict(self.config),
-            "data": self.info.to_json(),
-            "step": self.step,
-            "weights": self.weights,
-            "sha256": _digest(safetensors.torch.save(halves)),
-        }
-        return safetensors.torch.save(halves, {_KEY: json.dumps(header)})
-
-    @classmethod
-    def from_bytes(cls, data: bytes, where: Path) -> ModelFile:
-        """Read a file, checking every setting; ``where`` is its name in messages.
-
-        Raises:
-            UndiffuseError: no safetensors, no model of ours, a newer format, or settings that cannot be.
-        """
-        stored = from_bytes(data, where)
-        length = int.from_bytes(data[:8], "little")
-        text = (json.loads(data[8 : 8 + length]).get("__metadata__") or {}).get(_KEY)
-        if text is None:
-            raise UndiffuseError(f"{where} holds tensors and no settings; a model's file is made by undiffuse")
-        try:
-            header = json.loads(text)
-            version, step, weights, digest = (header[name] for name in ("format", "step", "weights", "sha256"))
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise UndiffuseError(f"{where} is not valid: its header does not hold what a model's does") from None
-        if type(version) is not int or version > FORMAT:
-            raise UndiffuseError(
-                f"{where} has format {version!r:.20}, this undiffuse reads up to {FORMAT}; upgrade with: {upgrade()}"
-            )
-        if type(step) is not int or step < 0 or type(weights) is not str:
-            raise UndiffuseError(f"{where} is not valid: it says step {step!r:.20} and weights {weights!r:.20}")
-        if digest != _digest(data):
-            raise UndiffuseError(f"{where} is damaged: its weights are not those that were saved")
-        return cls(
-            config=from_dict(header.get("config"), str(where)),
-            info=from_plain(StoredInfo, header.get("data"), str(where)).info(),
-            step=step,
-            weights=weights,
-            tensors={name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in stored.items()},
+    Raises:
+        UndiffuseError: no safetensors, no model of ours, a newer format, or settings that cannot be.
+    """
+    stored = from_bytes(data, where)
+    length = int.from_bytes(data[:8], "little")
+    text = (json.loads(data[8 : 8 + length]).get("__metadata__") or {}).get(_KEY)
+    if text is None:
+        raise UndiffuseError(f"{where} holds tensors and no settings; a model's file is made by undiffuse")
+    try:
+        header = json.loads(text)
+        version, step, weights, digest = (header[name] for name in ("format", "step", "weights", "sha256"))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UndiffuseError(f"{where} is not valid: its header does not hold what a model's does") from None
+    if type(version) is not int or version > FORMAT:
+        raise UndiffuseError(
+            f"{where} has format {version!r:.20}, this undiffuse reads up to {FORMAT}; upgrade with: {upgrade()}"
         )
+    if type(step) is not int or step < 0 or type(weights) is not str:
+        raise UndiffuseError(f"{where} is not valid: it says step {step!r:.20} and weights {weights!r:.20}")
+    if digest != _digest(data):
+        raise UndiffuseError(f"{where} is damaged: its weights are not those that were saved")
+    config = from_dict(header.get("config"), str(where))
+    info = from_plain(StoredInfo, header.get("data"), str(where)).info()
+    tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in stored.items()}
+    return SavedModel.of(config, info, tensors, step, weights)
 
 
-def read(path: Path) -> ModelFile:
+def read(path: Path) -> SavedModel:
     """The model in a file.
 
     Raises:
-        UndiffuseError: the file cannot be read, or as for `ModelFile.from_bytes`.
+        UndiffuseError: the file cannot be read, or as for `model_of`.
     """
     try:
-        return ModelFile.from_bytes(path.read_bytes(), path)
+        return model_of(path.read_bytes(), path)
     except OSError as error:
         raise UndiffuseError(f"cannot read {path}: {error.strerror or error}") from None
 

@@ -15,20 +15,32 @@ from undiffuse.data.info import DataInfo
 
 
 @dataclass(frozen=True)
-class Found:
+class SavedModel:
     """All that a model is made of.
 
     Args:
         config: settings; of somebody else's checkpoint the network and the process, the rest being defaults.
         info: the shape and the range of what it makes, and what else is known of its data.
         tensors: float32, under the names and in the shapes of the network that the settings describe.
-        provenance: see `provenance`.
+        provenance: see `provenance`; of what is about to be written, `step` and `weights` alone.
     """
 
     config: TrainConfig
     info: DataInfo
     tensors: Mapping[str, Tensor]
     provenance: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, config: TrainConfig, info: DataInfo, tensors: Mapping[str, Tensor], step: int, weights: str
+    ) -> SavedModel:
+        """A model that is not in a file yet.
+
+        Args:
+            step: of the training.
+            weights: which these are: 'raw', or the rate of the average.
+        """
+        return cls(config, info, tensors, {"step": step, "weights": weights})
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,7 @@ class ForeignReader:
 
     name: str
     recognises: Callable[[Path], bool]
-    read: Callable[[Path], Found]
+    read: Callable[[Path], SavedModel]
 
 
 def provenance(

@@ -33,6 +33,7 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
+    from undiffuse.checkpoints.model_file import to_bytes
     from undiffuse.runtime.durable_files import NO_OUT, check_writable, replace_bytes
     from undiffuse.training.optim.posthoc_ema import FOLDER, copies_of, made_name, make_average
     from undiffuse.training.optim.power_ema import check_widths
@@ -47,7 +48,7 @@ def run(typed: Namespace) -> None:
         path = folder / FOLDER / made_name(made.profile, last)
         if path.exists() and "overwrite" not in options:
             raise UndiffuseError(f"{path} exists already; replace it with --overwrite")
-        replace_bytes(path, made.model.to_bytes())
+        replace_bytes(path, to_bytes(made.model))
         poor = ": the copies are too few or too wide for it" if made.mismatch > POOR else ""
         print(f"{path}: of {counted(made.copies, 'copy', 'copies')}, {made.mismatch:.1%} from the exact profile{poor}")
     print(f"try: undiffuse sample {quoted(path)}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from undiffuse.checkpoints.model_file import SUFFIX, ModelFile
+from undiffuse.checkpoints.model_file import SUFFIX, to_bytes
+from undiffuse.checkpoints.saved_model import SavedModel
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.export.preconditions import without_paths
 from undiffuse.model import Model
@@ -22,7 +23,8 @@ def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
         raise UndiffuseError(f"A model's file is called NAME{SUFFIX}, not {path.name}")
     check_free(path, overwrite, PLACE)
     weights, step = str(model.provenance.get("weights", "raw")), int(model.provenance.get("step", 0))
-    data = ModelFile(without_paths(model.config), model.info, step, weights, model.network.state_dict()).to_bytes()
+    saved = SavedModel.of(without_paths(model.config), model.info, model.network.state_dict(), step, weights)
+    data = to_bytes(saved)
     write_file(path, data, overwrite, PLACE)
     use = f"edit upscale {quoted(path)} small.png" if model.config.conditions.upscale > 1 else f"sample {quoted(path)}"
     return [f"file    {path}, {len(data):,} bytes: undiffuse {use}"]

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from undiffuse.checkpoints import cascade_folder
 from undiffuse.checkpoints.find import locate
-from undiffuse.checkpoints.foreign import Found
-from undiffuse.checkpoints.model_file import ModelFile
+from undiffuse.checkpoints.foreign import SavedModel
 from undiffuse.errors import UndiffuseError
 from undiffuse.model.cascade import Cascade
 from undiffuse.model.loading import load
@@ -38,7 +37,7 @@ def make_cascade(models: Sequence[str | Path], folder: str | Path, weights: str 
     if folder.exists() and any(folder.iterdir()):
         raise UndiffuseError(f"{folder} is not empty; choose another `name`")
     try:
-        cascade_folder.write(folder, [(_name(part), _file(part)) for part in found])
+        cascade_folder.write(folder, [(_name(part), part) for part in found])
     except (OSError, UndiffuseError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         advice = "choose another `name`, or another folder of runs with `runs`"
@@ -48,7 +47,7 @@ def make_cascade(models: Sequence[str | Path], folder: str | Path, weights: str 
     return made
 
 
-def check_fits(names: Sequence[str], found: Sequence[Found]) -> None:
+def check_fits(names: Sequence[str], found: Sequence[SavedModel]) -> None:
     """Refuse models that do not stand upon each other.
 
     Raises:
@@ -84,11 +83,6 @@ def check_fits(names: Sequence[str], found: Sequence[Found]) -> None:
             raise UndiffuseError(f"{name} knows other numbers than {names[0]}")
 
 
-def _name(part: Found) -> str:
+def _name(part: SavedModel) -> str:
     """What the model was called, as a part of a file's name."""
     return re.sub(r"[^\w.+-]", "_", model_name(Path(part.provenance["checkpoint"])).removesuffix(".safetensors"))
-
-
-def _file(part: Found) -> ModelFile:
-    made_by = part.provenance
-    return ModelFile(part.config, part.info, made_by["step"], made_by["weights"], part.tensors)

@@ -12,8 +12,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from undiffuse.checkpoints.model_file import ModelFile
+from undiffuse.checkpoints.model_file import to_bytes
 from undiffuse.checkpoints.pretrained import FOLDER
+from undiffuse.checkpoints.saved_model import SavedModel
 from undiffuse.checkpoints.training_checkpoint import latest, load
 from undiffuse.config.flags import in_flags
 from undiffuse.errors import UndiffuseError
@@ -38,7 +39,7 @@ def make(run: Path, target: Path) -> int:
     rate, tensors = next(iter(saved.averages.items()))
     # The data's name, not where they were on the disk of whoever trained: the file goes to everybody.
     config = replace(saved.config, data=replace(saved.config.data, source=Path(saved.config.data.source).name))
-    data = ModelFile(config, saved.info, saved.state.step, str(rate), tensors).to_bytes()
+    data = to_bytes(SavedModel.of(config, saved.info, tensors, saved.state.step, str(rate)))
     if len(data) > LIMIT:
         raise UndiffuseError(f"{run} makes a file of {len(data):,} bytes, and at most {LIMIT:,} ship; lower `base`")
     replace_bytes(target, data)

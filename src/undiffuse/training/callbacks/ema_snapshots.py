@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from undiffuse.checkpoints.model_file import ModelFile
+from undiffuse.checkpoints.model_file import to_bytes
+from undiffuse.checkpoints.saved_model import SavedModel
 from undiffuse.model import Model
 from undiffuse.runtime.durable_files import replace_bytes, writing
 from undiffuse.training.callbacks.metrics import RESUME
@@ -42,8 +43,9 @@ class Copies:
                 with writing(self._folder, RESUME):
                     self._folder.mkdir(exist_ok=True)
                 profile = Profile(result.step, std)
-                file = ModelFile(self._model.config, self._model.info, result.step, f"std-{std:g}", tensors)
-                replace_bytes(self._folder / copy_name(profile), file.to_bytes())
+                model = self._model
+                saved = SavedModel.of(model.config, model.info, tensors, result.step, f"std-{std:g}")
+                replace_bytes(self._folder / copy_name(profile), to_bytes(saved))
 
     def _due(self, step: int) -> bool:
         plan = self._plan

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from undiffuse.checkpoints import model_file
-from undiffuse.checkpoints.model_file import SUFFIX, ModelFile
+from undiffuse.checkpoints.model_file import SUFFIX
+from undiffuse.checkpoints.saved_model import SavedModel
 from undiffuse.errors import UndiffuseError
 from undiffuse.training.optim.power_ema import Profile, combine
 
@@ -35,7 +36,7 @@ class SynthesizedEMA:
         mismatch: how far its profile is from the one asked for, as a part of that one's length; 0.01 is a hundredth.
     """
 
-    model: ModelFile
+    model: SavedModel
     profile: Profile
     copies: int
     mismatch: float
@@ -93,5 +94,5 @@ def make_average(run: str | Path, std: float, step: int | None = None) -> Synthe
         for name, tensor in model.tensors.items():
             total[name] = total.get(name, torch.zeros((), dtype=torch.float64)) + weight * tensor.double()
     tensors = {name: tensor.float() for name, tensor in total.items()}
-    made = ModelFile(model.config, model.info, wanted.step, f"std-{std:g}", tensors)
+    made = SavedModel.of(model.config, model.info, tensors, wanted.step, f"std-{std:g}")
     return SynthesizedEMA(made, wanted, len(earlier), mismatch)

@@ -32,7 +32,7 @@ from undiffuse.checkpoints.foreign.diffusers.weights import Weights, find_weight
 from undiffuse.checkpoints.foreign.mapping import TensorPair, check, pair, read, write
 from undiffuse.checkpoints.foreign.settings import Settings, read_settings
 from undiffuse.checkpoints.foreign.tensors import unwrapped
-from undiffuse.checkpoints.saved_model import ForeignReader, Found, provenance, unknown_data
+from undiffuse.checkpoints.saved_model import ForeignReader, SavedModel, provenance, unknown_data
 from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.files import from_dict, from_plain, to_dict
 from undiffuse.config.network import UNetConfig
@@ -78,7 +78,7 @@ def recognises(path: Path) -> bool:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def read_folder(path: Path) -> Found:
+def read_folder(path: Path) -> SavedModel:
     """The model in such a folder.
 
     Raises:
@@ -102,7 +102,7 @@ def read_folder(path: Path) -> Found:
         names = {modern(new): old for new, old in unwrapped(tensors.shapes).items()}
         check(pairs, expected, {new: tensors.shapes[old] for new, old in names.items()}, str(where))
         values = read(pairs, lambda name: tensors(names[name]))
-    return Found(config, info, values, _provenance(path, stored_in, settings))
+    return SavedModel(config, info, values, _provenance(path, stored_in, settings))
 
 
 def _provenance(path: Path, stored_in: Weights, scheduler: Settings) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _provenance(path: Path, stored_in: Weights, scheduler: Settings) -> dict[str
     return provenance(path, stored_in.files, kind, layout="diffusers", sampling=sampling(scheduler), **more)
 
 
-def _own(path: Path, stored_in: Weights, scheduler: Settings) -> Found:
+def _own(path: Path, stored_in: Weights, scheduler: Settings) -> SavedModel:
     """A model of ours in code of its own, which is never run: `OURS` says all, and the tensors have our names."""
     stored = _ours(path)
     if stored is None:
@@ -123,7 +123,7 @@ def _own(path: Path, stored_in: Weights, scheduler: Settings) -> Found:
     with stored_in.opened() as tensors:
         check(pairs, expected, tensors.shapes, str(stored_in.files[0]))
         values = read(pairs, tensors)
-    return Found(stored.config, stored.info, values, _provenance(path, stored_in, scheduler))
+    return SavedModel(stored.config, stored.info, values, _provenance(path, stored_in, scheduler))
 
 
 READER = ForeignReader("diffusers", recognises, read_folder)

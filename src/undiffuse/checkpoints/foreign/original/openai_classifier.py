@@ -20,7 +20,7 @@ from undiffuse.checkpoints.foreign.mapping import NameRule, Shape, check, pair, 
 from undiffuse.checkpoints.foreign.original import openai
 from undiffuse.checkpoints.foreign.original.flags import Flags, process, read_flags
 from undiffuse.checkpoints.foreign.tensors import Tensors, opened
-from undiffuse.checkpoints.saved_model import Found, provenance, unknown_data
+from undiffuse.checkpoints.saved_model import SavedModel, provenance, unknown_data
 from undiffuse.config.data import DataConfig
 from undiffuse.config.network import UNetConfig
 from undiffuse.config.schema import TrainConfig
@@ -53,7 +53,7 @@ class Architecture:
         return UNetClassifier(self.channels, self.classes, 2, self.network, self.positions)
 
 
-def read_classifier(path: Path) -> tuple[Found, UNetClassifier]:
+def read_classifier(path: Path) -> tuple[SavedModel, UNetClassifier]:
     """The classifier in a file, and its network with these weights.
 
     Raises:
@@ -68,7 +68,7 @@ def read_classifier(path: Path) -> tuple[Found, UNetClassifier]:
         return _read(path, tensors)
 
 
-def _read(path: Path, tensors: Tensors) -> tuple[Found, UNetClassifier]:
+def _read(path: Path, tensors: Tensors) -> tuple[SavedModel, UNetClassifier]:
     flags = read_flags(path)
     found = architecture(tensors.shapes, flags, str(path))
     with outlined():
@@ -87,7 +87,7 @@ def _read(path: Path, tensors: Tensors) -> tuple[Found, UNetClassifier]:
     info = unknown_data(path.stem, shape, tuple(str(number) for number in range(found.classes)))
     values: dict[str, Tensor] = read(pairs, tensors)
     network.load_state_dict(values, assign=True)
-    return Found(config, info, values, provenance(path, path, layout="OpenAI's guided-diffusion")), network
+    return SavedModel(config, info, values, provenance(path, path, layout="OpenAI's guided-diffusion")), network
 
 
 def architecture(shapes: Mapping[str, Shape], flags: Flags, where: str) -> Architecture:

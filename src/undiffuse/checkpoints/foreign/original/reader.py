@@ -26,7 +26,7 @@ from undiffuse.checkpoints.foreign.tensors import (
     opened,
     unwrapped,
 )
-from undiffuse.checkpoints.saved_model import ForeignReader, Found, provenance, unknown_data
+from undiffuse.checkpoints.saved_model import ForeignReader, SavedModel, provenance, unknown_data
 from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.data import DataConfig
 from undiffuse.config.diffusion import DiffusionConfig
@@ -80,7 +80,7 @@ def holds_weights(path: Path) -> bool:
     return not found.isdisjoint({openai.MARK, ho.MARK, lucidrains.MARK, edm.MARK})
 
 
-def read_file(path: Path) -> Found:
+def read_file(path: Path) -> SavedModel:
     """The model in such a file.
 
     Raises:
@@ -96,7 +96,7 @@ def read_file(path: Path) -> Found:
         return _of(path, tensors)
 
 
-def _of(path: Path, tensors: Tensors) -> Found:
+def _of(path: Path, tensors: Tensors) -> SavedModel:
     """The model of these tensors."""
     plain = unwrapped(tensors.shapes)
     if any(new != old for new, old in plain.items()):
@@ -121,7 +121,7 @@ def _of(path: Path, tensors: Tensors) -> Found:
 READER = ForeignReader("a file of tensors", recognises, read_file)
 
 
-def _openai(path: Path, tensors: Tensors) -> Found:
+def _openai(path: Path, tensors: Tensors) -> SavedModel:
     if openai.MARK_UNET not in tensors.shapes:
         raise UndiffuseError(
             f"{path} is a classifier of OpenAI's and makes no images: it leads a model that does, with "
@@ -136,7 +136,7 @@ def _openai(path: Path, tensors: Tensors) -> Found:
     return _found(path, config, shape, found.classes, table, tensors, weights)
 
 
-def _ho(path: Path, tensors: Renamed) -> Found:
+def _ho(path: Path, tensors: Renamed) -> SavedModel:
     network, channels = ho.architecture(tensors.shapes, str(path))
     size = ho.side(path, network)
     config = _config("ho", path, network, ho.PROCESS)
@@ -144,7 +144,7 @@ def _ho(path: Path, tensors: Renamed) -> Found:
     return _found(path, config, (channels, size, size), 0, ho.rules(network), tensors, weights)
 
 
-def _trainer(path: Path, parts: lucidrains.TrainerFile) -> Found:
+def _trainer(path: Path, parts: lucidrains.TrainerFile) -> SavedModel:
     """The average in a trainer's file, or the weights where there is none."""
     check_state_dict(parts.process, path)
     if parts.average is None:
@@ -158,7 +158,7 @@ def _trainer(path: Path, parts: lucidrains.TrainerFile) -> Found:
     return _lucidrains(path, chain, network, weights, parts.step)
 
 
-def _lucidrains(path: Path, chain: Tensors, tensors: Renamed, weights: str, step: int = 0) -> Found:
+def _lucidrains(path: Path, chain: Tensors, tensors: Renamed, weights: str, step: int = 0) -> SavedModel:
     found = lucidrains.architecture(tensors.shapes, str(path))
     diffusion = replace(lucidrains.process(chain, str(path)), learn_variance=found.learn_variance)
     size = read_side(path)
@@ -167,7 +167,7 @@ def _lucidrains(path: Path, chain: Tensors, tensors: Renamed, weights: str, step
     return _found(path, config, (found.channels, size, size), 0, table, tensors, weights, step)
 
 
-def _edm(path: Path, tensors: Renamed) -> Found:
+def _edm(path: Path, tensors: Renamed) -> SavedModel:
     edm.check_name(path)
     found = edm.architecture(tensors.shapes, str(path))
     edm.check_filters(tensors.tensors, found.network.architecture, str(path))
@@ -199,11 +199,11 @@ def _found(
     tensors: Tensors,
     weights: str,
     step: int = 0,
-) -> Found:
+) -> SavedModel:
     info = unknown_data(path.stem, shape, tuple(str(number) for number in range(classes)))
     expected = outline(config, info)
     pairs = pair(expected, table)
     check(pairs, expected, tensors.shapes, str(path))
-    return Found(
+    return SavedModel(
         config, info, read(pairs, tensors), provenance(path, path, weights, step, layout=LAYOUTS[config.recipe])
     )
