@@ -15,6 +15,7 @@ import gzip
 import io
 import math
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -63,22 +64,23 @@ def read_nifti_header(file: BinaryIO) -> NiftiHeader:
     for order in "<>":
         (size,) = struct.unpack(f"{order}i", head[:4].ljust(4, b"\0"))
         if size == 348 and len(head) >= 348:
-            rank, *lengths = struct.unpack_from(f"{order}8h", head, 40)
+            axes = struct.unpack_from(f"{order}8h", head, 40)
             (code,) = struct.unpack_from(f"{order}h", head, 70)
-            offset, slope, inter = struct.unpack_from(f"{order}3f", head, 108)
-            return _checked(head[344:348], rank, lengths, order, code, offset, slope, inter)
+            offset, *scale = struct.unpack_from(f"{order}3f", head, 108)
+            return _checked(head[344:348], axes, order, code, offset, scale)
         if size == 540 and len(head) == 540:
             (code,) = struct.unpack_from(f"{order}h", head, 12)
-            rank, *lengths = struct.unpack_from(f"{order}8q", head, 16)
+            axes = struct.unpack_from(f"{order}8q", head, 16)
             (offset,) = struct.unpack_from(f"{order}q", head, 168)
-            slope, inter = struct.unpack_from(f"{order}2d", head, 176)
-            return _checked(head[4:8], rank, lengths, order, code, offset, slope, inter)
+            scale = list(struct.unpack_from(f"{order}2d", head, 176))
+            return _checked(head[4:8], axes, order, code, offset, scale)
     raise UnreadableError("has no NIfTI header")
 
 
 def _checked(
-    magic: bytes, rank: int, lengths: list[int], order: str, code: int, offset: float, slope: float, inter: float
+    magic: bytes, axes: Sequence[int], order: str, code: int, offset: float, scale: Sequence[float]
 ) -> NiftiHeader:
+    rank, lengths = axes[0], list(axes[1:])
     if magic in (b"ni1\0", b"ni2\0"):
         raise UnreadableError("keeps its values in another file (.hdr and .img); save it as one .nii")
     if magic not in (b"n+1\0", b"n+2\0"):
@@ -92,7 +94,7 @@ def _checked(
         raise UnreadableError(f"has axes {tuple(lengths[: max(0, min(rank, 7))])}; 2 to 4 are expected")
     if not (math.isfinite(offset) and 348 <= offset <= 1 << 20):
         raise UnreadableError(f"says that its values begin at byte {offset}")
-    header = NiftiHeader(tuple(shape), np.dtype(order + _TYPES[code]), int(offset), slope, inter)
+    header = NiftiHeader(tuple(shape), np.dtype(order + _TYPES[code]), int(offset), *scale)
     if header.size > MAX_BYTES:
         raise UnreadableError(f"claims {header.size >> 20:,} MiB of values; more than {MAX_BYTES >> 20:,} are refused")
     return header

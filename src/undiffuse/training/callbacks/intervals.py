@@ -87,9 +87,9 @@ class Intervals:
         group: processes that must agree.
         drawing: what grids cost; needed in rank 0 alone.
         evaluation, checkpoint: seconds of an evaluation and of a checkpoint, where they are measured already.
-        begun: whether the training has had a first grid.
 
     Attributes:
+        group: the processes.
         samples: of the grid to be drawn now; 0 for none.
         saving: whether a checkpoint is written now.
         clock: by which looks are timed.
@@ -105,10 +105,9 @@ class Intervals:
         drawing: Drawing | None,
         evaluation: float | None = None,
         checkpoint: float = 0.0,
-        begun: bool = False,
     ) -> None:
-        self._loop, self._plan, self._timer, self._group = loop, plan, timer, group
-        self._drawing, self._evaluation, self._any = drawing, evaluation, begun
+        self._loop, self._plan, self._timer, self.group = loop, plan, timer, group
+        self._drawing, self._evaluation, self._any = drawing, evaluation, False
         self._timed = loop.sample_every is None or loop.checkpoint_every is None
         self._zero = timer.clock()
         self._drawn = self._saved = 0.0
@@ -120,12 +119,13 @@ class Intervals:
     def __call__(self, step: int) -> None:
         """Decide what is done after ``step`` steps; all processes must call this at the same time."""
         self.samples, self.saving = self._grid(step), self._checkpoint(step)
-        if self._timed and not self._group.is_single:
-            found = self._group.largest(2 * self.samples + self.saving if self._group.is_main else 0)
+        if self._timed and not self.group.is_single:
+            found = self.group.largest(2 * self.samples + self.saving if self.group.is_main else 0)
             self.samples, self.saving = found // 2, bool(found % 2)
 
     def again(self, step: int) -> None:
         """The same for the step that a training goes on from: its checkpoint is there, its grid may be missing."""
+        self._any = step > 0
         self._share = self._saved_share = self._plan.share(step)
         self(step)
         if self._loop.sample_every is None and step != self._plan.total:

@@ -24,12 +24,10 @@ from undiffuse.model.resolve import resolve
 from undiffuse.model.samples import Samples
 from undiffuse.provenance.png import write_png
 from undiffuse.recipes import advised_sampling
-from undiffuse.training.callbacks.console import Console
 from undiffuse.training.callbacks.intervals import Intervals
-from undiffuse.training.callbacks.metrics import MetricsFile
 from undiffuse.training.callbacks.proxy import Images, Proxy
-from undiffuse.training.loop import StepResult, TrainState
-from undiffuse.training.plan import Plan
+from undiffuse.training.callbacks.reporting import Reporting
+from undiffuse.training.loop import StepResult, TrainState, TrainStep
 from undiffuse.training.run.folder import RunFolder
 from undiffuse.training.run.signals import Interrupts
 from undiffuse.visualization.grid import grid, to_image
@@ -57,21 +55,18 @@ class Previews:
         self,
         run: RunFolder,
         train_state: TrainState,
+        train_step: TrainStep,
         model: Model,
-        plan: Plan,
         intervals: Intervals,
-        metrics: MetricsFile,
-        console: Console,
+        reporting: Reporting,
         interrupts: Interrupts,
-        images: Images,
-        examples: Mapping[str, Tensor],
     ) -> None:
-        self._images = images
-        self._run, self._train_state, self._plan, self._intervals = run, train_state, plan, intervals
-        self._metrics, self._console, self._interrupts = metrics, console, interrupts
+        assert reporting.metrics is not None, "grids are drawn where the numbers are written"
+        self._images, self._examples = train_step.whole_images, train_step.examples
+        self._run, self._train_state, self._plan, self._intervals = run, train_state, train_step.plan, intervals
+        self._metrics, self._console, self._interrupts = reporting.metrics, reporting.console, interrupts
         self._count = model.config.loop.sample_count
         self._seed = model.config.loop.seed
-        self._examples = examples
         # A second network holds the averages, so that the one in training is left alone.
         self._model = build_model(model.config, model.info).to(model.device)
 

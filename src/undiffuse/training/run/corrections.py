@@ -7,11 +7,9 @@ from dataclasses import astuple
 from typing import Any
 
 from undiffuse.errors import counted
-from undiffuse.runtime.process_group import Group
-from undiffuse.training.callbacks.console import Console
 from undiffuse.training.callbacks.intervals import Intervals
-from undiffuse.training.callbacks.metrics import MetricsFile
 from undiffuse.training.callbacks.progress_line import duration
+from undiffuse.training.callbacks.reporting import Reporting
 from undiffuse.training.pace import Pace, Timer
 from undiffuse.training.plan import Decision, Plan
 from undiffuse.training.run.replay import Recorded, line_of
@@ -28,8 +26,8 @@ class Corrections:
         timer: of the budget.
         pace: what decides; None where the number of steps is fixed, and in all processes but rank 0.
         seconds: the budget, where it is one of time.
-        recorded: what to repeat.
-        budget: with which a run goes on, if that was given anew.
+        replay: what to repeat, and the budget with which a run goes on, if that was given anew.
+        reporting: where decisions are written and told.
     """
 
     def __init__(
@@ -38,16 +36,14 @@ class Corrections:
         timer: Timer,
         pace: Pace | None,
         seconds: float | None,
-        recorded: Recorded,
-        budget: dict[str, Any] | None,
+        replay: tuple[Recorded, dict[str, Any] | None],
         intervals: Intervals,
-        group: Group,
-        metrics: MetricsFile | None,
-        console: Console,
+        reporting: Reporting,
     ) -> None:
         self._plan, self._timer, self._pace, self._budget = plan, timer, pace, seconds
-        self._recorded, self._given = recorded, budget
-        self._intervals, self._group, self._metrics, self._console = intervals, group, metrics, console
+        self._recorded, self._given = replay
+        self._intervals, self._group = intervals, intervals.group
+        self._metrics, self._console = reporting.metrics, reporting.console
         self._said = plan.total
 
     def begin(self, step: int) -> None:

@@ -24,6 +24,7 @@ from undiffuse.training.callbacks.intervals import Drawing, Intervals, last_samp
 from undiffuse.training.callbacks.metrics import MetricsFile
 from undiffuse.training.callbacks.previews import Previews, evaluation_seconds, preview_evaluations
 from undiffuse.training.callbacks.progress_line import LiveLine, duration
+from undiffuse.training.callbacks.reporting import Reporting
 from undiffuse.training.callbacks.trackers import Tracking
 from undiffuse.training.loop import NonFiniteError, TrainState, TrainStep, training
 from undiffuse.training.pace import Pace, Timer
@@ -121,32 +122,20 @@ def run_training(
     interrupts = Interrupts(group)
     metrics = previews = tracking = None
     cost = Drawing(lambda: previews.evaluation() if previews else 0.0, partial(preview_evaluations, model))
-    intervals = Intervals(
-        loop, plan, timer, group, cost, outset.evaluation, outset.checkpoint, begun=train_state.step > 0
-    )
+    intervals = Intervals(loop, plan, timer, group, cost, outset.evaluation, outset.checkpoint)
+    reporting = Reporting(console)
     if group.is_main:
         metrics = MetricsFile(
             run.metrics, train_state.step, window, loop.log_every, plan, train_step.denoiser.schedule.t_max
         )
-        previews = Previews(
-            run,
-            train_state,
-            model,
-            plan,
-            intervals,
-            metrics,
-            console,
-            interrupts,
-            train_step.whole_images,
-            train_step.examples,
-        )
+        reporting = Reporting(console, metrics)
+        previews = Previews(run, train_state, train_step, model, intervals, reporting, interrupts)
         tracking = Tracking(run, model.config, train_state.step, console)
         metrics.listeners.append(tracking.line)
     budget = 60 * loop.minutes if loop.minutes is not None and plan.decisions else None
     pace = Pace(plan, timer, budget, outset.step) if group.is_main and budget else None
-    corrections = Corrections(
-        plan, timer, pace, budget, outset.recorded, outset.budget, intervals, group, metrics, console
-    )
+    replay = outset.recorded, outset.budget
+    corrections = Corrections(plan, timer, pace, budget, replay, intervals, reporting)
 
     def state() -> Checkpoint:
         return to_checkpoint(train_state, model, plan, metrics.window.to_tuple() if metrics else (), timer.spent)

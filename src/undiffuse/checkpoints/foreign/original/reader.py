@@ -8,6 +8,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import safetensors
 
@@ -133,7 +134,7 @@ def _openai(path: Path, tensors: Tensors) -> SavedModel:
     shape = (found.channels, flags.image_size, flags.image_size)
     weights = "raw" if path.name.startswith("model") else "ema"
     table = openai.rules(found.network, flags.use_new_attention_order)
-    return _found(path, config, shape, found.classes, table, tensors, weights)
+    return _found(path, config, shape, found.classes, table, tensors, weights=weights)
 
 
 def _ho(path: Path, tensors: Renamed) -> SavedModel:
@@ -141,7 +142,7 @@ def _ho(path: Path, tensors: Renamed) -> SavedModel:
     size = ho.side(path, network)
     config = _config("ho", path, network, ho.PROCESS)
     weights = "ema" if any(ho.AVERAGE in name for name in tensors.names.values()) else "raw"
-    return _found(path, config, (channels, size, size), 0, ho.rules(network), tensors, weights)
+    return _found(path, config, (channels, size, size), 0, ho.rules(network), tensors, weights=weights)
 
 
 def _trainer(path: Path, parts: lucidrains.TrainerFile) -> SavedModel:
@@ -164,7 +165,7 @@ def _lucidrains(path: Path, chain: Tensors, tensors: Renamed, weights: str, step
     size = read_side(path)
     config = _config("lucidrains", path, found.network, diffusion)
     table = lucidrains.rules(found.network)
-    return _found(path, config, (found.channels, size, size), 0, table, tensors, weights, step)
+    return _found(path, config, (found.channels, size, size), 0, table, tensors, weights=weights, step=step)
 
 
 def _edm(path: Path, tensors: Renamed) -> SavedModel:
@@ -173,7 +174,7 @@ def _edm(path: Path, tensors: Renamed) -> SavedModel:
     edm.check_filters(tensors.tensors, found.network.architecture, str(path))
     config = _config("edm", path, found.network, edm.PROCESS, bool(found.classes))
     shape = (found.channels, found.side, found.side)
-    return _found(path, config, shape, found.classes, edm.rules(found), tensors, "ema")
+    return _found(path, config, shape, found.classes, edm.rules(found), tensors, weights="ema")
 
 
 def _config(
@@ -197,13 +198,13 @@ def _found(
     classes: int,
     table: list[NameRule],
     tensors: Tensors,
-    weights: str,
-    step: int = 0,
+    **origin: Any,
 ) -> SavedModel:
+    """The model of a file; ``origin`` is what `provenance` is told of it, weights and step."""
     info = unknown_data(path.stem, shape, tuple(str(number) for number in range(classes)))
     expected = outline(config, info)
     pairs = pair(expected, table)
     check(pairs, expected, tensors.shapes, str(path))
     return SavedModel(
-        config, info, read(pairs, tensors), provenance(path, path, weights, step, layout=LAYOUTS[config.recipe])
+        config, info, read(pairs, tensors), provenance(path, path, layout=LAYOUTS[config.recipe], **origin)
     )
