@@ -22,6 +22,7 @@ from undiffuse.data.codec import codec_of
 from undiffuse.data.crops import Crops
 from undiffuse.data.info import DataInfo
 from undiffuse.data.order import batch_indices
+from undiffuse.errors import UndiffuseError
 from undiffuse.factories.loss import make_objective, make_time_law
 from undiffuse.model import Model
 from undiffuse.runtime.compiling import Compiled
@@ -93,6 +94,16 @@ class Paired(Protocol):
 
 
 @runtime_checkable
+class Masked(Protocol):
+    """Data of which not all values count, such as padded sets of points."""
+
+    @property
+    def masks(self) -> NDArray[np.bool_] | None:
+        """(count, channels or 1, *spatial), True where a value counts; None where all do."""
+        ...
+
+
+@runtime_checkable
 class Ordered(Protocol):
     """Data that are not read in just any order."""
 
@@ -160,6 +171,31 @@ def image_batches(
         return flipped(x0, share.take(fair_coins(loop.batch, generator(loop.seed, "flip", step))))
 
     return images
+
+
+def mask_batches(data: Data, config: TrainConfig, share: BatchShard) -> Callable[[int], Tensor] | None:
+    """``step -> mask`` of the images of `image_batches`; None where all values count.
+
+    Raises:
+        UndiffuseError: values of the data are not those that are diffused, one by one, or the images are cut at random.
+    """
+    masks = data.masks if isinstance(data, Masked) else None
+    if masks is None:
+        return None
+    if not codec_of(data.info).pointwise or isinstance(data.images, Crops):
+        raise UndiffuseError(
+            f"A mask says which values of '{data.info.name}' count, which is learned from whole samples as they are: "
+            "leave out the mask or the random crops"
+        )
+    loop, order = config.loop, order_of(data, config)
+
+    def mask(step: int) -> Tensor:
+        chosen = torch.from_numpy(masks[share.take(order(step))])
+        if not config.data.flip:
+            return chosen
+        return flipped(chosen, share.take(fair_coins(loop.batch, generator(loop.seed, "flip", step))))
+
+    return mask
 
 
 Tables = Mapping[str, Callable[[Tensor], Tensor]]
@@ -269,6 +305,7 @@ def make_train_step(model: Model, data: Data, total: int | Plan, group: Group = 
         share=share,
         bfloat16=uses_bfloat16(config.loop.precision, model.device),
         team=make_threads(model, group),
+        masks=mask_batches(data, config, share),
     )
 
 

@@ -46,6 +46,8 @@ from undiffuse.training.parallel.batch_shards import BatchShard
 from undiffuse.training.parallel.threaded_gradients import ThreadedGradients
 from undiffuse.training.plan import Plan
 
+_MASK = "*mask"
+"""Name of the mask among the rows of a batch, which no condition has."""
 PATIENCE = 10
 """Steps in a row that may be skipped; one more stops the training."""
 
@@ -87,6 +89,8 @@ class TrainBatch:
     x0: Tensor
     eps: Tensor
     conditions: Mapping[str, Tensor] = field(default_factory=dict)
+    mask: Tensor | None = None
+    """(batch, channels or 1, *spatial), 1 where a value counts; None where all do."""
 
 
 @dataclass
@@ -123,6 +127,7 @@ class TrainStep:
         share: which samples of a batch are this process's.
         bfloat16: run the network's forward pass under bfloat16 autocast.
         team: threads that share the rows of a batch out among them; None for PyTorch's own way.
+        masks: ``step -> mask`` of this process's images, see `diffusion.masking`; None where all values count.
     """
 
     config: TrainConfig
@@ -138,6 +143,7 @@ class TrainStep:
     share: BatchShard
     bfloat16: bool = False
     team: ThreadedGradients | None = None
+    masks: Callable[[int], Tensor] | None = None
 
     @property
     def total(self) -> int:
@@ -151,7 +157,8 @@ class TrainStep:
         shape = (self.share.batch, *x0.shape[1:])
         eps = draw_noise(shape, generator(seed, "noise", step), self.config.objective.offset_noise)
         told = {name: send(value, self.device) for name, value in self.conditions(step, x0).items()}
-        return TrainBatch(self._place(x0), self._place(self.share.take(eps)), told)
+        mask = None if self.masks is None else send(self.masks(step), self.device)
+        return TrainBatch(self._place(x0), self._place(self.share.take(eps)), told, mask)
 
     def _place(self, x: Tensor) -> Tensor:
         last = self.config.loop.channels_last and x.ndim in LAYOUTS
@@ -248,16 +255,17 @@ def forward_backward(
     # nn.Dropout draws from torch's global stream and takes no generator. It gets a stream that is a function of
     # (seed, step, part), and the caller's stream is put back afterwards.
     with torch.random.fork_rng(devices=[train_step.device] if train_step.device.type == "cuda" else []):
-        rows = (batch.x0, t, batch.eps, weight / whole, *batch.conditions.values())
+        named = batch.conditions if batch.mask is None else {**batch.conditions, _MASK: batch.mask}
+        rows = (batch.x0, t, batch.eps, weight / whole, *named.values())
         for part, piece in enumerate(zip(*(a.split(share.sizes) for a in rows), strict=True)):
             torch.manual_seed(stream_seed(train_step.config.loop.seed, "dropout", step, part))
             with share.part(part):
-                losses.append(_learn(train_step, list(batch.conditions), piece))
+                losses.append(_learn(train_step, list(named), piece))
     return torch.cat(losses)
 
 
 def _learn(train_step: TrainStep, names: list[str], rows: tuple[Tensor, ...]) -> Tensor:
-    """The losses of some rows, (x0, t, eps, weight, *conditions); their weighted sum's gradient joins the others'."""
+    """The losses of rows of (x0, t, eps, weight, *conditions, *mask); the gradient of their sum joins the others'."""
     if train_step.team is None or len(rows[0]) < train_step.team.size:
         losses, total = _losses(train_step, names, rows)
         total.backward()
@@ -268,6 +276,8 @@ def _learn(train_step: TrainStep, names: list[str], rows: tuple[Tensor, ...]) ->
 def _losses(train_step: TrainStep, names: list[str], rows: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     """The losses of some rows, and their weighted sum, which is differentiable."""
     x0, t, eps, weight, *values = rows
+    told = dict(zip(names, values, strict=True))
+    mask = told.pop(_MASK, None)
     with train_step.autocast():
-        loss = train_step.objective(train_step.denoiser, x0, t, eps, dict(zip(names, values, strict=True)))
+        loss = train_step.objective(train_step.denoiser, x0, t, eps, told, mask)
     return loss.detach(), (weight * loss).sum()

@@ -15,7 +15,8 @@ from torch import Tensor
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.gaussian import Batch
 from undiffuse.diffusion.losses.simple import Objective, noise_and_predict
-from undiffuse.diffusion.losses.variational_bound import bound_term, chain_of
+from undiffuse.diffusion.losses.variational_bound import bound_values, chain_of
+from undiffuse.diffusion.masking import kept, mean_over
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,13 @@ class Bound:
         t: Float[Tensor, "batch"],
         eps: Batch,
         conditions: Mapping[str, Tensor] | None = None,
+        mask: Tensor | None = None,
     ) -> Float[Tensor, "batch"]:
         chain = chain_of(denoiser.schedule)
+        x0, eps = kept(x0, mask), kept(eps, mask)
         x_t, prediction = noise_and_predict(denoiser, x0, t, eps, conditions)
-        return chain.T * bound_term(prediction, chain, x0, x_t, t, "learned", self.levels) / math.log(2)
+        values = bound_values(prediction, chain, x0, x_t, t, "learned", self.levels)
+        return chain.T * mean_over(values, mask) / math.log(2)
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,12 @@ class Hybrid:
         t: Float[Tensor, "batch"],
         eps: Batch,
         conditions: Mapping[str, Tensor] | None = None,
+        mask: Tensor | None = None,
     ) -> Float[Tensor, "batch"]:
         chain = chain_of(denoiser.schedule)
+        x0, eps = kept(x0, mask), kept(eps, mask)
         x_t, prediction = noise_and_predict(denoiser, x0, t, eps, conditions)
         fixed_mean = replace(prediction, x0=prediction.x0.detach())
-        bound = chain.T * bound_term(fixed_mean, chain, x0, x_t, t, "learned", self.levels) / math.log(2)
-        return self.simple.error(prediction, chain, x0, t, eps) + self.weight * bound
+        values = bound_values(fixed_mean, chain, x0, x_t, t, "learned", self.levels)
+        bound = chain.T * mean_over(values, mask) / math.log(2)
+        return self.simple.error(prediction, chain, x0, t, eps, mask) + self.weight * bound

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from undiffuse.diffusion.denoiser import Denoiser, Prediction
 from undiffuse.diffusion.gaussian import Batch, q_sample
 from undiffuse.diffusion.losses.weighting import Weighting
+from undiffuse.diffusion.masking import kept, mean_over
 from undiffuse.diffusion.parameterization import Parameterization
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.runtime.devices import send
@@ -23,7 +24,7 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 @runtime_checkable
 class Loss(Protocol):
-    """What a training step minimises: one number a sample."""
+    """What a training step minimises: one number a sample, of the values where ``mask`` is 1 alone."""
 
     def __call__(
         self,
@@ -32,6 +33,7 @@ class Loss(Protocol):
         t: Float[Tensor, "batch"],
         eps: Batch,
         conditions: Mapping[str, Tensor] | None = None,
+        mask: Tensor | None = None,
     ) -> Float[Tensor, "batch"]: ...
 
 
@@ -53,7 +55,7 @@ DISTANCES: dict[str, Distance] = {
 
 @dataclass(frozen=True)
 class Objective:
-    """loss_i = weight(t_i) mean over elements of distance(F(x_t, t), p x0 + q eps)   (Ho et al. 2020, eq. 14).
+    """loss_i = weight(t_i) mean over what counts of distance(F(x_t, t), p x0 + q eps)   (Ho et al. 2020, eq. 14).
 
     With the row EPSILON, uniform weight and L2 this is L_simple. It sees the denoiser's x0 and eps, not the network, so
     that any denoiser can be trained in any space; for the network's own space, F is recovered exactly.
@@ -80,12 +82,20 @@ class Objective:
         t: Float[Tensor, "batch"],
         eps: Batch,
         conditions: Mapping[str, Tensor] | None = None,
+        mask: Tensor | None = None,
     ) -> Float[Tensor, "batch"]:
+        x0, eps = kept(x0, mask), kept(eps, mask)
         _, prediction = noise_and_predict(denoiser, x0, t, eps, conditions)
-        return self.error(prediction, denoiser.schedule, x0, t, eps)
+        return self.error(prediction, denoiser.schedule, x0, t, eps, mask)
 
     def error(
-        self, prediction: Prediction, schedule: Schedule, x0: Batch, t: Float[Tensor, "batch"], eps: Batch
+        self,
+        prediction: Prediction,
+        schedule: Schedule,
+        x0: Batch,
+        t: Float[Tensor, "batch"],
+        eps: Batch,
+        mask: Tensor | None = None,
     ) -> Float[Tensor, "batch"]:
         """The loss of a prediction that has been made."""
         q_t = schedule(t)
@@ -93,7 +103,7 @@ class Objective:
         error = self.distance(output, self.space.mix(x0, eps, q_t))
         if self.clipped:
             error = error.masked_fill((x0.abs() >= 1) & (x0 * prediction.x0 >= 1), 0)
-        error = error.flatten(1).mean(1)
+        error = mean_over(error, mask)
         weight = self.weighting.weight(schedule, t, self.space)
         return send(weight.to(error.dtype), error.device) * error
 

@@ -8,7 +8,7 @@ L_T     = KL(q(x_T | x0) || N(0, I))                      no network in it
 L_{t-1} = KL(q(x_{t-1} | x_t, x0) || p(x_{t-1} | x_t))
 L_0     = -log p(x0 | x_1), the discretised decoder for integer data, a density for float data
 
-All values are means over a sample's elements, in nats per dimension; divide by log 2 for bits.
+Terms are means over a sample's elements, in nats per dimension; divide by log 2 for bits.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from undiffuse.diffusion.gaussian import (
     posterior_mean,
     q_sample,
 )
+from undiffuse.diffusion.masking import kept, mean_over
 from undiffuse.diffusion.reverse_step import Variance, reverse_log_variance, reverse_mean
 from undiffuse.diffusion.schedules import DiscreteSchedule, Schedule
 from undiffuse.errors import UndiffuseError
@@ -49,7 +50,7 @@ def chain_of(schedule: Schedule) -> DiscreteSchedule:
     return schedule
 
 
-def bound_term(
+def bound_values(
     prediction: Prediction,
     schedule: DiscreteSchedule,
     x0: Batch,
@@ -57,8 +58,8 @@ def bound_term(
     t: Float[Tensor, "batch"],
     variance: Variance,
     levels: int | None = 256,
-) -> Float[Tensor, "batch"]:
-    """L_{t-1} where t > 1 and L_0 where t = 1, nats per dimension, of one prediction at x_t.
+) -> Batch:
+    """What each value adds to L_{t-1} where t > 1 and to L_0 where t = 1, nats, of one prediction at x_t.
 
     Args:
         prediction: of a denoiser at (x_t, t).
@@ -78,23 +79,23 @@ def bound_term(
     decoding = t == 1
     true_mean = posterior_mean(x0, x_t, post)
     true_log_variance = expand(post.variance.clamp(min=floor).log(), x_t)
-    divergence = kl(true_mean, true_log_variance, mean, log_variance).flatten(1).mean(1)
+    divergence = kl(true_mean, true_log_variance, mean, log_variance)
     if not decoding.any():
         return divergence
     if levels is None:
         log_p = -0.5 * (math.log(2 * math.pi) + log_variance + (x0 - mean) ** 2 / log_variance.exp())
     else:
         log_p = discretised_log_likelihood(x0, mean, 0.5 * log_variance, levels)
-    decoder = -log_p.to(divergence.dtype).flatten(1).mean(1)
-    return torch.where(send(decoding, decoder.device), decoder, divergence)
+    decoding = send(decoding, x0.device).reshape(-1, *[1] * (x0.ndim - 1))
+    return torch.where(decoding, -log_p.to(divergence.dtype), divergence)
 
 
-def prior_term(schedule: DiscreteSchedule, x0: Batch) -> Float[Tensor, "batch"]:
+def prior_term(schedule: DiscreteSchedule, x0: Batch, mask: Tensor | None = None) -> Float[Tensor, "batch"]:
     """L_T = KL(q(x_T | x0) || N(0, I)), nats per dimension."""
     q_T = schedule(torch.tensor(schedule.t_max, dtype=torch.float64))
-    mean = expand(q_T.alpha, x0) * x0
+    mean = expand(q_T.alpha, x0) * kept(x0, mask)
     zero = torch.zeros((), dtype=x0.dtype, device=x0.device)
-    return kl(mean, expand(2 * q_T.sigma.log(), x0), zero, zero).flatten(1).mean(1)
+    return mean_over(kl(mean, expand(2 * q_T.sigma.log(), x0), zero, zero), mask)
 
 
 def bound_terms(
@@ -104,8 +105,9 @@ def bound_terms(
     eps: Batch,
     variance: Variance = "small",
     levels: int | None = 256,
+    mask: Tensor | None = None,
 ) -> Float[Tensor, "batch"]:
-    """The term of the bound at t for x_t = alpha x0 + sigma eps, nats per dimension: evaluate, then `bound_term`."""
-    chain = chain_of(denoiser.schedule)
+    """The term of the bound at t for x_t = alpha x0 + sigma eps, nats per dimension that counts."""
+    chain, x0, eps = chain_of(denoiser.schedule), kept(x0, mask), kept(eps, mask)
     x_t = q_sample(x0, eps, chain(t))
-    return bound_term(denoiser(x_t, t), chain, x0, x_t, t, variance, levels)
+    return mean_over(bound_values(denoiser(x_t, t), chain, x0, x_t, t, variance, levels), mask)

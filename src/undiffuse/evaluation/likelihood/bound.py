@@ -25,7 +25,8 @@ from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.gaussian import q_sample
-from undiffuse.diffusion.losses.variational_bound import bound_term, chain_of, prior_term
+from undiffuse.diffusion.losses.variational_bound import bound_values, chain_of, prior_term
+from undiffuse.diffusion.masking import kept, mean_over
 from undiffuse.diffusion.reverse_step import Variance
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.random_streams import generator
@@ -111,6 +112,7 @@ def bound_of(
     x0: Float[Tensor, "images *shape"],
     indices: Sequence[int],
     *,
+    mask: Tensor | None = None,
     variance: Variance = "small",
     levels: int | None = 256,
     count: int | None = None,
@@ -123,6 +125,7 @@ def bound_of(
         denoiser: on a discrete chain.
         x0: in model space; on the grid of ``levels`` values, if there is one.
         indices: numbers of the images, which name their random streams.
+        mask: 1 where a value counts; all do by default.
         variance: of the model's step.
         levels: 2^bits of integer data; None for floats, whose decoder is a density.
         count: timesteps an image; all by default.
@@ -132,18 +135,19 @@ def bound_of(
     Raises:
         UndiffuseError: a continuous process, a bad count, or a variance that was not learned.
     """
-    chain = chain_of(denoiser.schedule)
+    chain, x0 = chain_of(denoiser.schedule), kept(x0, mask)
     edges = strata(chain.T, count)
     streams = [generator(seed, "bound", index) for index in indices]
     times = torch.stack([draw_times(edges, stream) for stream in streams])
     rows: dict[str, list[Tensor]] = {"term": [], "x0_error": [], "eps_error": []}
     for t in times.T:
         eps = torch.stack([torch.randn(x0.shape[1:], generator=stream) for stream in streams]).to(x0)
+        eps = kept(eps, mask)
         x_t = q_sample(x0, eps, chain(t))
         prediction = denoiser(x_t, t)
-        rows["term"].append(bound_term(prediction, chain, x0, x_t, t, variance, levels))
-        rows["x0_error"].append((prediction.x0 - x0).square().flatten(1).mean(1))
-        rows["eps_error"].append((prediction.eps - eps).square().flatten(1).mean(1))
+        rows["term"].append(mean_over(bound_values(prediction, chain, x0, x_t, t, variance, levels), mask))
+        rows["x0_error"].append(mean_over((prediction.x0 - x0).square(), mask))
+        rows["eps_error"].append(mean_over((prediction.eps - eps).square(), mask))
         on_step()
     stacked = {name: torch.stack(row, dim=1).cpu().double() for name, row in rows.items()}
-    return Terms(prior_term(chain, x0).cpu().double(), times, edges.diff().double(), **stacked)
+    return Terms(prior_term(chain, x0, mask).cpu().double(), times, edges.diff().double(), **stacked)

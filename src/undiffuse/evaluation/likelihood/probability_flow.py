@@ -39,6 +39,7 @@ from torch import Tensor
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.dormand_prince import State, Tolerance, integrate
 from undiffuse.diffusion.gaussian import expand
+from undiffuse.diffusion.masking import kept, share
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.runtime.random_streams import generator
 
@@ -100,6 +101,7 @@ def density_of(
     x0: Float[Tensor, "images *shape"],
     probes: Float[Tensor, "images probes *shape"],
     *,
+    mask: Tensor | None = None,
     rtol: float = 1e-5,
     atol: float = 1e-5,
     t_min: float | None = None,
@@ -111,6 +113,7 @@ def density_of(
         denoiser: on any process; x0 predictions must be differentiable almost everywhere, as clipped ones are.
         x0: in model space, dequantised if it was integers.
         probes: of Hutchinson's estimate.
+        mask: 1 where a value counts; all do by default. The others are held at 0, where the noise has none either.
         rtol, atol: of v and of the integral per dimension, each step.
         t_min: where the model stops; the schedule's own by default.
         on_done: told how many images arrived at the noise.
@@ -123,8 +126,8 @@ def density_of(
     end = torch.tensor(schedule.t_max, dtype=torch.float64)
     start_snr = float(schedule.log_snr(first))
     end_snr = max(float(schedule.log_snr(end)), LOWEST_LOG_SNR)
-    probes = probes.to(x0)
-    dimensions = x0[0].numel()
+    x0, probes = kept(x0, mask), kept(probes.to(x0), None if mask is None else mask[:, None])
+    dimensions, counted = x0[0].numel(), torch.as_tensor(share(x0, mask)).expand(len(x0))[:, None].to(x0)
 
     def velocity(rows: Tensor, log_snr: Tensor, state: State) -> State:
         t = schedule.inverse_log_snr(log_snr).clamp(first, end)
@@ -134,8 +137,8 @@ def density_of(
             predicted = denoiser(expand(m, v) * v, t).x0
             trace = _traces(predicted, v, probes[rows])
         half_c = expand(0.5 * c, v)
-        slope = half_c * (predicted.detach() - expand(c, v) * state[0])
-        divergence = expand(0.5 * c, trace) * (trace / dimensions - expand(c, trace))
+        slope = kept(half_c * (predicted.detach() - expand(c, v) * state[0]), None if mask is None else mask[rows])
+        divergence = expand(0.5 * c, trace) * (trace / dimensions * counted[rows] - expand(c, trace))
         return slope, divergence
 
     c, _ = _direction(schedule, first)
@@ -145,7 +148,7 @@ def density_of(
     # The prior of x_T is N(0, prior_std^2 I), and before T it has the noise's share of that. v is x_t / m.
     last = schedule.inverse_log_snr(torch.tensor(end_snr, dtype=torch.float64))
     std = schedule.prior_std * float(schedule(last).sigma / schedule(end).sigma / torch.hypot(*schedule(last)))
-    square = v.cpu().double().flatten(1).square().mean(1, keepdim=True)
+    square = v.cpu().double().flatten(1).square().mean(1, keepdim=True) * counted.cpu().double()
     at_noise = 0.5 * (square / std**2 + math.log(2 * math.pi * std**2))
     # v = c x0 at the start: p(x0) = c^D p(v).
     return Density(at_noise - integral.cpu().double() - math.log(float(c)), evaluations)
