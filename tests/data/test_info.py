@@ -14,7 +14,11 @@ FLAT = {"vectors": (), "vector_mean": (), "vector_std": ()}
 FLAT |= {"pair_channels": 0, "pair_dtype": "", "pair_low": 0.0, "pair_high": 0.0}
 
 
-@pytest.mark.parametrize("info", [PLAIN, NUMBERS, PLAIN.with_pair(1, "uint8", 0.0, 255.0)], ids=["", "numbers", "pair"])
+CLIPS = replace(PLAIN, shape=(3, 2, 4, 5), kind="video")
+PAIR = PLAIN.with_pair(1, "uint8", 0.0, 255.0)
+
+
+@pytest.mark.parametrize("info", [PLAIN, NUMBERS, PAIR, CLIPS], ids=["", "numbers", "pair", "kind"])
 def test_what_is_known_of_data_comes_back_from_json(info: DataInfo) -> None:
     assert DataInfo.from_json(json.loads(json.dumps(info.to_json()))) == info
 
@@ -26,6 +30,11 @@ def test_files_have_the_flat_names_of_before() -> None:
     assert NUMBERS.to_json() == PLAIN.to_json() | numbers
     pair = {"pair_channels": 2, "pair_dtype": "float32", "pair_low": -1.0, "pair_high": 4.0}
     assert PLAIN.with_pair(2, "float32", -1.0, 4.0).to_json() == PLAIN.to_json() | pair
+
+
+def test_a_kind_that_the_shape_tells_is_not_written() -> None:
+    assert "kind" not in PLAIN.to_json()
+    assert CLIPS.to_json()["kind"] == "video"
 
 
 def test_files_of_before_there_were_numbers_and_pairs_are_read() -> None:

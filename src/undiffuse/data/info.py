@@ -54,11 +54,12 @@ class StoredInfo(_Facts):
     pair_low: float = 0.0
     pair_high: float = 0.0
     unclassed: str = ""
+    kind: str = ""
 
     def info(self) -> DataInfo:
         """The record that the file is of."""
         numbers = Standardizer(self.vectors, self.vector_mean, self.vector_std)
-        info = DataInfo(**_facts_of(self), numbers=numbers, unclassed=self.unclassed)
+        info = DataInfo(**_facts_of(self), numbers=numbers, unclassed=self.unclassed, kind=self.kind)
         pair = (self.pair_channels, self.pair_dtype, self.pair_low, self.pair_high)
         return info.with_pair(*pair) if self.pair_channels else info
 
@@ -77,6 +78,8 @@ class DataInfo(_Facts):
     """The pictures that go with the samples, one with each: their kind, range and shape."""
     unclassed: str = ""
     """Reason why there are no classes although folders look like some; '' elsewhere."""
+    kind: str = ""
+    """The kind of sample where the shape does not tell: 'video' of clips; '' elsewhere."""
 
     @property
     def to_have_classes(self) -> str:
@@ -124,10 +127,9 @@ class DataInfo(_Facts):
         if pair:
             told |= {"pair_channels": pair.channels, "pair_dtype": pair.dtype}
             told |= {"pair_low": pair.low, "pair_high": pair.high}
-        values = asdict(StoredInfo(**_facts_of(self), **told, unclassed=self.unclassed))
-        if not self.unclassed:  # files about data without the question are as they were before there was one
-            del values["unclassed"]
-        return values
+        values = asdict(StoredInfo(**_facts_of(self), **told, unclassed=self.unclassed, kind=self.kind))
+        later = {"unclassed", "kind"}  # files that say neither are as they were before there was such a field
+        return {name: value for name, value in values.items() if value or name not in later}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> DataInfo:

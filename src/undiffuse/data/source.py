@@ -66,6 +66,8 @@ class WrittenSamples:
     vectors: Vectors | None = None
     refused: tuple[Refusal, ...] = ()
     ignored: tuple[Refusal, ...] = ()
+    kind: str = ""
+    """`DataInfo.kind` of the samples."""
 
     @classmethod
     def of_files(

@@ -1,7 +1,7 @@
-"""The seam of kinds of samples: what everybody asks of images, signals or volumes.
+"""The seam of kinds of samples: what everybody asks of images, signals, volumes or clips.
 
-A kind is one file here and one line in `registry`. An array alone does not tell a video from a volume; a kind that
-needs to be told apart brings a field of `DataInfo` that says so, and `registry.modality_of` asks for it.
+A kind is one file here and one line in `registry`. Where the shape does not tell it, as a clip is told from a volume,
+its format says so by `DataInfo.kind`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Volumes, and clips of videos: (channels, depth, height, width), seen by their middle slices."""
+"""Volumes: (channels, depth, height, width), seen by their middle slices."""
 
 from __future__ import annotations
 

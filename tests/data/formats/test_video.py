@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from undiffuse.data.formats import video
+from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
+from undiffuse.modalities.images import IMAGES
+from undiffuse.modalities.registry import modality_of
+from undiffuse.modalities.video import VIDEOS
+from undiffuse.modalities.volumes import VOLUMES
+from undiffuse.visualization.data_summary import describe
 
 av = pytest.importorskip("av")
 
@@ -46,6 +54,19 @@ def test_clips_follow_one_another_and_the_rest_is_left(folder, opened, frames):
     assert np.array_equal(dataset.images[:, 0], expected)
     assert dataset.labels.tolist() == [0] * 6 + [1] * 6
     assert [dataset.name_of(k) for k in (0, 2, 11)] == ["a/0.mkv#0", "a/0.mkv#2", "b/3.mkv#2"]
+
+
+def test_clips_are_told_from_volumes(folder, opened, tmp_path):
+    info = opened(folder, frames=3).info
+    assert modality_of(info) is VIDEOS
+    assert modality_of(DataInfo.from_json(info.to_json())) is VIDEOS
+    assert modality_of(replace(info, kind="")) is VOLUMES
+    assert modality_of(replace(info, shape=(1, 8, 8))) is IMAGES, "what a file claims of its kind must fit its shape"
+    said = describe(opened(folder, frames=3))
+    assert "videos: 12 clips\n" in said
+    assert "3 x 16 x 32 (frames x height x width), 1 channel," in said
+    assert "the middle frame of each clip" in said
+    assert "pictures with their channels?" not in said
 
 
 def test_a_stride_leaves_frames_out(folder, opened, frames):

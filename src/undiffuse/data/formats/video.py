@@ -12,6 +12,7 @@ import importlib.util
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -54,7 +55,7 @@ class Videos:
         return {"kind": "Videos", "frames": config.frames, "stride": config.stride}
 
     def write(self, files: Files, listing: Listing, draft: Draft) -> WrittenSamples:
-        return write_samples(files, listing, ClipReader(draft.config, draft.size), draft)
+        return replace(write_samples(files, listing, ClipReader(draft.config, draft.size), draft), kind="video")
 
 
 def is_video(name: str) -> bool:

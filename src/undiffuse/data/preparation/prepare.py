@@ -156,7 +156,7 @@ def _prepare(source: Source, listing: Listing, key: str, draft: Draft) -> None:
     written = source.write(listing, draft)
     images, values = open_images(draft.folder)
     info = describe_images(source.name, key, images, written.classes, len(written.refused), values)
-    info = replace(info, texts=sum(map(bool, written.texts or ())), unclassed=listing.unclassed)
+    info = replace(info, texts=sum(map(bool, written.texts or ())), unclassed=listing.unclassed, kind=written.kind)
     if written.vectors is not None:
         info = replace(info, numbers=written.vectors.standardizer())
     write_contents(draft.folder, info, written)
