@@ -56,7 +56,7 @@ def test_settings_of_version_1_load() -> None:
 
 def test_the_origin_of_a_picture_of_version_1_loads() -> None:
     origin = Origin.from_json(ORIGIN)
-    assert (origin.sample.sampler, origin.sample.steps, origin.shape) == ("ddim", 50, (1, 28, 28))
+    assert (origin.sample.solver.sampler, origin.sample.solver.steps, origin.shape) == ("ddim", 50, (1, 28, 28))
 
 
 def test_learned_timesteps_of_version_1_load(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ HOLE = (slice(8, 20), slice(8, 20))
 
 
 def settings(sampler: str, steps: int) -> SampleConfig:
-    return SampleConfig(sampler=sampler, steps=steps, micro_batch=64)
+    return SampleConfig.of(sampler=sampler, steps=steps, micro_batch=64)
 
 
 def inpainting(model: Model) -> Iterator[Row]:

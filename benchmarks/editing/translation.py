@@ -51,7 +51,7 @@ def targets(labels: Tensor) -> Tensor:
 
 def translated(model: Model, digits: Digits, way: Way, steps: int) -> tuple[Tensor, Tensor]:
     """The digits as they would be kept, and the PSNR of each inversion."""
-    settings = SampleConfig(sampler="ddim", steps=steps, spacing="linspace", guidance=way.guidance)
+    settings = SampleConfig.of(sampler="ddim", steps=steps, spacing="linspace", guidance=way.guidance)
     made, psnr = torch.empty_like(digits.images), torch.empty(len(digits.images))
     pairs = torch.stack([digits.labels, targets(digits.labels)], 1)
     for old, new in pairs.unique(dim=0).tolist():

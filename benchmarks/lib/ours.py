@@ -73,7 +73,7 @@ class Ours:
 
     def draw(self, n: int, seed: int, settings: SampleConfig | None = None) -> Tensor:
         """Samples in [-1, 1] of 256 levels, (n, 1, 28, 28), with the averaged weights."""
-        settings = replace(settings or SampleConfig(), micro_batch=min(n, MICRO_BATCH))
+        settings = (settings or SampleConfig()).changed(micro_batch=min(n, MICRO_BATCH))
         return model_space(self.averaged().sample(n, seed=seed, settings=settings).array)
 
     def keep(self, folder: Path) -> Path:

@@ -57,7 +57,7 @@ def trainees(bench: Bench, seed: int) -> tuple[Ours, Ours, Ours]:
 def rows(bench: Bench, models: tuple[Model, Model, Model], n: int, seed: int) -> Iterator[tuple[str, Tensor]]:
     """Names and pictures in [-1, 1], (n, 1, 28, 28)."""
     single, base, stage = models
-    settings = SampleConfig(micro_batch=MICRO_BATCH)
+    settings = SampleConfig.of(micro_batch=MICRO_BATCH)
     yield "single model", model_space(single.sample(n, seed=seed, settings=settings).array)
     x0 = codec_of(bench.data.info).encode(bench.data.images[batch_indices(len(bench.data.images), n, 0, seed)])
     real = downsample(x0, 2)

@@ -54,7 +54,7 @@ RIVALS: dict[str, dict[str, Any]] = {
 }
 """The textbook; with the demo's rate and its fall, to tell their share; at full resolution; where our search began."""
 
-SAMPLERS = {"dpm++2m-sde 20": SampleConfig(), "ddim 50": SampleConfig(sampler="ddim", steps=50)}
+SAMPLERS = {"dpm++2m-sde 20": SampleConfig(), "ddim 50": SampleConfig.of(sampler="ddim", steps=50)}
 """The first judges every point, the others the end. x0 is clipped in both."""
 
 

@@ -9,7 +9,6 @@ How the demo's recipe compares with a textbook one for the same time is what dem
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,8 +27,8 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="run folders to judge, e.g. runs/demo")
     parser.add_argument("-n", type=int, default=2000, help="samples of each model (default 2000)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the samples' noise")
-    parser.add_argument("--sampler", default=default.sampler, help="see 'undiffuse samplers'")
-    parser.add_argument("--steps", type=int, default=default.steps, help="of the sampler")
+    parser.add_argument("--sampler", default=default.solver.sampler, help="see 'undiffuse samplers'")
+    parser.add_argument("--steps", type=int, default=default.solver.steps, help="of the sampler")
     parser.add_argument("--guidance", type=float, help="to each class in turns (default: as the run's recipe advises)")
     args = parser.parse_args()
 
@@ -40,8 +39,8 @@ def main() -> None:
     print(f"{HEADER}   asked  black")
     print(bench.row("held-out real digits", bench.held_out.images), f"{'':<13}{black(bench.held_out.images):.3f}")
     for name, model in models:
-        guidance = advised_sampling(model.config).guidance if args.guidance is None else args.guidance
-        settings = replace(default, sampler=args.sampler, steps=args.steps, guidance=guidance, micro_batch=100)
+        guidance = advised_sampling(model.config).guide.guidance if args.guidance is None else args.guidance
+        settings = default.changed(sampler=args.sampler, steps=args.steps, guidance=guidance, micro_batch=100)
         images = model_space(model.sample(args.n, seed=args.seed, settings=settings, progress=True).array)
         row = bench.row(f"{name} at {guidance:g}", images)
         print(row, f"  {asked(bench, model, images):<10} {black(images):.3f}", flush=True)

@@ -40,7 +40,7 @@ from benchmarks.lib.baselines.vae import VAE
 from benchmarks.lib.judge import HEADER, Bench, TrainingData, make_bench
 from benchmarks.lib.ours import Ours
 from undiffuse.config.files import override
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Solver
 from undiffuse.data.codec import codec_of
 from undiffuse.diffusion.guidance import Clip
 from undiffuse.evaluation.likelihood.bound import bound_of
@@ -74,7 +74,7 @@ class Family(Trainee, Protocol):
 class DDPM(Ours):
     """Our demo recipe, drawn from by the default sampler."""
 
-    evaluations = SampleConfig().steps
+    evaluations = Solver.steps
 
     def __init__(self, data: TrainingData, seed: int) -> None:
         recipe = get_recipe("digits").build(data.info)

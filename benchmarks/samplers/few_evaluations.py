@@ -18,7 +18,6 @@ import numpy as np
 import undiffuse
 from benchmarks.lib.judge import HEADER, make_bench, model_space
 from undiffuse.config.sampling import SampleConfig
-from undiffuse.model.sample_request import override_settings
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,7 @@ class Case:
 
     @property
     def settings(self) -> SampleConfig:
-        return override_settings(
-            SampleConfig(), {"sampler": self.sampler, "spacing": self.spacing, "steps": self.steps, "micro_batch": 100}
-        )
+        return SampleConfig.of(sampler=self.sampler, spacing=self.spacing, steps=self.steps, micro_batch=100)
 
 
 def main() -> None:

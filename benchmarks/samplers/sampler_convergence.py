@@ -18,7 +18,7 @@ from itertools import pairwise
 
 import torch
 
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Solver
 from undiffuse.diffusion.exact_denoisers import BasisNoise, MixtureDenoiser, gaussian_denoiser
 from undiffuse.diffusion.samplers import SamplerInfo, describe
 from undiffuse.diffusion.schedules import VP, DiscreteSchedule, cosine, linear
@@ -35,7 +35,7 @@ def error(info: SamplerInfo, steps: int) -> float:
     """The relative error after ``steps`` steps."""
     process = VP()
     denoiser = gaussian_denoiser(process)
-    sampler = make_sampler(SampleConfig(sampler=info.name, steps=steps, churn=2.0))
+    sampler = make_sampler(Solver(sampler=info.name, steps=steps, churn=2.0))
     times = make_timesteps(process, steps + 1, "log-snr")[:-1]
     first, last = (float(0.25 * q.alpha**2 + q.sigma**2) for q in (process(times[0]), process(times[-1])))
     x = torch.zeros(DRAWS_PER_STEP * steps + 1, 1, dtype=torch.float64)
@@ -66,7 +66,7 @@ def mixture(evaluations: int = 20, spacings: Sequence[str] = ("trailing", "log-s
 
     def end(chain: DiscreteSchedule, name: str, steps: int, spacing: str) -> torch.Tensor:
         denoiser = MixtureDenoiser(chain, means, 0.15, torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64))
-        sampler = make_sampler(SampleConfig(sampler=name, steps=steps, tolerance=1e-8))
+        sampler = make_sampler(Solver(sampler=name, steps=steps, tolerance=1e-8))
         times = make_timesteps(chain, steps, spacing)
         return list(trajectory(denoiser, sampler, times, x, Noise(0, ())))[-1]
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from benchmarks.lib.judge import HEADER, Bench, make_bench, model_space
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.evaluation.samplers.comparison import steps_within
 from undiffuse.model import Model
-from undiffuse.model.sample_request import override_settings
 from undiffuse.visualization.plot import Axis, Series, line_plot
 
 SAMPLERS = ("ddim", "ddpm", "dpm++2m", "dpm++2m-sde", "dpm++2m-sde:log-snr", "unipc3", "deis3", "heun:log-snr")
@@ -36,7 +34,7 @@ def parse(text: str) -> SampleConfig:
     """SAMPLER or SAMPLER:SPACING."""
     sampler, _, spacing = text.partition(":")
     wanted = {"sampler": sampler} | ({"spacing": spacing} if spacing else {})
-    return override_settings(SampleConfig(), wanted)
+    return SampleConfig.of(**wanted)
 
 
 def measure(
@@ -56,12 +54,12 @@ def measure(
     for budget in evaluations:
         for name in samplers:
             settings = parse(name)
-            settings = replace(settings, steps=steps_within(settings, budget))
+            settings = settings.changed(steps=steps_within(settings, budget))
             drawn = list(model.draw(range(n), seed, settings=settings, micro_batch=min(n, MICRO_BATCH)))
             scores = bench.measure(model_space(np.concatenate([samples.array for samples in drawn])))
             used = drawn[0].evaluations
             print(scores.row(f"{name}, {used:g} evaluations"), flush=True)
-            case = {"sampler": name, "budget": budget, "evaluations": used, "steps": settings.steps}
+            case = {"sampler": name, "budget": budget, "evaluations": used, "steps": settings.solver.steps}
             results["cases"].append(case | {"scores": scores.to_json()})
             write_json(out / "results.json", results)
     write_plot(out / "plot.svg", plot(results))

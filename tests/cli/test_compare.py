@@ -39,7 +39,7 @@ def test_samplers_are_listed_in_a_line_each(undiffuse: Command) -> None:
 
 
 def test_every_sampler_gets_the_steps_that_its_budget_pays() -> None:
-    paid = {name: steps_within(SampleConfig(sampler=name), 9) for name in SAMPLERS if name != "ode"}
+    paid = {name: steps_within(SampleConfig.of(sampler=name), 9) for name in SAMPLERS if name != "ode"}
     assert paid["ddim"] == paid["dpm++2m"] == 9
     assert paid["plms"] == 8  # its first step takes one more
     assert paid["heun"] == 5  # its last step takes one less
@@ -48,7 +48,7 @@ def test_every_sampler_gets_the_steps_that_its_budget_pays() -> None:
 
 
 def test_one_evaluation_pays_one_step_of_every_sampler() -> None:
-    assert {steps_within(SampleConfig(sampler=name), 1) for name in SAMPLERS if name != "ode"} == {1}
+    assert {steps_within(SampleConfig.of(sampler=name), 1) for name in SAMPLERS if name != "ode"} == {1}
 
 
 def test_comparison_draws_what_sample_draws_and_counts(run: Path) -> None:
@@ -58,7 +58,7 @@ def test_comparison_draws_what_sample_draws_and_counts(run: Path) -> None:
         for budget, cell in zip(found.budgets, row, strict=True):
             assert cell is not None
             assert budget - 1 <= cell.evaluations <= budget
-            drawn = model.sample(2, seed=5, sampler=name, steps=cell.settings.steps)
+            drawn = model.sample(2, seed=5, sampler=name, steps=cell.settings.solver.steps)
             np.testing.assert_array_equal(cell.array, drawn.array)
 
 

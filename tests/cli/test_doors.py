@@ -382,18 +382,17 @@ def test_a_slip_is_answered_by_what_was_meant(undiffuse: Command, line: str, sen
 
 
 def test_a_long_list_of_classes_makes_a_short_name() -> None:
-    from dataclasses import replace
     from types import SimpleNamespace
 
     from undiffuse.cli.sample import default_folder
     from undiffuse.config.sampling import SampleConfig
 
     model: Any = SimpleNamespace(home=Path("runs/x"))
-    settings = SampleConfig(classes=tuple(f"class-number-{k}" for k in range(100)))
-    other = replace(settings, classes=(*settings.classes[:-1], "another"))
+    settings = SampleConfig.of(classes=tuple(f"class-number-{k}" for k in range(100)))
+    other = settings.changed(classes=(*settings.prompt.classes[:-1], "another"))
     names = [default_folder(model, one, 0).name for one in (settings, other)]
     assert len(set(names)) == 2
-    assert all(len(name) < 200 and name.startswith(settings.sampler) for name in names)
+    assert all(len(name) < 200 and name.startswith(settings.solver.sampler) for name in names)
 
 
 # --- the first line -----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import pytest
 
 from undiffuse import __version__
 from undiffuse.cli import COMMANDS, main
+from undiffuse.config.schema import TrainConfig
 
 Command = Callable[..., Any]
 """The fixture `undiffuse`: words to what came of them."""
@@ -55,11 +56,11 @@ def test_every_command_has_help(undiffuse: Command, command: str) -> None:
 
 
 def test_every_setting_of_a_training_is_an_option_with_help(undiffuse: Command) -> None:
-    from undiffuse.config.files import sections
     from undiffuse.config.flags import FLAGS
+    from undiffuse.config.sections import sections
 
     said = undiffuse("train", "--help").out
-    for name in sections():
+    for name in sections(TrainConfig):
         if name not in ("source", "start_sha256"):
             assert f"{FLAGS.get(name, '--' + name.replace('_', '-'))} " in said.replace("\n", " ").replace(",", " "), (
                 name

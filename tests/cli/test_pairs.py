@@ -30,7 +30,7 @@ def test_a_run_of_pairs_draws_one_for_each_picture_that_it_is_given(undiffuse, t
     assert len(list(run.glob("pictures/*-new/0*.png"))) == 3
     assert undiffuse("sample", run, "--steps", 2, "--image", places / "new" / "new-1.png", "-n", 2).status == 0
     picture = next(run.glob("pictures/*-new-1/00001.png"))
-    assert str(places / "new" / "new-1.png@") in read_metadata(picture).origin.sample.image
+    assert str(places / "new" / "new-1.png@") in read_metadata(picture).origin.sample.prompt.image
     assert "identical" in undiffuse("sample", "--from", picture).out
     assert undiffuse("train", "--resume", run).status == 0
 

@@ -33,7 +33,7 @@ def test_a_run_is_asked_by_numbers_and_its_pictures_say_so(undiffuse, tiny, bars
     assert undiffuse("sample", run, *how, "--guidance", 2).status == 0
     (picture,) = run.glob("pictures/*/00001.png")
     assert "--1.5-3-guidance-2" in picture.parent.name
-    assert read_metadata(picture).origin.sample.vector == (-1.5, 3.0)
+    assert read_metadata(picture).origin.sample.prompt.vector == (-1.5, 3.0)
     assert "identical" in undiffuse("sample", "--from", picture).out
     assert undiffuse("sample", run, "-n", 1, "--steps", 2).status == 0  # by nothing
     assert undiffuse("train", "--resume", run).status == 0

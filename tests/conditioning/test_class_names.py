@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from undiffuse.checkpoints.saved_model import unknown_data
 from undiffuse.conditioning.class_names import as_typed, class_names, class_number, class_numbers, split_names
 from undiffuse.config.files import override
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.editing import Editor, translate
 from undiffuse.errors import UndiffuseError
@@ -43,7 +44,7 @@ def test_classes_called_like_words_are_drawn_as_any_others_are(trap, plain, guid
     how = {"steps": 2, "seed": 0, "guidance": guidance}
     drawn = model_of(TRAPS).sample(3, classes=trap, **how)
     assert np.array_equal(drawn.array, model_of(PLAIN).sample(3, classes=plain, **how).array)
-    assert drawn.settings.classes == trap
+    assert drawn.settings.prompt.classes == trap
 
 
 def test_guidance_leads_away_from_a_class_called_none_when_that_is_asked_for():
@@ -63,7 +64,7 @@ def test_a_picture_of_a_class_called_none_is_translated_from_that_class():
     x0 = torch.rand(1, 1, 8, 8) * 2 - 1
     found = {}
     for names in (TRAPS, PLAIN):
-        editor = Editor(model_of(names), replace(Editor(model_of(names)).settings, sampler="ddim", steps=3))
+        editor = Editor(model_of(names), SampleConfig.of(sampler="ddim", steps=3))
         found[names] = [
             translate(editor, x0, names[1], source, strength=0.9).pictures for source in (names[0], ":none")
         ]

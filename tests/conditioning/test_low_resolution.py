@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def cascade() -> Cascade:
     return Cascade((tiny(4), tiny(8, upscale=2)))
 
 
-QUICK = SampleConfig(sampler="ddpm", steps=3, micro_batch=4)
+QUICK = SampleConfig.of(sampler="ddpm", steps=3, micro_batch=4)
 
 
 # --- exactness --------------------------------------------------------------------------------------------------------
@@ -198,11 +198,11 @@ def test_base_and_stage_start_from_different_noise(cascade):
 
 
 def test_the_level_at_sampling_is_heard_and_kept_to_what_was_learned(cascade):
-    low, high = (cascade.sample(4, settings=replace(QUICK, augmentation=a)).array for a in (0.0, 0.5))
+    low, high = (cascade.sample(4, settings=QUICK.changed(augmentation=a)).array for a in (0.0, 0.5))
     assert (low != high).any()
     for level, levels in ((-0.1, "from 0 to 1"), (0.6, r"from 0 to 0\.5")):
         with pytest.raises(UndiffuseError, match=levels):
-            cascade.sample(1, settings=replace(QUICK, augmentation=level))
+            cascade.sample(1, settings=QUICK.changed(augmentation=level))
 
 
 def test_three_models_stand_upon_each_other(cascade):
@@ -230,23 +230,23 @@ CLASSES = ("a", "b")
 def test_a_stage_without_classes_stands_upon_a_base_with_them_and_the_base_is_asked():
     base = tiny(4, condition=("class",), classes=CLASSES)
     plain = Cascade((base, tiny(8, upscale=2)))
-    settings = replace(QUICK, classes=("b",), guidance=2.0)
+    settings = QUICK.changed(classes=("b",), guidance=2.0)
     small = plain.plan(settings).low_res(range(2), 0)
     assert not torch.equal(small, plain.plan(settings, classes=("a",)).low_res(range(2), 0))
     upon = plain.top.plan(QUICK, low_res=SmallImages(small)).sample(2).array
     np.testing.assert_array_equal(plain.sample(2, settings=settings).array, upon)
     with pytest.raises(UndiffuseError, match="There is no class 'c'"):
-        plain.sample(1, settings=replace(QUICK, classes=("c",)))
+        plain.sample(1, settings=QUICK.changed(classes=("c",)))
 
 
 def test_a_cascade_without_classes_cannot_be_asked_for_one(cascade):
     with pytest.raises(UndiffuseError, match="without classes"):
-        cascade.sample(1, settings=replace(QUICK, classes=("a",)))
+        cascade.sample(1, settings=QUICK.changed(classes=("a",)))
 
 
 def test_guidance_hides_the_class_from_a_stage_and_never_the_small_image():
     stage, images = tiny(8, upscale=2, condition=("class",), classes=CLASSES), torch.rand(2, 1, 4, 4) * 2 - 1
-    settings = replace(QUICK, guidance=2.0, threshold="none", classes=("b",), micro_batch=2)
+    settings = QUICK.changed(guidance=2.0, threshold="none", classes=("b",), micro_batch=2)
     plan = stage.plan(settings, low_res=SmallImages(images))
     guided, times = plan.denoiser(range(2)), plan.times
     assert isinstance(guided, ClassifierFree)

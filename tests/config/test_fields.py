@@ -43,11 +43,13 @@ def test_a_field_of_a_parent_has_the_string_below_it_there() -> None:
     assert [field.owner for field in fields_of(Child).values()] == [Parent, Child]
 
 
-SECTIONS = [field.kind.section for field in fields_of(TrainConfig).values() if field.kind.section]
+SECTIONS = [
+    field.kind.section for cls in (SampleConfig, TrainConfig) for field in fields_of(cls).values() if field.kind.section
+]
 SECTIONS = [*(cls for cls in SECTIONS if variants_of(cls) is None), *ARCHITECTURES.classes.values()]
 
 
-@pytest.mark.parametrize("cls", [SampleConfig, *SECTIONS])
+@pytest.mark.parametrize("cls", SECTIONS)
 def test_the_json_schema_of_settings_is_that_of_pydantic(cls: type) -> None:
     pydantic = pytest.importorskip("pydantic")
     expected = pydantic.TypeAdapter(cls).json_schema()["properties"]

@@ -8,18 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from undiffuse.config.data import DataConfig
-from undiffuse.config.files import (
-    flatten,
-    from_dict,
-    from_yaml,
-    override,
-    read_config,
-    sections,
-    to_dict,
-    to_json,
-    to_yaml,
-)
+from undiffuse.config.files import from_dict, from_yaml, override, read_config, to_dict, to_json, to_yaml
 from undiffuse.config.schema import CONFIG_VERSION, TrainConfig
+from undiffuse.config.sections import flatten, sections
 from undiffuse.config.training import EMAConfig, LoopConfig, OptimizerConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.losses import P2
@@ -123,7 +114,7 @@ def test_every_setting_has_one_flat_name():
     tree = to_dict(TrainConfig())
     nested = [name for section in tree.values() if isinstance(section, dict) for name in section]
     assert len(nested) == len(set(nested))
-    assert set(sections()) == {*nested, "recipe"}
+    assert set(sections(TrainConfig)) == {*nested, "recipe"}
 
 
 def test_flat_names_reach_their_sections():

@@ -125,14 +125,24 @@ def test_the_core_spells_no_flags_outside_whole_commands(sentences: list[tuple[s
 
 
 def test_every_setting_that_a_sentence_names_is_an_option(sentences: list[tuple[str, str]]) -> None:
-    sections = [field.kind.section for field in fields_of(TrainConfig).values() if field.kind.section]
-    helps = [(cls.__name__, field.text) for cls in (SampleConfig, *sections) for field in fields_of(cls).values()]
+    sections = [
+        field.kind.section
+        for cls in (SampleConfig, TrainConfig)
+        for field in fields_of(cls).values()
+        if field.kind.section
+    ]
+    helps = [(cls.__name__, field.text) for cls in sections for field in fields_of(cls).values()]
     named = [(where, setting[0]) for where, text in [*sentences, *helps] for setting in SETTING.finditer(text)]
     assert len(named) > 200
     assert [(where, setting) for where, setting in named if in_flags(setting) == setting] == []
 
 
 def test_help_of_settings_names_them_as_python_does() -> None:
-    sections = [field.kind.section for field in fields_of(TrainConfig).values() if field.kind.section]
-    texts = [field.text for cls in (SampleConfig, *sections) for field in fields_of(cls).values()]
+    sections = [
+        field.kind.section
+        for cls in (SampleConfig, TrainConfig)
+        for field in fields_of(cls).values()
+        if field.kind.section
+    ]
+    texts = [field.text for cls in sections for field in fields_of(cls).values()]
     assert [text for text in texts if FLAG.search(text) and "`undiffuse bench --compile`" not in text] == []

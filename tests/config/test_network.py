@@ -11,7 +11,7 @@ import pytest
 from undiffuse.checkpoints.saved_model import unknown_data
 from undiffuse.cli.parse_values import OptionReader
 from undiffuse.config.fields import Variants, fields_of
-from undiffuse.config.files import flatten, from_dict, from_yaml, override, sections, spelled_out, to_dict, to_yaml
+from undiffuse.config.files import from_dict, from_yaml, override, spelled_out, to_dict, to_yaml
 from undiffuse.config.network import (
     NetworkConfig,
     RMSUNetConfig,
@@ -19,6 +19,7 @@ from undiffuse.config.network import (
     UNetConfig,
 )
 from undiffuse.config.schema import ARCHITECTURES, CLASSIFIER, TrainConfig
+from undiffuse.config.sections import flatten, sections
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories import network as factory
 from undiffuse.factories.network import build_network, register
@@ -124,7 +125,7 @@ def test_a_classifiers_network_is_a_u_net_whatever_its_run_was() -> None:
 
 
 def test_flat_names_are_those_of_all_architectures() -> None:
-    assert {name for name, section in sections().items() if section == "network"} == {
+    assert {name for name, section in sections(TrainConfig).items() if section == "network"} == {
         field.name for cls in ARCHITECTURES.classes.values() for field in fields(cls)
     }
     flat = flatten(of("rms-unet", base=24))
@@ -144,7 +145,7 @@ def test_help_says_whose_a_setting_is() -> None:
 
 
 def test_a_plug_ins_network_is_read_typed_and_built(registered: None) -> None:
-    assert sections()["tokens"] == "network"
+    assert sections(TrainConfig)["tokens"] == "network"
     config = of("token-net", tokens=8)
     assert config.network == TokenConfig(8)
     assert from_yaml(to_yaml(config)) == config

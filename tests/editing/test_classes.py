@@ -17,7 +17,7 @@ from undiffuse.editing import Editor, Inverter, inpaint, invert, translate, upsc
 from undiffuse.editing.inversion import from_noise
 from undiffuse.errors import UndiffuseError
 
-SETTINGS = SampleConfig(sampler="ddim", steps=8, spacing="linspace", micro_batch=3)
+SETTINGS = SampleConfig.of(sampler="ddim", steps=8, spacing="linspace", micro_batch=3)
 KNOWN = torch.ones(1, 1, 8, 8)
 KNOWN[..., 2:6, 3:7] = 0
 
@@ -51,7 +51,7 @@ class Told:
 def test_between_two_gaussians_translation_is_the_map_between_them(class_model, monkeypatch):
     """The flow of N(m, s^2) takes x to (x - m) / s in the limit; there and back is x -> m' + s' (x - m) / s."""
     monkeypatch.setattr(type(class_model), "denoiser", property(lambda self: Told(self.schedule)))
-    editor = Editor(class_model, replace(SETTINGS, steps=50, threshold="none"))
+    editor = Editor(class_model, SETTINGS.changed(steps=50, threshold="none"))
     x0 = -0.3 + 0.2 * torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     found = translate(editor, x0, "dogs", "cats", inverter=Inverter(exact=True, iterations=50, within=1e-6))
     assert found.inversion.error.max() < 1e-3
@@ -60,7 +60,7 @@ def test_between_two_gaussians_translation_is_the_map_between_them(class_model, 
 
 def test_an_edit_by_a_model_of_classes_tells_it_none_where_none_is_named(class_model, pictures):
     by_default, none, cats = (
-        vary(Editor(class_model, replace(SETTINGS, classes=classes)), pictures, 0.5)
+        vary(Editor(class_model, SETTINGS.changed(classes=classes)), pictures, 0.5)
         for classes in ((), ("none",), ("cats",))
     )
     assert torch.equal(by_default, none)
@@ -77,7 +77,7 @@ def test_translation_to_its_own_class_without_guidance_is_the_reconstruction(edi
 
 def test_guidance_leads_the_way_home_alone(editor, pictures):
     """Nobody is told that rescaling and an interval change nothing there: warnings are errors here."""
-    how = replace(SETTINGS, guidance=3.0, guidance_rescale=0.1, guidance_interval=(0.0, 100.0), spacing="linspace")
+    how = SETTINGS.changed(guidance=3.0, guidance_rescale=0.1, guidance_interval=(0.0, 100.0), spacing="linspace")
     guided = replace(editor, settings=how)
     plain, led = (translate(e, pictures, "dogs", "cats") for e in (editor, guided))
     assert torch.equal(plain.inversion.latents, led.inversion.latents)
@@ -93,17 +93,17 @@ def test_less_strength_keeps_more(editor, pictures):
 
 
 def test_without_a_source_no_class_is_told(editor, pictures):
-    none = replace(editor, settings=replace(SETTINGS, classes=("none",)))
+    none = replace(editor, settings=SETTINGS.changed(classes=("none",)))
     found = translate(editor, pictures, "dogs")
     assert torch.equal(found.inversion.latents, invert(none, pictures).latents)
-    dogs = replace(editor, settings=replace(SETTINGS, classes=("dogs",)))
+    dogs = replace(editor, settings=SETTINGS.changed(classes=("dogs",)))
     assert torch.equal(found.pictures, from_noise(dogs, found.inversion.latents))
 
 
 @pytest.mark.parametrize("edit", ["vary", "inpaint", "upscale"])
 def test_every_edit_is_told_the_class_that_is_asked_for(class_model, pictures, edit):
     def made(**asked):
-        editor = Editor(class_model, SampleConfig(sampler="ddpm", steps=5, micro_batch=3, **asked))
+        editor = Editor(class_model, SampleConfig.of(sampler="ddpm", steps=5, micro_batch=3, **asked))
         if edit == "vary":
             return vary(editor, pictures, 0.8)
         if edit == "inpaint":

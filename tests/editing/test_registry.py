@@ -111,7 +111,7 @@ def test_an_option_that_changes_nothing_says_beside_what_it_acts(name: str, opti
 def test_quick_is_few_steps_and_leaves_what_is_said(class_model: Any) -> None:
     row = EDITS["inpaint"]
     how, settings = row.resolve(class_model, {}, {}, quick=True)
-    assert (how.scale, settings) == (2.0, SampleConfig(sampler="ddpm", steps=50))  # type: ignore[attr-defined]
+    assert (how.scale, settings) == (2.0, SampleConfig.of(sampler="ddpm", steps=50))  # type: ignore[attr-defined]
     for said, walked, scale, steps in (
         ({}, {"steps": 20}, 2.0, 20),
         ({}, {"steps": 100}, 1.0, 100),
@@ -119,9 +119,9 @@ def test_quick_is_few_steps_and_leaves_what_is_said(class_model: Any) -> None:
         ({"method": "pigdm"}, {}, 1.0, 100),
     ):
         how, settings = row.resolve(class_model, said, walked, quick=True)
-        assert (how.scale, settings.steps) == (scale, steps)  # type: ignore[attr-defined]
+        assert (how.scale, settings.solver.steps) == (scale, steps)  # type: ignore[attr-defined]
     how, settings = row.resolve(class_model, {}, {})
-    assert (how.scale, settings.steps) == (1.0, 250)  # type: ignore[attr-defined]
+    assert (how.scale, settings.solver.steps) == (1.0, 250)  # type: ignore[attr-defined]
 
 
 def test_a_model_is_offered_what_it_can_do(model: Any, colour_model: Any, class_model: Any, stage: Any) -> None:
@@ -135,9 +135,9 @@ def test_a_stage_enlarges_by_what_it_learned(model: Any, stage: Any) -> None:
     row = EDITS["upscale"]
     how, settings = row.resolve(stage, {}, {})
     assert row.filled(how, stage, (4, 4)).factor == 2
-    assert settings == SampleConfig(augmentation=0.0)
+    assert settings == SampleConfig.of(augmentation=0.0)
     how, settings = row.resolve(model, {}, {})
-    assert (row.filled(how, model, (4, 4)).factor, settings.sampler) == (4, "ddpm")
+    assert (row.filled(how, model, (4, 4)).factor, settings.solver.sampler) == (4, "ddpm")
 
 
 def test_tiles_share_a_quarter_where_a_picture_is_larger(model: Any, stage: Any) -> None:

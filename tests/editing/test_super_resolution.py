@@ -11,7 +11,7 @@ from undiffuse.config.sampling import SampleConfig
 from undiffuse.editing import Editor, enlarge, vary
 from undiffuse.errors import UndiffuseError
 
-SETTINGS = SampleConfig(sampler="ddpm", steps=4, micro_batch=3, augmentation=0.0)
+SETTINGS = SampleConfig.of(sampler="ddpm", steps=4, micro_batch=3, augmentation=0.0)
 
 
 @pytest.fixture
@@ -28,13 +28,13 @@ def test_the_stage_sees_the_picture(editor, pictures):
     small = pictures[:, :, :4, :4]
     made, other = enlarge(editor, small), enlarge(editor, -small)
     assert not torch.allclose(made, other, atol=1e-3)
-    noisy = enlarge(replace(editor, settings=replace(SETTINGS, augmentation=0.5)), small)
+    noisy = enlarge(replace(editor, settings=SETTINGS.changed(augmentation=0.5)), small)
     assert not torch.allclose(made, noisy, atol=1e-3)
 
 
 def test_a_picture_is_enlarged_alike_whatever_stands_beside_it(editor, pictures):
     small = pictures[:, :, :4, :4]
-    settings = replace(SETTINGS, augmentation=0.3)
+    settings = SETTINGS.changed(augmentation=0.3)
     among = enlarge(replace(editor, settings=settings), small)[3:4]
     alone = enlarge(replace(editor, settings=settings, indices=(3,)), small[3:4])
     torch.testing.assert_close(alone, among, rtol=1e-4, atol=1e-4)

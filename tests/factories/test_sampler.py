@@ -2,19 +2,19 @@ from dataclasses import fields, replace
 
 import pytest
 
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Solver
 from undiffuse.diffusion.samplers import DDIM, DDPM, SAMPLERS
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.sampler import make_sampler
 from undiffuse.model.sample_request import OF_SAMPLERS
 
-PLAIN = SampleConfig()
+PLAIN = Solver()
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_sampler_of_default_settings_is_the_one_of_its_own_defaults(name):
     entry = SAMPLERS[name]
-    assert set(entry.options) <= {field.name for field in fields(SampleConfig)}
+    assert set(entry.options) <= {field.name for field in fields(Solver)}
     assert make_sampler(replace(PLAIN, sampler=name)) == entry.make()
 
 

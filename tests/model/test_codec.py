@@ -52,7 +52,7 @@ def test_a_model_of_data_as_they_are_has_their_scaling_for_codec() -> None:
     assert model.codec == Cascade((model, model)).codec == codec_of(INFO)
     assert model.shape == INFO.shape
     assert isinstance(model.clipped, Clip)
-    assert model.plan().settings.threshold == "clip"
+    assert model.plan().settings.guide.threshold == "clip"
 
 
 def test_noise_has_the_codecs_shape_and_samples_the_datas(latent: Model) -> None:
@@ -68,7 +68,7 @@ def test_noise_has_the_codecs_shape_and_samples_the_datas(latent: Model) -> None
 
 def test_where_there_are_no_bounds_the_default_threshold_means_none_and_others_are_refused(latent: Model) -> None:
     plan = latent.plan(steps=2)
-    assert plan.settings.threshold == "none"
+    assert plan.settings.guide.threshold == "none"
     assert not isinstance(plan.denoiser(range(2)), Clip)
     assert not isinstance(latent.clipped, Clip)
     with pytest.raises(UndiffuseError, match="`threshold=dynamic` keeps x0 within"):

@@ -36,7 +36,7 @@ from undiffuse.model.sample_writer import Writing, draw_to, micro_batch_in
 from undiffuse.provenance.png import read_metadata
 from undiffuse.recipes import RECIPES
 
-QUICK = SampleConfig(sampler="ddim", steps=2)
+QUICK = SampleConfig.of(sampler="ddim", steps=2)
 LARGE = (1, 192, 192)
 """With the network below, 294,912 activations."""
 
@@ -115,12 +115,12 @@ def test_the_number_of_threads_is_no_part_of_the_rule() -> None:
 
 def test_settled_settings_hold_the_number_and_keep_one_that_was_asked_for() -> None:
     model = model_of((1, 16, 16))
-    assert SampleConfig().micro_batch is None
+    assert SampleConfig().compute.micro_batch is None
     settled = model.plan(SampleConfig()).settings
-    assert settled.micro_batch == 16
+    assert settled.compute.micro_batch == 16
     assert model.plan(settled).settings == settled
-    assert model.plan(SampleConfig(micro_batch=3)).settings.micro_batch == 3
-    assert model_of(LARGE).plan(SampleConfig()).settings.micro_batch == 1
+    assert model.plan(SampleConfig.of(micro_batch=3)).settings.compute.micro_batch == 3
+    assert model_of(LARGE).plan(SampleConfig()).settings.compute.micro_batch == 1
     with pytest.raises(UndiffuseError, match="micro_batch of at least 1"):
         model.sample(1, micro_batch=0)
 
@@ -159,7 +159,7 @@ def test_what_was_drawn_says_how_many_went_together_and_is_drawn_so_again(tmp_pa
         file = tmp_path / name / "00002.png"
         made_by = read_metadata(file).origin
         assert made_by is not None
-        assert made_by.sample.micro_batch == size
+        assert made_by.sample.compute.micro_batch == size
         again = model.sample(1, made_by.seed, first=2, settings=made_by.sample)
         again.save(tmp_path / f"{name} again")
         assert (tmp_path / f"{name} again" / "00002.png").read_bytes() == file.read_bytes()
@@ -168,7 +168,7 @@ def test_what_was_drawn_says_how_many_went_together_and_is_drawn_so_again(tmp_pa
 
 def test_a_set_that_was_begun_with_another_size_goes_on_with_it(tmp_path: Path) -> None:
     model = model_of((1, 28, 28))
-    before = replace(QUICK, micro_batch=16)
+    before = QUICK.changed(micro_batch=16)
     draw_to(tmp_path / "begun", model.plan(before), range(3))
     assert micro_batch_in(tmp_path / "begun", range(20), model.info) == 16
     draw_to(tmp_path / "begun", model.plan(QUICK).with_micro_batch(16), range(20), writing=Writing(resume=True))
@@ -214,7 +214,7 @@ def test_a_cascade_draws_below_what_it_enlarges_and_no_more() -> None:
 def test_edits_walk_pictures_one_by_one_so_that_none_depends_on_another() -> None:
     model = model_of((1, 8, 8))
     pictures = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(2)) * 2 - 1
-    settings = SampleConfig(sampler="ddim", steps=2)
+    settings = SampleConfig.of(sampler="ddim", steps=2)
     rows = rows_of(model)
     exact = Inverter(exact=True, iterations=3)  # which ends when every picture of a batch is done
     together = [vary(Editor(model, settings), pictures), invert(Editor(model, settings), pictures, exact).latents]
@@ -223,20 +223,20 @@ def test_edits_walk_pictures_one_by_one_so_that_none_depends_on_another() -> Non
         editor, one = Editor(model, settings, indices=(k,)), pictures[k : k + 1]
         assert torch.equal(vary(editor, one), together[0][k : k + 1])
         assert torch.equal(invert(editor, one, exact).latents, together[1][k : k + 1])
-    assert resolved_settings(model, settings).micro_batch == 1
+    assert resolved_settings(model, settings).compute.micro_batch == 1
 
 
 def test_edits_walk_as_many_together_as_is_asked_for() -> None:
     model = model_of((1, 16, 16))
     rows = rows_of(model)
-    vary(Editor(model, SampleConfig(sampler="ddim", steps=2, micro_batch=16)), torch.zeros(3, 1, 16, 16))
+    vary(Editor(model, SampleConfig.of(sampler="ddim", steps=2, micro_batch=16)), torch.zeros(3, 1, 16, 16))
     assert set(rows) == {3}
 
 
 def test_tiles_go_together_as_pictures_of_their_size_do() -> None:
     model = model_of((1, 28, 28))
     rows = rows_of(model)
-    vary(Editor(model, SampleConfig(sampler="ddim", steps=2), overlap=0), torch.zeros(1, 1, 84, 56), 1.0)
+    vary(Editor(model, SampleConfig.of(sampler="ddim", steps=2), overlap=0), torch.zeros(1, 1, 84, 56), 1.0)
     assert rows == [4, 2, 4, 2]  # six tiles
 
 

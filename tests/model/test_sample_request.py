@@ -86,7 +86,7 @@ def test_learned_times_of_a_model_without_a_folder_are_chosen_by_its_name(digits
 )
 def test_a_setting_without_effect_is_said_to_be_so(digits: Model, settings: dict[str, object], words: str) -> None:
     with pytest.warns(UserWarning, match=words):
-        digits.plan(replace(SampleConfig(), **settings))
+        digits.plan(SampleConfig.of(**settings))
 
 
 @pytest.mark.parametrize("name", ["steps", "spacing"])
@@ -94,8 +94,8 @@ def test_what_times_leave_nothing_of_is_said_of_what_was_passed(digits: Model, n
     value: object = {"steps": 50, "spacing": "karras"}[name]
     with pytest.warns(UserWarning, match=f"{name} {value} changes nothing here: times says them all"):
         digits.sample(1, times=(900.0, 500.0), **{name: value})
-    advised = SampleConfig(sampler="ddim", steps=100, spacing="linspace")  # of edits, which nobody typed
-    assert digits.sample(1, settings=advised, times=(900.0, 500.0)).settings.steps == 2
+    advised = SampleConfig.of(sampler="ddim", steps=100, spacing="linspace")  # of edits, which nobody typed
+    assert digits.sample(1, settings=advised, times=(900.0, 500.0)).settings.solver.steps == 2
 
 
 def test_settings_that_act_and_settled_ones_are_not_spoken_of(digits: Model) -> None:
@@ -108,13 +108,13 @@ def test_settings_that_act_and_settled_ones_are_not_spoken_of(digits: Model) -> 
         {"times": (900.0, 500.0)},
     ]
     for settings in acting:  # warnings are errors here
-        assert digits.plan(digits.plan(replace(SampleConfig(), **settings)).settings).settings.steps in (20, 2)
+        assert digits.plan(digits.plan(SampleConfig.of(**settings)).settings).settings.solver.steps in (20, 2)
 
 
 def test_the_model_below_a_stage_is_not_blamed_for_what_the_stage_is_told(digits: Model) -> None:
     enlarging = replace(digits.config, conditions=replace(digits.config.conditions, upscale=2))
     stage = replace(digits, config=enlarging)
-    assert unheeded(SampleConfig(augmentation=0.2), enlarges([digits, stage])) == []
+    assert unheeded(SampleConfig.of(augmentation=0.2), enlarges([digits, stage])) == []
     plan = Cascade((digits, stage)).plan(augmentation=0.2, steps=1)  # warnings are errors here
     assert plan.low_res([0], 0).shape[0] == 1
 
@@ -122,8 +122,8 @@ def test_the_model_below_a_stage_is_not_blamed_for_what_the_stage_is_told(digits
 def test_samples_name_the_weights_that_were_loaded(digits: Model) -> None:
     """`undiffuse sample --from` looks for those: of raw weights pictures said that they were averaged."""
     other = replace(digits, loaded_as="raw", provenance={**digits.provenance, "weights": "raw"})
-    assert other.sample(1, steps=1).settings.weights == "raw"
-    assert digits.sample(1, steps=1).settings.weights == "ema"
-    assert digits.sample(1, steps=1, weights=digits.provenance["weights"]).settings.weights == "0.995"
+    assert other.sample(1, steps=1).settings.compute.weights == "raw"
+    assert digits.sample(1, steps=1).settings.compute.weights == "ema"
+    assert digits.sample(1, steps=1, weights=digits.provenance["weights"]).settings.compute.weights == "0.995"
     with pytest.raises(UndiffuseError, match=r"loaded with the weights '0.995'.*undiffuse.load\(..., weights='raw'\)"):
         digits.sample(1, steps=1, weights="raw")

@@ -28,7 +28,7 @@ from undiffuse.provenance.npz import read_npz
 from undiffuse.provenance.png import read_metadata
 from undiffuse.runtime.process_group import ALONE, Group
 
-FAST = SampleConfig(sampler="ddim", steps=1, micro_batch=4)
+FAST = SampleConfig.of(sampler="ddim", steps=1, micro_batch=4)
 
 
 class Still(nn.Module):
@@ -164,8 +164,8 @@ def test_a_picture_with_a_hole_is_drawn_again(tmp_path: Path) -> None:
     ("change", "words"),
     [
         ({"seed": 1}, "with seed 0, not 1"),
-        ({"settings": replace(FAST, steps=2)}, "with steps 1, not 2"),
-        ({"settings": replace(FAST, threshold="none")}, "with threshold clip, not none"),
+        ({"settings": FAST.changed(steps=2)}, "with steps 1, not 2"),
+        ({"settings": FAST.changed(threshold="none")}, "with threshold clip, not none"),
         ({"model": model_of(sha256="b" * 64)}, "with other weights"),
         ({"model": model_of(side=7)}, r"with shape \(1, 6, 6\), not \(1, 7, 7\)"),
     ],
@@ -272,14 +272,14 @@ def test_of_two_thousand_samples_one_block_is_in_memory(tmp_path: Path, monkeypa
     draw = SamplePlan.draw
     monkeypatch.setattr(SamplePlan, "draw", drawing)
     monkeypatch.setattr("undiffuse.model.sample_writer.read_npz", reading)
-    write(tmp_path, model_of(), range(2000), settings=replace(FAST, micro_batch=40), values=True)
+    write(tmp_path, model_of(), range(2000), settings=FAST.changed(micro_batch=40), values=True)
     assert len(arrays) == 50 + 50
     assert max(alive) <= 3
     assert len(list(tmp_path.glob("0*.png"))) == 2000
 
 
 def test_a_grid_shows_the_first_four_hundred(tmp_path: Path) -> None:
-    model, settings = model_of(), replace(FAST, micro_batch=64)
+    model, settings = model_of(), FAST.changed(micro_batch=64)
     write(tmp_path, model, range(3, 413), settings=settings)
     origin = read_metadata(tmp_path / "grid.png").origin
     assert (origin.index, origin.count) == (3, 400)

@@ -26,7 +26,7 @@ ORIGIN = Origin(
     index=17,
     count=1,
     shape=(1, 20, 28),
-    sample=SampleConfig(sampler="ddpm", steps=7, eta=0.25, weights="0.999"),
+    sample=SampleConfig.of(sampler="ddpm", steps=7, eta=0.25, weights="0.999"),
     version="0.1.0",
     device="cpu",
 )

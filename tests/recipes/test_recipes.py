@@ -103,8 +103,8 @@ def test_nichol2021_is_the_network_and_the_process_of_the_authors_code() -> None
 
 
 def test_ho2020_samples_cifar10_with_the_large_variance_and_faces_with_the_small() -> None:
-    assert RECIPES["ho2020-cifar10"].sampling.variance == "large"
-    assert RECIPES["ho2020-celebahq256"].sampling.variance == "small"
+    assert RECIPES["ho2020-cifar10"].sampling.solver.variance == "large"
+    assert RECIPES["ho2020-celebahq256"].sampling.solver.variance == "small"
 
 
 @pytest.mark.parametrize("name", ["ho2020-cifar10", "ho2020-celebahq256"])
@@ -205,11 +205,11 @@ def test_the_demo_is_told_the_classes_where_there_are_any() -> None:
 )
 def test_only_what_has_learned_to_do_without_its_condition_is_led(settings: dict[str, Any], guidance: float) -> None:
     """A run of yesterday, without classes, has the demo's recipe as well."""
-    assert advised_sampling(override(TrainConfig(recipe="digits"), **settings)).guidance == guidance
+    assert advised_sampling(override(TrainConfig(recipe="digits"), **settings)).guide.guidance == guidance
 
 
 def test_no_more_steps_are_advised_than_the_chain_has() -> None:
-    assert advised_sampling(override(TrainConfig(recipe="ho2020-cifar10"), timesteps=40)).steps == 40
+    assert advised_sampling(override(TrainConfig(recipe="ho2020-cifar10"), timesteps=40)).solver.steps == 40
 
 
 def test_digits_refuses_data_of_another_shape() -> None:

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from undiffuse.config.files import flatten, override, read_config
+from undiffuse.config.files import override, read_config
+from undiffuse.config.sections import flatten
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import load
 from undiffuse.reports.compare import compare, default_file

@@ -127,7 +127,7 @@ def test_each_network_of_a_model_is_compiled_once_and_only_where_asked(modes: li
         model.sample(4, steps=2, micro_batch=2, compile=True)
     assert modes == ["reduce-overhead"]
     compiled = model.sample(2, steps=2, micro_batch=2, compile=True)
-    assert compiled.settings.compile
+    assert compiled.settings.compute.compile
     assert np.array_equal(compiled.array, model.sample(2, steps=2, micro_batch=2).array)
     assert len(modes) == 1
 

@@ -145,12 +145,12 @@ def test_threads_compute_in_the_callers_format(format: torch.dtype | None) -> No
 
 def test_float32_is_the_default_and_what_the_network_gives() -> None:
     model = model_of()
-    settings = SampleConfig(steps=3, micro_batch=4)
-    times = make_timesteps(model.schedule, 3, settings.spacing)
-    x0 = sample(Clip(model.denoiser), make_sampler(settings), times, (1, 8, 8), range(6), seed=3, micro_batch=4)
+    settings = SampleConfig.of(steps=3, micro_batch=4)
+    times = make_timesteps(model.schedule, 3, settings.solver.spacing)
+    x0 = sample(Clip(model.denoiser), make_sampler(settings.solver), times, (1, 8, 8), range(6), seed=3, micro_batch=4)
     wanted = ((x0.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy()
     found = model.sample(6, 3, steps=3, micro_batch=4)
-    assert found.settings.precision == "float32"
+    assert found.settings.compute.precision == "float32"
     assert np.array_equal(found.array, wanted)
     assert np.array_equal(model.sample(6, 3, steps=3, micro_batch=4, precision="auto").array, wanted)
     other = model.sample(6, 3, **QUICK).array
@@ -180,10 +180,10 @@ def test_a_picture_says_its_format_and_is_drawn_again_by_it() -> None:
     model = model_of()
     samples = model.sample(2, 1, **QUICK)
     made_by = samples.origin(1)
-    assert made_by.sample.precision == "bfloat16"
+    assert made_by.sample.compute.precision == "bfloat16"
     again = model.sample(1, made_by.seed, first=made_by.index, settings=made_by.sample)
     assert np.array_equal(again.array, samples.array[1:])
-    assert model.sample(1, **{**QUICK, "precision": "auto"}).origin(0).sample.precision == "float32"
+    assert model.sample(1, **{**QUICK, "precision": "auto"}).origin(0).sample.compute.precision == "float32"
 
 
 @pytest.mark.parametrize("value", ["bf16", "float16", 16, None])
@@ -215,7 +215,7 @@ def test_edits_compute_in_it_too() -> None:
     model = model_of()
     seen = formats_seen(model.network)
     pictures = torch.zeros(2, 1, 8, 8)
-    found = vary(Editor(model, SampleConfig(**QUICK)), pictures, 0.5)
+    found = vary(Editor(model, SampleConfig.of(**QUICK)), pictures, 0.5)
     assert seen == {torch.bfloat16}
     assert found.dtype == torch.float32
     assert found.isfinite().all()
@@ -266,4 +266,4 @@ def test_how_long_it_takes_is_measured_on_one_thread_and_leaves_their_number() -
 def test_a_picture_of_before_there_was_a_choice_is_in_float32() -> None:
     said = model_of().sample(1, steps=2).origin(0).to_json()
     del said["sample"]["precision"]
-    assert Origin.from_json(json.loads(json.dumps(said))).sample.precision == "float32"
+    assert Origin.from_json(json.loads(json.dumps(said))).sample.compute.precision == "float32"

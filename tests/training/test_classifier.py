@@ -118,7 +118,7 @@ def test_without_a_scale_the_classifier_does_nothing(run, folder):
 
 def test_a_weak_model_leads_by_what_it_does_worse(run):
     model, early = load(run), run / "checkpoints" / "step-00000000"
-    settings = SampleConfig(weak=str(early), guidance=2.0)
+    settings = SampleConfig.of(weak=str(early), guidance=2.0)
     denoiser = model.plan(settings, threshold="none").denoiser(range(2))
     assert isinstance(denoiser, Autoguided)
     x, t = torch.randn(2, 1, 8, 8), torch.tensor(50.0, dtype=torch.float64)
@@ -129,7 +129,7 @@ def test_a_weak_model_leads_by_what_it_does_worse(run):
 def test_settings_say_which_weights_led(run, folder):
     model = load(run)
     settled = model.plan(classifier=str(folder), guidance=2.0).settings
-    assert settled.classifier == f"{folder}@{load_noisy_classifier(folder).sha256[:12]}"
+    assert settled.guide.classifier == f"{folder}@{load_noisy_classifier(folder).sha256[:12]}"
     assert model.plan(settled).settings == settled
     assert isinstance(model.plan(settled, threshold="none").denoiser(range(2)), ClassifierGuided)
     with pytest.raises(UndiffuseError, match="other contents than were meant"):

@@ -10,7 +10,7 @@ from tiny import TinyData, tiny_data, tiny_settings
 from undiffuse.checkpoints.training_checkpoint import load, save
 from undiffuse.conditioning.class_names import class_number, class_numbers
 from undiffuse.conditioning.request import CLASS, conditions_of, dropped, resolve_conditions, standardised
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Guide, Prompt, SampleConfig
 from undiffuse.data.standardizer import Standardizer
 from undiffuse.diffusion.guidance import ClassifierFree, Conditioned
 from undiffuse.errors import UndiffuseError
@@ -58,15 +58,16 @@ def test_data_without_classes_cannot_be_conditioned_on_them():
 
 @pytest.mark.parametrize("asked", [{"classes": ("light",)}, {"guidance": 2.0}, {"avoid": "dark"}])
 def test_an_unconditional_model_cannot_be_asked(asked):
+    wanted = SampleConfig.of(**asked)
     with pytest.raises(UndiffuseError, match="without classes"):
-        resolve_conditions(SampleConfig(**asked), (), labelled().info)
+        resolve_conditions(wanted.prompt, wanted.guide, (), labelled().info)
 
 
 def test_guidance_is_one_evaluation_more_only_where_it_is_wanted():
     info = labelled().info
     plain = build_model(settings(), info).denoiser
-    assert isinstance(resolve_conditions(SampleConfig(), TOLD, info).denoiser(plain, range(4)), Conditioned)
-    guided = resolve_conditions(SampleConfig(guidance=2.0, avoid="dark"), TOLD, info).denoiser(plain, range(4))
+    assert isinstance(resolve_conditions(Prompt(), Guide(), TOLD, info).denoiser(plain, range(4)), Conditioned)
+    guided = resolve_conditions(Prompt(), Guide(guidance=2.0, avoid="dark"), TOLD, info).denoiser(plain, range(4))
     assert isinstance(guided, ClassifierFree)
     assert guided.conditions[CLASS].tolist() == [0, 1, 0, 1]
     assert guided.without[CLASS].tolist() == [0, 0, 0, 0]

@@ -10,7 +10,7 @@ from tiny import tiny_data, tiny_settings
 
 from undiffuse.conditioning.request import CLASS, IMAGE, conditions_of, resolve_conditions
 from undiffuse.config.data import DataConfig
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Guide, Prompt
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.data.read_image import read_pairs
 from undiffuse.diffusion.guidance import ClassifierFree
@@ -155,7 +155,7 @@ def test_a_sample_goes_by_its_picture_whatever_is_drawn_beside_it(tmp_path):
     other = model.sample(5, **{**how, "image": str(tmp_path / "sketches" / "a" / "0.tiff")}).array
     same = (five.array == other).all((1, 2, 3)).tolist()
     assert same == [True, False, False, True, False]  # pictures 0, 2, 4, 0, 2 and 0, 0, 0, 0, 0
-    assert "@" in five.settings.image
+    assert "@" in five.settings.prompt.image
 
 
 def test_a_picture_that_changed_is_refused_where_a_sample_is_made_again(tmp_path):
@@ -199,20 +199,20 @@ def test_guidance_leads_from_no_picture_to_the_one_that_is_asked_for():
     info = replace(tiny_data().info.with_pair(3, "uint8", 0.0, 255.0), classes=("a", "b"))
     plain = build_model(settings(), info).denoiser
     picture = torch.zeros(2, 3, 8, 8)
-    guided = resolve_conditions(SampleConfig(image="x", guidance=2.0), TOLD, info, look=lambda path: picture).denoiser(
+    guided = resolve_conditions(Prompt(image="x"), Guide(guidance=2.0), TOLD, info, look=lambda path: picture).denoiser(
         plain, range(3)
     )
     assert isinstance(guided, ClassifierFree)
     assert guided.conditions[IMAGE].shape == guided.without[IMAGE].shape == (3, 3, 8, 8)
     assert guided.without[IMAGE].isnan().all()
     both = resolve_conditions(
-        SampleConfig(image="x"), (Condition(CLASS, "class", 2), *TOLD), info, look=lambda path: picture
+        Prompt(image="x"), Guide(), (Condition(CLASS, "class", 2), *TOLD), info, look=lambda path: picture
     )
     assert both.rows[CLASS].tolist() == [2]
     with pytest.raises(UndiffuseError, match="trained without pairs"):
-        resolve_conditions(SampleConfig(image="x"), (), info)
+        resolve_conditions(Prompt(image="x"), Guide(), (), info)
     with pytest.raises(UndiffuseError, match="an `image` to lead to"):
-        resolve_conditions(SampleConfig(guidance=2.0), TOLD, info)
+        resolve_conditions(Prompt(), Guide(guidance=2.0), TOLD, info)
 
 
 def test_a_run_of_pairs_is_resumed_bit_for_bit_and_fits_a_file(tmp_path):

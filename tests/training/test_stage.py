@@ -20,7 +20,7 @@ from undiffuse.model import build_model
 from undiffuse.training.api import resume_run, start_run
 from undiffuse.training.build import make_train_step
 
-QUICK = SampleConfig(sampler="ddpm", steps=3, micro_batch=4)
+QUICK = SampleConfig.of(sampler="ddpm", steps=3, micro_batch=4)
 
 
 def small_data():

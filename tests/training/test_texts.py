@@ -16,7 +16,7 @@ from undiffuse.conditioning.text import embedding_table
 from undiffuse.conditioning.text.embedding_table import text_table
 from undiffuse.conditioning.text.encoder import PACKAGE, SIZE
 from undiffuse.config.data import DataConfig
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Guide, Prompt, SampleConfig
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.diffusion.guidance import ClassifierFree, Conditioned
 from undiffuse.errors import UndiffuseError
@@ -106,22 +106,24 @@ def test_a_text_model_trains_and_draws(tmp_path):
 def test_what_is_asked_for_and_what_to_avoid_are_of_one_length():
     info = described().info
     plain = build_model(settings(), info).denoiser
-    assert isinstance(resolve_conditions(SampleConfig(text="dark"), TOLD, info).denoiser(plain, range(4)), Conditioned)
-    asked = SampleConfig(text="a light one", avoid="dark", guidance=2.0)
-    guided = resolve_conditions(asked, TOLD, info).denoiser(plain, range(4))
+    assert isinstance(
+        resolve_conditions(Prompt(text="dark"), Guide(), TOLD, info).denoiser(plain, range(4)), Conditioned
+    )
+    asked = SampleConfig.of(text="a light one", avoid="dark", guidance=2.0)
+    guided = resolve_conditions(asked.prompt, asked.guide, TOLD, info).denoiser(plain, range(4))
     assert isinstance(guided, ClassifierFree)
     assert guided.conditions[TEXT].shape == guided.without[TEXT].shape == (4, 3, SIZE)
     assert guided.without[TEXT].isnan().all(-1)[0].tolist() == [False, True, True]
-    nothing = resolve_conditions(SampleConfig(text="dark", guidance=2.0), TOLD, info).denoiser(plain, range(4))
+    nothing = resolve_conditions(Prompt(text="dark"), Guide(guidance=2.0), TOLD, info).denoiser(plain, range(4))
     assert nothing.without[TEXT].isnan().all()
 
 
 def test_a_text_alone_leaves_the_class_open():
     info = replace(described().info, classes=("dark", "light"))
     told = (Condition(CLASS, "class", 2), *TOLD)
-    assert resolve_conditions(SampleConfig(text="dark"), told, info).rows[CLASS].tolist() == [2]
-    assert resolve_conditions(SampleConfig(text="dark", classes=("light",)), told, info).rows[CLASS].tolist() == [1]
-    assert resolve_conditions(SampleConfig(), told, info).rows[CLASS].tolist() == [0, 1]
+    assert resolve_conditions(Prompt(text="dark"), Guide(), told, info).rows[CLASS].tolist() == [2]
+    assert resolve_conditions(Prompt(text="dark", classes=("light",)), Guide(), told, info).rows[CLASS].tolist() == [1]
+    assert resolve_conditions(Prompt(), Guide(), told, info).rows[CLASS].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -134,8 +136,9 @@ def test_a_text_alone_leaves_the_class_open():
     ],
 )
 def test_what_cannot_be_asked_is_one_sentence(asked, told, sentence):
+    wanted = SampleConfig.of(**asked)
     with pytest.raises(UndiffuseError, match=sentence):
-        resolve_conditions(SampleConfig(**asked), told, described().info)
+        resolve_conditions(wanted.prompt, wanted.guide, told, described().info)
 
 
 def test_data_without_texts_cannot_train_a_text_model():

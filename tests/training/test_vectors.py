@@ -10,7 +10,7 @@ from tiny import TinyData, tiny_data, tiny_settings
 
 from undiffuse.conditioning.request import CLASS, VECTOR, Guides, conditions_of, resolve_conditions
 from undiffuse.config.files import override
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Guide, Prompt, SampleConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.data.standardizer import Standardizer
 from undiffuse.diffusion.guidance import ClassifierFree, Conditioned
@@ -78,18 +78,18 @@ def test_a_step_is_told_the_numbers_of_its_own_images_in_the_datas_standard():
 def test_what_is_asked_for_is_in_the_standard_of_the_data():
     info = numbered().info
     mean, std = info.numbers.mean, info.numbers.std
-    found = resolve_conditions(SampleConfig(vector=(mean[0] + std[0], mean[1] - 2 * std[1])), TOLD, info)
+    found = resolve_conditions(Prompt(vector=(mean[0] + std[0], mean[1] - 2 * std[1])), Guide(), TOLD, info)
     torch.testing.assert_close(found.rows[VECTOR], torch.tensor([[1.0, -2.0]]))
 
 
 def test_guidance_leads_from_no_numbers_to_those_that_are_asked_for():
     info = numbered().info
     plain = build_model(settings(), info).denoiser
-    assert resolve_conditions(SampleConfig(), TOLD, info).denoiser(plain, range(4)) is plain
+    assert resolve_conditions(Prompt(), Guide(), TOLD, info).denoiser(plain, range(4)) is plain
     assert isinstance(
-        resolve_conditions(SampleConfig(vector=(1, 2)), TOLD, info).denoiser(plain, range(4)), Conditioned
+        resolve_conditions(Prompt(vector=(1, 2)), Guide(), TOLD, info).denoiser(plain, range(4)), Conditioned
     )
-    guided = resolve_conditions(SampleConfig(vector=(1, 2), guidance=2.0), TOLD, info).denoiser(plain, range(4))
+    guided = resolve_conditions(Prompt(vector=(1, 2)), Guide(guidance=2.0), TOLD, info).denoiser(plain, range(4))
     assert isinstance(guided, ClassifierFree)
     assert guided.conditions[VECTOR].shape == guided.without[VECTOR].shape == (4, 2)
     assert guided.without[VECTOR].isnan().all()
@@ -98,13 +98,13 @@ def test_guidance_leads_from_no_numbers_to_those_that_are_asked_for():
 def test_numbers_alone_leave_the_class_open():
     info = replace(numbered().info, classes=("dark", "light"))
     told = (Condition(CLASS, "class", 2), *TOLD)
-    assert resolve_conditions(SampleConfig(vector=(1, 2)), told, info).rows[CLASS].tolist() == [2]
-    both = resolve_conditions(SampleConfig(vector=(1, 2), classes=("light",)), told, info)
+    assert resolve_conditions(Prompt(vector=(1, 2)), Guide(), told, info).rows[CLASS].tolist() == [2]
+    both = resolve_conditions(Prompt(vector=(1, 2), classes=("light",)), Guide(), told, info)
     assert both.rows[CLASS].tolist() == [1]
     assert VECTOR in both.rows
-    assert set(resolve_conditions(SampleConfig(), told, info).rows) == {CLASS}
+    assert set(resolve_conditions(Prompt(), Guide(), told, info).rows) == {CLASS}
     led = resolve_conditions(
-        SampleConfig(vector=(1, 2)), TOLD, info, Guides(classifier=object(), classifier_classes=("a", "b"))
+        Prompt(vector=(1, 2)), Guide(), TOLD, info, Guides(classifier=object(), classifier_classes=("a", "b"))
     )
     assert led.rows[CLASS].tolist() == [0, 1]  # a classifier leads to a class, and by default to each
 
@@ -121,8 +121,9 @@ def test_numbers_alone_leave_the_class_open():
     ],
 )
 def test_what_cannot_be_asked_is_one_sentence(asked, told, sentence):
+    wanted = SampleConfig.of(**asked)
     with pytest.raises(UndiffuseError, match=sentence):
-        resolve_conditions(SampleConfig(**asked), told, numbered().info)
+        resolve_conditions(wanted.prompt, wanted.guide, told, numbered().info)
 
 
 def test_data_without_numbers_cannot_train_a_model_of_them():
@@ -224,7 +225,7 @@ def test_grids_are_drawn_by_what_is_said_of_the_first_images(tmp_path):
     told = np.concatenate([first(0), first(1)])[:6]
     expected = (data.rows[told] - np.array(data.info.numbers.mean)) / np.array(data.info.numbers.std)
     np.testing.assert_allclose(train_step.examples[VECTOR], expected, rtol=1e-6, atol=1e-6)
-    drawn = preview_plan(model, train_step.whole_images, train_step.examples, SampleConfig(**DDIM)).sample(6).array
+    drawn = preview_plan(model, train_step.whole_images, train_step.examples, SampleConfig.of(**DDIM)).sample(6).array
     for k, row in enumerate(data.rows[told].tolist()):
         alone = model.sample(1, first=k, vector=() if np.isnan(row[0]) else tuple(row), **DDIM).array[0]
         assert abs(drawn[k].astype(int) - alone).max() <= 1

@@ -125,8 +125,8 @@ def _lucidrains_readme(info: DataInfo) -> TrainConfig:
     return replace(_lucidrains(info), network=LUCIDRAINS_NETWORK)
 
 
-_DDPM = SampleConfig(sampler="ddpm", steps=1000, variance="small")
-_DDIM = SampleConfig(sampler="ddim", steps=250, spacing="linspace")
+_DDPM = SampleConfig.of(sampler="ddpm", steps=1000, variance="small")
+_DDIM = SampleConfig.of(sampler="ddim", steps=250, spacing="linspace")
 _POWER = partial(PowerEMA, power=3 / 4)
 _EVERY_TEN = partial(PowerEMA, power=2 / 3, every=10, after=100)
 

@@ -112,4 +112,4 @@ class Training(Ours):
     @torch.no_grad()
     def samples(self, n: int, settings: SampleConfig) -> Samples:
         """n samples of seed 0 with the averaged weights."""
-        return self.averaged().sample(n, seed=0, settings=replace(settings, micro_batch=min(n, MICRO_BATCH)))
+        return self.averaged().sample(n, seed=0, settings=settings.changed(micro_batch=min(n, MICRO_BATCH)))

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from undiffuse.config.files import from_plain
+from undiffuse.config.sections import from_plain
 from undiffuse.errors import UndiffuseError, counted, quoted
 
 Cost = Literal["bound", "error"]

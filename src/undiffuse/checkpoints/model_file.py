@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from undiffuse.checkpoints.saved_model import SavedModel
-from undiffuse.config.files import from_dict, from_plain, to_dict
+from undiffuse.config.files import from_dict, to_dict
+from undiffuse.config.sections import from_plain
 from undiffuse.data.info import StoredInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.installing import upgrade

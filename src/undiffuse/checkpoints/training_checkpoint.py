@@ -29,8 +29,9 @@ from typing import Any
 
 from torch import Tensor
 
-from undiffuse.config.files import from_dict, from_plain, to_dict
+from undiffuse.config.files import from_dict, to_dict
 from undiffuse.config.schema import TrainConfig
+from undiffuse.config.sections import from_plain
 from undiffuse.data.info import DataInfo, StoredInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.durable_files import sync_folder, write_durably

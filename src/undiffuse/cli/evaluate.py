@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from undiffuse.cli.saying import said_afterwards
 from undiffuse.config.data import DataConfig
 from undiffuse.config.flags import flag_of
 from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sections import sections
 from undiffuse.errors import UndiffuseError, quoted
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 MOST = 10_000
 """Images that a model draws unless told otherwise, or as many as the reference has where those are fewer."""
-OF_MODELS = tuple(field.name for field in fields(SampleConfig))
+OF_MODELS = tuple(sections(SampleConfig))
 """Options that mean nothing for given images."""
 
 

@@ -19,8 +19,9 @@ from typing import Any
 
 from undiffuse.cli.parse_values import OptionReader, show
 from undiffuse.cli.parser import Parser
-from undiffuse.config.fields import FLAG, Field, fields_of
+from undiffuse.config.fields import FLAG, Field
 from undiffuse.config.flags import flag_of, in_flags
+from undiffuse.config.sections import flat_fields, flatten
 
 WHOLE = ("classes",)
 """Lists that are not cut at commas here: names may have some, and which names there are the model knows."""
@@ -45,9 +46,10 @@ def add_fields(
         usual: settings whose values are the defaults here; by default the class's own.
     """
     group = parser.add_argument_group(title or "options")
-    for field in fields_of(cls).values():
+    set_otherwise = flatten(usual) if usual else {}
+    for field in flat_fields(cls).values():
         if field.name not in omit:
-            default = getattr(usual, field.name, field.default)
+            default = set_otherwise.get(field.name, field.default)
             _add(group, field, f" (default: {show(default)})" if defaults else "")
             if any(kind.members for kind in field.kind.alternatives):
                 parser.lists.add(flag_of(field.name))

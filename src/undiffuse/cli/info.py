@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from undiffuse.cli.naming import model_path
 from undiffuse.cli.parse_values import show
 from undiffuse.cli.parser import Parser
+from undiffuse.config.sections import to_plain
 from undiffuse.errors import UndiffuseError
 
 KINDS = "a picture (PNG), samples (.npz), or a model: a run's folder, a checkpoint's, a file, or ORG/NAME on the hub"
@@ -43,7 +43,7 @@ def about(path: Path) -> dict[str, Any]:
     from undiffuse.provenance.npz import read_origin
 
     if path.suffix == ".npz" and (origin := read_origin(path)) is not None:
-        return {"file": str(path), "made by": asdict(origin)}
+        return {"file": str(path), "made by": to_plain(origin)}
     if path.is_dir() or path.suffix == SUFFIX or reader_of(path) or shipped(path) or hub_name(path):
         return about_model(path)
     if not path.exists():
@@ -70,7 +70,7 @@ def about_picture(path: Path) -> dict[str, Any]:
 
     found = read_metadata(path)
     if found.origin is not None:
-        return {"file": str(path), "parameters": found.parameters, "made by": asdict(found.origin)}
+        return {"file": str(path), "parameters": found.parameters, "made by": to_plain(found.origin)}
     if found.edited is not None:
         return {"file": str(path), "parameters": found.parameters, "edited by": found.edited.about()}
     if found.parameters is None:

@@ -117,7 +117,7 @@ def _subject(options: dict[str, Any]) -> tuple[ModelSamples | DatasetImages, Dat
         from undiffuse.training.build import choose_device
 
         settings = how(options)
-        model = load(options["SUBJECT"], settings.weights, str(choose_device(options.get("device", "auto"))))
+        model = load(options["SUBJECT"], settings.compute.weights, str(choose_device(options.get("device", "auto"))))
         say_left_out(model)
         if not model.info.fingerprint and "training" not in options:
             raise UndiffuseError(f"{options['SUBJECT']} does not say what it learned from: give --training DATA")

@@ -75,7 +75,7 @@ def matching_model(made_by: Origin, path: Path, run: Path | None, device: str) -
             f"{path} was made by {home}, which is not there (any more): say where its run is with "
             f"undiffuse sample RUN --from {quoted(path)}"
         )
-    model = load(home, made_by.sample.weights, str(choose_device(device)))
+    model = load(home, made_by.sample.compute.weights, str(choose_device(device)))
     if model.provenance["sha256"] != made_by.weights_sha256:
         raise UndiffuseError(
             f"{path} was made by other weights than those in {home}: it wants step {made_by.step} with sha256 "

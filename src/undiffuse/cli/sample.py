@@ -17,7 +17,6 @@ from __future__ import annotations
 import re
 import sys
 from argparse import Namespace
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +26,7 @@ from undiffuse.cli.naming import add_model, folder_of_pictures, say_left_out
 from undiffuse.cli.parse_values import OptionReader, whole
 from undiffuse.cli.parser import Parser
 from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sections import sections
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.model.sample_request import beside_times, warn
 from undiffuse.provenance.pinned_path import path_of
@@ -89,12 +89,12 @@ def run(typed: Namespace) -> None:
 def how(options: dict[str, Any]) -> SampleConfig:
     """The settings that were typed."""
     warn(beside_times(options))
-    settings = SampleConfig(**{f.name: options[f.name] for f in fields(SampleConfig) if f.name in options})
+    settings = SampleConfig.of(**{name: options[name] for name in sections(SampleConfig) if name in options})
     if "timesteps" not in options:
         return settings
     if "spacing" in options or "times" in options:
         raise UndiffuseError("Give one of --timesteps learned, --spacing and --times")
-    return replace(settings, spacing="learned")
+    return settings.changed(spacing="learned")
 
 
 def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
@@ -106,16 +106,20 @@ def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
     from undiffuse.model.samples import GRID
     from undiffuse.training.build import choose_device
 
-    model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"), group)))
+    model = load(options["RUN"], settings.compute.weights, str(choose_device(options.get("device", "auto"), group)))
     say_left_out(model, group.is_main)
     plan = model.plan(settings)
-    default = len(find_pictures(path_of(settings.image))) if settings.image else DEFAULT
+    default = len(find_pictures(path_of(settings.prompt.image))) if settings.prompt.image else DEFAULT
     n, seed, first = options.get("n", default), options.get("seed", 0), options.get("first", 0)
     indices, folder = range(first, first + n), options.get("out") or default_folder(model, plan.settings, seed)
     exact = modality_of(model.info).exact(model.info)
     values = "npz" in options or not exact
     writing = Writing(values, "overwrite" in options, "resume" in options)
-    if writing.resume and settings.micro_batch is None and (there := micro_batch_in(folder, indices, model.info)):
+    if (
+        writing.resume
+        and settings.compute.micro_batch is None
+        and (there := micro_batch_in(folder, indices, model.info))
+    ):
         plan = plan.with_micro_batch(there)
     try:
         drawn = draw_to(folder, plan, indices, seed, writing, group, progress=group.is_main)
@@ -134,8 +138,8 @@ def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
 
 def default_folder(model: AnyModel, settings: SampleConfig, seed: int) -> Path:
     """``pictures/...`` in the run's folder, or in the checkpoint's where it stands alone."""
-    asked = [*settings.classes, settings.text[:40], *(f"{value:g}" for value in settings.vector)]
-    asked += [path_of(settings.image).stem] if settings.image else []
-    asked = [*filter(None, asked), *([f"guidance-{settings.guidance:g}"] if settings.guidance != 1 else [])]
-    name = "-".join([settings.sampler, str(settings.steps), "seed", str(seed), *asked])
+    asked = [*settings.prompt.classes, settings.prompt.text[:40], *(f"{value:g}" for value in settings.prompt.vector)]
+    asked += [path_of(settings.prompt.image).stem] if settings.prompt.image else []
+    asked = [*filter(None, asked), *([f"guidance-{settings.guide.guidance:g}"] if settings.guide.guidance != 1 else [])]
+    name = "-".join([settings.solver.sampler, str(settings.solver.steps), "seed", str(seed), *asked])
     return model.home / "pictures" / shortened(re.sub(r"[^\w.+-]", "_", name))

@@ -75,11 +75,12 @@ def first_line(source: str | None, options: dict[str, Any]) -> str:
 
     It is said before PyTorch is imported, so what can be checked without it is.
     """
-    from undiffuse.config.files import BUDGETS, override, sections
+    from undiffuse.config.files import BUDGETS, override
+    from undiffuse.config.sections import sections
     from undiffuse.recipes import get_recipe
     from undiffuse.training.run.validate import check
 
-    given = {name: value for name, value in options.items() if name in sections()}
+    given = {name: value for name, value in options.items() if name in sections(TrainConfig)}
     try:
         check(override(TrainConfig(), **({} if given.keys() & set(BUDGETS) else {"steps": 1}), **given))
         get_recipe(options.get("recipe", "small"))

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
@@ -31,7 +31,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.config.conditioning import ConditionConfig
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Guide, Prompt
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.denoiser import Denoiser, Prediction
 from undiffuse.diffusion.gaussian import Batch, Times, expand
@@ -174,7 +174,7 @@ class Enlarging:
         return self.denoiser(x_t, t, **small, **conditions)
 
 
-def check_source(config: ConditionConfig, source: LowResSource | None, settings: SampleConfig) -> None:
+def check_source(config: ConditionConfig, source: LowResSource | None, guide: Guide) -> None:
     """Refuse a stage without small images, guidance that cascades do not have, and augmentation it never learned.
 
     Raises:
@@ -187,12 +187,12 @@ def check_source(config: ConditionConfig, source: LowResSource | None, settings:
             "This model enlarges small images and draws none by itself: give it pictures with undiffuse edit upscale, "
             "or set it upon a model of small ones with undiffuse cascade make"
         )
-    if settings.weak or settings.classifier:
+    if guide.weak or guide.classifier:
         raise UndiffuseError("A cascade is guided by its own conditions: leave out `weak` and `classifier`")
-    if not 0 <= settings.augmentation <= config.augmentation:
+    if not 0 <= guide.augmentation <= config.augmentation:
         raise UndiffuseError(
             f"This stage learned small images with augmentation from 0 to {config.augmentation:g}, "
-            f"so `augmentation` lies there; it is {settings.augmentation:g}"
+            f"so `augmentation` lies there; it is {guide.augmentation:g}"
         )
 
 
@@ -211,12 +211,12 @@ def enlarging(
     return Enlarging(denoiser, look)
 
 
-def for_stage(settings: SampleConfig, names: Sequence[str], source: LowResSource | None) -> SampleConfig:
-    """The settings of a stage: without what was asked of its source and the stage does not know.
+def for_stage(prompt: Prompt, guide: Guide, names: Sequence[str], source: LowResSource | None) -> tuple[Prompt, Guide]:
+    """The prompt and the guide of a stage: without what was asked of its source and the stage does not know.
 
     Args:
         names: of the stage's own conditions.
     """
     if source is None or not source.conditions or set(names) & source.conditions:
-        return settings
-    return replace(settings, classes=(), text="", vector=(), image="", avoid="", guidance=1.0)
+        return prompt, guide
+    return Prompt(), Guide()

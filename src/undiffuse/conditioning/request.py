@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from undiffuse.conditioning.class_names import ALL, NONE, class_number, class_numbers
 from undiffuse.conditioning.low_resolution import stage_conditions
 from undiffuse.conditioning.text.encoder import SIZE, load_encoder
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Guide, Prompt
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.denoiser import Denoiser
@@ -168,61 +168,64 @@ def read_text(text: str) -> Tensor:
 
 
 def resolve_conditions(
-    settings: SampleConfig,
+    prompt: Prompt,
+    guide: Guide,
     conditions: tuple[Condition, ...],
     info: DataInfo,
     guides: Guides = NO_GUIDES,
     read: Callable[[str], Tensor] = read_text,
     look: Callable[[str], Tensor] | None = None,
-    examples: Mapping[str, Tensor] | None = None,
 ) -> GuidedRequest:
     """The user's words as numbers.
 
     Args:
         conditions: what the model can be told.
         read: a text to the vectors of its pieces.
-        look: a path to the pictures there, one a row; needed where the settings name an image.
-        examples: rows that samples are told where the settings ask for nothing.
+        look: a path to the pictures there, one a row; needed where the prompt names an image.
 
     Raises:
         UndiffuseError: a class of a model without classes, an unknown one, a text of a model without texts, or guidance
             that cannot be.
     """
-    guidance = Guidance(settings.guidance, settings.guidance_rescale, *_interval(settings.guidance_interval))
-    beside = bool(settings.text or settings.vector or settings.image)
-    if examples and not (settings.classes or beside):
-        return GuidedRequest(conditions, examples, null_conditions(conditions, examples), guidance, guides)
     names = [condition.name for condition in conditions]
-    _check_guides(settings, conditions, info, guides)
+    _check_guides(guide, conditions, info, guides)
     classes = info.classes if CLASS in names else guides.classifier_classes
-    if settings.text and TEXT not in names:
+    if prompt.text and TEXT not in names:
         raise UndiffuseError(
             "This model was trained without texts, so it cannot be asked by one; train one with `condition=text`"
         )
     if not classes:
-        _check_without_classes(settings, names, guides)
+        _check_without_classes(prompt, guide, names, guides)
     rows, negative = dict[str, Tensor](), dict[str, Tensor]()
     if classes:
-        asked = settings.classes or ((NONE,) if beside and not guides.classifier_classes else (ALL,))
+        asked = prompt.classes or ((NONE,) if prompt.beyond_classes and not guides.classifier_classes else (ALL,))
         rows[CLASS] = torch.tensor(class_numbers(asked, classes))
         if guides.classifier is not None and (rows[CLASS] == len(classes)).any():
             raise UndiffuseError("A `classifier` leads to a class, so there is no `classes=none`")
-        negative[CLASS] = torch.tensor([class_number(settings.avoid or NONE, classes)])
-    if settings.vector:
-        rows[VECTOR] = standardised(settings.vector, names, info)[None]
-    if settings.image:
+        negative[CLASS] = torch.tensor([class_number(guide.avoid or NONE, classes)])
+    if prompt.vector:
+        rows[VECTOR] = standardised(prompt.vector, names, info)[None]
+    if prompt.image:
         if IMAGE not in names:
             raise UndiffuseError(
                 "This model was trained without pairs, so it cannot go by a picture; train one with `condition=image`"
             )
         assert look is not None
-        rows[IMAGE] = look(settings.image)
-    if settings.text:
-        texts = [read(text) for text in (settings.text, *([settings.avoid] if settings.avoid and not classes else []))]
+        rows[IMAGE] = look(prompt.image)
+    if prompt.text:
+        texts = [read(text) for text in (prompt.text, *([guide.avoid] if guide.avoid and not classes else []))]
         filled = pad_sequence(texts, batch_first=True, padding_value=torch.nan)
         rows[TEXT] = filled[:1]
         negative |= {TEXT: filled[1:]} if len(filled) > 1 else {}
-    return GuidedRequest(conditions, rows, null_conditions(conditions, rows) | negative, guidance, guides)
+    negative = null_conditions(conditions, rows) | negative
+    return GuidedRequest(conditions, rows, negative, _guidance(guide), guides)
+
+
+def told_examples(
+    examples: Mapping[str, Tensor], guide: Guide, conditions: tuple[Condition, ...], guides: Guides = NO_GUIDES
+) -> GuidedRequest:
+    """The request for samples that are told these rows by turns."""
+    return GuidedRequest(conditions, examples, null_conditions(conditions, examples), _guidance(guide), guides)
 
 
 def null_conditions(conditions: tuple[Condition, ...], rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -258,46 +261,47 @@ def standardised(vector: Sequence[float], names: Sequence[str], info: DataInfo) 
     return found
 
 
-def _check_without_classes(settings: SampleConfig, names: Sequence[str], guides: Guides) -> None:
+def _check_without_classes(prompt: Prompt, guide: Guide, names: Sequence[str], guides: Guides) -> None:
     """Refuse what needs classes of a model that has none."""
-    led = settings.guidance != 1 and guides.weak is None
-    able = TEXT in names or ({VECTOR, IMAGE} & set(names) and not settings.avoid)
-    asked = set(settings.classes) - {NONE, NONE[1:]}  # no class is what there is
-    if asked or ((settings.avoid or led) and not able):
+    led = guide.guidance != 1 and guides.weak is None
+    able = TEXT in names or ({VECTOR, IMAGE} & set(names) and not guide.avoid)
+    asked = set(prompt.classes) - {NONE, NONE[1:]}  # no class is what there is
+    if asked or ((guide.avoid or led) and not able):
         raise UndiffuseError(
             "This model was trained without classes, so there is none to ask for and nothing to guide by; train "
             "one with `condition=class`, or a classifier for this one with undiffuse train-classifier"
         )
-    if (settings.avoid or led) and not (settings.text or settings.vector or settings.image):
+    if (guide.avoid or led) and not prompt.beyond_classes:
         raise UndiffuseError("Guidance of this model needs a `text`, a `vector` or an `image` to lead to")
 
 
-def _check_guides(settings: SampleConfig, conditions: tuple[Condition, ...], info: DataInfo, guides: Guides) -> None:
+def _check_guides(guide: Guide, conditions: tuple[Condition, ...], info: DataInfo, guides: Guides) -> None:
     """Refuse what a guide cannot do."""
     if guides.weak is None and guides.classifier is None:
         return
     if guides.weak is not None and guides.classifier is not None:
         raise UndiffuseError("Guidance follows one: `weak` or `classifier`, not both")
-    if settings.avoid:
+    if guide.avoid:
         raise UndiffuseError("`avoid` is for guidance without `weak` and `classifier`: those say themselves where from")
     if guides.weak is not None:
-        if settings.guidance == 1:
+        if guide.guidance == 1:
             raise UndiffuseError("`weak` leads nowhere at `guidance=1`; try `guidance=2`")
         if not set(guides.weak_conditions) <= set(conditions):
             raise UndiffuseError("The `weak` model wants to be told what this one does not know")
         return
-    if settings.guidance_rescale or settings.guidance_interval:
+    if guide.guidance_rescale or guide.guidance_interval:
         raise UndiffuseError("`guidance_rescale` and `guidance_interval` are not for guidance by a `classifier`")
     if any(condition.name == CLASS for condition in conditions) and info.classes != guides.classifier_classes:
         raise UndiffuseError("The `classifier` tells other classes apart than the model was trained on")
 
 
-def _interval(levels: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
+def _guidance(guide: Guide) -> Guidance:
+    levels = guide.guidance_interval
     if not levels:
-        return ()
+        return Guidance(guide.guidance, guide.guidance_rescale)
     if len(levels) != 2:
         raise UndiffuseError(f"`guidance_interval` takes two noise levels sigma/alpha, low and high, not {len(levels)}")
-    return ((levels[0], levels[1]),)
+    return Guidance(guide.guidance, guide.guidance_rescale, (levels[0], levels[1]))
 
 
 def dropped(

@@ -1,4 +1,4 @@
-"""Settings to and from YAML, JSON and flat names, strictly.
+"""Settings of a training to and from YAML and JSON, strictly.
 
 A file that is silently half-read is worse than one that is refused, so here
 
@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
-from undiffuse.config.fields import Kind, Variants, fields_of, variants_of
+from undiffuse.config.fields import fields_of
 from undiffuse.config.schema import CLASSIFIER, CONFIG_VERSION, TrainConfig
+from undiffuse.config.sections import change, flatten, from_plain, section_class, sections, show
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.runtime.installing import upgrade
-
-T = TypeVar("T")
 
 BUDGETS = ("steps", "images", "minutes")
 """The three ways to say how long; exactly one of them is set."""
@@ -42,8 +41,8 @@ def to_dict(config: TrainConfig) -> dict[str, Any]:
 def spelled_out(config: TrainConfig) -> dict[str, Any]:
     """As `to_dict`, with the fields of all architectures, others' at their defaults: for people to read."""
     flat, tree = flatten(config), to_dict(config)
-    sections = {name: fields_of(_class_of(name)) for name, part in tree.items() if isinstance(part, dict)}
-    return tree | {name: {one: _plain(flat[one]) for one in known} for name, known in sections.items()}
+    parts = {name: fields_of(section_class(TrainConfig, name)) for name, part in tree.items() if isinstance(part, dict)}
+    return tree | {name: {one: _plain(flat[one]) for one in known} for name, known in parts.items()}
 
 
 def from_dict(tree: Any, where: str = "the settings") -> TrainConfig:
@@ -53,11 +52,11 @@ def from_dict(tree: Any, where: str = "the settings") -> TrainConfig:
         UndiffuseError: unknown or misspelt key, wrong type, or a version newer than this program's.
     """
     if not isinstance(tree, dict):
-        raise UndiffuseError(f"{where} must hold settings as 'key: value' lines, got {_show(tree)}")
+        raise UndiffuseError(f"{where} must hold settings as 'key: value' lines, got {show(tree)}")
     tree = dict(tree)
     version = tree.pop("version", None)
     if type(version) is not int or version < 1:
-        raise UndiffuseError(f"{where} must begin with 'version: {CONFIG_VERSION}', got version {_show(version)}")
+        raise UndiffuseError(f"{where} must begin with 'version: {CONFIG_VERSION}', got version {show(version)}")
     if version > CONFIG_VERSION:
         raise UndiffuseError(
             f"{where} has format version {version}, this undiffuse reads up to {CONFIG_VERSION}; "
@@ -85,119 +84,29 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-def from_plain(cls: type[T], tree: Any, where: str, prefix: str = "") -> T:
-    """A dataclass from a dictionary of plain values, its names and types checked; ``where`` names the file.
-
-    Raises:
-        UndiffuseError: unknown or missing key, or a value of the wrong type.
-    """
-    if not isinstance(tree, dict):
-        part = f" in its section '{prefix.rstrip('.')}'" if prefix else ""
-        raise UndiffuseError(f"{where} must hold 'key: value' settings{part}, got {_show(tree)}")
-    if variants := variants_of(cls):
-        told = fields_of(cls)[variants.told_by]
-        name = _value(tree.get(told.name, told.default), told.kind, f"{prefix}{told.name}", where)
-        cls, tree = variants.classes[name], _own(variants, name, tree, where, prefix)
-    known = fields_of(cls)
-    for key in tree:
-        if key not in known:
-            raise UndiffuseError(f"unknown setting '{prefix}{key}' in {where}{perhaps(str(key), known)}")
-    for name, field in known.items():
-        if field.required and name not in tree:
-            raise UndiffuseError(f"'{prefix}{name}' is missing in {where}")
-    return cls(**{key: _value(tree[key], known[key].kind, f"{prefix}{key}", where) for key in tree})
-
-
-def _own(variants: Variants, name: str, tree: dict[str, Any], where: str, prefix: str) -> dict[str, Any]:
-    """A section without what other classes of its union have: files of yesterday hold the fields of all."""
-    every, own = variants.fields, fields_of(variants.classes[name])
-    others = {key: tree[key] for key in tree if key in every and key not in own}
-    variants.own(name, {key: _value(value, every[key].kind, f"{prefix}{key}", where) for key, value in others.items()})
-    return {key: value for key, value in tree.items() if key not in others}
-
-
-# --- values -----------------------------------------------------------------------------------------------------------
-
-
-def _value(value: Any, kind: Kind, name: str, where: str) -> Any:
-    """The value as its kind wants it, or one sentence."""
-    if kind.section:
-        return from_plain(kind.section, value, where, f"{name}.")
-    try:
-        return kind.fit(value)
-    except TypeError:
-        suggestion = perhaps(value, kind.choices) if kind.choices and isinstance(value, str) else ""
-        raise UndiffuseError(f"'{name}' in {where} must be {kind.stored}, got {_show(value)}{suggestion}") from None
-
-
-def _show(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 # --- flat names -------------------------------------------------------------------------------------------------------
 
 
-def sections() -> dict[str, str]:
-    """Section of every setting by its flat name, e.g. ``{"lr": "optimizer"}``; '' for those outside any section."""
-    found: dict[str, str] = {}
-    for name, field in fields_of(TrainConfig).items():
-        found |= dict.fromkeys(fields_of(field.kind.section), name) if field.kind.section else {name: ""}
-    return found
-
-
-def flatten(config: TrainConfig) -> dict[str, Any]:
-    """Every setting by its flat name; those of another architecture at their defaults."""
-    found = {}
-    for name, section in sections().items():
-        part = getattr(config, section) if section else config
-        found[name] = getattr(part, name, fields_of(_class_of(section))[name].default)
-    return found
-
-
-def _class_of(section: str) -> type:
-    """The class of a section's settings; '' stands for those outside any section."""
-    return fields_of(TrainConfig)[section].kind.section or TrainConfig if section else TrainConfig
-
-
 def override(config: TrainConfig, **flat: Any) -> TrainConfig:
-    """``config`` with settings changed by their flat names: ``override(config, lr=1e-4, base=64)``.
+    """``config`` with settings changed by their flat names: ``override(config, lr=1e-4, base=64)``; see `change`.
 
-    Lists serve as tuples and whole numbers as floats. A budget given here (steps, images or minutes) takes the place of
-    the budget that ``config`` has. Another architecture takes over what both have.
+    A budget given here (steps, images or minutes) takes the place of the budget that ``config`` has.
 
     Raises:
         UndiffuseError: unknown name (with a suggestion), or a value of the wrong type.
     """
-    known = sections()
-    changes: dict[str, dict[str, Any]] = {}
-    if any(flat.get(name) is not None for name in BUDGETS):
-        flat = {**dict.fromkeys(BUDGETS), **flat}
-    for name, value in flat.items():
+    known = sections(TrainConfig)
+    for name in flat:
         if name not in known:
             raise UndiffuseError(f"unknown setting '{name}'{perhaps(name, known)}")
-        section = known[name]
-        kind = fields_of(_class_of(section))[name].kind
-        changes.setdefault(section, {})[name] = _value(value, kind, name, "the settings")
-    top = changes.pop("", {})
-    changed = replace(
-        config, **top, **{name: _changed(getattr(config, name), _class_of(name), new) for name, new in changes.items()}
-    )
+    if any(flat.get(name) is not None for name in BUDGETS):
+        flat = {**dict.fromkeys(BUDGETS), **flat}
+    changed = change(config, flat, "the settings")
     if "gamma" in flat and "p2_gamma" not in flat and changed.objective.weighting == "p2":
         raise UndiffuseError(
             f"gamma is min-SNR's; the exponent of the weighting p2 has a name of its own: `p2_gamma={flat['gamma']:g}`"
         )
     return changed
-
-
-def _changed(old: Any, cls: type, new: dict[str, Any]) -> Any:
-    """A section with new values, of another class of its union where they say so."""
-    variants = variants_of(cls)
-    if variants is None:
-        return replace(old, **new)
-    name = new.get(variants.told_by, getattr(old, variants.told_by))
-    both = fields_of(variants.classes[name]).keys() & fields_of(type(old)).keys()
-    return variants.classes[name](**{**{key: getattr(old, key) for key in both}, **variants.own(name, new)})
 
 
 # --- text -------------------------------------------------------------------------------------------------------------

@@ -41,7 +41,8 @@ def _typed(setting: re.Match[str]) -> str:
 
 @cache
 def _known() -> frozenset[str]:
-    from undiffuse.config.files import sections
     from undiffuse.config.sampling import SampleConfig
+    from undiffuse.config.schema import TrainConfig
+    from undiffuse.config.sections import sections
 
-    return ARGUMENTS | sections().keys() | SampleConfig.__dataclass_fields__.keys()
+    return ARGUMENTS | sections(TrainConfig).keys() | sections(SampleConfig).keys()

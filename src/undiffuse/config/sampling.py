@@ -1,19 +1,17 @@
-"""Settings of a sampling."""
+"""Settings of a sampling, in four parts: how the walk goes, what is shown, what leads, what evaluates."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 from undiffuse.config.network import PrecisionName
+from undiffuse.config.sections import Flat
 
 
 @dataclass(frozen=True)
-class SampleConfig:
-    """Everything that a set of samples depends on, beside the model.
-
-    The default is what was best of those tried at 20 evaluations of a trained network, see docs/measure/samplers.md.
-    """
+class Solver:
+    """How a walk from noise to data goes: by which steps, at which times."""
 
     sampler: str = "dpm++2m-sde"
     """Rule for one step; `undiffuse samplers` lists them."""
@@ -31,6 +29,12 @@ class SampleConfig:
     """EDM only: its S_churn, the fresh noise of the whole walk; 0 is Heun's method."""
     tolerance: float = 1e-5
     """ODE only: the error that a step may make, relative and absolute."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What samples are to show."""
+
     classes: tuple[str, ...] = ()
     """Classes of the samples by name, with commas between them, taken in turns; 'all' for each of them (the default),
     'none' for no class. A name with commas is tried whole, or stands in quotes: '"cat, tabby",dog'. Where a class is
@@ -41,6 +45,17 @@ class SampleConfig:
     """Numbers for a model of vectors, in the order of its columns."""
     image: str = ""
     """For a model of pairs: a picture, or a folder of pictures, taken in turns, that samples are to go with."""
+
+    @property
+    def beyond_classes(self) -> bool:
+        """Whether anything is asked for that is no class."""
+        return bool(self.text or self.vector or self.image)
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What leads the samples on their way, and how far."""
+
     guidance: float = 1.0
     """How far guidance leads: 1 is the model as it is, more is more of the class or text and less variety."""
     avoid: str = ""
@@ -57,6 +72,12 @@ class SampleConfig:
     """Cascades: noise that a small image is given before it is enlarged, 0..1, at most what the stage learned."""
     threshold: Literal["none", "clip", "dynamic"] = "clip"
     """What happens to a predicted x0 outside [-1, 1]: nothing, clipped, or dynamically thresholded."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """What evaluates the network, and how."""
+
     weights: str = "ema"
     """'ema' (the first average), 'raw', or a rate such as '0.999'."""
     micro_batch: int | None = None
@@ -71,6 +92,25 @@ class SampleConfig:
 
     @property
     def slots(self) -> int:
-        """The micro-batch of settings that say all by themselves, as `Model.settle` returns them."""
-        assert self.micro_batch is not None, "these settings were not settled"
+        """The micro-batch of resolved settings, which say all by themselves."""
+        assert self.micro_batch is not None, "these settings were not resolved"
         return self.micro_batch
+
+
+@dataclass(frozen=True)
+class SampleConfig(Flat):
+    """Everything that a set of samples depends on, beside the model.
+
+    The defaults are what was best of those tried at 20 evaluations of a trained network, see docs/measure/samplers.md.
+    Names are flat for whoever makes or changes settings, as on the command line and in pictures:
+
+        settings = SampleConfig.of(steps=20, guidance=2.0)
+        settings.changed(steps=50).solver.steps
+    """
+
+    called: ClassVar[str] = "the sampling"
+
+    solver: Solver = field(default_factory=Solver)
+    prompt: Prompt = field(default_factory=Prompt)
+    guide: Guide = field(default_factory=Guide)
+    compute: Compute = field(default_factory=Compute)

@@ -15,12 +15,12 @@ FillMethod = Literal["replace", "repaint", "ddnm", "pigdm", "dps"]
 Way = Literal["slerp", "shared"]
 
 ADVISED: dict[str, SampleConfig] = {
-    "replace": SampleConfig(sampler="ddpm", steps=100),
-    "repaint": SampleConfig(sampler="ddpm", steps=50),
-    "ddnm": SampleConfig(sampler="ddpm", steps=100),
-    "pigdm": SampleConfig(sampler="ddpm", steps=100),
-    "dps": SampleConfig(sampler="ddpm", steps=250),
-    "stage": SampleConfig(augmentation=0.0),
+    "replace": SampleConfig.of(sampler="ddpm", steps=100),
+    "repaint": SampleConfig.of(sampler="ddpm", steps=50),
+    "ddnm": SampleConfig.of(sampler="ddpm", steps=100),
+    "pigdm": SampleConfig.of(sampler="ddpm", steps=100),
+    "dps": SampleConfig.of(sampler="ddpm", steps=250),
+    "stage": SampleConfig.of(augmentation=0.0),
 }
 """What was measured for docs/use/editing.md."""
 
@@ -42,7 +42,7 @@ class Quick:
     below: int
 
 
-QUICK: dict[str, Quick] = {"dps": Quick(SampleConfig(sampler="ddpm", steps=50), {"scale": 2.0}, below=100)}
+QUICK: dict[str, Quick] = {"dps": Quick(SampleConfig.of(sampler="ddpm", steps=50), {"scale": 2.0}, below=100)}
 """By method: DPS on a fifth of its steps, with a gradient twice as long."""
 
 LARGEST = 80_000_000

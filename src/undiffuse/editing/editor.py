@@ -92,14 +92,15 @@ class Editor:
 
     @property
     def _together(self) -> int:
-        return 1 if self.settings.micro_batch is None else self.settings.micro_batch
+        size = self.settings.compute.micro_batch
+        return 1 if size is None else size
 
     @property
     def _request(self) -> SampleConfig:
         """The settings; where samples would be of all classes by turns, of none: the picture says what it shows."""
-        open_ = not (self.settings.classes or self.settings.classifier)
+        open_ = not (self.settings.prompt.classes or self.settings.guide.classifier)
         classes = any(condition.name == CLASS for condition in self.model.conditions)
-        return replace(self.settings, classes=(NONE,)) if open_ and classes else self.settings
+        return self.settings.changed(classes=(NONE,)) if open_ and classes else self.settings
 
     def denoiser(self, indices: Sequence[int]) -> Denoiser:
         """The model's denoiser for these numbers of streams, with its threshold, in tiles where they are wanted.
@@ -200,7 +201,7 @@ def resolved_settings(model: AnyModel, settings: SampleConfig) -> SampleConfig:
     Where they do not say how many pictures walk together, one does: its bits are then the same beside any others, which
     exact inversions and solvers of adaptive steps would not give in any batch, and costs what one picture costs.
     """
-    settings = replace(settings, micro_batch=1) if settings.micro_batch is None else settings
+    settings = settings.changed(micro_batch=1) if settings.compute.micro_batch is None else settings
     return resolve(stages_of(model)[-1], settings, stages_of(model)[:-1])
 
 

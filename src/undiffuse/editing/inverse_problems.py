@@ -134,7 +134,7 @@ def _walked(
         if method == "dps":
             return DPS(denoiser, observation, editor.times, scale)
         # Its corrections are long where the network's slope is steep, and unclipped they carry x_t out of all it knows.
-        return THRESHOLDS[editor.plan.settings.threshold](PiGDM(denoiser, observation, scale))
+        return THRESHOLDS[editor.plan.settings.guide.threshold](PiGDM(denoiser, observation, scale))
 
     def work(batch: MicroBatch) -> Tensor:
         observation = observe(batch)

@@ -7,12 +7,12 @@ call. No torch before an edit is done: `--help` reads the table.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from undiffuse import editing
-from undiffuse.config.files import from_plain
 from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sections import from_plain
 from undiffuse.editing import options as o
 from undiffuse.editing.defaults import ADVISED, QUICK, ROUNDING, Quick, quarter
 from undiffuse.errors import UndiffuseError
@@ -129,8 +129,8 @@ class Edit:
         self.check(model, said)
         preset = self.quick.get(getattr(how, "method", "")) if quick else None
         usual = preset.settings if preset else self.usual(how, model)
-        walked = from_plain(SampleConfig, {**asdict(usual), **settings}, "the sampling")
-        if preset and walked.steps < preset.below:
+        walked = usual.changed(**settings)
+        if preset and walked.solver.steps < preset.below:
             how = from_plain(self.options, {**preset.options, **said}, "the options")
         return how, walked
 
@@ -236,13 +236,13 @@ def _deblur(given: EditInput, how: o.DeblurOptions) -> EditResult:
 
 # --- there and back ---------------------------------------------------------------------------------------------------
 
-DDIM = SampleConfig(sampler="ddim", steps=100, spacing="linspace")
+DDIM = SampleConfig.of(sampler="ddim", steps=100, spacing="linspace")
 """How walks are inverted."""
 INVERTED = "Only DDIM without noise is inverted: leave out `sampler` and `eta`"
 
 
 def _check_ddim(editor: Editor, sentence: str = INVERTED) -> None:
-    if editor.settings.sampler != "ddim" or editor.settings.eta != 0:
+    if editor.settings.solver.sampler != "ddim" or editor.settings.solver.eta != 0:
         raise UndiffuseError(sentence)
 
 
@@ -329,14 +329,14 @@ EDITS: dict[str, Edit] = {
     ),
     "deblur": Edit("sharpen a picture blurred by a Gaussian", o.DeblurOptions, _deblur, _by_method),
     "denoise": Edit(
-        "take the noise off", o.DenoiseOptions, _denoise, lambda how: SampleConfig(sampler="ddim", steps=50)
+        "take the noise off", o.DenoiseOptions, _denoise, lambda how: SampleConfig.of(sampler="ddim", steps=50)
     ),
-    "vary": Edit("variations of a picture", o.VaryOptions, _vary, lambda how: SampleConfig(steps=50)),
+    "vary": Edit("variations of a picture", o.VaryOptions, _vary, lambda how: SampleConfig.of(steps=50)),
     "interpolate": Edit(
         "from one picture to another",
         o.InterpolateOptions,
         _interpolate,
-        lambda how: DDIM if how.way == "slerp" else SampleConfig(steps=50),
+        lambda how: DDIM if how.way == "slerp" else SampleConfig.of(steps=50),
         inputs=("first", "second"),
         one="Two pictures have one way between them, of as many pictures as `frames` says",
         results=lambda how: int(how.frames),
@@ -353,7 +353,7 @@ EDITS: dict[str, Edit] = {
         "to another class",
         o.TranslateOptions,
         _translate,
-        lambda how: replace(DDIM, guidance=2.0),
+        lambda how: DDIM.changed(guidance=2.0),
         one=ONE_LATENT,
         omit=("classes", "text", "weak", "classifier"),
         check=_check_classes,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from undiffuse.conditioning.class_names import class_number
 from undiffuse.conditioning.request import CLASS
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Guide, Solver
 from undiffuse.editing.editor import Editor, Pictures, times_from
 from undiffuse.editing.inversion import Inversion, Inverter, from_noise, invert
 from undiffuse.editing.options import TranslateOptions
@@ -65,12 +65,12 @@ def translate(
         raise UndiffuseError("At strength 0 a picture stays what it is; a translation needs one above 0, up to 1")
     # What these walks do not heed is taken off them, for it was not asked of them: times have no spacing, and the way
     # there has no guidance.
-    plain, steps = SampleConfig(), tuple(times[:-1].tolist())
-    walked = replace(editor.settings, times=steps, steps=len(steps), spacing=plain.spacing)
-    alone = ("guidance", "guidance_rescale", "guidance_interval", "avoid", "classifier", "weak")
-    unguided = replace(walked, **{name: getattr(plain, name) for name in alone})
-    there = replace(editor, settings=replace(unguided, classes=(source,)))
-    back = replace(editor, settings=replace(walked, classes=(to,)))
+    steps = tuple(times[:-1].tolist())
+    walked = editor.settings.changed(times=steps, steps=len(steps), spacing=Solver.spacing)
+    guide = walked.guide
+    unguided = replace(walked, guide=Guide(augmentation=guide.augmentation, threshold=guide.threshold))
+    there = replace(editor, settings=unguided.changed(classes=(source,)))
+    back = replace(editor, settings=walked.changed(classes=(to,)))
     inversion = invert(there, x0, inverter)
     return Translation(from_noise(back, inversion.latents), inversion)
 

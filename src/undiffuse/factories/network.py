@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from undiffuse.conditioning.request import conditions_of
 from undiffuse.config.fields import fields_of
-from undiffuse.config.files import sections
 from undiffuse.config.network import NetworkConfig, RMSUNetConfig, ScoreUNetConfig, UNetConfig
 from undiffuse.config.schema import ARCHITECTURES, TrainConfig
+from undiffuse.config.sections import sections
 from undiffuse.data.codec import codec_of
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
@@ -47,7 +47,7 @@ def register(options: type[NetworkConfig], network: Callable[..., nn.Module]) ->
     Raises:
         UndiffuseError: a name of its is taken, or means something else elsewhere.
     """
-    taken = {name: section for name, section in sections().items() if section != "network"}
+    taken = {name: section for name, section in sections(TrainConfig).items() if section != "network"}
     if names := [name for name in fields_of(options) if name in taken]:
         raise UndiffuseError(f"'{names[0]}' is a setting already; give the field of {options.__name__} another name")
     ARCHITECTURES.add(options)

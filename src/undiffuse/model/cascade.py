@@ -11,14 +11,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Guide, SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.codec import Codec
 from undiffuse.data.info import DataInfo
@@ -100,7 +100,7 @@ class Cascade:
     def plan(self, settings: SampleConfig | None = None, **overrides: Any) -> SamplePlan:
         """The plan of the last stage, with the plans of those below inside; see `Model.plan`."""
         asked = resolve(self.top, passed(settings, overrides), self.stages[:-1])
-        plain = replace(asked, augmentation=SampleConfig.augmentation)  # nothing is enlarged in the first one
+        plain = asked.changed(augmentation=Guide.augmentation)  # nothing is enlarged in the first one
         plan = SamplePlan.of(self.stages[0], plain)
         for number, stage in enumerate(self.stages[1:], start=1):
             plan = SamplePlan.of(stage, asked, LowerStage(plan), below=self.stages[:number])

@@ -19,7 +19,7 @@ from undiffuse.checkpoints.hub import hub_name
 from undiffuse.checkpoints.pretrained import shipped
 from undiffuse.conditioning.low_resolution import LowResSource
 from undiffuse.conditioning.request import conditions_of
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Compute, SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.codec import Codec, codec_of
 from undiffuse.data.info import DataInfo
@@ -61,7 +61,7 @@ class Model:
     config: TrainConfig
     info: DataInfo
     provenance: dict[str, Any] = field(default_factory=dict)
-    loaded_as: str = SampleConfig.weights
+    loaded_as: str = Compute.weights
     resources: Resources = field(default_factory=Resources, repr=False, compare=False)
 
     @property
@@ -90,10 +90,10 @@ class Model:
         """The denoiser that samples are drawn by unless settings say otherwise: x0 stays in model space."""
         return Clip(self.denoiser) if self.codec.bounded else self.denoiser
 
-    def evaluated(self, settings: SampleConfig) -> NetworkDenoiser:
+    def evaluated(self, compute: Compute) -> NetworkDenoiser:
         """The denoiser as resolved settings have it evaluated: compiled or in threads, in their number format."""
-        network = self._compiled if settings.compile else in_threads(self.network)
-        return self.with_network(in_precision(network, settings.precision)).denoiser
+        network = self._compiled if compute.compile else in_threads(self.network)
+        return self.with_network(in_precision(network, compute.precision)).denoiser
 
     @cached_property
     def _compiled(self) -> nn.Module:

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from undiffuse.conditioning.low_resolution import LowResSource, Small, check_source, enlarging, for_stage
-from undiffuse.conditioning.request import GuidedRequest, check_null, resolve_conditions
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.conditioning.request import GuidedRequest, check_null, resolve_conditions, told_examples
+from undiffuse.config.sampling import Prompt, SampleConfig
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.guidance import THRESHOLDS
 from undiffuse.diffusion.timesteps import given_timesteps, make_timesteps
@@ -91,31 +91,32 @@ class SamplePlan:
         """
         settings = resolve(model, settings, below)
         conditions = model.config.conditions
-        check_source(conditions, low_res, settings)
-        request = resolve_conditions(
-            for_stage(settings, [condition.name for condition in model.conditions], low_res),
-            model.conditions,
-            model.info,
-            guides_of(model, settings),
-            model.resources.read_text,
-            lambda name: model.resources.pictures[name],
-            examples,
-        )
-        check_null(request, conditions.condition_dropout)
-        if settings.times:
-            times = given_timesteps(model.schedule, settings.times)
+        check_source(conditions, low_res, settings.guide)
+        known, guides = model.conditions, guides_of(model, settings)
+        names = [condition.name for condition in known]
+        prompt, guide = for_stage(settings.prompt, settings.guide, names, low_res)
+        if examples and prompt == Prompt():
+            request = told_examples(examples, guide, known, guides)
         else:
-            times = make_timesteps(model.schedule, settings.steps, settings.spacing)
-        return cls(model, settings, request, make_sampler(settings), times, low_res)
+            read, look = model.resources.read_text, model.resources.pictures.__getitem__
+            request = resolve_conditions(prompt, guide, known, model.info, guides, read, look)
+        check_null(request, conditions.condition_dropout)
+        solver = settings.solver
+        times = (
+            given_timesteps(model.schedule, solver.times)
+            if solver.times
+            else make_timesteps(model.schedule, solver.steps, solver.spacing)
+        )
+        return cls(model, settings, request, make_sampler(solver), times, low_res)
 
     @property
     def micro_batch(self) -> int:
         """Samples that are evaluated together."""
-        return self.settings.slots
+        return self.settings.compute.slots
 
     def with_micro_batch(self, size: int) -> SamplePlan:
         """The same of so many samples together."""
-        return replace(self, settings=replace(self.settings, micro_batch=size))
+        return replace(self, settings=self.settings.changed(micro_batch=size))
 
     def with_network(self, network: nn.Module) -> SamplePlan:
         """The same with another module of the same parameters, such as one that many requests share."""
@@ -123,7 +124,7 @@ class SamplePlan:
 
     @cached_property
     def _evaluated(self) -> Denoiser:
-        return self.model.evaluated(self.settings)
+        return self.model.evaluated(self.settings.compute)
 
     @own_modes()
     def denoiser(self, indices: Sequence[int], seed: int = 0) -> Denoiser:
@@ -136,8 +137,8 @@ class SamplePlan:
         factor = self.model.config.conditions.upscale
         if factor > 1:
             assert self.low_res is not None, "`of` checks that a stage has one"
-            found = enlarging(found, self.low_res, factor, self.settings.augmentation, indices, seed)
-        return THRESHOLDS[self.settings.threshold](self.request.denoiser(found, indices))
+            found = enlarging(found, self.low_res, factor, self.settings.guide.augmentation, indices, seed)
+        return THRESHOLDS[self.settings.guide.threshold](self.request.denoiser(found, indices))
 
     def iterate(self, indices: range, seed: int = 0) -> Iterator[SamplingStep]:
         """Every time of the walk of these samples, from pure noise to data, their rows alone, on the CPU.

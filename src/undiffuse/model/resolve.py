@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,19 +75,22 @@ def resolve(model: Model, settings: SampleConfig, below: Sequence[Model] = ()) -
     sample_request.check_bounds(settings)
     sample_request.warn(sample_request.remarks(settings, enlarges(stages)))
     settings = sample_request.with_weights(settings, model.loaded_as, model.provenance.get("weights"))
-    if settings.weak:
-        settings = replace(settings, weak=pinned(settings.weak, weak_of(model, settings).provenance["sha256"]))
-    if settings.classifier:
-        settings = replace(settings, classifier=pinned(settings.classifier, classifier_of(model, settings).sha256))
-    settings = replace(settings, classes=class_names(settings.classes, _class_names(stages, settings)))
-    if settings.image:
-        settings = _with_pictures(model, settings)
-    if settings.spacing == "learned" and not settings.times:
-        settings = replace(settings, times=_learned_times(model, settings.steps))
+    guide, solver, compute = settings.guide, settings.solver, settings.compute
+    if guide.weak:
+        settings = settings.changed(weak=pinned(guide.weak, weak_of(model, guide.weak).provenance["sha256"]))
+    if guide.classifier:
+        settings = settings.changed(classifier=pinned(guide.classifier, classifier_of(model, guide.classifier).sha256))
+    settings = settings.changed(classes=class_names(settings.prompt.classes, _class_names(stages, guide.classifier)))
+    if settings.prompt.image:
+        settings = settings.changed(image=_with_pictures(model, settings.prompt.image))
+    times = _learned_times(model, solver.steps) if solver.spacing == "learned" and not solver.times else solver.times
     settings = sample_request.with_threshold(settings, model.codec.bounded)
-    slots = micro_batch_of(stages) if settings.micro_batch is None else settings.micro_batch
-    settings = replace(settings, precision=settled(settings.precision, model.device), micro_batch=slots)
-    return replace(settings, steps=len(settings.times)) if settings.times else settings
+    return settings.changed(
+        times=times,
+        steps=len(times) or solver.steps,
+        precision=settled(compute.precision, model.device),
+        micro_batch=micro_batch_of(stages) if compute.micro_batch is None else compute.micro_batch,
+    )
 
 
 def enlarges(stages: Sequence[Model]) -> bool:
@@ -97,23 +100,24 @@ def enlarges(stages: Sequence[Model]) -> bool:
 
 def guides_of(model: Model, settings: SampleConfig) -> Guides:
     """The other networks that resolved settings name."""
-    weak = weak_of(model, settings) if settings.weak else None
-    classifier = classifier_of(model, settings) if settings.classifier else None
+    guide = settings.guide
+    weak = weak_of(model, guide.weak) if guide.weak else None
+    classifier = classifier_of(model, guide.classifier) if guide.classifier else None
     return Guides(
-        weak=weak.evaluated(settings) if weak else None,
+        weak=weak.evaluated(settings.compute) if weak else None,
         weak_conditions=weak.conditions if weak else (),
         classifier=classifier,
         classifier_classes=classifier.info.classes if classifier else (),
     )
 
 
-def weak_of(model: Model, settings: SampleConfig) -> Model:
+def weak_of(model: Model, name: str) -> Model:
     """The worse model that guidance leads away from, on the model's device.
 
     Raises:
         UndiffuseError: it is of another process, shape or scale.
     """
-    path, found = path_of(settings.weak), model.resources.models
+    path, found = path_of(name), model.resources.models
     if path not in found:
         from undiffuse.model.loading import load_model  # it makes models, which resolve what they are asked
 
@@ -129,13 +133,13 @@ def weak_of(model: Model, settings: SampleConfig) -> Model:
     return weak
 
 
-def classifier_of(model: Model, settings: SampleConfig) -> TrainedClassifier:
+def classifier_of(model: Model, name: str) -> TrainedClassifier:
     """The classifier of noisy images that leads, on the model's device.
 
     Raises:
         UndiffuseError: it is of another process or shape.
     """
-    path, found = path_of(settings.classifier), model.resources.classifiers
+    path, found = path_of(name), model.resources.classifiers
     classifier = found.get(path) or load_noisy_classifier(path)
     classifier.check_fits(model.config.diffusion, model.info)
     classifier.network.to(model.device)
@@ -143,23 +147,23 @@ def classifier_of(model: Model, settings: SampleConfig) -> TrainedClassifier:
     return classifier
 
 
-def _class_names(stages: Sequence[Model], settings: SampleConfig) -> tuple[str, ...]:
+def _class_names(stages: Sequence[Model], classifier: str) -> tuple[str, ...]:
     """The classes that can be asked for, of the model itself, of one below it, or of a classifier."""
-    if settings.classifier:
-        return classifier_of(stages[-1], settings).info.classes
+    if classifier:
+        return classifier_of(stages[-1], classifier).info.classes
     knowing = [model for model in stages if any(condition.name == CLASS for condition in model.conditions)]
     return knowing[-1].info.classes if knowing else ()
 
 
-def _with_pictures(model: Model, settings: SampleConfig) -> SampleConfig:
-    """The settings with their pictures read and pinned; as they are where the model is told none."""
+def _with_pictures(model: Model, image: str) -> str:
+    """The name of pictures, pinned when they were read; as it is where the model is told none."""
     pictures = model.resources.pictures
-    if settings.image in pictures or IMAGE not in {condition.name for condition in model.conditions}:
-        return settings
-    rows, digest = read_pairs(path_of(settings.image), model.info.pair, model.config.data)
-    name = pinned(settings.image, digest)
+    if image in pictures or IMAGE not in {condition.name for condition in model.conditions}:
+        return image
+    rows, digest = read_pairs(path_of(image), model.info.pair, model.config.data)
+    name = pinned(image, digest)
     pictures[name] = rows
-    return replace(settings, image=name)
+    return name
 
 
 def _learned_times(model: Model, steps: int) -> tuple[float, ...]:

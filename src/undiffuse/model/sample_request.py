@@ -6,11 +6,9 @@ import math
 import operator
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
 from typing import Any
 
-from undiffuse.config.files import from_plain
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Compute, Guide, SampleConfig, Solver
 from undiffuse.errors import UndiffuseError
 
 
@@ -89,23 +87,24 @@ def check_bounds(settings: SampleConfig) -> None:
     Raises:
         UndiffuseError: one of them is out of `BOUNDS`.
     """
+    flat = settings.flat()
     for name, (low, high) in BOUNDS.items():
-        value = getattr(settings, name)
+        value = flat[name]
         if not low <= value <= high:
             limits = f"at most {high:g}" if low == -math.inf else f"from {low:g} to {high:g}"
             raise UndiffuseError(f"`{name}` takes a number {limits}, and it is {value:g}")
-    if settings.micro_batch is not None and settings.micro_batch < 1:
-        raise UndiffuseError(f"An evaluation takes a micro_batch of at least 1 image, and it is {settings.micro_batch}")
+    if (size := settings.compute.micro_batch) is not None and size < 1:
+        raise UndiffuseError(f"An evaluation takes a micro_batch of at least 1 image, and it is {size}")
 
 
 OF_SAMPLERS = {"eta": "ddim", "variance": "ddpm", "churn": "edm", "tolerance": "ode"}
 """Settings that one sampler heeds, and which."""
 LEADING = "guidance other than 1"
-_HEEDED: dict[str, tuple[Callable[[SampleConfig], bool], str]] = {
-    "avoid": (lambda s: s.guidance != 1, LEADING),
-    "classifier": (lambda s: s.guidance != 0, "guidance other than 0"),
-    "guidance_rescale": (lambda s: s.guidance != 1, LEADING),
-    "guidance_interval": (lambda s: s.guidance != 1, LEADING),
+_HEEDED: dict[str, tuple[Callable[[Guide], bool], str]] = {
+    "avoid": (lambda guide: guide.guidance != 1, LEADING),
+    "classifier": (lambda guide: guide.guidance != 0, "guidance other than 0"),
+    "guidance_rescale": (lambda guide: guide.guidance != 1, LEADING),
+    "guidance_interval": (lambda guide: guide.guidance != 1, LEADING),
 }
 """Setting -> when it acts, and the words for that."""
 
@@ -117,15 +116,15 @@ def unheeded(settings: SampleConfig, enlarges: bool, samplers: Sequence[str] = (
         enlarges: whether the model, or one that it stands upon, enlarges small images.
         samplers: all that will walk by these settings, where they are others than the settings' own.
     """
-    walking = samplers or (settings.sampler,)
+    walking = samplers or (settings.solver.sampler,)
     acts = {name: (sampler in walking, f"sampler {sampler}") for name, sampler in OF_SAMPLERS.items()}
-    acts |= {name: (rule(settings), words) for name, (rule, words) in _HEEDED.items()}
+    acts |= {name: (rule(settings.guide), words) for name, (rule, words) in _HEEDED.items()}
     acts["augmentation"] = enlarges, "a cascade, or a stage of one"
-    plain = SampleConfig()
+    flat, plain = settings.flat(), SampleConfig().flat()
     return [
         f"{name} {_shown(value)} changes nothing here: it acts with {words}"
         for name, (heeded, words) in acts.items()
-        if not heeded and (value := getattr(settings, name)) != getattr(plain, name)
+        if not heeded and (value := flat[name]) != plain[name]
     ]
 
 
@@ -141,18 +140,18 @@ def beside_times(given: Mapping[str, Any]) -> list[str]:
 
 def remarks(settings: SampleConfig, enlarges: bool) -> list[str]:
     """What is to be said of settings that are possible: guidance that is far beyond use, and what is `unheeded`."""
+    guidance = settings.guide.guidance
     beyond = (
-        f"`guidance={settings.guidance:g}` leads far beyond what was learned: most values will be at the ends of "
+        f"`guidance={guidance:g}` leads far beyond what was learned: most values will be at the ends of "
         "their range; 1 to 10 is usual"
     )
-    return [beyond] * (abs(settings.guidance) >= SATURATING) + unheeded(settings, enlarges)
+    return [beyond] * (abs(guidance) >= SATURATING) + unheeded(settings, enlarges)
 
 
 def of_sampler(settings: SampleConfig, name: str) -> SampleConfig:
     """The settings for another sampler, those that it does not heed at their defaults."""
-    plain = SampleConfig()
-    others = {field: getattr(plain, field) for field, sampler in OF_SAMPLERS.items() if sampler != name}
-    return replace(settings, sampler=name, **others)
+    others = {field: getattr(Solver, field) for field, sampler in OF_SAMPLERS.items() if sampler != name}
+    return settings.changed(sampler=name, **others)
 
 
 def warn(sentences: Sequence[str]) -> None:
@@ -171,13 +170,14 @@ def with_weights(settings: SampleConfig, loaded_as: str, own: str | None) -> Sam
     Raises:
         UndiffuseError: the settings ask for others.
     """
-    if own is None or settings.weights in (loaded_as, own):
+    weights = settings.compute.weights
+    if own is None or weights in (loaded_as, own):
         return settings
-    if settings.weights == SampleConfig.weights:
-        return replace(settings, weights=loaded_as)
+    if weights == Compute.weights:
+        return settings.changed(weights=loaded_as)
     raise UndiffuseError(
-        f"This model was loaded with the weights '{own}', and weights '{settings.weights}' are asked for: "
-        f"undiffuse.load(..., weights='{settings.weights}') has them"
+        f"This model was loaded with the weights '{own}', and weights '{weights}' are asked for: "
+        f"undiffuse.load(..., weights='{weights}') has them"
     )
 
 
@@ -187,22 +187,18 @@ def with_threshold(settings: SampleConfig, bounded: bool) -> SampleConfig:
     Raises:
         UndiffuseError: another threshold than the default is asked for, and there are no bounds.
     """
-    if bounded or settings.threshold == "none":
+    threshold = settings.guide.threshold
+    if bounded or threshold == "none":
         return settings
-    if settings.threshold == SampleConfig.threshold:
-        return replace(settings, threshold="none")
+    if threshold == Guide.threshold:
+        return settings.changed(threshold="none")
     raise UndiffuseError(
-        f"`threshold={settings.threshold}` keeps x0 within [-1, 1], and what this model diffuses has no such bounds: "
+        f"`threshold={threshold}` keeps x0 within [-1, 1], and what this model diffuses has no such bounds: "
         "use `threshold=none`"
     )
-
-
-def override_settings(settings: SampleConfig, overrides: dict[str, Any]) -> SampleConfig:
-    """The settings with single fields replaced; names and values are checked."""
-    return from_plain(SampleConfig, {**asdict(settings), **overrides}, "the sampling")
 
 
 def passed(settings: SampleConfig | None, overrides: dict[str, Any]) -> SampleConfig:
     """What a caller passes as settings and single fields; what is without effect among the fields is said."""
     warn(beside_times(overrides))
-    return override_settings(settings or SampleConfig(), overrides)
+    return (settings or SampleConfig()).changed(**overrides)

@@ -18,7 +18,6 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.modalities.registry import modality_of
@@ -130,7 +129,7 @@ def micro_batch_in(folder: Path, indices: range, info: DataInfo) -> int | None:
         except UndiffuseError:  # torn, or somebody else's: what is in the way is told later
             continue
         if found is not None:
-            return found.sample.micro_batch
+            return found.sample.compute.micro_batch
     return None
 
 
@@ -147,7 +146,7 @@ class _Job:
 
     @property
     def blocks(self) -> list[range]:
-        return cut_into_blocks(self.indices, self.template.settings.slots)
+        return cut_into_blocks(self.indices, self.template.settings.compute.slots)
 
     @property
     def grid(self) -> Path:
@@ -284,10 +283,7 @@ def difference(found: Origin, wanted: Origin, free: tuple[str, ...] = PLACE) -> 
                 f"with other weights (step {found.step}, sha256 {have[:10]}..., not step {wanted.step}, {want[:10]}...)"
             )
         if field.name == "sample":
-            return next(
-                f"with {setting.name} {getattr(have, setting.name)}, not {getattr(want, setting.name)}"
-                for setting in fields(SampleConfig)
-                if getattr(have, setting.name) != getattr(want, setting.name)
-            )
+            has, wants = have.flat(), want.flat()
+            return next(f"with {name} {has[name]}, not {wants[name]}" for name in has if has[name] != wants[name])
         return f"with {field.name} {have}, not {want}"
     return ""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from undiffuse.config.files import from_plain
 from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sections import from_plain, to_plain
 from undiffuse.errors import UndiffuseError
 
 EDIT_FORMAT = 1
@@ -41,8 +41,8 @@ class Edited:
     def parameters(self) -> str:
         """The line that other tools read."""
         pairs = {
-            "Steps": self.sample.steps,
-            "Sampler": self.sample.sampler,
+            "Steps": self.sample.solver.steps,
+            "Sampler": self.sample.solver.sampler,
             "Size": "x".join(str(side) for side in reversed(self.shape[1:])),
             "Model": self.model,
             "Model hash": self.weights_sha256[:10],
@@ -52,11 +52,11 @@ class Edited:
         return ", ".join(f"{name}: {value}" for name, value in pairs.items())
 
     def to_json(self) -> dict[str, Any]:
-        return {"format": EDIT_FORMAT, **asdict(self)}
+        return {"format": EDIT_FORMAT, **to_plain(self)}
 
     def about(self) -> dict[str, Any]:
         """For the eye: the command as it is typed."""
-        return {**asdict(self), "command": shlex.join(self.command)}
+        return {**to_plain(self), "command": shlex.join(self.command)}
 
     @classmethod
     def from_json(cls, found: object) -> Edited:

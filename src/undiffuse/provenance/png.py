@@ -15,15 +15,15 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from undiffuse.config.files import from_plain
 from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sections import from_plain, to_plain
 from undiffuse.errors import UndiffuseError
 from undiffuse.provenance.edit_record import Edited
 from undiffuse.provenance.own_pictures import SHEET_LABEL
@@ -66,22 +66,22 @@ class Origin:
         """The line that other tools read."""
         size = "x".join(str(side) for side in reversed(self.shape[1:]))
         pairs = {
-            "Steps": self.sample.steps,
-            "Sampler": self.sample.sampler,
+            "Steps": self.sample.solver.steps,
+            "Sampler": self.sample.solver.sampler,
             "Seed": self.seed,
             "Index": self.index,
             "Size": size,
             "Model": model_name(Path(self.checkpoint)),
             "Model hash": self.weights_sha256[:10],
             "Training steps": self.step,
-            "Spacing": self.sample.spacing,
-            "Eta": self.sample.eta,
+            "Spacing": self.sample.solver.spacing,
+            "Eta": self.sample.solver.eta,
             "Version": f"undiffuse {self.version}",
         }
         return ", ".join(f"{name}: {value}" for name, value in pairs.items())
 
     def to_json(self) -> dict[str, Any]:
-        return {"format": FORMAT, **asdict(self)}
+        return {"format": FORMAT, **to_plain(self)}
 
     @classmethod
     def from_json(cls, found: object) -> Origin:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Guide, SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.recipes.digits import DIGITS
@@ -37,8 +35,8 @@ def advised_sampling(config: TrainConfig) -> SampleConfig:
     """
     settings = RECIPES[config.recipe].sampling if config.recipe in RECIPES else SampleConfig()
     if not (config.conditions.condition and config.conditions.condition_dropout):
-        settings = replace(settings, guidance=SampleConfig.guidance)
-    return replace(settings, steps=min(settings.steps, config.diffusion.timesteps))
+        settings = settings.changed(guidance=Guide.guidance)
+    return settings.changed(steps=min(settings.solver.steps, config.diffusion.timesteps))
 
 
 __all__ = ["RECIPES", "Recipe", "advised_sampling", "get_recipe"]

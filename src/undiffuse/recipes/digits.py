@@ -71,6 +71,6 @@ DIGITS = Recipe(
     description="The demo: 5,000 handwritten digits of 28 x 28 pixels.",
     needs="Four minutes on two CPU cores; it fits its steps to the machine.",
     reached="Frechet distance 15 by a digit classifier (N = 1,000; held-out digits 9), confidence 0.99; three seeds.",
-    sampling=SampleConfig(guidance=1.5),
+    sampling=SampleConfig.of(guidance=1.5),
     build=digits,
 )

@@ -66,7 +66,7 @@ HO2020_CIFAR10 = Recipe(
     description="CIFAR-10 as in Ho et al. 2020 (35.7 M); sample by `sampler=ddpm` `steps=1000` `variance=large`.",
     needs="The paper states 10.6 hours on a TPU v3-8 (800,000 steps, 21 a second); not measured here.",
     reached="The paper states FID 3.17 (50,000 samples against the training set); not measured here.",
-    sampling=SampleConfig(sampler="ddpm", steps=1000, variance="large"),
+    sampling=SampleConfig.of(sampler="ddpm", steps=1000, variance="large"),
     build=ho2020_cifar10,
 )
 
@@ -75,6 +75,6 @@ HO2020_CELEBAHQ256 = Recipe(
     description="CelebA-HQ 256 as in Ho et al. 2020 (114 M); sample by `sampler=ddpm` `steps=1000` `variance=small`.",
     needs="The paper states 2.2 steps a second on a TPU v3-8, so 63 hours for its 500,000 steps; not measured here.",
     reached="The paper states no FID for it; not measured here.",
-    sampling=SampleConfig(sampler="ddpm", steps=1000, variance="small"),
+    sampling=SampleConfig.of(sampler="ddpm", steps=1000, variance="small"),
     build=ho2020_celebahq256,
 )

@@ -64,6 +64,6 @@ NICHOL2021_CIFAR10 = Recipe(
     description="CIFAR-10 with a learned variance, as in Nichol & Dhariwal 2021 (52.5 M).",
     needs="Days on one GPU; not measured here.",
     reached="The paper states FID 2.90 (this) and 2.94 bits/dim (`loss=vlb`); not measured here.",
-    sampling=SampleConfig(sampler="ddpm", steps=4000, variance="learned"),
+    sampling=SampleConfig.of(sampler="ddpm", steps=4000, variance="learned"),
     build=nichol2021_cifar10,
 )

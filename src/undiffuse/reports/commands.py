@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse.conditioning.class_names import as_typed
-from undiffuse.config.files import BUDGETS, flatten
+from undiffuse.config.files import BUDGETS
 from undiffuse.config.flags import flag_of
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Guide
+from undiffuse.config.sections import flatten
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.recipes import get_recipe
 from undiffuse.reports.run_history import Story
@@ -53,9 +54,9 @@ def stage_commands(run: Path) -> tuple[str, str]:
 
 def sample_commands(story: Story) -> list[str]:
     """What to try next."""
-    run, steps, sampler = quoted(story.run), story.settings.steps, story.settings.sampler
-    guidance = story.settings.guidance
-    led = "" if guidance == SampleConfig.guidance else f" --guidance {guidance:g}"
+    run, steps, sampler = quoted(story.run), story.settings.solver.steps, story.settings.solver.sampler
+    guidance = story.settings.guide.guidance
+    led = "" if guidance == Guide.guidance else f" --guidance {guidance:g}"
     if story.model.config.conditions.upscale > 1:
         return list(stage_commands(story.run))
     return [

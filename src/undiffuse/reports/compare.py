@@ -207,7 +207,7 @@ def compare_command(lineup: Lineup, n: int, seed: int, out: Path | None) -> str:
 
 
 def _commands(story: Story, n: int, seed: int) -> list[str]:
-    steps = how_drawn(story).steps
+    steps = how_drawn(story).solver.steps
     draw = ["undiffuse", "sample", str(story.run), "-n", str(n), "--seed", str(seed), "--steps", str(steps)]
     return [train_command(story), shlex.join(draw), *evaluate_commands(story), *likelihood_commands(story)]
 

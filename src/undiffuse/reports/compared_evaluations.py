@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from undiffuse.config.sampling import SampleConfig
@@ -139,7 +139,7 @@ def _command(story: Story, evaluation: dict[str, Any]) -> str:
         words += ["--reference", str(reference["name"])]
     words += ["--extractor", ",".join(one["name"] for one in evaluation["extractors"])]
     words += ["--repeat", str(settings["repeat"])] if settings["repeat"] > 1 else []
-    standard = asdict(SampleConfig())
+    standard = SampleConfig().flat()
     for name, value in subject["settings"].items():
         chosen = tuple(value) if isinstance(value, list) else value
         words += option(name, chosen) if chosen != standard.get(name) else []

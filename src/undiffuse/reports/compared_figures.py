@@ -74,7 +74,7 @@ def samples_grid(story: Story, n: int, seed: int, progress: bool = False) -> tup
     settings = how_drawn(story)
     samples = story.model.sample(n, seed, settings=settings, progress=progress)
     picture = grid([to_image(array, samples.info) for array in samples.array])
-    sampler = f"{settings.sampler} in {counted(settings.steps, 'step')}"
+    sampler = f"{settings.solver.sampler} in {counted(settings.solver.steps, 'step')}"
     return picture, f"step {story.state['step']:,}, {weights_in_words(story)}, {sampler}"
 
 

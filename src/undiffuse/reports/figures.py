@@ -25,12 +25,12 @@ FEW = 16
 
 def final_grid(story: Story) -> tuple[Image.Image, str]:
     """The last grid that the training drew, or a new one, and what it is."""
-    seed, settings = story.model.config.loop.seed, story.settings
-    how = f"averaged weights, seed {seed}, {settings.sampler} in {counted(settings.steps, 'step')}, not picked."
+    seed, solver = story.model.config.loop.seed, story.settings.solver
+    how = f"averaged weights, seed {seed}, {solver.sampler} in {counted(solver.steps, 'step')}, not picked."
     if grids := story.grids(2):
         step, image = grids[-1]
         return image, f"Step {step:,}: {how}"
-    samples = (story.plan or story.model.plan(settings)).sample(FEW, seed)
+    samples = (story.plan or story.model.plan(story.settings)).sample(FEW, seed)
     return grid([to_image(array, samples.info) for array in samples.array]), f"Step {story.state['step']:,}: {how}"
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from undiffuse.config.files import flatten, sections
 from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import TrainConfig
+from undiffuse.config.sections import flatten, sections
 from undiffuse.errors import UndiffuseError, counted, quoted
 from undiffuse.model import load_model
 from undiffuse.reports.run_history import Story
@@ -59,7 +60,11 @@ class Lineup:
     @cached_property
     def differing(self) -> tuple[str, ...]:
         """Names of the settings that are not the same in all runs."""
-        return tuple(name for name in sections() if any(flat[name] != self.settings[0][name] for flat in self.settings))
+        return tuple(
+            name
+            for name in sections(TrainConfig)
+            if any(flat[name] != self.settings[0][name] for flat in self.settings)
+        )
 
     @property
     def shared(self) -> dict[str, str]:
@@ -86,7 +91,7 @@ class Lineup:
                 f"These runs learned different data: {parts}. Losses, distances and likelihoods compare "
                 "models of the same data only."
             )
-        objective = [name for name in self.differing if sections()[name] in OF_THE_LOSS]
+        objective = [name for name in self.differing if sections(TrainConfig)[name] in OF_THE_LOSS]
         if objective:
             verb = "differs" if len(objective) == 1 else "differ"
             found.append(
@@ -156,7 +161,7 @@ def facts(story: Story) -> dict[str, str]:
         "last loss": f"{story.losses[-1]:.4g}" if story.losses else "none yet",
         "proxy distance": proxy_in_words(story),
         "weights drawn with": weights_in_words(story),
-        "sampler": f"{how_drawn(story).sampler}, {counted(how_drawn(story).steps, 'step')}",
+        "sampler": f"{how_drawn(story).solver.sampler}, {counted(how_drawn(story).solver.steps, 'step')}",
     }
 
 
@@ -172,7 +177,7 @@ def proxy_in_words(story: Story) -> str:
 def how_drawn(story: Story) -> SampleConfig:
     """The default sampler, in fewer steps where the chain is shorter."""
     settings = SampleConfig()
-    return replace(settings, steps=min(settings.steps, story.model.config.diffusion.timesteps))
+    return settings.changed(steps=min(settings.solver.steps, story.model.config.diffusion.timesteps))
 
 
 def weights_in_words(story: Story) -> str:

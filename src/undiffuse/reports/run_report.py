@@ -8,7 +8,8 @@ from undiffuse import __version__
 from undiffuse.checkpoints import cascade_folder
 from undiffuse.checkpoints.find import is_model
 from undiffuse.checkpoints.run_lock import has_begun
-from undiffuse.config.files import flatten, sections
+from undiffuse.config.schema import TrainConfig
+from undiffuse.config.sections import flatten, sections
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.model import load_model
 from undiffuse.provenance.png import check_free
@@ -162,7 +163,7 @@ def _commands(story: Story) -> str:
 
 
 def _settings(story: Story) -> str:
-    flat, homes = flatten(story.model.config), sections()
+    flat, homes = flatten(story.model.config), sections(TrainConfig)
     names = dict.fromkeys(homes.values())
     grouped = {home: {name: value for name, value in flat.items() if homes[name] == home} for home in names}
     settings = "".join(table(rows, home or "run") for home, rows in grouped.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
@@ -82,14 +82,13 @@ class Limits:
         Raises:
             UndiffuseError: one of the settings is beyond its limit.
         """
-        _most("steps", max(settings.steps, len(settings.times)), self.steps)
-        _most("micro_batch", settings.micro_batch or 1, self.micro_batch)
-        for field in fields(SampleConfig):
-            value = getattr(settings, field.name)
+        _most("steps", max(settings.solver.steps, len(settings.solver.times)), self.steps)
+        _most("micro_batch", settings.compute.micro_batch or 1, self.micro_batch)
+        for name, value in settings.flat().items():
             if isinstance(value, tuple | str):
-                _most(f"letters of {field.name}" if isinstance(value, str) else field.name, len(value), self.text)
-        if settings.sampler == "ode" and settings.tolerance < 1e-7:
-            raise UndiffuseError(f"tolerance lies at 1e-7 or above here; it is {settings.tolerance:g}")
+                _most(f"letters of {name}" if isinstance(value, str) else name, len(value), self.text)
+        if settings.solver.sampler == "ode" and settings.solver.tolerance < 1e-7:
+            raise UndiffuseError(f"tolerance lies at 1e-7 or above here; it is {settings.solver.tolerance:g}")
 
     def check_count(self, n: int, what: str = "pictures") -> None:
         """Refuse more pictures than may be asked for at once."""

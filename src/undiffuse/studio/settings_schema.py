@@ -9,6 +9,7 @@ from undiffuse.config.fields import NOTHING, Field, fields_of
 from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
+from undiffuse.config.sections import flat_fields
 from undiffuse.editing.options import rules_of
 from undiffuse.editing.registry import EDITS, Edit
 from undiffuse.studio.limits import FOR_THE_COMMAND_LINE
@@ -24,7 +25,7 @@ def described(cls: type, omit: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     """
     order = {owner: place for place, owner in enumerate(cls.__mro__)}
     found = sorted(
-        fields_of(cls).values(), key=lambda field: order.get(field.owner, 0)
+        flat_fields(cls).values(), key=lambda field: order.get(field.owner, 0)
     )  # a union's owners are below it
     return [_described(field) for field in found if field.name not in omit]
 

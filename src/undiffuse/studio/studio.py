@@ -13,7 +13,6 @@ import torch
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.model.plan import SamplePlan
-from undiffuse.model.sample_request import override_settings
 from undiffuse.runtime.precision import slow_bfloat16
 from undiffuse.studio.jobs.queue import JobQueue, finite
 from undiffuse.studio.jobs.training import Trainings
@@ -75,9 +74,9 @@ class Studio:
         """
         if finite(given) != given:
             raise UndiffuseError("The settings hold a number that is not finite")
-        settings = override_settings(base or SampleConfig(), given)
+        settings = (base or SampleConfig()).changed(**given)
         self.limits.check_settings(settings)
-        if settings.precision == "bfloat16" and (sentence := slow_bfloat16(torch.device(self.device))):
+        if settings.compute.precision == "bfloat16" and (sentence := slow_bfloat16(torch.device(self.device))):
             raise UndiffuseError(sentence)
         return self.library.settled(settings)
 
@@ -87,7 +86,7 @@ class Studio:
         Raises:
             UndiffuseError: there is no such model, or it cannot.
         """
-        loaded = self.library.load(model, settings.weights)
+        loaded = self.library.load(model, settings.compute.weights)
         return loaded, loaded.model.plan(settings)
 
     def close(self) -> None:

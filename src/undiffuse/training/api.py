@@ -16,7 +16,7 @@ from undiffuse.checkpoints.training_checkpoint import clean_up, latest, save, se
 from undiffuse.checkpoints.training_checkpoint import load as load_checkpoint
 from undiffuse.config.data import DataConfig
 from undiffuse.config.files import override
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Guide
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.formats.builtin import BUILTIN_PREFIX
@@ -329,8 +329,8 @@ def _newest(run: RunFolder, console: Console) -> Path:
 def _finished(run: RunFolder, console: Console, group: Group) -> Model:
     group.barrier()  # until rank 0 has saved
     model = load_model(run.path)
-    guidance = advised_sampling(model.config).guidance
-    led = "" if guidance == SampleConfig.guidance else f" --guidance {guidance:g}"
+    guidance = advised_sampling(model.config).guide.guidance
+    led = "" if guidance == Guide.guidance else f" --guidance {guidance:g}"
     if model.config.conditions.upscale > 1:
         use = f"enlarge pictures with it: undiffuse edit upscale {quoted(run.path)} small.png"
     else:

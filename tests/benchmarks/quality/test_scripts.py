@@ -9,13 +9,13 @@ import pytest
 from benchmarks.lib.ours import Ours
 from benchmarks.quality import demo_against_textbook, model_families
 from benchmarks.samplers import samplers_by_evaluations
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import SampleConfig, Solver
 from undiffuse.errors import UndiffuseError
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(demo_against_textbook, "SAMPLERS", {"ddim 2": SampleConfig(sampler="ddim", steps=2)})
+    monkeypatch.setattr(demo_against_textbook, "SAMPLERS", {"ddim 2": SampleConfig.of(sampler="ddim", steps=2)})
 
 
 def test_demo_against_textbook_writes_points_plot_grids_and_checkpoints(bench, quick, tmp_path):
@@ -82,5 +82,5 @@ def test_samplers_get_no_more_evaluations_than_the_budget(bench, tmp_path):
 
 
 def test_a_sampler_may_name_its_timesteps():
-    assert samplers_by_evaluations.parse("heun:karras").spacing == "karras"
-    assert samplers_by_evaluations.parse("heun").spacing == SampleConfig().spacing
+    assert samplers_by_evaluations.parse("heun:karras").solver.spacing == "karras"
+    assert samplers_by_evaluations.parse("heun").solver.spacing == Solver.spacing

@@ -65,7 +65,7 @@ def test_a_judge_finds_no_distance_between_the_reference_and_itself(bars, judge)
 
 
 def test_a_comparison_writes_every_point_once_and_goes_on_where_it_broke_off(bars, judge, tmp_path, monkeypatch):
-    monkeypatch.setattr(time_to_quality, "COMMON", SampleConfig(sampler="ddim", steps=1))
+    monkeypatch.setattr(time_to_quality, "COMMON", SampleConfig.of(sampler="ddim", steps=1))
     plan = Plan(minutes=0.004, points=2, n=4, slice_seconds=0.1)
     entries = [Entry.parse(f"{name} {TINY}", plan.minutes) for name in ("small", "lucidrains-our-size")]
     book = Book(tmp_path / "results.jsonl", {"n": 4})
@@ -200,7 +200,7 @@ def test_a_training_draws_samples_of_the_datas_shape(bars):
     training = Training(contender, bars, seed=0, device="cpu", changes={"flip": True})
     training.plan(0.0, 1.0)
     training.step()
-    samples = training.samples(3, SampleConfig(sampler="ddim", steps=2))
+    samples = training.samples(3, SampleConfig.of(sampler="ddim", steps=2))
     assert samples.array.shape == (3, 3, 16, 16)
     assert training.config.data.flip
 

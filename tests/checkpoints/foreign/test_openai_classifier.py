@@ -56,7 +56,7 @@ def test_it_leads_a_model_of_the_same_noise(tmp_path):
     classifier = save(tmp_path, drawn())
     asked = {"classes": ("3",), "threshold": "none", "guidance": 3.0, "micro_batch": 1}
     plan = model.plan(classifier=str(classifier), **asked)
-    assert plan.settings.classifier == f"{classifier}@{load_noisy_classifier(classifier).sha256[:12]}"
+    assert plan.settings.guide.classifier == f"{classifier}@{load_noisy_classifier(classifier).sha256[:12]}"
     denoiser = plan.denoiser(range(1))
     x, t = torch.randn(1, 3, SIDE, SIDE), torch.tensor(500.0, dtype=torch.float64)
     x.requires_grad_(True)

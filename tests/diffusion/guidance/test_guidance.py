@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Solver
 from undiffuse.diffusion.denoiser import Prediction
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser, gaussian_denoiser
 from undiffuse.diffusion.gaussian import expand
@@ -120,7 +120,7 @@ def test_guidance_towards_a_gaussian_moves_its_mean_and_narrows_it_as_the_formul
 def test_every_sampler_takes_a_guided_denoiser(name):
     mixture = MixtureDenoiser(SCHEDULE, MEANS, STD)
     guided = ClassifierGuided(mixture, exact_classifier, torch.full((16,), 2), 2.0)
-    drawn = sample(guided, make_sampler(SampleConfig(sampler=name)), make_timesteps(SCHEDULE, 20), (2,), range(16))
+    drawn = sample(guided, make_sampler(Solver(sampler=name)), make_timesteps(SCHEDULE, 20), (2,), range(16))
     nearest = (drawn.double()[:, None] - MEANS).square().sum(-1).argmin(1)
     assert (nearest == 2).all()
 

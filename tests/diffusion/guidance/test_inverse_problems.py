@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Solver
 from undiffuse.diffusion.denoiser import Denoiser, Prediction
 from undiffuse.diffusion.exact_denoisers import gaussian_denoiser
 from undiffuse.diffusion.gaussian import expand
@@ -147,7 +147,7 @@ def test_replacement_is_ddnm_with_a_mask_under_a_deterministic_sampler_that_star
 def test_under_every_sampler_known_values_come_out_as_they_went_in(name, schedule):
     prior = gaussian_denoiser(schedule, (1, SIDE), MEAN, STD)
     known = draw(2, 1, SIDE, seed=1).float()
-    sampler, times = make_sampler(SampleConfig(sampler=name)), make_timesteps(schedule, 8)
+    sampler, times = make_sampler(Solver(sampler=name)), make_timesteps(schedule, 8)
     noise = Noise(3, range(2))
     methods: list[Denoiser] = [
         ReplacementInpainting(prior, known, KNOWN, noise.normal((1, SIDE))),

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Solver
 from undiffuse.diffusion import schedules
 from undiffuse.diffusion.denoiser import NetworkDenoiser
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser
@@ -50,7 +50,7 @@ class PerfectNetwork(torch.nn.Module):
 
 
 def sampler_for(name: str, steps: int = 5) -> Sampler:
-    return make_sampler(SampleConfig(sampler=name, steps=steps, tolerance=1e-3))
+    return make_sampler(Solver(sampler=name, steps=steps, tolerance=1e-3))
 
 
 def walk(name: str, schedule: str, parameterization: str, steps: int) -> torch.Tensor | None:
@@ -96,7 +96,7 @@ def test_the_step_to_data_is_the_x0_prediction(name, schedule, steps):
     data = MixtureDenoiser(SCHEDULES[schedule], POINTS, 0.1)
     times = make_timesteps(data.schedule, steps, "trailing")
     x = torch.full((1, 2), 0.3, dtype=torch.float64)
-    sampler = make_sampler(SampleConfig(sampler=name, churn=0.0))
+    sampler = make_sampler(Solver(sampler=name, churn=0.0))
     before, last = [x, *trajectory(data, sampler, times, x, Noise(0, range(1)))][-2:]
     torch.testing.assert_close(last, data(before, times[-2]).x0)
 
@@ -135,7 +135,7 @@ def test_evaluations_and_noise_are_as_described(info):
 def test_adaptive_steps_of_a_sample_are_its_own():
     """Its bits are the same beside others that need more steps, as long as the batch has one size."""
     data, t = MixtureDenoiser(VP(), POINTS.float()), torch.tensor(1.0, dtype=torch.float64)
-    sampler = make_sampler(SampleConfig(sampler="ode", tolerance=1e-4))
+    sampler = make_sampler(Solver(sampler="ode", tolerance=1e-4))
     x = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
     ends = [sampler.step(data, torch.stack([x[0], other]), t, 0 * t, None, Noise(0, range(2)))[0] for other in x[1:]]
     assert torch.equal(ends[0][0], ends[1][0])
@@ -144,4 +144,4 @@ def test_adaptive_steps_of_a_sample_are_its_own():
 
 def test_misspelt_sampler_gets_a_suggestion():
     with pytest.raises(UndiffuseError, match="dpm\\+\\+2m"):
-        make_sampler(SampleConfig(sampler="dpm+2m"))
+        make_sampler(Solver(sampler="dpm+2m"))

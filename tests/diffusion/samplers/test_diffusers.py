@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Solver
 from undiffuse.diffusion import schedules
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser
 from undiffuse.diffusion.parameterization import edm
@@ -184,7 +184,7 @@ def test_trajectory_is_that_of_diffusers(name, case, monkeypatch):
     scheduler = make(case)
     times, calls, kept = places(scheduler, case)
     x = noise().like(torch.zeros(8, 2, dtype=torch.float64))
-    sampler = make_sampler(SampleConfig(sampler=name, steps=case.steps, **case.settings))
+    sampler = make_sampler(Solver(sampler=name, steps=case.steps, **case.settings))
     found = list(trajectory(DATA, sampler, times, x, noise()))
 
     source, module = noise(), sys.modules[type(scheduler).__module__]
@@ -226,7 +226,7 @@ def test_trajectory_on_ve_is_that_of_diffusers_edm(name, scheduler, order):
     for (t, _), timestep, ours in zip(
         pairwise(times),
         other.timesteps,
-        trajectory(data, make_sampler(SampleConfig(sampler=name)), times, x, noise()),
+        trajectory(data, make_sampler(Solver(sampler=name)), times, x, noise()),
         strict=True,
     ):
         prediction = data(y, t)

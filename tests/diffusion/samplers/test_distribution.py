@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Solver
 from undiffuse.diffusion import schedules
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser
 from undiffuse.diffusion.samplers import SAMPLERS
@@ -33,7 +33,7 @@ class BatchNoise(Noise):
 
 
 def draw(name: str, denoiser: MixtureDenoiser, steps: int) -> torch.Tensor:
-    sampler = make_sampler(SampleConfig(sampler=name, steps=steps, churn=4.0))
+    sampler = make_sampler(Solver(sampler=name, steps=steps, churn=4.0))
     times = make_timesteps(CHAIN, steps, "log-snr")
     noise = BatchNoise()
     return list(trajectory(denoiser, sampler, times, start(denoiser, (2,), noise), noise))[-1]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Solver
 from undiffuse.diffusion import schedules
 from undiffuse.diffusion.denoiser import Prediction
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser
@@ -72,7 +72,7 @@ def test_one_rule_under_several_names(names, settings, schedule):
     x = torch.tensor([[0.3, -1.1]], dtype=torch.float64)
     paths = []
     for name in names:
-        sampler = make_sampler(SampleConfig(sampler=name, **settings))
+        sampler = make_sampler(Solver(sampler=name, **settings))
         paths.append(torch.stack(list(trajectory(data, sampler, times, x, Noise(0, range(1))))))
     for path in paths[1:]:
         torch.testing.assert_close(path, paths[0], rtol=1e-9, atol=1e-9)

@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 import torch
 
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Solver
 from undiffuse.diffusion.denoiser import Prediction
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser
 from undiffuse.diffusion.samplers import SAMPLERS
@@ -86,7 +86,7 @@ def check_walks(name: str, schedule: Schedule, spacings: tuple[str, ...]) -> Non
         for steps in (2, 7) if name == "ode" else (1, 2, 3, 7):  # that one is slow on such data
             if isinstance(schedule, DiscreteSchedule) and steps > schedule.T and spacing not in ("log-snr", "karras"):
                 continue
-            sampler = make_sampler(SampleConfig(sampler=name, steps=steps, tolerance=1e-2))
+            sampler = make_sampler(Solver(sampler=name, steps=steps, tolerance=1e-2))
             noise = Noise(0, range(2))
             times = make_timesteps(schedule, steps, spacing)
             *_, x = trajectory(denoiser, sampler, times, start(denoiser, (2,), noise), noise)
@@ -113,9 +113,7 @@ def test_two_times_one_rounding_apart_are_no_way_for_the_adaptive_solver():
     schedule = CHAINS["scaled-linear"](100)
     x, t = torch.full((1, 2), 0.3), torch.tensor(1 + 1e-14, dtype=torch.float64)
     denoiser = MixtureDenoiser(schedule, POINTS)
-    x_0, _ = make_sampler(SampleConfig(sampler="ode", tolerance=0.01)).step(
-        denoiser, x, t, 0 * t, None, Noise(0, range(1))
-    )
+    x_0, _ = make_sampler(Solver(sampler="ode", tolerance=0.01)).step(denoiser, x, t, 0 * t, None, Noise(0, range(1)))
     torch.testing.assert_close(x_0, denoiser(x, t).x0, rtol=0, atol=1e-5)
 
 
@@ -130,7 +128,7 @@ def test_a_tolerance_that_cannot_be_met_and_numbers_that_are_none_are_one_senten
             return Prediction(torch.full_like(x_t, self.value), torch.full_like(x_t, self.value))
 
     monkeypatch.setattr("undiffuse.diffusion.dormand_prince.MOST", 20)
-    t, sampler = torch.tensor(1.0, dtype=torch.float64), make_sampler(SampleConfig(sampler="ode", tolerance=1e-30))
+    t, sampler = torch.tensor(1.0, dtype=torch.float64), make_sampler(Solver(sampler="ode", tolerance=1e-30))
     with pytest.raises(UndiffuseError, match="below `tolerance=1e-30`: raise it"):
         sampler.step(MixtureDenoiser(schedule, POINTS), torch.ones(1, 2), t, t / 2, None, Noise(0, range(1)))
     with pytest.raises(UndiffuseError, match=r"no longer finite|`tolerance"):

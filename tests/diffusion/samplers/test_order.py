@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from undiffuse.config.flags import in_flags
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Solver
 from undiffuse.diffusion.exact_denoisers import BasisNoise, gaussian_denoiser
 from undiffuse.diffusion.samplers import SAMPLERS, describe
 from undiffuse.diffusion.schedules import VP
@@ -36,7 +36,7 @@ def variance_error(name: str, steps: int) -> float:
     """Relative error of the output's variance, exactly."""
     vp = VP()
     data = gaussian_denoiser(vp)
-    sampler = make_sampler(SampleConfig(sampler=name, steps=steps, churn=2.0))
+    sampler = make_sampler(Solver(sampler=name, steps=steps, churn=2.0))
     times = make_timesteps(vp, steps + 1, "log-snr")[:-1]
     variance = [float(0.25 * q.alpha**2 + q.sigma**2) for q in (vp(times[0]), vp(times[-1]))]
     x = torch.zeros(2 * steps + 1, 1, dtype=torch.float64)

@@ -16,7 +16,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.quality.image_source import DatasetImages, ModelSamples
 from undiffuse.model import Model, build_model
 
-STEPS = SampleConfig(steps=3, sampler="ddpm", micro_batch=4)
+STEPS = SampleConfig.of(steps=3, sampler="ddpm", micro_batch=4)
 
 
 @pytest.fixture

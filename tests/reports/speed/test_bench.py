@@ -209,7 +209,7 @@ def test_an_evaluation_is_made_as_samples_are_drawn(monkeypatch):
     first.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
     found = bench(model, "small", seconds=0.1, precision="bfloat16")
     assert (found.precision, found.sampling_precision) == ("bfloat16", "bfloat16")
-    assert [settings.precision for settings in planned] == ["bfloat16"]
+    assert [settings.compute.precision for settings in planned] == ["bfloat16"]
     assert torch.bfloat16 in seen
     assert found.evaluation_share == (found.evaluation_flops / found.evaluation_seconds / found.ceilings["bfloat16"])
 

@@ -2,8 +2,9 @@ import pytest
 from tiny import tiny_settings
 
 import undiffuse
-from undiffuse.config.files import flatten, override
+from undiffuse.config.files import override
 from undiffuse.config.schema import TrainConfig
+from undiffuse.config.sections import flatten
 from undiffuse.training.run.unheeded import _HEEDED, unheeded
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from undiffuse.cli.naming import add_model, say_left_out
 from undiffuse.cli.parse_values import whole
 from undiffuse.cli.parser import Parser
 from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sections import sections
 
 if TYPE_CHECKING:
     from undiffuse.visualization.frame import Frame
@@ -43,9 +43,9 @@ def run(typed: Namespace) -> None:
 
     options = vars(typed)
     warn(beside_times(options))
-    settings = SampleConfig(**{f.name: options[f.name] for f in fields(SampleConfig) if f.name in options})
+    settings = SampleConfig.of(**{name: options[name] for name in sections(SampleConfig) if name in options})
     count, seed = options.get("n", 9), options.get("seed", 0)
-    model = load(options["RUN"], settings.weights, str(choose_device(options.get("device", "auto"))))
+    model = load(options["RUN"], settings.compute.weights, str(choose_device(options.get("device", "auto"))))
     say_left_out(model)
     plan = model.plan(settings)
     check_numbers(count, seed, 0)

@@ -51,7 +51,9 @@ def configure(name: str, parser: Parser) -> None:
         _add_option(group, option, rules[each])
     for method, preset in edit.quick.items():
         more = " ".join(f"{flag_of(name)} {value:g}" for name, value in preset.options.items())
-        text = f"where you wait for it: {method} on {preset.settings.steps} steps, with {more} below {preset.below}"
+        text = (
+            f"where you wait for it: {method} on {preset.settings.solver.steps} steps, with {more} below {preset.below}"
+        )
         group.add_argument("--quick", action="store_true", help=text)
     group = parser.add_argument_group("which pictures")
     if alone:

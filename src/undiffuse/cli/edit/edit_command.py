@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.naming import say_left_out
-from undiffuse.config.fields import fields_of
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Compute, SampleConfig
+from undiffuse.config.sections import flat_fields
 from undiffuse.editing.options import EditOptions, options_of, rules_of
 from undiffuse.editing.registry import EDITS, Edit, EditInput, overlap_of
 from undiffuse.errors import UndiffuseError, counted
@@ -76,7 +76,7 @@ class EditCommand:
         from undiffuse.training.build import choose_device
 
         device = str(choose_device(self.typed.get("device", "auto")))
-        model = load(self.typed["RUN"], self.typed.get("weights", SampleConfig.weights), device)
+        model = load(self.typed["RUN"], self.typed.get("weights", Compute.weights), device)
         say_left_out(model)
         return model
 
@@ -85,7 +85,7 @@ class EditCommand:
         from undiffuse.editing.editor import resolved_settings
 
         warn(beside_times(self.typed))
-        said, walked = self._typed_of(options_of(self.edit.options)), self._typed_of(fields_of(SampleConfig))
+        said, walked = self._typed_of(options_of(self.edit.options)), self._typed_of(flat_fields(SampleConfig))
         quick = "quick" in self.typed
         how, settings = self.edit.resolve(self.model, said, walked, quick)
         if quick and getattr(how, "method", "") not in self.edit.quick:
@@ -232,7 +232,8 @@ class EditCommand:
         from undiffuse.reports.commands import option
 
         options = {**self.typed, "seed": self.typed.get("seed", 0)}
-        options |= {name: getattr(self.settings, name) for name in ("sampler", "steps", "micro_batch")}
+        flat = self.settings.flat()
+        options |= {name: flat[name] for name in ("sampler", "steps", "micro_batch")}
         words = ["undiffuse", "edit", self.name, *map(str, [options["RUN"], *self.places_of_pictures])]
         rules = rules_of(self.edit.options)
         for name, value in options.items():

@@ -8,7 +8,7 @@ the same whoever asks for it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -116,11 +116,11 @@ class ModelSamples:
             "weights": origin.get("weights"),
             "sha256": origin.get("sha256"),
             "seed": self.seed,
-            "sampler": settings.sampler,
-            "steps": settings.steps,
+            "sampler": settings.solver.sampler,
+            "steps": settings.solver.steps,
             "evaluations": sum(self.evaluations) / len(self.evaluations) if self.evaluations else None,
-            "eta": settings.eta if settings.sampler == "ddim" else None,
-            "settings": {**asdict(settings), "times": list(settings.times)},
+            "eta": settings.solver.eta if settings.solver.sampler == "ddim" else None,
+            "settings": {**settings.flat(), "times": list(settings.solver.times)},
             "device": self.model.device.type,
             "trained_on": self.model.info.fingerprint,
         }

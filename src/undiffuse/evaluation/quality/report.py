@@ -163,13 +163,13 @@ def default_file(subject: ImageSource, reference: str, extractors: Sequence[str]
     """
     if isinstance(subject, ModelSamples):
         settings = subject.settings
-        weights = "" if settings.weights == "ema" else f"-{settings.weights}"
+        weights = "" if settings.compute.weights == "ema" else f"-{settings.compute.weights}"
         words = [
             f"step-{subject.model.provenance['step']}{weights}",
             Path(reference).stem,
             str(subject.count),
-            settings.sampler,
-            str(settings.steps),
+            settings.solver.sampler,
+            str(settings.solver.steps),
             f"seed-{subject.seed}",
             *extractors,
         ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -123,9 +123,9 @@ class SamplerComparison:
         n, how = len(self.cells[0][0].array), self.cells[0][0].settings
         notes = [
             f"{counted(n, 'sample')} a row, numbers 0 to {n - 1} of seed {self.seed}, by "
-            f"{self.model.provenance.get('checkpoint', 'a model')} (weights: {how.weights}), x0 threshold: "
-            f"{how.threshold}; wall time on {self.model.device.type} in {how.precision}, "
-            f"{counted(how.slots, 'image')} at a time.",
+            f"{self.model.provenance.get('checkpoint', 'a model')} (weights: {how.compute.weights}), x0 threshold: "
+            f"{how.guide.threshold}; wall time on {self.model.device.type} in {how.compute.precision}, "
+            f"{counted(how.compute.slots, 'image')} at a time.",
         ]
         if self.reference is not None:
             notes += [
@@ -147,8 +147,8 @@ class SamplerComparison:
 
 
 def _words(name: str, budget: int, cell: Cell) -> list[str]:
-    numbers = [str(n) for n in (budget, cell.settings.steps, cell.evaluations)]
-    words = [name, cell.settings.spacing, *numbers, f"{1000 * cell.seconds:.1f}"]
+    numbers = [str(n) for n in (budget, cell.settings.solver.steps, cell.evaluations)]
+    words = [name, cell.settings.solver.spacing, *numbers, f"{1000 * cell.seconds:.1f}"]
     return words if cell.distance is None else [*words, f"{cell.distance:.4f}"]
 
 
@@ -165,15 +165,15 @@ def check_samplers(names: Sequence[str]) -> None:
 
 def steps_within(settings: SampleConfig, budget: int) -> int:
     """The most steps that take no more than ``budget`` evaluations, at least 1: a single step, to data, takes one."""
-    return next(steps for steps in range(budget, 0, -1) if _cost(replace(settings, steps=steps)) <= budget)
+    return next(steps for steps in range(budget, 0, -1) if _cost(settings.changed(steps=steps)) <= budget)
 
 
 def _cost(settings: SampleConfig) -> int:
     """Evaluations of a walk. How often a sampler asks depends on the number of its steps alone, not on the process."""
     denoiser = gaussian_denoiser(VP())
     noise = Noise(0, [0])
-    times = make_timesteps(denoiser.schedule, settings.steps, "trailing")
-    *_, end = iterate_steps(denoiser, make_sampler(settings), times, start(denoiser, (1,), noise), noise)
+    times = make_timesteps(denoiser.schedule, settings.solver.steps, "trailing")
+    *_, end = iterate_steps(denoiser, make_sampler(settings.solver), times, start(denoiser, (1,), noise), noise)
     return end.evaluations
 
 
@@ -203,7 +203,7 @@ def compare(
     """
     check_samplers(samplers)
     settings = settings or SampleConfig()
-    if settings.times:
+    if settings.solver.times:
         raise UndiffuseError(
             "Samplers are compared over `spacing`, which makes times for any number of steps, not `times`"
         )
@@ -213,7 +213,7 @@ def compare(
         row = []
         for budget in budgets:
             chosen = of_sampler(settings, name)
-            chosen = replace(chosen, steps=steps_within(chosen, budget))
+            chosen = chosen.changed(steps=steps_within(chosen, budget))
             row.append(_draw(model, chosen, n, seed, reference))
             on_cell()
         rows.append(tuple(row))

@@ -14,7 +14,7 @@ import torch
 
 from undiffuse.config.files import override
 from undiffuse.config.network import PrecisionName
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Compute
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
@@ -200,9 +200,9 @@ def bench(
     loading = [next(results) for _ in range(3)]
     kinds = shares(lambda: next(results), model.device)
     device = model.device
-    plan = model.plan(precision=precision or SampleConfig.precision)
+    plan = model.plan(precision=precision or Compute.precision)
     settings = plan.settings
-    x = torch.randn(settings.slots, *model.shape).to(device)
+    x = torch.randn(settings.compute.slots, *model.shape).to(device)
     t = torch.tensor(model.schedule.t_max / 2, dtype=torch.float64)
     model.network.eval()
     denoiser = plan.denoiser(range(plan.micro_batch))
@@ -220,17 +220,17 @@ def bench(
         device=_describe(device),
         threads=torch.get_num_threads(),
         precision="bfloat16" if uses_bfloat16(config.loop.precision, device) else "float32",
-        sampling_precision=settings.precision,
+        sampling_precision=settings.compute.precision,
         parameters=sum(p.numel() for p in model.network.parameters()),
         shape=model.info.shape,
         batch=config.loop.batch,
         step_seconds=step,
         loading_share=sum(r.loading for r in loading) / sum(r.seconds for r in loading),
         step_flops=step_flops(model.network, model.shape, config.loop.batch),
-        micro_batch=settings.slots,
+        micro_batch=settings.compute.slots,
         evaluation_seconds=evaluation,
-        evaluation_flops=forward_flops(model.network, model.shape, settings.slots),
-        evaluations=settings.steps,
+        evaluation_flops=forward_flops(model.network, model.shape, settings.compute.slots),
+        evaluations=settings.solver.steps,
         ceilings={name: max(rate, before[name]) for name, rate in ceilings(device, 0.05 * seconds).items()},
         peak_memory=peak_memory(device),
         kinds=kinds,

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from undiffuse.config.files import from_plain
 from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sections import from_plain
 from undiffuse.data.codec import codec_of
 from undiffuse.data.files.decode import TO_RGB, UnreadableError, decode, quiet_pillow, read_header
 from undiffuse.data.files.foreign import kind_not_read
@@ -75,7 +75,7 @@ class ResolvedEdit:
             "model": model,
             "edit": self.name,
             "options": asdict(self.how) | {"fit": self.fit},
-            "settings": asdict(self.settings),
+            "settings": self.settings.flat(),
             "n": self.n,
             "seed": self.seed,
             "inputs": {name: path.name for name, path in self.inputs.items()},
@@ -269,8 +269,8 @@ def command(wanted: ResolvedEdit, model: AnyModel, run: str) -> list[str]:
     for name, value in asdict(wanted.how).items():
         if known[name].required or value != known[name].default:
             words += option(rules[name].flag or name, value)
-    usual = asdict(wanted.row.usual(wanted.how, model))
-    for name, value in asdict(wanted.settings).items():
+    usual = wanted.row.usual(wanted.how, model).flat()
+    for name, value in wanted.settings.flat().items():
         if value != usual[name]:
             words += option(name, value)
     if wanted.n > 1:

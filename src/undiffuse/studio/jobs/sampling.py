@@ -189,6 +189,6 @@ def walk_in_full(
             "model": loaded.entry.id,
             "shape": list(info.shape),
             "t_max": float(schedule.t_max),
-            "settings_used": {"sampler": plan.settings.sampler, "steps": plan.settings.steps},
+            "settings_used": {"sampler": plan.settings.solver.sampler, "steps": plan.settings.solver.steps},
             "moments": found,
         }

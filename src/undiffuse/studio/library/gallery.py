@@ -16,7 +16,6 @@ import secrets
 import shlex
 import threading
 import time
-from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -173,7 +172,7 @@ def recipe_of(made_by: Origin | Edited, request: dict[str, Any] | None = None) -
         "step": made_by.step,
         "sha256": made_by.weights_sha256,
         "index": made_by.index,
-        "settings": asdict(made_by.sample),
+        "settings": made_by.sample.flat(),
     }
     if isinstance(made_by, Origin):
         name = model_name(Path(made_by.checkpoint))
@@ -200,9 +199,8 @@ def sample_command(made_by: Origin) -> list[str]:
     """The words that draw the sample again."""
     words = ["undiffuse", "sample", made_by.checkpoint, "-n", str(made_by.count), "--first", str(made_by.index)]
     words += ["--seed", str(made_by.seed)]
-    standard = SampleConfig()
-    for field in fields(SampleConfig):
-        value = getattr(made_by.sample, field.name)
-        if value != getattr(standard, field.name):
-            words += option(field.name, value)
+    standard = SampleConfig().flat()
+    for name, value in made_by.sample.flat().items():
+        if value != standard[name]:
+            words += option(name, value)
     return words

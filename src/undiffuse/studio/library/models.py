@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -207,7 +207,7 @@ class ModelLibrary:
             step = f"step-{made_by.step:08d}"
             wanted = wanted or ([step] if step in kept else [""])
             try:
-                loaded = self.load(entry.id, made_by.sample.weights, wanted[0])
+                loaded = self.load(entry.id, made_by.sample.compute.weights, wanted[0])
             except UndiffuseError:
                 continue
             if loaded.model.provenance["sha256"] == made_by.weights_sha256:
@@ -223,17 +223,18 @@ class ModelLibrary:
         Raises:
             UndiffuseError: there is none of that id, or a network that cannot be named here.
         """
+        flat = settings.flat()
         for name in FOR_THE_COMMAND_LINE["sample"]:
-            if getattr(settings, name):
+            if flat[name]:
                 raise UndiffuseError(f"'{name}' is for the command line: undiffuse sample --{name}")
-        if not settings.weak:
+        if not settings.guide.weak:
             return settings
         known = self.entries()
-        name = str(path_of(settings.weak))
+        name = str(path_of(settings.guide.weak))
         entry = known.get(name) or next((e for e in known.values() if str(e.path) == name), None)
         if entry is None:
             raise UndiffuseError(f"There is no model '{name[:100]}' for 'weak'{perhaps(name[:100], known)}")
-        return replace(settings, weak=settings.weak.replace(name, str(entry.path), 1))
+        return settings.changed(weak=settings.guide.weak.replace(name, str(entry.path), 1))
 
     def close(self) -> None:
         with self._lock:

@@ -22,8 +22,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from undiffuse.config.data import DataConfig
-from undiffuse.config.files import from_plain
 from undiffuse.config.flags import in_flags
+from undiffuse.config.sections import from_plain
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.formats.builtin import BUILTIN
 from undiffuse.data.formats.video import FORMATS as VIDEOS

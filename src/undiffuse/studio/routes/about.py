@@ -14,7 +14,7 @@ from undiffuse.config.diffusion import DiffusionConfig, ScheduleName
 from undiffuse.config.fields import fields_of
 from undiffuse.config.files import spelled_out
 from undiffuse.config.flags import in_flags
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Solver
 from undiffuse.diffusion.samplers import describe
 from undiffuse.diffusion.schedules import DiscreteSchedule
 from undiffuse.editing.registry import EDITS, edits_of
@@ -74,7 +74,7 @@ def router(studio: Studio) -> APIRouter:
     @routes.get("/samplers")
     def samplers() -> Response:
         """The samplers, and how their steps may be spread."""
-        spacings = list(fields_of(SampleConfig)["spacing"].kind.choices)
+        spacings = list(fields_of(Solver)["spacing"].kind.choices)
         found = [{**asdict(info), "note": in_flags(info.note)} for info in describe()]
         return answer({"samplers": found, "spacings": spacings})
 
@@ -155,7 +155,7 @@ def _in_full(studio: Studio, identity: str) -> dict[str, Any]:
         "recipe": config.recipe,
         "data": {name: getattr(model.info, name) for name in ("name", "count", "mean", "std")},
         "settings": spelled_out(config),
-        "sampling": asdict(advised_sampling(config)),
+        "sampling": advised_sampling(config).flat(),
         "shares": bool(loaded.evaluator.sizes),
     }
 

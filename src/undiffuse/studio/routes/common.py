@@ -14,9 +14,9 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
 from starlette.datastructures import FormData, UploadFile
 
-from undiffuse.config.fields import fields_of
 from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sections import flat_fields
 from undiffuse.errors import UndiffuseError
 from undiffuse.studio.jobs.queue import OVER, ClosedError, Event, Job, JobQueue, finite
 from undiffuse.studio.library.models import ConflictError, UnknownError
@@ -76,7 +76,7 @@ _SETTINGS = {
     "type": "object",
     "properties": {
         name: field.schema
-        for name, field in fields_of(SampleConfig).items()
+        for name, field in flat_fields(SampleConfig).items()
         if name not in FOR_THE_COMMAND_LINE["sample"]
     },
     "additionalProperties": False,

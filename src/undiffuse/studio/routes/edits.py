@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 from starlette.datastructures import FormData
 
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Compute
 from undiffuse.editing.registry import EDITS, edits_of
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.studio.jobs.editing import ResolvedEdit, resolve_edit, take_in, work_on
@@ -85,7 +85,7 @@ def _submitted(studio: Studio, name: str, body: EditRequest, sent: dict[str, byt
     studio.settings(body.settings)
     convert = body.options.get("fit") == "convert"
     inputs = {picture: _input(studio, picture, content, parts, convert) for picture, content in sent.items()}
-    loaded = studio.library.load(entry.id, body.settings.get("weights", SampleConfig.weights))
+    loaded = studio.library.load(entry.id, body.settings.get("weights", Compute.weights))
     if name not in edits_of(loaded.model):
         raise UndiffuseError(f"This model cannot do '{name}'")
     wanted: ResolvedEdit = resolve_edit({"edit": name, **body.model_dump()}, loaded.model, inputs)

@@ -14,6 +14,7 @@ from PIL import Image
 from pydantic import Field
 
 from undiffuse.config.flags import in_flags
+from undiffuse.config.sections import sections
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.provenance.edit_record import Edited
 from undiffuse.provenance.png import SIGNATURE, Metadata, Origin, read_metadata, sheet_chunk
@@ -207,11 +208,10 @@ def _typed(made_by: Edited) -> dict[str, Any]:
 
 def made_by_settings() -> set[str]:
     """Names of the sampler's settings, which are told apart from an edit's own options."""
-    from dataclasses import fields
 
     from undiffuse.config.sampling import SampleConfig
 
-    return {field.name for field in fields(SampleConfig)} | {"class"}
+    return sections(SampleConfig).keys() | {"class"}
 
 
 def _number(text: str) -> Any:

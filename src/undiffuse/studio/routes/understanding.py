@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from undiffuse.config.data import DataConfig
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import Solver
 from undiffuse.data.codec import codec_of
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.errors import UndiffuseError
@@ -97,7 +97,7 @@ def _digits(studio: Studio, count: int) -> dict[str, Any]:
 async def _samples(studio: Studio, count: int, identity: str) -> dict[str, Any]:
     loaded = await in_thread(lambda: studio.library.load(identity))
     info = loaded.model.info
-    steps = min(SampleConfig.steps, loaded.model.config.diffusion.timesteps)
+    steps = min(Solver.steps, loaded.model.config.diffusion.timesteps)
     _, plan = await in_thread(lambda: studio.ready(identity, studio.settings({"steps": steps})))
     found: list[dict[str, Any]] = []
 

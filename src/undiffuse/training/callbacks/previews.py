@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.conditioning.low_resolution import SmallImages, downsample
-from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.sampling import SampleConfig, Solver
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.codec import codec_of
 from undiffuse.data.info import DataInfo
@@ -39,8 +38,8 @@ PREVIEW_STEPS = 50
 def preview_settings(config: TrainConfig) -> SampleConfig:
     """How grids are drawn: as the recipe advises where that is quick, else as by default."""
     advised = advised_sampling(config)
-    quick = replace(SampleConfig(), steps=min(SampleConfig.steps, config.diffusion.timesteps))
-    return advised if advised.steps <= PREVIEW_STEPS else quick
+    quick = SampleConfig.of(steps=min(Solver.steps, config.diffusion.timesteps))
+    return advised if advised.solver.steps <= PREVIEW_STEPS else quick
 
 
 class Previews:
@@ -151,14 +150,14 @@ def preview_plan(
 def preview_evaluations(model: Model, samples: int) -> int:
     """How often a grid of so many samples evaluates the network, each time on a micro-batch."""
     settings = resolve(model, preview_settings(model.config))
-    return math.ceil(samples / settings.slots) * settings.steps
+    return math.ceil(samples / settings.compute.slots) * settings.solver.steps
 
 
 def evaluation_seconds(
     model: Model, images: Images, examples: Mapping[str, Tensor], clock: Callable[[], float]
 ) -> float:
     """Seconds of one evaluation on a micro-batch; the first one, which is not timed, may compile and allocate."""
-    plan = preview_plan(model, images, examples, SampleConfig(steps=1))
+    plan = preview_plan(model, images, examples, SampleConfig.of(steps=1))
     plan.sample(1)
     began = clock()
     plan.sample(1)

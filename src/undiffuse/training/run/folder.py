@@ -28,8 +28,9 @@ import torch
 from undiffuse import __version__
 from undiffuse.checkpoints.run_lock import check_unlocked
 from undiffuse.checkpoints.training_checkpoint import checkpoints
-from undiffuse.config.files import flatten, read_config, to_yaml
+from undiffuse.config.files import read_config, to_yaml
 from undiffuse.config.schema import TrainConfig
+from undiffuse.config.sections import flatten
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.runtime.durable_files import NO_OUT, replace_file, writing

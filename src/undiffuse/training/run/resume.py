@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from undiffuse.checkpoints.training_checkpoint import State
-from undiffuse.config.files import BUDGETS, flatten, override
+from undiffuse.config.files import BUDGETS, override
 from undiffuse.config.schema import TrainConfig
+from undiffuse.config.sections import flatten
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.training.budget import fixed_total
 from undiffuse.training.plan import Decision, Plan

@@ -10,9 +10,10 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from undiffuse.checkpoints.foreign.diffusers.folder import obstacles
-from undiffuse.config.files import flatten, override
+from undiffuse.config.files import override
 from undiffuse.config.network import UNetConfig
 from undiffuse.config.schema import TrainConfig
+from undiffuse.config.sections import flatten
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.layers import group_count

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from undiffuse.config.files import flatten
 from undiffuse.config.schema import TrainConfig
+from undiffuse.config.sections import flatten
 
 _HEEDED: dict[str, tuple[Callable[[TrainConfig], bool], str]] = {
     "stride": (lambda config: config.data.frames > 0, "frames"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 
-from undiffuse.config.files import BUDGETS, flatten
+from undiffuse.config.files import BUDGETS
 from undiffuse.config.schema import TrainConfig
+from undiffuse.config.sections import flatten
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.installing import install_extra
 from undiffuse.training.optim.power_ema import check_widths

@@ -34,9 +34,10 @@ from undiffuse.checkpoints.foreign.settings import Settings, read_settings
 from undiffuse.checkpoints.foreign.tensors import unwrapped
 from undiffuse.checkpoints.saved_model import ForeignReader, SavedModel, provenance, unknown_data
 from undiffuse.config.conditioning import ConditionConfig
-from undiffuse.config.files import from_dict, from_plain, to_dict
+from undiffuse.config.files import from_dict, to_dict
 from undiffuse.config.network import UNetConfig
 from undiffuse.config.schema import TrainConfig
+from undiffuse.config.sections import from_plain
 from undiffuse.config.training import EMAConfig, ObjectiveConfig
 from undiffuse.data.info import DataInfo, StoredInfo
 from undiffuse.errors import UndiffuseError

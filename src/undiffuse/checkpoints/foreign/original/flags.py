@@ -12,7 +12,7 @@ from typing import Literal
 
 from undiffuse.checkpoints.foreign.settings import read_settings
 from undiffuse.config.diffusion import DiffusionConfig
-from undiffuse.config.files import from_plain
+from undiffuse.config.sections import from_plain
 from undiffuse.errors import UndiffuseError
 
 MAX_SIDE = 4096

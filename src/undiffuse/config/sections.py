@@ -1,0 +1,170 @@
+"""Settings in sections: to and from plain values, and by flat names, strictly.
+
+`TrainConfig` and `SampleConfig` are made of sections. The name of a field is unique over all sections of its class, so
+that ``lr=1e-4`` and ``steps=20`` say in Python and on the command line which one is meant. A file holds a `TrainConfig`
+by sections, and a class that is `Flat` by flat names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, ClassVar, Self, TypeVar
+
+from undiffuse.config.fields import Field, Kind, Variants, fields_of, variants_of
+from undiffuse.errors import UndiffuseError, perhaps
+
+T = TypeVar("T")
+
+
+class Flat:
+    """A class of sections that are named flat wherever they are written: in files, in pictures, over HTTP."""
+
+    called: ClassVar[str] = "the settings"
+    """The settings in messages."""
+
+    @classmethod
+    def of(cls, **flat: Any) -> Self:
+        """Settings by their flat names, the others at their defaults.
+
+        Raises:
+            UndiffuseError: as for `changed`.
+        """
+        return change(cls(), flat, cls.called)
+
+    def changed(self, **flat: Any) -> Self:
+        """These settings with others of these flat names.
+
+        Raises:
+            UndiffuseError: unknown name (with a suggestion), or a value of the wrong type.
+        """
+        return change(self, flat, self.called)
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its flat name."""
+        return flatten(self)
+
+
+# --- plain values -----------------------------------------------------------------------------------------------------
+
+
+def from_plain(cls: type[T], tree: Any, where: str, prefix: str = "") -> T:
+    """A dataclass from a dictionary of plain values, its names and types checked; ``where`` names the file.
+
+    Raises:
+        UndiffuseError: unknown or missing key, or a value of the wrong type.
+    """
+    if not isinstance(tree, dict):
+        part = f" in its section '{prefix.rstrip('.')}'" if prefix else ""
+        raise UndiffuseError(f"{where} must hold 'key: value' settings{part}, got {show(tree)}")
+    if issubclass(cls, Flat):
+        return change(cls(), tree, where, prefix)
+    if variants := variants_of(cls):
+        told = fields_of(cls)[variants.told_by]
+        name = _value(tree.get(told.name, told.default), told.kind, f"{prefix}{told.name}", where)
+        cls, tree = variants.classes[name], _own(variants, name, tree, where, prefix)
+    known = fields_of(cls)
+    _check_known(tree, known, where, prefix)
+    for name, field in known.items():
+        if field.required and name not in tree:
+            raise UndiffuseError(f"'{prefix}{name}' is missing in {where}")
+    return cls(**{key: _value(tree[key], known[key].kind, f"{prefix}{key}", where) for key in tree})
+
+
+def to_plain(settings: Any) -> dict[str, Any]:
+    """The inverse of `from_plain`."""
+    if isinstance(settings, Flat):
+        return settings.flat()
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    return {name: to_plain(value) if is_dataclass(value) else value for name, value in values.items()}
+
+
+def _check_known(names: Mapping[str, Any], known: Mapping[str, Any], where: str, prefix: str) -> None:
+    for name in names:
+        if name not in known:
+            raise UndiffuseError(f"unknown setting '{prefix}{name}' in {where}{perhaps(str(name), known)}")
+
+
+def _own(variants: Variants, name: str, tree: dict[str, Any], where: str, prefix: str) -> dict[str, Any]:
+    """A section without what other classes of its union have: files of yesterday hold the fields of all."""
+    every, own = variants.fields, fields_of(variants.classes[name])
+    others = {key: tree[key] for key in tree if key in every and key not in own}
+    variants.own(name, {key: _value(value, every[key].kind, f"{prefix}{key}", where) for key, value in others.items()})
+    return {key: value for key, value in tree.items() if key not in others}
+
+
+def _value(value: Any, kind: Kind, name: str, where: str) -> Any:
+    """The value as its kind wants it, or one sentence."""
+    if kind.section:
+        return from_plain(kind.section, value, where, f"{name}.")
+    try:
+        return kind.fit(value)
+    except TypeError:
+        suggestion = perhaps(value, kind.choices) if kind.choices and isinstance(value, str) else ""
+        raise UndiffuseError(f"'{name}' in {where} must be {kind.stored}, got {show(value)}{suggestion}") from None
+
+
+def show(value: Any) -> str:
+    """A value as messages quote it."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+# --- flat names -------------------------------------------------------------------------------------------------------
+
+
+def sections(cls: type) -> dict[str, str]:
+    """Section of every setting by its flat name, e.g. ``{"lr": "optimizer"}``; '' for those outside any section."""
+    found: dict[str, str] = {}
+    for name, field in fields_of(cls).items():
+        found |= dict.fromkeys(fields_of(field.kind.section), name) if field.kind.section else {name: ""}
+    return found
+
+
+def flat_fields(cls: type) -> dict[str, Field]:
+    """The fields of a class and of its sections, by flat names."""
+    return {name: fields_of(section_class(cls, section))[name] for name, section in sections(cls).items()}
+
+
+def section_class(cls: type, section: str) -> type:
+    """The class of a section's settings; '' stands for those outside any section."""
+    return fields_of(cls)[section].kind.section or cls if section else cls
+
+
+def flatten(config: Any) -> dict[str, Any]:
+    """Every setting by its flat name; those of another class of a union at their defaults."""
+    homes = sections(type(config))
+    return {
+        name: getattr(getattr(config, homes[name]) if homes[name] else config, name, field.default)
+        for name, field in flat_fields(type(config)).items()
+    }
+
+
+def change(config: T, flat: Mapping[str, Any], where: str, prefix: str = "") -> T:
+    """The settings with others of these flat names; ``where`` names their source.
+
+    Lists serve as tuples and whole numbers as floats. Another class of a union takes over what both have.
+
+    Raises:
+        UndiffuseError: unknown name (with a suggestion), or a value of the wrong type.
+    """
+    cls: type = type(config)
+    homes, known = sections(cls), flat_fields(cls)
+    _check_known(flat, known, where, prefix)
+    changes: dict[str, dict[str, Any]] = {}
+    for name, value in flat.items():
+        changes.setdefault(homes[name], {})[name] = _value(value, known[name].kind, f"{prefix}{name}", where)
+    top = changes.pop("", {})
+    parts = {name: _changed(getattr(config, name), section_class(cls, name), new) for name, new in changes.items()}
+    made: T = replace(config, **top, **parts)  # type: ignore[type-var]
+    return made
+
+
+def _changed(old: Any, cls: type, new: dict[str, Any]) -> Any:
+    """A section with new values, of another class of its union where they say so."""
+    variants = variants_of(cls)
+    if variants is None:
+        return replace(old, **new)
+    name = new.get(variants.told_by, getattr(old, variants.told_by))
+    both = fields_of(variants.classes[name]).keys() & fields_of(type(old)).keys()
+    return variants.classes[name](**{**{key: getattr(old, key) for key in both}, **variants.own(name, new)})
