@@ -12,7 +12,7 @@ from PIL import Image
 
 import undiffuse
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "use" / "studio.md").read_text(encoding="utf-8")
+GUIDE = " ".join((Path(__file__).parents[2] / "docs" / "use" / "studio.md").read_text(encoding="utf-8").split())
 
 
 def test_the_client_of_the_guide_draws(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

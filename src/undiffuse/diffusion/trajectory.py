@@ -100,8 +100,10 @@ class SamplingStep:
 
     def rows(self, rows: Sequence[int]) -> SamplingStep:
         """These rows of the batch, on the CPU."""
+        x = self.x[rows].cpu()
+        x0 = x if self.x0 is self.x else self.x0[rows].cpu()  # at the end they are one, and one wait is enough
         eps = None if self.eps is None else self.eps[rows].cpu()
-        return SamplingStep(self.t, self.x[rows].cpu(), self.x0[rows].cpu(), eps, self.evaluations)
+        return SamplingStep(self.t, x, x0, eps, self.evaluations)
 
     @classmethod
     def join(cls, parts: Sequence[SamplingStep]) -> SamplingStep:

@@ -16,8 +16,6 @@ from undiffuse.config.sections import from_plain
 from undiffuse.editing import options as o
 from undiffuse.editing.defaults import ADVISED, QUICK, ROUNDING, Quick, quarter
 from undiffuse.errors import UndiffuseError
-from undiffuse.modalities.images import IMAGES
-from undiffuse.modalities.registry import modality_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -363,6 +361,9 @@ EDITS: dict[str, Edit] = {
 
 def edits_of(model: AnyModel) -> list[str]:
     """Names of the edits that a model can do; none for signals and volumes."""
+    from undiffuse.modalities.images import IMAGES
+    from undiffuse.modalities.registry import modality_of
+
     if modality_of(model.info) is not IMAGES:
         return []
     return [name for name, row in EDITS.items() if (row.stage or not is_stage(model)) and _is_able(row, model)]
