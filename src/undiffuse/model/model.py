@@ -31,7 +31,8 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.factories.network import build_network
 from undiffuse.factories.schedule import make_schedule
 from undiffuse.model.plan import SamplePlan
-from undiffuse.model.resolve import Resources, micro_batch_of
+from undiffuse.model.resolve import micro_batch_of
+from undiffuse.model.resources import Resources
 from undiffuse.model.sample_request import passed
 from undiffuse.model.samples import Samples
 from undiffuse.networks.conditions import Condition

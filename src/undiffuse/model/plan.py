@@ -98,7 +98,7 @@ class SamplePlan:
         if examples and prompt == Prompt():
             request = told_examples(examples, guide, known, guides)
         else:
-            read, look = model.resources.read_text, model.resources.pictures.__getitem__
+            read, look = model.resources.text, model.resources.pictures.__getitem__
             request = resolve_conditions(prompt, guide, known, model.info, guides, read, look)
         check_null(request, conditions.condition_dropout)
         solver = settings.solver

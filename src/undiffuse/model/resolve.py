@@ -6,17 +6,13 @@ timesteps are written out, the number format and the micro-batch are decided. To
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from undiffuse.checkpoints.learned_timesteps import LearnedTimesteps
 from undiffuse.conditioning.class_names import class_names
-from undiffuse.conditioning.request import CLASS, IMAGE, VECTOR, Guides, read_text
+from undiffuse.conditioning.request import CLASS, IMAGE, VECTOR, Guides
 from undiffuse.config.diffusion import PROCESS
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.codec import codec_of
@@ -24,35 +20,13 @@ from undiffuse.data.read_image import read_pairs
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import sample_request
 from undiffuse.model.micro_batch import micro_batch
-from undiffuse.model.noise_classifier import TrainedClassifier, load_noisy_classifier
+from undiffuse.model.noise_classifier import TrainedClassifier
 from undiffuse.provenance.pinned_path import path_of, pinned
 from undiffuse.runtime.precision import settled
 from undiffuse.runtime.torch_modes import own_modes
 
 if TYPE_CHECKING:
     from undiffuse.model.model import Model
-
-TEXTS = 64
-"""Texts whose vectors a model remembers."""
-
-
-@dataclass
-class Resources:
-    """What settings name and files hold, each read once for a model."""
-
-    models: dict[Path, Model] = field(default_factory=dict)
-    classifiers: dict[Path, TrainedClassifier] = field(default_factory=dict)
-    pictures: dict[str, torch.Tensor] = field(default_factory=dict)
-    """By the pinned path."""
-    texts: OrderedDict[str, torch.Tensor] = field(default_factory=OrderedDict)
-
-    def read_text(self, text: str) -> torch.Tensor:
-        """The vectors of a text's pieces; the `TEXTS` last ones are kept."""
-        if text not in self.texts:
-            self.texts[text] = read_text(text)
-            for old in list(self.texts)[:-TEXTS]:
-                self.texts.pop(old, None)  # other requests tidy at the same time
-        return self.texts[text]
 
 
 def micro_batch_of(stages: Sequence[Model]) -> int:
@@ -117,13 +91,8 @@ def weak_of(model: Model, name: str) -> Model:
     Raises:
         UndiffuseError: it is of another process, shape or scale.
     """
-    path, found = path_of(name), model.resources.models
-    if path not in found:
-        from undiffuse.model.loading import load_model  # it makes models, which resolve what they are asked
-
-        weak = load_model(path)
-        found[path] = weak.to(model.device)
-    weak = found[path]
+    path = path_of(name)
+    weak = model.resources.model(path).to(model.device)
     same = all(getattr(model.config.diffusion, name) == getattr(weak.config.diffusion, name) for name in PROCESS)
     if not same or weak.info.shape != model.info.shape:
         raise UndiffuseError(f"`weak` must name a model of the same process and shape as this one, {path} is not")
@@ -139,11 +108,9 @@ def classifier_of(model: Model, name: str) -> TrainedClassifier:
     Raises:
         UndiffuseError: it is of another process or shape.
     """
-    path, found = path_of(name), model.resources.classifiers
-    classifier = found.get(path) or load_noisy_classifier(path)
+    classifier = model.resources.classifier(path_of(name))
     classifier.check_fits(model.config.diffusion, model.info)
     classifier.network.to(model.device)
-    found[path] = classifier
     return classifier
 
 
