@@ -173,8 +173,26 @@ class UNetConfig(NetworkConfig):
         return inside + int(ends) + 20 * self.sinusoids**2
 
 
+class _PlainUNetConfig(NetworkConfig):
+    """What U-Nets without patches answer alike."""
+
+    base: int
+    dropout: float
+
+    @property
+    def width(self) -> int:
+        return self.base
+
+    @property
+    def draws_in_training(self) -> bool:
+        return self.dropout > 0
+
+    def activations(self, spatial: Sequence[int]) -> float:
+        return math.prod(spatial) * float(self.base)
+
+
 @dataclass(frozen=True)
-class RMSUNetConfig(NetworkConfig):
+class RMSUNetConfig(_PlainUNetConfig):
     """The U-Net of denoising-diffusion-pytorch (P. Wang, https://github.com/lucidrains/denoising-diffusion-pytorch)."""
 
     SIZES: ClassVar = ("base", "multipliers")
@@ -195,23 +213,12 @@ class RMSUNetConfig(NetworkConfig):
     """'rms-unet' with linear attention, heads of 32 channels and norms by the root mean square, as
     denoising-diffusion-pytorch has it;"""
 
-    @property
-    def width(self) -> int:
-        return self.base
-
-    @property
-    def draws_in_training(self) -> bool:
-        return self.dropout > 0
-
-    def activations(self, spatial: Sequence[int]) -> float:
-        return math.prod(spatial) * float(self.base)
-
     def count_weights(self, channels: int, dims: int) -> int:
         return _residual_weights(self.base, self.multipliers, 2, dims)
 
 
 @dataclass(frozen=True)
-class ScoreUNetConfig(NetworkConfig):
+class ScoreUNetConfig(_PlainUNetConfig):
     """The U-Nets of score-based models (Song et al. 2021, https://arxiv.org/abs/2011.13456, appendix H), as EDM has
     them."""
 
@@ -229,17 +236,6 @@ class ScoreUNetConfig(NetworkConfig):
     """Probability of dropping an activation inside a residual block while training."""
     architecture: Literal["ddpm++", "ncsn++"] = "ddpm++"
     """'ddpm++' or 'ncsn++' of score-based models, as EDM has them."""
-
-    @property
-    def width(self) -> int:
-        return self.base
-
-    @property
-    def draws_in_training(self) -> bool:
-        return self.dropout > 0
-
-    def activations(self, spatial: Sequence[int]) -> float:
-        return math.prod(spatial) * float(self.base)
 
     def count_weights(self, channels: int, dims: int) -> int:
         return _residual_weights(self.base, self.multipliers, self.blocks, dims)

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,17 +24,14 @@ from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
 from undiffuse.model.model import Model
-from undiffuse.model.plan import LowerStage, SamplePlan
+from undiffuse.model.plan import DrawsByPlan, LowerStage, SamplePlan
 from undiffuse.model.resolve import micro_batch_of, resolve
 from undiffuse.model.sample_request import passed
-from undiffuse.model.samples import Samples
 from undiffuse.networks.conditions import Condition
-from undiffuse.runtime.process_group import ALONE, Group
-from undiffuse.runtime.torch_modes import own_modes
 
 
 @dataclass(frozen=True)
-class Cascade:
+class Cascade(DrawsByPlan):
     """Several models asked as one: sample i of each stage is made of sample i of the one below.
 
     Args:
@@ -105,33 +101,6 @@ class Cascade:
         for number, stage in enumerate(self.stages[1:], start=1):
             plan = SamplePlan.of(stage, asked, LowerStage(plan), below=self.stages[:number])
         return plan
-
-    @own_modes()
-    def sample(
-        self,
-        n: int,
-        seed: int = 0,
-        *,
-        first: int = 0,
-        settings: SampleConfig | None = None,
-        progress: bool = False,
-        group: Group = ALONE,
-        **overrides: Any,
-    ) -> Samples:
-        """As `Model.sample`."""
-        return self.plan(settings, **overrides).sample(n, seed, first=first, progress=progress, group=group)
-
-    def draw(
-        self,
-        indices: range,
-        seed: int = 0,
-        *,
-        settings: SampleConfig | None = None,
-        on_step: Callable[[], object] = lambda: None,
-        **overrides: Any,
-    ) -> Iterator[Samples]:
-        """As `Model.draw`."""
-        return self.plan(settings, **overrides).draw(indices, seed, on_step)
 
 
 AnyModel = Model | Cascade

@@ -6,7 +6,7 @@ predicts, and the shape and range of its data. It knows nothing of how it was tr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,21 +30,19 @@ from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.network import build_network
 from undiffuse.factories.schedule import make_schedule
-from undiffuse.model.plan import SamplePlan
+from undiffuse.model.plan import DrawsByPlan, SamplePlan
 from undiffuse.model.resolve import micro_batch_of
 from undiffuse.model.resources import Resources
 from undiffuse.model.sample_request import passed
-from undiffuse.model.samples import Samples
 from undiffuse.networks.conditions import Condition
 from undiffuse.runtime.compiling import CompiledEvaluations
 from undiffuse.runtime.precision import in_precision
-from undiffuse.runtime.process_group import ALONE, Group
 from undiffuse.runtime.threads import in_threads
 from undiffuse.runtime.torch_modes import own_modes
 
 
 @dataclass
-class Model:
+class Model(DrawsByPlan):
     """A network and what it means.
 
     Args:
@@ -156,41 +154,6 @@ class Model:
                 cannot be asked.
         """
         return SamplePlan.of(self, passed(settings, overrides), low_res, examples)
-
-    @own_modes()
-    def sample(
-        self,
-        n: int,
-        seed: int = 0,
-        *,
-        first: int = 0,
-        settings: SampleConfig | None = None,
-        progress: bool = False,
-        group: Group = ALONE,
-        **overrides: Any,
-    ) -> Samples:
-        """Samples ``first`` .. ``first + n - 1`` of a seed: ``model.sample(16, steps=20)``.
-
-        Sample i of a seed is the same, to the last bit on one machine, whatever n and first are. The arguments are
-        those of `plan` and of `SamplePlan.sample`.
-        """
-        return self.plan(settings, **overrides).sample(n, seed, first=first, progress=progress, group=group)
-
-    def draw(
-        self,
-        indices: range,
-        seed: int = 0,
-        *,
-        settings: SampleConfig | None = None,
-        on_step: Callable[[], object] = lambda: None,
-        **overrides: Any,
-    ) -> Iterator[Samples]:
-        """Samples of these numbers, micro-batch after micro-batch: ``for samples in model.draw(range(50_000)): ...``.
-
-        They are the samples of `sample`, and only one micro-batch of them is ever in memory. The arguments are those of
-        `plan` and of `SamplePlan.draw`.
-        """
-        return self.plan(settings, **overrides).draw(indices, seed, on_step)
 
 
 @own_modes()

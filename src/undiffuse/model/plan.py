@@ -13,6 +13,7 @@ rounding may depend on the batch and on the place in it. So its bits depend on (
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -238,3 +239,46 @@ class LowerStage:
         below = stream_seed(seed, "below")  # the same seed would start both from related noise
         drawn = [samples.array for run in runs for samples in self.plan.draw(run, below)]
         return self.plan.model.codec.encode(np.concatenate(drawn))
+
+
+class DrawsByPlan(ABC):
+    """Whatever says by a plan what settings come to, a model or a cascade, draws by it."""
+
+    @abstractmethod
+    def plan(self, settings: SampleConfig | None = None, **overrides: Any) -> SamplePlan:
+        """What settings come to; ``**overrides`` changes single fields of them."""
+
+    @own_modes()
+    def sample(
+        self,
+        n: int,
+        seed: int = 0,
+        *,
+        first: int = 0,
+        settings: SampleConfig | None = None,
+        progress: bool = False,
+        group: Group = ALONE,
+        **overrides: Any,
+    ) -> Samples:
+        """Samples ``first`` .. ``first + n - 1`` of a seed: ``model.sample(16, steps=20)``.
+
+        Sample i of a seed is the same, to the last bit on one machine, whatever n and first are. The arguments are
+        those of `plan` and of `SamplePlan.sample`.
+        """
+        return self.plan(settings, **overrides).sample(n, seed, first=first, progress=progress, group=group)
+
+    def draw(
+        self,
+        indices: range,
+        seed: int = 0,
+        *,
+        settings: SampleConfig | None = None,
+        on_step: Callable[[], object] = lambda: None,
+        **overrides: Any,
+    ) -> Iterator[Samples]:
+        """Samples of these numbers, micro-batch after micro-batch: ``for samples in model.draw(range(50_000)): ...``.
+
+        They are the samples of `sample`, and only one micro-batch of them is ever in memory. The arguments are those of
+        `plan` and of `SamplePlan.draw`.
+        """
+        return self.plan(settings, **overrides).draw(indices, seed, on_step)
