@@ -211,4 +211,4 @@ def test_settings_of_one_sampler_are_heeded_in_its_row_alone(undiffuse: Command,
     both = undiffuse("sample", run, *words, "--samplers", "ddim,ddpm")
     assert (both.status, "changes nothing" in both.err) == (0, False), both.err
     none = undiffuse("sample", run, *words, "--samplers", "ddpm")
-    assert none.err.count("eta 0.5 changes nothing here: it acts with sampler ddim") == 1
+    assert none.err.count("--eta 0.5 changes nothing here: it acts with --sampler ddim") == 1

@@ -168,14 +168,14 @@ def test_whoever_waits_may_ask_for_few_steps(undiffuse: Command, run: Path, pict
     assert not np.array_equal(made[0], made[2])
 
 
-@pytest.mark.filterwarnings("always:quick")
+@pytest.mark.filterwarnings("always:.quick")
 def test_a_wish_to_be_quick_that_changes_nothing_is_said(
     undiffuse: Command, run: Path, picture: Path, mask: Path
 ) -> None:
     said = undiffuse("edit", "inpaint", run, picture, "--mask", mask, "--method", "ddnm", "--quick", *QUICK)
     assert (said.status, said.err.strip()) == (
         0,
-        "undiffuse: quick changes nothing here: it acts with method dps",
+        "undiffuse: --quick changes nothing here: it acts with --method dps",
     )
 
 

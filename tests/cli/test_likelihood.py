@@ -96,7 +96,7 @@ def test_options_of_the_other_method_are_said_to_change_nothing(
         "likelihood", finished, data, *QUICK, "--method", "bound", "--rtol", 0.1, "--out", tmp_path / "out.csv"
     )
     assert said.status == 0, said.err
-    assert "--rtol changes nothing here: --method bound does not look at it" in said.err
+    assert "--rtol 0.1 changes nothing here: it acts with --method ode" in said.err
     assert "--timesteps" not in said.err
 
 

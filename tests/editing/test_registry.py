@@ -103,8 +103,8 @@ def test_an_option_that_changes_nothing_says_beside_what_it_acts(name: str, opti
             assert said == []
         else:
             (sentence,) = said
-            assert sentence.startswith(option)
-            assert sentence.partition("acts with ")[2].startswith(other)
+            assert sentence.startswith(f"`{option}")
+            assert sentence.partition("acts with ")[2].startswith(f"`{other}")
         assert unheeded(replace(how, **{option: usual})) == []
 
 

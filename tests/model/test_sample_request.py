@@ -74,14 +74,14 @@ def test_learned_times_of_a_model_without_a_folder_are_chosen_by_its_name(digits
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"eta": 0.5}, "eta 0.5 changes nothing here: it acts with sampler ddim"),
-        ({"sampler": "ddim", "variance": "large"}, "variance large .* sampler ddpm"),
-        ({"churn": 10.0}, "churn 10.0 .* sampler edm"),
-        ({"tolerance": 1e-3}, "tolerance 0.001 .* sampler ode"),
-        ({"guidance_rescale": 0.7}, "guidance_rescale 0.7 .* guidance other than 1"),
-        ({"guidance_interval": (0.1, 2.0)}, "guidance_interval 0.1,2.0 .* guidance other than 1"),
-        ({"avoid": "3"}, "avoid 3 .* guidance other than 1"),
-        ({"augmentation": 0.2}, "augmentation 0.2 .* a cascade"),
+        ({"eta": 0.5}, "`eta=0.5` changes nothing here: it acts with `sampler=ddim`"),
+        ({"sampler": "ddim", "variance": "large"}, "`variance=large` .* `sampler=ddpm`"),
+        ({"churn": 10.0}, "`churn=10` .* `sampler=edm`"),
+        ({"tolerance": 1e-3}, "`tolerance=0.001` .* `sampler=ode`"),
+        ({"guidance_rescale": 0.7}, "`guidance_rescale=0.7` .* `guidance` other than 1"),
+        ({"guidance_interval": (0.1, 2.0)}, "`guidance_interval=0.1,2.0` .* `guidance` other than 1"),
+        ({"avoid": "3"}, "`avoid=3` .* `guidance` other than 1"),
+        ({"augmentation": 0.2}, "`augmentation=0.2` .* a cascade"),
     ],
 )
 def test_a_setting_without_effect_is_said_to_be_so(digits: Model, settings: dict[str, object], words: str) -> None:
@@ -92,7 +92,7 @@ def test_a_setting_without_effect_is_said_to_be_so(digits: Model, settings: dict
 @pytest.mark.parametrize("name", ["steps", "spacing"])
 def test_what_times_leave_nothing_of_is_said_of_what_was_passed(digits: Model, name: str) -> None:
     value: object = {"steps": 50, "spacing": "karras"}[name]
-    with pytest.warns(UserWarning, match=f"{name} {value} changes nothing here: times says them all"):
+    with pytest.warns(UserWarning, match=f"`{name}={value}` changes nothing here: it acts without `times`"):
         digits.sample(1, times=(900.0, 500.0), **{name: value})
     advised = SampleConfig.of(sampler="ddim", steps=100, spacing="linspace")  # of edits, which nobody typed
     assert digits.sample(1, settings=advised, times=(900.0, 500.0)).settings.solver.steps == 2

@@ -111,7 +111,9 @@ def test_an_unconditional_run_is_led_to_a_class(run, folder):
 
 def test_without_a_scale_the_classifier_does_nothing(run, folder):
     model = load(run)
-    with pytest.warns(UserWarning, match="^classifier .* changes nothing here: it acts with guidance other than 0$"):
+    with pytest.warns(
+        UserWarning, match="^`classifier=.*` changes nothing here: it acts with `guidance` other than 0$"
+    ):
         led = model.sample(4, classifier=str(folder), guidance=0.0, **HOW).array
     np.testing.assert_array_equal(led, model.sample(4, **HOW).array)
 

@@ -17,7 +17,7 @@ from undiffuse.cli.evaluation_options import add_images, add_machine, choice, lo
 from undiffuse.cli.parse_values import number, whole
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
-from undiffuse.config.flags import flag_of
+from undiffuse.config.effect import without_effect
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.model.sample_request import warn
 from undiffuse.runtime.process_group import Group, joined
@@ -31,8 +31,8 @@ METHODS = Literal["bound", "ode", "both"]
 VARIANCES = Literal["small", "large", "learned"]
 PROBES = Literal["rademacher", "gaussian"]
 THRESHOLDS = Literal["clip", "none"]
-OF_METHODS = {"ode": ("variance", "timesteps"), "bound": ("probes", "probe", "rtol", "atol")}
-"""Options that a method does not look at."""
+OF_METHODS = {"bound": ("variance", "timesteps"), "ode": ("probes", "probe", "rtol", "atol")}
+"""Options that one method heeds."""
 
 
 def configure(parser: Parser) -> None:
@@ -76,8 +76,10 @@ def measure(options: dict[str, Any], group: Group) -> None:
     method, overwrite = options.get("method", "both"), "overwrite" in options
     if "curve" in options and method == "ode":
         raise UndiffuseError("The rate-distortion curve is made of the bound's terms; use --method bound or both")
-    idle = [flag_of(name) for name in OF_METHODS.get(method, ()) if name in options and group.is_main]
-    warn([f"{flag} changes nothing here: --method {method} does not look at it" for flag in idle])
+    rules = {
+        name: (method in (own, "both"), f"with `method={own}`") for own, names in OF_METHODS.items() for name in names
+    }
+    warn(without_effect(options, rules) if group.is_main else [])
     model = load_alone(options, "a likelihood", group)
     if method != "ode":
         chain_of(model.schedule)

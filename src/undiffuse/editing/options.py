@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
 from undiffuse.conditioning.class_names import NONE
+from undiffuse.config.effect import without_effect
 from undiffuse.config.fields import Field, fields_of
 from undiffuse.editing.defaults import FillMethod, Method, Way, check_strength
 from undiffuse.errors import UndiffuseError, perhaps
@@ -80,17 +81,14 @@ class EditOptions:
 
 def unheeded(options: EditOptions) -> list[str]:
     """A sentence for each option that is not at its default and changes nothing beside the others."""
-    found, known = [], options_of(type(options))
+    rules = {}
     for name, rule in rules_of(type(options)).items():
-        value = getattr(options, name)
-        if rule.acts_with is None or value == known[name].default:
-            continue
-        other, values = rule.acts_with
-        if getattr(options, other) not in values:
-            said = name if value is True else f"{name} {value:g}"
-            words = other if values == (True,) else f"{other} {' or '.join(map(str, values))}"
-            found.append(f"{said} changes nothing here: it acts with {words}")
-    return found
+        if rule.acts_with:
+            other, values = rule.acts_with
+            beside = f"`{other}`" if values == (True,) else f"`{other}={' or '.join(map(str, values))}`"
+            rules[name] = getattr(options, other) in values, f"with {beside}"
+    usual = {name: option.default for name, option in options_of(type(options)).items()}
+    return without_effect(vars(options), rules, usual)
 
 
 FOLLOWS = ("method", ("pigdm", "dps"))

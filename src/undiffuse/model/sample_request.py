@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import operator
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from undiffuse.config.effect import without_effect
 from undiffuse.config.sampling import Compute, Guide, SampleConfig, Solver
 from undiffuse.errors import UndiffuseError
 
@@ -99,14 +100,6 @@ def check_bounds(settings: SampleConfig) -> None:
 
 OF_SAMPLERS = {"eta": "ddim", "variance": "ddpm", "churn": "edm", "tolerance": "ode"}
 """Settings that one sampler heeds, and which."""
-LEADING = "guidance other than 1"
-_HEEDED: dict[str, tuple[Callable[[Guide], bool], str]] = {
-    "avoid": (lambda guide: guide.guidance != 1, LEADING),
-    "classifier": (lambda guide: guide.guidance != 0, "guidance other than 0"),
-    "guidance_rescale": (lambda guide: guide.guidance != 1, LEADING),
-    "guidance_interval": (lambda guide: guide.guidance != 1, LEADING),
-}
-"""Setting -> when it acts, and the words for that."""
 
 
 def unheeded(settings: SampleConfig, enlarges: bool, samplers: Sequence[str] = ()) -> list[str]:
@@ -117,25 +110,21 @@ def unheeded(settings: SampleConfig, enlarges: bool, samplers: Sequence[str] = (
         samplers: all that will walk by these settings, where they are others than the settings' own.
     """
     walking = samplers or (settings.solver.sampler,)
-    acts = {name: (sampler in walking, f"sampler {sampler}") for name, sampler in OF_SAMPLERS.items()}
-    acts |= {name: (rule(settings.guide), words) for name, (rule, words) in _HEEDED.items()}
-    acts["augmentation"] = enlarges, "a cascade, or a stage of one"
-    flat, plain = settings.flat(), SampleConfig().flat()
-    return [
-        f"{name} {_shown(value)} changes nothing here: it acts with {words}"
-        for name, (heeded, words) in acts.items()
-        if not heeded and (value := flat[name]) != plain[name]
-    ]
-
-
-def _shown(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    leads = settings.guide.guidance != 1, "with `guidance` other than 1"
+    rules = {
+        **{name: (sampler in walking, f"with `sampler={sampler}`") for name, sampler in OF_SAMPLERS.items()},
+        "avoid": leads,
+        "classifier": (settings.guide.guidance != 0, "with `guidance` other than 0"),
+        "guidance_rescale": leads,
+        "guidance_interval": leads,
+        "augmentation": (enlarges, "with a cascade, or a stage of one"),
+    }
+    return without_effect(settings.flat(), rules, SampleConfig().flat())
 
 
 def beside_times(given: Mapping[str, Any]) -> list[str]:
     """The same of what was typed or passed, and not of what it is laid upon: times leave no steps to be spread."""
-    names = ("steps", "spacing") if given.get("times") else ()
-    return [f"{name} {given[name]} changes nothing here: times says them all" for name in names if name in given]
+    return without_effect(given, dict.fromkeys(("steps", "spacing"), (not given.get("times"), "without `times`")))
 
 
 def remarks(settings: SampleConfig, enlarges: bool) -> list[str]:

@@ -5,7 +5,7 @@ import undiffuse
 from undiffuse.config.files import override
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flatten
-from undiffuse.training.run.unheeded import _HEEDED, unheeded
+from undiffuse.training.run.unheeded import rules_of, unheeded
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_a_setting_that_changes_nothing_is_said_and_one_that_does_is_not(name, v
     alone = override(TrainConfig(), **{name: value, **({"head_width": 8} if name == "heads" else {})})
     said = unheeded({name: value}, alone)
     assert len(said) == 1
-    assert said[0].startswith(f"{name} {value} changes nothing here: it acts with ")
+    assert said[0].startswith(f"`{name}={value:g}` changes nothing here: it acts with")
     assert unheeded({name: value}, override(alone, **beside)) == []
 
 
@@ -35,7 +35,7 @@ def test_a_setting_at_its_default_or_not_given_is_not_said():
 
 
 def test_the_table_names_settings():
-    assert set(_HEEDED) <= set(flatten(TrainConfig()))
+    assert set(rules_of(TrainConfig())) <= set(flatten(TrainConfig()))
 
 
 def test_a_training_says_it(tmp_path, monkeypatch, capsys):
@@ -43,4 +43,4 @@ def test_a_training_says_it(tmp_path, monkeypatch, capsys):
     settings = flatten(tiny_settings())
     small = {name: settings[name] for name in ("base", "multipliers", "blocks", "attention_levels")}
     undiffuse.train("digits", recipe="small", steps=1, batch=2, weight_decay=0.1, sample_every=0, **small)
-    assert "warning: weight_decay 0.1 changes nothing here: it acts with optimizer adamw" in capsys.readouterr().err
+    assert "warning: `weight_decay=0.1` changes nothing here: it acts with `optimizer=adamw`" in capsys.readouterr().err

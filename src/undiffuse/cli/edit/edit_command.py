@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.naming import say_left_out
+from undiffuse.config.effect import without_effect
 from undiffuse.config.sampling import Compute, SampleConfig
 from undiffuse.config.sections import flat_fields
 from undiffuse.editing.options import EditOptions, options_of, rules_of
@@ -88,8 +89,8 @@ class EditCommand:
         said, walked = self._typed_of(options_of(self.edit.options)), self._typed_of(flat_fields(SampleConfig))
         quick = "quick" in self.typed
         how, settings = self.edit.resolve(self.model, said, walked, quick)
-        if quick and getattr(how, "method", "") not in self.edit.quick:
-            warn([f"quick changes nothing here: it acts with method {' or '.join(self.edit.quick)}"])
+        acts = getattr(how, "method", "") in self.edit.quick, f"with `method={' or '.join(self.edit.quick)}`"
+        warn(without_effect({"quick": quick}, {"quick": acts}, {"quick": False}))
         return how, resolved_settings(self.model, settings)
 
     @property

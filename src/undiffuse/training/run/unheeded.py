@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from undiffuse.config.effect import without_effect
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flatten
 
-_HEEDED: dict[str, tuple[Callable[[TrainConfig], bool], str]] = {
-    "stride": (lambda config: config.data.frames > 0, "frames"),
-    "buffer": (lambda config: config.data.stream, "stream"),
-    "heads": (lambda config: flatten(config)["head_width"] is None, "no head_width"),
-    "sigma_data": (lambda config: config.diffusion.parameterization == "edm", "parameterization edm"),
-    "condition_dropout": (lambda config: bool(config.conditions.condition), "condition"),
-    "condition_lr": (lambda config: {"class", "vector"} & {*config.conditions.condition} != set(), "condition class"),
-    "augmentation": (lambda config: config.conditions.upscale > 1, "upscale"),
-    "start_weights": (lambda config: bool(config.start.start_from), "start_from"),
-    "gamma": (lambda config: config.objective.weighting == "min-snr", "weighting min-snr"),
-    "p2_gamma": (lambda config: config.objective.weighting == "p2", "weighting p2"),
-    "logit_mean": (lambda config: config.objective.time_law == "logit-normal", "time_law logit-normal"),
-    "logit_std": (lambda config: config.objective.time_law == "logit-normal", "time_law logit-normal"),
-    "logit_uniform": (lambda config: config.objective.time_law == "logit-normal", "time_law logit-normal"),
-    "weight_decay": (lambda config: config.optimizer.optimizer == "adamw", "optimizer adamw"),
-    "ema_copies": (lambda config: bool(config.ema.ema_std), "ema_std"),
-    "sample_count": (lambda config: config.loop.sample_every != 0, "sample_every above 0"),
-}
-"""Setting -> when it acts, and the words for that."""
-
 
 def unheeded(given: Mapping[str, Any], config: TrainConfig) -> list[str]:
-    """A sentence for each setting in ``given`` that changes nothing beside the rest of ``config``.
+    """A sentence for each setting in ``given`` that changes nothing beside the rest of ``config``."""
+    return without_effect(given, rules_of(config), flatten(TrainConfig()))
 
-    A setting at its default is no wish to be disappointed, so that one list of settings serves several trainings.
-    """
-    plain = flatten(TrainConfig())
-    return [
-        f"{name} {given[name]} changes nothing here: it acts with {words}"
-        for name, (acts, words) in _HEEDED.items()
-        if name in given and given[name] != plain[name] and not acts(config)
-    ]
+
+def rules_of(config: TrainConfig) -> dict[str, tuple[bool, str]]:
+    """By setting: whether it acts, and beside what it does."""
+    objective, told = config.objective, config.conditions.condition
+    logit_normal = objective.time_law == "logit-normal", "with `time_law=logit-normal`"
+    return {
+        "stride": (config.data.frames > 0, "with `frames`"),
+        "buffer": (config.data.stream, "with `stream`"),
+        "heads": (flatten(config)["head_width"] is None, "without `head_width`"),
+        "sigma_data": (config.diffusion.parameterization == "edm", "with `parameterization=edm`"),
+        "condition_dropout": (bool(told), "with `condition`"),
+        "condition_lr": (not {"class", "vector"}.isdisjoint(told), "with `condition=class`"),
+        "augmentation": (config.conditions.upscale > 1, "with `upscale`"),
+        "start_weights": (bool(config.start.start_from), "with `start_from`"),
+        "gamma": (objective.weighting == "min-snr", "with `weighting=min-snr`"),
+        "p2_gamma": (objective.weighting == "p2", "with `weighting=p2`"),
+        "logit_mean": logit_normal,
+        "logit_std": logit_normal,
+        "logit_uniform": logit_normal,
+        "weight_decay": (config.optimizer.optimizer == "adamw", "with `optimizer=adamw`"),
+        "ema_copies": (bool(config.ema.ema_std), "with `ema_std`"),
+        "sample_count": (config.loop.sample_every != 0, "with `sample_every` above 0"),
+    }
