@@ -211,9 +211,9 @@ def test_what_makes_no_sense_is_a_sentence(editor, pictures, edit, said):
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (lambda e, x: inpaint(e, x, torch.eye(8)[None, None], method="ddnm", scale=2.0), "`scale=2` .* `method=pigdm or dps`"),
-        (lambda e, x: inpaint(e, x, torch.eye(8)[None, None], method="replace", repeats=2), "`repeats=2` .* `method=repaint`"),
-        (lambda e, x: upscale(e, x, 2, method="ddnm", scale=2.0), "`scale=2` .* `method=pigdm or dps`"),
+        (lambda e, x: inpaint(e, x, torch.eye(8)[None, None], method="ddnm", scale=2.0), "`scale=2` .*=pigdm or dps`"),
+        (lambda e, x: inpaint(e, x, torch.eye(8)[None, None], method="replace", repeats=2), "`repeats=2` .*=repaint`"),
+        (lambda e, x: upscale(e, x, 2, method="ddnm", scale=2.0), "`scale=2` .*=pigdm or dps`"),
         (lambda e, x: interpolate(e, x[0], x[1], 2, strength=0.7), "`strength=0.7` .* `way=shared`"),
         (lambda e, x: interpolate(e, x[0], x[1], 2, way="shared", inverter=Inverter(True)), "`exact` .* `way=slerp`"),
         (lambda e, x: Inverter(iterations=50), "`iterations=50` .* `exact`"),
