@@ -4,20 +4,22 @@ A format is one file in `formats/` and one line in `formats.registry`. What it h
 
 | the data are | bring | and get by |
 |---|---|---|
-| one array in a file | `array_source.ArrayFile`: ``parts`` and ``load`` | `array_source.ArraySource` |
+| one array in a file | `array_source.ArraySource` with a ``load`` | |
 | many files, one or more samples in each | `FileKind`, often with a `writing.samples.SampleReader` | `folder.Folder` |
 | many encoded images in one file | `records.Shard`: ``index``, ``read`` and ``runs`` | `records.Records` |
+| another file | `FileSource` with a ``listing`` and a ``write`` | |
 | anything else | `Source` | |
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,17 +132,47 @@ class Source(Protocol):
         """The part that ``NAME/inside`` means; None where nothing lies inside of these data."""
 
 
-class FileKind(Protocol):
-    """The kind of a folder's files: images, volumes, videos."""
+@dataclass(frozen=True)
+class FileSource(ABC):
+    """A `Source` that is one file, or the part ``inside`` of it."""
 
-    def named(self, name: str) -> bool:
-        """True for names of such files."""
+    path: Path
+    name: str
+    inside: str = ""
+    kind: ClassVar[str]
+    """Name of the format in fingerprints, so it never changes."""
+    role: ClassVar[str]
+    """Name of the file in fingerprints."""
 
-    def key(self, config: DataConfig, source: str) -> dict[str, Any]:
-        """Adds to `Source.key` of a folder of such files."""
+    @abstractmethod
+    def listing(self, config: DataConfig) -> Listing: ...
 
-    def write(self, files: Files, listing: Listing, draft: Draft) -> WrittenSamples:
-        """Does what `Source.write` does."""
+    def key(self, config: DataConfig) -> dict[str, Any]:
+        return {"kind": self.kind, "inside": self.inside}
+
+    def parts(self, listing: Listing) -> Iterator[tuple[str, Path]]:
+        yield self.role, self.path
+
+    @abstractmethod
+    def write(self, listing: Listing, draft: Draft) -> WrittenSamples: ...
+
+    def within(self, inside: str) -> Source | None:
+        return None
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """The kind of a folder's files: images, volumes, videos.
+
+    Args:
+        named: True for names of such files.
+        write: does what `Source.write` does.
+        key: ``(settings, name of the source)`` to what such files add to `Source.key`.
+    """
+
+    named: Callable[[str], bool]
+    write: Callable[[Files, Listing, Draft], WrittenSamples]
+    key: Callable[[DataConfig, str], dict[str, Any]] = lambda config, source: {}
 
 
 def number_classes(classes: dict[str, str], files: Sequence[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:

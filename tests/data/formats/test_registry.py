@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from undiffuse.config.data import DataConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.files.listing import FileEntry, Files, Listing
 from undiffuse.data.formats.folder import Folder
 from undiffuse.data.formats.format import Filling, Format, NamedPath
 from undiffuse.data.formats.registry import FORMATS
 from undiffuse.data.preparation import open_source
-from undiffuse.data.source import Draft, WrittenSamples
+from undiffuse.data.source import Draft, FileKind, WrittenSamples
 from undiffuse.data.writing.samples import SampleLayout, write_samples
 from undiffuse.errors import UndiffuseError
 
@@ -30,15 +29,6 @@ class Waves:
 
     noun, several = "sounds", False
 
-    def named(self, name: str) -> bool:
-        return name.endswith(".wav")
-
-    def key(self, config: DataConfig, source: str) -> dict[str, Any]:
-        return {"kind": "Waves"}
-
-    def write(self, files: Files, listing: Listing, draft: Draft) -> WrittenSamples:
-        return write_samples(files, listing, self, draft)
-
     def look(self, entry: FileEntry) -> SampleLayout:
         with entry.open() as file, wave.open(file) as sound:
             return SampleLayout((1, sound.getnframes()), "uint8")
@@ -48,14 +38,22 @@ class Waves:
             yield np.frombuffer(sound.readframes(form.shape[1]), np.uint8)[None]
 
 
-WAVES = Waves()
+def _is_wave(name: str) -> bool:
+    return name.endswith(".wav")
+
+
+def _write(files: Files, listing: Listing, draft: Draft) -> WrittenSamples:
+    return write_samples(files, listing, Waves(), draft)
+
+
+WAVES = FileKind(_is_wave, _write, lambda config, source: {"kind": "Waves"})
 
 
 def _open(files: Sequence[Path], found: NamedPath) -> Folder:
     return Folder(found.path, found.name, WAVES)
 
 
-FORMAT = Format(filling=Filling("sound", WAVES.named, lambda count: count, _open))
+FORMAT = Format(filling=Filling("sound", _is_wave, lambda count: count, _open))
 
 
 @pytest.fixture

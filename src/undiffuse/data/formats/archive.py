@@ -9,19 +9,19 @@ from __future__ import annotations
 import io
 import tarfile
 import zipfile
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, ClassVar, cast
+from typing import BinaryIO, cast
 
 from undiffuse.config.data import DataConfig
 from undiffuse.data.files.decompress import decompressor
 from undiffuse.data.files.listing import FileEntry, Listing, Refusal, list_images
 from undiffuse.data.files.read_errors import intact
 from undiffuse.data.formats.format import ZIP, Format, NamedPath, is_tar
-from undiffuse.data.source import Draft, WrittenSamples
+from undiffuse.data.source import Draft, FileSource, WrittenSamples
 from undiffuse.data.writing.images import write_images
 from undiffuse.errors import UndiffuseError
 
@@ -33,14 +33,10 @@ _MAX_READ = 1 << 30
 """Most bytes that are read at once; a forged tar header asks for more."""
 
 
-@dataclass(frozen=True)
-class Archive(ABC):
+class Archive(FileSource):
     """Members of a file below the folder ``inside`` ('' for all)."""
 
-    path: Path
-    name: str
-    inside: str = ""
-    kind: ClassVar[str]
+    role = "archive"
 
     @abstractmethod
     def entries(self) -> Iterator[FileEntry | Refusal]:
@@ -49,12 +45,6 @@ class Archive(ABC):
     def listing(self, config: DataConfig) -> Listing:
         return list_images(self, columns=config.vectors)
 
-    def key(self, config: DataConfig) -> dict[str, Any]:
-        return {"kind": self.kind, "inside": self.inside}
-
-    def parts(self, listing: Listing) -> Iterator[tuple[str, Path]]:
-        yield "archive", self.path
-
     def write(self, listing: Listing, draft: Draft) -> WrittenSamples:
         return write_images(self, listing, draft)
 
@@ -62,11 +52,10 @@ class Archive(ABC):
         return type(self)(self.path, f"{self.name}/{inside}", inside)
 
 
-@dataclass(frozen=True)
 class ZipFile(Archive):
     """A zip file."""
 
-    kind: ClassVar[str] = "ZipFile"
+    kind = "ZipFile"
 
     def entries(self) -> Iterator[FileEntry | Refusal]:
         with intact("a whole archive", self.path.name), zipfile.ZipFile(self.path) as archive:
@@ -90,7 +79,7 @@ class ZipFile(Archive):
 class TarFile(Archive):
     """A tar file, plain or packed by gzip, bzip2 or xz. Read front to back."""
 
-    kind: ClassVar[str] = "TarFile"
+    kind = "TarFile"
     _places: list[tuple[str, int, int]] = field(default_factory=list, init=False, compare=False, repr=False)
     """Name, offset and size of the members after the first pass: parsing 60,000 headers again costs seconds."""
 

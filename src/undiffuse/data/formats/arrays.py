@@ -22,9 +22,8 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, ClassVar, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +33,7 @@ from undiffuse.data.files.listing import Listing, sort_classes
 from undiffuse.data.files.read_errors import intact
 from undiffuse.data.formats.array_source import Arrays, ArraySource
 from undiffuse.data.formats.format import ZIP, Format, NamedPath
-from undiffuse.data.source import Draft, WrittenSamples
+from undiffuse.data.source import Draft, FileSource, WrittenSamples
 from undiffuse.data.vectors import of_arrays
 from undiffuse.data.writing.arrays import write_array
 from undiffuse.errors import UndiffuseError, perhaps
@@ -53,30 +52,22 @@ _LATE_LABEL_KEYS = {"label": tuple(_IMAGE_KEYS), "arr_1": ("arr_0",)}
 """Names of labels where there is none of the above, and of the images that they are of; only if they can be labels."""
 
 
-@dataclass(frozen=True)
-class NpyFile:
+class NpyFile(ArraySource):
     """One array, without labels."""
 
-    path: Path
-    name: str
-    kind: ClassVar[str] = "NpyFile"
-
-    def parts(self) -> Iterator[tuple[str, Path]]:
-        yield "array", self.path
+    kind, role = "NpyFile", "array"
 
     def load(self, scratch: Path) -> Arrays:
         return Arrays(channels_first(_map(self.path, self.name), "infer", self.name))
 
 
-@dataclass(frozen=True)
-class NpzFile:
+class NpzFile(FileSource):
     """An array ``x``, ``images`` or ``arr_0`` (or with its layout for a name), and optionally ``y`` or ``labels``.
 
     Without these, ``label`` says the classes, and ``arr_1`` beside ``arr_0``, if it holds one value for each image.
     """
 
-    path: Path
-    name: str
+    kind, role = "NpzFile", "arrays"
 
     def listing(self, config: DataConfig) -> Listing:
         with self._opened() as archive:
@@ -85,12 +76,6 @@ class NpzFile:
         why = "an array that is not used; call it y where it says the classes, or name it by `vectors`"
         others = [key for key in members if key not in (images, labels, *config.vectors)]
         return Listing((images,), ignored=tuple((key, why) for key in others), labels=labels or "")
-
-    def key(self, config: DataConfig) -> dict[str, Any]:
-        return {"kind": "NpzFile", "inside": ""}
-
-    def parts(self, listing: Listing) -> Iterator[tuple[str, Path]]:
-        yield "arrays", self.path
 
     def write(self, listing: Listing, draft: Draft) -> WrittenSamples:
         (images,), key, columns = listing.images, listing.labels, draft.config.vectors
@@ -102,9 +87,6 @@ class NpzFile:
             vectors = of_arrays(told, len(array), self.name) if columns else None
         labels, classes = found or (None, ())
         return WrittenSamples(labels=labels, classes=classes, vectors=vectors, ignored=listing.ignored)
-
-    def within(self, inside: str) -> None:
-        """An array in an .npz file is named by `--vectors`, never as data."""
 
     @contextmanager
     def _opened(self) -> Iterator[zipfile.ZipFile]:
@@ -144,8 +126,8 @@ class NpzFile:
         return _map(target, self.name)
 
 
-def _open_npy(found: NamedPath) -> ArraySource | None:
-    return ArraySource(NpyFile(found.path, found.name)) if found.head.startswith(b"\x93NUMPY") else None
+def _open_npy(found: NamedPath) -> NpyFile | None:
+    return NpyFile(found.path, found.name) if found.head.startswith(b"\x93NUMPY") else None
 
 
 def _open_npz(found: NamedPath) -> NpzFile | None:

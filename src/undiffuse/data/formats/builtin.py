@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
@@ -27,39 +25,34 @@ _LONGEST = 20_000_000
 
 
 @dataclass(frozen=True)
-class Digits:
+class Digits(ArraySource):
     """5,000 digits of MNIST (LeCun et al. 1998), 500 of each class, 28 x 28, in the package (`undiffuse.data.mnist`).
 
     The file is comma-separated text: each row 784 pixels, row by row, then the label.
     """
 
+    path: Path = FILE
     name: str = "digits"
-    kind: ClassVar[str] = "Digits"
-
-    @property
-    def path(self) -> Path:
-        if not FILE.is_file():
-            raise UndiffuseError(
-                f"expected the built-in data set 'digits' in {FILE}, got an installation without it; "
-                "install undiffuse again"
-            )
-        return FILE
-
-    def parts(self) -> Iterator[tuple[str, Path]]:
-        yield "digits", self.path
+    kind, role = "Digits", "digits"
 
     def load(self, scratch: Path) -> Arrays:
-        path = self.path
-        with intact("the built-in digits", str(path)):
-            with gzip.open(path, "rb") as file:
+        with intact("the built-in digits", str(self.path)):
+            with gzip.open(self.path, "rb") as file:
                 text = file.read(_LONGEST)
             table = np.loadtxt(text.decode("ascii").splitlines(), dtype=np.uint8, delimiter=",")
             images = table[:, :784].reshape(5000, 1, 28, 28)
         return Arrays(images, *index_labels(table[:, 784], len(table), self.name))
 
 
-def _open(word: str) -> ArraySource | None:
-    return ArraySource(Digits()) if word.removeprefix(BUILTIN_PREFIX) in BUILTIN else None
+def _open(word: str) -> Digits | None:
+    if word.removeprefix(BUILTIN_PREFIX) not in BUILTIN:
+        return None
+    if not FILE.is_file():
+        raise UndiffuseError(
+            f"expected the built-in data set 'digits' in {FILE}, got an installation without it; "
+            "install undiffuse again"
+        )
+    return Digits(FILE)
 
 
 FORMAT = Format(word=_open)

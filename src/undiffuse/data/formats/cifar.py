@@ -17,12 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from undiffuse.data.files.listing import FileEntry, Files
+from undiffuse.data.files.listing import FileEntry, Files, Listing
 from undiffuse.data.files.safe_pickle import read_plain_pickle
 from undiffuse.data.formats.archive import TarFile
 from undiffuse.data.formats.array_source import Arrays, ArraySource
@@ -39,33 +38,27 @@ _NAMES = {"python": r"batches\.meta|meta", "binary": r"(batches\.meta|fine_label
 
 
 @dataclass(frozen=True)
-class Cifar:
-    """One of the four downloads.
+class Cifar(ArraySource):
+    """A split, 'train' or 'test', of one of the four downloads: the archive, or the folder that was in it."""
 
-    Args:
-        path: the archive, or the folder that was in it.
-        name: what the user called it.
-        split: 'train' or 'test'.
-    """
+    inside: str = "train"
+    kind, role = "Cifar", "archive"
 
-    path: Path
-    name: str
-    split: str = "train"
-    kind: ClassVar[str] = "Cifar"
-
-    def parts(self) -> Iterator[tuple[str, Path]]:
+    def parts(self, listing: Listing) -> Iterator[tuple[str, Path]]:
         if self.path.is_dir():
-            yield from ((file.name, file) for file in sorted(self.path.iterdir()) if file.is_file())
-        else:
-            yield "archive", self.path
+            return ((file.name, file) for file in sorted(self.path.iterdir()) if file.is_file())
+        return super().parts(listing)
+
+    def within(self, inside: str) -> Cifar | None:
+        return Cifar(self.path, f"{self.name}/{inside}", inside) if inside in ("train", "test") else None
 
     def load(self, scratch: Path) -> Arrays:
         files = _read_all(Folder(self.path, self.name) if self.path.is_dir() else TarFile(self.path, self.name))
         version = "binary" if any(name.endswith(".bin") for name in files) else "python"
-        pattern = _TEST[version] if self.split == "test" else _TRAIN[version]
+        pattern = _TEST[version] if self.inside == "test" else _TRAIN[version]
         batches = sorted(name for name in files if re.fullmatch(pattern, name))
         if not batches:
-            raise UndiffuseError(f"expected the {self.split} batches of CIFAR in {self.name}, got none")
+            raise UndiffuseError(f"expected the {self.inside} batches of CIFAR in {self.name}, got none")
         hundred = not any("batch" in name for name in batches)
         read = _binary if version == "binary" else _python
         pairs = [read(files[name], f"{self.name}/{name}", hundred) for name in batches]
@@ -135,35 +128,21 @@ def _text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _source(found: NamedPath, split: str = "train") -> ArraySource:
-    """One split; of the training images, which are meant by the bare name, the others can be asked for."""
-
-    def within(inside: str) -> ArraySource | None:
-        return _source(NamedPath(found.path, f"{found.name}/{inside}"), inside) if inside in ("train", "test") else None
-
-    return ArraySource(Cifar(found.path, found.name, split), split, within)
+def _open_folder(found: NamedPath) -> Cifar | None:
+    marks = ("data_batch_1", "data_batch_1.bin", "batches.meta")
+    known = found.path.name in _FOLDERS or any((found.path / name).is_file() for name in marks)
+    return Cifar(found.path, found.name) if known else None
 
 
-def _open_folder(found: NamedPath) -> ArraySource | None:
-    return _source(found) if is_cifar_folder(found.path) else None
-
-
-def _open_file(found: NamedPath) -> ArraySource | None:
-    return _source(found) if is_tar(found) and is_cifar_archive(found.path) else None
+def _open_file(found: NamedPath) -> Cifar | None:
+    return Cifar(found.path, found.name) if is_tar(found) and _holds_batches(found.path) else None
 
 
 FORMAT = Format(folder=_open_folder, file=_open_file)
 
 
-def is_cifar_folder(path: Path) -> bool:
-    """True for the folder that a download unpacks to."""
-    if path.name in _FOLDERS:
-        return True
-    return any((path / name).is_file() for name in ("data_batch_1", "data_batch_1.bin", "batches.meta"))
-
-
-def is_cifar_archive(path: Path) -> bool:
-    """True for a tar file that holds such a folder."""
+def _holds_batches(path: Path) -> bool:
+    """True for a tar file that holds the folder of a download."""
     try:
         first = islice(TarFile(path, path.name).entries(), 3)
         return any(isinstance(entry, FileEntry) and _FOLDERS & set(PurePosixPath(entry.name).parts) for entry in first)

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from undiffuse.config.data import DataConfig
-from undiffuse.data.files.listing import FileEntry, Listing, Refusal, list_images
-from undiffuse.data.formats.images import IMAGES
+from undiffuse.data.files.listing import FileEntry, Listing, Refusal, is_image, list_images
 from undiffuse.data.source import Draft, FileKind, WrittenSamples
+from undiffuse.data.writing.images import write_images
 from undiffuse.errors import UndiffuseError
+
+IMAGES = FileKind(is_image, write_images)
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from undiffuse.data.files.decompress import decompressor
+from undiffuse.data.files.listing import Listing
 from undiffuse.data.files.read_errors import intact
 from undiffuse.data.formats.array_source import Arrays, ArraySource
 from undiffuse.data.formats.arrays import channels_first, index_labels, unpack
@@ -27,13 +27,10 @@ from undiffuse.errors import UndiffuseError
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-@dataclass(frozen=True)
-class IdxFile:
+class IdxFile(ArraySource):
     """Images, with labels where their file lies next to them."""
 
-    path: Path
-    name: str
-    kind: ClassVar[str] = "IdxFile"
+    kind, role = "IdxFile", "images"
 
     @property
     def labels_path(self) -> Path | None:
@@ -45,8 +42,8 @@ class IdxFile:
         beside = (self.path.with_name(other + suffix) for suffix in (self.path.name[len(plain) :], "", ".gz"))
         return next((path for path in beside if path.is_file()), None)
 
-    def parts(self) -> Iterator[tuple[str, Path]]:
-        yield "images", self.path
+    def parts(self, listing: Listing) -> Iterator[tuple[str, Path]]:
+        yield self.role, self.path
         if self.labels_path:
             yield "labels", self.labels_path
 
@@ -66,8 +63,8 @@ def looks_like_idx(head: bytes) -> bool:
     return len(head) >= 4 and head[:2] == b"\0\0" and head[2] in TYPES and 1 <= head[3] <= 5
 
 
-def _open(found: NamedPath) -> ArraySource | None:
-    return ArraySource(IdxFile(found.path, found.name)) if looks_like_idx(found.unpacked) else None
+def _open(found: NamedPath) -> IdxFile | None:
+    return IdxFile(found.path, found.name) if looks_like_idx(found.unpacked) else None
 
 
 FORMAT = Format(file=_open)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from PIL import Image
@@ -19,16 +16,10 @@ from undiffuse.data.formats.format import Format, NamedPath
 from undiffuse.errors import UndiffuseError
 
 
-@dataclass(frozen=True)
-class TiffPages:
+class TiffPages(ArraySource):
     """A stack of images of one size and depth; of volumes, a folder of such files is made (`volumes`)."""
 
-    path: Path
-    name: str
-    kind: ClassVar[str] = "TiffPages"
-
-    def parts(self) -> Iterator[tuple[str, Path]]:
-        yield "pages", self.path
+    kind, role = "TiffPages", "pages"
 
     def load(self, scratch: Path) -> Arrays:
         target = scratch / "pages.npy"
@@ -76,9 +67,9 @@ def has_pages(path: Path) -> bool:
         return False
 
 
-def _open(found: NamedPath) -> ArraySource | None:
+def _open(found: NamedPath) -> TiffPages | None:
     pages = looks_like_image(found.head) and has_pages(found.path)
-    return ArraySource(TiffPages(found.path, found.name)) if pages else None
+    return TiffPages(found.path, found.name) if pages else None
 
 
 FORMAT = Format(file=_open)

@@ -25,7 +25,7 @@ from undiffuse.data.files.decode import MAX_PIXELS, UnreadableError, refusing
 from undiffuse.data.files.listing import FileEntry, Files, Listing
 from undiffuse.data.formats.folder import Folder
 from undiffuse.data.formats.format import Filling, Format, NamedPath
-from undiffuse.data.source import Draft, WrittenSamples
+from undiffuse.data.source import Draft, FileKind, WrittenSamples
 from undiffuse.data.transform import CHANNELS, convert_channels, keeps_aspect, resize
 from undiffuse.data.writing.samples import SampleLayout, check_uncut, write_samples
 from undiffuse.errors import UndiffuseError
@@ -44,34 +44,31 @@ MAX_CLIP = 1 << 31
 """Bytes of one clip."""
 
 
-class Videos:
-    """The kind of file that is a video."""
-
-    def named(self, name: str) -> bool:
-        return is_video(name)
-
-    def key(self, config: DataConfig, source: str) -> dict[str, Any]:
-        check_uncut(config, source)
-        return {"kind": "Videos", "frames": config.frames, "stride": config.stride}
-
-    def write(self, files: Files, listing: Listing, draft: Draft) -> WrittenSamples:
-        return replace(write_samples(files, listing, ClipReader(draft.config, draft.size), draft), kind="video")
-
-
-def is_video(name: str) -> bool:
-    """True for names of videos that can be read."""
+def _is_video(name: str) -> bool:
     return PurePosixPath(name.lower()).suffix in FORMATS
 
 
+def _key(config: DataConfig, source: str) -> dict[str, Any]:
+    check_uncut(config, source)
+    return {"kind": "Videos", "frames": config.frames, "stride": config.stride}
+
+
+def _write(files: Files, listing: Listing, draft: Draft) -> WrittenSamples:
+    return replace(write_samples(files, listing, ClipReader(draft.config, draft.size), draft), kind="video")
+
+
+VIDEOS = FileKind(_is_video, _write, _key)
+
+
 def _open_folder(files: Sequence[Path], found: NamedPath) -> Folder:
-    return Folder(found.path, found.name, Videos())
+    return Folder(found.path, found.name, VIDEOS)
 
 
 def _open_file(found: NamedPath) -> Folder | None:
-    return Folder(found.path, found.name, Videos()) if is_video(found.name) else None
+    return Folder(found.path, found.name, VIDEOS) if _is_video(found.name) else None
 
 
-FORMAT = Format(file=_open_file, filling=Filling("video", is_video, lambda count: count, _open_folder))
+FORMAT = Format(file=_open_file, filling=Filling("video", _is_video, lambda count: count, _open_folder))
 
 
 class ClipReader:

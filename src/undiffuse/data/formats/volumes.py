@@ -30,7 +30,7 @@ from undiffuse.data.formats.arrays import channels_first
 from undiffuse.data.formats.folder import Folder
 from undiffuse.data.formats.format import Filling, Format, NamedPath
 from undiffuse.data.formats.nifti import MAX_BYTES, decode_nifti, look_at_nifti
-from undiffuse.data.source import Draft, WrittenSamples
+from undiffuse.data.source import Draft, FileKind, WrittenSamples
 from undiffuse.data.writing.samples import SampleLayout, check_uncut, write_samples
 from undiffuse.errors import UndiffuseError
 
@@ -48,24 +48,19 @@ def suffix_of(name: str) -> str:
     return PurePosixPath(name.lower().removesuffix(".gz")).suffix
 
 
-class VolumeFiles:
-    """The kind of file that is a volume."""
+def _key(config: DataConfig, source: str) -> dict[str, Any]:
+    check_uncut(config, source)
+    if config.size is not None or config.channels != "keep":
+        raise UndiffuseError(f"expected 2-D images for `size` or `channels`, got the volumes of {source}")
+    return {"kind": "Volumes"}
 
-    def named(self, name: str) -> bool:
-        return is_volume(name)
 
-    def key(self, config: DataConfig, source: str) -> dict[str, Any]:
-        check_uncut(config, source)
-        if config.size is not None or config.channels != "keep":
-            raise UndiffuseError(f"expected 2-D images for `size` or `channels`, got the volumes of {source}")
-        return {"kind": "Volumes"}
-
-    def write(self, files: Files, listing: Listing, draft: Draft) -> WrittenSamples:
-        return write_samples(files, listing, VolumeReader(), draft)
+def _write(files: Files, listing: Listing, draft: Draft) -> WrittenSamples:
+    return write_samples(files, listing, VolumeReader(), draft)
 
 
 def _open(files: Sequence[Path], found: NamedPath) -> Folder:
-    return Folder(found.path, found.name, VolumeFiles())
+    return Folder(found.path, found.name, FileKind(is_volume, _write, _key))
 
 
 FORMAT = Format(filling=Filling("volume", is_volume, lambda count: count - 1, _open))
