@@ -384,7 +384,7 @@ def test_a_slip_is_answered_by_what_was_meant(undiffuse: Command, line: str, sen
 def test_a_long_list_of_classes_makes_a_short_name() -> None:
     from types import SimpleNamespace
 
-    from undiffuse.cli.sample import default_folder
+    from undiffuse.cli.naming import default_folder
     from undiffuse.config.sampling import SampleConfig
 
     model: Any = SimpleNamespace(home=Path("runs/x"))

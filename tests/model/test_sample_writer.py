@@ -21,7 +21,6 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.factories.schedule import make_schedule
 from undiffuse.model import Model
 from undiffuse.model.plan import SamplePlan
-from undiffuse.model.sample_request import cut_into_blocks
 from undiffuse.model.sample_writer import PARTS, Drawn, Writing, draw_to
 from undiffuse.model.samples import Samples
 from undiffuse.provenance.npz import read_npz
@@ -288,9 +287,10 @@ def test_a_grid_shows_the_first_four_hundred(tmp_path: Path) -> None:
 
 
 def test_blocks_are_cut_at_multiples_of_the_micro_batch() -> None:
-    assert cut_into_blocks(range(3, 11), 4) == [range(3, 4), range(4, 8), range(8, 11)]
-    assert cut_into_blocks(range(5, 7), 4) == [range(5, 7)]
-    assert cut_into_blocks(range(8), 4) == [range(4), range(4, 8)]
+    plan = model_of().plan(FAST.changed(micro_batch=4))
+    assert plan.blocks(range(3, 11)) == [range(3, 4), range(4, 8), range(8, 11)]
+    assert plan.blocks(range(5, 7)) == [range(5, 7)]
+    assert plan.blocks(range(8)) == [range(4), range(4, 8)]
 
 
 def test_sixteen_bit_pictures_are_the_values(tmp_path: Path) -> None:

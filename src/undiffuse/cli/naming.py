@@ -1,14 +1,18 @@
-"""What a user calls a model, on the command line."""
+"""Names of models, and of folders for their pictures, on the command line."""
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undiffuse.checkpoints.pretrained import PREFIX, is_here, names, written_as_path
 from undiffuse.cli.parser import Parser
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError, quoted
+from undiffuse.provenance.pinned_path import path_of
+from undiffuse.runtime.durable_files import shortened
 
 if TYPE_CHECKING:
     from undiffuse.model import AnyModel
@@ -88,3 +92,12 @@ def say_left_out(model: AnyModel, speaks: bool = True) -> None:
     if speaks and (unsaid := model.provenance.get("sampling_left_out")):
         words = f"its scheduler says {', '.join(unsaid)}, for which undiffuse has no setting: drawn without"
         print(f"undiffuse: {words}", file=sys.stderr)
+
+
+def default_folder(model: AnyModel, settings: SampleConfig, seed: int) -> Path:
+    """``pictures/...`` in the run's folder, or in the checkpoint's where it stands alone."""
+    asked = [*settings.prompt.classes, settings.prompt.text[:40], *(f"{value:g}" for value in settings.prompt.vector)]
+    asked += [path_of(settings.prompt.image).stem] if settings.prompt.image else []
+    asked = [*filter(None, asked), *([f"guidance-{settings.guide.guidance:g}"] if settings.guide.guidance != 1 else [])]
+    name = "-".join([settings.solver.sampler, str(settings.solver.steps), "seed", str(seed), *asked])
+    return model.home / "pictures" / shortened(re.sub(r"[^\w.+-]", "_", name))

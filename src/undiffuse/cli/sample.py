@@ -14,7 +14,6 @@ Picture i of a seed is the same whatever -n is. Each file carries how it was mad
 
 from __future__ import annotations
 
-import re
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from undiffuse.cli.compare_samplers import add_comparison, check_options, compare
 from undiffuse.cli.fields_to_options import add_fields
-from undiffuse.cli.naming import add_model, folder_of_pictures, say_left_out
+from undiffuse.cli.naming import add_model, default_folder, folder_of_pictures, say_left_out
 from undiffuse.cli.parse_values import OptionReader, whole
 from undiffuse.cli.parser import Parser
 from undiffuse.config.sampling import SampleConfig
@@ -30,10 +29,8 @@ from undiffuse.config.sections import sections
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.model.sample_request import beside_times, warn
 from undiffuse.provenance.pinned_path import path_of
-from undiffuse.runtime.durable_files import shortened
 
 if TYPE_CHECKING:
-    from undiffuse.model import AnyModel
     from undiffuse.runtime.process_group import Group
 
 DEFAULT = 64
@@ -134,12 +131,3 @@ def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
     print(f"{folder}: {counted(n, 'picture')} and grid.png{shown}{' and samples.npz' if values else ''}{kept}")
     if not exact:
         print("A PNG file cannot hold these data as they are: the pictures are views, the values are in samples.npz.")
-
-
-def default_folder(model: AnyModel, settings: SampleConfig, seed: int) -> Path:
-    """``pictures/...`` in the run's folder, or in the checkpoint's where it stands alone."""
-    asked = [*settings.prompt.classes, settings.prompt.text[:40], *(f"{value:g}" for value in settings.prompt.vector)]
-    asked += [path_of(settings.prompt.image).stem] if settings.prompt.image else []
-    asked = [*filter(None, asked), *([f"guidance-{settings.guide.guidance:g}"] if settings.guide.guidance != 1 else [])]
-    name = "-".join([settings.solver.sampler, str(settings.solver.steps), "seed", str(seed), *asked])
-    return model.home / "pictures" / shortened(re.sub(r"[^\w.+-]", "_", name))

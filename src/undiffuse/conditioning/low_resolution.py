@@ -174,28 +174,6 @@ class Enlarging:
         return self.denoiser(x_t, t, **small, **conditions)
 
 
-def check_source(config: ConditionConfig, source: LowResSource | None, guide: Guide) -> None:
-    """Refuse a stage without small images, guidance that cascades do not have, and augmentation it never learned.
-
-    Raises:
-        UndiffuseError: one of these.
-    """
-    if config.upscale == 1:
-        return
-    if source is None:
-        raise UndiffuseError(
-            "This model enlarges small images and draws none by itself: give it pictures with undiffuse edit upscale, "
-            "or set it upon a model of small ones with undiffuse cascade make"
-        )
-    if guide.weak or guide.classifier:
-        raise UndiffuseError("A cascade is guided by its own conditions: leave out `weak` and `classifier`")
-    if not 0 <= guide.augmentation <= config.augmentation:
-        raise UndiffuseError(
-            f"This stage learned small images with augmentation from 0 to {config.augmentation:g}, "
-            f"so `augmentation` lies there; it is {guide.augmentation:g}"
-        )
-
-
 def enlarging(
     denoiser: Denoiser, source: LowResSource, factor: int, augmentation: float, indices: Sequence[int], seed: int
 ) -> Denoiser:
@@ -211,12 +189,33 @@ def enlarging(
     return Enlarging(denoiser, look)
 
 
-def for_stage(prompt: Prompt, guide: Guide, names: Sequence[str], source: LowResSource | None) -> tuple[Prompt, Guide]:
-    """The prompt and the guide of a stage: without what was asked of its source and the stage does not know.
+def for_stage(
+    prompt: Prompt, guide: Guide, known: Sequence[Condition], config: ConditionConfig, source: LowResSource | None
+) -> tuple[Prompt, Guide]:
+    """The prompt and the guide of a stage, without what its source is asked and the stage does not know.
 
     Args:
-        names: of the stage's own conditions.
+        known: the stage's own conditions.
+        config: of the stage; of a model that is none, prompt and guide stay as they are.
+
+    Raises:
+        UndiffuseError: a stage has no source, guidance is of a kind that cascades do not have, or the augmentation is
+            beyond what the stage learned.
     """
-    if source is None or not source.conditions or set(names) & source.conditions:
+    if config.upscale == 1:
+        return prompt, guide
+    if source is None:
+        raise UndiffuseError(
+            "This model enlarges small images and draws none by itself: give it pictures with undiffuse edit upscale, "
+            "or set it upon a model of small ones with undiffuse cascade make"
+        )
+    if guide.weak or guide.classifier:
+        raise UndiffuseError("A cascade is guided by its own conditions: leave out `weak` and `classifier`")
+    if not 0 <= guide.augmentation <= config.augmentation:
+        raise UndiffuseError(
+            f"This stage learned small images with augmentation from 0 to {config.augmentation:g}, "
+            f"so `augmentation` lies there; it is {guide.augmentation:g}"
+        )
+    if not source.conditions or {condition.name for condition in known} & source.conditions:
         return prompt, guide
     return Prompt(), Guide()

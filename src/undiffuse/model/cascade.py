@@ -25,7 +25,7 @@ from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
 from undiffuse.model.model import Model
 from undiffuse.model.plan import DrawsByPlan, LowerStage, SamplePlan
-from undiffuse.model.resolve import micro_batch_of, resolve
+from undiffuse.model.resolve import make_plan, micro_batch_of, resolve
 from undiffuse.model.sample_request import passed
 from undiffuse.networks.conditions import Condition
 
@@ -97,9 +97,9 @@ class Cascade(DrawsByPlan):
         """The plan of the last stage, with the plans of those below inside; see `Model.plan`."""
         asked = resolve(self.top, passed(settings, overrides), self.stages[:-1])
         plain = asked.changed(augmentation=Guide.augmentation)  # nothing is enlarged in the first one
-        plan = SamplePlan.of(self.stages[0], plain)
+        plan = make_plan(self.stages[0], plain)
         for number, stage in enumerate(self.stages[1:], start=1):
-            plan = SamplePlan.of(stage, asked, LowerStage(plan), below=self.stages[:number])
+            plan = make_plan(stage, asked, LowerStage(plan), below=self.stages[:number])
         return plan
 
 

@@ -31,7 +31,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.factories.network import build_network
 from undiffuse.factories.schedule import make_schedule
 from undiffuse.model.plan import DrawsByPlan, SamplePlan
-from undiffuse.model.resolve import micro_batch_of
+from undiffuse.model.resolve import make_plan, micro_batch_of
 from undiffuse.model.resources import Resources
 from undiffuse.model.sample_request import passed
 from undiffuse.networks.conditions import Condition
@@ -92,7 +92,7 @@ class Model(DrawsByPlan):
     def evaluated(self, compute: Compute) -> NetworkDenoiser:
         """The denoiser as resolved settings have it evaluated: compiled or in threads, in their number format."""
         network = self._compiled if compute.compile else in_threads(self.network)
-        return self.with_network(in_precision(network, compute.precision)).denoiser
+        return replace(self, network=in_precision(network, compute.precision)).denoiser
 
     @cached_property
     def _compiled(self) -> nn.Module:
@@ -153,7 +153,7 @@ class Model(DrawsByPlan):
             UndiffuseError: an unknown setting, one out of range, something named that is not there, or what the model
                 cannot be asked.
         """
-        return SamplePlan.of(self, passed(settings, overrides), low_res, examples)
+        return make_plan(self, passed(settings, overrides), low_res, examples)
 
 
 @own_modes()

@@ -1,4 +1,4 @@
-"""A request as it is walked: settings are resolved once into a `SamplePlan`, and everything that draws iterates it.
+"""What settings come to: a `SamplePlan`, made once by `model.resolve`, which everything that draws iterates.
 
     plan = model.plan(steps=50, classes=("seven",))
     for step in plan.iterate(range(4), seed=0):    # the walk itself: previews, animations, the studio
@@ -14,7 +14,7 @@ rounding may depend on the batch and on the place in it. So its bits depend on (
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -24,21 +24,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from undiffuse.conditioning.low_resolution import LowResSource, Small, check_source, enlarging, for_stage
-from undiffuse.conditioning.request import GuidedRequest, check_null, resolve_conditions, told_examples
-from undiffuse.config.sampling import Prompt, SampleConfig
+from undiffuse.conditioning.low_resolution import LowResSource, Small, enlarging
+from undiffuse.conditioning.request import GuidedRequest
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.guidance import THRESHOLDS
-from undiffuse.diffusion.timesteps import given_timesteps, make_timesteps
 from undiffuse.diffusion.trajectory import Noise, Sampler, SamplingStep, iterate_steps, start
-from undiffuse.factories.sampler import make_sampler
-from undiffuse.model import sample_request
-from undiffuse.model.resolve import guides_of, resolve
+from undiffuse.model.sample_request import check_numbers, checked_range, whole_numbers
 from undiffuse.model.samples import Samples
 from undiffuse.runtime.process_group import ALONE, Group
 from undiffuse.runtime.random_streams import stream_seed
 from undiffuse.runtime.standard_streams import hidden
-from undiffuse.runtime.torch_modes import each_in_own_modes, evaluation_mode, own_modes
+from undiffuse.runtime.torch_modes import evaluating, own_modes
 
 if TYPE_CHECKING:
     from undiffuse.model.model import Model
@@ -46,10 +43,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SamplePlan:
-    """What is walked: by which sampler, over which times, guided by what; no file is opened on the way.
+    """Everything that decides samples but their numbers; no file is opened while they are drawn.
 
     Args:
-        model: whose samples they are; of a cascade its last stage.
+        model: that draws; of a cascade its last stage.
         settings: the request in full, which makes the same samples again.
         request: what the samples are to be.
         sampler: the rule of a step.
@@ -64,63 +61,26 @@ class SamplePlan:
     times: Float[Tensor, "points"]
     low_res: LowResSource | None = None
     steps: int = field(init=False)
-    """Steps of the sampler."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", len(self.times) - 1)
-
-    @classmethod
-    @own_modes()
-    def of(
-        cls,
-        model: Model,
-        settings: SampleConfig,
-        low_res: LowResSource | None = None,
-        examples: Mapping[str, Tensor] | None = None,
-        below: Sequence[Model] = (),
-    ) -> SamplePlan:
-        """The plan of a model for settings.
-
-        Args:
-            low_res: of a stage: where its small images come from.
-            examples: rows that samples are told by turns where the settings ask for nothing.
-            below: the models that a stage stands upon.
-
-        Raises:
-            UndiffuseError: as for `resolve`, the settings ask for what the model is not told, or it is a stage with
-                nothing below it.
-        """
-        settings = resolve(model, settings, below)
-        conditions = model.config.conditions
-        check_source(conditions, low_res, settings.guide)
-        known, guides = model.conditions, guides_of(model, settings)
-        names = [condition.name for condition in known]
-        prompt, guide = for_stage(settings.prompt, settings.guide, names, low_res)
-        if examples and prompt == Prompt():
-            request = told_examples(examples, guide, known, guides)
-        else:
-            read, look = model.resources.text, model.resources.pictures.__getitem__
-            request = resolve_conditions(prompt, guide, known, model.info, guides, read, look)
-        check_null(request, conditions.condition_dropout)
-        solver = settings.solver
-        times = (
-            given_timesteps(model.schedule, solver.times)
-            if solver.times
-            else make_timesteps(model.schedule, solver.steps, solver.spacing)
-        )
-        return cls(model, settings, request, make_sampler(solver), times, low_res)
 
     @property
     def micro_batch(self) -> int:
         """Samples that are evaluated together."""
         return self.settings.compute.slots
 
+    def blocks(self, indices: range) -> list[range]:
+        """The numbers cut at multiples of the micro-batch: each block is drawn in one go."""
+        size = self.micro_batch
+        cuts = range(indices.start // size * size, indices.stop, size)
+        return [range(max(cut, indices.start), min(cut + size, indices.stop)) for cut in cuts]
+
     def with_micro_batch(self, size: int) -> SamplePlan:
-        """The same of so many samples together."""
         return replace(self, settings=self.settings.changed(micro_batch=size))
 
     def with_network(self, network: nn.Module) -> SamplePlan:
-        """The same with another module of the same parameters, such as one that many requests share."""
+        """The plan with another module of the same parameters, such as one that many requests share."""
         return replace(self, model=self.model.with_network(network))
 
     @cached_property
@@ -146,24 +106,22 @@ class SamplePlan:
 
         Where they lie in several micro-batches, those are walked in step.
         """
-        blocks = sample_request.cut_into_blocks(indices, self.micro_batch)
+        blocks = self.blocks(indices)
         for steps in zip(*(self._walk(block, seed) for block in blocks), strict=True):
             yield SamplingStep.join([self._rows(step, block) for step, block in zip(steps, blocks, strict=True)])
 
     def _rows(self, step: SamplingStep, block: range) -> SamplingStep:
         return step.rows([index % self.micro_batch for index in block])
 
+    @own_modes()
     def _walk(self, block: range, seed: int) -> Iterator[SamplingStep]:
         """The walk of the whole micro-batch that holds a block."""
-        return each_in_own_modes(self._walked(block.start // self.micro_batch, seed))
-
-    def _walked(self, number: int, seed: int) -> Iterator[SamplingStep]:
-        slots = range(number * self.micro_batch, (number + 1) * self.micro_batch)
-        model, denoiser = self.model, self.denoiser(slots, seed)
-        noise = Noise(seed, slots, model.device)
-        x = start(denoiser, model.shape, noise)
-        with evaluation_mode(model.network):
-            yield from iterate_steps(denoiser, self.sampler, self.times, x, noise)
+        first = block.start // self.micro_batch * self.micro_batch
+        slots = range(first, first + self.micro_batch)
+        denoiser = self.denoiser(slots, seed)
+        noise = Noise(seed, slots, self.model.device)
+        steps = iterate_steps(denoiser, self.sampler, self.times, start(denoiser, self.model.shape, noise), noise)
+        return evaluating(self.model.network, steps)
 
     def draw(self, indices: range, seed: int = 0, on_step: Callable[[], object] = lambda: None) -> Iterator[Samples]:
         """Samples of these numbers, micro-batch after micro-batch; one of them at a time is in memory.
@@ -176,9 +134,8 @@ class SamplePlan:
         Raises:
             UndiffuseError: numbers that cannot be.
         """
-        indices, (seed,) = sample_request.whole_range(indices), sample_request.whole_numbers(seed=seed)
-        sample_request.check_numbers(len(indices), seed, indices.start)
-        for block in sample_request.cut_into_blocks(indices, self.micro_batch):
+        indices, seed = checked_range(indices, seed)
+        for block in self.blocks(indices):
             walk = self._walk(block, seed)
             step = next(walk)
             for step in walk:  # noqa: B007 - the last one is the end
@@ -207,9 +164,9 @@ class SamplePlan:
         Raises:
             UndiffuseError: numbers that cannot be.
         """
-        n, seed, first = sample_request.whole_numbers(n=n, seed=seed, first=first)
-        sample_request.check_numbers(n, seed, first)
-        blocks = group.shard(sample_request.cut_into_blocks(range(first, first + n), self.micro_batch))
+        n, seed, first = whole_numbers(n=n, seed=seed, first=first)
+        check_numbers(n, seed, first)
+        blocks = group.shard(self.blocks(range(first, first + n)))
         with tqdm(total=len(blocks) * self.steps, desc="sampling", unit="step", disable=hidden(progress)) as bar:
             made = [samples for block in blocks for samples in self.draw(block, seed, bar.update)]
         array = group.gather_in_order(np.concatenate([part.array for part in made]) if made else None)

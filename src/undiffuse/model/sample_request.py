@@ -12,13 +12,6 @@ from undiffuse.config.effect import without_effect
 from undiffuse.config.sampling import Compute, Guide, SampleConfig, Solver
 from undiffuse.errors import UndiffuseError
 
-
-def cut_into_blocks(indices: range, size: int) -> list[range]:
-    """The numbers cut at multiples of the micro-batch: each piece is drawn in one go."""
-    cuts = range(indices.start // size * size, indices.stop, size)
-    return [range(max(cut, indices.start), min(cut + size, indices.stop)) for cut in cuts]
-
-
 MOST = 100_000_000
 """Samples asked for at once: their numbers alone, in micro-batches, take memory."""
 
@@ -67,6 +60,17 @@ def whole_range(indices: Any) -> range:
     if indices.stop - indices.start > MOST:  # len() itself fails beyond the machine's integers
         raise UndiffuseError(f"Sampling takes at most {MOST:,} samples at a time, got {indices!r}: draw them in parts")
     return indices
+
+
+def checked_range(indices: Any, seed: Any) -> tuple[range, int]:
+    """Numbers of samples and the seed of their noise, as plain whole numbers.
+
+    Raises:
+        UndiffuseError: they are other things, or out of range.
+    """
+    indices, (seed,) = whole_range(indices), whole_numbers(seed=seed)
+    check_numbers(len(indices), seed, indices.start)
+    return indices, seed
 
 
 BOUNDS = {
@@ -185,6 +189,19 @@ def with_threshold(settings: SampleConfig, bounded: bool) -> SampleConfig:
         f"`threshold={threshold}` keeps x0 within [-1, 1], and what this model diffuses has no such bounds: "
         "use `threshold=none`"
     )
+
+
+def checked(
+    settings: SampleConfig, enlarges: bool, loaded_as: str, provenance: Mapping[str, Any], bounded: bool
+) -> SampleConfig:
+    """The settings as they can be for a model, its weights and its bounds filled in; `remarks` are warned of.
+
+    Raises:
+        UndiffuseError: a number is senseless, or other weights or another threshold are asked for than there are.
+    """
+    check_bounds(settings)
+    warn(remarks(settings, enlarges))
+    return with_threshold(with_weights(settings, loaded_as, provenance.get("weights")), bounded)
 
 
 def passed(settings: SampleConfig | None, overrides: dict[str, Any]) -> SampleConfig:

@@ -22,7 +22,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.modalities.registry import modality_of
 from undiffuse.model.plan import SamplePlan
-from undiffuse.model.sample_request import check_numbers, cut_into_blocks, whole_numbers, whole_range
+from undiffuse.model.sample_request import checked_range
 from undiffuse.model.samples import GRID, Samples, sample_file
 from undiffuse.provenance.npz import read_npz, read_origin, write_npz
 from undiffuse.provenance.png import END, SIGNATURE, Origin, check_free, read_metadata, write_png
@@ -86,21 +86,21 @@ def draw_to(
         UndiffuseError: numbers that cannot be, a file in the way or a place where nobody may write (before anything is
             drawn), or no room.
     """
-    indices, (seed,) = whole_range(indices), whole_numbers(seed=seed)
-    check_numbers(len(indices), seed, indices.start)
+    indices, seed = checked_range(indices, seed)
     model = plan.model
     if writing.resume and "sha256" not in model.provenance:
         raise UndiffuseError("Nobody can tell whose files are there: resume takes a model from undiffuse.load")
     none_yet = np.empty((0, *model.info.shape))
     template = Samples(none_yet, model.info, seed, (), plan.settings, model.provenance, model.device.type)
     values = not modality_of(model.info).exact(model.info) if writing.values is None else writing.values
-    job = _Job(folder, indices, template, values, writing.overwrite, writing.resume)
-    mine = group.shard(job.blocks)
+    blocks = plan.blocks(indices)
+    job = _Job(folder, indices, blocks, template, replace(writing, values=values))
+    mine = group.shard(blocks)
     if group.is_main:
         check_writable(job.grid)  # nothing is drawn yet, so there is nothing to go on with
     try:
         if values and job.has_file():
-            job = replace(job, values=False)
+            job = replace(job, writing=replace(writing, values=False))
         missing = [block for block in mine if not job.has(block)]
         if group.is_main:
             job.prepare()
@@ -139,14 +139,9 @@ class _Job:
 
     folder: Path
     indices: range
+    blocks: list[range]
     template: Samples
-    values: bool
-    overwrite: bool
-    resume: bool
-
-    @property
-    def blocks(self) -> list[range]:
-        return cut_into_blocks(self.indices, self.template.settings.compute.slots)
+    writing: Writing
 
     @property
     def grid(self) -> Path:
@@ -175,7 +170,7 @@ class _Job:
             UndiffuseError: one of its files is in the way.
         """
         pictures = [self.has_picture(self.picture(index), self.template.origin(index), PLACE) for index in block]
-        return all(pictures) and (not self.values or self.has_part(block))
+        return all(pictures) and (not self.writing.values or self.has_part(block))
 
     def has_picture(self, path: Path, wanted: Origin, free: tuple[str, ...]) -> bool:
         """Whether a file is there, is whole, and is what would be written now."""
@@ -189,7 +184,7 @@ class _Job:
 
     def has_part(self, block: range) -> bool:
         """Whether a block's values are there; nobody else can have put others there, so those are just drawn again."""
-        found = read_origin(self.part(block)) if self.resume else None
+        found = read_origin(self.part(block)) if self.writing.resume else None
         return found is not None and not difference(found, self.template.origin(block.start, len(block)))
 
     def has_file(self) -> bool:
@@ -205,13 +200,13 @@ class _Job:
         return ours and found is not None and not difference(found, wanted)
 
     def _may_stay(self, path: Path) -> bool:
-        if path.exists() and not self.resume:
-            check_free(path, self.overwrite)
-        return path.exists() and self.resume
+        if path.exists() and not self.writing.resume:
+            check_free(path, self.writing.overwrite)
+        return path.exists() and self.writing.resume
 
     def _is_ours(self, path: Path, found: Origin | None, wanted: Origin, free: tuple[str, ...]) -> bool:
         other = "by nobody knows what" if found is None else difference(found, wanted, free)
-        if other and not self.overwrite:
+        if other and not self.writing.overwrite:
             raise UndiffuseError(
                 f"{path} was made {other}, so that `resume` cannot go on from it; give another place with `out`, or "
                 "replace such files with `overwrite`"
@@ -227,7 +222,7 @@ class _Job:
             UndiffuseError: the grid is in the way.
         """
         self.has_picture(self.grid, self.origin_of_all, NUMBERS)
-        if not self.resume:
+        if not self.writing.resume:
             shutil.rmtree(self.folder / PARTS, ignore_errors=True)
         for pattern in (
             f".[0-9]*{self.picture(0).suffix}.*.partial",
@@ -240,7 +235,7 @@ class _Job:
 
     def write(self, samples: Samples) -> None:
         """One block; values first, so that what the pictures promise is there."""
-        if self.values:
+        if self.writing.values:
             block = range(samples.indices[0], samples.indices[-1] + 1)
             samples.save_values(self.part(block), overwrite=True)
         samples.save_pictures(self.folder, overwrite=True)
@@ -251,7 +246,7 @@ class _Job:
         sheet = grid([self._opened(index) for index in shown])
         origin = self.template.origin(shown.start, len(shown))
         write_png(self.grid, sheet, origin, overwrite=True, sheet=f"a grid of {counted(len(shown), 'sample')}")
-        if self.values:
+        if self.writing.values:
             parts = (read_npz(self.part(block)) for block in self.blocks)
             write_npz(self.file, parts, self.origin_of_all, overwrite=True)
         shutil.rmtree(self.folder / PARTS, ignore_errors=True)

@@ -40,18 +40,6 @@ def own_modes() -> Iterator[None]:
         yield
 
 
-def each_in_own_modes(items: Iterable[T]) -> Iterator[T]:
-    """The same items, each made inside `own_modes`, which the caller is outside of whenever one is yielded."""
-    iterator = iter(items)
-    while True:
-        with own_modes():
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
-        yield item
-
-
 @contextmanager
 def evaluation_mode(network: nn.Module) -> Iterator[None]:
     """Inside: the network without dropout; afterwards in the mode in which it was."""
@@ -61,3 +49,17 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
         yield
     finally:
         network.train(training)
+
+
+def evaluating(network: nn.Module, items: Iterable[T]) -> Iterator[T]:
+    """The items, each made in `own_modes`, which the caller is outside of whenever one is yielded, and in evaluation
+    mode, in which the network stays until the last one."""
+    iterator = iter(items)
+    with evaluation_mode(network):
+        while True:
+            with own_modes():
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item

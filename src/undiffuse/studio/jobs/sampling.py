@@ -16,7 +16,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.model.cascade import stages_of
 from undiffuse.model.plan import SamplePlan
 from undiffuse.model.resolve import enlarges
-from undiffuse.model.sample_request import check_numbers, cut_into_blocks, remarks
+from undiffuse.model.sample_request import check_numbers, remarks
 from undiffuse.provenance.png import Origin, sheet_chunk
 from undiffuse.runtime.installing import install_extra
 from undiffuse.studio.jobs.batched_network import RequestHandle
@@ -66,7 +66,7 @@ def draw(job: Job, loaded: Loaded, gallery: Gallery, wanted: SampleJob) -> None:
     """
     with loaded.session(job.handle) as network:
         plan = wanted.plan.with_network(network)
-        blocks = cut_into_blocks(range(wanted.first, wanted.first + wanted.n), plan.micro_batch)
+        blocks = plan.blocks(range(wanted.first, wanted.first + wanted.n))
         total = plan.steps * len(blocks)
         job.tell("started", of=total, images=wanted.n)
         job.warning = in_flags(". ".join(remarks(plan.settings, enlarges(stages_of(loaded.model))))) or None
