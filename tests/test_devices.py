@@ -27,6 +27,7 @@ from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.editing import Editor
 from undiffuse.editing.inverse_problems import FillMethod, Method
 from undiffuse.evaluation.anomaly.scores import ReconstructionSettings, error_maps
+from undiffuse.evaluation.images import ImageBatch
 from undiffuse.evaluation.likelihood.bound import bound_of
 from undiffuse.model import Model, build_model
 from undiffuse.reports.speed.measure import RandomData
@@ -254,7 +255,7 @@ def test_edits_keep_to_one_device(name: str) -> None:
 def test_so_do_bounds_and_maps_of_anomalies() -> None:
     denoiser, x0 = model_on_meta().denoiser, PICTURES.to(META)
     with torch.no_grad(), Waits() as seen:
-        bound_of(denoiser, x0, [0, 1])
-        error_maps(Clip(denoiser), x0, [0, 1], ReconstructionSettings())
+        bound_of(denoiser, ImageBatch(x0, [0, 1]))
+        error_maps(Clip(denoiser), ImageBatch(x0, [0, 1]), ReconstructionSettings())
     assert not [found for found in seen.found if "several devices" in found]
     assert seen.sent >= 50

@@ -42,7 +42,9 @@ from benchmarks.lib.ours import Ours
 from undiffuse.config.files import override
 from undiffuse.config.sampling import Solver
 from undiffuse.data.codec import codec_of
+from undiffuse.diffusion.dormand_prince import Tolerance
 from undiffuse.diffusion.guidance import Clip
+from undiffuse.evaluation.images import ImageBatch
 from undiffuse.evaluation.likelihood.bound import bound_of
 from undiffuse.evaluation.likelihood.probability_flow import density_of, dequantise, draw_probes
 from undiffuse.evaluation.likelihood.units import Units
@@ -85,9 +87,11 @@ class DDPM(Ours):
         model = self.averaged()
         units, denoiser = Units.of(model.info), Clip(model.denoiser)
         indices = list(range(len(x0)))
-        terms = bound_of(denoiser, x0, indices, count=times)
+        terms = bound_of(denoiser, ImageBatch(x0, indices), count=times)
         noise = draw_probes(x0.shape[1:], indices, 1, "rademacher", 0)
-        density = density_of(denoiser, dequantise(x0, indices, units.bin_width, 0), noise, rtol=1e-3, atol=1e-3)
+        density = density_of(
+            denoiser, dequantise(x0, indices, units.bin_width, 0), noise, tolerance=Tolerance(1e-3, 1e-3)
+        )
         return {"bound": units.of_bound(terms.total), "ODE": units.of_density(density.total)}
 
 

@@ -15,7 +15,7 @@ from undiffuse import load
 from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.samplers import SAMPLERS, describe
-from undiffuse.evaluation.samplers.comparison import compare, steps_within
+from undiffuse.evaluation.samplers.comparison import Contest, compare, steps_within
 from undiffuse.evaluation.samplers.energy_distance import energy_distance, energy_floor
 from undiffuse.visualization.captions import labelled
 
@@ -53,9 +53,9 @@ def test_one_evaluation_pays_one_step_of_every_sampler() -> None:
 
 def test_comparison_draws_what_sample_draws_and_counts(run: Path) -> None:
     model = load(run)
-    found = compare(model, ["ddim", "heun"], [3, 6], 2, seed=5)
-    for name, row in zip(found.samplers, found.cells, strict=True):
-        for budget, cell in zip(found.budgets, row, strict=True):
+    found = compare(model, Contest(("ddim", "heun"), (3, 6), 2, seed=5))
+    for name, row in zip(found.contest.samplers, found.cells, strict=True):
+        for budget, cell in zip(found.contest.budgets, row, strict=True):
             assert cell is not None
             assert budget - 1 <= cell.evaluations <= budget
             drawn = model.sample(2, seed=5, sampler=name, steps=cell.settings.solver.steps)

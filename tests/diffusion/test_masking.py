@@ -8,11 +8,13 @@ from torch import Tensor, nn
 
 from undiffuse.diffusion import schedules
 from undiffuse.diffusion.denoiser import NetworkDenoiser
+from undiffuse.diffusion.dormand_prince import Tolerance
 from undiffuse.diffusion.exact_denoisers import gaussian_denoiser
 from undiffuse.diffusion.losses import Bound, Hybrid, Loss, Objective, UniformWeight
 from undiffuse.diffusion.losses.variational_bound import bound_terms, prior_term
 from undiffuse.diffusion.masking import kept, mean_over
 from undiffuse.diffusion.parameterization import EPSILON, X0
+from undiffuse.evaluation.images import ImageBatch
 from undiffuse.evaluation.likelihood.bound import bound_of
 from undiffuse.evaluation.likelihood.probability_flow import density_of, draw_probes
 
@@ -100,13 +102,13 @@ def test_the_bound_of_images_is_that_of_what_counts() -> None:
     x0, _, _ = batch()
     mask = torch.tensor([True, False, True]).expand(4, 1, 3)
     denoiser = gaussian_denoiser(CHAIN, (2, 3))
-    found = bound_of(denoiser, x0, range(4), mask=mask, levels=None, count=4)
-    other = bound_of(denoiser, x0.masked_fill(~mask, torch.nan), range(4), mask=mask, levels=None, count=4)
+    found = bound_of(denoiser, ImageBatch(x0, range(4), mask), levels=None, count=4)
+    other = bound_of(denoiser, ImageBatch(x0.masked_fill(~mask, torch.nan), range(4), mask), levels=None, count=4)
     assert torch.isfinite(found.total).all()
     assert torch.equal(found.total, other.total)
     assert torch.equal(found.x0_error, other.x0_error)
-    whole = bound_of(denoiser, x0, range(4), levels=None, count=4)
-    ones = bound_of(denoiser, x0, range(4), mask=torch.ones_like(mask), levels=None, count=4)
+    whole = bound_of(denoiser, ImageBatch(x0, range(4)), levels=None, count=4)
+    ones = bound_of(denoiser, ImageBatch(x0, range(4), torch.ones_like(mask)), levels=None, count=4)
     assert torch.equal(whole.total, ones.total)
     assert not torch.equal(whole.total, found.total)
 
@@ -115,7 +117,7 @@ def test_the_density_is_over_the_degrees_of_freedom_that_count() -> None:
     x0, _, _ = batch()
     mask = torch.tensor([True, False, True]).expand(4, 1, 3)
     probes = draw_probes((2, 3), range(4), 2)
-    near = {"rtol": 1e-4, "atol": 1e-4}
+    near = {"tolerance": Tolerance(1e-4, 1e-4)}
     small = density_of(gaussian_denoiser(CHAIN, (2, 2)), x0[..., [0, 2]], probes[..., [0, 2]], **near)
     filled = x0.masked_fill(~mask, torch.nan)
     masked = density_of(gaussian_denoiser(CHAIN, (2, 3)), filled, probes, mask=mask, **near)

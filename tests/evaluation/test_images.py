@@ -24,17 +24,17 @@ def dataset(kind: DataInfo) -> Dataset:
 def test_batches_are_in_model_space_with_their_numbers():
     chosen = choose(dataset(info()), info())
     batches = list(chosen.batches(8))
-    assert [len(indices) for indices, _ in batches] == [8, 8, 8, 6]
-    indices, x0 = batches[1]
-    assert indices == list(range(8, 16))
+    assert [len(batch.indices) for batch in batches] == [8, 8, 8, 6]
+    x0 = batches[1].x0
+    assert batches[1].indices == list(range(8, 16))
     assert torch.allclose(x0[3], torch.full((1, 4, 4), 11 / 127.5 - 1))
 
 
 @pytest.mark.filterwarnings("ignore:some has values")
 def test_floats_are_scaled_by_the_models_range_not_their_own():
     kind = info(dtype="float32", high=29.0)
-    ((_, x0),) = choose(dataset(kind), info(dtype="float32", high=58.0)).batches(30)
-    assert float(x0[29].mean()) == 0
+    (batch,) = choose(dataset(kind), info(dtype="float32", high=58.0)).batches(30)
+    assert float(batch.x0[29].mean()) == 0
 
 
 def test_a_limit_draws_at_random_and_each_time_the_same():

@@ -16,6 +16,7 @@ from undiffuse.config.network import UNetConfig
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
+from undiffuse.diffusion.dormand_prince import Tolerance
 from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.editing import Editor, invert, vary
 from undiffuse.editing.editor import resolved_settings
@@ -25,8 +26,9 @@ from undiffuse.evaluation.anomaly.evaluate import rebuild
 from undiffuse.evaluation.anomaly.scores import ReconstructionSettings
 from undiffuse.evaluation.images import Images
 from undiffuse.evaluation.likelihood.evaluate import bound, ode
+from undiffuse.evaluation.options import MeasureOptions
 from undiffuse.evaluation.quality.image_source import ModelSamples
-from undiffuse.evaluation.samplers.comparison import compare
+from undiffuse.evaluation.samplers.comparison import Contest, compare
 from undiffuse.evaluation.samplers.optimal_timesteps import measure_error
 from undiffuse.export.program import describe
 from undiffuse.export.sample_onnx import Network, in_micro_batches
@@ -135,7 +137,7 @@ def test_one_large_picture_costs_one_picture_however_it_is_drawn(tmp_path: Path)
     draw_to(tmp_path, model.plan(QUICK), range(1))
     list(model.plan(QUICK).iterate(range(1)))
     list(ModelSamples(model.plan(QUICK), 1).blocks(range(1)))
-    compare(model, ("ddim",), (2,), n=1)
+    compare(model, Contest(("ddim",), (2,), n=1))
     assert rows == [1] * 10
 
 
@@ -255,8 +257,8 @@ def test_the_bound_and_the_reconstructions_of_an_image_are_the_same_bits_beside_
         assert np.array_equal(rebuild(model, one, look), whole[1][k : k + 1])
     assert set(rows) == {4}
     rows.clear()
-    bound(model, images, count=2, batch=32)
-    ode(model, images, probes=1, rtol=10.0, atol=10.0)
+    bound(model, images, count=2, how=MeasureOptions(batch=32))
+    ode(model, images, probes=1, tolerance=Tolerance(10.0, 10.0))
     assert rows[:2] == [6, 6]  # as many as there are, where a size is asked for
     assert max(rows[2:]) == 4
 

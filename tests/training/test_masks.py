@@ -67,6 +67,6 @@ def test_a_mask_of_values_needs_values_that_are_diffused_one_by_one(
     class Latent:
         pointwise = False
 
-    monkeypatch.setattr("undiffuse.training.build.codec_of", lambda info: Latent())
+    monkeypatch.setattr("undiffuse.data.masks.codec_of", lambda info: Latent())
     with pytest.raises(UndiffuseError, match="whole samples as they are"):
         mask_batches(Padded(data.info, data.images, narrow(data.images)), settings(), BatchShard(4))

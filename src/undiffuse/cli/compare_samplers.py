@@ -62,7 +62,14 @@ def compare(options: dict[str, Any], settings: SampleConfig) -> None:
 
     from undiffuse.cli.evaluation_options import load_any, open_images
     from undiffuse.cli.naming import say_left_out
-    from undiffuse.evaluation.samplers.comparison import BUDGETS, DEFAULT, SHOWN, EnergyReference, check_samplers
+    from undiffuse.evaluation.samplers.comparison import (
+        BUDGETS,
+        DEFAULT,
+        SHOWN,
+        Contest,
+        EnergyReference,
+        check_samplers,
+    )
     from undiffuse.evaluation.samplers.comparison import compare as draw
     from undiffuse.provenance.png import check_free, write_png, write_text
 
@@ -83,7 +90,8 @@ def compare(options: dict[str, Any], settings: SampleConfig) -> None:
         images = open_images({"limit": 2 * n, "seed": seed}, options["reference"], model)
         reference = EnergyReference.of(images, n)
     with tqdm(total=len(names) * len(budgets), desc="comparing", unit="cell", disable=None) as bar:
-        found = draw(model, names, budgets, n, settings=settings, seed=seed, reference=reference, on_cell=bar.update)
+        contest = Contest(names, budgets, n, seed)
+        found = draw(model, contest, settings=settings, reference=reference, on_cell=bar.update)
     table = found.markdown()
     with said_afterwards(lambda: print(table)):
         write_text(folder / "compare.md", table, overwrite)

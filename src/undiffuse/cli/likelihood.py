@@ -68,9 +68,11 @@ def run(typed: Namespace) -> None:
 
 def measure(options: dict[str, Any], group: Group) -> None:
     """Measure, write the table and say what is in it; among many processes rank 0 writes and speaks."""
+    from undiffuse.diffusion.dormand_prince import Tolerance
     from undiffuse.diffusion.losses.variational_bound import chain_of
-    from undiffuse.evaluation.likelihood.evaluate import Table, bound, ode
+    from undiffuse.evaluation.likelihood.evaluate import TOLERANCE, Table, bound, ode
     from undiffuse.evaluation.likelihood.units import Units
+    from undiffuse.evaluation.options import MeasureOptions
     from undiffuse.provenance.png import check_free, write_text
 
     method, overwrite = options.get("method", "both"), "overwrite" in options
@@ -88,14 +90,16 @@ def measure(options: dict[str, Any], group: Group) -> None:
     beside = [out.with_name(f"{out.stem}-curve{suffix}") for suffix in (".svg", ".csv")] if "curve" in options else []
     for path in (out, *beside):
         check_free(path, overwrite)
-    same = {"seed": options.get("seed", 0), "batch": options.get("batch")}
-    same |= {"clip": options.get("threshold", "clip") == "clip", "progress": group.is_main, "group": group}
+    clip = options.get("threshold", "clip") == "clip"
+    how = MeasureOptions(clip, options.get("seed", 0), options.get("batch"), progress=group.is_main)
     units, terms, density = Units.of(model.info), None, None
     if method != "ode":
-        terms = bound(model, images, variance=options.get("variance"), count=options.get("timesteps"), **same)
+        variance, count = options.get("variance"), options.get("timesteps")
+        terms = bound(model, images, variance=variance, count=count, how=how, group=group)
     if method != "bound":
-        how = {name: options[name] for name in ("probes", "probe", "rtol", "atol") if name in options}
-        density = ode(model, images, **how, **same)
+        tolerance = Tolerance(options.get("rtol", TOLERANCE.relative), options.get("atol", TOLERANCE.absolute))
+        probes = {name: options[name] for name in ("probes", "probe") if name in options}
+        density = ode(model, images, **probes, tolerance=tolerance, how=how, group=group)
     if not group.is_main:
         return
     table = Table(units, images, terms, density)

@@ -59,6 +59,7 @@ def configure(parser: Parser) -> None:
 
 def run(typed: Namespace) -> None:
     from undiffuse.checkpoints.learned_timesteps import LearnedTimesteps
+    from undiffuse.evaluation.options import MeasureOptions
     from undiffuse.evaluation.samplers.optimal_timesteps import learn, measure_bound, measure_error
     from undiffuse.provenance.png import write_text
 
@@ -76,12 +77,13 @@ def run(typed: Namespace) -> None:
         if file.exists() and not overwrite:
             raise UndiffuseError(f"{file} exists already; replace it with --overwrite")
         check_writable(file, NO_OUT)
-    how = {"seed": options.get("seed", 0), "batch": options.get("batch"), "count": options.get("candidates", 200)}
+    how = MeasureOptions(seed=options.get("seed", 0), batch=options.get("batch"), progress=True)
+    among = options.get("candidates", 200)
     if cost == "bound":
         images = open_images({**options, "limit": count}, options.get("DATA") or model.config.data.source, model)
-        costs, count = measure_bound(model, images, steps, progress=True, **how), len(images)
+        costs, count = measure_bound(model, images, steps, count=among, how=how), len(images)
     else:
-        costs = measure_error(model, count, steps, progress=True, **how)
+        costs = measure_error(model, count, steps, count=among, how=how)
     chosen = learn(model, costs, cost, steps, count)
     with said_afterwards(lambda: print("\n".join(_table(model, costs, chosen)))):
         for file, learned in zip(files, chosen, strict=True):

@@ -1,9 +1,12 @@
-"""Images of a data set as a model sees them: do they fit, which ones, in batches of model space."""
+"""Images of a data set as a model sees them: do they fit, which ones, in batches of model space.
+
+Every image has random streams of its own, so that what is measured of it does not depend on its neighbours in a batch.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +17,37 @@ from torch import Tensor
 from undiffuse.data.codec import codec_of
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
+from undiffuse.data.masks import masks_of
+from undiffuse.diffusion.masking import kept
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.extent import Extent
 from undiffuse.modalities.images import IMAGES
 from undiffuse.modalities.registry import modality_of
 from undiffuse.runtime.process_group import Group
-from undiffuse.runtime.random_streams import stream_seed
+from undiffuse.runtime.random_streams import generator, stream_seed
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Some images at a time.
+
+    Args:
+        x0: in model space.
+        indices: numbers of the images, which name their random streams.
+        mask: 1 where a value counts, see `diffusion.masking`; None where all do.
+    """
+
+    x0: Float[Tensor, "batch *shape"]
+    indices: Sequence[int]
+    mask: Tensor | None = None
+
+    def streams(self, seed: int, name: str) -> list[torch.Generator]:
+        return [generator(seed, name, index) for index in self.indices]
+
+    def noise(self, streams: Sequence[torch.Generator]) -> Float[Tensor, "batch *shape"]:
+        """The next standard normal noise of the streams, 0 where nothing counts."""
+        noise = torch.stack([torch.randn(self.x0.shape[1:], generator=stream) for stream in streams])
+        return kept(noise.to(self.x0), self.mask)
 
 
 @dataclass(frozen=True)
@@ -39,13 +67,18 @@ class Images:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def batches(
-        self, size: int, device: torch.device | str = "cpu"
-    ) -> Iterator[tuple[list[int], Float[Tensor, "batch *shape"]]]:
-        """(numbers, x0) of ``size`` images after ``size`` images."""
+    def batches(self, size: int, device: torch.device | str = "cpu", fill: bool = False) -> Iterator[ImageBatch]:
+        """``size`` images after ``size`` images.
+
+        Args:
+            fill: the last batch with its last image over and over: a row's rounding depends on the size of its batch.
+        """
+        masks = masks_of(self.dataset)
         for start in range(0, len(self), size):
             chosen = list(self.indices[start : start + size])
-            yield chosen, codec_of(self.info).encode(self.dataset.images[chosen]).to(device)
+            chosen += chosen[-1:] * (size - len(chosen) if fill else 0)
+            x0 = codec_of(self.info).encode(self.dataset.images[chosen]).to(device)
+            yield ImageBatch(x0, chosen, None if masks is None else torch.from_numpy(masks[chosen]).to(device))
 
     def part(self, size: int, group: Group) -> Images:
         """This process's share, in whole batches: each is the one that a single process would see."""
@@ -64,7 +97,8 @@ def choose(dataset: Dataset, info: DataInfo, limit: int | None = None, seed: int
         UndiffuseError: the data are not of the model's kind.
     """
     check_fit(dataset.info, info)
-    _say_range(dataset, info)
+    if masks_of(dataset) is None:
+        _say_range(dataset, info)
     count = dataset.info.count
     if limit is None or limit >= count:
         return Images(dataset, info, tuple(range(count)))

@@ -21,8 +21,8 @@ from undiffuse.data.augment import fair_coins, flipped
 from undiffuse.data.codec import codec_of
 from undiffuse.data.crops import Crops
 from undiffuse.data.info import DataInfo
+from undiffuse.data.masks import masks_of
 from undiffuse.data.order import batch_indices
-from undiffuse.errors import UndiffuseError
 from undiffuse.factories.loss import make_objective, make_time_law
 from undiffuse.model import Model
 from undiffuse.runtime.compiling import Compiled
@@ -90,16 +90,6 @@ class Paired(Protocol):
     @property
     def pairs(self) -> Images | None:
         """(count, channels, *spatial); None without any."""
-        ...
-
-
-@runtime_checkable
-class Masked(Protocol):
-    """Data of which not all values count, such as padded sets of points."""
-
-    @property
-    def masks(self) -> NDArray[np.bool_] | None:
-        """(count, channels or 1, *spatial), True where a value counts; None where all do."""
         ...
 
 
@@ -174,19 +164,10 @@ def image_batches(
 
 
 def mask_batches(data: Data, config: TrainConfig, share: BatchShard) -> Callable[[int], Tensor] | None:
-    """``step -> mask`` of the images of `image_batches`; None where all values count.
-
-    Raises:
-        UndiffuseError: values of the data are not those that are diffused, one by one, or the images are cut at random.
-    """
-    masks = data.masks if isinstance(data, Masked) else None
+    """``step -> mask`` of the images of `image_batches`; None where all values count, see `masks_of`."""
+    masks = masks_of(data)
     if masks is None:
         return None
-    if not codec_of(data.info).pointwise or isinstance(data.images, Crops):
-        raise UndiffuseError(
-            f"A mask says which values of '{data.info.name}' count, which is learned from whole samples as they are: "
-            "leave out the mask or the random crops"
-        )
     loop, order = config.loop, order_of(data, config)
 
     def mask(step: int) -> Tensor:

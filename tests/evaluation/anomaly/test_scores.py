@@ -19,6 +19,7 @@ from undiffuse.evaluation.anomaly.scores import (
     log_errors,
     reconstruct,
 )
+from undiffuse.evaluation.images import ImageBatch
 
 CHAIN = schedules.cosine(200)
 SHAPE = (1, 4, 4)
@@ -36,7 +37,7 @@ def features(maps: torch.Tensor) -> Features:
 def test_errors_are_those_that_the_exact_denoiser_must_make():
     """sigma^2 v / (alpha^2 v + sigma^2) for data of variance v."""
     x0 = normal_images(300)
-    maps = error_maps(gaussian_denoiser(CHAIN, SHAPE), x0, range(300), LOOK)
+    maps = error_maps(gaussian_denoiser(CHAIN, SHAPE), ImageBatch(x0, range(300)), LOOK)
     assert maps.shape == (300, 3, 4, 4)
     for k, level in enumerate(LOOK.levels):
         alpha, sigma = CHAIN(CHAIN.inverse_log_snr(torch.tensor(level, dtype=torch.float64)))
@@ -48,7 +49,7 @@ def test_the_error_stands_where_the_image_is_strange():
     known = torch.zeros(1, *SHAPE, dtype=torch.float64)
     odd = known.clone()
     odd[0, 0, 2, 3] = 1.0
-    maps = error_maps(MixtureDenoiser(CHAIN, known), odd, [0], LOOK)
+    maps = error_maps(MixtureDenoiser(CHAIN, known), ImageBatch(odd, [0]), LOOK)
     assert torch.equal(maps[0, 0] > 0.5, odd[0, 0] > 0.5)
     assert float(maps.sum()) == pytest.approx(3, rel=1e-6)  # one pixel is wrong by 1 at each of three levels
 
@@ -56,9 +57,10 @@ def test_the_error_stands_where_the_image_is_strange():
 def test_an_image_does_not_depend_on_its_batch():
     x0 = normal_images(3)
     denoiser = gaussian_denoiser(CHAIN, SHAPE)
-    together = error_maps(denoiser, x0, [5, 0, 9], LOOK)
+    together = error_maps(denoiser, ImageBatch(x0, [5, 0, 9]), LOOK)
     for k, index in enumerate([5, 0, 9]):
-        assert torch.allclose(together[k], error_maps(denoiser, x0[k : k + 1], [index], LOOK)[0], rtol=1e-12)
+        alone = error_maps(denoiser, ImageBatch(x0[k : k + 1], [index]), LOOK)
+        assert torch.allclose(together[k], alone[0], rtol=1e-12)
 
 
 def test_a_reconstruction_of_several_steps_ends_on_the_data():
@@ -92,7 +94,7 @@ def test_many_steps_walk_the_flow_where_one_jumps_to_the_mean():
 
 
 def test_scores_are_standard_on_what_is_normal():
-    normal = features(error_maps(gaussian_denoiser(CHAIN, SHAPE), normal_images(100), range(100), LOOK))
+    normal = features(error_maps(gaussian_denoiser(CHAIN, SHAPE), ImageBatch(normal_images(100), range(100)), LOOK))
     dice = np.random.default_rng(0)
     normal = replace(normal, bound=dice.normal(3, 2, 100), ode=dice.normal(size=100))
     scores = Standard(normal).scores(normal)

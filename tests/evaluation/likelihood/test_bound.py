@@ -8,6 +8,7 @@ import torch
 from undiffuse.diffusion import schedules
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser, gaussian_denoiser
 from undiffuse.errors import UndiffuseError
+from undiffuse.evaluation.images import ImageBatch
 from undiffuse.evaluation.likelihood.bound import Terms, bound_of, draw_times, strata
 from undiffuse.evaluation.likelihood.evaluate import mean_and_error
 from undiffuse.runtime.random_streams import generator
@@ -26,7 +27,7 @@ def gaussian_images(count: int, elements: int, seed: int = 0) -> torch.Tensor:
 def test_bound_of_gaussian_images_is_the_closed_form(variance, bits):
     """FACTS: the optimal network's bound on N(0, 0.25) with a continuous decoder."""
     x0 = gaussian_images(8, 1000)
-    terms = bound_of(gaussian_denoiser(CHAIN, (1000,)), x0, range(8), variance=variance, levels=None)
+    terms = bound_of(gaussian_denoiser(CHAIN, (1000,)), ImageBatch(x0, range(8)), variance=variance, levels=None)
     mean, error = mean_and_error(terms.total * BITS)
     assert error < 0.03
     assert abs(mean - bits) < 4 * error
@@ -35,7 +36,7 @@ def test_bound_of_gaussian_images_is_the_closed_form(variance, bits):
 def test_a_model_that_knows_the_image_pays_the_decoder_alone():
     """Every step is the true posterior, so the bound is tight: the probability of a bin around the exact mean."""
     x0 = (2 * torch.arange(1, 255, dtype=torch.float64) / 255 - 1)[None]
-    terms = bound_of(MixtureDenoiser(CHAIN, x0), x0, [0])
+    terms = bound_of(MixtureDenoiser(CHAIN, x0), ImageBatch(x0, [0]))
     assert float(terms.total - terms.prior) * BITS == pytest.approx(1.30538, abs=2e-5)
     assert terms.x0_error.max() < 1e-20
     assert terms.eps_error.max() < 1e-20
@@ -46,7 +47,7 @@ def test_probabilities_that_the_bound_promises_sum_to_at_most_one():
     values = (2 * torch.arange(256, dtype=torch.float64) / 255 - 1)[:, None]
     denoiser = gaussian_denoiser(schedules.cosine(20), (1,))
     many = values.repeat(20, 1)
-    mean = bound_of(denoiser, many, range(len(many)), variance="large").total.reshape(20, 256).mean(0)
+    mean = bound_of(denoiser, ImageBatch(many, range(len(many))), variance="large").total.reshape(20, 256).mean(0)
     assert 0.5 < float(torch.exp(-mean).sum()) <= 1.0
 
 
@@ -54,7 +55,7 @@ def test_two_equal_images_cost_a_bit_and_the_decoder():
     """Data: all pixels at -1 or all at +1, each half the time. No code is shorter than one bit an image."""
     pair = torch.tensor([-1.0, 1.0], dtype=torch.float64)[:, None].expand(2, 16)
     x0 = pair.repeat(200, 1)
-    nats = 16 * bound_of(MixtureDenoiser(SHORT, pair), x0, range(400), variance="small").total
+    nats = 16 * bound_of(MixtureDenoiser(SHORT, pair), ImageBatch(x0, range(400)), variance="small").total
     mean, error = mean_and_error(nats * BITS)
     decoder = 16 * 1.31
     assert 1 - 3 * error < mean < 1.5 + decoder
@@ -63,8 +64,8 @@ def test_two_equal_images_cost_a_bit_and_the_decoder():
 def test_a_sample_of_the_timesteps_has_the_mean_of_all():
     x0 = gaussian_images(1, 40).expand(600, 40)
     denoiser = gaussian_denoiser(SHORT, (40,))
-    whole = bound_of(denoiser, x0, range(600), levels=None)
-    some = bound_of(denoiser, x0, range(600), levels=None, count=6, seed=1)
+    whole = bound_of(denoiser, ImageBatch(x0, range(600)), levels=None)
+    some = bound_of(denoiser, ImageBatch(x0, range(600)), levels=None, count=6, seed=1)
     assert some.t.shape == (600, 6)
     gap = float(whole.total.mean() - some.total.mean())
     error = math.hypot(mean_and_error(whole.total)[1], mean_and_error(some.total)[1])
@@ -75,7 +76,7 @@ def test_a_sample_of_the_timesteps_has_the_mean_of_all():
 def test_the_error_of_an_image_is_no_smaller_than_its_scatter():
     x0 = gaussian_images(1, 40).expand(400, 40)
     for count in (12, None):
-        some = bound_of(gaussian_denoiser(SHORT, (40,)), x0, range(400), levels=None, count=count)
+        some = bound_of(gaussian_denoiser(SHORT, (40,)), ImageBatch(x0, range(400)), levels=None, count=count)
         scatter = float((some.total - some.term[:, 0]).std())
         assert scatter < float(some.error.square().mean().sqrt()) < 3 * scatter
 
@@ -92,9 +93,12 @@ def test_an_image_does_not_depend_on_its_batch():
     x0 = gaussian_images(5, 12)
     denoiser = gaussian_denoiser(SHORT, (12,))
     for count in (None, 7):
-        together = bound_of(denoiser, x0, [3, 8, 2, 5, 9], levels=None, count=count)
+        together = bound_of(denoiser, ImageBatch(x0, [3, 8, 2, 5, 9]), levels=None, count=count)
         alone = Terms.join(
-            [bound_of(denoiser, x0[k : k + 1], [i], levels=None, count=count) for k, i in enumerate([3, 8, 2, 5, 9])]
+            [
+                bound_of(denoiser, ImageBatch(x0[k : k + 1], [i]), levels=None, count=count)
+                for k, i in enumerate([3, 8, 2, 5, 9])
+            ]
         )
         assert torch.equal(together.t, alone.t)
         assert torch.allclose(together.total, alone.total, rtol=1e-12)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from undiffuse.diffusion import schedules
+from undiffuse.diffusion.dormand_prince import Tolerance
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser, gaussian_denoiser
 from undiffuse.diffusion.guidance import Clip
 from undiffuse.evaluation.likelihood.evaluate import mean_and_error
@@ -39,14 +40,14 @@ def test_density_of_a_gaussian_is_exact_on_every_process(name):
     exact = 0.5 * math.log(2 * math.pi * 0.25) + x0.square().mean(1) / 0.5
     probes = draw_probes((16,), range(20), 1)
     close = density_of(
-        gaussian_denoiser(schedule, (16,)), x0, probes, rtol=1e-6, atol=1e-6, t_min=1e-3 * schedule.t_min
+        gaussian_denoiser(schedule, (16,)), x0, probes, tolerance=Tolerance(1e-6, 1e-6), t_min=1e-3 * schedule.t_min
     )
     assert torch.allclose(close.total, exact, atol=1e-4)  # sub-VP ends with sigma = 1 - 4e-5, not quite its prior's
     # From the schedule's own t_min on, the density is that of data with a little noise.
     alpha, sigma = schedule(torch.tensor(schedule.t_min, dtype=torch.float64))
     variance = 0.25 + float(sigma / alpha) ** 2
     blurred = 0.5 * math.log(2 * math.pi * variance) + x0.square().mean(1) / (2 * variance)
-    stopped = density_of(gaussian_denoiser(schedule, (16,)), x0, probes, rtol=1e-6, atol=1e-6)
+    stopped = density_of(gaussian_denoiser(schedule, (16,)), x0, probes, tolerance=Tolerance(1e-6, 1e-6))
     assert torch.allclose(stopped.total, blurred, atol=1e-4)
 
 
@@ -73,7 +74,7 @@ def mixture_density(x0: torch.Tensor, means: torch.Tensor, std: float) -> torch.
 def test_density_of_a_mixture_is_exact():
     x0 = MEANS[torch.arange(30) % 3] + 0.15 * normal(30, 2)
     denoiser = MixtureDenoiser(schedules.cosine(), MEANS, std=0.15)
-    found = density_of(denoiser, x0, unit_probes(30, 2), rtol=1e-7, atol=1e-7, t_min=1e-3)
+    found = density_of(denoiser, x0, unit_probes(30, 2), tolerance=Tolerance(1e-7, 1e-7), t_min=1e-3)
     assert torch.allclose(found.total, mixture_density(x0, MEANS, 0.15), atol=1e-4)
 
 
@@ -100,7 +101,7 @@ def test_clipping_keeps_a_flow_whose_density_integrates_to_one():
     """The clipped flow in one dimension: its density, summed over a fine grid, is a probability."""
     grid = torch.linspace(-3, 3, 1201, dtype=torch.float64)[:, None]
     denoiser = Clip(gaussian_denoiser(schedules.VP(), (1,), std=0.8))
-    found = density_of(denoiser, grid, torch.ones(1201, 1, 1), t_min=1e-2, rtol=1e-6, atol=1e-6)
+    found = density_of(denoiser, grid, torch.ones(1201, 1, 1), t_min=1e-2, tolerance=Tolerance(1e-6, 1e-6))
     assert float(torch.exp(-found.total).sum() * 6 / 1200) == pytest.approx(1, abs=2e-3)
 
 

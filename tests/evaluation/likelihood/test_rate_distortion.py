@@ -9,6 +9,7 @@ import torch
 
 from undiffuse.diffusion import schedules
 from undiffuse.diffusion.exact_denoisers import gaussian_denoiser
+from undiffuse.evaluation.images import ImageBatch
 from undiffuse.evaluation.likelihood.bound import bound_of
 from undiffuse.evaluation.likelihood.rate_distortion import rate_distortion
 from undiffuse.evaluation.likelihood.units import Units
@@ -24,7 +25,9 @@ def pixels() -> torch.Tensor:
 
 def curve_of(count: int | None):
     x0 = pixels()
-    terms = bound_of(gaussian_denoiser(CHAIN, (200,), std=0.25), x0, range(40), variance="large", count=count)
+    terms = bound_of(
+        gaussian_denoiser(CHAIN, (200,), std=0.25), ImageBatch(x0, range(40)), variance="large", count=count
+    )
     return rate_distortion(terms, UNITS), terms
 
 

@@ -15,6 +15,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.images import choose
 from undiffuse.evaluation.likelihood.evaluate import bound
 from undiffuse.evaluation.likelihood.units import Units
+from undiffuse.evaluation.options import MeasureOptions
 from undiffuse.evaluation.quality.bits import measure_bits
 from undiffuse.evaluation.quality.evaluate import Quality, QualitySettings
 from undiffuse.model import Model, build_model
@@ -35,7 +36,7 @@ def test_bits_are_the_bound_s_mean_over_the_images(tmp_path: Path) -> None:
     model = model_of(dataset)
     found = measure_bits(model, dataset, 6, 4, seed=2)
     assert found is not None
-    terms = bound(model, choose(dataset, model.info, 6, 2), count=4, seed=2)
+    terms = bound(model, choose(dataset, model.info, 6, 2), count=4, how=MeasureOptions(seed=2))
     assert found.figure.value == pytest.approx(float(Units.of(model.info).of_bound(terms.total).mean()), rel=1e-12)
     assert found.figure.name == "bits/dim"
     assert (found.facts["count"], found.facts["timesteps"], found.figure.n) == (6, 4, 6)

@@ -15,8 +15,9 @@ from undiffuse.diffusion.gaussian import kl, posterior, posterior_mean
 from undiffuse.diffusion.samplers import DDIM
 from undiffuse.diffusion.schedules import VE, VP
 from undiffuse.diffusion.timesteps import make_timesteps
-from undiffuse.diffusion.trajectory import sample
+from undiffuse.diffusion.trajectory import Noise, sample
 from undiffuse.errors import UndiffuseError
+from undiffuse.evaluation.images import ImageBatch
 from undiffuse.evaluation.samplers.optimal_timesteps import BASELINES, best_walks, candidates
 from undiffuse.evaluation.samplers.step_costs import X0Errors, bound_costs, error_costs, x0_errors
 
@@ -30,10 +31,14 @@ def exact_errors(schedule, times, std=STD):
     return X0Errors(times, (std * q.sigma) ** 2 / ((q.alpha * std) ** 2 + q.sigma**2), std**2)
 
 
+def noises(count, batch):
+    return [Noise(0, range(start, min(start + batch, count))) for start in range(0, count, batch)]
+
+
 def costs_of(kind, schedule, times):
     if kind == "bound":
         return bound_costs(schedule, exact_errors(schedule, times))
-    return error_costs(gaussian_denoiser(schedule, (3,), 0.0, STD), times, (3,), 6, STD, batch=4)
+    return error_costs(gaussian_denoiser(schedule, (3,), 0.0, STD), times, (3,), STD, noises(6, 4))
 
 
 @pytest.mark.parametrize("kind", ["bound", "error"])
@@ -97,7 +102,7 @@ def test_measured_errors_are_the_exact_ones_of_a_gaussian():
     times = torch.tensor([1.0, 100, 400, 1000]).double()
     x0 = STD * torch.randn(4000, 4, generator=torch.Generator().manual_seed(1))
     denoiser = gaussian_denoiser(chain, (4,), 0.0, STD)
-    batches = [(range(2000), x0[:2000]), (range(2000, 4000), x0[2000:])]
+    batches = [ImageBatch(x0[:2000], range(2000)), ImageBatch(x0[2000:], range(2000, 4000))]
     found, exact = x0_errors(denoiser, batches, times), exact_errors(chain, times)
     torch.testing.assert_close(found.error, exact.error, rtol=0.03, atol=0)
     assert found.square == pytest.approx(exact.square, rel=0.03)
@@ -107,7 +112,7 @@ def test_the_error_of_a_single_step_is_the_distance_of_its_samples():
     """DDIM in one step against a thousand, from the same noise."""
     chain = schedules.cosine(1000)
     denoiser = gaussian_denoiser(chain, (2,), 0.3, STD)
-    costs = error_costs(denoiser, candidates(chain, 400), (2,), 8, STD)
+    costs = error_costs(denoiser, candidates(chain, 400), (2,), STD, noises(8, 8))
     drawn = [sample(denoiser, DDIM(), make_timesteps(chain, n, "trailing"), (2,), range(8)) for n in (1, 1000)]
     apart = float((drawn[0] - drawn[1]).double().square().mean().sqrt())
     assert costs.total(make_timesteps(chain, 1, "trailing")) == pytest.approx(apart, rel=0.01)
@@ -117,7 +122,7 @@ def test_the_sum_of_errors_bounds_that_of_the_walk():
     """The carrying to t = 0 is exact for Gaussian data of this std, and roots of mean squares add up."""
     chain = schedules.linear()
     denoiser = gaussian_denoiser(chain, (2,), 0.3, STD)
-    costs = error_costs(denoiser, candidates(chain, 400, (5, 10)), (2,), 8, STD)
+    costs = error_costs(denoiser, candidates(chain, 400, (5, 10)), (2,), STD, noises(8, 8))
     exact = sample(denoiser, DDIM(), make_timesteps(chain, 1000, "trailing"), (2,), range(8))
     for n in (5, 10):
         for walk in (best_walks(costs, n)[-1], make_timesteps(chain, n, "linspace")):
@@ -128,7 +133,7 @@ def test_the_sum_of_errors_bounds_that_of_the_walk():
 def test_batches_do_not_change_the_error():
     chain = schedules.linear(30)
     denoiser = gaussian_denoiser(chain, (3,), 0.0, STD)
-    one, two = (error_costs(denoiser, candidates(chain, 20), (3,), 5, STD, batch=batch) for batch in (5, 2))
+    one, two = (error_costs(denoiser, candidates(chain, 20), (3,), STD, noises(5, batch)) for batch in (5, 2))
     torch.testing.assert_close(one.step, two.step)
 
 

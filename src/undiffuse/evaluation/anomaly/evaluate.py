@@ -15,19 +15,19 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
+from undiffuse.data.masks import check_unmasked
 from undiffuse.diffusion.schedules import DiscreteSchedule
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.anomaly.scores import TINY, Array, Features, ReconstructionSettings, error_maps, log_errors
 from undiffuse.evaluation.images import Images
-from undiffuse.evaluation.likelihood.evaluate import batches_of, bound, ode
+from undiffuse.evaluation.likelihood.evaluate import bound, ode
+from undiffuse.evaluation.options import DEFAULT, MeasureOptions
 from undiffuse.modalities.images import IMAGES
 from undiffuse.modalities.registry import modality_of
 from undiffuse.model import Model
 from undiffuse.model.cascade import check_alone
 from undiffuse.runtime.random_streams import stream_seed
-from undiffuse.runtime.standard_streams import hidden
 from undiffuse.runtime.torch_modes import evaluation_mode, own_modes
 from undiffuse.visualization.grid import default_scale, enlarge, grid, to_image, viewable
 
@@ -55,33 +55,24 @@ def features(
         batch: images per evaluation of the network, as for `likelihood.bound`.
     """
     look = look or ReconstructionSettings()
-    maps = rebuild(model, images, look, batch=batch, progress=progress)
-    bounds = densities = None
+    how = MeasureOptions(seed=look.seed, batch=batch, progress=progress)
+    log_error, bounds = rebuild(model, images, look, how), None
     if timesteps and isinstance(model.schedule, DiscreteSchedule):
-        count = min(timesteps, model.schedule.T)
-        terms = bound(model, images, count=count, seed=look.seed, batch=batch, progress=progress)
-        bounds = terms.total.numpy()
-    if with_ode:
-        densities = ode(model, images, seed=look.seed, batch=batch, progress=progress).total.numpy()
-    return Features(maps, bounds, densities)
+        bounds = bound(model, images, count=min(timesteps, model.schedule.T), how=how).total.numpy()
+    return Features(log_error, bounds, ode(model, images, how=how).total.numpy() if with_ode else None)
 
 
-def rebuild(
-    model: Model, images: Images, look: ReconstructionSettings, *, batch: int | None = None, progress: bool = False
-) -> Array:
+def rebuild(model: Model, images: Images, look: ReconstructionSettings, how: MeasureOptions = DEFAULT) -> Array:
     """The log errors of all images; their maps would fill the memory, so `heat` makes those of a few again."""
     check_alone(model, "an anomaly score")
-    rounds = math.ceil(len(images) / (batch or model.micro_batch)) * len(look.levels) * look.draws
-    with (
-        evaluation_mode(model.network),
-        tqdm(total=rounds, desc="reconstructions", unit="step", disable=hidden(progress)) as bar,
-    ):
-        return np.concatenate(
-            [
-                log_errors(error_maps(model.clipped, x0, indices, look, bar.update)[:kept])
-                for indices, x0, kept in batches_of(images, model, batch)
-            ]
-        )
+    check_unmasked(images.dataset, "An anomaly score")
+    rounds = math.ceil(len(images) / how.size(model)) * len(look.levels) * look.draws
+    with how.asking(model, "reconstructions", rounds) as bar:
+        parts = [
+            log_errors(error_maps(how.denoiser(model), batch, look, bar.update))
+            for batch in images.batches(how.size(model), model.device, fill=how.batch is None)
+        ]
+    return np.concatenate(parts)[: len(images)]
 
 
 def heat(
@@ -97,10 +88,10 @@ def heat(
     usual = torch.from_numpy(np.exp(standard).mean(0)[len(look.fine) :])
     with evaluation_mode(model.network):
         parts = [
-            error_maps(model.clipped, x0, indices, look)[:kept].cpu()
-            for indices, x0, kept in batches_of(images, model, None)
+            error_maps(model.clipped, batch, look).cpu()
+            for batch in images.batches(model.micro_batch, model.device, fill=True)
         ]
-    middle = torch.cat(parts)[:, len(look.fine) :].double()
+    middle = torch.cat(parts)[: len(images), len(look.fine) :].double()
     return (middle / usual.reshape(-1, *[1] * (middle.ndim - 2))).mean(1)
 
 

@@ -20,7 +20,7 @@ and standardised it is the reconstruction's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -33,7 +33,7 @@ from torch import Tensor
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.gaussian import q_sample
 from undiffuse.errors import UndiffuseError
-from undiffuse.runtime.random_streams import generator
+from undiffuse.evaluation.images import ImageBatch
 
 FINE = (6.0,)
 """Log-SNR at which only fine detail is in doubt."""
@@ -84,8 +84,7 @@ class ReconstructionSettings:
 @torch.no_grad()
 def error_maps(
     denoiser: Denoiser,
-    x0: Float[Tensor, "images channels *spatial"],
-    indices: Sequence[int],
+    images: ImageBatch,
     look: ReconstructionSettings,
     on_step: Callable[[], object] = lambda: None,
 ) -> Float[Tensor, "images levels *spatial"]:
@@ -93,18 +92,14 @@ def error_maps(
 
     Args:
         denoiser: on any process.
-        x0: in model space.
-        indices: numbers of the images, which name their random streams.
         look: levels, draws, steps.
         on_step: called after each reconstruction.
     """
-    streams = [generator(look.seed, "anomaly", index) for index in indices]
-    maps = []
+    x0, streams, maps = images.x0, images.streams(look.seed, "anomaly"), []
     for level in look.levels:
         total = torch.zeros_like(x0[:, 0])
         for _ in range(look.draws):
-            eps = torch.stack([torch.randn(x0.shape[1:], generator=stream) for stream in streams]).to(x0)
-            rebuilt = reconstruct(denoiser, x0, eps, level, look.steps)
+            rebuilt = reconstruct(denoiser, x0, images.noise(streams), level, look.steps)
             total += (rebuilt - x0).square().mean(1)
             on_step()
         maps.append(total / look.draws)

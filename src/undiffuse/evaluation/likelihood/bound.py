@@ -9,8 +9,6 @@ always, and one t from each of n - 1 strata of {2..T}, its term counted once for
     L_T + L_0 + sum_k size_k L_{t_k - 1},   t_k uniform in stratum k,
 
 which is unbiased for every image. Strata are narrow at small t, where terms are large and steep.
-
-Every image has a random stream of its own, so that its value does not depend on its neighbours in a batch.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ from undiffuse.diffusion.losses.variational_bound import bound_values, chain_of,
 from undiffuse.diffusion.masking import kept, mean_over
 from undiffuse.diffusion.reverse_step import Variance
 from undiffuse.errors import UndiffuseError
-from undiffuse.runtime.random_streams import generator
+from undiffuse.evaluation.images import ImageBatch
 
 
 @dataclass(frozen=True)
@@ -109,10 +107,8 @@ def draw_times(edges: Int[Tensor, "edges"], stream: torch.Generator) -> Float[Te
 @torch.no_grad()
 def bound_of(
     denoiser: Denoiser,
-    x0: Float[Tensor, "images *shape"],
-    indices: Sequence[int],
+    images: ImageBatch,
     *,
-    mask: Tensor | None = None,
     variance: Variance = "small",
     levels: int | None = 256,
     count: int | None = None,
@@ -123,9 +119,7 @@ def bound_of(
 
     Args:
         denoiser: on a discrete chain.
-        x0: in model space; on the grid of ``levels`` values, if there is one.
-        indices: numbers of the images, which name their random streams.
-        mask: 1 where a value counts; all do by default.
+        images: on the grid of ``levels`` values, if there is one.
         variance: of the model's step.
         levels: 2^bits of integer data; None for floats, whose decoder is a density.
         count: timesteps an image; all by default.
@@ -135,14 +129,12 @@ def bound_of(
     Raises:
         UndiffuseError: a continuous process, a bad count, or a variance that was not learned.
     """
-    chain, x0 = chain_of(denoiser.schedule), kept(x0, mask)
-    edges = strata(chain.T, count)
-    streams = [generator(seed, "bound", index) for index in indices]
+    chain, mask = chain_of(denoiser.schedule), images.mask
+    x0, edges, streams = kept(images.x0, mask), strata(chain.T, count), images.streams(seed, "bound")
     times = torch.stack([draw_times(edges, stream) for stream in streams])
     rows: dict[str, list[Tensor]] = {"term": [], "x0_error": [], "eps_error": []}
     for t in times.T:
-        eps = torch.stack([torch.randn(x0.shape[1:], generator=stream) for stream in streams]).to(x0)
-        eps = kept(eps, mask)
+        eps = images.noise(streams)
         x_t = q_sample(x0, eps, chain(t))
         prediction = denoiser(x_t, t)
         rows["term"].append(mean_over(bound_values(prediction, chain, x0, x_t, t, variance, levels), mask))

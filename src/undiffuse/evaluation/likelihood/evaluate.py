@@ -15,15 +15,14 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
+from undiffuse.diffusion.dormand_prince import Tolerance
 from undiffuse.diffusion.losses.variational_bound import chain_of
 from undiffuse.diffusion.reverse_step import Variance
 from undiffuse.errors import UndiffuseError
@@ -31,13 +30,14 @@ from undiffuse.evaluation.images import Images
 from undiffuse.evaluation.likelihood.bound import Terms, bound_of, strata
 from undiffuse.evaluation.likelihood.probability_flow import Density, Probe, density_of, dequantise, draw_probes
 from undiffuse.evaluation.likelihood.units import Units
+from undiffuse.evaluation.options import DEFAULT, MeasureOptions
 from undiffuse.model import Model
 from undiffuse.model.cascade import check_alone
 from undiffuse.runtime.process_group import ALONE, Group
-from undiffuse.runtime.standard_streams import hidden
-from undiffuse.runtime.torch_modes import evaluation_mode, own_modes
+from undiffuse.runtime.torch_modes import own_modes
 
 Values = TypeVar("Values", Terms, Density)
+TOLERANCE = Tolerance(1e-4, 1e-4)
 
 
 @own_modes()
@@ -47,10 +47,7 @@ def bound(
     *,
     variance: Variance | None = None,
     count: int | None = None,
-    clip: bool = True,
-    seed: int = 0,
-    batch: int | None = None,
-    progress: bool = False,
+    how: MeasureOptions = DEFAULT,
     group: Group = ALONE,
 ) -> Terms:
     """The variational bound of images.
@@ -58,39 +55,29 @@ def bound(
     Args:
         variance: of the model's steps; by default the learned one where there is one, else 'small'.
         count: timesteps an image, see `bound.strata`; by default all.
-        clip: x0 predictions to [-1, 1], as Ho et al.'s code does.
-        seed: of the noise.
-        batch: images per evaluation of the network; by default `Model.micro_batch`, always filled, so that an image's
-            bits do not depend on how many are measured.
         group: processes that share the batches out among them; each gets all results.
 
     Raises:
         UndiffuseError: a continuous process, a bad count, or a variance that was not learned.
     """
     _check(model)
-    denoiser = model.clipped if clip else model.denoiser
     steps = len(strata(chain_of(model.schedule).T, count)) - 1
-    size = batch or model.micro_batch
+    size = how.size(model)
     mine = images.part(size, group)
-    rounds = math.ceil(len(mine) / size)
-    with (
-        evaluation_mode(model.network),
-        tqdm(total=rounds * steps, desc="bound", unit="step", disable=hidden(progress)) as bar,
-    ):
+    with how.asking(model, "bound", math.ceil(len(mine) / size) * steps) as bar:
         parts = [
             bound_of(
-                denoiser,
-                x0,
-                indices,
+                how.denoiser(model),
+                batch,
                 variance=variance or default_variance(model),
                 levels=Units.of(model.info).levels,
                 count=count,
-                seed=seed,
+                seed=how.seed,
                 on_step=bar.update,
-            ).take(kept)
-            for indices, x0, kept in batches_of(mine, model, batch)
+            )
+            for batch in mine.batches(size, model.device, fill=how.batch is None)
         ]
-    return gathered(Terms.join(parts) if parts else None, Terms, group)
+    return gathered(Terms.join(parts).take(len(mine)) if parts else None, Terms, group)
 
 
 @own_modes()
@@ -100,47 +87,36 @@ def ode(
     *,
     probes: int = 2,
     probe: Probe = "rademacher",
-    rtol: float = 1e-4,
-    atol: float = 1e-4,
-    clip: bool = True,
-    seed: int = 0,
-    batch: int | None = None,
-    progress: bool = False,
+    tolerance: Tolerance = TOLERANCE,
+    how: MeasureOptions = DEFAULT,
     group: Group = ALONE,
 ) -> Density:
     """-log p of images by the probability-flow ODE; integers are spread evenly over their bins first.
 
+    Whoever has arrived at the noise leaves, so the last digits of an image may depend on those beside it.
+
     Args:
         probes, probe: number and kind of Hutchinson's probes.
-        rtol, atol: the error that a step may make.
-        clip: x0 predictions to [-1, 1].
-        seed: of the probes and the dequantisation.
-        batch: images per evaluation of the network; by default `Model.micro_batch`. Whoever has arrived at the noise
-            leaves, so the last digits of an image may depend on those beside it.
+        tolerance: the error that a step may make.
         group: processes that share the batches out among them; each gets all results.
 
     Raises:
         UndiffuseError: a tolerance that cannot be met.
     """
-    width = Units.of(model.info).bin_width
     _check(model)
-    denoiser = model.clipped if clip else model.denoiser
-    size = batch or model.micro_batch
+    width, size = Units.of(model.info).bin_width, how.size(model)
     mine = images.part(size, group)
-    with (
-        evaluation_mode(model.network),
-        tqdm(total=len(mine), desc="ODE", unit="image", disable=hidden(progress)) as bar,
-    ):
+    with how.asking(model, "ODE", len(mine), "image") as bar:
         parts = [
             density_of(
-                denoiser,
-                dequantise(x0, indices, width, seed),
-                draw_probes(x0.shape[1:], indices, probes, probe, seed),
-                rtol=rtol,
-                atol=atol,
+                how.denoiser(model),
+                dequantise(batch.x0, batch.indices, width, how.seed),
+                draw_probes(batch.x0.shape[1:], batch.indices, probes, probe, how.seed),
+                mask=batch.mask,
+                tolerance=tolerance,
                 on_done=bar.update,
             )
-            for indices, x0 in mine.batches(size, model.device)
+            for batch in mine.batches(size, model.device)
         ]
     return gathered(Density.join(parts) if parts else None, Density, group)
 
@@ -152,21 +128,6 @@ def _check(model: Model) -> None:
             "A likelihood is of the data's own values, and this model diffuses others, of which those are made only "
             "nearly: measure it by `undiffuse evaluate`"
         )
-
-
-def batches_of(
-    images: Images, model: Model, batch: int | None
-) -> Iterator[tuple[list[int], Float[Tensor, "batch *shape"], int]]:
-    """(numbers, x0, how many count) of batch after batch.
-
-    Args:
-        batch: images of one. By default `Model.micro_batch`, and the last is filled with its last image over and over:
-            a row's rounding depends on the size of its batch.
-    """
-    size = batch or model.micro_batch
-    for indices, x0 in images.batches(size, model.device):
-        rows = [*range(len(indices)), *[len(indices) - 1] * (0 if batch else size - len(indices))]
-        yield [indices[row] for row in rows], x0[rows], len(indices)
 
 
 def gathered(mine: Values | None, kind: type[Values], group: Group) -> Values:

@@ -37,7 +37,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser
-from undiffuse.diffusion.dormand_prince import State, Tolerance, integrate
+from undiffuse.diffusion.dormand_prince import PLAIN, State, Tolerance, integrate
 from undiffuse.diffusion.gaussian import expand
 from undiffuse.diffusion.masking import kept, share
 from undiffuse.diffusion.schedules import Schedule
@@ -102,8 +102,7 @@ def density_of(
     probes: Float[Tensor, "images probes *shape"],
     *,
     mask: Tensor | None = None,
-    rtol: float = 1e-5,
-    atol: float = 1e-5,
+    tolerance: Tolerance = PLAIN,
     t_min: float | None = None,
     on_done: Callable[[int], object] = lambda count: None,
 ) -> Density:
@@ -114,7 +113,7 @@ def density_of(
         x0: in model space, dequantised if it was integers.
         probes: of Hutchinson's estimate.
         mask: 1 where a value counts; all do by default. The others are held at 0, where the noise has none either.
-        rtol, atol: of v and of the integral per dimension, each step.
+        tolerance: of v and of the integral per dimension, each step.
         t_min: where the model stops; the schedule's own by default.
         on_done: told how many images arrived at the noise.
 
@@ -143,7 +142,7 @@ def density_of(
 
     c, _ = _direction(schedule, first)
     (v, integral), evaluations = integrate(
-        velocity, (float(c) * x0, x0.new_zeros(probes.shape[:2])), start_snr, end_snr, Tolerance(rtol, atol), on_done
+        velocity, (float(c) * x0, x0.new_zeros(probes.shape[:2])), start_snr, end_snr, tolerance, on_done
     )
     # The prior of x_T is N(0, prior_std^2 I), and before T it has the noise's share of that. v is x_t / m.
     last = schedule.inverse_log_snr(torch.tensor(end_snr, dtype=torch.float64))

@@ -31,6 +31,7 @@ from tqdm import tqdm
 
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
+from undiffuse.data.masks import check_unmasked
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.extent import Extent
 from undiffuse.evaluation.features.extract import batches, extract
@@ -78,6 +79,7 @@ class TrainingImages:
         Raises:
             UndiffuseError: fewer than `LEAST` different images.
         """
+        check_unmasked(dataset, "A search for copies")
         groups: dict[bytes, list[int]] = {}
         for number, content in enumerate(_digests(dataset.images)):
             groups.setdefault(content, []).append(number)
@@ -121,6 +123,7 @@ class HeldOutBaseline:
         Raises:
             UndiffuseError: images of another kind than the training ones, or too few that are new.
         """
+        check_unmasked(dataset, "A search for copies")
         check_comparable(dataset.info, training.info)
         new = [number for number, content in enumerate(_digests(dataset.images)) if content not in training.groups]
         leaked = len(dataset) - len(new)

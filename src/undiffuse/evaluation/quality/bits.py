@@ -10,6 +10,7 @@ from undiffuse.diffusion.schedules import DiscreteSchedule
 from undiffuse.evaluation.images import choose
 from undiffuse.evaluation.likelihood.evaluate import bound, mean_and_error
 from undiffuse.evaluation.likelihood.units import Units
+from undiffuse.evaluation.options import MeasureOptions
 from undiffuse.evaluation.quality.measurement import Measurement
 from undiffuse.model import AnyModel, Cascade
 
@@ -55,7 +56,7 @@ def measure_bits(
     if not isinstance(model.schedule, DiscreteSchedule) or isinstance(model, Cascade):
         return None
     timesteps = min(timesteps, model.schedule.T)
-    terms = bound(model, images, count=timesteps, seed=seed, progress=progress)
+    terms = bound(model, images, count=timesteps, how=MeasureOptions(seed=seed, progress=progress))
     value, error = mean_and_error(units.of_bound(terms.total))
     seen = dataset.info.fingerprint == model.info.fingerprint
     facts = {

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
+from undiffuse.data.masks import check_unmasked
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.model import Model
 from undiffuse.model.plan import SamplePlan
@@ -139,6 +140,9 @@ class DatasetImages:
     dataset: Dataset
     indices: tuple[int, ...]
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_unmasked(self.dataset, "A measure of quality")
 
     @classmethod
     def of(cls, dataset: Dataset, count: int | None = None, seed: int = 0) -> DatasetImages:

@@ -18,6 +18,7 @@ import torch
 
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
+from undiffuse.data.masks import check_unmasked
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.features.extract import FeatureSet, batches, extract
 from undiffuse.evaluation.features.extractor import Extractor, Identity
@@ -42,6 +43,9 @@ class Reference:
 
     dataset: Dataset
     given: str = "given"
+
+    def __post_init__(self) -> None:
+        check_unmasked(self.dataset, "A measure of quality")
 
     @property
     def info(self) -> DataInfo:

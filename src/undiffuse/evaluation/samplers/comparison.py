@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from undiffuse.config.sampling import SampleConfig
+from undiffuse.data.masks import check_unmasked
 from undiffuse.diffusion.exact_denoisers import gaussian_denoiser
 from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.diffusion.schedules import VP
@@ -29,6 +30,7 @@ from undiffuse.evaluation.images import Images
 from undiffuse.evaluation.samplers.energy_distance import energy_distance, energy_floor
 from undiffuse.factories.sampler import make_sampler
 from undiffuse.model import AnyModel
+from undiffuse.model.plan import SamplePlan
 from undiffuse.model.sample_request import of_sampler, unheeded, warn
 from undiffuse.visualization.captions import labelled
 from undiffuse.visualization.grid import grid, to_image
@@ -37,6 +39,22 @@ DEFAULT = ("ddim", "dpm++2m", "unipc2", "deis3", "ddpm", "dpm++2m-sde")
 BUDGETS = (5, 10, 20, 50, 100)
 SHOWN = 8
 """At most so many samples of a cell are in the picture."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Who is compared, and at what.
+
+    Args:
+        samplers: names of the registry.
+        budgets: numbers of evaluations.
+        n, seed: samples 0 .. n - 1 of this seed, in each cell.
+    """
+
+    samplers: tuple[str, ...] = DEFAULT
+    budgets: tuple[int, ...] = BUDGETS
+    n: int = SHOWN
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,12 +97,13 @@ class EnergyReference:
         Raises:
             UndiffuseError: there are not that many.
         """
+        check_unmasked(images.dataset, "A distance of pixels")
         if n < 2 or len(images) < 2 * n:
             raise UndiffuseError(
                 f"A distance between sets of {n} needs `n` of at least 2 and {2 * n} reference images, for its floor; "
                 f"'{images.dataset.info.name}' gave {len(images)}: lower `n`"
             )
-        x = torch.cat([part for _, part in images.batches(256)])[: 2 * n]
+        x = torch.cat([batch.x0 for batch in images.batches(256)])[: 2 * n]
         return cls(x[::2], energy_floor(x), images.dataset.info.name)  # every other one: files may be sorted by class
 
 
@@ -92,19 +111,17 @@ class EnergyReference:
 class SamplerComparison:
     """Cells by sampler, then by budget."""
 
-    samplers: tuple[str, ...]
-    budgets: tuple[int, ...]
+    contest: Contest
     cells: tuple[tuple[Cell, ...], ...]
     model: AnyModel
-    seed: int
     reference: EnergyReference | None = None
 
     def markdown(self) -> str:
         """The table, and below it what its columns mean."""
         head = ["sampler", "spacing", "budget", "steps", "evaluations", "ms an image"]
         rows = [head + (["distance"] if self.reference else [])]
-        for name, row in zip(self.samplers, self.cells, strict=True):
-            for budget, cell in zip(self.budgets, row, strict=True):
+        for name, row in zip(self.contest.samplers, self.cells, strict=True):
+            for budget, cell in zip(self.contest.budgets, row, strict=True):
                 rows.append(_words(name, budget, cell))
         widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
         left = 2  # columns of words; the numbers stand on the right
@@ -120,9 +137,9 @@ class SamplerComparison:
         return "\n".join([lines[0], rule, *lines[1:], "", *self._notes()]) + "\n"
 
     def _notes(self) -> list[str]:
-        n, how = len(self.cells[0][0].array), self.cells[0][0].settings
+        n, how = self.contest.n, self.cells[0][0].settings
         notes = [
-            f"{counted(n, 'sample')} a row, numbers 0 to {n - 1} of seed {self.seed}, by "
+            f"{counted(n, 'sample')} a row, numbers 0 to {n - 1} of seed {self.contest.seed}, by "
             f"{self.model.provenance.get('checkpoint', 'a model')} (weights: {how.compute.weights}), x0 threshold: "
             f"{how.guide.threshold}; wall time on {self.model.device.type} in {how.compute.precision}, "
             f"{counted(how.compute.slots, 'image')} at a time.",
@@ -139,7 +156,8 @@ class SamplerComparison:
     def picture(self) -> Image.Image:
         """Rows of samplers, columns of budgets; the same noise in all cells."""
         cells = [[self._tile(cell) for cell in row] for row in self.cells]
-        return labelled(cells, self.samplers, [str(n) for n in self.budgets], ("sampler", "network evaluations"))
+        budgets = [str(n) for n in self.contest.budgets]
+        return labelled(cells, self.contest.samplers, budgets, ("sampler", "network evaluations"))
 
     def _tile(self, cell: Cell) -> Image.Image:
         images = [to_image(values, self.model.info) for values in cell.array[:SHOWN]]
@@ -179,53 +197,45 @@ def _cost(settings: SampleConfig) -> int:
 
 def compare(
     model: AnyModel,
-    samplers: Sequence[str] = DEFAULT,
-    budgets: Sequence[int] = BUDGETS,
-    n: int = SHOWN,
+    contest: Contest,
     *,
     settings: SampleConfig | None = None,
-    seed: int = 0,
     reference: EnergyReference | None = None,
     on_cell: Callable[[], object] = lambda: None,
 ) -> SamplerComparison:
-    """Draw samples 0 .. n - 1 of a seed by every sampler at every budget.
+    """Draw the same samples by every sampler at every budget.
 
     Args:
-        samplers: names of the registry.
-        budgets: numbers of evaluations.
-        n: samples of each cell.
         settings: everything but the sampler and its steps.
-        reference: n real images.
+        reference: as many real images as there are samples.
         on_cell: called after each cell.
 
     Raises:
         UndiffuseError: a sampler that cannot be compared, or more steps than the chain has.
     """
-    check_samplers(samplers)
+    check_samplers(contest.samplers)
     settings = settings or SampleConfig()
     if settings.solver.times:
         raise UndiffuseError(
             "Samplers are compared over `spacing`, which makes times for any number of steps, not `times`"
         )
-    warn(unheeded(settings, True, samplers))  # what the model decides is said when it draws
+    warn(unheeded(settings, True, contest.samplers))  # what the model decides is said when it draws
     rows = []
-    for name in samplers:
-        row = []
-        for budget in budgets:
-            chosen = of_sampler(settings, name)
-            chosen = chosen.changed(steps=steps_within(chosen, budget))
-            row.append(_draw(model, chosen, n, seed, reference))
+    for name in contest.samplers:
+        chosen, row = of_sampler(settings, name), []
+        for budget in contest.budgets:
+            plan = model.plan(chosen.changed(steps=steps_within(chosen, budget)))
+            row.append(_draw(plan, contest, reference))
             on_cell()
         rows.append(tuple(row))
-    return SamplerComparison(tuple(samplers), tuple(budgets), tuple(rows), model, seed, reference)
+    return SamplerComparison(contest, tuple(rows), model, reference)
 
 
-def _draw(model: AnyModel, settings: SampleConfig, n: int, seed: int, reference: EnergyReference | None) -> Cell:
-    plan = model.plan(settings)
+def _draw(plan: SamplePlan, contest: Contest, reference: EnergyReference | None) -> Cell:
     begun = time.perf_counter()
-    drawn = list(plan.draw(range(n), seed))
+    drawn = list(plan.draw(range(contest.n), contest.seed))
     seconds = (time.perf_counter() - begun) / (len(drawn) * plan.micro_batch)
     array = np.concatenate([samples.array for samples in drawn])
     # Measured as the images are kept: clipped and rounded.
-    distance = None if reference is None else energy_distance(model.codec.encode(array), reference.x)
+    distance = None if reference is None else energy_distance(plan.model.codec.encode(array), reference.x)
     return Cell(plan.settings, drawn[0].evaluations, seconds, array, distance)

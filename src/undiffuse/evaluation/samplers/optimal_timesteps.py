@@ -25,19 +25,19 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from undiffuse.checkpoints.learned_timesteps import Cost, LearnedTimesteps
 from undiffuse.diffusion.schedules import DiscreteSchedule, Schedule
 from undiffuse.diffusion.timesteps import make_timesteps
+from undiffuse.diffusion.trajectory import Noise
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.images import Images
 from undiffuse.evaluation.likelihood.units import Units
+from undiffuse.evaluation.options import DEFAULT, MeasureOptions
 from undiffuse.evaluation.samplers.step_costs import SAME, WalkCosts, bound_costs, error_costs, x0_errors
 from undiffuse.model import Model
 from undiffuse.model.cascade import check_alone
-from undiffuse.runtime.standard_streams import hidden
-from undiffuse.runtime.torch_modes import evaluation_mode, own_modes
+from undiffuse.runtime.torch_modes import own_modes
 
 BASELINES = ("trailing", "leading", "linspace", "quadratic", "log-snr", "karras")
 """The fixed spacings that a choice is compared with."""
@@ -85,15 +85,7 @@ def candidates(schedule: Schedule, count: int, steps: Sequence[int] = ()) -> Flo
 
 @own_modes()
 def measure_bound(
-    model: Model,
-    images: Images,
-    steps: Sequence[int],
-    *,
-    count: int = 200,
-    clip: bool = True,
-    seed: int = 0,
-    batch: int | None = None,
-    progress: bool = False,
+    model: Model, images: Images, steps: Sequence[int], *, count: int = 200, how: MeasureOptions = DEFAULT
 ) -> WalkCosts:
     """The bound of images, in nats per dimension of a density, for walks over about ``count`` times.
 
@@ -101,55 +93,31 @@ def measure_bound(
         images: to measure e(t) on.
         steps: numbers of evaluations for which times will be chosen.
         count: times to choose from, beside those of the fixed spacings.
-        clip: x0 predictions to [-1, 1], as in sampling.
-        seed: of the noise.
-        batch: images at a time; by default `Model.micro_batch`.
     """
-    check_alone(model, "a choice of times")
-    times = candidates(model.schedule, count, steps)
-    batch = batch or model.micro_batch
-    rounds = math.ceil(len(images) / batch) * len(times)
-    with evaluation_mode(model.network), tqdm(total=rounds, desc="bound", unit="step", disable=hidden(progress)) as bar:
-        denoiser = model.clipped if clip else model.denoiser
-        measured = x0_errors(denoiser, images.batches(batch, model.device), times, seed, bar.update)
+    times = candidates(check_alone(model, "a choice of times").schedule, count, steps)
+    size = how.size(model)
+    with how.asking(model, "bound", math.ceil(len(images) / size) * len(times)) as bar:
+        batches = images.batches(size, model.device)
+        measured = x0_errors(how.denoiser(model), batches, times, how.seed, bar.update)
     return bound_costs(model.schedule, measured, Units.of(model.info).bin_width)
 
 
 @own_modes()
 def measure_error(
-    model: Model,
-    samples: int,
-    steps: Sequence[int],
-    *,
-    count: int = 200,
-    clip: bool = True,
-    seed: int = 0,
-    batch: int | None = None,
-    progress: bool = False,
+    model: Model, samples: int, steps: Sequence[int], *, count: int = 200, how: MeasureOptions = DEFAULT
 ) -> WalkCosts:
     """The errors of DDIM steps, in model space, for walks over about ``count`` times.
 
     Args:
         samples: to measure on; no image is needed.
-        steps, count, clip, seed, batch: as for `measure_bound`.
+        steps, count: as for `measure_bound`.
     """
-    check_alone(model, "a choice of times")
-    times = candidates(model.schedule, count, steps)
+    times = candidates(check_alone(model, "a choice of times").schedule, count, steps)
     std = math.sqrt(sum(value**2 for value in model.info.std) / len(model.info.std))
-    batch = batch or model.micro_batch
-    rounds = math.ceil(samples / batch) * (len(times) + 1)
-    with evaluation_mode(model.network), tqdm(total=rounds, desc="error", unit="step", disable=hidden(progress)) as bar:
-        return error_costs(
-            model.clipped if clip else model.denoiser,
-            times,
-            model.shape,
-            samples,
-            std,
-            seed=seed,
-            batch=batch,
-            device=model.device,
-            on_step=bar.update,
-        )
+    starts, size = range(0, samples, how.size(model)), how.size(model)
+    noises = (Noise(how.seed, range(start, min(start + size, samples)), model.device) for start in starts)
+    with how.asking(model, "error", len(starts) * (len(times) + 1)) as bar:
+        return error_costs(how.denoiser(model), times, model.shape, std, noises, bar.update)
 
 
 def learn(model: Model, costs: WalkCosts, cost: Cost, steps: Sequence[int], images: int) -> list[LearnedTimesteps]:

@@ -18,12 +18,13 @@ from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.gaussian import q_sample
+from undiffuse.diffusion.masking import kept, mean_over
 from undiffuse.diffusion.samplers import DATA, DPMMultistep
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.diffusion.trajectory import Noise, iterate_steps
 from undiffuse.diffusion.trajectory import start as pure_noise
 from undiffuse.errors import UndiffuseError
-from undiffuse.runtime.random_streams import generator
+from undiffuse.evaluation.images import ImageBatch
 
 SAME = 1e-9
 """Times closer than this share of t_max are one."""
@@ -70,30 +71,29 @@ class X0Errors:
 @torch.no_grad()
 def x0_errors(
     denoiser: Denoiser,
-    batches: Iterable[tuple[Sequence[int], Float[Tensor, "batch *shape"]]],
+    batches: Iterable[ImageBatch],
     times: Float[Tensor, "times"],
     seed: int = 0,
     on_step: Callable[[], object] = lambda: None,
 ) -> X0Errors:
-    """Measure e(t) on images.
+    """Measure e(t) on images, each by its mean over the values that count.
 
     Each image has one noise for all t, so that e is smooth in t: a minimum over hundreds of times would find the luck
     in independent ones.
 
     Args:
-        batches: (numbers, x0); the numbers name the random streams.
         times: rising, at least t_min.
         on_step: called after every evaluation.
     """
     error, square, count = torch.zeros(len(times), dtype=torch.float64), 0.0, 0
-    for indices, x0 in batches:
-        streams = [generator(seed, "timesteps", index) for index in indices]
-        eps = torch.stack([torch.randn(x0.shape[1:], generator=stream) for stream in streams]).to(x0)
+    for batch in batches:
+        x0, mask = kept(batch.x0, batch.mask), None if batch.mask is None else batch.mask.cpu()
+        eps = batch.noise(batch.streams(seed, "timesteps"))
         for k, t in enumerate(times):
             x0_hat = denoiser(q_sample(x0, eps, denoiser.schedule(t)), t).x0
-            error[k] += float((x0_hat - x0).cpu().double().square().flatten(1).mean(1).sum())
+            error[k] += float(mean_over((x0_hat - x0).cpu().double().square(), mask).sum())
             on_step()
-        square += float(x0.cpu().double().square().flatten(1).mean(1).sum())
+        square += float(mean_over(x0.cpu().double().square(), mask).sum())
         count += len(x0)
     return X0Errors(times, error / count, square / count)
 
@@ -133,12 +133,8 @@ def error_costs(
     denoiser: Denoiser,
     times: Float[Tensor, "times"],
     shape: Sequence[int],
-    count: int,
     std: float,
-    *,
-    seed: int = 0,
-    batch: int = 32,
-    device: torch.device | str = "cpu",
+    noises: Iterable[Noise],
     on_step: Callable[[], object] = lambda: None,
 ) -> WalkCosts:
     """Root mean square distance of each DDIM step from the probability-flow ODE, carried on to t = 0.
@@ -155,19 +151,18 @@ def error_costs(
     Args:
         times: rising.
         shape: of one sample, (channels, *spatial).
-        count: samples of the seed that are walked.
         std: of the data in model space.
-        batch: samples at a time; all their x_t and x0_hat are in memory.
+        noises: of the samples that are walked, those at a time whose x_t and x0_hat fit into memory.
     """
     grid = _with(0.0, times)
     q = denoiser.schedule(grid)
     carried = std / ((q.alpha * std) ** 2 + q.sigma**2).sqrt()
     start, step = torch.zeros(len(grid), dtype=torch.float64), torch.zeros(len(grid), len(grid), dtype=torch.float64)
-    for first in range(0, count, batch):
-        members = range(first, min(first + batch, count))
-        noise = Noise(seed, members, device)
+    count = 0
+    for noise in noises:
         x_t = pure_noise(denoiser, shape, noise)
-        x, x0_hat = torch.empty(2, len(grid), len(members), *shape)
+        count += len(x_t)
+        x, x0_hat = torch.empty(2, len(grid), *x_t.shape)
         for k, at in enumerate(iterate_steps(denoiser, DPMMultistep(DATA, 2), grid.flip(0), x_t, noise)):
             x[-1 - k], x0_hat[-1 - k] = at.x, at.x0
             on_step()
