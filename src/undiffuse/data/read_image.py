@@ -97,7 +97,6 @@ def read_picture(path: Path, info: DataInfo, channels: int | None = None, conver
         raise UndiffuseError(f"Cannot read {path}: {error.strerror or error}") from None
     except UnreadableError as error:
         raise UndiffuseError(f"{path} {error}") from None
-    values = values[..., None] if values.ndim == 2 else values
     if str(values.dtype) != info.dtype:
         raise UndiffuseError(f"The model learned {info.dtype} values, and {path} has {values.dtype}")
     if values.shape[2] != wanted and convert and wanted in KINDS:

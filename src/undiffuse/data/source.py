@@ -23,10 +23,12 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from undiffuse.config.data import DataConfig
 from undiffuse.data.files.listing import Files, Listing, Refusal, sort_classes
 from undiffuse.data.vectors import Vectors, of_files
+from undiffuse.runtime.standard_streams import hidden
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ class Draft:
     config: DataConfig
     size: tuple[int, int] | None
     progress: bool
+
+    def bar(self, doing: str, unit: str, total: int) -> tqdm[Any]:
+        return tqdm(total=total, desc=doing, unit=unit, disable=hidden(self.progress), leave=False)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

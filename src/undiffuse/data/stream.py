@@ -19,6 +19,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -35,11 +36,11 @@ from undiffuse.data.formats.hugging_face import PREFIX, files_of, is_saved
 from undiffuse.data.formats.records import Records
 from undiffuse.data.formats.shards import open_shards
 from undiffuse.data.info import DataInfo
-from undiffuse.data.order import batch_indices, shuffled_runs
+from undiffuse.data.order import EpochOrder, batch_indices, shuffled_runs
 from undiffuse.data.preparation.open_source import open_source
 from undiffuse.data.preparation.prepare import PREPARED_VERSION, describe_images, prepare, say_unread
 from undiffuse.data.source import number_classes
-from undiffuse.data.writing.agreement import MAX_BAD, AgreedShape, agree, check_bad
+from undiffuse.data.writing.agreement import MAX_BAD, agree, check_bad
 from undiffuse.data.writing.images import convert_image, ordered_map, workers_for
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.runtime.durable_files import expanded
@@ -100,7 +101,7 @@ class StreamImages:
     """
 
     examples: Examples
-    target: AgreedShape
+    target: Header
     config: DataConfig
     size: tuple[int, int] | None
     keep: int
@@ -131,8 +132,7 @@ class StreamImages:
         numbers = np.arange(len(self))[chosen]
         flat = [int(number) for number in np.atleast_1d(numbers)]
         with quiet_pillow():
-            jobs = ((number, self._encoded(number)) for number in flat)
-            found = list(ordered_map(self._decode, jobs, self.workers))
+            found = list(ordered_map(self._decode, map(self._encoded, flat), self.workers))
             self._seen += len(flat)
             images = [self._good(*pair) for pair in zip(flat, found, strict=True)]
         return images[0] if np.ndim(numbers) == 0 else np.stack(images)
@@ -147,8 +147,7 @@ class StreamImages:
         self._runs.move_to_end(run)
         return self._runs[run][number - self.examples.runs[run].start]
 
-    def _decode(self, job: tuple[int, Loaded]) -> NDArray[Any] | UnreadableError:
-        data = job[1]
+    def _decode(self, data: Loaded) -> NDArray[Any] | UnreadableError:
         if isinstance(data, UnreadableError):
             return data
         try:
@@ -162,7 +161,7 @@ class StreamImages:
         while isinstance(found, UnreadableError):
             self._refuse(number, found)
             number = (number + 1) % len(self)
-            found = self._decode((number, self._encoded(number)))
+            found = self._decode(self._encoded(number))
         if number != first:
             self.stand_in[first] = number
         return found
@@ -194,7 +193,6 @@ class Stream:
     looked: int
     """Examples that the first look has read."""
     _texts: list[str]
-    _epochs: OrderedDict[tuple[int, int], NDArray[np.int64]] = field(default_factory=OrderedDict, repr=False)
 
     def __len__(self) -> int:
         return self.info.count
@@ -217,12 +215,10 @@ class Stream:
         stand_in = self.images.stand_in
         return np.array([stand_in.get(number, number) for number in numbers.tolist()]) if stand_in else numbers
 
-    def _epoch(self, count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-        if (seed, epoch) not in self._epochs:
-            self._epochs[seed, epoch] = shuffled_runs(self.images.examples.runs, self.window, seed, epoch)
-            while len(self._epochs) > 2:
-                self._epochs.popitem(last=False)
-        return self._epochs[seed, epoch]
+    @cached_property
+    def _epoch(self) -> EpochOrder:
+        runs = self.images.examples.runs
+        return lru_cache(2)(lambda count, seed, epoch: shuffled_runs(runs, self.window, seed, epoch))
 
 
 def open_data(config: DataConfig, progress: bool = True) -> Dataset | Stream:

@@ -13,9 +13,12 @@ import shlex
 import shutil
 import sys
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from undiffuse.errors import UndiffuseError
 
 NAME = "undiffuse"
 
@@ -31,6 +34,16 @@ def install_extra(extra: str, options: str = "") -> str:
     if _distribution() is None and (sources := _sources()) is not None:
         what = f"-e {shlex.quote(f'{sources}[{extra}]')}"
     return " ".join(filter(None, [pip(), "install", options, what]))
+
+
+def need(module: str, sentence: str, extra: str) -> None:
+    """Refuse to go on without a module that an extra brings.
+
+    Raises:
+        UndiffuseError: the sentence, and how to install the extra.
+    """
+    if find_spec(module) is None:
+        raise UndiffuseError(f"{sentence}: {install_extra(extra)}")
 
 
 def install(*packages: str, options: str = "") -> str:

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from undiffuse.errors import UndiffuseError
+from undiffuse.runtime import installing
 
 datasets = pytest.importorskip("datasets")
 pytestmark = pytest.mark.filterwarnings("ignore")  # what the package and what it loads complain of
@@ -55,8 +56,7 @@ def test_splits_that_are_not_there_are_named(saved, opened):
 
 
 def test_without_the_package_it_is_said_what_to_install(opened, monkeypatch):
-    from undiffuse.data.formats import hugging_face
 
-    monkeypatch.setattr(hugging_face.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(installing, "find_spec", lambda name: None)
     with pytest.raises(UndiffuseError, match=r"undiffuse\[datasets\]"):
         opened("hf:org/name")

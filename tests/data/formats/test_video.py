@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from undiffuse.data.formats import video
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.modalities.images import IMAGES
 from undiffuse.modalities.registry import modality_of
 from undiffuse.modalities.video import VIDEOS
 from undiffuse.modalities.volumes import VOLUMES
+from undiffuse.runtime import installing
 from undiffuse.visualization.data_summary import describe
 
 av = pytest.importorskip("av")
@@ -111,7 +111,7 @@ def test_deep_and_broken_videos_are_refused_with_reasons(folder, opened, frames)
 
 
 def test_without_the_package_it_is_said_what_to_install(folder, opened, monkeypatch):
-    monkeypatch.setattr(video.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(installing, "find_spec", lambda name: None)
     with pytest.raises(UndiffuseError, match=r"undiffuse\[video\]"):
         opened(folder, frames=3)
 

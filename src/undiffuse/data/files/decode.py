@@ -37,6 +37,8 @@ from undiffuse.provenance.own_pictures import made_for_the_eye
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 """Formats that Pillow may try: not EPS, which would run another program, nor what it would cut to 8 bits unasked."""
 
+MAX_FILE = 1 << 29
+"""Bytes of one encoded image; larger ones are refused unread."""
 MAX_PIXELS = 80_000_000
 """Above this the header is taken for a decompression bomb; a little under the number at which Pillow warns."""
 
@@ -61,12 +63,17 @@ class ForTheEyeError(UnreadableError):
 
 @dataclass(frozen=True)
 class Header:
-    """Facts of a file before its pixels are read; height and width as seen, after EXIF orientation."""
+    """The form of an image before its pixels are read; height and width as seen, after EXIF orientation."""
 
     height: int
     width: int
     channels: int
     dtype: str
+
+
+def too_large(size: int) -> str:
+    """Why an encoded image of so many bytes is refused; '' where it is not."""
+    return f"has {size >> 20:,} MiB; more than {MAX_FILE >> 20} are refused" if size > MAX_FILE else ""
 
 
 @contextmanager
@@ -118,7 +125,7 @@ def decode(data: bytes, at_least: tuple[int, int] | None = None, convert: bool =
             orientation = _orientation(image, look_further=True)
         if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
             raise UnreadableError(NOT_FINITE)
-        return _turn(pixels if pixels.ndim == 3 else pixels[..., None], orientation)
+        return _turn(pixels, orientation)
 
 
 @contextmanager
@@ -199,13 +206,14 @@ def _check_scale(image: ImageFile) -> None:
 
 
 def page_pixels(image: ImageFile, convert: bool | None = None) -> NDArray[Any]:
-    """The values of the current page, (height, width) or (height, width, channels)."""
+    """The values of the current page, (height, width, channels)."""
     channels, dtype = page_kind(image, convert)
     image.load()
     if dtype == "uint8":
         mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
-        return np.array(image if image.mode == mode and "transparency" not in image.info else image.convert(mode))
-    pixels = np.array(image)
+        plain = image.mode == mode and "transparency" not in image.info
+        return np.atleast_3d(np.array(image if plain else image.convert(mode)))
+    pixels = np.atleast_3d(np.array(image))
     if pixels.dtype.itemsize > 2 and dtype == "uint16" and (pixels.min() < 0 or pixels.max() > 65535):
         raise UnreadableError(
             f"has integers from {pixels.min()} to {pixels.max()}, outside 0..65535; save them as 32-bit floats"

@@ -156,17 +156,18 @@ def _members(archive: zipfile.ZipFile) -> dict[str, str]:
 def _may_label(archive: zipfile.ZipFile, members: dict[str, str], key: str, images: str) -> bool:
     """True for an array of one integer, truth value or text for each image."""
     try:
-        (shape, dtype), (of, _) = (_header(archive, members[name]) for name in (key, images))
+        with archive.open(members[key]) as labels, archive.open(members[images]) as samples:
+            (shape, dtype), (of, _) = npy_header(labels), npy_header(samples)
     except Exception:  # damaged: whoever reads it says how
         return False
     return dtype.kind in "iubU" and len(of) > 0 and shape in ((of[0],), (of[0], 1))
 
 
-def _header(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
+def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of the array in an .npy file, which is then read up to its values."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
     return shape, dtype
 
 
@@ -210,9 +211,7 @@ def _map(path: Path, name: str) -> NDArray[Any]:
 def _has_objects(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            return bool(read(file)[2].hasobject)
+            return npy_header(file)[1].hasobject
     except Exception:  # damaged: whoever maps it says how
         return False
 

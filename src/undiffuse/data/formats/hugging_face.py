@@ -7,7 +7,6 @@ files are parquet or tar: those are then read in place.
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,13 +15,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from undiffuse.data.files.decode import UnreadableError
+from undiffuse.data.files.decode import UnreadableError, too_large
 from undiffuse.data.formats.format import Format, NamedPath
 from undiffuse.data.formats.parquet import class_name, encoded_image, find_columns
-from undiffuse.data.formats.records import MAX_RECORD, RUN, Index, Item, Records, cut_runs
+from undiffuse.data.formats.records import RUN, Index, Item, Records, cut_runs
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.runtime.durable_files import expanded
-from undiffuse.runtime.installing import install_extra
+from undiffuse.runtime.installing import need
 
 PREFIX = "hf:"
 _AT_ONCE = 1 << 12
@@ -82,11 +81,8 @@ def _fetched(value: Any) -> bytes | UnreadableError:
     """The bytes of an image, from the file that an image folder's table points at where it holds none itself."""
     path = value.get("path") if isinstance(value, dict) and value.get("bytes") is None else None
     if path and Path(path).is_absolute() and Path(path).is_file():
-        if Path(path).stat().st_size > MAX_RECORD:
-            return UnreadableError(
-                f"has {Path(path).stat().st_size >> 20:,} MiB; more than {MAX_RECORD >> 20} are refused"
-            )
-        return Path(path).read_bytes()
+        why = too_large(Path(path).stat().st_size)
+        return UnreadableError(why) if why else Path(path).read_bytes()
     return encoded_image(value)
 
 
@@ -152,10 +148,7 @@ def _split(name: str, split: str, there: list[str]) -> str:
 def _datasets(name: str) -> Iterator[Any]:
     if not name:
         raise UndiffuseError("expected a data set's name after 'hf:', got none; type hf:ORG/NAME or hf:ORG/NAME:train")
-    if importlib.util.find_spec("datasets") is None:
-        raise UndiffuseError(
-            f"hf:{name} needs the package datasets, which is not installed: {install_extra('datasets')}"
-        )
+    need("datasets", f"hf:{name} needs the package datasets, which is not installed", "datasets")
     import datasets
 
     if not sys.stderr.isatty():

@@ -9,20 +9,19 @@ held against the number of pages it claims. A file made to mislead could still d
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from undiffuse.data.files.decode import UnreadableError
+from undiffuse.data.files.decode import UnreadableError, too_large
 from undiffuse.data.files.listing import Refusal, looks_like_image
 from undiffuse.data.files.read_errors import intact
 from undiffuse.data.formats.format import Format, NamedPath
-from undiffuse.data.formats.records import MAX_RECORD, RUN, Index, Item, Records, cut_runs
+from undiffuse.data.formats.records import RUN, Index, Item, Records, cut_runs
 from undiffuse.errors import UndiffuseError
-from undiffuse.runtime.installing import install_extra
+from undiffuse.runtime.installing import need
 
 _MAGIC, _MAGIC_AT = b"\xde\xc0\xef\xbe", 16
 _COUNTS = {"length", "num-samples", "num_samples", "__len__", "__keys__", "__length__", "__info__"}
@@ -52,8 +51,8 @@ class LmdbShard:
                     ignored.append((name, "says something of the whole"))
                 elif name.startswith("label-") and len(value) <= _MAX_TEXT:
                     texts[name.removeprefix("label-")] = bytes(value).decode("utf-8", "replace")
-                elif len(value) > MAX_RECORD:
-                    refused.append((name, f"has {len(value) >> 20:,} MiB; more than {MAX_RECORD >> 20} are refused"))
+                elif why := too_large(len(value)):
+                    refused.append((name, why))
                 elif looks_like_image(bytes(value[:16])):
                     found.append(key)
                 elif _is_pickled(value):
@@ -90,8 +89,7 @@ class LmdbShard:
 
     @contextmanager
     def _reading(self) -> Iterator[Any]:
-        if importlib.util.find_spec("lmdb") is None:
-            raise UndiffuseError(f"LMDB needs the package lmdb, which is not installed: {install_extra('lmdb')}")
+        need("lmdb", "LMDB needs the package lmdb, which is not installed", "lmdb")
         import lmdb
 
         options = {"readonly": True, "lock": False, "readahead": False, "subdir": self.path.is_dir()}

@@ -10,7 +10,6 @@ A file's footer says how many rows and bytes there are. It is checked against th
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -19,16 +18,16 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-from undiffuse.data.files.decode import UnreadableError
+from undiffuse.data.files.decode import UnreadableError, too_large
 from undiffuse.data.files.listing import Refusal
 from undiffuse.data.files.metadata import NOT_READ, unread_columns
 from undiffuse.data.files.read_errors import intact
 from undiffuse.data.files.remote_file import Place, RemoteFile, size_of
 from undiffuse.data.formats.archive import most_unpacked
 from undiffuse.data.formats.format import Format, NamedPath
-from undiffuse.data.formats.records import MAX_RECORD, Index, Item, Records, as_label, cut_runs
+from undiffuse.data.formats.records import Index, Item, Records, as_label, cut_runs
 from undiffuse.errors import UndiffuseError
-from undiffuse.runtime.installing import install_extra
+from undiffuse.runtime.installing import need
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes")
 LABEL_COLUMNS = ("label", "class", "cls", "fine_label", "labels")
@@ -117,7 +116,7 @@ class ParquetShard:
     @contextmanager
     def _open(self) -> Iterator[Any]:
         """The open file, its claims checked."""
-        need_pyarrow()
+        need("pyarrow", "parquet files need pyarrow, which is not installed", "parquet")
         import pyarrow.parquet as parquet
 
         with (
@@ -142,21 +141,14 @@ def _open_file(found: NamedPath) -> Records | None:
 FORMAT = Format(file=_open_file)
 
 
-def need_pyarrow() -> None:
-    """Raises `UndiffuseError` where pyarrow is not installed."""
-    if importlib.util.find_spec("pyarrow") is None:
-        raise UndiffuseError(f"parquet files need pyarrow, which is not installed: {install_extra('parquet')}")
-
-
 def encoded_image(value: Any) -> bytes | UnreadableError:
     """The bytes in a cell of an image column."""
     data = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(data, bytes):
         where = value.get("path") if isinstance(value, dict) else None
         return UnreadableError(f"has the path '{where}' and no bytes" if where else "is empty")
-    if len(data) > MAX_RECORD:
-        return UnreadableError(f"has {len(data) >> 20:,} MiB; more than {MAX_RECORD >> 20} are refused")
-    return data
+    why = too_large(len(data))
+    return UnreadableError(why) if why else data
 
 
 def class_name(value: Any, names: tuple[str, ...]) -> str:

@@ -11,7 +11,7 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -25,8 +25,6 @@ from undiffuse.errors import UndiffuseError
 
 RUN = 64
 """Examples that are read in one go where the shard can be entered anywhere."""
-MAX_RECORD = 1 << 29
-"""Bytes of one encoded image; larger ones are refused unread."""
 
 
 class Item(NamedTuple):
@@ -100,7 +98,7 @@ class Records:
         for shard, index in zip(self.shards, self.indices, strict=True):
             for item, data in zip(index.items, shard.read(range(len(index.items))), strict=True):
                 size = -1 if isinstance(data, UnreadableError) else len(data)
-                yield FileEntry(item.name, size, _Opener(data))
+                yield FileEntry(item.name, size, partial(_open, data))
 
     def listing(self, config: DataConfig) -> Listing:
         """The examples by name. Where some have a class, those without one are refused."""
@@ -117,14 +115,10 @@ class Records:
         return Listing(tuple(items), classes, tuple(refused), ignored, texts=texts)
 
 
-@dataclass(frozen=True)
-class _Opener:
-    data: bytes | UnreadableError
-
-    def __call__(self) -> BinaryIO:
-        if isinstance(self.data, UnreadableError):
-            raise self.data
-        return io.BytesIO(self.data)
+def _open(data: bytes | UnreadableError) -> BinaryIO:
+    if isinstance(data, UnreadableError):
+        raise data
+    return io.BytesIO(data)
 
 
 def cut_runs(ranges: Sequence[range], longest: int) -> list[range]:

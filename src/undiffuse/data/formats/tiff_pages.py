@@ -47,7 +47,7 @@ class TiffPages(ArraySource):
                         raise UndiffuseError(
                             f"expected pages that can be read in {self.name}, got page {number + 1}, which {error}"
                         ) from None
-                    rows.write(np.moveaxis(pixels if pixels.ndim == 3 else pixels[..., None], -1, 0)[None])
+                    rows.write(np.moveaxis(pixels, -1, 0)[None])
         return Arrays(np.load(target, mmap_mode="r"))
 
 

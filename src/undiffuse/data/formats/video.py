@@ -8,7 +8,6 @@ Formats are told by the file's name and forced, so that no playlist can lead the
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ from undiffuse.data.source import Draft, FileKind, WrittenSamples
 from undiffuse.data.transform import CHANNELS, convert_channels, keeps_aspect, resize
 from undiffuse.data.writing.samples import SampleLayout, check_uncut, write_samples
 from undiffuse.errors import UndiffuseError
-from undiffuse.runtime.installing import install_extra
+from undiffuse.runtime.installing import need
 
 FORMATS = {
     **dict.fromkeys((".mp4", ".m4v", ".mov"), "mov"),
@@ -81,8 +80,7 @@ class ClipReader:
     noun, several = "videos", True
 
     def __init__(self, config: DataConfig, size: tuple[int, int] | None) -> None:
-        if importlib.util.find_spec("av") is None:
-            raise UndiffuseError(f"videos need the package av, which is not installed: {install_extra('video')}")
+        need("av", "videos need the package av, which is not installed", "video")
         if config.frames < 1 or config.stride < 1:
             raise UndiffuseError(
                 f"expected how many frames a clip has for the videos in {config.source}, got `frames={config.frames}` "

@@ -26,7 +26,7 @@ from PIL import Image
 from undiffuse.config.data import DataConfig
 from undiffuse.data.files.decode import MAX_PIXELS, NOT_FINITE, UnreadableError, page_kind, page_pixels, refusing
 from undiffuse.data.files.listing import FileEntry, Files, Listing
-from undiffuse.data.formats.arrays import channels_first
+from undiffuse.data.formats.arrays import channels_first, npy_header
 from undiffuse.data.formats.folder import Folder
 from undiffuse.data.formats.format import Filling, Format, NamedPath
 from undiffuse.data.formats.nifti import MAX_BYTES, decode_nifti, look_at_nifti
@@ -110,9 +110,7 @@ def _decode_pages(data: bytes) -> NDArray[Any]:
     with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
         for number in range(getattr(image, "n_frames", 1)):
             image.seek(number)
-            page_kind(image)
-            pixels = page_pixels(image)
-            pages.append(pixels if pixels.ndim == 3 else pixels[..., None])
+            pages.append(page_pixels(image))
     if len({(page.shape, page.dtype) for page in pages}) > 1:
         raise UnreadableError("has pages of different sizes or depths")
     volume = np.moveaxis(np.stack(pages), -1, 0)
@@ -122,9 +120,7 @@ def _decode_pages(data: bytes) -> NDArray[Any]:
 
 
 def _look_at_npy(file: BinaryIO, entry: FileEntry) -> SampleLayout:
-    version = np.lib.format.read_magic(file)
-    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = reader(file)
+    shape, dtype = npy_header(file)
     if dtype.hasobject:
         raise UnreadableError("holds pickled objects, which are never opened")
     if dtype.itemsize * math.prod(shape) > entry.size - file.tell():

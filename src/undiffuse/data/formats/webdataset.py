@@ -24,14 +24,14 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from undiffuse.data.files.decode import UnreadableError
+from undiffuse.data.files.decode import UnreadableError, too_large
 from undiffuse.data.files.decompress import decompressor
 from undiffuse.data.files.listing import READABLE_SUFFIXES, FileEntry, Refusal
 from undiffuse.data.files.metadata import NOT_READ, unread_columns
 from undiffuse.data.files.read_errors import intact
 from undiffuse.data.formats.archive import TarFile
 from undiffuse.data.formats.format import Format, NamedPath, is_tar
-from undiffuse.data.formats.records import MAX_RECORD, RUN, Index, Item, Records, as_label, cut_runs, no_label
+from undiffuse.data.formats.records import RUN, Index, Item, Records, as_label, cut_runs, no_label
 from undiffuse.errors import UndiffuseError
 
 CLASS_KEYS = ("label", "class", "cls")
@@ -191,8 +191,7 @@ def _split(name: str, last_dot: bool = False) -> tuple[str, str]:
 def _add(example: _Example, kind: str, entry: FileEntry) -> None:
     if f".{kind.rpartition('.')[2]}" in READABLE_SUFFIXES:
         example.images.append(entry.name)
-        if entry.size > MAX_RECORD:
-            example.problem = f"has {entry.size >> 20:,} MiB; more than {MAX_RECORD >> 20} are refused"
+        example.problem = too_large(entry.size) or example.problem
     elif kind not in _NOTES:
         example.others.append(kind)
     elif entry.size > _MAX_NOTE:

@@ -29,16 +29,6 @@ _DEPTHS = {"uint8": "8-bit", "uint16": "16-bit", "float32": "float"}
 
 
 @dataclass(frozen=True)
-class AgreedShape:
-    """Shape and type that every image gets."""
-
-    height: int
-    width: int
-    channels: int
-    dtype: str
-
-
-@dataclass(frozen=True)
 class _Problem:
     """Something in the way: what was expected, what came, what to do, and the options that do it."""
 
@@ -54,8 +44,8 @@ def agree(
     config: DataConfig,
     size: tuple[int, int] | None,
     refused: Sequence[Refusal] = (),
-) -> AgreedShape:
-    """The one shape and depth that all images have, or get by the options; else a sentence that says how to choose.
+) -> Header:
+    """The one form that all images have, or get by the options; else a sentence that says how to choose.
 
     Args:
         source: what the user called the data.
@@ -87,7 +77,7 @@ def agree(
     if problems:
         raise UndiffuseError(_sentence(source, problems, config))
     height, width = size or next((header.height, header.width) for header in headers.values())
-    return AgreedShape(height, width, channels, dtype)
+    return Header(height, width, channels, dtype)
 
 
 def _unread(source: str, good: int, refused: Sequence[Refusal], config: DataConfig) -> _Problem | None:

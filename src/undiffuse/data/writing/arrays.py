@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from undiffuse.config.data import DataConfig
 from undiffuse.data.crops import CUTS
@@ -16,7 +15,6 @@ from undiffuse.data.transform import CHANNELS, convert_channels, keeps_aspect, r
 from undiffuse.data.writing.statistics import chunks
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.cache import need_space
-from undiffuse.runtime.standard_streams import hidden
 
 
 def write_array(images: NDArray[Any], name: str, draft: Draft) -> None:
@@ -44,13 +42,10 @@ def write_array(images: NDArray[Any], name: str, draft: Draft) -> None:
     need_space(draft.folder, len(images) * channels * int(np.prod(spatial)) * np.dtype(dtype).itemsize)
     with (
         RowWriter(draft.folder / "images.npy", dtype, (channels, *spatial)) as rows,
-        tqdm(
-            total=len(images), desc="Preparing", unit="image", disable=hidden(draft.progress), leave=False
-        ) as progress,
+        draft.bar("Preparing", "image", len(images)) as progress,
     ):
         for chunk in chunks(images):
-            values = _cast(chunk, dtype, name)
-            rows.write(_transform(values, config, size))
+            rows.write(_transform(_cast(chunk, dtype, name), config, size))
             progress.update(len(chunk))
 
 

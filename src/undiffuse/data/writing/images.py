@@ -12,27 +12,34 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from undiffuse.config.data import DataConfig
 from undiffuse.data.crops import CUTS, about, fits, scaled, tiles, write_cut
 from undiffuse.data.dataset import RowWriter
-from undiffuse.data.files.decode import ForTheEyeError, Header, UnreadableError, decode, quiet_pillow, read_header
+from undiffuse.data.files.decode import (
+    MAX_FILE,
+    ForTheEyeError,
+    Header,
+    UnreadableError,
+    decode,
+    quiet_pillow,
+    read_header,
+    too_large,
+)
 from undiffuse.data.files.foreign import is_raw, kind_not_read
 from undiffuse.data.files.listing import FileEntry, Files, Listing, Refusal
 from undiffuse.data.source import Draft, WrittenSamples
 from undiffuse.data.transform import convert_channels, resize
-from undiffuse.data.writing.agreement import AgreedShape, agree, check_bad
+from undiffuse.data.writing.agreement import agree, check_bad
+from undiffuse.data.writing.listed import listed, survey
 from undiffuse.runtime.cache import need_space
-from undiffuse.runtime.standard_streams import hidden
 
-MAX_FILE = 1 << 29
-"""Bytes of one image file; larger ones are refused unread."""
 _WORTH_THREADS = 1 << 18
 """Pixels per image from which decoding, which releases the interpreter's lock, outweighs handing it to a thread."""
 
@@ -46,126 +53,82 @@ def write_images(files: Files, listing: Listing, draft: Draft) -> WrittenSamples
     Raises:
         UndiffuseError: the images do not agree and no option says what to do; too many are bad; none are left.
     """
-    config, size, folder = draft.config, draft.size, draft.folder
+    config, folder = draft.config, draft.folder
+    cut = draft.size if config.crop in CUTS else None  # height and width of the samples that images are cut into
     with quiet_pillow():
-        headers, unreadable, aside = _survey(files, listing, draft)
-        refused = [*listing.refused, *unreadable]
-        if config.crop in CUTS and size is not None:
-            refused += _small(headers, config, size)
+        headers, failed = survey(files, listing, partial(_header, convert=config.channels != "keep"), draft)
+        aside = tuple((name, str(error)) for name, error in failed if isinstance(error, ForTheEyeError))
+        refused = [*listing.refused]
+        refused += [(name, str(error)) for name, error in failed if not isinstance(error, ForTheEyeError)]
+        shapes = dict[str, tuple[int, int]]()
+        if cut:
+            shapes = {name: scaled(h.height, h.width, cut, config.crop_from) for name, h in headers.items()}
+            small = [name for name, shape in shapes.items() if not fits(*shape, cut)]
+            why = (
+                f"is smaller than a sample of {cut[0]} x {cut[1]}; `crop=center` scales it up, and so does `crop_from`"
+            )
+            refused += [(name, why) for name in small]
+            for name in small:
+                del headers[name], shapes[name]
         listing = replace(listing, ignored=(*listing.ignored, *aside))
         check_bad(files.name, len(headers), refused, listing, config, many=False)
-        target = agree(files.name, headers, config, size, refused)
-        shapes = {name: _cut_shape(header, config, size) for name, header in headers.items()}
-        if config.crop in CUTS:
-            cut = about(config.crop, list(shapes.values()), (target.height, target.width))
-            pixels = sum(h * w for h, w in shapes.values())  # at most; of tiles, the edges are left out
+        target = agree(files.name, headers, config, draft.size, refused)
+        if cut:
+            pixels = sum(height * width for height, width in shapes.values())  # at most; tiles leave out the edges
         else:
-            cut, pixels = None, len(headers) * target.height * target.width
+            pixels = len(headers) * target.height * target.width
         need_space(folder, pixels * target.channels * np.dtype(target.dtype).itemsize)
-        sink = _Sink(folder, target, None if cut is None else cut.kind)
-        undecodable = _write(files, headers, sink, shapes, draft)
-        if cut is not None:
+        sink = _Sink(folder, target, config.crop if cut else "none")
+        refused += _write(files, headers, sink, shapes, draft)
+        if cut and sink.files:
             there = [shapes[name] for name in dict.fromkeys(sink.files)]
-            sample = (target.channels, target.height, target.width)
-            write_cut(folder, about(config.crop, there, sample[1:]) if there else cut, sample, sink.places)
-    refused += undecodable
+            write_cut(folder, about(config.crop, there, cut), (target.channels, *cut), sink.places)
     check_bad(files.name, len(sink.files), refused, listing, config)
     return WrittenSamples.of_files(listing, config.vectors, sink.names, sink.files, refused)
-
-
-def _small(headers: dict[str, Header], config: DataConfig, size: tuple[int, int]) -> list[Refusal]:
-    """Images that a sample does not fit into, which are taken out of ``headers``."""
-    small = [name for name, header in headers.items() if not fits(*_cut_shape(header, config, size), size)]
-    why = f"is smaller than a sample of {size[0]} x {size[1]}; `crop=center` scales it up, and so does `crop_from`"
-    for name in small:
-        del headers[name]
-    return [(name, why) for name in small]
-
-
-def _cut_shape(header: Header, config: DataConfig, size: tuple[int, int] | None) -> tuple[int, int]:
-    """Height and width at which an image is cut; its own where it is not."""
-    if size is None or config.crop not in CUTS:
-        return header.height, header.width
-    return scaled(header.height, header.width, size, config.crop_from)
 
 
 class _Sink:
     """Writes decoded images as the samples that they become, and keeps their names."""
 
-    def __init__(self, folder: Path, target: AgreedShape, cut: str | None) -> None:
-        self.target, self.cut = target, cut
+    def __init__(self, folder: Path, target: Header, crop: str) -> None:
+        self.target, self.crop = target, crop
         self.names, self.files, self.places = list[str](), list[str](), list[tuple[int, int, int]]()
-        row = () if cut == "random" else (target.channels, target.height, target.width)
+        row = () if crop == "random" else (target.channels, target.height, target.width)
         self.rows = RowWriter(folder / "images.npy", target.dtype, row)
 
     def add(self, name: str, image: NDArray[Any]) -> None:
         """An image, (height, width, channels)."""
-        if self.cut == "tiles":
-            for place, tile in tiles(image, (self.target.height, self.target.width)):
-                self._row(f"{name}@{place}", name, tile)
-        elif self.cut == "random":
-            self.places.append((self.rows.count, *image.shape[:2]))
-            self.rows.write(np.moveaxis(image, -1, 0).reshape(-1))
-            self.names.append(name)
+        size = (self.target.height, self.target.width)
+        for place, part in tiles(image, size) if self.crop == "tiles" else [("", image)]:
+            row = np.moveaxis(part, -1, 0)
+            if self.crop == "random":
+                self.places.append((self.rows.count, *part.shape[:2]))
+            self.rows.write(row.reshape(-1) if self.crop == "random" else row[None])
+            self.names.append(f"{name}@{place}" if place else name)
             self.files.append(name)
-        else:
-            self._row(name, name, image)
-
-    def _row(self, name: str, file: str, image: NDArray[Any]) -> None:
-        self.rows.write(np.moveaxis(image, -1, 0)[None])
-        self.names.append(name)
-        self.files.append(file)
-
-
-def _survey(files: Files, listing: Listing, draft: Draft) -> tuple[dict[str, Header], list[Refusal], list[Refusal]]:
-    """Headers of the listed images by name, the images without a readable one, and those made to be looked at."""
-    waiting, headers, refused = set(listing.images), dict[str, Header](), list[Refusal]()
-    aside = list[Refusal]()
-    with tqdm(total=len(waiting), desc="Looking", unit="file", disable=hidden(draft.progress), leave=False) as progress:
-        for entry in files.entries():
-            if isinstance(entry, tuple) or entry.name not in waiting:
-                continue
-            waiting.discard(entry.name)  # a second member of the same name is not looked at
-            try:
-                headers[entry.name] = _header(entry, draft.config.channels != "keep")
-            except ForTheEyeError as error:
-                aside.append((entry.name, str(error)))
-            except UnreadableError as error:
-                refused.append((entry.name, str(error)))
-            progress.update()
-    return headers, refused, aside
 
 
 def _write(
-    files: Files,
-    headers: dict[str, Header],
-    sink: _Sink,
-    shapes: dict[str, tuple[int, int]],
-    draft: Draft,
+    files: Files, headers: dict[str, Header], sink: _Sink, shapes: dict[str, tuple[int, int]], draft: Draft
 ) -> list[Refusal]:
-    """Decode, convert and write; what could not be."""
-    target, config = sink.target, draft.config
+    """Decode, convert and write; the images that could not be. Those of ``shapes`` are brought to these and cut."""
 
     def convert(job: tuple[str, bytes | UnreadableError]) -> tuple[str, NDArray[Any] | UnreadableError]:
         name, data = job
         if isinstance(data, UnreadableError):
             return name, data
+        target, size = sink.target, draft.size
+        if shape := shapes.get(name):
+            target = replace(target, height=shape[0], width=shape[1])
+            size = shape if draft.config.crop_from else None
         try:
-            if config.crop in CUTS:
-                return name, _convert_whole(data, target, config, shapes[name])
-            return name, convert_image(data, target, config, draft.size)
+            return name, convert_image(data, target, draft.config, size)
         except UnreadableError as error:
             return name, error
 
     refused = list[Refusal]()
-    workers = workers_for(headers)
-    with (
-        sink.rows,
-        tqdm(
-            total=len(headers), desc="Preparing", unit="image", disable=hidden(draft.progress), leave=False
-        ) as progress,
-    ):
-        for name, image in ordered_map(convert, _read_all(files, headers), workers):
+    with sink.rows, draft.bar("Preparing", "image", len(headers)) as progress:
+        for name, image in ordered_map(convert, _read_all(files, headers), workers_for(headers)):
             if isinstance(image, UnreadableError):
                 refused.append((name, str(image)))
             else:
@@ -182,10 +145,8 @@ def workers_for(headers: dict[str, Header]) -> int:
 
 
 def _header(entry: FileEntry, convert: bool) -> Header:
-    if entry.size == 0:
-        raise UnreadableError("is empty (0 bytes)")
-    if entry.size > MAX_FILE:
-        raise UnreadableError(f"has {entry.size >> 20:,} MiB; more than {MAX_FILE >> 20} are refused")
+    if why := too_large(entry.size):
+        raise UnreadableError(why)
     try:
         if is_raw(entry.name):  # before it is taken for the TIFF of its thumbnail
             raise UnreadableError(kind_not_read(entry.name, b""))
@@ -209,11 +170,7 @@ def _another_kind(entry: FileEntry) -> str:
 
 
 def _read_all(files: Files, headers: dict[str, Header]) -> Iterator[tuple[str, bytes | UnreadableError]]:
-    waiting = set(headers)
-    for entry in files.entries():
-        if isinstance(entry, tuple) or entry.name not in waiting:
-            continue
-        waiting.discard(entry.name)
+    for entry in listed(files, headers):
         try:
             with entry.open() as file:
                 yield entry.name, file.read(MAX_FILE)
@@ -221,29 +178,15 @@ def _read_all(files: Files, headers: dict[str, Header]) -> Iterator[tuple[str, b
             yield entry.name, UnreadableError(f"cannot be read: {error}")
 
 
-def convert_image(data: bytes, target: AgreedShape, config: DataConfig, size: tuple[int, int] | None) -> NDArray[Any]:
+def convert_image(data: bytes, target: Header, config: DataConfig, size: tuple[int, int] | None) -> NDArray[Any]:
     """The pixels of an encoded image, as the target says. Raises `UnreadableError`."""
-    pixels = _pixels(data, target, config, size)
+    convert = config.channels != "keep"
+    pixels = decode(data, size, convert)
+    if convert:
+        pixels = convert_channels(pixels, target.channels)
     if size:
         pixels = resize(pixels, size, config.crop, alpha=pixels.shape[2] in (2, 4))
-    return _checked(pixels, (target.height, target.width), target)
-
-
-def _convert_whole(data: bytes, target: AgreedShape, config: DataConfig, shape: tuple[int, int]) -> NDArray[Any]:
-    """The pixels of an encoded image that samples are cut of, of this height and width."""
-    pixels = _pixels(data, target, config, shape if config.crop_from else None)
-    if config.crop_from:
-        pixels = resize(pixels, shape, "none", alpha=pixels.shape[2] in (2, 4))
-    return _checked(pixels, shape, target)
-
-
-def _pixels(data: bytes, target: AgreedShape, config: DataConfig, at_least: tuple[int, int] | None) -> NDArray[Any]:
-    pixels = decode(data, at_least=at_least, **({"convert": True} if config.channels != "keep" else {}))
-    return pixels if config.channels == "keep" else convert_channels(pixels, target.channels)
-
-
-def _checked(pixels: NDArray[Any], shape: tuple[int, int], target: AgreedShape) -> NDArray[Any]:
-    if pixels.shape != (*shape, target.channels) or pixels.dtype != target.dtype:
+    if pixels.shape != (target.height, target.width, target.channels) or pixels.dtype != target.dtype:
         raise UnreadableError(f"decodes to {pixels.shape} of {pixels.dtype}, which its header does not say")
     return pixels
 

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from undiffuse.config.data import DataConfig
 from undiffuse.data.crops import CUTS
@@ -22,9 +21,9 @@ from undiffuse.data.files.decode import UnreadableError, quiet_pillow
 from undiffuse.data.files.listing import FileEntry, Files, Listing, Refusal
 from undiffuse.data.source import Draft, WrittenSamples
 from undiffuse.data.writing.agreement import check_bad
+from undiffuse.data.writing.listed import listed, survey
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.cache import need_space
-from undiffuse.runtime.standard_streams import hidden
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,8 @@ def write_samples(files: Files, listing: Listing, reader: SampleReader, draft: D
         UndiffuseError: the files do not agree; too many are bad; none are left.
     """
     with quiet_pillow():
-        forms, unreadable = _survey(files, listing, reader, draft.progress)
-        refused = [*listing.refused, *unreadable]
+        forms, failed = survey(files, listing, reader.look, draft)
+        refused = [*listing.refused, *((name, str(error)) for name, error in failed)]
         check_bad(files.name, len(forms), refused, listing, draft.config)
         form = _agree(files.name, forms, reader.noun)
         samples = sum(one.count for one in forms.values())
@@ -75,25 +74,6 @@ def check_uncut(config: DataConfig, source: str) -> None:
     """Raises `UndiffuseError` for settings that cut parts out of images."""
     if config.crop in CUTS:
         raise UndiffuseError(f"`crop={config.crop}` is for images, and {source} has none; take `crop=center`")
-
-
-def _survey(
-    files: Files, listing: Listing, reader: SampleReader, bar: bool
-) -> tuple[dict[str, SampleLayout], list[Refusal]]:
-    waiting, forms, refused = set(listing.images), dict[str, SampleLayout](), list[Refusal]()
-    with tqdm(total=len(waiting), desc="Looking", unit="file", disable=hidden(bar), leave=False) as progress:
-        for entry in files.entries():
-            if isinstance(entry, tuple) or entry.name not in waiting:
-                continue
-            waiting.discard(entry.name)
-            try:
-                if entry.size == 0:
-                    raise UnreadableError("is empty (0 bytes)")
-                forms[entry.name] = reader.look(entry)
-            except UnreadableError as error:
-                refused.append((entry.name, str(error)))
-            progress.update()
-    return forms, refused
 
 
 def _agree(source: str, forms: dict[str, SampleLayout], noun: str) -> SampleLayout:
@@ -114,17 +94,13 @@ def _write(
     files: Files, forms: dict[str, SampleLayout], form: SampleLayout, reader: SampleReader, draft: Draft
 ) -> tuple[list[str], list[str], list[Refusal]]:
     names, owners, refused = list[str](), list[str](), list[Refusal]()
-    waiting = dict(forms)
     with (
         RowWriter(draft.folder / "images.npy", form.dtype, form.shape) as rows,
-        tqdm(total=len(forms), desc="Preparing", unit="file", disable=hidden(draft.progress), leave=False) as progress,
+        draft.bar("Preparing", "file", len(forms)) as progress,
     ):
-        for entry in files.entries():
-            if isinstance(entry, tuple) or entry.name not in waiting:
-                continue
-            expected = waiting.pop(entry.name)
+        for entry in listed(files, forms):
             try:
-                for number, sample in enumerate(reader.read(entry, expected)):
+                for number, sample in enumerate(reader.read(entry, forms[entry.name])):
                     if sample.shape != form.shape or sample.dtype != form.dtype:
                         raise UnreadableError(f"gives {sample.shape} of {sample.dtype}, which its header does not say")
                     rows.write(sample[None])
