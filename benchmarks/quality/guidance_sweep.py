@@ -25,7 +25,7 @@ from undiffuse.config.data import DataConfig
 from undiffuse.data.codec import codec_of
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.diffusion.guidance import Clip, Guidance
-from undiffuse.diffusion.trajectory import sample
+from undiffuse.diffusion.trajectory import Noise, sample
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.features.classifier import ClassifierExtractor, load_classifier
 from undiffuse.evaluation.features.extract import FeatureSet, batches, extract
@@ -85,10 +85,8 @@ def measure(model: Model, judge: Judge, method: str, how: tuple[bool, Guides], s
     for first in range(0, n, MICRO_BATCH):
         members = range(first, first + MICRO_BATCH)
         denoiser = Clip(request.denoiser(model.denoiser, members))
-        mine = range(first, min(n, members.stop))
-        drawn.append(
-            sample(denoiser, plan.sampler, plan.times, model.info.shape, mine, seed=seed, micro_batch=MICRO_BATCH)
-        )
+        x = sample(denoiser, plan.sampler, plan.times, model.info.shape, Noise(seed, members))
+        drawn.append(x[: n - first])
     found = extract(judge.extractor, batches(codec_of(model.info).decode(torch.cat(drawn)), model.info), n)
     assert found.logits is not None
     asked = torch.arange(n) % classes

@@ -34,7 +34,7 @@ from undiffuse.diffusion.samplers import DPMMultistep
 from undiffuse.diffusion.samplers.exponential import DATA
 from undiffuse.diffusion.schedules import cosine
 from undiffuse.diffusion.timesteps import make_timesteps
-from undiffuse.diffusion.trajectory import sample
+from undiffuse.diffusion.trajectory import Noise, sample
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Cascade, Model, build_model
 
@@ -126,9 +126,9 @@ class ExactStage:
 def test_a_cascade_of_exact_denoisers_has_the_distribution_of_the_data_at_every_level(level):
     schedule, C, S = cosine(1000), prior(), matrix(lambda x: downsample(x, 2))
     n, times, sampler = 4000, make_timesteps(schedule, 60, "log-snr"), DPMMultistep(DATA, 2)
-    z = sample(ExactBase(schedule, S @ C @ S.T), sampler, times, (1, 2, 2), range(n), micro_batch=n)
+    z = sample(ExactBase(schedule, S @ C @ S.T), sampler, times, (1, 2, 2), Noise(0, range(n)))
     stage = enlarging(ExactStage(schedule, C), BatchImages(z.float()), 2, level, range(n), seed=0)
-    x = sample(stage, sampler, times, (1, SIDE, SIDE), range(n), seed=1, micro_batch=n).flatten(1).double()
+    x = sample(stage, sampler, times, (1, SIDE, SIDE), Noise(1, range(n))).flatten(1).double()
     z = z.flatten(1).double()
     # The stage forgets as much of z as the noise hides: cov(x, z) = C S' (a^2 S C S' + s^2)^-1 a^2 S C S'.
     a, s = math.cos(level * math.pi / 2), math.sin(level * math.pi / 2)

@@ -131,7 +131,7 @@ def test_a_description_and_the_network_are_the_denoiser(settings: dict[str, Any]
     x = start(model.denoiser, INFO.shape, noise)
     labels = np.array([0, 1, 0])
     plan = model.plan(sampler="ddim", steps=8, micro_batch=3, classes=("cat", "dog", "cat"))
-    expected = sample(plan.denoiser(range(3)), plan.sampler, plan.times, INFO.shape, range(3), micro_batch=3)
+    expected = sample(plan.denoiser(range(3)), plan.sampler, plan.times, INFO.shape, Noise(0, range(3)))
     found = steps(Here(), x.numpy(), "ddim", 8, {"label": labels}, 1.0)
     assert np.abs(found - expected.numpy()).max() < 2e-4
     assert np.array_equal(codec_of(INFO).decode(expected).shape, (3, *INFO.shape))

@@ -41,6 +41,13 @@ def test_image_i_of_a_seed_is_the_same_bits_however_many_are_drawn():
     assert not np.array_equal(model.sample(1, seed=6, steps=3, micro_batch=4, sampler="ddpm").array, whole[:1])
 
 
+def test_progress_is_reported_per_step_of_every_micro_batch():
+    calls = []
+    drawn = list(model_of(info_of()).draw(range(9), steps=5, micro_batch=4, on_step=lambda: calls.append(1)))
+    assert [len(samples) for samples in drawn] == [4, 4, 1]
+    assert len(calls) == 3 * 5
+
+
 @pytest.mark.parametrize(
     "info",
     [

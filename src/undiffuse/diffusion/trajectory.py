@@ -6,7 +6,7 @@ whoever iterates over it adds those. `trajectory` yields x alone, `iterate_steps
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, TypeVar, runtime_checkable
@@ -167,38 +167,17 @@ def start(denoiser: Denoiser, shape: Sequence[int], noise: Noise) -> Batch:
 
 @torch.no_grad()
 def sample(
-    denoiser: Denoiser,
-    sampler: Sampler[State],
-    times: Float[Tensor, "points"],
-    shape: Sequence[int],
-    indices: Sequence[int],
-    *,
-    seed: int = 0,
-    micro_batch: int = 16,
-    device: torch.device | str = "cpu",
-    on_step: Callable[[], object] = lambda: None,
-) -> Float[Tensor, "count *shape"]:
-    """Samples ``indices`` of a seed, in model space, on the CPU.
-
-    Sample i is always computed in slot i mod micro_batch, beside the same neighbours, because a convolution's rounding
-    may depend on the batch and the position in it. So its bits depend on (seed, i, micro_batch), not on how many
-    samples were asked for.
+    denoiser: Denoiser, sampler: Sampler[State], times: Float[Tensor, "points"], shape: Sequence[int], noise: Noise
+) -> Batch:
+    """The ends of trajectories that start from pure noise, in model space; one a stream of the noise.
 
     Args:
         denoiser, sampler, times: as for `trajectory`.
         shape: of one sample, (channels, *spatial).
-        indices: which samples of the seed.
-        micro_batch: samples per evaluation of the network.
-        on_step: called after every step of every micro-batch, for a progress bar.
+        noise: ``Noise(seed, indices)``. A sample's rounding may depend on those beside it, for a convolution's does;
+            `undiffuse.Model.sample` keeps neighbours alike, so that there a sample's bits are its own.
     """
-    blocks = sorted({index // micro_batch for index in indices})
-    made: dict[int, Tensor] = {}
-    for block in blocks:
-        members = range(block * micro_batch, (block + 1) * micro_batch)
-        noise = Noise(seed, members, device)
-        x = start(denoiser, shape, noise)
-        for x_s in trajectory(denoiser, sampler, times, x, noise):
-            x = x_s
-            on_step()
-        made.update(zip(members, x.cpu(), strict=True))
-    return torch.stack([made[index] for index in indices]) if indices else torch.empty(0, *shape)
+    x = start(denoiser, shape, noise)
+    for x_s in trajectory(denoiser, sampler, times, x, noise):
+        x = x_s
+    return x

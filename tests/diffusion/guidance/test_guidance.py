@@ -14,7 +14,7 @@ from undiffuse.diffusion.guidance import Autoguided, ClassifierFree, ClassifierG
 from undiffuse.diffusion.samplers import DDIM, SAMPLERS
 from undiffuse.diffusion.schedules import linear
 from undiffuse.diffusion.timesteps import make_timesteps
-from undiffuse.diffusion.trajectory import sample
+from undiffuse.diffusion.trajectory import Noise, sample
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.sampler import make_sampler
 
@@ -111,7 +111,7 @@ def test_guidance_towards_a_gaussian_moves_its_mean_and_narrows_it_as_the_formul
     exact = gaussian_denoiser(SCHEDULE, (1,), 3 * 0.4, 0.5)
     x = points()[:, :1]
     close(guided(x, at(321)), exact(x, at(321)), rtol=1e-10, atol=1e-10)
-    drawn = sample(guided, DDIM(), make_timesteps(SCHEDULE, 250), (1,), range(2000), micro_batch=2000)
+    drawn = sample(guided, DDIM(), make_timesteps(SCHEDULE, 250), (1,), Noise(0, range(2000)))
     assert drawn.mean() == pytest.approx(1.2, abs=0.04)
     assert drawn.std() == pytest.approx(0.5, abs=0.03)
 
@@ -120,7 +120,7 @@ def test_guidance_towards_a_gaussian_moves_its_mean_and_narrows_it_as_the_formul
 def test_every_sampler_takes_a_guided_denoiser(name):
     mixture = MixtureDenoiser(SCHEDULE, MEANS, STD)
     guided = ClassifierGuided(mixture, exact_classifier, torch.full((16,), 2), 2.0)
-    drawn = sample(guided, make_sampler(Solver(sampler=name)), make_timesteps(SCHEDULE, 20), (2,), range(16))
+    drawn = sample(guided, make_sampler(Solver(sampler=name)), make_timesteps(SCHEDULE, 20), (2,), Noise(0, range(16)))
     nearest = (drawn.double()[:, None] - MEANS).square().sum(-1).argmin(1)
     assert (nearest == 2).all()
 
@@ -145,7 +145,7 @@ def test_full_rescaling_gives_the_spread_of_the_conditional_prediction():
 def test_a_negative_condition_is_kept_away_from():
     """With weights 2 and -1 on two components, samples lie at 2 m_1 - m_0 for components of equal width."""
     guided = ClassifierFree(ByClass(), labels(64, 1), labels(64, 0), Guidance(2.0))
-    drawn = sample(guided, DDIM(), make_timesteps(SCHEDULE, 100), (2,), range(64), micro_batch=64).double()
+    drawn = sample(guided, DDIM(), make_timesteps(SCHEDULE, 100), (2,), Noise(0, range(64))).double()
     torch.testing.assert_close(drawn.mean(0), 2 * MEANS[1] - MEANS[0], rtol=0, atol=0.2)
 
 

@@ -84,7 +84,7 @@ def test_samples_have_the_posterior_mean_and_covariance_of_an_isotropic_gaussian
     y = torch.tensor([[[0.5, -0.8]]]).expand(n, 1, 2)
     prior = gaussian_denoiser(SCHEDULE, (1, SIDE), MEAN, STD)
     guided = method(prior, LinearMeasurement(operator, y, noise, STD))
-    drawn = sample(guided, DDIM(), make_timesteps(SCHEDULE, 60), (1, SIDE), range(n), micro_batch=n)[:, 0].double()
+    drawn = sample(guided, DDIM(), make_timesteps(SCHEDULE, 60), (1, SIDE), Noise(0, range(n)))[:, 0].double()
     mean, covariance = conditioned(
         torch.full((SIDE,), MEAN).double(), STD**2 * torch.eye(SIDE).double(), matrix(operator), y[0, 0].double(), noise
     )

@@ -77,7 +77,7 @@ def test_ddim_eta_one_is_ddpm_with_clipped_x0_too(steps):
     """Only because eps is re-derived after x0 was clipped."""
     denoiser = Clip(MixtureDenoiser(CHAIN, torch.tensor([[[1.7]], [[-0.4]]])))  # predictions beyond 1 are clipped
     times = make_timesteps(CHAIN, steps, "trailing")
-    images = [sample(denoiser, s, times, (1, 1), range(64), seed=3) for s in (DDIM(1.0), DDPM("small"))]
+    images = [sample(denoiser, s, times, (1, 1), Noise(3, range(64))) for s in (DDIM(1.0), DDPM("small"))]
     torch.testing.assert_close(images[0], images[1], rtol=0, atol=2e-5)
     assert float(images[0].max()) > 0.9
 
@@ -112,7 +112,7 @@ def test_learned_variance_interpolates_between_small_and_large():
 def test_empirical_variance_is_the_closed_form():
     """The whole loop with real noise, 4096 samples of 16 elements."""
     times = make_timesteps(CHAIN, 50, "trailing")
-    images = sample(gaussian_denoiser(CHAIN), DDIM(), times, (16,), range(4096), micro_batch=4096)
+    images = sample(gaussian_denoiser(CHAIN), DDIM(), times, (16,), Noise(0, range(4096)))
     assert float(images.var()) == pytest.approx(0.222220, rel=0.025)
     assert abs(float(images.mean())) < 5 * 0.5 / 256
 
@@ -123,7 +123,7 @@ def test_the_ideal_denoiser_of_a_data_set_gives_back_its_points(sampler, schedul
     points = torch.tensor([[0.8, -0.2], [-0.5, 0.5], [0.1, -0.9]])
     spacing = "log-snr" if isinstance(schedule, VP) else "trailing"
     times = make_timesteps(schedule, 100, spacing)
-    images = sample(MixtureDenoiser(schedule, points), sampler, times, (2,), range(300), micro_batch=300)
+    images = sample(MixtureDenoiser(schedule, points), sampler, times, (2,), Noise(0, range(300)))
     distance = (images[:, None] - points[None]).abs().amax(-1)
     assert float(distance.min(1).values.max()) < 0.02
     shares = torch.bincount(distance.argmin(1), minlength=3) / 300

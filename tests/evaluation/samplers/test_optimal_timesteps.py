@@ -108,12 +108,16 @@ def test_measured_errors_are_the_exact_ones_of_a_gaussian():
     assert found.square == pytest.approx(exact.square, rel=0.03)
 
 
+def ends(denoiser, times):
+    return sample(denoiser, DDIM(), times, (2,), Noise(0, range(8)))
+
+
 def test_the_error_of_a_single_step_is_the_distance_of_its_samples():
     """DDIM in one step against a thousand, from the same noise."""
     chain = schedules.cosine(1000)
     denoiser = gaussian_denoiser(chain, (2,), 0.3, STD)
     costs = error_costs(denoiser, candidates(chain, 400), (2,), STD, noises(8, 8))
-    drawn = [sample(denoiser, DDIM(), make_timesteps(chain, n, "trailing"), (2,), range(8)) for n in (1, 1000)]
+    drawn = [ends(denoiser, make_timesteps(chain, n, "trailing")) for n in (1, 1000)]
     apart = float((drawn[0] - drawn[1]).double().square().mean().sqrt())
     assert costs.total(make_timesteps(chain, 1, "trailing")) == pytest.approx(apart, rel=0.01)
 
@@ -123,10 +127,10 @@ def test_the_sum_of_errors_bounds_that_of_the_walk():
     chain = schedules.linear()
     denoiser = gaussian_denoiser(chain, (2,), 0.3, STD)
     costs = error_costs(denoiser, candidates(chain, 400, (5, 10)), (2,), STD, noises(8, 8))
-    exact = sample(denoiser, DDIM(), make_timesteps(chain, 1000, "trailing"), (2,), range(8))
+    exact = ends(denoiser, make_timesteps(chain, 1000, "trailing"))
     for n in (5, 10):
         for walk in (best_walks(costs, n)[-1], make_timesteps(chain, n, "linspace")):
-            apart = float((sample(denoiser, DDIM(), walk, (2,), range(8)) - exact).double().square().mean().sqrt())
+            apart = float((ends(denoiser, walk) - exact).double().square().mean().sqrt())
             assert apart <= costs.total(walk) + 2e-3
 
 
