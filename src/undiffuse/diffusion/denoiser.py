@@ -25,7 +25,7 @@ from undiffuse.runtime.devices import send
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a denoiser sees in x_t = alpha x0 + sigma eps.
+    """The data and the noise that a denoiser sees in x_t = alpha x0 + sigma eps.
 
     Args:
         x0, eps: the predicted data and noise, consistent with each other and x_t.
@@ -37,7 +37,7 @@ class Prediction:
     variance_fraction: Batch | None = None
 
     def with_x0(self, x0: Batch, x_t: Batch, q_t: Marginal) -> Prediction:
-        """The same with another x0 and the eps that goes with it: eps = (x_t - alpha x0) / sigma.
+        """The prediction with another x0 and the eps that goes with it: eps = (x_t - alpha x0) / sigma.
 
         Without re-deriving eps after clipping x0, DDIM with eta = 1 is no longer DDPM.
         """

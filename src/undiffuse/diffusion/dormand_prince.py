@@ -56,7 +56,7 @@ def largest(values: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How large the error e of a step may be: norm(e / (absolute + relative max(|y|, |y_new|))) <= 1 in every row.
+    """The bound on the error e of a step: norm(e / (absolute + relative max(|y|, |y_new|))) <= 1 in every row.
 
     Args:
         norm: (rows, values) -> (rows,).

@@ -71,7 +71,7 @@ class Parameterization:
         return q_t.alpha * q - q_t.sigma * p
 
     def check(self, schedule: Schedule) -> None:
-        """Refuse a schedule on which this row is singular at the noisy end (epsilon and score where alpha_T = 0)."""
+        """Check that this row is not singular on a schedule at the noisy end (epsilon and score where alpha_T = 0)."""
         end = schedule(torch.tensor(schedule.t_max, dtype=torch.float64))
         if self.determinant(end).abs() < 1e-12:
             raise UndiffuseError(

@@ -75,7 +75,7 @@ def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ..
 
 
 def check_size(config: TrainConfig, info: DataInfo) -> None:
-    """Refuse what no machine holds before anything is allocated: settings may come from a stranger's file.
+    """Check the size of a network before anything is allocated: settings may come from a stranger's file.
 
     Raises:
         UndiffuseError: a shape, a seed or a network that cannot be.

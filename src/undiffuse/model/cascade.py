@@ -90,7 +90,7 @@ class Cascade(DrawsByPlan):
         return self
 
     def with_network(self, network: nn.Module) -> Cascade:
-        """The same cascade with another module of the same parameters in its last stage."""
+        """The cascade with another module of the same parameters in its last stage."""
         return Cascade((*self.stages[:-1], self.top.with_network(network)))
 
     def plan(self, settings: SampleConfig | None = None, **overrides: Any) -> SamplePlan:
@@ -107,7 +107,7 @@ AnyModel = Model | Cascade
 
 
 def stages_of(model: Model | Cascade) -> tuple[Model, ...]:
-    """The models that make an image, that of the smallest images first; of one model itself."""
+    """The models that make an image, that of the smallest images first."""
     return model.stages if isinstance(model, Cascade) else (model,)
 
 

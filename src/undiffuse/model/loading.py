@@ -48,11 +48,7 @@ def load(path: str | Path, weights: str = "ema", device: str = "cpu", revision: 
 
 
 def load_model(path: str | Path, weights: str = "ema", device: str = "cpu") -> Model:
-    """The same where a cascade, which is several networks, will not do.
-
-    Raises:
-        UndiffuseError: as for `load`, or it is a cascade.
-    """
+    """A trained model as `load` finds it, and an error where it is a cascade."""
     model = load(path, weights, device)
     if isinstance(model, Cascade):
         raise UndiffuseError(f"One model is wanted here, and {path} is a cascade of several: name one of its models")

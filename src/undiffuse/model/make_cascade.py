@@ -48,7 +48,7 @@ def make_cascade(models: Sequence[str | Path], folder: str | Path, weights: str 
 
 
 def check_fits(names: Sequence[str], found: Sequence[SavedModel]) -> None:
-    """Refuse models that do not stand upon each other.
+    """Check that each model is a stage for the one before.
 
     Raises:
         UndiffuseError: the first is a stage or another is none, or shapes, kinds of number or conditions differ.
@@ -84,5 +84,4 @@ def check_fits(names: Sequence[str], found: Sequence[SavedModel]) -> None:
 
 
 def _name(part: SavedModel) -> str:
-    """What the model was called, as a part of a file's name."""
     return re.sub(r"[^\w.+-]", "_", model_name(Path(part.provenance["checkpoint"])).removesuffix(".safetensors"))

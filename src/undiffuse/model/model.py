@@ -100,7 +100,7 @@ class Model(DrawsByPlan):
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """What the network can be told; empty for an unconditional model."""
+        """The conditions that the network takes; empty for an unconditional model."""
         return conditions_of(self.config, self.info)
 
     @property
@@ -114,12 +114,12 @@ class Model(DrawsByPlan):
         return self
 
     def with_network(self, network: nn.Module) -> Model:
-        """The same model around another module of the same parameters; what was read once is shared."""
+        """The model around another module of the same parameters; `resources` are shared."""
         return replace(self, network=network)
 
     @property
     def home(self) -> Path:
-        """Where what is made with the model goes: the run's folder, or the checkpoint's where it stands alone.
+        """The folder for results of the model: the run's, or the checkpoint's where it stands alone.
 
         A model in one file or from the hub has no folder of its own, and a package's may not be written to: there it is
         the working directory.
@@ -142,7 +142,7 @@ class Model(DrawsByPlan):
         examples: Mapping[str, Tensor] | None = None,
         **overrides: Any,
     ) -> SamplePlan:
-        """What settings come to: names are looked up and files opened here, once, and no more while samples are drawn.
+        """The plan of samples for settings: names are looked up and files opened here, and not while samples are drawn.
 
         Args:
             settings: a `SampleConfig`; ``**overrides`` changes single fields of it: ``model.plan(steps=20)``.

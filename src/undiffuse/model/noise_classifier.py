@@ -69,7 +69,7 @@ class TrainedClassifier:
         return logits
 
     def check_fits(self, diffusion: DiffusionConfig, info: DataInfo) -> None:
-        """Refuse to lead a model of another process, shape or classes.
+        """Check that a model has the classifier's process and shape.
 
         Raises:
             UndiffuseError: what does not fit.

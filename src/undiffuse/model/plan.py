@@ -199,11 +199,11 @@ class LowerStage:
 
 
 class DrawsByPlan(ABC):
-    """Whatever says by a plan what settings come to, a model or a cascade, draws by it."""
+    """The drawing of a model or a cascade, which make plans."""
 
     @abstractmethod
     def plan(self, settings: SampleConfig | None = None, **overrides: Any) -> SamplePlan:
-        """What settings come to; ``**overrides`` changes single fields of them."""
+        """The plan for settings, of which ``**overrides`` changes single fields."""
 
     @own_modes()
     def sample(

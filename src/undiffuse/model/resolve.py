@@ -98,7 +98,7 @@ def _look_up(model: Model, settings: SampleConfig, below: Sequence[Model]) -> tu
 
 
 def enlarges(stages: Sequence[Model]) -> bool:
-    """Whether any of the models is told small images."""
+    """Whether any of the models is a stage of a cascade."""
     return any(model.config.conditions.upscale > 1 for model in stages)
 
 

@@ -40,7 +40,7 @@ def _classifier_from_disk(path: Path) -> TrainedClassifier:
 
 @dataclass
 class Resources:
-    """Whoever resolves settings asks for things here by name, and never learns how they are opened.
+    """The one place that knows how things are opened that settings name.
 
     Args:
         open_model, open_classifier: the network of a name; by default from the disk.

@@ -17,7 +17,7 @@ MOST = 100_000_000
 
 
 def check_numbers(n: int, seed: int, first: int) -> None:
-    """Refuse numbers that cannot be sampled.
+    """Check how many samples are asked for, and their numbers.
 
     Raises:
         UndiffuseError: one of them is out of range.
@@ -87,7 +87,7 @@ SATURATING = 50.0
 
 
 def check_bounds(settings: SampleConfig) -> None:
-    """Refuse numbers that are finite and senseless.
+    """Check finite numbers for sense.
 
     Raises:
         UndiffuseError: one of them is out of `BOUNDS`.
@@ -205,6 +205,6 @@ def checked(
 
 
 def passed(settings: SampleConfig | None, overrides: dict[str, Any]) -> SampleConfig:
-    """What a caller passes as settings and single fields; what is without effect among the fields is said."""
+    """A caller's settings with single fields changed; fields without effect are warned of."""
     warn(beside_times(overrides))
     return (settings or SampleConfig()).changed(**overrides)

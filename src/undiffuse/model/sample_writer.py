@@ -42,7 +42,7 @@ NUMBERS = (*PLACE, "index", "count")
 
 @dataclass(frozen=True)
 class Drawn:
-    """How many pictures this process drew now, and how many of them were there."""
+    """Numbers of pictures: those that this process drew now, and those that were there."""
 
     new: int
     kept: int
@@ -50,7 +50,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Writing:
-    """What is written, and what may happen to files that are there.
+    """The kinds of file to write, and the fate of files that are there.
 
     Args:
         values: write the values too; by default where a PNG cannot hold them as they are.
@@ -164,7 +164,7 @@ class _Job:
     # --- what is there ------------------------------------------------------------------------------------------------
 
     def has(self, block: range) -> bool:
-        """Whether a block need not be drawn.
+        """Whether a block's files are there.
 
         Raises:
             UndiffuseError: one of its files is in the way.
@@ -173,7 +173,7 @@ class _Job:
         return all(pictures) and (not self.writing.values or self.has_part(block))
 
     def has_picture(self, path: Path, wanted: Origin, free: tuple[str, ...]) -> bool:
-        """Whether a file is there, is whole, and is what would be written now."""
+        """Whether a file is there, whole, and as it would be written now."""
         if not self._may_stay(path):
             return False
         data = path.read_bytes()
@@ -183,7 +183,7 @@ class _Job:
         return self._is_ours(path, found, wanted, free)
 
     def has_part(self, block: range) -> bool:
-        """Whether a block's values are there; nobody else can have put others there, so those are just drawn again."""
+        """Whether a block's values are there; other values in our own folder are just drawn again."""
         found = read_origin(self.part(block)) if self.writing.resume else None
         return found is not None and not difference(found, self.template.origin(block.start, len(block)))
 

@@ -1,4 +1,4 @@
-"""What a model drew: values of the data's own type, as pictures, as files, and how they were made."""
+"""Samples: values of the data's own type, as pictures and as files, and how they were made."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Samples:
         return grid(self.images())
 
     def origin(self, index: int, count: int = 1) -> Origin:
-        """What the file of sample ``index`` says of itself, or that of the grid of ``count`` from there on."""
+        """The record in the file of sample ``index``, or of a grid of ``count`` samples from there on."""
         return Origin(
             checkpoint=self.provenance.get("checkpoint", ""),
             step=self.provenance.get("step", 0),

@@ -31,7 +31,7 @@ Scale = float | Float[Tensor, "batch"]
 
 @dataclass(frozen=True)
 class Guidance:
-    """How far beyond, when, and what is done about the contrast that it adds.
+    """The scale of guidance, where it acts, and how the contrast that it adds is taken back.
 
     Args:
         scale: w, one number or one for each sample of the batch.

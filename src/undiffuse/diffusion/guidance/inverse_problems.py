@@ -33,7 +33,7 @@ from undiffuse.errors import UndiffuseError
 
 @dataclass(frozen=True, eq=False)
 class LinearMeasurement:
-    """What is known of a batch of pictures.
+    """Known values y = A x0 + noise of a batch of pictures.
 
     Args:
         operator: A.
@@ -180,13 +180,13 @@ class DPS:
         return prediction.with_x0(prediction.x0 - expand(length, x_t) * gradient, x_t, q_t)
 
     def _next(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        """Where a step of the grid leads from t; between two points, one as long as theirs."""
+        """The time to which a step of the grid leads from t; between two points, a step as long as theirs."""
         rising = self.times.flip(0)
         above = torch.searchsorted(rising, t.cpu().double()).clamp(1, len(rising) - 1)
         return (t - (rising[above] - rising[above - 1])).clamp(min=0)
 
 
 def detached(prediction: Prediction) -> Prediction:
-    """The same without the network's graph behind it."""
+    """The prediction without the network's graph behind it."""
     fraction = prediction.variance_fraction
     return Prediction(prediction.x0.detach(), prediction.eps.detach(), None if fraction is None else fraction.detach())

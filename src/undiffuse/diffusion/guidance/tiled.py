@@ -108,7 +108,7 @@ class Tiled:
 
 
 def count_tiles(sides: Sequence[int], tile: Sequence[int], overlap: int) -> int:
-    """How many tiles a picture of these sides takes."""
+    """The number of tiles of a picture of these sides."""
     return sum(1 for _ in _windows(sides, _cut(tile, sides), overlap))
 
 
@@ -118,7 +118,6 @@ def _cut(tile: Sequence[int], sides: Sequence[int]) -> list[int]:
 
 
 def _inside(window: Window) -> Window:
-    """The window in a batch."""
     return slice(None), slice(None), *window
 
 

@@ -24,7 +24,7 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 @runtime_checkable
 class Loss(Protocol):
-    """What a training step minimises: one number a sample, of the values where ``mask`` is 1 alone."""
+    """The function that a training step minimizes: one number a sample, over the values where ``mask`` is 1."""
 
     def __call__(
         self,

@@ -13,7 +13,7 @@ from undiffuse.diffusion.schedules import Schedule
 
 
 class TimeLaw(ABC):
-    """How t is drawn. Most laws are fixed; one that learns from the losses overrides the three methods below `draw`."""
+    """The distribution of t in training. A law that learns from the losses overrides the three methods below `draw`."""
 
     @abstractmethod
     def draw(self, schedule: Schedule, batch: int, generator: torch.Generator) -> Float[Tensor, "batch"]:
@@ -27,7 +27,7 @@ class TimeLaw(ABC):
         """Learn from the losses of a step, unweighted, on the CPU."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """What was learned, to be saved and written back in place."""
+        """The learned state, to be saved and written back in place."""
         return {}
 
 

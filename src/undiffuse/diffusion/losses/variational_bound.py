@@ -59,7 +59,7 @@ def bound_values(
     variance: Variance,
     levels: int | None = 256,
 ) -> Batch:
-    """What each value adds to L_{t-1} where t > 1 and to L_0 where t = 1, nats, of one prediction at x_t.
+    """The part of each value in L_{t-1} where t > 1 and in L_0 where t = 1, nats, of one prediction at x_t.
 
     Args:
         prediction: of a denoiser at (x_t, t).

@@ -109,7 +109,7 @@ SAMPLERS: dict[str, SamplerEntry] = {entry.info.name: entry for entry in _ENTRIE
 
 
 def describe() -> list[SamplerInfo]:
-    """What there is to choose from, in the order of the registry."""
+    """A line for each sampler, in the order of the registry."""
     return [entry.info for entry in _ENTRIES]
 
 

@@ -54,7 +54,7 @@ def euler_step(prediction: Prediction, q_s: Marginal) -> Batch:
 
 @dataclass(frozen=True)
 class Form:
-    """Which half of the prediction is taken for smooth in lambda, and interpolated."""
+    """The half of the prediction that is taken for smooth in lambda, and interpolated."""
 
     name: str
     value: Callable[[Prediction], Tensor]

@@ -24,7 +24,7 @@ from undiffuse.diffusion.trajectory import Noise
 
 
 class Predicted(NamedTuple):
-    """What the corrector needs of the step that led here.
+    """The step that led here, as the corrector needs it.
 
     Args:
         first_order: where DDIM would have led, the part of the step that needs no correction.
