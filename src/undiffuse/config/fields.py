@@ -30,14 +30,14 @@ _ONE_AT_A_TIME = Lock()
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """What values a setting takes. Equal annotations have one and the same kind.
+    """The values that a setting takes. Equal annotations have one and the same kind.
 
     Args:
         fit: a value from Python, YAML or JSON to the one that is kept; TypeError where it is of another kind.
         read: a word of the command line to the value that it stands for; ValueError where it stands for none.
-        stored: what a file may hold, in words.
-        typed: what an option takes, in words.
-        metavar: what stands after the option in its help.
+        stored: a file's value, in words.
+        typed: an option's value, in words.
+        metavar: stands after the option in its help.
         schema: the JSON Schema of such values.
         choices: the only values that there are, where they can be listed.
         members: of a list, the kinds of its values.
@@ -87,27 +87,26 @@ def _scalar(cls: type, metavar: str, words: str, json: str) -> Kind:
     return Kind(fit, read, words, words, metavar, {"type": json})
 
 
-def _nothing() -> Kind:
-    def fit(value: Any) -> None:
-        if value is not None:
-            raise TypeError
+def _no_value(value: Any) -> None:
+    if value is not None:
+        raise TypeError
 
-    def read(word: str) -> None:
-        if word.lower() != "none":
-            raise ValueError(word)
 
-    return Kind(fit, read, "null", "'none'", "", {"type": "null"})
+def _no_word(word: str) -> None:
+    if word.lower() != "none":
+        raise ValueError(word)
 
 
 def _choice(words: tuple[str, ...]) -> Kind:
-    def fit(value: Any) -> str:
-        value = _plain(value)
-        if type(value) is not str:
+    def fit(value: Any) -> Any:
+        if TEXT.fit(value) not in words:
             raise TypeError
-        return value if value in words else _refuse(TypeError)
+        return _plain(value)
 
     def read(word: str) -> str:
-        return word if word in words else _refuse(ValueError)
+        if word not in words:
+            raise ValueError(word)
+        return word
 
     stored = "one of " + ", ".join(map(repr, words))
     schema = {"enum": list(words)} if len(words) > 1 else {"const": words[0]}
@@ -117,7 +116,7 @@ def _choice(words: tuple[str, ...]) -> Kind:
 def _list_of(members: tuple[Kind, ...], endless: bool) -> Kind:
     """As many values as there are members, or any number of the one member; a list serves as a tuple.
 
-    Typed, they have commas between them; a text with a comma inside stands in quotes: ``"size, cm",angle``.
+    On the command line there are commas between them; a text with a comma stands in quotes: ``"size, cm",angle``.
     """
     each, count = members[0], len(members)
 
@@ -169,19 +168,20 @@ def _section(cls: type) -> Kind:
     """Settings in settings: a file holds them as a section, and the command line has an option for each of them."""
 
     def fit(value: Any) -> Any:
-        return value if isinstance(value, cls) else _refuse(TypeError)
+        if not isinstance(value, cls):
+            raise TypeError
+        return value
+
+    def read(word: str) -> None:
+        raise ValueError(word)
 
     name = f"settings of {cls.__name__}"
-    return Kind(fit, lambda word: _refuse(ValueError), name, name, cls.__name__, {"type": "object"}, section=cls)
+    return Kind(fit, read, name, name, cls.__name__, {"type": "object"}, section=cls)
 
 
 def _plain(value: Any) -> Any:
     """NumPy's numbers, and tensors of one number, as Python's."""
     return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
-
-
-def _refuse(error: type[Exception]) -> Any:
-    raise error
 
 
 def _first(kinds: Sequence[Kind], attempt: Callable[[Kind], Any], error: type[Exception]) -> Any:
@@ -197,13 +197,13 @@ WHOLE = _scalar(int, "N", "a whole number", "integer")
 NUMBER = _scalar(float, "X", "a number", "number")
 TEXT = _scalar(str, "TEXT", "a text", "string")
 FLAG = _scalar(bool, "", "true or false", "boolean")
-NOTHING = _nothing()
+NOTHING = Kind(_no_value, _no_word, "null", "'none'", "", {"type": "null"})
 _SCALARS = {int: WHOLE, float: NUMBER, str: TEXT, bool: FLAG, types.NoneType: NOTHING}
 
 
 @cache
 def kind_of(hint: Any) -> Kind:
-    """The kind of value that an annotation means."""
+    """The kind of an annotation's values."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
         return _choice(args)
@@ -223,10 +223,10 @@ class Field:
 
     Args:
         owner: the dataclass, or its parent, that declares it.
-        name: as it is called in Python and in files.
+        name: in Python and in files.
         kind: of its values.
-        default: None where it has none.
-        required: whether it has none.
+        default: None where it is required.
+        required: True where there is no default.
         about: its help, where that is more than the string below it.
     """
 
@@ -239,27 +239,23 @@ class Field:
 
     @property
     def plain_default(self) -> Any:
-        """Its default in JSON."""
+        """The default in JSON."""
         return list(self.default) if isinstance(self.default, tuple) else self.default
 
     @property
     def text(self) -> str:
-        """Its help: the string below it."""
+        """The help: the string below the field."""
         return self.about or _module_texts(self.owner.__module__).get(self.owner.__name__, {}).get(self.name, "")
 
     @property
     def schema(self) -> dict[str, Any]:
-        """Its JSON Schema."""
+        """The JSON Schema."""
         about = {"title": self.name.replace("_", " ").title(), "default": self.plain_default}
         return dict(sorted({**self.kind.schema, **about}.items()))
 
-    def same(self, other: Field) -> bool:
-        """Whether the other takes the same values, and has the same default."""
-        return self.kind is other.kind and self.default == other.default
-
 
 def fields_of(cls: type) -> Mapping[str, Field]:
-    """The fields of a dataclass by name, in their order; of `Variants`, those of all classes."""
+    """The fields of a dataclass by name, in their order; of the parent of `Variants`, the fields of all classes."""
     variants = variants_of(cls)
     return _fields_of(cls) if variants is None else variants.fields
 
@@ -269,15 +265,15 @@ _UNIONS: dict[type, Variants] = {}
 
 
 class Variants:
-    """An open union of classes of settings, one field of which says which of them settings are of.
+    """An open union of classes of settings, told apart by one of their fields.
 
     Args:
-        parent: of those classes; `fields_of` it are those of all.
-        told_by: name of that field, a Literal of a class's names.
+        parent: of the classes; `fields_of` it are the fields of all classes.
+        told_by: name of the field that tells, a Literal of a class's names.
 
     Attributes:
         classes: by those names.
-        fields: of all classes; where not all have one, its help says which do.
+        fields: of all classes; the help of a field that some classes lack says which have it.
     """
 
     def __init__(self, parent: type, told_by: str) -> None:
@@ -296,7 +292,8 @@ class Variants:
         if taken := [name for name in names if name in self.classes]:
             raise UndiffuseError(f"the {self.told_by} '{taken[0]}' is there already; give {cls.__name__} another name")
         for name, field in self.fields.items():
-            if name in own and name != self.told_by and not field.same(own[name]):
+            new = own.get(name, field)
+            if name != self.told_by and (new.kind is not field.kind or new.default != field.default):
                 raise UndiffuseError(
                     f"'{name}' of {cls.__name__} should be {field.kind.stored}, by default {field.default}, as in "
                     f"{field.owner.__name__}; give the field another name"
@@ -308,16 +305,16 @@ class Variants:
         owners = {told: fields_of(cls)[name] for told, cls in self.classes.items() if name in fields_of(cls)}
         first, *_ = owners.values()
         if name == self.told_by:
-            texts = dict.fromkeys(one.text for one in owners.values())
-            return replace(first, kind=_choice(tuple(self.classes)), about=" ".join(texts))
+            texts = dict.fromkeys(one.text.removesuffix(".") for one in owners.values())
+            return replace(first, kind=_choice(tuple(self.classes)), about=f"{'; '.join(texts)}.")
         few = len(owners) < len(self.classes)
         return replace(first, about=f"{first.text} ({self.told_by} {', '.join(owners)})") if few else first
 
     def own(self, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Those values that the class of this name has.
+        """The values that the class of this name has; others are left out where they are at their defaults.
 
         Raises:
-            UndiffuseError: another class has one of the rest, and it is not at its default.
+            UndiffuseError: a value of another class is not at its default.
         """
         mine, every = fields_of(self.classes[name]), self.fields
         for key, value in values.items():
@@ -329,9 +326,9 @@ class Variants:
         return {key: value for key, value in values.items() if key in mine}
 
 
-def variants_of(cls: type) -> Variants | None:
-    """The union that a class is the parent of."""
-    return _UNIONS.get(cls)
+def variants_of(cls: type | None) -> Variants | None:
+    """The union of which a class is the parent."""
+    return _UNIONS.get(cls) if cls else None
 
 
 @cache
@@ -351,7 +348,7 @@ def _fields_of(cls: type) -> Mapping[str, Field]:
 
 @cache
 def _module_texts(module: str) -> dict[str, dict[str, str]]:
-    """For each class of a module: the string below each annotated field, which Python itself forgets."""
+    """The string below each annotated field of each class of a module, which Python itself forgets."""
     source = inspect.getsource(sys.modules[module])
     with _ONE_AT_A_TIME:
         tree = ast.parse(source)

@@ -20,9 +20,8 @@ from typing import Any
 
 import yaml
 
-from undiffuse.config.fields import fields_of
 from undiffuse.config.schema import CLASSIFIER, CONFIG_VERSION, TrainConfig
-from undiffuse.config.sections import change, flatten, from_plain, section_class, sections, show
+from undiffuse.config.sections import change, flatten, from_plain, sections, show
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.runtime.installing import upgrade
 
@@ -40,9 +39,11 @@ def to_dict(config: TrainConfig) -> dict[str, Any]:
 
 def spelled_out(config: TrainConfig) -> dict[str, Any]:
     """As `to_dict`, with the fields of all architectures, others' at their defaults: for people to read."""
-    flat, tree = flatten(config), to_dict(config)
-    parts = {name: fields_of(section_class(TrainConfig, name)) for name, part in tree.items() if isinstance(part, dict)}
-    return tree | {name: {one: _plain(flat[one]) for one in known} for name, known in parts.items()}
+    tree, homes = to_dict(config), sections(TrainConfig)
+    tree |= {section: {} for section in homes.values() if section}
+    for name, value in flatten(config).items():
+        (tree[homes[name]] if homes[name] else tree)[name] = _plain(value)
+    return tree
 
 
 def from_dict(tree: Any, where: str = "the settings") -> TrainConfig:
@@ -66,16 +67,17 @@ def from_dict(tree: Any, where: str = "the settings") -> TrainConfig:
 
 
 def _of_yesterday(tree: dict[str, Any]) -> dict[str, Any]:
-    """Settings as they are called today: P2's exponent had min-SNR's name, gamma, and a classifier's network, which is
-    a U-Net's way down, the architecture of the run that it was trained for."""
+    """Old settings under their names of today.
+
+    P2's exponent was called gamma, as min-SNR's is, and a classifier's network, which is a U-Net's way down, had the
+    architecture of the run that it was trained for.
+    """
     if tree.get("recipe") == CLASSIFIER and isinstance(network := tree.get("network"), dict):
         tree = {**tree, "network": {**network, "architecture": "unet"}}
     objective = tree.get("objective")
-    if not isinstance(objective, dict) or objective.get("weighting") != "p2" or "p2_gamma" in objective:
-        return tree
-    if "gamma" not in objective:
-        return tree
-    return {**tree, "objective": {**objective, "p2_gamma": objective["gamma"]}}
+    if isinstance(objective, dict) and objective.get("weighting") == "p2" and "gamma" in objective:
+        tree = {**tree, "objective": {"p2_gamma": objective["gamma"], **objective}}
+    return tree
 
 
 def _plain(value: Any) -> Any:
@@ -174,8 +176,7 @@ def from_yaml(text: str, where: str = "the settings") -> TrainConfig:
     try:
         tree = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        detail = " ".join(str(error).split())
-        raise UndiffuseError(f"{where} is not valid YAML: {detail}") from None
+        raise UndiffuseError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
     return from_dict(tree, where)
 
 

@@ -116,7 +116,7 @@ class UNetConfig(NetworkConfig):
     center_input: bool = False
     """Show the network 2 x - 1 in place of x (diffusers' center_input_sample)."""
     architecture: Literal["unet"] = "unet"
-    """'unet' of Ho et al. 2020, with the options of ADM;"""
+    """'unet' of Ho et al. 2020, with the options of ADM."""
 
     @property
     def width(self) -> int:
@@ -211,7 +211,7 @@ class RMSUNetConfig(_PlainUNetConfig):
     """Probability of dropping an activation inside a residual block while training."""
     architecture: Literal["rms-unet"] = "rms-unet"
     """'rms-unet' with linear attention, heads of 32 channels and norms by the root mean square, as
-    denoising-diffusion-pytorch has it;"""
+    denoising-diffusion-pytorch has it."""
 
     def count_weights(self, channels: int, dims: int) -> int:
         return _residual_weights(self.base, self.multipliers, 2, dims)

@@ -25,11 +25,7 @@ class Flat:
 
     @classmethod
     def of(cls, **flat: Any) -> Self:
-        """Settings by their flat names, the others at their defaults.
-
-        Raises:
-            UndiffuseError: as for `changed`.
-        """
+        """Settings by their flat names, the others at their defaults; errors as for `changed`."""
         return change(cls(), flat, cls.called)
 
     def changed(self, **flat: Any) -> Self:
@@ -123,21 +119,17 @@ def sections(cls: type) -> dict[str, str]:
 
 def flat_fields(cls: type) -> dict[str, Field]:
     """The fields of a class and of its sections, by flat names."""
-    return {name: fields_of(section_class(cls, section))[name] for name, section in sections(cls).items()}
-
-
-def section_class(cls: type, section: str) -> type:
-    """The class of a section's settings; '' stands for those outside any section."""
-    return fields_of(cls)[section].kind.section or cls if section else cls
+    found: dict[str, Field] = {}
+    for name, field in fields_of(cls).items():
+        found |= fields_of(field.kind.section) if field.kind.section else {name: field}
+    return found
 
 
 def flatten(config: Any) -> dict[str, Any]:
-    """Every setting by its flat name; those of another class of a union at their defaults."""
-    homes = sections(type(config))
-    return {
-        name: getattr(getattr(config, homes[name]) if homes[name] else config, name, field.default)
-        for name, field in flat_fields(type(config)).items()
-    }
+    """Every setting by its flat name; a field that the section's class lacks at its default."""
+    homes, known = sections(type(config)), flat_fields(type(config))
+    parts = {name: getattr(config, section) if section else config for name, section in homes.items()}
+    return {name: getattr(parts[name], name, field.default) for name, field in known.items()}
 
 
 def change(config: T, flat: Mapping[str, Any], where: str, prefix: str = "") -> T:
@@ -148,21 +140,21 @@ def change(config: T, flat: Mapping[str, Any], where: str, prefix: str = "") -> 
     Raises:
         UndiffuseError: unknown name (with a suggestion), or a value of the wrong type.
     """
-    cls: type = type(config)
-    homes, known = sections(cls), flat_fields(cls)
+    homes, known = sections(type(config)), flat_fields(type(config))
     _check_known(flat, known, where, prefix)
     changes: dict[str, dict[str, Any]] = {}
     for name, value in flat.items():
         changes.setdefault(homes[name], {})[name] = _value(value, known[name].kind, f"{prefix}{name}", where)
     top = changes.pop("", {})
-    parts = {name: _changed(getattr(config, name), section_class(cls, name), new) for name, new in changes.items()}
+    kinds = fields_of(type(config))
+    parts = {name: _changed(getattr(config, name), kinds[name].kind, new) for name, new in changes.items()}
     made: T = replace(config, **top, **parts)  # type: ignore[type-var]
     return made
 
 
-def _changed(old: Any, cls: type, new: dict[str, Any]) -> Any:
+def _changed(old: Any, kind: Kind, new: dict[str, Any]) -> Any:
     """A section with new values, of another class of its union where they say so."""
-    variants = variants_of(cls)
+    variants = variants_of(kind.section)
     if variants is None:
         return replace(old, **new)
     name = new.get(variants.told_by, getattr(old, variants.told_by))
