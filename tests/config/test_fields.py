@@ -14,9 +14,7 @@ import pytest
 import torch
 
 from undiffuse.config import training
-from undiffuse.config.fields import _module_texts, fields_of, kind_of, variants_of
-from undiffuse.config.sampling import SampleConfig
-from undiffuse.config.schema import ARCHITECTURES, TrainConfig
+from undiffuse.config.fields import _module_texts, fields_of, kind_of
 from undiffuse.config.training import LoopConfig
 
 
@@ -41,19 +39,6 @@ def test_a_field_has_the_string_below_it() -> None:
 def test_a_field_of_a_parent_has_the_string_below_it_there() -> None:
     assert fields_of(Child)["size"].text == "Of a thing."
     assert [field.owner for field in fields_of(Child).values()] == [Parent, Child]
-
-
-SECTIONS = [
-    field.kind.section for cls in (SampleConfig, TrainConfig) for field in fields_of(cls).values() if field.kind.section
-]
-SECTIONS = [*(cls for cls in SECTIONS if variants_of(cls) is None), *ARCHITECTURES.classes.values()]
-
-
-@pytest.mark.parametrize("cls", SECTIONS)
-def test_the_json_schema_of_settings_is_that_of_pydantic(cls: type) -> None:
-    pydantic = pytest.importorskip("pydantic")
-    expected = pydantic.TypeAdapter(cls).json_schema()["properties"]
-    assert {name: field.schema for name, field in fields_of(cls).items()} == expected
 
 
 def test_equal_annotations_have_one_kind() -> None:

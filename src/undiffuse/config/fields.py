@@ -1,7 +1,7 @@
 """The fields of a dataclass of settings, read from its annotations once: name, kind of value, default, help.
 
 Whoever needs to know what a setting takes asks here: files (`Kind.fit`), the command line (`Kind.read`, `Kind.metavar`)
-and the studio (`Kind.schema`). A new kind of value is a function here and a line in `kind_of`.
+and forms. A new kind of value is a function here and a line in `kind_of`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ class Kind:
         stored: a file's value, in words.
         typed: an option's value, in words.
         metavar: stands after the option in its help.
-        schema: the JSON Schema of such values.
         choices: the only values that there are, where they can be listed.
         members: of a list, the kinds of its values.
         options: of a union, its kinds, of which the first that fits is taken.
@@ -50,7 +49,6 @@ class Kind:
     stored: str
     typed: str
     metavar: str
-    schema: Mapping[str, Any]
     choices: tuple[str, ...] = ()
     members: tuple[Kind, ...] = ()
     options: tuple[Kind, ...] = ()
@@ -67,7 +65,7 @@ class Kind:
         return self.members[0] if self.members else self
 
 
-def _scalar(cls: type, metavar: str, words: str, json: str) -> Kind:
+def _scalar(cls: type, metavar: str, words: str) -> Kind:
     """One value of a type of Python's; a whole number serves as any number."""
 
     def fit(value: Any) -> Any:
@@ -84,7 +82,7 @@ def _scalar(cls: type, metavar: str, words: str, json: str) -> Kind:
             raise ValueError(word)
         return value
 
-    return Kind(fit, read, words, words, metavar, {"type": json})
+    return Kind(fit, read, words, words, metavar)
 
 
 def _no_value(value: Any) -> None:
@@ -109,8 +107,7 @@ def _choice(words: tuple[str, ...]) -> Kind:
         return word
 
     stored = "one of " + ", ".join(map(repr, words))
-    schema = {"enum": list(words)} if len(words) > 1 else {"const": words[0]}
-    return Kind(fit, read, stored, stored, "|".join(words), {**schema, "type": "string"}, choices=words)
+    return Kind(fit, read, stored, stored, "|".join(words), choices=words)
 
 
 def _list_of(members: tuple[Kind, ...], endless: bool) -> Kind:
@@ -136,7 +133,6 @@ def _list_of(members: tuple[Kind, ...], endless: bool) -> Kind:
             words = next(csv.reader([word], skipinitialspace=True))
         return tuple(kind.read(one) for kind, one in zip(kinds(words, ValueError), words, strict=True))
 
-    fixed = {"maxItems": count, "minItems": count, "prefixItems": [one.schema for one in members], "type": "array"}
     several = f"{each.typed.removeprefix('a ')}s"
     return Kind(
         fit,
@@ -144,7 +140,6 @@ def _list_of(members: tuple[Kind, ...], endless: bool) -> Kind:
         stored=f"a list{'' if endless else f' of {count}'}, each {each.stored}",
         typed=f"{several} with commas between them" if endless else f"{count} {several}",
         metavar=f"{each.metavar},{each.metavar},..." if endless else " ".join(one.metavar for one in members),
-        schema={"items": each.schema, "type": "array"} if endless else fixed,
         members=members,
     )
 
@@ -159,7 +154,6 @@ def _either(options: tuple[Kind, ...]) -> Kind:
         stored=" or ".join(kind.stored for kind in options),
         typed=" or ".join(kind.typed for kind in others + nothing),
         metavar="|".join(kind.metavar for kind in others),
-        schema={"anyOf": [kind.schema for kind in options]},
         options=options,
     )
 
@@ -176,7 +170,7 @@ def _section(cls: type) -> Kind:
         raise ValueError(word)
 
     name = f"settings of {cls.__name__}"
-    return Kind(fit, read, name, name, cls.__name__, {"type": "object"}, section=cls)
+    return Kind(fit, read, name, name, cls.__name__, section=cls)
 
 
 def _plain(value: Any) -> Any:
@@ -193,11 +187,11 @@ def _first(kinds: Sequence[Kind], attempt: Callable[[Kind], Any], error: type[Ex
     raise error
 
 
-WHOLE = _scalar(int, "N", "a whole number", "integer")
-NUMBER = _scalar(float, "X", "a number", "number")
-TEXT = _scalar(str, "TEXT", "a text", "string")
-FLAG = _scalar(bool, "", "true or false", "boolean")
-NOTHING = Kind(_no_value, _no_word, "null", "'none'", "", {"type": "null"})
+WHOLE = _scalar(int, "N", "a whole number")
+NUMBER = _scalar(float, "X", "a number")
+TEXT = _scalar(str, "TEXT", "a text")
+FLAG = _scalar(bool, "", "true or false")
+NOTHING = Kind(_no_value, _no_word, "null", "'none'", "")
 _SCALARS = {int: WHOLE, float: NUMBER, str: TEXT, bool: FLAG, types.NoneType: NOTHING}
 
 
@@ -238,20 +232,9 @@ class Field:
     about: str = ""
 
     @property
-    def plain_default(self) -> Any:
-        """The default in JSON."""
-        return list(self.default) if isinstance(self.default, tuple) else self.default
-
-    @property
     def text(self) -> str:
         """The help: the string below the field."""
         return self.about or _module_texts(self.owner.__module__).get(self.owner.__name__, {}).get(self.name, "")
-
-    @property
-    def schema(self) -> dict[str, Any]:
-        """The JSON Schema."""
-        about = {"title": self.name.replace("_", " ").title(), "default": self.plain_default}
-        return dict(sorted({**self.kind.schema, **about}.items()))
 
 
 def fields_of(cls: type) -> Mapping[str, Field]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from undiffuse.config.fields import NOTHING, Field, fields_of
+from undiffuse.config.fields import FLAG, NOTHING, NUMBER, WHOLE, Field, fields_of
 from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
@@ -14,8 +14,8 @@ from undiffuse.editing.options import rules_of
 from undiffuse.editing.registry import EDITS, Edit
 from undiffuse.studio.limits import FOR_THE_COMMAND_LINE
 
-NAMES = {"integer": "int", "number": "float", "string": "str", "boolean": "bool"}
-"""The types of JSON Schema as forms know them."""
+NAMES = {WHOLE: "int", NUMBER: "float", FLAG: "bool"}
+"""The types of values, as forms know them; all others are texts."""
 
 
 def described(cls: type, omit: tuple[str, ...] = ()) -> list[dict[str, Any]]:
@@ -35,8 +35,8 @@ def _described(field: Field) -> dict[str, Any]:
     one = options[0].each
     return {
         "name": field.name,
-        "type": NAMES[one.schema["type"]],
-        "default": field.plain_default,
+        "type": NAMES.get(one, "str"),
+        "default": list(field.default) if isinstance(field.default, tuple) else field.default,
         "help": in_flags(field.text),
         "choices": list(one.choices) or None,
         "words": [word for kind in options[1:] for word in kind.choices] or None,

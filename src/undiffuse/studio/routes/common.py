@@ -15,8 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
 from starlette.datastructures import FormData, UploadFile
 
 from undiffuse.config.flags import in_flags
-from undiffuse.config.sampling import SampleConfig
-from undiffuse.config.sections import flat_fields
+from undiffuse.config.sampling import Compute, Guide, Prompt, SampleConfig, Solver
 from undiffuse.errors import UndiffuseError
 from undiffuse.studio.jobs.queue import OVER, ClosedError, Event, Job, JobQueue, finite
 from undiffuse.studio.library.models import ConflictError, UnknownError
@@ -75,8 +74,9 @@ _SETTINGS = {
     "title": SampleConfig.__name__,
     "type": "object",
     "properties": {
-        name: field.schema
-        for name, field in flat_fields(SampleConfig).items()
+        name: schema
+        for section in (Solver, Prompt, Guide, Compute)
+        for name, schema in TypeAdapter(section).json_schema()["properties"].items()
         if name not in FOR_THE_COMMAND_LINE["sample"]
     },
     "additionalProperties": False,
