@@ -20,7 +20,7 @@ import torch
 
 from undiffuse.config.sampling import Solver
 from undiffuse.diffusion.exact_denoisers import BasisNoise, MixtureDenoiser, gaussian_denoiser
-from undiffuse.diffusion.samplers import SamplerInfo, describe
+from undiffuse.diffusion.samplers import SAMPLERS, SamplerEntry
 from undiffuse.diffusion.schedules import VP, DiscreteSchedule, cosine, linear
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.diffusion.trajectory import Noise, trajectory
@@ -31,7 +31,7 @@ DRAWS_PER_STEP = 2
 """The most noises that a sampler draws in a step."""
 
 
-def error(info: SamplerInfo, steps: int) -> float:
+def error(info: SamplerEntry, steps: int) -> float:
     """The relative error after ``steps`` steps."""
     process = VP()
     denoiser = gaussian_denoiser(process)
@@ -51,7 +51,7 @@ def convergence() -> None:
     """Print the table of errors over steps."""
     print("| sampler | " + " | ".join(f"{n} steps" for n in STEPS) + " | observed order |")
     print("|---|---|---|---|---|---|")
-    for info in describe():
+    for info in SAMPLERS.values():
         if info.evaluations_per_step is not None:
             errors = [error(info, n) for n in STEPS]
             cells = " | ".join(f"{e:.2e}" for e in errors)
@@ -73,7 +73,7 @@ def mixture(evaluations: int = 20, spacings: Sequence[str] = ("trailing", "log-s
     print("| sampler | " + " | ".join(f"{c}, {spacing}" for c in chains for spacing in spacings) + " |")
     print("|---" * (1 + len(chains) * len(spacings)) + "|")
     exact = {name: end(chain, "ode", 1, "trailing") for name, chain in chains.items()}
-    for info in describe():
+    for info in SAMPLERS.values():
         if info.evaluations_per_step is not None and not info.stochastic:
             steps = evaluations // info.evaluations_per_step
             gaps = [end(c, info.name, steps, spacing) - exact[n] for n, c in chains.items() for spacing in spacings]

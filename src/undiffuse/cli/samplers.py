@@ -12,10 +12,10 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.diffusion.samplers import describe
+    from undiffuse.diffusion.samplers import SAMPLERS
 
     rows = [("sampler", "order", "evals", "noise", "when to use it")]
-    for info in describe():
+    for info in SAMPLERS.values():
         evaluations = "any" if info.evaluations_per_step is None else str(info.evaluations_per_step)
         rows.append((info.name, str(info.order), evaluations, "yes" if info.stochastic else "no", info.note))
     width = max(len(row[0]) for row in rows)

@@ -13,7 +13,7 @@ from undiffuse.diffusion import schedules
 from undiffuse.diffusion.denoiser import NetworkDenoiser
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser
 from undiffuse.diffusion.parameterization import ROWS, Parameterization, edm
-from undiffuse.diffusion.samplers import SAMPLERS, describe
+from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.diffusion.schedules import VE, VP, RectifiedFlow, Schedule, SubVP, zero_terminal_snr
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.diffusion.trajectory import Noise, Recording, Sampler, start, trajectory
@@ -114,7 +114,7 @@ def test_one_sampler_serves_two_trajectories_at_once(name):
     assert all(torch.equal(torch.stack(steps), path) for steps, path in zip(together, alone, strict=True))
 
 
-@pytest.mark.parametrize("info", describe(), ids=lambda info: info.name)
+@pytest.mark.parametrize("info", SAMPLERS.values(), ids=lambda info: info.name)
 def test_evaluations_and_noise_are_as_described(info):
     counting = Recording(MixtureDenoiser(SCHEDULES["linear"], POINTS.float()))
     sampler, state = sampler_for(info.name), None

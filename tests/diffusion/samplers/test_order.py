@@ -17,13 +17,13 @@ import torch
 from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import Solver
 from undiffuse.diffusion.exact_denoisers import BasisNoise, gaussian_denoiser
-from undiffuse.diffusion.samplers import SAMPLERS, describe
+from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.diffusion.schedules import VP
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.factories.sampler import make_sampler
 
 STEPS = (12, 24, 48, 96)
-FIXED_STEPS = [info.name for info in describe() if info.evaluations_per_step is not None]
+FIXED_STEPS = [info.name for info in SAMPLERS.values() if info.evaluations_per_step is not None]
 
 ODE_ERRORS = {  # at 12 / 24 / 48 / 96 steps
     "ddim": (0.181, 0.0950, 0.0487, 0.0246),
@@ -44,7 +44,7 @@ def variance_error(name: str, steps: int) -> float:
     state, noise = sampler.init(), BasisNoise()
     for t, s in pairwise(times):
         x, state = sampler.step(data, x, t, s, state, noise)
-    assert (noise.draws > 0) == SAMPLERS[name].info.stochastic
+    assert (noise.draws > 0) == SAMPLERS[name].stochastic
     return float(x.square().sum()) / variance[1] - 1
 
 
@@ -55,7 +55,7 @@ def ode_error(name: str, steps: int) -> float:
 
 @pytest.mark.parametrize("name", FIXED_STEPS)
 def test_every_sampler_reaches_its_order(name):
-    info = SAMPLERS[name].info
+    info = SAMPLERS[name]
     measure = variance_error if info.stochastic else ode_error
     coarse, fine = (abs(measure(name, steps)) for steps in STEPS[-2:])
     assert math.log2(coarse / fine) > info.order - (0.5 if info.order > 3 else 0.2)
@@ -109,7 +109,7 @@ def test_documentation_lists_every_sampler_as_it_is():
             "yes" if info.stochastic else "no",
             in_flags(info.note),
         ]
-        for info in describe()
+        for info in SAMPLERS.values()
     }
     assert documented("# Samplers") == expected
 
@@ -117,6 +117,6 @@ def test_documentation_lists_every_sampler_as_it_is():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FIXED_STEPS)
 def test_documented_errors_are_the_measured_ones(name):
-    measure = variance_error if SAMPLERS[name].info.stochastic else ode_error
+    measure = variance_error if SAMPLERS[name].stochastic else ode_error
     errors = [abs(measure(name, steps)) for steps in STEPS]
     assert [float(cell) for cell in documented("## Convergence")[name][:4]] == pytest.approx(errors, rel=0.006)

@@ -1,9 +1,10 @@
-"""Samplers, one family a file, and their registry: a new sampler is one file and one line in ``_ENTRIES``."""
+"""Samplers, one family a file, and their registry: a new sampler is one file and one entry below."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -14,14 +15,11 @@ from undiffuse.diffusion.samplers.dpm_solver import DPMMultistep, DPMSingleStep
 from undiffuse.diffusion.samplers.dpm_solver_sde import SDEDPMMultistep
 from undiffuse.diffusion.samplers.exponential import DATA, NOISE
 from undiffuse.diffusion.samplers.heun import EDM, Heun
-from undiffuse.diffusion.samplers.info import SamplerInfo
 from undiffuse.diffusion.samplers.lms import LMS, PLMS
 from undiffuse.diffusion.samplers.ode import AdaptiveODE
 from undiffuse.diffusion.samplers.score_sde import EulerMaruyama, PredictorCorrector
 from undiffuse.diffusion.samplers.unipc import UniPC
 from undiffuse.diffusion.trajectory import Sampler
-
-Factory = Callable[..., Sampler[Any]]
 
 
 @dataclass(frozen=True)
@@ -29,29 +27,31 @@ class SamplerEntry:
     """A sampler of the registry.
 
     Args:
-        info: what it is.
-        make: the sampler, of its options by name; each has a default.
-        options: names of the settings that it takes; 'steps' is the length of the walk.
+        name: what the user types.
+        evaluations_per_step: network evaluations that a step takes; None where the sampler decides as it goes.
+        make: the sampler, of its options by name; each has a default, and is a setting.
+        note: when to use it.
+        stochastic: whether it draws noise on the way.
     """
 
-    info: SamplerInfo
-    make: Factory
-    options: tuple[str, ...]
+    name: str
+    evaluations_per_step: int | None
+    make: Callable[..., Sampler[Any]]
+    note: str
+    stochastic: bool = False
+
+    @property
+    def order(self) -> int:
+        """Order of convergence in the step size (of the output's distribution where the sampler is stochastic)."""
+        return self.make().order
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the settings that the sampler takes; 'steps' is the length of the walk."""
+        return tuple(signature(self.make).parameters)
 
 
-def _ode(name: str, evaluations: int | None, make: Factory, note: str) -> SamplerEntry:
-    """A deterministic sampler; its order is the sampler's own."""
-    return SamplerEntry(
-        SamplerInfo(name, make().order, evaluations, False, note), make, tuple(signature(make).parameters)
-    )
-
-
-def _sde(name: str, evaluations: int, make: Factory, note: str) -> SamplerEntry:
-    """A sampler that draws noise on the way."""
-    return SamplerEntry(
-        SamplerInfo(name, make().order, evaluations, True, note), make, tuple(signature(make).parameters)
-    )
-
+_ode, _sde = SamplerEntry, partial(SamplerEntry, stochastic=True)
 
 _ENTRIES = (
     _sde("ddpm", 1, lambda variance="small": DDPM(variance), "the original: best at hundreds of steps"),
@@ -104,13 +104,8 @@ _ENTRIES = (
     ),
 )
 
-SAMPLERS: dict[str, SamplerEntry] = {entry.info.name: entry for entry in _ENTRIES}
+SAMPLERS = {entry.name: entry for entry in _ENTRIES}
 """Every sampler by name."""
-
-
-def describe() -> list[SamplerInfo]:
-    """A line for each sampler, in the order of the registry."""
-    return [entry.info for entry in _ENTRIES]
 
 
 __all__ = [
@@ -125,13 +120,11 @@ __all__ = [
     "AdaptiveODE",
     "DPMMultistep",
     "DPMSingleStep",
-    "Entry",
     "EulerMaruyama",
     "ExponentialMultistep",
     "Heun",
     "PredictorCorrector",
     "SDEDPMMultistep",
-    "SamplerInfo",
+    "SamplerEntry",
     "UniPC",
-    "describe",
 ]

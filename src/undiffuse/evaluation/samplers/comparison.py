@@ -175,7 +175,7 @@ def check_samplers(names: Sequence[str]) -> None:
     for name in names:
         if name not in SAMPLERS:
             raise UndiffuseError(f"There is no sampler '{name}'{perhaps(name, SAMPLERS)}")
-        if SAMPLERS[name].info.evaluations_per_step is None:
+        if SAMPLERS[name].evaluations_per_step is None:
             raise UndiffuseError(
                 f"'{name}' decides itself how often it asks the network, so it has no place in a comparison"
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import asdict
 from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Path, Query, Response
@@ -15,7 +14,7 @@ from undiffuse.config.fields import fields_of
 from undiffuse.config.files import spelled_out
 from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import Solver
-from undiffuse.diffusion.samplers import describe
+from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.diffusion.schedules import DiscreteSchedule
 from undiffuse.editing.registry import EDITS, edits_of
 from undiffuse.factories.schedule import make_schedule
@@ -75,7 +74,11 @@ def router(studio: Studio) -> APIRouter:
     def samplers() -> Response:
         """The samplers, and how their steps may be spread."""
         spacings = list(fields_of(Solver)["spacing"].kind.choices)
-        found = [{**asdict(info), "note": in_flags(info.note)} for info in describe()]
+        told = ("name", "order", "evaluations_per_step", "stochastic")
+        found = [
+            {name: getattr(sampler, name) for name in told} | {"note": in_flags(sampler.note)}
+            for sampler in SAMPLERS.values()
+        ]
         return answer({"samplers": found, "spacings": spacings})
 
     @routes.get("/schedules")
