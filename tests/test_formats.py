@@ -96,8 +96,8 @@ def test_the_page_names_the_versions_that_there_are() -> None:
     assert now["`config.yaml`, and settings inside other files"] == CONFIG_VERSION
     assert now["checkpoint, in its `config.json`"] == training_checkpoint.FORMAT
     assert now["model in one file"] == model_file.FORMAT
-    assert now["PNG and npz of samples"] == png.FORMAT
-    assert now["PNG of an edit"] == edit_record.EDIT_FORMAT
+    assert now["PNG and npz of samples"] == png.Origin.FORMAT
+    assert now["PNG of an edit"] == edit_record.Edited.FORMAT
     assert now["`timesteps-N.json`"] == learned_timesteps.FORMAT
     assert now["`evaluation/*.json`"] == evaluate.FORMAT
     assert now["exported description (ONNX, pt2)"] == program.FORMAT == sample_onnx.FORMAT

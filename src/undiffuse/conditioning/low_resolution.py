@@ -50,44 +50,23 @@ LEVEL = "small_noise"
 
 Small = Float[Tensor, "batch channels height width"]
 Mine = Callable[[Tensor], Tensor]
-"""Those rows of a whole batch that are a process's own."""
+"""The rows of a whole batch that are a process's own."""
 
 
 class LowResSource(Protocol):
-    """Where a stage's small images come from: the model below it, the data, or the user."""
+    """The source of a stage's small images: the model below it, the data, or the user."""
 
     @property
     def conditions(self) -> frozenset[str]:
         """Names of the conditions that the source itself is asked by, which the stage need not know."""
-        ...
 
     def __call__(self, indices: Sequence[int], seed: int) -> Small:
         """The small images of the samples of these numbers, in model space."""
-        ...
-
-
-@dataclass(frozen=True)
-class SmallImages:
-    """Small images that are there: sample i is told image i, over and over.
-
-    Args:
-        images: in model space.
-    """
-
-    images: Small
-    conditions: frozenset[str] = frozenset()
-
-    def __call__(self, indices: Sequence[int], seed: int) -> Small:
-        return self.images[[i % len(self.images) for i in indices]]
 
 
 @dataclass(frozen=True)
 class BatchImages:
-    """Small images of one batch, in its order, whatever the numbers of its samples.
-
-    Args:
-        images: in model space.
-    """
+    """Small images of one batch, in model space and in its order, whatever the numbers of its samples."""
 
     images: Small
     conditions: frozenset[str] = frozenset()
@@ -96,8 +75,15 @@ class BatchImages:
         return self.images
 
 
+class SmallImages(BatchImages):
+    """Small images in model space: sample i is told image i, over and over."""
+
+    def __call__(self, indices: Sequence[int], seed: int) -> Small:
+        return self.images[[i % len(self.images) for i in indices]]
+
+
 def stage_conditions(config: ConditionConfig, info: DataInfo) -> tuple[Condition, ...]:
-    """What the network of a stage is told beside classes and the like; nothing for a model that is no stage.
+    """The conditions of a stage beside classes and the like; none for a model that is no stage.
 
     Raises:
         UndiffuseError: the data are no pictures, or of sides that the factor does not divide.

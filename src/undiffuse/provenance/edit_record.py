@@ -1,21 +1,56 @@
-"""How an edited picture was made: the command that makes it again, and by what it can be told that nothing changed."""
+"""How a picture was made, as its PNG file keeps it; of an edit, the command that makes it again."""
 
 from __future__ import annotations
 
 import shlex
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.sections import from_plain, to_plain
 from undiffuse.errors import UndiffuseError
 
-EDIT_FORMAT = 1
+
+class Record(ABC):
+    """Everything that a picture depends on, kept as JSON in a chunk of its PNG file."""
+
+    FORMAT: ClassVar[int] = 1
+    CHUNK: ClassVar[str]
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What other tools show, by name."""
+
+    def parameters(self) -> str:
+        """The line that other tools read."""
+        return ", ".join(f"{name}: {value}" for name, value in self.facts().items())
+
+    def to_json(self) -> dict[str, Any]:
+        return {"format": self.FORMAT, **to_plain(self)}
+
+    @classmethod
+    def from_json(cls, found: object) -> Self:
+        """Check every field.
+
+        Raises:
+            UndiffuseError: a newer format, a missing or unknown field, or a value of the wrong type.
+        """
+        where = f"the picture's '{cls.CHUNK}' chunk"
+        fields = dict(found) if isinstance(found, dict) else {}
+        version = fields.pop("format", None)
+        if version != cls.FORMAT:
+            raise UndiffuseError(
+                f"{where} has format {version!r:.20} where this undiffuse reads {cls.FORMAT}; upgrade it"
+            )
+        return from_plain(cls, fields, where)
 
 
 @dataclass(frozen=True)
-class Edited:
-    """Everything that an edited picture depends on; it is kept in the PNG's chunk ``undiffuse-edit``."""
+class Edited(Record):
+    """Everything that an edited picture depends on."""
+
+    CHUNK = "undiffuse-edit"
 
     command: tuple[str, ...]
     """The words that make it again, in the folder where they were typed."""
@@ -38,9 +73,8 @@ class Edited:
     device: str
     """Where it was computed: bits are promised for one kind of device only."""
 
-    def parameters(self) -> str:
-        """The line that other tools read."""
-        pairs = {
+    def facts(self) -> dict[str, Any]:
+        return {
             "Steps": self.sample.solver.steps,
             "Sampler": self.sample.solver.sampler,
             "Size": "x".join(str(side) for side in reversed(self.shape[1:])),
@@ -49,26 +83,7 @@ class Edited:
             "Edit": self.command[2] if len(self.command) > 2 else "",
             "Version": f"undiffuse {self.version}",
         }
-        return ", ".join(f"{name}: {value}" for name, value in pairs.items())
-
-    def to_json(self) -> dict[str, Any]:
-        return {"format": EDIT_FORMAT, **to_plain(self)}
 
     def about(self) -> dict[str, Any]:
         """For the eye: the command as it is typed."""
         return {**to_plain(self), "command": shlex.join(self.command)}
-
-    @classmethod
-    def from_json(cls, found: object) -> Edited:
-        """Check every field.
-
-        Raises:
-            UndiffuseError: a newer format, a missing or unknown field, or a value of the wrong type.
-        """
-        where = "the picture's 'undiffuse-edit' chunk"
-        if not isinstance(found, dict) or found.get("format") != EDIT_FORMAT:
-            version = found.get("format") if isinstance(found, dict) else None
-            raise UndiffuseError(
-                f"{where} has format {version!r:.20} where this undiffuse reads {EDIT_FORMAT}; upgrade it"
-            )
-        return from_plain(cls, {name: value for name, value in found.items() if name != "format"}, where)

@@ -51,7 +51,7 @@ def write_npz(path: Path, blocks: Iterable[NDArray[Any]], origin: Origin, overwr
 
 
 def read_origin(path: Path) -> Origin | None:
-    """What such a file says of its making; None where it is damaged or says nothing."""
+    """The origin that such a file holds; None where it is damaged or holds none."""
     try:
         with zipfile.ZipFile(path) as archive:
             return None if archive.testzip() else Origin.from_json(json.loads(archive.comment))

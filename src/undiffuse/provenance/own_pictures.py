@@ -33,18 +33,18 @@ _EXACT = {"|u1": (1, 2, 3, 4), "<u2": (1,)}
 
 
 def has_own_name(name: str) -> bool:
-    """Whether a file is worth a look because of its name."""
+    """True for names that undiffuse gives to pictures for the eye."""
     return _NAMES.fullmatch(name.lower()) is not None
 
 
 def drawn_for_the_eye(head: bytes) -> str:
-    """What a plot of undiffuse's shows, by the first bytes of an SVG file; '' for any other."""
+    """The reason to leave out a plot of undiffuse's, by the first bytes of an SVG file; '' for any other."""
     ours = SVG_MARK.encode() in head or b'aria-label="figures of quality"' in head
     return f"{WHY}a plot" if ours and b"<svg" in head else ""
 
 
 def made_for_the_eye(image: Image.Image) -> str:
-    """What an opened picture of undiffuse's shows, as a reason to leave it out; '' for samples and others' pictures."""
+    """The reason to leave out an opened picture of undiffuse's; '' for samples and others' pictures."""
     info = image.info
     said = [info.get(SHEET_LABEL), _after(info.get("comment")), _after(info.get("xmp"))]
     if shown := next((str(text) for text in said if text), ""):
@@ -66,30 +66,22 @@ def values_beside(folder: Path) -> Path | None:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is a run or a checkpoint: the pictures in it are for the eye."""
+    """True for a folder that is a run or a checkpoint: the pictures in it are for the eye."""
     return (folder / "checkpoints").is_dir() or (folder / "manifest.json").exists()
 
 
 def kept_values(file: Path | BinaryIO) -> Literal["", "pictures", "views"]:
-    """What lies beside an .npz file of undiffuse's: pictures that are the samples, or views of them; '' of others."""
-    found = _kept(file)
-    if found is None:
-        return ""
-    return "pictures" if found[1][1:2] in [(c,) for c in _EXACT.get(found[0], ())] else "views"
-
-
-def _kept(file: Path | BinaryIO) -> tuple[str, tuple[int, ...]] | None:
-    """Type and shape of the values in an .npz file of undiffuse's; channels are of 2-D samples, or there are none."""
+    """The kind of pictures beside an .npz file of undiffuse's: the samples, or views of them; '' of others' files."""
     try:
         with zipfile.ZipFile(file) as archive:
             if _json(archive.comment).get("shape") is None:
-                return None
+                return ""
             with archive.open("images.npy") as member:
                 np.lib.format.read_magic(member)
                 shape, _, dtype = np.lib.format.read_array_header_1_0(member)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
-        return None
-    return dtype.str, shape if len(shape) == 4 else ()
+        return ""
+    return "pictures" if len(shape) == 4 and shape[1] in _EXACT.get(dtype.str, ()) else "views"
 
 
 def _after(said: object) -> str:

@@ -17,15 +17,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from undiffuse.config.sampling import SampleConfig
-from undiffuse.config.sections import from_plain, to_plain
 from undiffuse.errors import UndiffuseError
-from undiffuse.provenance.edit_record import Edited
+from undiffuse.provenance.edit_record import Edited, Record
 from undiffuse.provenance.own_pictures import SHEET_LABEL
 from undiffuse.runtime.durable_files import ELSEWHERE, appearing, check_writable, for_the_eye, writing
 
@@ -35,13 +34,14 @@ END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 MAX_TEXT = 1 << 16
 """Bytes of one text chunk, packed or unpacked."""
 MAX_CHUNKS = 4096
-FORMAT = 1
 LABELS = {"parameters", "undiffuse", "undiffuse-edit"}
 
 
 @dataclass(frozen=True)
-class Origin:
+class Origin(Record):
     """Everything that a sample depends on; ``undiffuse sample --from`` makes the picture again from it."""
+
+    CHUNK = "undiffuse"
 
     checkpoint: str
     """The folder of the model, as it was found."""
@@ -62,15 +62,13 @@ class Origin:
     device: str
     """Where it was computed: bits are promised for one kind of device only."""
 
-    def parameters(self) -> str:
-        """The line that other tools read."""
-        size = "x".join(str(side) for side in reversed(self.shape[1:]))
-        pairs = {
+    def facts(self) -> dict[str, Any]:
+        return {
             "Steps": self.sample.solver.steps,
             "Sampler": self.sample.solver.sampler,
             "Seed": self.seed,
             "Index": self.index,
-            "Size": size,
+            "Size": "x".join(str(side) for side in reversed(self.shape[1:])),
             "Model": model_name(Path(self.checkpoint)),
             "Model hash": self.weights_sha256[:10],
             "Training steps": self.step,
@@ -78,31 +76,12 @@ class Origin:
             "Eta": self.sample.solver.eta,
             "Version": f"undiffuse {self.version}",
         }
-        return ", ".join(f"{name}: {value}" for name, value in pairs.items())
-
-    def to_json(self) -> dict[str, Any]:
-        return {"format": FORMAT, **to_plain(self)}
 
     @classmethod
-    def from_json(cls, found: object) -> Origin:
-        """Check every field.
-
-        Raises:
-            UndiffuseError: a newer format, a missing or unknown field, or a value of the wrong type.
-        """
-        where = "the picture's 'undiffuse' chunk"
-        if not isinstance(found, dict) or found.get("format") != FORMAT:
-            version = found.get("format") if isinstance(found, dict) else None
-            raise UndiffuseError(f"{where} has format {version!r:.20} where this undiffuse reads {FORMAT}; upgrade it")
-        origin = from_plain(cls, {name: value for name, value in found.items() if name != "format"}, where)
-        if (
-            origin.index < 0
-            or origin.count < 1
-            or origin.seed < 0
-            or origin.step < 0
-            or min(origin.shape, default=0) < 1
-        ):
-            raise UndiffuseError(f"{where} holds a number below what there can be")
+    def from_json(cls, found: object) -> Self:
+        origin = super().from_json(found)
+        if min(origin.index, origin.seed, origin.step, origin.count - 1, min(origin.shape, default=0) - 1) < 0:
+            raise UndiffuseError(f"the picture's '{cls.CHUNK}' chunk holds a number below what there can be")
         return origin
 
 
@@ -113,7 +92,7 @@ def model_name(checkpoint: Path) -> str:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a PNG file says about its making."""
+    """The text chunks of a PNG file that are about its making."""
 
     parameters: str | None = None
     origin: Origin | None = None
@@ -142,8 +121,7 @@ def write_png(
     chunks = PngInfo()
     if origin is not None:
         chunks.add_text("parameters", for_the_eye(origin.parameters()))
-        label = "undiffuse" if isinstance(origin, Origin) else "undiffuse-edit"
-        chunks.add_text(label, json.dumps(origin.to_json(), sort_keys=True))
+        chunks.add_text(origin.CHUNK, json.dumps(origin.to_json(), sort_keys=True))
     if sheet:
         chunks.add_text(SHEET_LABEL, sheet)
     packed = io.BytesIO()
@@ -152,7 +130,7 @@ def write_png(
 
 
 def sheet_chunk(shown: str) -> PngInfo:
-    """The text chunk of a picture that is no sample but made to be looked at."""
+    """The text chunk of a picture that was made to be looked at."""
     chunks = PngInfo()
     chunks.add_text(SHEET_LABEL, shown)
     return chunks
@@ -175,7 +153,7 @@ def write_text(path: Path, text: str, overwrite: bool = False) -> None:
 
 
 def check_free(path: Path, overwrite: bool = False, advice: str = ELSEWHERE) -> None:
-    """Refuse a path at which there is a file already, unless it may be replaced, and one where nobody may write.
+    """Check that a file may be written at a path.
 
     Raises:
         UndiffuseError: a file is there; or, an `UnwritableError`, the place is read-only, full, or in no folder.
@@ -190,7 +168,7 @@ def check_free(path: Path, overwrite: bool = False, advice: str = ELSEWHERE) -> 
 
 
 def read_metadata(path: Path) -> Metadata:
-    """What the file's text chunks say; empty for a PNG without them.
+    """The text chunks of a file about its making; empty for a PNG without them.
 
     Raises:
         UndiffuseError: no PNG file, a damaged one, or a chunk of ours that is not as it should be.

@@ -28,16 +28,9 @@ def ho2020_cifar10(info: DataInfo) -> TrainConfig:
         UndiffuseError: for data of another shape than 3 channels of 32 x 32.
     """
     require("ho2020-cifar10", (3, 32, 32), info)
-    return TrainConfig(
-        recipe="ho2020-cifar10",
-        data=DataConfig(source=info.name, flip=True),
-        network=UNetConfig(base=128, multipliers=(1, 2, 2, 2), blocks=2, attention_levels=(1,), dropout=0.1),
-        diffusion=DiffusionConfig(schedule="linear", timesteps=1000, parameterization="epsilon"),
-        objective=ObjectiveConfig(weighting="uniform", distance="l2", time_law="uniform"),
-        optimizer=OptimizerConfig(optimizer="adam", lr=2e-4, warmup=5000, decay="constant", clip=1.0),
-        ema=EMAConfig(ema=(0.9999,), ema_warmup=False),
-        loop=LoopConfig(batch=128, steps=800_000, precision="float32"),
-    )
+    network = UNetConfig(base=128, multipliers=(1, 2, 2, 2), blocks=2, attention_levels=(1,), dropout=0.1)
+    loop = LoopConfig(batch=128, steps=800_000, precision="float32")
+    return _shared("ho2020-cifar10", info, network, 2e-4, loop)
 
 
 def ho2020_celebahq256(info: DataInfo) -> TrainConfig:
@@ -49,15 +42,21 @@ def ho2020_celebahq256(info: DataInfo) -> TrainConfig:
         UndiffuseError: for data of another shape than 3 channels of 256 x 256.
     """
     require("ho2020-celebahq256", (3, 256, 256), info)
+    network = UNetConfig(base=128, multipliers=(1, 1, 2, 2, 4, 4), blocks=2, attention_levels=(4,), dropout=0.0)
+    loop = LoopConfig(batch=64, steps=500_000, precision="float32")
+    return _shared("ho2020-celebahq256", info, network, 2e-5, loop)
+
+
+def _shared(recipe: str, info: DataInfo, network: UNetConfig, lr: float, loop: LoopConfig) -> TrainConfig:
     return TrainConfig(
-        recipe="ho2020-celebahq256",
+        recipe=recipe,
         data=DataConfig(source=info.name, flip=True),
-        network=UNetConfig(base=128, multipliers=(1, 1, 2, 2, 4, 4), blocks=2, attention_levels=(4,), dropout=0.0),
+        network=network,
         diffusion=DiffusionConfig(schedule="linear", timesteps=1000, parameterization="epsilon"),
         objective=ObjectiveConfig(weighting="uniform", distance="l2", time_law="uniform"),
-        optimizer=OptimizerConfig(optimizer="adam", lr=2e-5, warmup=5000, decay="constant", clip=1.0),
+        optimizer=OptimizerConfig(optimizer="adam", lr=lr, warmup=5000, decay="constant", clip=1.0),
         ema=EMAConfig(ema=(0.9999,), ema_warmup=False),
-        loop=LoopConfig(batch=64, steps=500_000, precision="float32"),
+        loop=loop,
     )
 
 

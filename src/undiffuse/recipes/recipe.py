@@ -1,4 +1,4 @@
-"""What a recipe is: a function from what is known of the data to every setting of a training, and what it promises."""
+"""A recipe: a function from what is known of the data to every setting of a training, and its promises."""
 
 from __future__ import annotations
 

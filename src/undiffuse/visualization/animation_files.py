@@ -41,7 +41,7 @@ def write_animation(path: Path, frames: Sequence[Image.Image], fps: int = 20, ov
 
 
 def check_animation(path: Path, fps: int = 20, overwrite: bool = False) -> None:
-    """Refuse what could not be written in the end before any work is done."""
+    """Check before any work is done that an animation can be written in the end; errors as for `write_animation`."""
     if path.suffix.lower() not in WRITERS:
         known = perhaps(path.suffix.lower(), WRITERS)
         raise UndiffuseError(f"An animation is a .webp, .gif or .mp4 file, not '{path.name}'{known}")
@@ -57,31 +57,18 @@ def check_animation(path: Path, fps: int = 20, overwrite: bool = False) -> None:
             ) from None
 
 
-def _durations(count: int, fps: int) -> list[int]:
-    return [round(1000 / fps)] * (count - 1) + [HOLD_MS]
-
-
-def _webp(frames: Sequence[Image.Image], fps: int) -> bytes:
-    return _pillow("WEBP", frames, fps, quality=88, method=4, xmp=f"<x>{MADE_BY}a film</x>".encode())
-
-
 def _gif(frames: Sequence[Image.Image], fps: int) -> bytes:
     """One palette for all frames, taken from a sheet of some of them: frames with palettes of their own flicker."""
     chosen = frames[:: max(1, len(frames) // 8)][:8]
     sheet = Image.fromarray(np.concatenate([np.asarray(frame) for frame in [*chosen, frames[-1]]], axis=0))
     palette = sheet.quantize(256, Image.Quantize.MEDIANCUT)
-    return _pillow(
-        "GIF",
-        [f.quantize(palette=palette, dither=Image.Dither.NONE) for f in frames],
-        fps,
-        optimize=False,
-        comment=f"{MADE_BY}a film".encode(),
-    )
+    drawn = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    return _pillow("GIF", drawn, fps, optimize=False, comment=f"{MADE_BY}a film".encode())
 
 
 def _pillow(kind: str, frames: Sequence[Image.Image], fps: int, **options: int | bool | bytes) -> bytes:
     packed = io.BytesIO()
-    durations = _durations(len(frames), fps)
+    durations = [round(1000 / fps)] * (len(frames) - 1) + [HOLD_MS]
     frames[0].save(packed, kind, save_all=True, append_images=frames[1:], duration=durations, loop=0, **options)
     return packed.getvalue()
 
@@ -100,6 +87,10 @@ def _mp4(frames: Sequence[Image.Image], fps: int) -> bytes:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(even, "rgb24")))
         container.mux(stream.encode())
     return packed.getvalue()
+
+
+def _webp(frames: Sequence[Image.Image], fps: int) -> bytes:
+    return _pillow("WEBP", frames, fps, quality=88, method=4, xmp=f"<x>{MADE_BY}a film</x>".encode())
 
 
 WRITERS = {".webp": _webp, ".gif": _gif, ".mp4": _mp4}

@@ -18,8 +18,10 @@ from undiffuse.data.stream import Stream
 from undiffuse.data.writing.statistics import chunks
 from undiffuse.errors import counted
 from undiffuse.modalities.images import IMAGES
+from undiffuse.modalities.modality import eight_bit, to_unit
 from undiffuse.modalities.registry import modality_of
 from undiffuse.modalities.volumes import VOLUMES
+from undiffuse.visualization.grid import enlarge
 
 MAX_TILES = 64
 _TILE = 112
@@ -217,15 +219,11 @@ def contact_sheet(dataset: Dataset | Stream) -> Image.Image:
         left, top = gap + place % columns * (width + gap), gap + place // columns * (height + caption + gap)
         sheet.paste(tile, (left, top))
         if dataset.labels is not None:
-            text = _printable(info.classes[int(dataset.labels[index])])[: max(1, width // 6)]
-            draw.text((left, top + height), text, fill="black")
+            text = info.classes[int(dataset.labels[index])].encode("latin-1", "replace").decode("latin-1")
+            draw.text((left, top + height), text[: max(1, width // 6)], fill="black")
     if note:
         draw.text((gap, sheet.height - footer + 2), note, fill="black")
     return sheet
-
-
-def _printable(text: str) -> str:
-    return text.encode("latin-1", "replace").decode("latin-1")
 
 
 def _tile(sample: NDArray[Any], info: DataInfo) -> Image.Image:
@@ -233,20 +231,13 @@ def _tile(sample: NDArray[Any], info: DataInfo) -> Image.Image:
     sample = modality_of(info).tile(sample)
     if sample.shape[0] not in (1, 3, 4):
         sample = sample[:1]
-    values = sample.astype(np.float64)
-    if info.dtype != "uint8":
-        values = (values - info.low) / (info.high - info.low) * 255
-    pixels = np.rint(values).astype(np.uint8).transpose(1, 2, 0)
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    picture = eight_bit(to_unit(sample, info))
     if picture.mode == "RGBA":
         y, x = np.indices((picture.height, picture.width)) // 8
         board = Image.fromarray(np.where((x + y) % 2, 160, 208).astype(np.uint8)).convert("RGBA")
         picture = Image.alpha_composite(board, picture)
     longer = max(picture.size)
-    if longer >= _TILE:
-        size = (max(1, picture.width * _TILE // longer), max(1, picture.height * _TILE // longer))
-        picture = picture.resize(size, Image.Resampling.BICUBIC)
-    else:
-        scale = _TILE // longer
-        picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
-    return picture.convert("RGB")
+    if longer < _TILE:
+        return enlarge(picture, _TILE // longer).convert("RGB")
+    size = (max(1, picture.width * _TILE // longer), max(1, picture.height * _TILE // longer))
+    return picture.resize(size, Image.Resampling.BICUBIC).convert("RGB")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
@@ -11,11 +12,6 @@ from undiffuse.visualization.grid import enlarge, viewable
 PAPER, INK = (255, 255, 255), (70, 74, 84)
 CAPTION_SIZE = 11
 LINE = CAPTION_SIZE + 4
-
-
-def default_strip_scale(width: int) -> int:
-    """Whole factor that makes a picture at least 80 pixels wide, so that a caption fits below it."""
-    return max(1, -(-80 // width))
 
 
 def strip(
@@ -29,7 +25,7 @@ def strip(
         padding: pixels between pictures and around them.
         scale: whole factor of enlargement (nearest neighbour); by default small pictures are enlarged.
     """
-    scale = scale or default_strip_scale(images[0].width)
+    scale = scale or max(1, math.ceil(80 / images[0].width))  # so wide that a caption fits below
     tiles = [flatten(enlarge(viewable(image), scale)) for image in images]
     lines = max((caption.count("\n") + 1 for caption in captions), default=0)
     width, height = tiles[0].width + padding, tiles[0].height + 2 * padding + lines * LINE
