@@ -74,7 +74,7 @@ def _model(options: dict[str, Any]) -> Model:
     from undiffuse.model.cascade import check_alone
     from undiffuse.recipes import RECIPES
     from undiffuse.reports.speed.measure import recipe_model
-    from undiffuse.training.build import choose_device
+    from undiffuse.runtime.devices import choose_device
 
     device, word = options.get("device", "auto"), options["RUN"]
     recipe = word in RECIPES and not is_here(word)  # as of all that is typed, what is here goes first

@@ -31,7 +31,7 @@ def run(typed: Namespace) -> None:
     from undiffuse.provenance.png import check_free, write_text
     from undiffuse.reports.compare import SAMPLES, SEED, compare, default_file
     from undiffuse.reports.run_comparison import check_runs
-    from undiffuse.training.build import choose_device
+    from undiffuse.runtime.devices import choose_device
 
     options = vars(typed)
     runs, overwrite = options["RUN"], "overwrite" in options

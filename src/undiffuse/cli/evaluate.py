@@ -123,7 +123,7 @@ def open_model(options: dict[str, Any], group: Group) -> AnyModel | None:
     from undiffuse.data.preparation.named import typed_source
     from undiffuse.data.preparation.open_source import open_source
     from undiffuse.model import load
-    from undiffuse.training.build import choose_device
+    from undiffuse.runtime.devices import choose_device
 
     device = str(choose_device(options.get("device", "auto"), group))
     if is_subject_model(options["SUBJECT"], group.is_main):
@@ -225,7 +225,7 @@ def open_extractors(options: dict[str, Any], reference: Reference, group: Group)
         UndiffuseError: an unknown name, weights that are missing or wrong, or a package that is not installed.
     """
     from undiffuse.evaluation.features.make import default_extractor, make_extractor
-    from undiffuse.training.build import choose_device
+    from undiffuse.runtime.devices import choose_device
 
     device = choose_device(options.get("device", "auto"), group)
     weights = options.get("inception_weights")

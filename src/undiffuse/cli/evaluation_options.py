@@ -49,7 +49,7 @@ def choice(group: Any, flag: str, hint: Any, text: str) -> None:
 
 def load_any(options: dict[str, Any], group: Group = ALONE) -> AnyModel:
     from undiffuse.model import load
-    from undiffuse.training.build import choose_device
+    from undiffuse.runtime.devices import choose_device
 
     device = choose_device(options.get("device", "auto"), group)
     return load(options["RUN"], options.get("weights", "ema"), str(device))

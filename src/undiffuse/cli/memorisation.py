@@ -114,7 +114,7 @@ def _subject(options: dict[str, Any]) -> tuple[ModelSamples | DatasetImages, Dat
     given = typed_preparation(options)
     if is_subject_model(options["SUBJECT"]):
         from undiffuse.model import load
-        from undiffuse.training.build import choose_device
+        from undiffuse.runtime.devices import choose_device
 
         settings = how(options)
         model = load(options["SUBJECT"], settings.compute.weights, str(choose_device(options.get("device", "auto"))))
@@ -159,7 +159,7 @@ def _extractors(options: dict[str, Any], training: Dataset) -> list[Extractor]:
     """Pixels, and the features that were asked for or that suit the data."""
     from undiffuse.evaluation.features.make import default_extractor, make_extractor
     from undiffuse.evaluation.features.pixels import Pixels
-    from undiffuse.training.build import choose_device
+    from undiffuse.runtime.devices import choose_device
 
     name, weights = options.get("extractor"), options.get("inception_weights")
     if name in ("none", "pixels"):

@@ -41,7 +41,7 @@ def run(typed: Namespace) -> None:
     from undiffuse.checkpoints.hub import require_hub
     from undiffuse.export.push import check_repo, prepare, upload
     from undiffuse.model import load
-    from undiffuse.training.build import choose_device
+    from undiffuse.runtime.devices import choose_device
 
     options = vars(typed)
     repo, sends = options["NAME"], "dry_run" not in options

@@ -65,7 +65,7 @@ def matching_model(made_by: Origin, path: Path, run: Path | None, device: str) -
     from undiffuse.checkpoints.hub import hub_name
     from undiffuse.checkpoints.pretrained import shipped
     from undiffuse.model import load
-    from undiffuse.training.build import choose_device
+    from undiffuse.runtime.devices import choose_device
 
     home = run or Path(made_by.checkpoint)
     hub = hub_name(home)

@@ -97,11 +97,10 @@ def how(options: dict[str, Any]) -> SampleConfig:
 def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
     """Sample, and write pictures, grid and, where asked or needed, values as they come."""
     from undiffuse.data.read_image import find_pictures
-    from undiffuse.modalities.registry import modality_of
     from undiffuse.model import load
     from undiffuse.model.sample_writer import Writing, draw_to, micro_batch_in
     from undiffuse.model.samples import GRID
-    from undiffuse.training.build import choose_device
+    from undiffuse.runtime.devices import choose_device
 
     model = load(options["RUN"], settings.compute.weights, str(choose_device(options.get("device", "auto"), group)))
     say_left_out(model, group.is_main)
@@ -109,9 +108,7 @@ def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
     default = len(find_pictures(path_of(settings.prompt.image))) if settings.prompt.image else DEFAULT
     n, seed, first = options.get("n", default), options.get("seed", 0), options.get("first", 0)
     indices, folder = range(first, first + n), options.get("out") or default_folder(model, plan.settings, seed)
-    exact = modality_of(model.info).exact(model.info)
-    values = "npz" in options or not exact
-    writing = Writing(values, "overwrite" in options, "resume" in options)
+    writing = Writing("npz" in options or None, "overwrite" in options, "resume" in options)
     if (
         writing.resume
         and settings.compute.micro_batch is None
@@ -128,6 +125,6 @@ def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
         return
     shown = f" (the first {GRID})" if n > GRID else ""
     kept = f"; {drawn.kept:,} of them were there already" if drawn.kept and group.is_single else ""
-    print(f"{folder}: {counted(n, 'picture')} and grid.png{shown}{' and samples.npz' if values else ''}{kept}")
-    if not exact:
+    print(f"{folder}: {counted(n, 'picture')} and grid.png{shown}{' and samples.npz' if drawn.values else ''}{kept}")
+    if not drawn.exact:
         print("A PNG file cannot hold these data as they are: the pictures are views, the values are in samples.npz.")

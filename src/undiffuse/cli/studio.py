@@ -50,7 +50,7 @@ def run(typed: Namespace) -> None:
             raise
         raise UndiffuseError(f"The studio needs FastAPI and uvicorn: {install_extra('studio')}") from None
     from undiffuse.model import load
-    from undiffuse.training.build import choose_device
+    from undiffuse.runtime.devices import choose_device
 
     names = tuple(name.strip().lower() for name in options.get("name", "").split(",") if name.strip())
     path = "/".join(["", *(part for part in options.get("path", "").split("/") if part)])

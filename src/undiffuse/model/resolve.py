@@ -82,9 +82,11 @@ def resolve(model: Model, settings: SampleConfig, below: Sequence[Model] = ()) -
 def _look_up(model: Model, settings: SampleConfig, below: Sequence[Model]) -> tuple[SampleConfig, Guides]:
     stages = (*below, model)
     settings = checked(settings, enlarges(stages), model.loaded_as, model.provenance, model.codec.bounded)
-    solver, compute = settings.solver, settings.compute
-    learned = solver.spacing == "learned" and not solver.times
-    times = _learned_times(model, solver.steps) if learned else solver.times
+    solver, compute, times = settings.solver, settings.compute, settings.solver.times
+    if solver.spacing == "learned" and not times:
+        home, name = model.home, model.provenance["checkpoint"]
+        name = str(home if home != Path() else name)  # one file's, whose folder is the working directory
+        times = LearnedTimesteps.read(home, solver.steps, model.provenance["sha256"], name).times
     settings = settings.changed(
         times=times,
         steps=len(times) or solver.steps,
@@ -106,9 +108,3 @@ def micro_batch_of(stages: Sequence[Model]) -> int:
     """Samples per evaluation where settings do not say: what fits the largest network."""
     most = max(model.config.network.activations(model.shape[1:]) for model in stages)
     return micro_batch(most, stages[-1].device.type)
-
-
-def _learned_times(model: Model, steps: int) -> tuple[float, ...]:
-    home, name = model.home, model.provenance["checkpoint"]
-    name = str(home if home != Path() else name)  # one file's, whose folder is the working directory
-    return LearnedTimesteps.read(home, steps, model.provenance["sha256"], name).times

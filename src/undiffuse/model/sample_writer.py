@@ -42,10 +42,18 @@ NUMBERS = (*PLACE, "index", "count")
 
 @dataclass(frozen=True)
 class Drawn:
-    """Numbers of pictures: those that this process drew now, and those that were there."""
+    """A set of samples on the disk.
+
+    Args:
+        new, kept: numbers of pictures that this process drew now, and that were there.
+        exact: whether the pictures hold the values as they are.
+        values: whether ``samples.npz`` is there, too.
+    """
 
     new: int
     kept: int
+    exact: bool
+    values: bool
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,8 @@ def draw_to(
         raise UndiffuseError("Nobody can tell whose files are there: resume takes a model from undiffuse.load")
     none_yet = np.empty((0, *model.info.shape))
     template = Samples(none_yet, model.info, seed, (), plan.settings, model.provenance, model.device.type)
-    values = not modality_of(model.info).exact(model.info) if writing.values is None else writing.values
+    exact = modality_of(model.info).exact(model.info)
+    values = not exact if writing.values is None else writing.values
     blocks = plan.blocks(indices)
     job = _Job(folder, indices, blocks, template, replace(writing, values=values))
     mine = group.shard(blocks)
@@ -118,7 +127,7 @@ def draw_to(
     except UnwritableError as error:
         raise UnwritableError(f"{error}, then go on with `resume`") from error
     new = sum(map(len, missing))
-    return Drawn(new, sum(map(len, mine)) - new)
+    return Drawn(new, sum(map(len, mine)) - new, exact, values)
 
 
 def micro_batch_in(folder: Path, indices: range, info: DataInfo) -> int | None:

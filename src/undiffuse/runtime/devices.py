@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.errors import UndiffuseError
+from undiffuse.runtime.process_group import ALONE, Group
 
 SMALL = 1 << 16
 """Bytes that CUDA takes along with the request itself. It stages more of them in pinned memory, for which it may wait,
@@ -34,6 +35,22 @@ def there(device: torch.device | str) -> torch.device:
             f"there is no device '{device}' here ({reason}); use auto, cpu, cuda, cuda:1 or mps"
         ) from None
     return found
+
+
+def choose_device(name: str, group: Group = ALONE) -> torch.device:
+    """The device that a setting names; 'auto' is CUDA, else MPS, else the CPU.
+
+    Args:
+        group: each of several processes on a machine takes a CUDA device of its own.
+
+    Raises:
+        UndiffuseError: no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda" and not group.is_single:
+        name = f"cuda:{group.local_rank}"
+    return there(name)
 
 
 def send(x: Tensor, device: torch.device) -> Tensor:

@@ -27,12 +27,13 @@ from undiffuse.data.stream import Stream, open_data
 from undiffuse.errors import UndiffuseError, counted, quoted
 from undiffuse.model import Model, build_model, load_model
 from undiffuse.recipes import advised_sampling, get_recipe
+from undiffuse.runtime.devices import choose_device
 from undiffuse.runtime.durable_files import shortened
 from undiffuse.runtime.precision import slow_bfloat16
 from undiffuse.runtime.process_group import ALONE, Group, joined
 from undiffuse.runtime.torch_modes import own_modes
 from undiffuse.training.budget import fixed_total, too_short
-from undiffuse.training.build import Data, choose_device, make_train_state, make_train_step, restore, to_checkpoint
+from undiffuse.training.build import Data, make_train_state, make_train_step, restore, to_checkpoint
 from undiffuse.training.callbacks.console import Console
 from undiffuse.training.loop import TrainState, TrainStep
 from undiffuse.training.pace import Clock, Timer

@@ -26,7 +26,6 @@ from undiffuse.data.order import batch_indices
 from undiffuse.factories.loss import make_objective, make_time_law
 from undiffuse.model import Model
 from undiffuse.runtime.compiling import Compiled
-from undiffuse.runtime.devices import there
 from undiffuse.runtime.precision import uses_bfloat16
 from undiffuse.runtime.process_group import ALONE, Group
 from undiffuse.runtime.random_streams import generator
@@ -109,22 +108,6 @@ class Described(Protocol):
     def texts(self) -> list[str]:
         """What is said of each sample; '' where nothing is."""
         ...
-
-
-def choose_device(name: str, group: Group = ALONE) -> torch.device:
-    """The device that a setting names; 'auto' is CUDA, else MPS, else the CPU.
-
-    Args:
-        group: each of several processes on a machine takes a CUDA device of its own.
-
-    Raises:
-        UndiffuseError: no such device here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name == "cuda" and not group.is_single:
-        name = f"cuda:{group.local_rank}"
-    return there(name)
 
 
 def order_of(data: Data, config: TrainConfig) -> Callable[[int], NDArray[np.int64]]:

@@ -10,8 +10,8 @@ import undiffuse
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model
 from undiffuse.model.samples import Samples
+from undiffuse.runtime.devices import choose_device
 from undiffuse.training.api import start_run
-from undiffuse.training.build import choose_device
 from undiffuse.training.callbacks.metrics import read_metrics
 from undiffuse.training.callbacks.previews import drift, preview_evaluations, statistics
 from undiffuse.visualization.grid import grid, to_image

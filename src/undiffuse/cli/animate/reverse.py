@@ -37,7 +37,7 @@ def configure(parser: Parser) -> None:
 def run(typed: Namespace) -> None:
     from undiffuse.model import load
     from undiffuse.model.sample_request import beside_times, check_numbers, warn
-    from undiffuse.training.build import choose_device
+    from undiffuse.runtime.devices import choose_device
     from undiffuse.visualization.reverse import reverse_frames
     from undiffuse.visualization.strip import evenly
 

@@ -74,7 +74,7 @@ class EditCommand:
     @cached_property
     def model(self) -> AnyModel:
         from undiffuse.model import load
-        from undiffuse.training.build import choose_device
+        from undiffuse.runtime.devices import choose_device
 
         device = str(choose_device(self.typed.get("device", "auto")))
         model = load(self.typed["RUN"], self.typed.get("weights", Compute.weights), device)

@@ -24,10 +24,11 @@ from undiffuse.recipes import get_recipe
 from undiffuse.reports.speed.clock import ceiling, median_seconds, peak_memory, seconds_of
 from undiffuse.reports.speed.flops import forward_flops, step_flops
 from undiffuse.reports.speed.kinds import shares
+from undiffuse.runtime.devices import choose_device
 from undiffuse.runtime.precision import uses_bfloat16
 from undiffuse.runtime.random_streams import stream_seed
 from undiffuse.runtime.torch_modes import own_modes
-from undiffuse.training.build import choose_device, make_train_state, make_train_step
+from undiffuse.training.build import make_train_state, make_train_step
 from undiffuse.training.loop import StepResult, training
 
 SHAPES = ((1, 28, 28), (3, 32, 32), (3, 256, 256))
