@@ -19,11 +19,7 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 
 def class_number(word: str, classes: Sequence[str]) -> int:
-    """The label of a class by its name, or by the word for its digit; ``none`` and `NONE` are the null class.
-
-    Raises:
-        UndiffuseError: no such class, with the nearest name.
-    """
+    """The label of a class by its name, or by the word for its digit; ``none`` and `NONE` are the null class."""
     if word in classes:
         return classes.index(word)
     if word in (NONE, NONE[1:]):

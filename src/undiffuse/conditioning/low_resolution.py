@@ -83,11 +83,7 @@ class SmallImages(BatchImages):
 
 
 def stage_conditions(config: ConditionConfig, info: DataInfo) -> tuple[Condition, ...]:
-    """The conditions of a stage beside classes and the like; none for a model that is no stage.
-
-    Raises:
-        UndiffuseError: the data are no pictures, or of sides that the factor does not divide.
-    """
+    """The conditions of a stage beside classes and the like; none for a model that is no stage."""
     if config.upscale == 1:
         return ()
     if modality_of(info) is not IMAGES or any(side % config.upscale for side in info.spatial):

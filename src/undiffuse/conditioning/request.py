@@ -133,9 +133,6 @@ def check_null(request: GuidedRequest, dropout: float) -> None:
 
     Args:
         dropout: part of the training's images whose conditions were hidden.
-
-    Raises:
-        UndiffuseError: no class is asked for, or guidance would lead away from none.
     """
     size = next((condition.size for condition in request.conditions if condition.name == CLASS), None)
     if dropout > 0 or size is None:
@@ -159,11 +156,7 @@ def conditioned(denoiser: Denoiser, conditions: tuple[Condition, ...], values: M
 
 
 def read_text(text: str) -> Tensor:
-    """The vectors of a text's pieces, rounded as those were that the network learned from.
-
-    Raises:
-        UndiffuseError: the encoder's package is not installed, or the text is too long.
-    """
+    """The vectors of a text's pieces, rounded as those were that the network learned from."""
     return load_encoder().tokens(text).half().float()
 
 
@@ -239,11 +232,7 @@ FARTHEST = 1000.0
 
 
 def standardised(vector: Sequence[float], names: Sequence[str], info: DataInfo) -> Tensor:
-    """The user's numbers as the network is told them, (size,): less the data's mean, divided by their spread.
-
-    Raises:
-        UndiffuseError: the model is not told numbers, or other ones.
-    """
+    """The user's numbers as the network is told them, (size,): less the data's mean, divided by their spread."""
     if VECTOR not in names:
         raise UndiffuseError(
             "This model was trained without numbers, so it cannot be asked by them; train one with `condition=vector`"

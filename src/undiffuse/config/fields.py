@@ -266,11 +266,7 @@ class Variants:
         self.fields: Mapping[str, Field] = {}
 
     def add(self, cls: type) -> None:
-        """Join a dataclass to the union.
-
-        Raises:
-            UndiffuseError: its name is taken, or a field of its has another meaning elsewhere.
-        """
+        """Join a dataclass to the union."""
         own, names = fields_of(cls), fields_of(cls)[self.told_by].kind.choices
         if taken := [name for name in names if name in self.classes]:
             raise UndiffuseError(f"the {self.told_by} '{taken[0]}' is there already; give {cls.__name__} another name")
@@ -294,11 +290,7 @@ class Variants:
         return replace(first, about=f"{first.text} ({self.told_by} {', '.join(owners)})") if few else first
 
     def own(self, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The values that the class of this name has; others are left out where they are at their defaults.
-
-        Raises:
-            UndiffuseError: a value of another class is not at its default.
-        """
+        """The values that the class of this name has; others are left out where they are at their defaults."""
         mine, every = fields_of(self.classes[name]), self.fields
         for key, value in values.items():
             if key in every and key not in mine and value != every[key].default:

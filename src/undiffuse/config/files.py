@@ -168,11 +168,7 @@ def to_yaml(config: TrainConfig) -> str:
 
 
 def from_yaml(text: str, where: str = "the settings") -> TrainConfig:
-    """Read settings from YAML, or from JSON, which is YAML.
-
-    Raises:
-        UndiffuseError: not YAML, or anything that `from_dict` refuses.
-    """
+    """Read settings from YAML, or from JSON, which is YAML."""
     try:
         tree = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -132,11 +132,7 @@ class UNetConfig(NetworkConfig):
         return self.base if self.time_width is None else self.time_width
 
     def heads_of(self, width: int) -> int:
-        """Attention heads over so many channels: as many as asked for, or of the width asked for.
-
-        Raises:
-            UndiffuseError: heads of that width do not divide the channels.
-        """
+        """Attention heads over so many channels: as many as asked for, or of the width asked for."""
         if self.head_width is None:
             return self.heads
         if self.head_width < 1 or width % self.head_width:

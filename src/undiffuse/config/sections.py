@@ -25,15 +25,11 @@ class Flat:
 
     @classmethod
     def of(cls, **flat: Any) -> Self:
-        """Settings by their flat names, the others at their defaults; errors as for `changed`."""
+        """Settings by their flat names, the others at their defaults; errors as for `change`."""
         return change(cls(), flat, cls.called)
 
     def changed(self, **flat: Any) -> Self:
-        """These settings with others of these flat names.
-
-        Raises:
-            UndiffuseError: unknown name (with a suggestion), or a value of the wrong type.
-        """
+        """These settings with others of these flat names."""
         return change(self, flat, self.called)
 
     def flat(self) -> dict[str, Any]:

@@ -30,11 +30,7 @@ PLACES, SAMPLE, ABOUT = "places.npy", "sample.json", "crops.json"
 
 
 def checked_size(config: DataConfig) -> tuple[int, int] | None:
-    """Height and width that are asked for.
-
-    Raises:
-        UndiffuseError: none where a crop needs them, or out of range.
-    """
+    """Height and width that are asked for."""
     if config.crop_from is not None and config.crop not in CUTS:
         raise UndiffuseError("`crop_from` is for `crop=random` and `crop=tiles`; leave it out, or add one of them")
     if config.size is None:

@@ -43,9 +43,6 @@ def match(names: Sequence[str], theirs: Sequence[str], pictures: NDArray[Any], w
     Args:
         names, theirs: of the samples and of the pictures, relative to their folders; numbers where they are arrays.
         where: the pictures' source, for messages.
-
-    Raises:
-        UndiffuseError: a sample without a picture, or two pictures of one name.
     """
     stems = [_stem(name) for name in theirs]
     twice = next((stem for stem, count in Counter(stems).items() if count > 1), None)

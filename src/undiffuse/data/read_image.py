@@ -46,9 +46,6 @@ def find_pictures(path: Path) -> list[Path]:
     """A file, or the pictures of a folder in the order of their names; its sub-folders are not looked into.
 
     Grids, strips and films that undiffuse wrote there are left out, and said.
-
-    Raises:
-        UndiffuseError: nothing there, or no pictures in it.
     """
     if not path.exists():
         raise UndiffuseError(f"{path} is not there; IMAGE is a picture's file or a folder of pictures")
@@ -116,9 +113,6 @@ def read_pairs(
         path: a file, or a folder of pictures.
         info: of the pictures that the model learned with: `DataInfo.pair`.
         config: how they were prepared: where by `--size` or `--channels`, these are, too.
-
-    Raises:
-        UndiffuseError: as for `find_pictures` and `read_picture`, or a picture of another size.
     """
     from undiffuse.data.codec import codec_of  # loads torch, which nobody needs to read a picture
 

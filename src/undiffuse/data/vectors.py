@@ -27,11 +27,7 @@ class Vectors:
     rows: NDArray[np.float32]
 
     def standardizer(self) -> Standardizer:
-        """Mean and standard deviation of each column, over the samples of which something is said.
-
-        Raises:
-            UndiffuseError: a column that does not vary, of which nothing could be learned.
-        """
+        """Mean and standard deviation of each column, over the samples of which something is said."""
         known = self.rows[~np.isnan(self.rows).any(1)].astype(np.float64)
         if not len(known):
             raise UndiffuseError(f"expected numbers in {', '.join(self.names)}, got none that is finite")
@@ -49,11 +45,7 @@ def of_files(numbers: Mapping[str, tuple[float, ...]], columns: tuple[str, ...],
 
 
 def of_arrays(arrays: Mapping[str, NDArray[Any]], count: int, source: str) -> Vectors:
-    """Arrays beside ``count`` samples, (count,) or (count, k), as columns one after another.
-
-    Raises:
-        UndiffuseError: an array of another shape or type.
-    """
+    """Arrays beside ``count`` samples, (count,) or (count, k), as columns one after another."""
     columns, tables = list[str](), list[NDArray[Any]]()
     for name, array in arrays.items():
         table = array[:, None] if array.ndim == 1 else array

@@ -32,9 +32,6 @@ def write_npz(path: Path, blocks: Iterable[NDArray[Any]], origin: Origin, overwr
         blocks: (block, channels, *spatial), together ``origin.count`` samples of ``origin.shape``, all of one dtype.
         origin: of the samples.
         overwrite: replace a file that is there.
-
-    Raises:
-        UndiffuseError: a file is there already.
     """
     check_free(path, overwrite)
     with appearing(path) as draft, zipfile.ZipFile(draft, "w") as archive:

@@ -114,9 +114,6 @@ def write_png(
         origin: how it was made.
         overwrite: replace a file that is there.
         sheet: what it shows, where it is no sample but a picture of some to be looked at.
-
-    Raises:
-        UndiffuseError: the file is there already and ``overwrite`` is off.
     """
     chunks = PngInfo()
     if origin is not None:
@@ -137,11 +134,7 @@ def sheet_chunk(shown: str) -> PngInfo:
 
 
 def write_file(path: Path, content: bytes, overwrite: bool = False, advice: str = ELSEWHERE) -> None:
-    """Write a file that is wholly there or not at all, and never in the place of another one unless told so.
-
-    Raises:
-        UndiffuseError: a file is there already and ``overwrite`` is off, or nobody may write there.
-    """
+    """Write a file that is wholly there or not at all, and never in the place of another one unless told so."""
     check_free(path, overwrite, advice)
     with appearing(path, advice) as draft:
         draft.write_bytes(content)

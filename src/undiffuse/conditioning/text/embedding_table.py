@@ -58,9 +58,6 @@ def text_table(texts: Sequence[str], cache: Path | None = None, progress: bool =
         texts: one for each sample, '' where there is none.
         cache: the folder for prepared data; see `cache_root`.
         progress: show a bar (on a terminal only).
-
-    Raises:
-        UndiffuseError: the encoder's package is not installed, or a text is too long for it.
     """
     encoder = load_encoder()
     different = ["", *sorted(set(texts) - {""})]

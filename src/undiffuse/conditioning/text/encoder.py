@@ -43,11 +43,7 @@ class SentenceEncoder:
     sha256: str
 
     def tokens(self, text: str) -> Float[Tensor, "length 384"]:
-        """A vector for each piece of the text, [CLS] and [SEP] among them.
-
-        Raises:
-            UndiffuseError: a text of more than 256 pieces.
-        """
+        """A vector for each piece of the text, [CLS] and [SEP] among them."""
         numbers = self.read(text)
         if len(numbers) > MOST:
             raise UndiffuseError(f"A text may have {MOST} pieces; '{text[:40]}...' has {len(numbers)}")
@@ -60,11 +56,7 @@ class SentenceEncoder:
 
 
 def load_encoder() -> SentenceEncoder:
-    """The encoder that the package holds.
-
-    Raises:
-        UndiffuseError: the package is not installed, or does not hold what it should.
-    """
+    """The encoder that the package holds."""
     found = find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:
         raise UndiffuseError(

@@ -341,9 +341,6 @@ def _named(folder: str, rows: dict[str, T], metadata: str, found: _Found) -> tup
 
     One name may be written in two ways in Unicode (an e and its accent, as macOS has it, or one letter): they are the
     same file.
-
-    Raises:
-        UndiffuseError: there is a file for none of the names.
     """
     known = {*found.images, *(name for name, _ in found.refused)}
     composed = {normalize("NFC", name): name for name in known}

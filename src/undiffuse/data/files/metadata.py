@@ -33,10 +33,6 @@ def parse_metadata(name: str, content: bytes) -> dict[str, str] | None:
     The layout is that of Hugging Face's image folders: one row per file, ``file_name`` relative to the metadata file,
     and the class in ``label`` or else ``class`` (text or a number). Rows with an empty class (null, '' or NaN) are left
     out.
-
-    Raises:
-        UndiffuseError: a row that cannot be read, without ``file_name``, or with another class for a file already
-            named.
     """
     labels: dict[str, str] = {}
     has_column = False
@@ -68,9 +64,6 @@ def parse_texts(name: str, content: bytes) -> dict[str, str]:
     """The column ``text`` by ``file_name``; files without a text are left out.
 
     The rows must be those that `parse_metadata` has accepted.
-
-    Raises:
-        UndiffuseError: something else than a text, or two texts for one file.
     """
     texts: dict[str, str] = {}
     for number, row in _rows(name, content.decode("utf-8-sig")):
@@ -113,9 +106,6 @@ def parse_numbers(name: str, content: bytes, columns: Sequence[str]) -> dict[str
     """The numbers in some columns of each file, by ``file_name``; files with an empty cell are left out.
 
     The rows must be those that `parse_metadata` has accepted.
-
-    Raises:
-        UndiffuseError: a column that no row has, something in one that is no finite number, or two rows for one file.
     """
     rows = list(_rows(name, content.decode("utf-8-sig")))
     there = {str(column) for _, row in rows for column in row}

@@ -109,11 +109,7 @@ class NpzFile(FileSource):
         return images, labels
 
     def _array(self, name: str, scratch: Path) -> NDArray[Any]:
-        """One array, unpacked into the folder ``scratch`` and mapped from there: it may be larger than memory.
-
-        Raises:
-            UndiffuseError: there is no such array.
-        """
+        """One array, unpacked into the folder ``scratch`` and mapped from there: it may be larger than memory."""
         target = scratch / f"{name}.npy"
         with self._opened() as archive:
             members = _members(archive)

@@ -27,11 +27,7 @@ class NamedPath:
 
     @cached_property
     def head(self) -> bytes:
-        """The first bytes of a file.
-
-        Raises:
-            UndiffuseError: it cannot be read, or is empty.
-        """
+        """The first bytes of a file."""
         try:
             with self.path.open("rb") as file:
                 head = file.read(_HEAD)

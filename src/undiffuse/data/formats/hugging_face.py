@@ -87,11 +87,7 @@ def _fetched(value: Any) -> bytes | UnreadableError:
 
 
 def open_hugging_face(source: str) -> Records:
-    """The split that ``hf:NAME`` or ``hf:NAME:SPLIT`` names, 'train' by default.
-
-    Raises:
-        UndiffuseError: the package is missing, there is no such set or split, or it cannot be reached.
-    """
+    """The split that ``hf:NAME`` or ``hf:NAME:SPLIT`` names, 'train' by default."""
     name, _, split = source.removeprefix(PREFIX).partition(":")
     with _datasets(name) as datasets:
         folder = expanded(name)
@@ -117,11 +113,7 @@ FORMAT = Format(word=_open_word, folder=_open_folder)
 
 
 def files_of(source: str) -> list[str]:
-    """Files of ``hf:NAME:SPLIT``, for a stream: paths, or addresses on the hub.
-
-    Raises:
-        UndiffuseError: as `open_hugging_face`.
-    """
+    """Files of ``hf:NAME:SPLIT``, for a stream: paths, or addresses on the hub."""
     name, _, split = source.removeprefix(PREFIX).partition(":")
     with _datasets(name) as datasets:
         files = datasets.load_dataset_builder(name).config.data_files or {}

@@ -109,11 +109,7 @@ def look_at_nifti(file: BinaryIO) -> tuple[tuple[int, ...], str]:
 
 
 def decode_nifti(data: bytes) -> NDArray[Any]:
-    """(channels, *spatial): uint8 and uint16 as they are, everything else as float32 if that is exact.
-
-    Raises:
-        UnreadableError: damaged, cut short, or values that float32 cannot hold.
-    """
+    """(channels, *spatial): uint8 and uint16 as they are, everything else as float32 if that is exact."""
     file = unpacked(io.BytesIO(data))
     header = read_nifti_header(file)
     file.seek(header.offset)

@@ -159,11 +159,7 @@ def class_name(value: Any, names: tuple[str, ...]) -> str:
 
 
 def find_columns(schema: Any, name: str) -> Columns:
-    """Images, classes and texts by the columns' names and types.
-
-    Raises:
-        UndiffuseError: no column, or several, that could be the images.
-    """
+    """Images, classes and texts by the columns' names and types."""
     import pyarrow as pa
 
     fields = {field.name: field.type for field in schema}

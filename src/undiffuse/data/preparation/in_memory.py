@@ -121,11 +121,7 @@ def _collect(items: Iterator[Any], path: Path) -> tuple[NDArray[Any], NDArray[An
 
 
 def _pair(item: Any) -> tuple[Any, Any]:
-    """Image and label.
-
-    Raises:
-        UndiffuseError: images and labels of a batch, as a loader gives them.
-    """
+    """Image and label."""
     image, label = (item[0], item[1]) if isinstance(item, (tuple, list)) and len(item) == 2 else (item, None)
     if shape := tuple(getattr(label, "shape", ())):
         raise UndiffuseError(

@@ -100,11 +100,7 @@ def _open_folder(found: NamedPath) -> Source:
 
 
 def _check_strays(images: list[Path], filling: Filling, count: int, path: Path) -> None:
-    """A few pictures beside shards, videos or volumes are previews: which are meant, only the user knows.
-
-    Raises:
-        UndiffuseError: so it looks.
-    """
+    """A few pictures beside shards, videos or volumes are previews: which are meant, only the user knows."""
     if len(images) <= filling.previews(count):
         image = images[0].relative_to(path)
         raise UndiffuseError(

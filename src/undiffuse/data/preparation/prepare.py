@@ -107,11 +107,7 @@ def say_unread(ignored: Sequence[Refusal]) -> None:
 
 
 def paired(dataset: Dataset, pictures: Dataset) -> Dataset:
-    """The data, each sample with the picture of its name; both are prepared as if alone, so one's cache serves both.
-
-    Raises:
-        UndiffuseError: pictures of another size, or a sample without one.
-    """
+    """The data, each sample with the picture of its name; both are prepared as if alone, so one's cache serves both."""
     info, theirs = dataset.info, pictures.info
     if theirs.spatial != info.spatial:
         sizes = [" x ".join(map(str, one.spatial)) for one in (theirs, info)]

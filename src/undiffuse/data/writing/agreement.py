@@ -52,9 +52,6 @@ def agree(
         headers: of the readable images.
         config, size: how they are prepared.
         refused: files that cannot be read.
-
-    Raises:
-        UndiffuseError: too many cannot be read, several depths, kinds or sizes: all of these in one sentence.
     """
     depths = Counter(header.dtype for header in headers.values())
     if len(depths) > 1:
@@ -182,11 +179,7 @@ def _examples(refused: Sequence[Refusal]) -> str:
 def check_bad(
     source: str, good: int, refused: Sequence[Refusal], listing: Listing, config: DataConfig, many: bool = True
 ) -> None:
-    """Refuse a data set of which nothing is left, or, where ``many`` matters, more than `MAX_BAD` is bad.
-
-    Raises:
-        UndiffuseError: so it is.
-    """
+    """Refuse a data set of which nothing is left, or, where ``many`` matters, more than `MAX_BAD` is bad."""
     if good == 0:
         what = f"none that can be used ({_examples(refused)})" if refused else _none(listing)
         raise UndiffuseError(f"expected images in {source}, got {what}")

@@ -27,9 +27,6 @@ def write_array(images: NDArray[Any], name: str, draft: Draft) -> None:
         images: (N, C, *spatial).
         name: of the source, for messages.
         draft: where and how.
-
-    Raises:
-        UndiffuseError: a type, a shape or values that no data set can have.
     """
     config, size = draft.config, draft.size
     dtype = _stored_type(images.dtype, name)

@@ -48,11 +48,7 @@ B = TypeVar("B")
 
 
 def write_images(files: Files, listing: Listing, draft: Draft) -> WrittenSamples:
-    """Write ``images.npy`` of the images listed; what turns out to be no data joins the ignored files.
-
-    Raises:
-        UndiffuseError: the images do not agree and no option says what to do; too many are bad; none are left.
-    """
+    """Write ``images.npy`` of the images listed; what turns out to be no data joins the ignored files."""
     config, folder = draft.config, draft.folder
     cut = draft.size if config.crop in CUTS else None  # height and width of the samples that images are cut into
     with quiet_pillow():

@@ -52,11 +52,7 @@ class SampleReader(Protocol):
 
 
 def write_samples(files: Files, listing: Listing, reader: SampleReader, draft: Draft) -> WrittenSamples:
-    """Write ``images.npy`` of the files listed.
-
-    Raises:
-        UndiffuseError: the files do not agree; too many are bad; none are left.
-    """
+    """Write ``images.npy`` of the files listed."""
     with quiet_pillow():
         forms, failed = survey(files, listing, reader.look, draft)
         refused = [*listing.refused, *((name, str(error)) for name, error in failed)]
