@@ -37,7 +37,7 @@ IMAGE = "image"
 
 
 def conditions_of(config: TrainConfig, info: DataInfo) -> tuple[Condition, ...]:
-    """What the network of these settings and data is told.
+    """The conditions of the network of these settings and data.
 
     Raises:
         UndiffuseError: a class, a text, numbers or pictures are wanted and the data have none.
@@ -77,14 +77,7 @@ def conditions_of(config: TrainConfig, info: DataInfo) -> tuple[Condition, ...]:
 
 @dataclass(frozen=True)
 class Guides:
-    """Other networks that guide a model's samples.
-
-    Args:
-        weak: a worse model to lead away from.
-        weak_conditions: what the worse model can be told.
-        classifier: of noisy images.
-        classifier_classes: the names of what the classifier tells apart.
-    """
+    """Other networks that guide a model's samples: a worse model to lead away from, or a classifier of noisy images."""
 
     weak: Denoiser | None = None
     weak_conditions: tuple[Condition, ...] = ()
@@ -97,12 +90,12 @@ NO_GUIDES = Guides()
 
 @dataclass(frozen=True)
 class GuidedRequest:
-    """What samples are to be, in a model's terms.
+    """A request for samples, in a model's terms.
 
     Args:
-        conditions: what the model can be told.
-        rows: what is asked for, by name: sample i is told the i-th row, over and over.
-        negative: one row of each, what guidance leads away from; null where it is nothing.
+        conditions: the model's own.
+        rows: by name; sample i is told the i-th row, over and over.
+        negative: one row of each, which guidance leads away from; null where it is nothing.
         guidance: how far.
         guides: who leads, if not the model itself.
     """
@@ -129,11 +122,8 @@ class GuidedRequest:
 
 
 def check_null(request: GuidedRequest, dropout: float) -> None:
-    """Refuse what needs a class to stand for none, of a network that never saw one: its row is what chance left there.
-
-    Args:
-        dropout: part of the training's images whose conditions were hidden.
-    """
+    """Check that nothing needs the null class of a network that never saw it: without dropout its row is what chance
+    left there."""
     size = next((condition.size for condition in request.conditions if condition.name == CLASS), None)
     if dropout > 0 or size is None:
         return
@@ -150,7 +140,7 @@ def check_null(request: GuidedRequest, dropout: float) -> None:
 
 
 def conditioned(denoiser: Denoiser, conditions: tuple[Condition, ...], values: Mapping[str, Tensor]) -> Denoiser:
-    """The denoiser, told those of the values that it can be told."""
+    """The denoiser, told the values that it can be told."""
     known = {condition.name: values[condition.name] for condition in conditions if condition.name in values}
     return Conditioned(denoiser, known) if known else denoiser
 
@@ -172,7 +162,7 @@ def resolve_conditions(
     """The user's words as numbers.
 
     Args:
-        conditions: what the model can be told.
+        conditions: the model's.
         read: a text to the vectors of its pieces.
         look: a path to the pictures there, one a row; needed where the prompt names an image.
 
@@ -251,7 +241,7 @@ def standardised(vector: Sequence[float], names: Sequence[str], info: DataInfo) 
 
 
 def _check_without_classes(prompt: Prompt, guide: Guide, names: Sequence[str], guides: Guides) -> None:
-    """Refuse what needs classes of a model that has none."""
+    """Check that nothing needs classes of a model that has none."""
     led = guide.guidance != 1 and guides.weak is None
     able = TEXT in names or ({VECTOR, IMAGE} & set(names) and not guide.avoid)
     asked = set(prompt.classes) - {NONE, NONE[1:]}  # no class is what there is
@@ -265,7 +255,6 @@ def _check_without_classes(prompt: Prompt, guide: Guide, names: Sequence[str], g
 
 
 def _check_guides(guide: Guide, conditions: tuple[Condition, ...], info: DataInfo, guides: Guides) -> None:
-    """Refuse what a guide cannot do."""
     if guides.weak is None and guides.classifier is None:
         return
     if guides.weak is not None and guides.classifier is not None:
@@ -296,10 +285,8 @@ def _guidance(guide: Guide) -> Guidance:
 def dropped(
     conditions: tuple[Condition, ...], values: Mapping[str, Tensor], share: float, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """The conditions of a whole batch, each null with probability ``share``; all of a sample's go together.
-
-    Those that are required are not among the values.
-    """
+    """The conditions of a whole batch but for required ones, each null with probability ``share``; all of a sample's go
+    together."""
     if not values:
         return {}
     batch = len(next(iter(values.values())))

@@ -41,5 +41,5 @@ class DataConfig:
     """With `stream`: examples among which the next one is drawn, kept in memory as they are in their files."""
 
     def of_others(self, source: str) -> DataConfig:
-        """How other images are prepared to be like these: as they are, and without what is said of them."""
+        """The settings for other images to be like these: prepared alike, without what is said of these."""
         return self if source == self.source else replace(self, source=source, vectors=(), pairs="")

@@ -217,11 +217,9 @@ class Field:
 
     Args:
         owner: the dataclass, or its parent, that declares it.
-        name: in Python and in files.
-        kind: of its values.
         default: None where it is required.
         required: True where there is no default.
-        about: its help, where that is more than the string below it.
+        about: the help, where that is more than the string below the field.
     """
 
     owner: type

@@ -177,7 +177,6 @@ def from_yaml(text: str, where: str = "the settings") -> TrainConfig:
 
 
 def to_json(config: TrainConfig) -> str:
-    """The settings as JSON."""
     return json.dumps(to_dict(config), indent=2)
 
 

@@ -20,7 +20,7 @@ SETTING = re.compile(r"`([a-z]\w*)(?:=([^`]*))?`")
 
 
 def flag_of(name: str) -> str:
-    """The option that sets a field, as it is typed."""
+    """The option that sets a field."""
     return FLAGS.get(name, ("-" if len(name) == 1 else "--") + name.replace("_", "-"))
 
 

@@ -20,7 +20,7 @@ PrecisionName = Literal["auto", "float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Options of a network: what all classes answer, without building one."""
+    """Options of a network, and what they tell of it before there is one."""
 
     SIZES: ClassVar[tuple[str, ...]]
     """The fields that make a network large."""
@@ -28,7 +28,7 @@ class NetworkConfig:
     @property
     @abstractmethod
     def architecture(self) -> str:
-        """Which network it is, among the names that the class of options is registered under."""
+        """The name of the network, one of those under which the class of options is registered."""
 
     @property
     @abstractmethod
@@ -38,7 +38,7 @@ class NetworkConfig:
     @property
     @abstractmethod
     def draws_in_training(self) -> bool:
-        """Whether a training step draws from torch's one random stream, or rewinds it: threads would mix its order."""
+        """True where a training step draws from torch's one random stream, or rewinds it: threads would mix its order."""
 
     @abstractmethod
     def activations(self, spatial: Sequence[int]) -> float:
@@ -170,7 +170,7 @@ class UNetConfig(NetworkConfig):
 
 
 class _PlainUNetConfig(NetworkConfig):
-    """What U-Nets without patches answer alike."""
+    """The answers of U-Nets without patches."""
 
     base: int
     dropout: float

@@ -11,7 +11,7 @@ from undiffuse.config.sections import Flat
 
 @dataclass(frozen=True)
 class Solver:
-    """How a walk from noise to data goes: by which steps, at which times."""
+    """The way of a walk from noise to data: by which steps, at which times."""
 
     sampler: str = "dpm++2m-sde"
     """Rule for one step; `undiffuse samplers` lists them."""
@@ -33,7 +33,7 @@ class Solver:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What samples are to show."""
+    """The content of samples."""
 
     classes: tuple[str, ...] = ()
     """Classes of the samples by name, with commas between them, taken in turns; 'all' for each of them (the default),
@@ -48,13 +48,13 @@ class Prompt:
 
     @property
     def beyond_classes(self) -> bool:
-        """Whether anything is asked for that is no class."""
+        """True where anything is asked for that is no class."""
         return bool(self.text or self.vector or self.image)
 
 
 @dataclass(frozen=True)
 class Guide:
-    """What leads the samples on their way, and how far."""
+    """The guidance of samples on their way."""
 
     guidance: float = 1.0
     """How far guidance leads: 1 is the model as it is, more is more of the class or text and less variety."""
@@ -76,7 +76,7 @@ class Guide:
 
 @dataclass(frozen=True)
 class Compute:
-    """What evaluates the network, and how."""
+    """The evaluation of the network."""
 
     weights: str = "ema"
     """'ema' (the first average), 'raw', or a rate such as '0.999'."""

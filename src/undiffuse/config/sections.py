@@ -33,7 +33,6 @@ class Flat:
         return change(self, flat, self.called)
 
     def flat(self) -> dict[str, Any]:
-        """Every setting by its flat name."""
         return flatten(self)
 
 
@@ -86,7 +85,6 @@ def _own(variants: Variants, name: str, tree: dict[str, Any], where: str, prefix
 
 
 def _value(value: Any, kind: Kind, name: str, where: str) -> Any:
-    """The value as its kind wants it, or one sentence."""
     if kind.section:
         return from_plain(kind.section, value, where, f"{name}.")
     try:

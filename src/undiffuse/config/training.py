@@ -10,7 +10,7 @@ from undiffuse.config.network import PrecisionName
 
 @dataclass(frozen=True)
 class StartConfig:
-    """Where the weights come from, if not from chance."""
+    """The origin of the weights, if that is not chance."""
 
     start_from: str = ""
     """A run, a checkpoint or a model's file to train on from: its network, what it predicts and its weights."""
@@ -93,7 +93,7 @@ class EMAConfig:
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How long, on what, and how often to look."""
+    """The length of a training, its place, and its reports."""
 
     batch: int = 128
     """Images per step."""

@@ -50,5 +50,4 @@ class Codec(Protocol):
 
 
 def codec_of(info: DataInfo) -> Codec:
-    """The codec of models that learn such data."""
     return Scaling.of(info)

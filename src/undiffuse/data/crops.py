@@ -30,7 +30,6 @@ PLACES, SAMPLE, ABOUT = "places.npy", "sample.json", "crops.json"
 
 
 def checked_size(config: DataConfig) -> tuple[int, int] | None:
-    """Height and width that are asked for."""
     if config.crop_from is not None and config.crop not in CUTS:
         raise UndiffuseError("`crop_from` is for `crop=random` and `crop=tiles`; leave it out, or add one of them")
     if config.size is None:
@@ -53,7 +52,7 @@ def checked_size(config: DataConfig) -> tuple[int, int] | None:
 
 @dataclass(frozen=True)
 class Cut:
-    """A summary of what was cut."""
+    """A summary of how images were cut."""
 
     kind: str
     """'random' or 'tiles'."""
@@ -65,7 +64,6 @@ class Cut:
     """Share of the pixels that are in no tile."""
 
     def says(self, count: int, size: Sequence[int]) -> str:
-        """For the eye."""
         sample = f"{size[0]} x {size[1]}"
         if self.kind == "tiles":
             each = f"{self.least:,}" if self.least == self.most else f"{self.least:,} to {self.most:,}"
@@ -80,7 +78,6 @@ class Cut:
 
 
 def scaled(height: int, width: int, size: tuple[int, int], short: int | None) -> tuple[int, int]:
-    """Height and width at which an image is cut."""
     if short is None or (height, width) == size:
         return height, width
     scale = short / min(height, width)
@@ -88,7 +85,6 @@ def scaled(height: int, width: int, size: tuple[int, int], short: int | None) ->
 
 
 def fits(height: int, width: int, size: tuple[int, int]) -> bool:
-    """True where a sample fits into an image."""
     return height >= size[0] and width >= size[1]
 
 
@@ -101,7 +97,6 @@ def tiles(image: NDArray[Any], size: tuple[int, int]) -> Iterator[tuple[str, NDA
 
 
 def about(kind: str, shapes: Sequence[tuple[int, int]], size: tuple[int, int]) -> Cut:
-    """The summary of images of these heights and widths."""
     if kind == "random":
         places = [(h - size[0] + 1) * (w - size[1] + 1) for h, w in shapes]
         return Cut(kind, len(shapes), min(places), max(places), 0.0)
@@ -113,14 +108,7 @@ def about(kind: str, shapes: Sequence[tuple[int, int]], size: tuple[int, int]) -
 def write_cut(
     folder: Path, cut: Cut, sample: tuple[int, int, int], places: Sequence[tuple[int, int, int]] = ()
 ) -> None:
-    """Write the files of a prepared folder that are about its crops.
-
-    Args:
-        folder: where ``images.npy`` is.
-        cut: of them.
-        sample: (channels, height, width).
-        places: offset, height and width of images kept whole.
-    """
+    """Write the files of a prepared folder that are about its crops."""
     (folder / ABOUT).write_text(json.dumps(asdict(cut)))
     if cut.kind == "random":
         (folder / SAMPLE).write_text(json.dumps(sample))
@@ -138,8 +126,8 @@ class Crops:
 
     Args:
         values: of all images, one after another, each (channels, height, width).
-        places: (count, 3), where each begins, its height and its width.
-        sample: (channels, height, width) of what is cut.
+        places: (count, 3), the beginning, height and width of each image.
+        sample: (channels, height, width).
     """
 
     values: NDArray[Any]
@@ -177,12 +165,7 @@ class Crops:
         return np.asarray(self[:], dtype)
 
     def at(self, chosen: NDArray[np.int64], where: Float[NDArray[np.float64], "n 2"]) -> NDArray[Any]:
-        """Parts of images.
-
-        Args:
-            chosen: (n,) the images.
-            where: from top to bottom and from left to right, in [0, 1).
-        """
+        """Parts of the (n,) chosen images, from top to bottom and from left to right at places in [0, 1)."""
         channels, high, wide = self.sample
         found = np.empty((len(chosen), *self.sample), self.dtype)
         for row, (number, (down, right)) in enumerate(zip(chosen.tolist(), where.tolist(), strict=True)):

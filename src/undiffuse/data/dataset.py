@@ -61,7 +61,7 @@ class Dataset:
 
 
 def write_contents(folder: Path, info: DataInfo, written: WrittenSamples) -> None:
-    """Write all files of a prepared folder but ``images.npy``."""
+    """Write the files of a prepared folder but ``images.npy``."""
     labels, refused, ignored = written.labels, written.refused, written.ignored
     if labels is not None:
         np.save(folder / "labels.npy", labels)

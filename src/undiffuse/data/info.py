@@ -57,7 +57,6 @@ class StoredInfo(_Facts):
     kind: str = ""
 
     def info(self) -> DataInfo:
-        """The record that the file is of."""
         numbers = Standardizer(self.vectors, self.vector_mean, self.vector_std)
         info = DataInfo(**_facts_of(self), numbers=numbers, unclassed=self.unclassed, kind=self.kind)
         pair = (self.pair_channels, self.pair_dtype, self.pair_low, self.pair_high)
@@ -113,7 +112,6 @@ class DataInfo(_Facts):
 
     @property
     def vectors(self) -> tuple[str, ...]:
-        """Names of the numbers that are said of samples."""
         return self.numbers.names
 
     def with_pair(self, channels: int, dtype: str, low: float, high: float) -> DataInfo:

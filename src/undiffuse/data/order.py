@@ -24,20 +24,15 @@ def permutation(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 def shuffled_runs(runs: Sequence[range], window: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Every sample once, in an order that data can be read in without jumping about.
+    """Every sample once, in an order in which data are read without jumping about.
 
-    The runs, each of which is read in one go, stand one after another in a random order; then the sample at place j
-    moves to the rank of
+    The runs, which together hold 0..count-1 and are each read in one go, stand one after another in a random order;
+    then the sample at place j moves to the rank of
 
         j + window u_j,    u_j uniform in [0, 1)
 
-    so it comes out among those that lay at most ``window`` places before or after it. That is what a shuffle buffer of
-    ``window`` samples does, but a function of (seed, epoch) alone, so that a training that goes on needs no saved
-    buffer.
-
-    Args:
-        runs: that together hold 0..count-1.
-        window: samples that are mixed.
+    so it comes out among the samples at most ``window`` places before or after it. A shuffle buffer of ``window``
+    samples does the same, but this is a function of (seed, epoch) alone: a training that goes on needs no saved buffer.
     """
     dice = np.random.Generator(np.random.PCG64(stream_seed(seed, "stream order", epoch)))
     samples = np.concatenate([np.arange(runs[k].start, runs[k].stop) for k in dice.permutation(len(runs))])
@@ -46,21 +41,11 @@ def shuffled_runs(runs: Sequence[range], window: int, seed: int, epoch: int) -> 
 
 
 def batch_indices(count: int, batch: int, step: int, seed: int, order: EpochOrder = permutation) -> NDArray[np.int64]:
-    """Indices of the samples in batch ``step`` (from 0) of an endless sequence of shuffled epochs.
+    """Indices, int64 (batch,), of the samples in batch ``step`` (from 0) of an endless sequence of shuffled epochs.
 
     Epoch e is a permutation of 0..count-1, a function of (seed, e). The epochs stand one after another and batch k
     takes places k * batch ... (k + 1) * batch - 1, across the border of two epochs (or more, where batch > count):
     every sample is seen equally often, and all batches are full.
-
-    Args:
-        count: samples in the data set, at least 1.
-        batch: samples per batch, at least 1.
-        step: number of the batch, from 0.
-        seed: the run's seed.
-        order: of an epoch.
-
-    Returns:
-        int64 indices, shape (batch,).
     """
     if count < 1 or batch < 1 or step < 0:
         raise UndiffuseError(

@@ -16,18 +16,12 @@ from undiffuse.errors import UndiffuseError
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """One picture for each sample.
-
-    Args:
-        pictures: (count, channels, *spatial), in an order of their own.
-        place: which of them goes with each sample.
-    """
+    """One picture, of (count, channels, *spatial) in an order of their own, for each sample."""
 
     pictures: NDArray[Any]
     place: NDArray[np.int64]
 
     def __getitem__(self, samples: Any) -> NDArray[Any]:
-        """The pictures of these samples."""
         found: NDArray[Any] = self.pictures[self.place[samples]]
         return found
 
@@ -40,9 +34,7 @@ class Pairs:
 def match(names: Sequence[str], theirs: Sequence[str], pictures: NDArray[Any], where: str) -> Pairs:
     """Each sample with the picture of the same path and name, whatever the ending: cats/1.jpg and cats/1.png.
 
-    Args:
-        names, theirs: of the samples and of the pictures, relative to their folders; numbers where they are arrays.
-        where: the pictures' source, for messages.
+    Names are relative to the folders; numbers where these are arrays.
     """
     stems = [_stem(name) for name in theirs]
     twice = next((stem for stem, count in Counter(stems).items() if count > 1), None)

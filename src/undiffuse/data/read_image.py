@@ -29,13 +29,7 @@ KINDS = {1: "grey", 3: "rgb", 4: "rgba"}
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of the kind that a model learned.
-
-    Args:
-        path: its file.
-        sha256: of the file.
-        values: (channels, height, width), of the data's type.
-    """
+    """A picture, (channels, height, width) of the data's type, and the sha256 of its file."""
 
     path: Path
     sha256: str
@@ -45,7 +39,7 @@ class Picture:
 def find_pictures(path: Path) -> list[Path]:
     """A file, or the pictures of a folder in the order of their names; its sub-folders are not looked into.
 
-    Grids, strips and films that undiffuse wrote there are left out, and said.
+    Grids, strips and films of undiffuse's are left out, and said.
     """
     if not path.exists():
         raise UndiffuseError(f"{path} is not there; IMAGE is a picture's file or a folder of pictures")
@@ -59,7 +53,7 @@ def find_pictures(path: Path) -> list[Path]:
 
 
 def _left_out(file: Path) -> str:
-    """Why a picture in a folder is not meant: undiffuse made it to be looked at, which is said."""
+    """The reason why a picture in a folder is not meant: undiffuse made it to be looked at, which is said."""
     try:
         with file.open("rb") as content, quiet_pillow():
             read_header(content)
@@ -75,10 +69,10 @@ def read_picture(path: Path, info: DataInfo, channels: int | None = None, conver
     """A picture for a model of such data.
 
     Args:
-        path: its file.
-        info: of the model's data, whose kind of number it must have.
-        channels: how many are wanted; by default the model's.
-        convert: make grey of colour, colour of grey and so on, as `undiffuse train --channels` does.
+        path: of the file.
+        info: of the model's data.
+        channels: by default the model's.
+        convert: make grey of colour, colour of grey and so on, as `channels` does for data.
 
     Raises:
         UndiffuseError: unreadable, of another kind of number or number of channels, or the model knows no pictures.
@@ -111,8 +105,8 @@ def read_pairs(
 
     Args:
         path: a file, or a folder of pictures.
-        info: of the pictures that the model learned with: `DataInfo.pair`.
-        config: how they were prepared: where by `--size` or `--channels`, these are, too.
+        info: `DataInfo.pair`.
+        config: of the training's data.
     """
     from undiffuse.data.codec import codec_of  # loads torch, which nobody needs to read a picture
 

@@ -38,7 +38,7 @@ class Draft:
     Args:
         folder: for ``images.npy``; empty, and on a large disk.
         config: the settings.
-        size: height and width that they ask for.
+        size: height and width that the settings ask for.
         progress: show bars.
     """
 
@@ -52,7 +52,6 @@ class Draft:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """An empty folder for what is unpacked on the way."""
         folder = self.folder / "scratch"
         folder.mkdir()
         yield folder
@@ -85,15 +84,7 @@ class WrittenSamples:
         files: Sequence[str],
         refused: Sequence[Refusal],
     ) -> WrittenSamples:
-        """The record of samples that came from files: what the listing says of a file holds for all of its samples.
-
-        Args:
-            listing: of the files.
-            columns: of the metadata that hold numbers to be told.
-            names: of the samples.
-            files: the file of each sample.
-            refused: all files that could not be used.
-        """
+        """The record of samples from ``files``: what the listing says of a file holds for all of its samples."""
         labels, classes = number_classes(listing.classes, files)
         texts = [listing.texts.get(file, "") for file in files] if listing.texts else None
         vectors = of_files(listing.numbers, columns, files) if columns else None
@@ -172,7 +163,7 @@ class FileKind:
     Args:
         named: True for names of such files.
         write: does what `Source.write` does.
-        key: ``(settings, name of the source)`` to what such files add to `Source.key`.
+        key: adds to `Source.key` of a source of this name.
     """
 
     named: Callable[[str], bool]
@@ -181,7 +172,7 @@ class FileKind:
 
 
 def number_classes(classes: dict[str, str], files: Sequence[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
-    """Labels of the files, and the classes' names in the order of their labels."""
+    """Labels of the files, and the names of the classes in the order of their labels."""
     if not classes:
         return None, ()
     ordered = sort_classes(classes[file] for file in files)

@@ -12,13 +12,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Standardizer:
-    """Mean and standard deviation of each of the numbers; empty where nothing is said.
-
-    Args:
-        names: of the numbers.
-        mean: of each, subtracted before a network sees it.
-        std: of each, which it is divided by.
-    """
+    """Mean, which is subtracted, and standard deviation, which divides, of each number that is said of samples."""
 
     names: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()

@@ -62,8 +62,6 @@ class Examples:
     """The examples of all shards that are used, numbered 0..count-1 in the order in which they lie there.
 
     Args:
-        records: the shards.
-        names: of the examples.
         runs: numbers that are read in one go.
         places: shard, and numbers within it, of each run.
     """
@@ -75,7 +73,6 @@ class Examples:
 
     @classmethod
     def of(cls, records: Records, listing: Listing, longest: int) -> Examples:
-        """The examples of a listing."""
         used, names = set(listing.images), list[str]()
         runs, places = list[range](), list[tuple[int, tuple[int, ...]]]()
         for number, (shard, index) in enumerate(zip(records.shards, records.indices, strict=True)):
@@ -88,7 +85,6 @@ class Examples:
         return cls(records, tuple(names), tuple(runs), tuple(places))
 
     def load(self, run: int) -> list[Loaded]:
-        """The encoded images of a run."""
         shard, numbers = self.places[run]
         return list(self.records.shards[shard].read(numbers))
 
@@ -128,7 +124,6 @@ class StreamImages:
         return self.shape[0]
 
     def __getitem__(self, chosen: Any) -> NDArray[Any]:
-        """Images by a number, a slice, or an array of numbers."""
         numbers = np.arange(len(self))[chosen]
         flat = [int(number) for number in np.atleast_1d(numbers)]
         with quiet_pillow():
@@ -202,11 +197,9 @@ class Stream:
         return tuple(self.images.refused)
 
     def names(self) -> list[str]:
-        """The shard and the key of each example."""
         return list(self.images.examples.names)
 
     def texts(self) -> list[str]:
-        """Text of each example; '' for examples without one."""
         return self._texts
 
     def order(self, batch: int, step: int, seed: int) -> NDArray[np.int64]:

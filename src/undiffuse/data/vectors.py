@@ -16,18 +16,13 @@ from undiffuse.errors import UndiffuseError
 
 @dataclass(frozen=True)
 class Vectors:
-    """A table of numbers.
-
-    Args:
-        names: of its columns.
-        rows: float32, one row a sample; NaN in all of it where nothing is said of a sample.
-    """
+    """Columns of numbers by name, float32, one row a sample; NaN in the whole row of a sample without numbers."""
 
     names: tuple[str, ...]
     rows: NDArray[np.float32]
 
     def standardizer(self) -> Standardizer:
-        """Mean and standard deviation of each column, over the samples of which something is said."""
+        """Mean and standard deviation of each column, over the samples that have numbers."""
         known = self.rows[~np.isnan(self.rows).any(1)].astype(np.float64)
         if not len(known):
             raise UndiffuseError(f"expected numbers in {', '.join(self.names)}, got none that is finite")
@@ -39,7 +34,6 @@ class Vectors:
 
 
 def of_files(numbers: Mapping[str, tuple[float, ...]], columns: tuple[str, ...], files: Sequence[str]) -> Vectors:
-    """The rows of these files."""
     nothing = (math.nan,) * len(columns)
     return Vectors(columns, np.array([numbers.get(file, nothing) for file in files], np.float32))
 

@@ -16,6 +16,5 @@ NAMED: dict[tuple[str, int], Modality] = {("video", 3): VIDEOS}
 
 
 def modality_of(info: DataInfo) -> Modality:
-    """The kind of these samples."""
     axes = len(info.spatial)
     return NAMED.get((info.kind, axes), MODALITIES[axes])

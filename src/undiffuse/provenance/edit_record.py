@@ -20,7 +20,7 @@ class Record(ABC):
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
-        """What other tools show, by name."""
+        """The entries that other tools show."""
 
     def parameters(self) -> str:
         """The line that other tools read."""
@@ -48,8 +48,6 @@ class Record(ABC):
 
 @dataclass(frozen=True)
 class Edited(Record):
-    """Everything that an edited picture depends on."""
-
     CHUNK = "undiffuse-edit"
 
     command: tuple[str, ...]

@@ -25,13 +25,9 @@ KEY = "images"
 
 
 def write_npz(path: Path, blocks: Iterable[NDArray[Any]], origin: Origin, overwrite: bool = False) -> None:
-    """Write blocks one after another as one array; the file is wholly there or not at all.
+    """Write blocks (block, channels, *spatial), together the origin's samples, as one array.
 
-    Args:
-        path: of the file.
-        blocks: (block, channels, *spatial), together ``origin.count`` samples of ``origin.shape``, all of one dtype.
-        origin: of the samples.
-        overwrite: replace a file that is there.
+    The file is wholly there or not at all.
     """
     check_free(path, overwrite)
     with appearing(path) as draft, zipfile.ZipFile(draft, "w") as archive:
@@ -57,7 +53,6 @@ def read_origin(path: Path) -> Origin | None:
 
 
 def read_npz(path: Path) -> NDArray[Any]:
-    """The whole array of such a file."""
     with np.load(path, allow_pickle=False) as found:
         array: NDArray[Any] = found[KEY]
     return array

@@ -16,7 +16,6 @@ _PIN = re.compile(rf"@([0-9a-f]{{{LENGTH}}})$")
 
 
 def path_of(name: str) -> Path:
-    """The path alone."""
     return Path(_PIN.sub("", name))
 
 

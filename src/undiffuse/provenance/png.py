@@ -106,15 +106,7 @@ def write_png(
     overwrite: bool = False,
     sheet: str = "",
 ) -> None:
-    """Write the picture, with its origin in text chunks.
-
-    Args:
-        path: of the file.
-        image: the picture.
-        origin: how it was made.
-        overwrite: replace a file that is there.
-        sheet: what it shows, where it is no sample but a picture of some to be looked at.
-    """
+    """Write the picture, with its origin in text chunks, or what it shows where it is a ``sheet`` to be looked at."""
     chunks = PngInfo()
     if origin is not None:
         chunks.add_text("parameters", for_the_eye(origin.parameters()))

@@ -29,7 +29,7 @@ def get_recipe(name: str) -> Recipe:
 
 
 def advised_sampling(config: TrainConfig) -> SampleConfig:
-    """How to draw from what these settings train: as their recipe advises, in no more steps than the chain has.
+    """The settings to draw with from what these settings train: the recipe's, in no more steps than the chain has.
 
     Guidance needs a network that is told something and has learned to do without it; elsewhere there is none.
     """

@@ -30,7 +30,7 @@ class Recipe:
 
 
 def require(recipe: str, shape: tuple[int, ...], info: DataInfo) -> None:
-    """Raise UndiffuseError unless the data has the paper's shape."""
+    """Check that the data have the paper's shape."""
     if info.shape != shape:
         raise UndiffuseError(
             f"The recipe '{recipe}' is for data of the shape {shape} (channels, height, width), and '{info.name}' has "

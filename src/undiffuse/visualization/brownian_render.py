@@ -88,7 +88,6 @@ def _spread(amount: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _mark(draw: ImageDraw.ImageDraw, path: list[tuple[float, float]]) -> None:
-    """One particle and the last part of its path."""
     points = [(_pixel(x), CLOUD * SUPER / 2 - y / (2 * REACH) * WIDTH * SUPER) for x, y in path]
     draw.line(points, fill=MARK, width=SUPER, joint="curve")
     x, y = points[-1]
@@ -96,7 +95,6 @@ def _mark(draw: ImageDraw.ImageDraw, path: list[tuple[float, float]]) -> None:
 
 
 def _plot(draw: ImageDraw.ImageDraw, water: Water, t: float, x: NDArray[np.float64], peak: float) -> None:
-    """Histogram of the horizontal coordinate as a density, and the exact density as a curve."""
     bottom, top = (CLOUD + PLOT - 24) * SUPER, (CLOUD + MARGIN) * SUPER
     draw.rectangle((0, CLOUD * SUPER, WIDTH * SUPER, (CLOUD + PLOT) * SUPER), fill=PAPER)
 
@@ -121,7 +119,6 @@ def _plot(draw: ImageDraw.ImageDraw, water: Water, t: float, x: NDArray[np.float
 
 
 def _words(draw: ImageDraw.ImageDraw, water: Water, t: float, x: NDArray[np.float64]) -> None:
-    """The equation above, the measured and the exact variance below."""
     font, small = ImageFont.load_default(14 * SUPER), ImageFont.load_default(12 * SUPER)
     equation = "dx = sqrt(2D) dW" if water.theta == 0 else f"dx = -{water.theta:g} x dt + sqrt(2D) dW"
     edge = WIDTH * SUPER - MARGIN * SUPER

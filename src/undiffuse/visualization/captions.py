@@ -18,12 +18,12 @@ def labelled(
     columns: Sequence[str],
     titles: tuple[str, str],
 ) -> Image.Image:
-    """A table of pictures, RGB on white.
+    """A table of pictures of one size, RGB on white.
 
     Args:
-        cells: one sequence a row, one picture a column, all of one size.
+        cells: one sequence a row, one picture a column.
         rows, columns: the names of the rows, on the left, and of the columns, above.
-        titles: what the rows and what the columns are.
+        titles: of the rows and of the columns.
     """
     title, letters = ImageFont.load_default(TITLE), ImageFont.load_default(LETTERS)
     width, height = cells[0][0].size

@@ -43,7 +43,6 @@ class Duplicates:
 
 
 def find_duplicates(dataset: Dataset) -> Duplicates:
-    """Exact duplicates by a hash of the prepared values; reads every sample once."""
     first: dict[bytes, int] = {}
     count, examples, index = 0, list[tuple[int, int]](), 0
     for chunk in chunks(dataset.images):
@@ -145,7 +144,6 @@ def _pictures(info: DataInfo) -> str | None:
 
 
 def _vectors(dataset: Dataset) -> list[str]:
-    """One line for each of the numbers that are said of samples."""
     rows, info = dataset.vectors(), dataset.info
     if rows is None:
         return []
@@ -163,7 +161,6 @@ def _pairs(dataset: Dataset) -> list[str]:
 
 
 def _reasons(items: tuple[Refusal, ...]) -> list[str]:
-    """One line for each reason, the most common first, with examples."""
     counts = Counter(why for _, why in items)
     lines = []
     for why, count in counts.most_common(_SHOWN):

@@ -34,13 +34,13 @@ def forward_frames(
     seed: int = 0,
     columns: int | None = None,
 ) -> Iterator[Frame]:
-    """Frames at even times from t = 0 (data) to t_max (noise).
+    """At least 2 frames at even times from t = 0 (data) to t_max (noise), of one picture or a grid of several.
 
     Args:
-        x0: pictures in model space; more than one make a grid.
+        x0: pictures in model space.
         schedule: the process.
         info: how values become pictures again.
-        frames: how many, at least 2.
+        frames: at least 2.
         seed: of the noise.
         columns: of the grid.
     """

@@ -38,7 +38,6 @@ def film(frames: Sequence[Frame]) -> list[Image.Image]:
 
 
 def film_strip(frames: Sequence[Frame], count: int = 8) -> Image.Image:
-    """``count`` of the frames, evenly chosen, in a row."""
     chosen = [frames[k] for k in evenly(len(frames), count)]
     captions = [frame.caption for frame in chosen]
     return strip([frame.image for frame in chosen], captions if any(captions) else ())

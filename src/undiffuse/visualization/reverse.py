@@ -36,7 +36,7 @@ def reverse_frames(
         schedule: for the captions.
         info: how values become pictures again.
         wanted: numbers of the steps to be drawn; ``evenly(len(times), 60)``, say.
-        shown: how many of the samples are drawn; all by default.
+        shown: samples that are drawn; all by default.
         columns: of each grid.
     """
     for k, step in enumerate(walk):

@@ -52,13 +52,7 @@ class TextTable:
 
 
 def text_table(texts: Sequence[str], cache: Path | None = None, progress: bool = False) -> TextTable:
-    """Encode what has not been encoded before.
-
-    Args:
-        texts: one for each sample, '' where there is none.
-        cache: the folder for prepared data; see `cache_root`.
-        progress: show a bar (on a terminal only).
-    """
+    """The vectors of a text for each sample ('' for none); what the cache has not is encoded and kept."""
     encoder = load_encoder()
     different = ["", *sorted(set(texts) - {""})]
     number = {text: k for k, text in enumerate(different)}

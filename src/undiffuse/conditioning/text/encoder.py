@@ -30,13 +30,7 @@ SIZE = WIDTH
 
 @dataclass(frozen=True, eq=False)
 class SentenceEncoder:
-    """Use `load_encoder`.
-
-    Args:
-        read: text to numbers.
-        network: in evaluation mode.
-        sha256: of the weights' file.
-    """
+    """Text to vectors; `load_encoder` makes one."""
 
     read: WordPiece
     network: Bert

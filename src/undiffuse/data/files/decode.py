@@ -54,7 +54,7 @@ _BANDS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 
 
 class UnreadableError(Exception):
-    """Why one file cannot be used; the data set goes on without it."""
+    """The reason why one file cannot be used; the data set goes on without it."""
 
 
 class ForTheEyeError(UnreadableError):
@@ -72,7 +72,7 @@ class Header:
 
 
 def too_large(size: int) -> str:
-    """Why an encoded image of so many bytes is refused; '' where it is not."""
+    """The reason to refuse an encoded image of so many bytes; '' for none."""
     return f"has {size >> 20:,} MiB; more than {MAX_FILE >> 20} are refused" if size > MAX_FILE else ""
 
 

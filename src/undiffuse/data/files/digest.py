@@ -31,7 +31,6 @@ class DigestIndex:
             self._known = known if isinstance(known, dict) else {}
 
     def digest(self, name: str, path: Path) -> str:
-        """sha256 of the file's bytes in hexadecimal."""
         stat = path.stat()
         stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
         entry = self._known.get(name)

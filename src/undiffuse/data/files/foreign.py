@@ -29,17 +29,11 @@ _DRAWINGS = ("EPS", "PDF")
 
 
 def is_raw(name: str) -> bool:
-    """True for names of cameras' raw files."""
     return PurePosixPath(name).suffix.lower() in RAW_SUFFIXES
 
 
 def kind_not_read(name: str, head: bytes) -> str:
-    """Why an image of another kind is not read, and what to do; '' where the file is of no such kind.
-
-    Args:
-        name: of the file.
-        head: its first bytes, 1,024 suffice.
-    """
+    """The reason why an image of another kind is not read, by its name and first 1,024 bytes; '' for no such kind."""
     if is_raw(name):
         return "is a camera's raw file, which is not read; develop it to TIFF, PNG or JPEG"
     if b"<svg" in head:

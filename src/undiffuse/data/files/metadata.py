@@ -92,7 +92,7 @@ def unread_columns(there: Sequence[str], labels: Sequence[str], texts: Sequence[
 
     Args:
         there: all columns.
-        labels, texts: names under which they would be read, the best one first; none where they are not missed.
+        labels, texts: names under which columns would be read, the best one first; none where nothing is missing.
     """
     said = []
     for names, alike in ((labels, _LIKE_LABELS), (texts, _LIKE_TEXTS)):
@@ -125,7 +125,7 @@ def parse_numbers(name: str, content: bytes, columns: Sequence[str]) -> dict[str
 
 
 def _empty(cell: object) -> bool:
-    """True for null, an empty cell, and the NaN that tables have in the place of nothing."""
+    """True for null, an empty cell, and the NaN that tables write for nothing."""
     return cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell))
 
 
@@ -168,5 +168,5 @@ def _other_columns(row: Any) -> str:
 
 
 def _normal(name: str) -> str:
-    """'./a\\b.png' and 'a/b.png' are one file."""
+    """The one name of './a\\b.png' and 'a/b.png'."""
     return PurePosixPath(name.replace("\\", "/")).as_posix()

@@ -27,12 +27,10 @@ class RemoteFile:
 
     @cached_property
     def size(self) -> int:
-        """In bytes."""
         system, path = self._place
         return int(system.size(path))
 
     def open(self) -> BinaryIO:
-        """For reading, from anywhere in it."""
         system, path = self._place
         return cast(BinaryIO, system.open(path, "rb"))
 
@@ -46,5 +44,4 @@ def place_of(address: str) -> Place:
 
 
 def size_of(place: Place) -> int:
-    """Size of a file in bytes."""
     return place.size if isinstance(place, RemoteFile) else place.stat().st_size

@@ -32,7 +32,7 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 @dataclass(frozen=True)
 class _Name:
-    """What a pickle would have looked up."""
+    """A name that Python's own reader would have looked up."""
 
     name: str
 
@@ -137,7 +137,7 @@ def _name(name: str, file: str) -> _Name:
 
 
 def _act_out(name: str, arguments: Any) -> Any:
-    """What the known callables would have given."""
+    """The result of one of the known callables."""
     if name in _ARRAY:  # (ndarray, (0,), b"b"): an empty array, filled in by BUILD
         return _Array()
     if name == _ENCODE:  # Python 3's way of writing bytes for Python 2

@@ -39,8 +39,7 @@ class Archive(FileSource):
     role = "archive"
 
     @abstractmethod
-    def entries(self) -> Iterator[FileEntry | Refusal]:
-        """Every regular member, by its safe name below ``inside``."""
+    def entries(self) -> Iterator[FileEntry | Refusal]: ...
 
     def listing(self, config: DataConfig) -> Listing:
         return list_images(self, columns=config.vectors)
@@ -53,8 +52,6 @@ class Archive(FileSource):
 
 
 class ZipFile(Archive):
-    """A zip file."""
-
     kind = "ZipFile"
 
     def entries(self) -> Iterator[FileEntry | Refusal]:

@@ -30,7 +30,7 @@ class Arrays:
 
 @dataclass(frozen=True)
 class ArraySource(FileSource):
-    """A file that is one array; its format says how it is read."""
+    """A file that is one array."""
 
     @abstractmethod
     def load(self, scratch: Path) -> Arrays:

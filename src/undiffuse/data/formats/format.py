@@ -27,7 +27,6 @@ class NamedPath:
 
     @cached_property
     def head(self) -> bytes:
-        """The first bytes of a file."""
         try:
             with self.path.open("rb") as file:
                 head = file.read(_HEAD)
@@ -45,7 +44,6 @@ class NamedPath:
 
 
 def is_tar(found: NamedPath) -> bool:
-    """True for a tar file, packed or not."""
     return found.unpacked[257:262] == b"ustar" or found.path.suffix == ".tar"
 
 
@@ -55,8 +53,8 @@ class Filling:
 
     Args:
         noun: for one of them.
-        named: whether a file is named as one.
-        previews: at most so many images beside so many of these are taken for previews of them.
+        named: True for names of such files.
+        previews: how many images beside so many of these files are still taken for previews of them.
         open: the source that such files make of a folder of this name.
     """
 

@@ -34,7 +34,6 @@ class IdxFile(ArraySource):
 
     @property
     def labels_path(self) -> Path | None:
-        """The labels file found by its name, gzipped or not."""
         plain = self.path.name.removesuffix(".gz")
         other = re.sub(r"idx\d", "idx1", plain.replace("images", "labels"))
         if "images" not in plain:

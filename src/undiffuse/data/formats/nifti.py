@@ -47,7 +47,6 @@ class NiftiHeader:
 
     @property
     def size(self) -> int:
-        """Bytes of the values."""
         return self.dtype.itemsize * math.prod(self.shape)
 
 

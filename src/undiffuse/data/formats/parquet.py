@@ -55,8 +55,6 @@ class Columns:
 
 @dataclass(frozen=True)
 class ParquetShard:
-    """One parquet file."""
-
     path: Place
 
     @property
@@ -65,7 +63,6 @@ class ParquetShard:
 
     @cached_property
     def _groups(self) -> list[range]:
-        """Rows of each row group."""
         with self._open() as file:
             ends = [0]
             for number in range(file.num_row_groups):
@@ -115,7 +112,6 @@ class ParquetShard:
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
-        """The open file, its claims checked."""
         need("pyarrow", "parquet files need pyarrow, which is not installed", "parquet")
         import pyarrow.parquet as parquet
 
@@ -142,7 +138,6 @@ FORMAT = Format(file=_open_file)
 
 
 def encoded_image(value: Any) -> bytes | UnreadableError:
-    """The bytes in a cell of an image column."""
     data = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(data, bytes):
         where = value.get("path") if isinstance(value, dict) else None

@@ -78,7 +78,6 @@ class Records:
         return next(path for _, path in self.parts(Listing()))
 
     def files(self) -> Iterator[tuple[str, Place]]:
-        """The files that they consist of."""
         for number, shard in enumerate(self.shards):
             yield from ((f"{number}/{file.name}", file) for file in shard.files)
 
@@ -122,12 +121,11 @@ def _open(data: bytes | UnreadableError) -> BinaryIO:
 
 
 def cut_runs(ranges: Sequence[range], longest: int) -> list[range]:
-    """Ranges cut into pieces of at most ``longest``."""
     return [piece[k : k + longest] for piece in ranges for k in range(0, len(piece), longest)]
 
 
 def no_label(value: object) -> str:
-    """Why a label that is there is none; '' where it is one, or nothing."""
+    """The reason why a label is none although it is there; '' for one, and for nothing."""
     empty = value is None or value == "" or (isinstance(value, float) and math.isnan(value))
     return "" if empty or as_label(value) else f"a {type(value).__name__}; classes are words or whole numbers"
 

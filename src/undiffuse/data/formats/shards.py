@@ -30,12 +30,12 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 def is_pattern(source: str) -> bool:
-    """True for a name that stands for several files."""
+    """True for a name of several files."""
     return bool(_BRACES.search(source)) or glob.has_magic(source)
 
 
 def expand(source: str) -> list[Path]:
-    """The files that a pattern names: ``{00..12}`` and ``{a,b}`` in order, then ``*``, ``?`` and ``[...]`` by alphabet."""
+    """The files of a pattern: ``{00..12}`` and ``{a,b}`` in order, then ``*``, ``?`` and ``[...]`` by alphabet."""
     files = list[Path]()
     for name in _expand_braces(source):
         path = expanded(name)
@@ -67,13 +67,7 @@ def _choices(inside: str) -> Sequence[str]:
 
 
 def open_shards(files: Sequence[Place], name: str, aside: Sequence[Refusal] = ()) -> Records:
-    """Shards of one kind as one data set.
-
-    Args:
-        files: tar or parquet files.
-        name: what the user called them.
-        aside: shards that were found and are not used.
-    """
+    """Tar or parquet files of one kind as one data set; shards set ``aside`` are reported."""
     kinds = {kind_of(file) for file in files}
     if len(kinds) != 1 or None in kinds:
         others = [file.name for file in files if kind_of(file) is None]

@@ -59,7 +59,6 @@ def _kind(image: Image.Image, name: str) -> tuple[int, str]:
 
 
 def has_pages(path: Path) -> bool:
-    """True for a TIFF of several pages."""
     try:
         with path.open("rb") as file, Image.open(file, formats=["TIFF"]) as image:
             return getattr(image, "n_frames", 1) > 1

@@ -71,8 +71,6 @@ FORMAT = Format(file=_open_file, filling=Filling("video", _is_video, lambda coun
 
 
 class ClipReader:
-    """Reads videos as clips."""
-
     noun, several = "videos", True
 
     def __init__(self, config: DataConfig, size: tuple[int, int] | None) -> None:
@@ -86,7 +84,6 @@ class ClipReader:
         self._span = (config.frames - 1) * config.stride + 1
 
     def look(self, entry: FileEntry) -> SampleLayout:
-        """Form of the clips of a video, from its header and its first frame."""
         with self._opened(entry) as (stream, frames):
             first = self._convert(_pixels(next(frames, None)))
             if stream.frames and stream.frames < self._span:

@@ -39,7 +39,6 @@ _FLOATS = {"float16": "float32", "float64": "float32", "bool": "uint8"}
 
 
 def is_volume(name: str) -> bool:
-    """True for names of volumes."""
     return suffix_of(name) in SUFFIXES
 
 
@@ -67,12 +66,9 @@ FORMAT = Format(filling=Filling("volume", is_volume, lambda count: count - 1, _o
 
 
 class VolumeReader:
-    """Reads volumes."""
-
     noun, several = "volumes", False
 
     def look(self, entry: FileEntry) -> SampleLayout:
-        """Shape and type, from the header."""
         with refusing(), entry.open() as file:
             match suffix_of(entry.name):
                 case ".nii":

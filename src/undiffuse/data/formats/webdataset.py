@@ -48,8 +48,6 @@ _LOOK_FOR_CLASSES, _LOOK_PACKED = 10_000, 2_000
 
 @dataclass(frozen=True)
 class TarShard:
-    """One tar file of examples, plain or packed."""
-
     path: Path
     _places: list[tuple[int, int]] = field(default_factory=list, init=False, compare=False, repr=False)
     """Offset and size of each item's image; filled by `index`."""
@@ -104,7 +102,7 @@ class _Example:
     problem: str = ""
 
     def fault(self) -> str:
-        """Why this is no example, or ''."""
+        """The reason why this is no example, or ''."""
         if self.problem:
             return self.problem
         if not self.images:
@@ -133,7 +131,6 @@ class _Example:
         return unread_columns([*fields], CLASS_KEYS, ()).replace("its column", "the .json's")
 
     def said(self) -> tuple[str, str]:
-        """Class and text."""
         fields = json.loads(self.notes["json"]) if "json" in self.notes else {}
         label = self.notes["cls"].decode().strip() if "cls" in self.notes else _first(fields, CLASS_KEYS, as_label)
         written = next((self.notes[kind].decode().strip() for kind in _TEXT_SUFFIXES if kind in self.notes), "")

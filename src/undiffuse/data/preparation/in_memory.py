@@ -121,7 +121,6 @@ def _collect(items: Iterator[Any], path: Path) -> tuple[NDArray[Any], NDArray[An
 
 
 def _pair(item: Any) -> tuple[Any, Any]:
-    """Image and label."""
     image, label = (item[0], item[1]) if isinstance(item, (tuple, list)) and len(item) == 2 else (item, None)
     if shape := tuple(getattr(label, "shape", ())):
         raise UndiffuseError(
@@ -132,7 +131,6 @@ def _pair(item: Any) -> tuple[Any, Any]:
 
 
 def _image(value: Any, number: int) -> NDArray[Any]:
-    """(channels, *spatial)."""
     if hasattr(value, "mode") and hasattr(value, "convert"):
         if value.mode not in _MODES:
             raise UndiffuseError(

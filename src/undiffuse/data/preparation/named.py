@@ -17,12 +17,7 @@ from undiffuse.provenance.own_pictures import is_run
 
 
 def typed_source(word: str, quiet: bool = False) -> str:
-    """A word for data without two meanings: 'digits' becomes './digits' where there are data of this name here.
-
-    Args:
-        word: as it was typed.
-        quiet: do not say which of two was taken.
-    """
+    """A typed word with one meaning: 'digits' becomes './digits' where data of this name lie here, which is said."""
     if word not in BUILTIN or not _here(Path(word)):
         return word
     if not quiet and os.environ.get("RANK", "0") == "0":  # of several processes one speaks

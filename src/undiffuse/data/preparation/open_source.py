@@ -47,7 +47,6 @@ def open_source(source: str) -> Source:
 
 
 def _open_inside(path: Path) -> Source | None:
-    """The part of a file or folder that a path into it names."""
     above = next((above for above in path.parents if above.exists()), path)
     found, inside = NamedPath(above, above.name), path.relative_to(above).as_posix()
     source = _open_file(found) if above.is_file() else _by_folder(found) if above.is_dir() else None
@@ -61,7 +60,6 @@ def _missing(source: str, path: Path) -> Source:
 
 
 def _by_folder(found: NamedPath) -> Source | None:
-    """A folder that is one data set as a whole."""
     return next((source for form in FORMATS if (source := form.folder(found))), None)
 
 

@@ -148,7 +148,6 @@ def _key(source: Source, listing: Listing, config: DataConfig, size: tuple[int, 
 
 
 def _prepare(source: Source, listing: Listing, key: str, draft: Draft) -> None:
-    """Fill the folder of the draft."""
     written = source.write(listing, draft)
     images, values = open_images(draft.folder)
     info = describe_images(source.name, key, images, written.classes, len(written.refused), values)

@@ -45,14 +45,7 @@ def agree(
     size: tuple[int, int] | None,
     refused: Sequence[Refusal] = (),
 ) -> Header:
-    """The one form that all images have, or get by the options; else a sentence that says how to choose.
-
-    Args:
-        source: what the user called the data.
-        headers: of the readable images.
-        config, size: how they are prepared.
-        refused: files that cannot be read.
-    """
+    """The one form that all images have, or get by the options; else an error that says how to choose."""
     depths = Counter(header.dtype for header in headers.values())
     if len(depths) > 1:
         found = ", ".join(f"{count} {_DEPTHS[dtype]}" for dtype, count in depths.most_common())
@@ -162,7 +155,6 @@ def _command(config: DataConfig, options: Sequence[str]) -> str:
 
 
 def _examples(refused: Sequence[Refusal]) -> str:
-    """A few files for each kind of reason."""
     by_reason: dict[str, list[str]] = {}
     for name, why in refused:
         by_reason.setdefault(re.sub(r"\d+", "0", why), []).append(f"{name} {why}" if len(refused) <= 3 else name)
@@ -179,7 +171,7 @@ def _examples(refused: Sequence[Refusal]) -> str:
 def check_bad(
     source: str, good: int, refused: Sequence[Refusal], listing: Listing, config: DataConfig, many: bool = True
 ) -> None:
-    """Refuse a data set of which nothing is left, or, where ``many`` matters, more than `MAX_BAD` is bad."""
+    """Check that images are left and, where ``many`` matters, that at most `MAX_BAD` are bad."""
     if good == 0:
         what = f"none that can be used ({_examples(refused)})" if refused else _none(listing)
         raise UndiffuseError(f"expected images in {source}, got {what}")

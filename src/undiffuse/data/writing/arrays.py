@@ -18,15 +18,10 @@ from undiffuse.runtime.cache import need_space
 
 
 def write_array(images: NDArray[Any], name: str, draft: Draft) -> None:
-    """Write ``images.npy``.
+    """Write ``images.npy`` of an array (N, C, *spatial).
 
     uint8, uint16 and float32 stay. bool becomes 0 and 255, float16 and float64 become float32. Other integers are
     refused: which range they stand for only the user knows.
-
-    Args:
-        images: (N, C, *spatial).
-        name: of the source, for messages.
-        draft: where and how.
     """
     config, size = draft.config, draft.size
     dtype = _stored_type(images.dtype, name)
@@ -99,7 +94,6 @@ def _cast(chunk: NDArray[Any], dtype: str, name: str) -> NDArray[Any]:
 
 
 def _transform(values: NDArray[Any], config: DataConfig, size: tuple[int, int] | None) -> NDArray[Any]:
-    """Convert and resize, sample by sample, where an option asks for it."""
     if config.channels == "keep" and size is None:
         return values
     done = []

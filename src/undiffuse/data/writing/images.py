@@ -93,7 +93,6 @@ class _Sink:
         self.rows = RowWriter(folder / "images.npy", target.dtype, row)
 
     def add(self, name: str, image: NDArray[Any]) -> None:
-        """An image, (height, width, channels)."""
         size = (self.target.height, self.target.width)
         for place, part in tiles(image, size) if self.crop == "tiles" else [("", image)]:
             row = np.moveaxis(part, -1, 0)
@@ -157,7 +156,7 @@ def _header(entry: FileEntry, convert: bool) -> Header:
 
 
 def _another_kind(entry: FileEntry) -> str:
-    """Why an unreadable image was never meant to be read here; '' where it is damaged."""
+    """The reason why an unreadable image was never meant to be read here; '' where it is damaged."""
     try:
         with entry.open() as file:
             return kind_not_read(entry.name, file.read(1 << 10))

@@ -24,7 +24,7 @@ def listed(files: Files, names: Iterable[str]) -> Iterator[FileEntry]:
 def survey(
     files: Files, listing: Listing, look: Callable[[FileEntry], T], draft: Draft
 ) -> tuple[dict[str, T], list[tuple[str, UnreadableError]]]:
-    """What the headers of the listed files say, by name, and why others have none that can be read."""
+    """The results of a look at the listed files, by name, and the reasons why others cannot be read."""
     found, failed = dict[str, T](), list[tuple[str, UnreadableError]]()
     with draft.bar("Looking", "file", len(listing.images)) as progress:
         for entry in listed(files, listing.images):

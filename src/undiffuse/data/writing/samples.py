@@ -38,7 +38,7 @@ class SampleLayout:
 
 
 class SampleReader(Protocol):
-    """Reads files of one kind."""
+    """A reader of files of one kind."""
 
     noun: str
     several: bool
@@ -52,7 +52,6 @@ class SampleReader(Protocol):
 
 
 def write_samples(files: Files, listing: Listing, reader: SampleReader, draft: Draft) -> WrittenSamples:
-    """Write ``images.npy`` of the files listed."""
     with quiet_pillow():
         forms, failed = survey(files, listing, reader.look, draft)
         refused = [*listing.refused, *((name, str(error)) for name, error in failed)]
