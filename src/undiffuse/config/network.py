@@ -38,7 +38,7 @@ class NetworkConfig:
     @property
     @abstractmethod
     def draws_in_training(self) -> bool:
-        """True where a training step draws from torch's one random stream, or rewinds it: threads would mix its order."""
+        """True where a training step draws from torch's one random stream, or rewinds it: threads would mix that."""
 
     @abstractmethod
     def activations(self, spatial: Sequence[int]) -> float:
