@@ -81,7 +81,7 @@ def main() -> None:
     print("| score |", " | ".join(strange), "|")
     print("|---|" + "---|" * len(strange))
     for score in normal:
-        cells = [str(auroc(normal[score], scores[score])) for scores in strange.values()]
+        cells = [f"{auroc(normal[score], scores[score]):.3f}" for scores in strange.values()]
         print(f"| {score} |", " | ".join(cells), "|")
 
 

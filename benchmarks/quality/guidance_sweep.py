@@ -28,7 +28,8 @@ from undiffuse.diffusion.guidance import Clip, Guidance
 from undiffuse.diffusion.trajectory import Noise, sample
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.features.classifier import ClassifierExtractor, load_classifier
-from undiffuse.evaluation.features.extract import FeatureSet, batches, extract
+from undiffuse.evaluation.features.extract import batches, extract
+from undiffuse.evaluation.features.extractor import Outputs
 from undiffuse.evaluation.metrics.frechet import frechet_distance
 from undiffuse.model import Model
 from undiffuse.model.noise_classifier import load_noisy_classifier
@@ -52,7 +53,7 @@ class Judge:
     """The extractor and what it makes of the data."""
 
     extractor: ClassifierExtractor
-    reference: FeatureSet
+    reference: Outputs
     classes: tuple[str, ...]
 
     @classmethod

@@ -44,6 +44,11 @@ def counted(count: float, noun: str, several: str = "") -> str:
     return f"{number} {noun if count == 1 else several or f'{noun}s'}"
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, or its kind where it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def quoted(path: object) -> str:
     """A path as it is typed in a shell, so that a command which a message names can be copied."""
     text = str(path)

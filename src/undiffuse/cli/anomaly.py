@@ -244,4 +244,4 @@ def _say(normal: Judged, judged: list[Judged], scores: list[dict[str, Array]], c
     for name in scores[0]:
         values = np.concatenate([found[name] for found in scores])
         mark = "   <- ranked by" if name == chosen else ""
-        print(f"  {name:<15}{auroc(values[~strange], values[strange])}{mark}")
+        print(f"  {name:<15}{auroc(values[~strange], values[strange]):.3f}{mark}")

@@ -1,22 +1,17 @@
-"""Do values lie where those of the other side lie? Arrays of one type may be of [0, 1] here and of [-1, 1] there.
+"""The range of values beside that of others: arrays of one type may be of [0, 1] here and of [-1, 1] there.
 
-Nothing is changed: a model whose images leave the range is a bad one, and its figure should say so. What is said is
-that much of the one side lies outside the other's range, with both ranges.
+Nothing is changed: a model whose images leave the range is a bad one, and its figure should say so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from undiffuse.data.info import DataInfo
-
-if TYPE_CHECKING:
-    from undiffuse.evaluation.quality.image_source import ImageSource
 
 OUTSIDE = 0.05
 """Share of the values beyond the range from which on a word is due; noise and interpolation overshoot by less."""
@@ -28,7 +23,7 @@ FEW = 16
 
 @dataclass
 class Extent:
-    """Smallest and largest of some values, and how many lie outside a range."""
+    """The smallest and the largest of some values, and how many lie outside a range."""
 
     low: float = np.inf
     high: float = -np.inf
@@ -37,7 +32,6 @@ class Extent:
     images: int = 0
 
     def look(self, values: NDArray[Any], info: DataInfo) -> None:
-        """Count the values of these images, too."""
         self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
         slack = 1e-3 * (info.high - info.low)
         self.outside += int(np.count_nonzero((values < info.low - slack) | (values > info.high + slack)))
@@ -45,7 +39,7 @@ class Extent:
         self.images += len(values)
 
     def words(self, info: DataInfo, name: str, other: str) -> str:
-        """What is wrong with the range of ``name`` beside that of ``other``; empty where nothing is."""
+        """Say what is wrong with the range of ``name`` beside that of ``other``; empty where nothing is."""
         share = self.outside / self.seen if self.seen else 0.0
         narrow = self.images >= FEW and self.high - self.low < NARROW[info.dtype] * (info.high - info.low)
         if share <= OUTSIDE and not narrow:
@@ -58,40 +52,3 @@ class Extent:
         )
         what = f"{share:.0%} lie outside" if share > OUTSIDE else "they fill a small part of it"
         return f"{ranges}: {what}; where one side is scaled otherwise, scale both alike"
-
-
-@dataclass(frozen=True)
-class RangeWatcher:
-    """A subject whose values are looked at as they pass.
-
-    Args:
-        subject: whose images.
-        reference: whose range they should be in.
-    """
-
-    subject: ImageSource
-    reference: DataInfo
-    extent: Extent = field(default_factory=Extent)
-
-    @property
-    def info(self) -> DataInfo:
-        return self.subject.info
-
-    @property
-    def count(self) -> int:
-        return self.subject.count
-
-    @property
-    def together(self) -> int:
-        return self.subject.together
-
-    def blocks(self, indices: range) -> Iterator[NDArray[Any]]:
-        for block in self.subject.blocks(indices):
-            self.extent.look(block, self.reference)
-            yield block
-
-    def with_seed(self, seed: int) -> ImageSource:
-        return self.subject.with_seed(seed)
-
-    def facts(self) -> dict[str, Any]:
-        return self.subject.facts()

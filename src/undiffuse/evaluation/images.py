@@ -99,11 +99,15 @@ def choose(dataset: Dataset, info: DataInfo, limit: int | None = None, seed: int
     check_fit(dataset.info, info)
     if masks_of(dataset) is None:
         _say_range(dataset, info)
-    count = dataset.info.count
+    return Images(dataset, info, drawn(dataset.info.count, limit, seed))
+
+
+def drawn(count: int, limit: int | None, seed: int, stream: str = "which images") -> tuple[int, ...]:
+    """Rising numbers below ``count``: all of them, or ``limit`` drawn at random."""
     if limit is None or limit >= count:
-        return Images(dataset, info, tuple(range(count)))
-    dice = np.random.default_rng(stream_seed(seed, "which images"))
-    return Images(dataset, info, tuple(sorted(dice.choice(count, limit, replace=False).tolist())))
+        return tuple(range(count))
+    dice = np.random.default_rng(stream_seed(seed, stream))
+    return tuple(sorted(dice.choice(count, limit, replace=False).tolist()))
 
 
 LOOKED_AT = 256
@@ -111,7 +115,7 @@ LOOKED_AT = 256
 
 
 def _say_range(dataset: Dataset, info: DataInfo) -> None:
-    """A warning where data of the right type are of another range than those that the model learned."""
+    """Warn where data of the right type are of another range than those that the model learned."""
     extent, count = Extent(), dataset.info.count
     for number in range(0, count, max(1, count // LOOKED_AT)):
         extent.look(np.asarray(dataset.images[[number]]), info)
@@ -119,24 +123,22 @@ def _say_range(dataset: Dataset, info: DataInfo) -> None:
         warnings.warn(words, stacklevel=3)
 
 
-ONE_KIND = "; save both as one kind of number in one range, such as uint8 from 0 to 255"
-"""What to do about bytes beside floats."""
-
-
 def check_fit(data: DataInfo, model: DataInfo) -> None:
-    """Refuse data of another shape or kind of number than the model learned.
+    """Refuse data of another shape or kind of number than the model learned."""
+    if (remedy := agreeing(data, model)) is not None:
+        raise UndiffuseError(
+            f"The model learned {model.dtype} data of the shape {model.shape}, and '{data.name}' has {data.dtype} data "
+            f"of the shape {data.shape}{remedy}"
+        )
 
-    Raises:
-        UndiffuseError: with what to type where that helps.
-    """
-    if data.shape == model.shape and data.dtype == model.dtype:
-        return
-    help = ONE_KIND if data.dtype != model.dtype else ""
-    if data.channels != model.channels and data.dtype == model.dtype and model.channels in (1, 3):
-        help = f"; try `channels={'grey' if model.channels == 1 else 'rgb'}`"
-    elif data.dtype == model.dtype and modality_of(data) is IMAGES:
-        help = f"; try `size={' '.join(map(str, model.spatial))}`"
-    raise UndiffuseError(
-        f"The model learned {model.dtype} data of the shape {model.shape}, and '{data.name}' has {data.dtype} data of "
-        f"the shape {data.shape}{help}"
-    )
+
+def agreeing(data: DataInfo, wanted: DataInfo) -> str | None:
+    """What makes data have the wanted shape and kind of number, empty where nothing does; None where they have them."""
+    if data.dtype != wanted.dtype:
+        return "; save both as one kind of number in one range, such as uint8 from 0 to 255"
+    if data.shape == wanted.shape:
+        return None
+    if data.channels != wanted.channels:
+        words = {1: "grey", 3: "rgb", 4: "rgba"}.get(wanted.channels)
+        return f"; try `channels={words}`" if words else ""
+    return f"; try `size={' '.join(map(str, wanted.spatial))}`" if modality_of(data) is IMAGES else ""

@@ -11,26 +11,18 @@ from undiffuse.errors import counted
 from undiffuse.export.preconditions import without_paths
 from undiffuse.model import Model
 
-USES = {
-    "file": """```python
+OURS = """```python
 import undiffuse
 
-samples = undiffuse.load({name}).sample(16, seed=0)
-samples.grid().save("samples.png")
-```""",
-    "diffusers": """```python
+samples = undiffuse.load({name}).sample(16, seed=0){more}
+```"""
+PIPELINE = """```python
 import diffusers
 
 pipeline = diffusers.DDPMPipeline.from_pretrained({name})
 ```
 
-```python
-import undiffuse
-
-samples = undiffuse.load({name}).sample(16, seed=0)
-```""",
-}
-"""How to use it, by format."""
+"""
 WITH_CODE = """```python
 import diffusers
 
@@ -39,28 +31,21 @@ pipeline = diffusers.DiffusionPipeline.from_pretrained({name}, trust_remote_code
 
 The code is in pipeline.py and unet/modeling.py, for diffusers' own classes cannot hold this network.
 
-```python
-import undiffuse
-
-samples = undiffuse.load({name}).sample(16, seed=0)
-```"""
-"""How to use what has code of its own for diffusers."""
+"""
 STAGE = """```sh
 undiffuse edit upscale {word} small.png
 undiffuse cascade make BASE {word} --name NAME
 ```"""
-"""How to use a stage of a cascade, which draws nothing by itself."""
-LIBRARIES = {"file": "undiffuse", "diffusers": "diffusers"}
+"""The use of a stage of a cascade, which draws nothing by itself."""
 
 
 def hub_card(model: Model, repo: str, to: str, samples: int) -> str:
     """Markdown that says what the model is, what it learned from, and how to use it.
 
     Args:
-        model: with its provenance.
         repo: ``ORG/NAME``.
         to: format of the weights beside it.
-        samples: how many there are in samples.png; 0 where there is none.
+        samples: number of those in samples.png; 0 where there is none.
     """
     config, info, process = without_paths(model.config), model.info, model.config.diffusion
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
@@ -68,11 +53,13 @@ def hub_card(model: Model, repo: str, to: str, samples: int) -> str:
     picture = f"\n![{counted(samples, 'sample')}, not chosen](samples.png)\n" if samples else ""
     classes = f" in {counted(len(info.classes), 'class', 'classes')}" if info.classes else ""
     count = f"{counted(info.count, 'sample')}{classes}" if info.count else "not known"
-    usage = WITH_CODE if to == "diffusers" and obstacles(model.config, model.info) else USES[to]
+    usage, more = OURS, '\nsamples.grid().save("samples.png")'
     if config.conditions.upscale > 1:
         usage = STAGE
+    elif to == "diffusers":
+        usage, more = (WITH_CODE if obstacles(model.config, model.info) else PIPELINE) + OURS, ""
     return f"""---
-library_name: {LIBRARIES[to]}
+library_name: {"undiffuse" if to == "file" else to}
 pipeline_tag: {task}
 tags:
 - undiffuse
@@ -99,7 +86,7 @@ evaluate` and `undiffuse memorisation` do so.
 
 ## Use
 
-{usage.format(name=json.dumps(repo), word=repo)}
+{usage.format(name=json.dumps(repo), word=repo, more=more)}
 
 ## Settings
 

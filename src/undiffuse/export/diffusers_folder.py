@@ -13,12 +13,7 @@ from undiffuse.runtime.durable_files import PLACE, check_writable, writing
 
 
 def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
-    """See `undiffuse.export`. The folder appears when it is whole; with ``overwrite`` other files in it stay.
-
-    Raises:
-        UndiffuseError: the model is a stage of a cascade, or neither way can hold it; or with ``overwrite`` what is
-            there is no such folder.
-    """
+    """See `undiffuse.export`. The folder appears when it is whole; with ``overwrite`` other files in it stay."""
     _check_place(path, overwrite)
     check_writable(path, PLACE)
     partial = path.with_name(f".{path.name}.partial")

@@ -35,11 +35,7 @@ MOST = 0.1
 
 
 def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
-    """See `undiffuse.export`.
-
-    Raises:
-        UndiffuseError: 8 bits are too few for this network, too.
-    """
+    """See `undiffuse.export`."""
 
     def shrink(data: bytes) -> tuple[bytes, str]:
         small, count = quantised(data)

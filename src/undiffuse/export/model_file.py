@@ -14,11 +14,7 @@ from undiffuse.runtime.durable_files import PLACE
 
 
 def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
-    """See `undiffuse.export`.
-
-    Raises:
-        UndiffuseError: a cascade, or a weight beyond half precision's range, too; or the name has another ending.
-    """
+    """See `undiffuse.export`."""
     if path.suffix != SUFFIX:
         raise UndiffuseError(f"A model's file is called NAME{SUFFIX}, not {path.name}")
     check_free(path, overwrite, PLACE)

@@ -5,11 +5,8 @@ The description (see `program`) is in the file's metadata, so the two files are 
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import io
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,17 +23,12 @@ from undiffuse.runtime.installing import install_extra
 SCRIPT = Path(__file__).with_name("sample_onnx.py")
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
-
 Change = Callable[[bytes], tuple[bytes, str]]
 """What makes another file of the contents of one, and a line of what it did."""
 
 
 def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
-    """See `undiffuse.export`.
-
-    Raises:
-        UndiffuseError: a package is missing, too.
-    """
+    """See `undiffuse.export`."""
     return save(model, path, overwrite)
 
 
@@ -64,15 +56,11 @@ def save(model: Model, path: Path, overwrite: bool, change: Change | None = None
 
 
 def to_bytes(model: Model) -> bytes:
-    """The network as ONNX, its description in the metadata.
-
-    Raises:
-        UndiffuseError: the network is larger than the 2 GB that a file of this kind holds.
-    """
+    """The network as ONNX, its description in the metadata."""
     import onnx
 
     inputs = names(model)
-    with quiet(), _silent():
+    with quiet():
         found = torch.onnx.export(program(model), input_names=inputs, output_names=["prediction"], dynamo=True)
     assert found is not None
     proto = found.model_proto
@@ -98,15 +86,3 @@ def runner(data: bytes, inputs: list[str]) -> Run:
         return torch.from_numpy(session.run(None, fed)[0])
 
     return run
-
-
-@contextlib.contextmanager
-def _silent() -> Any:
-    """The exporter tells of its progress on stdout and of everything else in its log."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(level)

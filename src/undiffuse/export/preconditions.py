@@ -1,4 +1,4 @@
-"""What must hold of a model before others get it."""
+"""Conditions on a model before others get it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,7 @@ from undiffuse.model import AnyModel, Cascade, Model
 
 
 def check_whole(model: AnyModel) -> Model:
-    """The model, unless it is a cascade, which is several networks.
-
-    Raises:
-        UndiffuseError: it is one.
-    """
+    """The model, unless it is a cascade, which is several networks."""
     if isinstance(model, Cascade):
         raise UndiffuseError(
             "This format holds one network, and a cascade is several: convert each of its models alone"

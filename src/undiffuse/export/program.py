@@ -10,11 +10,13 @@ parameterizations:
 
 from __future__ import annotations
 
+import io
 import itertools
+import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -94,18 +96,19 @@ def program(model: Model) -> torch.export.ExportedProgram:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Exporters warn of what concerns their authors."""
-    with warnings.catch_warnings():
+    """Exporters warn, log and print on stdout what concerns their authors."""
+    level = logging.root.manager.disable
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        yield
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(level)
 
 
 def check_parity(model: Model, run: Run) -> str:
-    """Compare a program's outputs with the network's, over batches and times; the line to print.
-
-    Raises:
-        UndiffuseError: they differ by more than rounding.
-    """
+    """Compare a program's outputs with the network's, over batches and times; the line to print."""
     furthest, largest = 0.0, 0.0
     for found, expected in _outputs(model, run):
         furthest = max(furthest, float((found - expected).abs().max()))
@@ -121,7 +124,7 @@ def check_parity(model: Model, run: Run) -> str:
 
 
 def difference(model: Model, run: Run) -> float:
-    """How far a program's outputs are from the network's: their root mean square in units of the outputs' own."""
+    """The root mean square of the outputs' differences from the network's, in units of the outputs' own."""
     apart, own = 0.0, 0.0
     for found, expected in _outputs(model, run):
         apart += float((found - expected).square().sum())
@@ -146,7 +149,7 @@ def _times(model: Model) -> Tensor:
 
 
 def describe(model: Model) -> dict[str, Any]:
-    """What a sampler must know, as plain values; see the head of this file and docs/use/formats.md."""
+    """All that a sampler must know, as plain values; see the head of this file and docs/use/formats.md."""
     diffusion, info = model.config.diffusion, model.info
     row = make_parameterization(diffusion.parameterization, diffusion.sigma_data)
     times = _times(model)
@@ -180,11 +183,7 @@ def describe(model: Model) -> dict[str, Any]:
 
 
 def check_model(model: Model) -> Model:
-    """The model on the CPU, ready to be exported.
-
-    Raises:
-        UndiffuseError: it is told what a program cannot be.
-    """
+    """The model on the CPU, ready to be exported."""
     for condition in model.conditions:
         if condition.kind not in ("class", "tokens"):
             raise UndiffuseError(f"A model that is told '{condition.name}', {condition.kind}, cannot be exported yet")
@@ -192,6 +191,5 @@ def check_model(model: Model) -> Model:
 
 
 def check_path(path: Path, suffix: str) -> None:
-    """Refuse a file's name without its suffix."""
     if path.suffix != suffix:
         raise UndiffuseError(f"{path} should end in {suffix}")

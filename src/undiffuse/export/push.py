@@ -13,7 +13,7 @@ from pathlib import Path
 
 from undiffuse.checkpoints.foreign.diffusers.folder import CODE, FILES
 from undiffuse.checkpoints.hub import MODEL, failures, require_hub
-from undiffuse.errors import UndiffuseError, counted
+from undiffuse.errors import UndiffuseError, counted, first_line
 from undiffuse.export import convert
 from undiffuse.export.card import hub_card
 from undiffuse.export.preconditions import check_whole
@@ -27,11 +27,7 @@ _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
 
 def check_repo(repo: str) -> None:
-    """Refuse what is no name of a repository.
-
-    Raises:
-        UndiffuseError: it is none.
-    """
+    """Refuse what is no name of a repository."""
     if not _REPO.fullmatch(repo):
         raise UndiffuseError(f"A model on the hub is called ORG/NAME, with letters, digits and '._-', not '{repo}'")
 
@@ -42,15 +38,13 @@ def prepare(
     """Write the folder; nothing is sent anywhere.
 
     Args:
-        model: on its device.
         repo: ``ORG/NAME``, which the card tells how to load.
         folder: made if it is not there.
         to: one of `FORMATS`.
         samples: in the grid, numbers 0, 1, ... of seed 0; 0 for no grid.
-        overwrite: replace files that are there.
 
     Returns:
-        What there is to say of it, in lines.
+        Lines to print.
 
     Raises:
         UndiffuseError: a file is in the way, the format cannot hold the model, or it is a stage, which has no samples.
@@ -73,13 +67,8 @@ def describe(model: AnyModel, repo: str, folder: Path, to: str, samples: int, ov
     if samples:
         drawn = model.sample(samples, seed=0)
         drawn = replace(drawn, provenance={**drawn.provenance, "checkpoint": repo})
-        write_png(
-            folder / SAMPLES,
-            drawn.grid(),
-            drawn.origin(0, samples),
-            overwrite,
-            f"a grid of {counted(samples, 'sample')}",
-        )
+        sheet = f"a grid of {counted(samples, 'sample')}"
+        write_png(folder / SAMPLES, drawn.grid(), drawn.origin(0, samples), overwrite, sheet)
     check_free(folder / CARD, overwrite)
     replace_file(folder / CARD, hub_card(model, repo, to, samples), ELSEWHERE)
     return [f"card    {folder / CARD}" + (f", {counted(samples, 'sample')} in {folder / SAMPLES}" if samples else "")]
@@ -105,9 +94,8 @@ def upload(folder: Path, repo: str, private: bool = False) -> str:
             allow_patterns=[CARD, SAMPLES, MODEL, *FILES, *CODE],
         )
     except failures() as error:
-        reason = str(error).strip().partition("\n")[0]
         raise UndiffuseError(
-            f"{repo} could not be written on the hub ({reason[:300]}): log in with hf auth login as somebody who may; "
-            f"what was to be sent is in {folder}"
+            f"{repo} could not be written on the hub ({first_line(error)[:300]}): log in with hf auth login as "
+            f"somebody who may; what was to be sent is in {folder}"
         ) from None
     return str(commit.commit_url)

@@ -18,16 +18,11 @@ from pathlib import Path
 from PIL import Image
 
 from undiffuse.reports.commands import train_command
-from undiffuse.reports.compared_evaluations import MARKED, QualityTable, evaluate_commands, quality_tables
+from undiffuse.reports.compared_evaluations import MARKED, evaluate_commands, quality_tables
 from undiffuse.reports.compared_figures import about_noise, loss_plots, proxy_plot, samples_grid
-from undiffuse.reports.compared_likelihood import (
-    LikelihoodTable,
-    likelihood_commands,
-    likelihood_tables,
-    without_settings,
-)
+from undiffuse.reports.compared_likelihood import likelihood_commands, likelihood_tables, without_settings
 from undiffuse.reports.page import code, details, figure, heading, html, page, plots, section, table
-from undiffuse.reports.run_comparison import Lineup, how_drawn, listed
+from undiffuse.reports.run_comparison import ComparedFigures, Lineup, how_drawn, listed
 from undiffuse.reports.run_history import Story
 from undiffuse.reports.table import STYLE as MATRIX_STYLE
 from undiffuse.reports.table import Matrix, marked, plain
@@ -65,12 +60,12 @@ class RunComparison:
     n: int
     seed: int
     grids: tuple[tuple[Image.Image, str], ...]
-    quality: tuple[QualityTable, ...]
-    likelihood: tuple[LikelihoodTable, ...]
+    quality: tuple[ComparedFigures, ...]
+    likelihood: tuple[ComparedFigures, ...]
     apart: str
 
     def text(self) -> str:
-        """What a terminal can show, everything but pictures and plots."""
+        """Everything but pictures and plots."""
         lineup = self.lineup
         parts = [*lineup.warnings(), lineup.facts_matrix().text(), _count_settings(lineup)]
         if lineup.differing:
@@ -79,13 +74,14 @@ class RunComparison:
             parts += [f"Quality, {one.title}", one.matrix.text(), *one.notes]
         parts += [MARKED] if self.quality else []
         parts += [self.apart] if self.apart else []
-        for found in self.likelihood:
-            parts += [f"Likelihood, {found.title}", found.matrix.text(), found.text]
+        for one in self.likelihood:
+            parts += [f"Likelihood, {one.title}", one.matrix.text(), one.text]
         return plain("\n\n".join(parts)) + "\n"
 
     def html(self, out: Path | None = None) -> str:
         """The page; ``out`` is where it goes, for the command that makes it again."""
-        parts = [self._head(), self._facts(), self._samples(), self._quality(), self._likelihood()]
+        glance = section("At a glance", "", self._matrix(self.lineup.facts_matrix()))
+        parts = [self._head(), glance, self._samples(), self._quality(), self._likelihood()]
         parts += [self._curves(), self._settings(), self._commands(out)]
         return page(listed(self.lineup.names), "".join(parts), STYLE)
 
@@ -101,30 +97,31 @@ class RunComparison:
         lead = "What differs between these runs, and what came of it."
         return f"<header><h1>Runs side by side</h1><p>{lead}</p>{self._legend()}{notes}</header>"
 
-    def _facts(self) -> str:
-        return section("At a glance", "", self._matrix(self.lineup.facts_matrix()))
-
     def _samples(self) -> str:
         shown = "".join(
             f"<div><h3>{marked(name, self.lineup.colours)}</h3>{figure(picture, caption)}</div>"
             for name, (picture, caption) in zip(self.lineup.names, self.grids, strict=True)
         )
-        return section(
-            "Samples from the same noise",
-            about_noise(self.lineup, self.n, self.seed),
-            f'<div class="row">{shown}</div>',
-        )
+        text = about_noise(self.lineup, self.n, self.seed)
+        return section("Samples from the same noise", text, f'<div class="row">{shown}</div>')
 
     def _quality(self) -> str:
         if not self.quality:
             words = [shlex.join(["undiffuse", "evaluate", str(story.run)]) for story in self.lineup.stories]
             return section("Quality", "None of these runs was measured yet. This does it:", code(words))
         warning = f'<p class="note">{html(self.apart)}</p>' if self.apart else ""
-        return section("Quality", MARKED, warning + "".join(map(self._quality_table, self.quality)))
+        return section("Quality", MARKED, warning + "".join(map(self._figures, self.quality)))
 
-    def _quality_table(self, one: QualityTable) -> str:
-        notes = "".join(f"<li>{html(note)}</li>" for note in one.notes)
-        return heading(one.title) + self._matrix(one.matrix) + (f"<ul>{notes}</ul>" if notes else "")
+    def _figures(self, one: ComparedFigures) -> str:
+        text, notes = html(one.text), "".join(f"<li>{html(note)}</li>" for note in one.notes)
+        return "".join(
+            [
+                heading(one.title),
+                f"<p>{text}</p>" if text else "",
+                self._matrix(one.matrix),
+                f"<ul>{notes}</ul>" if notes else "",
+            ]
+        )
 
     def _likelihood(self) -> str:
         left_out = without_settings(self.lineup)
@@ -136,10 +133,7 @@ class RunComparison:
         )
         if not self.likelihood and not left_out:
             return ""
-        tables = "".join(
-            f"{heading(one.title)}<p>{html(one.text)}</p>{self._matrix(one.matrix)}" for one in self.likelihood
-        )
-        return section("Likelihood", words, tables)
+        return section("Likelihood", words, "".join(map(self._figures, self.likelihood)))
 
     def _curves(self) -> str:
         text = "Training losses, smoothed. Minutes are those spent on steps, without grids and checkpoints."
@@ -166,11 +160,8 @@ class RunComparison:
             for name, story in zip(self.lineup.names, self.lineup.stories, strict=True)
         )
         again = code([compare_command(self.lineup, self.n, self.seed, out)])
-        return section(
-            "Commands",
-            "",
-            f"<p>What made this page:</p>{again}<p>What made the runs, their samples and their figures:</p>{runs}",
-        )
+        made = f"<p>What made this page:</p>{again}<p>What made the runs, their samples and their figures:</p>{runs}"
+        return section("Commands", "", made)
 
 
 def compare(
@@ -181,8 +172,6 @@ def compare(
     Args:
         runs: folders of two runs or more, finished or not.
         n, seed: samples 0 .. n - 1 of this seed, by the default sampler; what ``load(run).sample(n, seed)`` draws.
-        device: where the models are.
-        progress: show a progress bar for each run.
 
     Raises:
         UndiffuseError: fewer than two runs, one of them twice, or a path that is no run.
@@ -201,7 +190,7 @@ def default_file(runs: Sequence[Path | str]) -> Path:
 
 
 def compare_command(lineup: Lineup, n: int, seed: int, out: Path | None) -> str:
-    """What makes the comparison again, in the place of the one that is there."""
+    """The command that makes the comparison again, in the place of the one that is there."""
     words = ["undiffuse", "compare", *(str(story.run) for story in lineup.stories), "-n", str(n), "--seed", str(seed)]
     return shlex.join([*words, *(["--out", str(out)] if out else []), "--overwrite"])
 
@@ -213,7 +202,6 @@ def _commands(story: Story, n: int, seed: int) -> list[str]:
 
 
 def _count_settings(lineup: Lineup) -> str:
-    """How many settings differ, in words."""
     differ, same = len(lineup.differing), len(lineup.shared)
     if not differ:
         return f"All {same} settings are the same."

@@ -14,14 +14,14 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.evaluation.quality.report import read_evaluations
 from undiffuse.reports.commands import option
-from undiffuse.reports.run_comparison import Lineup, listed
+from undiffuse.reports.run_comparison import ComparedFigures, Lineup, column_names, grouped, listed
 from undiffuse.reports.run_history import Story
 from undiffuse.reports.table import Matrix
 
@@ -80,25 +80,20 @@ class Basis:
     """What must be equal for figures to be compared."""
 
     n: int
-    reference: tuple[str, str]
-    """Name and fingerprint."""
+    reference: str = field(compare=False)
+    """Its name."""
+    fingerprint: str
+    """That of the reference."""
     extractor: tuple[str, str, str]
     """Name, sha256 and resize rule; for bits/dim no name, and how many timesteps of the bound were evaluated."""
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """The name of the reference is for reading."""
-        return (self.n, self.reference[1], self.extractor)
 
 
 @dataclass(frozen=True)
 class EvaluationEntry:
-    """Figures of one evaluation on one basis.
+    """The figures of one evaluation on one basis.
 
     Args:
-        run: name of the run.
-        file: name of the file, without its ending.
-        basis: what they may be compared on.
+        file: its name without the ending.
         subject: facts of the model and its sampling that are compared.
         scores: by metric.
     """
@@ -110,25 +105,14 @@ class EvaluationEntry:
     scores: dict[str, Score]
 
 
-@dataclass(frozen=True)
-class QualityTable:
-    """Comparable figures, and the sentences that belong below them."""
-
-    title: str
-    matrix: Matrix
-    notes: tuple[str, ...]
-
-
-def quality_tables(lineup: Lineup) -> tuple[str, list[QualityTable]]:
+def quality_tables(lineup: Lineup) -> tuple[str, list[ComparedFigures]]:
     """A table for each basis; and, where there are several, why their figures cannot be compared with each other."""
-    groups: dict[tuple[object, ...], list[EvaluationEntry]] = {}
-    for entry in _entries(lineup):
-        groups.setdefault(entry.basis.key, []).append(entry)
-    return _why_apart([group[0].basis for group in groups.values()]), [_table(group) for group in groups.values()]
+    groups = grouped(_entries(lineup), lambda entry: entry.basis)
+    return _why_apart(list(groups)), [_table(group) for group in groups.values()]
 
 
 def evaluate_commands(story: Story) -> list[str]:
-    """What evaluated the run, as far as the files say."""
+    """The commands that evaluated the run, as far as the files say."""
     return [_command(story, one) for one in read_evaluations(story.run) if one["subject"]["kind"] == "run"]
 
 
@@ -147,7 +131,7 @@ def _command(story: Story, evaluation: dict[str, Any]) -> str:
 
 
 def _entries(lineup: Lineup) -> list[EvaluationEntry]:
-    """Those of the runs' models; what somebody measured of given images and put there is of no run."""
+    """The entries of the runs' models: an evaluation of given images that lies there is of no run."""
     found = []
     for name, story in zip(lineup.names, lineup.stories, strict=True):
         for evaluation in read_evaluations(story.run):
@@ -169,8 +153,8 @@ def _read(run: str, evaluation: dict[str, Any]) -> list[EvaluationEntry]:
     for figure in evaluation["figures"]:
         extractor = identities.get(figure["extractor"])
         images = evaluation["reference"] if extractor else evaluation["likelihood"]
-        reference = (str(images["name"]), str(images["fingerprint"]))
-        basis = Basis(int(figure["n"]), reference, extractor or ("", "", f"{counted(images['timesteps'], 'timestep')}"))
+        how = extractor or ("", "", counted(images["timesteps"], "timestep"))
+        basis = Basis(int(figure["n"]), str(images["name"]), str(images["fingerprint"]), how)
         subject = _subject(evaluation["subject"], sampled=extractor is not None)
         entry = entries.setdefault(basis, EvaluationEntry(run, evaluation["file"], basis, subject, {}))
         entry.scores[str(figure["metric"])] = Score.of(figure)
@@ -178,20 +162,16 @@ def _read(run: str, evaluation: dict[str, Any]) -> list[EvaluationEntry]:
 
 
 def _subject(facts: dict[str, Any], sampled: bool) -> dict[str, str]:
-    """What else the figures depend on; no sampler where nothing was sampled."""
-    model = {"step": f"{facts['step']:,}", "weights": str(facts["weights"])}
-    if not sampled:
-        return model
-    return {
-        **model,
-        "sampler": f"{facts['sampler']}, {counted(facts['evaluations'], 'evaluation')}",
-        "seed": str(facts["seed"]),
-    }
+    """The other facts that the figures depend on; no sampler where nothing was sampled."""
+    found = {"step": f"{facts['step']:,}", "weights": str(facts["weights"])}
+    if sampled:
+        found["sampler"] = f"{facts['sampler']}, {counted(facts['evaluations'], 'evaluation')}"
+        found["seed"] = str(facts["seed"])
+    return found
 
 
-def _table(group: Sequence[EvaluationEntry]) -> QualityTable:
-    basis, runs = group[0].basis, [entry.run for entry in group]
-    names = tuple(entry.run if runs.count(entry.run) == 1 else f"{entry.run} ({entry.file})" for entry in group)
+def _table(group: Sequence[EvaluationEntry]) -> ComparedFigures:
+    basis, names = group[0].basis, column_names([(entry.run, entry.file) for entry in group])
     rows = [(fact, *(entry.subject[fact] for entry in group), "") for fact in group[0].subject]
     best: set[tuple[int, int]] = set()
     warned: dict[tuple[str, str], list[str]] = {}
@@ -204,9 +184,9 @@ def _table(group: Sequence[EvaluationEntry]) -> QualityTable:
         rows.append((f"{first.name} {arrow}", *(score.words() if score else "-" for score in scores), _floor(scores)))
         for warning in _warnings(names, scores):
             warned.setdefault(warning, []).append(first.name)
-    title = f"N = {basis.n:,}, against {basis.reference[0]} ({basis.reference[1][:8]}), by {_called(basis)}"
+    title = f"N = {basis.n:,}, against {basis.reference} ({basis.fingerprint[:8]}), by {_called(basis)}"
     notes = tuple(f"{listed(metrics)}{whose}: {sentence}." for (sentence, whose), metrics in warned.items())
-    return QualityTable(title, Matrix(("", *names, "floor"), tuple(rows), frozenset(best)), notes)
+    return ComparedFigures(title, Matrix(("", *names, "floor"), tuple(rows), frozenset(best)), notes=notes)
 
 
 def leader(scores: Sequence[Score | None]) -> int | None:
@@ -241,11 +221,11 @@ def _called(basis: Basis) -> str:
 
 
 def _why_apart(bases: Sequence[Basis]) -> str:
-    """What differs between tables of distances, in words; '' for a single one."""
+    """The differences of tables of distances, in words; '' for a single one."""
     bases = [basis for basis in bases if basis.extractor[0]]
     differing = {
         "the number of images": [f"{basis.n:,}" for basis in bases],
-        "the reference": [f"{basis.reference[0]} {basis.reference[1][:8]}" for basis in bases],
+        "the reference": [f"{basis.reference} {basis.fingerprint[:8]}" for basis in bases],
         "the extractor": [_called(basis) for basis in bases],
         "how it resizes": [basis.extractor[2] for basis in bases if basis.extractor[0] == bases[0].extractor[0]],
     }

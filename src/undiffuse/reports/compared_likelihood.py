@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.reports.commands import option
-from undiffuse.reports.run_comparison import Lineup
+from undiffuse.reports.run_comparison import ComparedFigures, Lineup, column_names, grouped
 from undiffuse.reports.run_history import Story
 from undiffuse.reports.table import Matrix
 
@@ -33,7 +33,6 @@ class Likelihood:
     """One file.
 
     Args:
-        run: name of the run.
         stem: name of the file.
         step: of the weights.
         units: 'bits/dim' or 'nats/dim'.
@@ -59,11 +58,7 @@ class Likelihood:
 
     @classmethod
     def read(cls, run: str, path: Path) -> Likelihood:
-        """Check what is used of the file.
-
-        Raises:
-            UndiffuseError: it is not as ``undiffuse likelihood`` writes it.
-        """
+        """Check what is used of the file."""
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             typed, images, data = found["typed"], found["images"], found.get("data", {})
@@ -82,29 +77,24 @@ class Likelihood:
         return cls(run, path.stem, step, str(found["units"]), where, decisive, index, methods)
 
 
-@dataclass(frozen=True)
-class LikelihoodTable:
-    """Files of one key, and what they are about."""
-
-    title: str
-    text: str
-    matrix: Matrix
-
-
-def likelihood_tables(lineup: Lineup) -> list[LikelihoodTable]:
+def likelihood_tables(lineup: Lineup) -> list[ComparedFigures]:
     """A table for each set of images and way of measuring; empty where no run has such a file."""
-    groups: dict[tuple[object, ...], list[Likelihood]] = {}
-    for name, story in zip(lineup.names, lineup.stories, strict=True):
-        for path in sorted((story.run / "likelihood").glob("*.json")):
-            found = Likelihood.read(name, path)
-            groups.setdefault(found.key, []).append(found)
-    return [_table(group) for group in groups.values()]
+    found = [
+        Likelihood.read(name, path)
+        for name, story in zip(lineup.names, lineup.stories, strict=True)
+        for path in _files(story, "json")
+    ]
+    return [_table(group) for group in grouped(found, lambda one: one.key).values()]
+
+
+def _files(story: Story, kind: str) -> list[Path]:
+    return sorted((story.run / "likelihood").glob(f"*.{kind}"))
 
 
 def likelihood_commands(story: Story) -> list[str]:
-    """What measured the likelihoods of the run."""
+    """The commands that measured the likelihoods of the run."""
     found = []
-    for path in sorted((story.run / "likelihood").glob("*.json")):
+    for path in _files(story, "json"):
         options = json.loads(path.read_text(encoding="utf-8"))["typed"]
         words = ["undiffuse", "likelihood", str(story.run), options.pop("DATA")]
         for name, value in options.items():
@@ -114,14 +104,12 @@ def likelihood_commands(story: Story) -> list[str]:
 
 
 def without_settings(lineup: Lineup) -> list[Path]:
-    """Tables of likelihoods that do not say how they were measured."""
-    return [path for story in lineup.stories for path in sorted((story.run / "likelihood").glob("*.csv"))]
+    """The tables of likelihoods that do not say how they were measured."""
+    return [path for story in lineup.stories for path in _files(story, "csv")]
 
 
-def _table(group: list[Likelihood]) -> LikelihoodTable:
-    first = group[0]
-    runs = [one.run for one in group]
-    names = tuple(one.run if runs.count(one.run) == 1 else f"{one.run} ({one.stem})" for one in group)
+def _table(group: list[Likelihood]) -> ComparedFigures:
+    first, names = group[0], column_names([(one.run, one.stem) for one in group])
     rows, best = [("step", *(f"{one.step:,}" for one in group))], set()
     for method, words in ROWS.items():
         columns = [one.values.get(method) for one in group]
@@ -129,16 +117,15 @@ def _table(group: list[Likelihood]) -> LikelihoodTable:
             if (winner := lowest(columns)) is not None:
                 best.add((len(rows), winner + 1))
             rows.append((f"{words}, {first.units}", *(_words(column) for column in columns)))
+    images = f"{counted(len(first.index), 'image')} of {first.data[0]}"
     text = (
-        f"{counted(len(first.index), 'image')} of {first.data[0]}, the same for all; less is better. ± is the standard "
-        f"error of the mean over images. The best is marked where it is lower than every other by more than {SURE:g} "
-        "standard errors of their difference, image by image."
+        f"{images}, the same for all; less is better. ± is the standard error of the mean over images. The best is "
+        f"marked where it is lower than every other by more than {SURE:g} standard errors of their difference, image "
+        "by image."
     )
-    if len(set(runs)) == 1:
-        text = (
-            f"{counted(len(first.index), 'image')} of {first.data[0]}; no other run was measured on them in this way."
-        )
-    return LikelihoodTable(f"on {first.data[0]}", text, Matrix(("", *names), tuple(rows), frozenset(best)))
+    if len({one.run for one in group}) == 1:
+        text = f"{images}; no other run was measured on them in this way."
+    return ComparedFigures(f"on {first.data[0]}", Matrix(("", *names), tuple(rows), frozenset(best)), text)
 
 
 def lowest(columns: list[NDArray[np.float64] | None]) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
@@ -20,6 +20,17 @@ from undiffuse.visualization.plot import COLOURS
 
 OF_THE_LOSS = ("diffusion", "objective")
 """Sections of the settings that decide what a loss is a loss of."""
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class ComparedFigures:
+    """Comparable figures, the paragraph above them, and the sentences that belong below them."""
+
+    title: str
+    matrix: Matrix
+    text: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -31,11 +42,7 @@ class Lineup:
 
     @classmethod
     def of(cls, runs: Sequence[Path | str], device: str = "cpu") -> Lineup:
-        """Load the newest whole checkpoint of each run.
-
-        Raises:
-            UndiffuseError: fewer than two, one of them twice, a path that is no run, or a stage of a cascade.
-        """
+        """Load the newest whole checkpoint of each run."""
         paths = [Path(run) for run in runs]
         check_runs(paths)
         stories = tuple(Story(path, load_model(path, device=device)) for path in paths)
@@ -54,7 +61,7 @@ class Lineup:
 
     @cached_property
     def settings(self) -> list[dict[str, Any]]:
-        """Every setting of each run by its flat name."""
+        """The settings of each run by their flat names."""
         return [flatten(story.model.config) for story in self.stories]
 
     @cached_property
@@ -77,12 +84,12 @@ class Lineup:
         return Matrix(("setting", *self.names), rows)
 
     def facts_matrix(self) -> Matrix:
-        """What each run is and how far it got, a column a run."""
+        """The facts of the runs, a column a run."""
         columns = [facts(story) for story in self.stories]
         return Matrix(("", *self.names), tuple((name, *(column[name] for column in columns)) for name in columns[0]))
 
     def warnings(self) -> list[str]:
-        """What cannot be compared, a sentence each."""
+        """Sentences about what cannot be compared."""
         found = []
         data = self.by(lambda story: f"{story.model.info.name} ({story.model.info.fingerprint[:8]})")
         if len(data) > 1:
@@ -102,18 +109,12 @@ class Lineup:
 
     def by(self, key: Callable[[Story], str]) -> dict[str, list[str]]:
         """Names of the runs that have the same of something."""
-        groups: dict[str, list[str]] = {}
-        for name, story in zip(self.names, self.stories, strict=True):
-            groups.setdefault(key(story), []).append(name)
-        return groups
+        groups = grouped(zip(self.names, self.stories, strict=True), lambda pair: key(pair[1]))
+        return {what: [name for name, _ in pairs] for what, pairs in groups.items()}
 
 
 def check_runs(paths: Sequence[Path]) -> None:
-    """Refuse what cannot be compared, before anything is loaded.
-
-    Raises:
-        UndiffuseError: fewer than two runs, a path that is none, or one of them twice.
-    """
+    """Refuse what cannot be compared, before anything is loaded."""
     for path in paths:
         _check_run(path)
     if len(paths) < 2:
@@ -142,31 +143,42 @@ def tell_apart(places: Sequence[Path]) -> tuple[str, ...]:
     return tuple(next(names for names in tails if len(set(names)) == len(names)))
 
 
+def grouped(items: Iterable[Item], key: Callable[[Item], Any]) -> dict[Any, list[Item]]:
+    """The items by their keys, both in the order in which they came."""
+    groups: dict[Any, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def column_names(files: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """The names of runs; of those that occur twice with the names of their files behind them."""
+    runs = [run for run, _ in files]
+    return tuple(run if runs.count(run) == 1 else f"{run} ({file})" for run, file in files)
+
+
 def facts(story: Story) -> dict[str, str]:
     """What a reader asks of a run first."""
-    model, state = story.model, story.state
-    steps = f"{state['step']:,}" if state["step"] == state["total"] else f"{state['step']:,} of {state['total']:,}"
-    device = story.environment
+    model, state, settings = story.model, story.state, how_drawn(story)
     return {
         "recipe": model.config.recipe,
         "data": f"{model.info.name} ({model.info.fingerprint[:8]})",
         "images learned": f"{model.info.count:,}",
         "shape": " x ".join(map(str, model.info.shape)),
-        "parameters": f"{sum(parameter.numel() for parameter in model.network.parameters()):,}",
+        "parameters": story.parameters,
         "predicts": model.config.diffusion.parameterization,
-        "steps": steps,
+        "steps": story.steps,
         "images seen": f"{state['images']:,}",
         "trained for": duration(state["seconds"]),
-        "trained on": str(device.get("device_name", "not known")),
-        "last loss": f"{story.losses[-1]:.4g}" if story.losses else "none yet",
+        "trained on": str(story.environment.get("device_name", "not known")),
+        "last loss": story.last_loss,
         "proxy distance": proxy_in_words(story),
         "weights drawn with": weights_in_words(story),
-        "sampler": f"{how_drawn(story).solver.sampler}, {counted(how_drawn(story).solver.steps, 'step')}",
+        "sampler": f"{settings.solver.sampler}, {counted(settings.solver.steps, 'step')}",
     }
 
 
 def proxy_in_words(story: Story) -> str:
-    """That of the last grid, and what data themselves have."""
     if not story.proxies:
         return "none"
     last = story.proxies[-1]["proxy"]

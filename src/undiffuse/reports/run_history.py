@@ -38,10 +38,24 @@ class Story:
 
     @cached_property
     def state(self) -> dict[str, Any]:
-        """Where the training stands; `load` has compared the file with its hash."""
+        """The training's state; `load` has compared the file with its hash."""
         text = (Path(self.model.provenance["checkpoint"]) / "state.json").read_text(encoding="utf-8")
         found: dict[str, Any] = json.loads(text)
         return {name: value for name, value in found.items() if name not in ("window", "decisions")}
+
+    @property
+    def steps(self) -> str:
+        """The steps so far, and of how many where they are not all."""
+        step, total = self.state["step"], self.state["total"]
+        return f"{step:,}" if step == total else f"{step:,} of {total:,}"
+
+    @property
+    def parameters(self) -> str:
+        return f"{sum(parameter.numel() for parameter in self.model.network.parameters()):,}"
+
+    @property
+    def last_loss(self) -> str:
+        return f"{self.losses[-1]:.4g}" if self.losses else "none yet"
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
@@ -70,19 +84,19 @@ class Story:
 
     def statistics(self) -> dict[str, Any]:
         """Mean and standard deviation of the last grid's samples, beside the data's; empty before the first grid."""
-        lines = (
-            read_metrics(self.folder.metrics, lambda line: "samples" in line) if self.folder.metrics.exists() else []
-        )
-        if not lines:
+        if not (last := self._last_grid):
             return {}
-        last = lines[-1]
         return {f"{what} of {whose}": last[whose][what] for what in ("mean", "std") for whose in ("samples", "data")}
+
+    @cached_property
+    def _last_grid(self) -> dict[str, Any]:
+        """The line of metrics.jsonl about the last grid; empty before there is one."""
+        return next(reversed(self._lines(lambda line: "samples" in line)), {})
 
     @property
     def grid_size(self) -> int:
-        """Samples in the last grid: fewer than were asked for where they are dear."""
-        lines = self._lines(lambda line: "samples" in line)
-        return int((lines[-1]["samples"] if lines else {}).get("count", self.model.config.loop.sample_count))
+        """The samples in the last grid: fewer than were asked for where they are dear."""
+        return int(self._last_grid.get("samples", {}).get("count", self.model.config.loop.sample_count))
 
     @property
     def grid_files(self) -> list[Path]:
@@ -95,7 +109,7 @@ class Story:
 
     @property
     def settings(self) -> SampleConfig:
-        """How the pictures of the report are drawn: as the grids of the training are."""
+        """The settings of the report's pictures, those of the training's grids."""
         return preview_settings(self.model.config)
 
     @cached_property
@@ -109,9 +123,9 @@ class Story:
 
     @cached_property
     def plan(self) -> SamplePlan | None:
-        """How samples are drawn: as the training's grids, by what is said of the data, a stage upon their small images.
+        """The plan of samples: as the training's grids, by what is said of the data, a stage upon their small images.
 
-        Of a stage None where those are gone; other models then draw by nothing.
+        Of a stage None where the data are gone; other models then draw by nothing.
         """
         model = self.model
         if self.dataset is None:

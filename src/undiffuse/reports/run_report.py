@@ -1,4 +1,4 @@
-"""What stands in a run's report, in the order of reading: pictures, how they came to be, the settings."""
+"""The report of a run, in the order of reading: pictures, how they came to be, the settings."""
 
 from __future__ import annotations
 
@@ -51,14 +51,13 @@ def write_report(run: Path | str, out: Path | str | None = None, overwrite: bool
     Raises:
         UndiffuseError: no run, no whole checkpoint in it, or a place where nobody may write.
     """
-    cascade = cascade_folder.read(Path(run)) is not None
-    if not cascade and is_model(run) and not _of_a_training(Path(run)):
-        raise UndiffuseError(
-            f"A report is of a run's folder, and {run} is a model alone; draw with undiffuse sample {quoted(run)}"
-        )
-    if cascade:
+    if cascade_folder.read(Path(run)) is not None:
         raise UndiffuseError(
             f"A report is of one training, and {run} is a cascade of several: report the runs that it was made of"
+        )
+    if is_model(run) and not _of_a_training(Path(run)):
+        raise UndiffuseError(
+            f"A report is of a run's folder, and {run} is a model alone; draw with undiffuse sample {quoted(run)}"
         )
     target = Path(run) / "report.html" if out is None else Path(out)
     story = Story(Path(run), load_model(run))
@@ -78,17 +77,15 @@ def _body(story: Story) -> str:
 
 
 def _head(story: Story) -> str:
-    info, state = story.model.info, story.state
-    parameters = sum(parameter.numel() for parameter in story.model.network.parameters())
-    steps = f"{state['step']:,}" if state["step"] == state["total"] else f"{state['step']:,} of {state['total']:,}"
+    info = story.model.info
     facts = {
         "samples": f"{info.count:,}",
         "shape": " x ".join(map(str, info.shape)),
-        "parameters": f"{parameters:,}",
-        "steps": steps,
+        "parameters": story.parameters,
+        "steps": story.steps,
         "batch": f"{story.model.config.loop.batch:,}",
-        "time": duration(state["seconds"]),
-        "last loss": f"{story.losses[-1]:.4g}" if story.losses else "none yet",
+        "time": duration(story.state["seconds"]),
+        "last loss": story.last_loss,
     }
     text = f"A denoising diffusion model that learned from {info.name}, by the recipe {story.model.config.recipe}."
     return f"<header><h1>{html(story.run.resolve().name)}</h1><p>{html(text)}</p>{tiles(facts)}</header>"

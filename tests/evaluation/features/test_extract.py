@@ -11,7 +11,7 @@ from torch import Tensor
 
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
-from undiffuse.evaluation.features.extract import FeatureSet, batches, extract, unit_range
+from undiffuse.evaluation.features.extract import batches, extract, unit_range
 from undiffuse.evaluation.features.extractor import Identity, Outputs
 
 
@@ -104,7 +104,7 @@ def test_no_images_are_refused() -> None:
 
 
 def test_taking_follows_the_indices_in_every_part() -> None:
-    whole = FeatureSet(torch.arange(8.0).view(4, 2), logits=torch.arange(4.0).view(4, 1))
+    whole = Outputs(torch.arange(8.0).view(4, 2), logits=torch.arange(4.0).view(4, 1))
     part = whole.take([3, 0])
     assert len(part) == 2
     assert part.features.tolist() == [[6, 7], [0, 1]]
@@ -115,15 +115,15 @@ def test_taking_follows_the_indices_in_every_part() -> None:
 
 
 def test_tensors_are_a_round_trip() -> None:
-    whole = FeatureSet(torch.rand(3, 2), torch.rand(3, 5), torch.rand(3, 4))
+    whole = Outputs(torch.rand(3, 2), torch.rand(3, 5), torch.rand(3, 4))
     assert set(whole.tensors()) == {"features", "spatial", "logits"}
-    again = FeatureSet.from_tensors(whole.tensors()).tensors()
+    again = Outputs(**whole.tensors()).tensors()
     assert all(torch.equal(again[name], tensor) for name, tensor in whole.tensors().items())
-    assert set(FeatureSet(torch.rand(3, 2)).tensors()) == {"features"}
+    assert set(Outputs(torch.rand(3, 2)).tensors()) == {"features"}
 
 
 def test_moments_are_those_of_the_features() -> None:
     features = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
-    moments = FeatureSet(features).moments
+    moments = Outputs(features).moments
     assert moments.count == 50
     assert np.allclose(moments.covariance.numpy(), np.cov(features.double().numpy().T), atol=1e-12)

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from undiffuse.evaluation.features.resize import resize_half_pixel, resize_tensorflow
+from undiffuse.evaluation.features.inception_fid import resize_half_pixel, resize_tensorflow
 
 RAMP = torch.tensor([[[[0.0, 4.0], [8.0, 12.0]]]])
 

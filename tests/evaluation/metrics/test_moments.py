@@ -84,31 +84,6 @@ def test_the_empty_set_changes_nothing() -> None:
     assert (Moments.empty(3) + Moments.empty(3)).count == 0
 
 
-def test_tensors_come_back_as_they_were() -> None:
-    a = Moments.of(features(9, 3))
-    b = Moments.from_tensors(a.tensors())
-    assert (b.count, type(b.count)) == (9, int)
-    assert torch.equal(a.mean, b.mean)
-    assert torch.equal(a.scatter, b.scatter)
-
-
-@pytest.mark.parametrize(
-    ("change", "complaint"),
-    [
-        ({"mean": None}, "lack mean"),
-        ({"scatter": torch.zeros(2, 3, dtype=torch.float64)}, "D x D"),
-        ({"scatter": torch.full((3, 3), torch.nan, dtype=torch.float64)}, "finite"),
-        ({"mean": torch.zeros(3)}, "float64"),
-        ({"count": torch.tensor(-1)}, "a count"),
-        ({"count": torch.tensor([9])}, "a count"),
-    ],
-)
-def test_other_tensors_are_refused(change: dict[str, Tensor | None], complaint: str) -> None:
-    tensors = Moments.of(features(9, 3)).tensors() | change
-    with pytest.raises(UndiffuseError, match=complaint):
-        Moments.from_tensors({name: tensor for name, tensor in tensors.items() if tensor is not None})
-
-
 def test_a_covariance_needs_two_vectors() -> None:
     assert Moments.of(features(2, 3)).covariance.shape == (3, 3)
     with pytest.raises(UndiffuseError, match="at least 2 images, and there are 1"):

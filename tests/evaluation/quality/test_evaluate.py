@@ -14,17 +14,17 @@ from undiffuse.config.data import DataConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.errors import UndiffuseError
-from undiffuse.evaluation.features.extract import FeatureSet
 from undiffuse.evaluation.features.extractor import Identity, Outputs
+from undiffuse.evaluation.metrics.estimate import Estimate
 from undiffuse.evaluation.metrics.frechet import frechet_distance
 from undiffuse.evaluation.metrics.moments import Moments
 from undiffuse.evaluation.quality.evaluate import Quality, QualitySettings, evaluate
 from undiffuse.evaluation.quality.feature_metrics import measure
-from undiffuse.evaluation.quality.feature_pass import features_of, join
+from undiffuse.evaluation.quality.feature_pass import features_of
 from undiffuse.evaluation.quality.image_source import DatasetImages
 from undiffuse.evaluation.quality.plot import plot
 from undiffuse.evaluation.quality.reference import Reference, split
-from undiffuse.evaluation.quality.registry import ROWS, Compared, Row, Value
+from undiffuse.evaluation.quality.registry import ROWS, Compared, Row
 from undiffuse.evaluation.quality.report import error, number, table
 
 Open = Callable[[np.ndarray], Dataset]
@@ -184,16 +184,16 @@ def test_all_given_images_are_not_repeated(open_: Open, run: Callable[..., Quali
 
 
 def test_neighbours_are_counted_in_sets_of_one_size() -> None:
-    real, fake = FeatureSet(torch.randn(50, 2)), FeatureSet(torch.randn(20, 2))
+    real, fake = Outputs(torch.randn(50, 2)), Outputs(torch.randn(20, 2))
     balanced_real, balanced_fake = Compared(fake, real).balanced
     assert len(balanced_real) == len(balanced_fake) == 20
     assert {tuple(row) for row in balanced_real.tolist()} <= {tuple(row) for row in real.features.tolist()}
 
 
 def test_a_new_row_is_computed_like_the_others() -> None:
-    row = Row(ROWS[0].measures, lambda pair: (Value(float(len(pair.fake))),), 1)
-    assert measure(Compared(FeatureSet(torch.zeros(3, 1)), FeatureSet(torch.ones(4, 1))), [row], "x") == {
-        "frechet": Value(3.0)
+    row = Row(ROWS[0].measures, lambda pair: (Estimate(float(len(pair.fake))),), 1)
+    assert measure(Compared(Outputs(torch.zeros(3, 1)), Outputs(torch.ones(4, 1))), [row], "x") == {
+        "frechet": Estimate(3.0)
     }
 
 
@@ -202,8 +202,8 @@ def test_features_of_a_range_are_those_of_its_parts(open_: Open) -> None:
     subject = DatasetImages.of(dataset)
     (whole,) = features_of(subject, [Corners()], range(100), dataset.info)
     parts = [features_of(subject, [Corners()], range(*ends), dataset.info)[0] for ends in ((0, 70), (70, 100))]
-    assert torch.equal(join(parts).features, whole.features)
-    assert torch.equal(join(parts).logits, whole.logits)
+    assert torch.equal(Outputs.join(parts).features, whole.features)
+    assert torch.equal(Outputs.join(parts).logits, whole.logits)
 
 
 def test_several_extractors_see_the_same_images_in_one_pass(tmp_path: Path, open_: Open) -> None:

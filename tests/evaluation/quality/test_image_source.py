@@ -81,7 +81,7 @@ def test_given_images_are_not_drawn_twice(dataset: Dataset) -> None:
         DatasetImages.of(dataset).with_seed(1)
 
 
-@pytest.mark.filterwarnings("ignore:eta 0.5 changes nothing")
+@pytest.mark.filterwarnings("ignore:.eta=0.5. changes nothing")
 def test_eta_is_told_where_it_matters(model: Model) -> None:
     for sampler, eta in (("ddim", 0.5), ("ddpm", None)):
         assert ModelSamples(model.plan(sampler=sampler, eta=0.5, steps=4), 4).facts()["eta"] == eta

@@ -13,7 +13,6 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.errors import UndiffuseError
-from undiffuse.evaluation.features.extract import FeatureSet
 from undiffuse.evaluation.features.extractor import Identity, Outputs
 from undiffuse.evaluation.quality.reference import Reference, cache_key, check_comparable, read_features, split
 
@@ -41,7 +40,7 @@ def open_(path: Path, pixels: np.ndarray) -> Reference:
     return Reference(dataset)
 
 
-def features(reference: Reference, extractor: Counting, tmp_path: Path) -> FeatureSet:
+def features(reference: Reference, extractor: Counting, tmp_path: Path) -> Outputs:
     return reference.features(extractor, tmp_path / "cache")
 
 
@@ -119,7 +118,7 @@ def test_an_extractor_that_fails_leaves_nothing_in_the_cache(tmp_path: Path, pix
 
 
 def test_the_floor_is_of_two_sets_that_share_no_image() -> None:
-    numbered = FeatureSet(torch.arange(11.0)[:, None])
+    numbered = Outputs(torch.arange(11.0)[:, None])
     for wanted, got in ((3, 3), (5, 5), (9, 5)):
         fake, others = split(numbered, wanted, seed=1)
         assert len(fake) == got

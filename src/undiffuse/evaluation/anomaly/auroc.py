@@ -1,31 +1,18 @@
-"""AUROC: the probability that an anomaly scores higher than a normal image, with a confidence interval."""
+"""AUROC: the probability that an anomaly scores higher than a normal image, with its 95 % confidence interval."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from undiffuse.errors import UndiffuseError
+from undiffuse.evaluation.metrics.estimate import Interval
 
 Z = 1.959963984540054
 """Two-sided 95 % quantile of the standard normal distribution."""
 
 
-@dataclass(frozen=True)
-class Auroc:
-    """Area under the ROC curve and its 95 % confidence interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-def auroc(normal: NDArray[np.float64], anomalous: NDArray[np.float64]) -> Auroc:
+def auroc(normal: NDArray[np.float64], anomalous: NDArray[np.float64]) -> Interval:
     """P(anomalous > normal) + P(tie) / 2, with DeLong's interval.
 
     Elizabeth DeLong et al. 1988, "Comparing the areas under two or more correlated ROC curves"; by ranks as in Sun & Xu
@@ -56,7 +43,7 @@ def auroc(normal: NDArray[np.float64], anomalous: NDArray[np.float64]) -> Auroc:
     possible = 0.025 ** (1 / min(m, n))
     low = possible if value == 1 else max(0.0, value - spread)
     high = 1 - possible if value == 0 else min(1.0, value + spread)
-    return Auroc(value, low, high)
+    return Interval(value, low, high)
 
 
 def midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""From a model and images to the features that anomaly scores are made of, and to pictures of where the strangeness is.
+"""The features that anomaly scores are made of, and pictures of where an image is strange.
 
 normal, judged = choose(heldout, model.info), choose(dataset, model.info)
 standard = Standard(features(model, normal))
@@ -46,7 +46,7 @@ def features(
     batch: int | None = None,
     progress: bool = False,
 ) -> Features:
-    """Everything that is measured of images.
+    """All that scores are made of.
 
     Args:
         look: levels, draws and steps of the reconstructions.
@@ -132,7 +132,7 @@ def overlay(image: Image.Image, strength: np.ndarray) -> Image.Image:
 
 
 def check_pictures(images: Images) -> None:
-    """Refuse signals and volumes, which have no heat maps that can be looked at."""
+    """Refuse signals and volumes, whose heat maps nobody can look at."""
     if modality_of(images.info) is not IMAGES:
         raise UndiffuseError(
             f"Heat maps are drawn over pictures, and '{images.dataset.info.name}' has the shape {images.info.shape}; "

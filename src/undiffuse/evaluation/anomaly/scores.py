@@ -1,4 +1,4 @@
-"""How strange a model finds images: scores, each standardised on normal images that the model was not trained on.
+"""Scores of how strange a model finds images, each standardised on normal images that the model was not trained on.
 
 Likelihood alone fails: it is mostly the price of fine detail, so that smooth images of things never seen can be cheaper
 than those that were learned (Nalisnick et al. 2019, https://arxiv.org/abs/1810.09136; Serra et al. 2020,
@@ -56,7 +56,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ReconstructionSettings:
-    """How images are looked at.
+    """The way in which images are looked at.
 
     Args:
         fine, middle: log-SNRs of the levels.
@@ -92,8 +92,6 @@ def error_maps(
 
     Args:
         denoiser: on any process.
-        look: levels, draws, steps.
-        on_step: called after each reconstruction.
     """
     x0, streams, maps = images.x0, images.streams(look.seed, "anomaly"), []
     for level in look.levels:
@@ -131,7 +129,7 @@ def reconstruct(
 
 @dataclass(frozen=True)
 class Features:
-    """What was measured of each image, before anything is standardised.
+    """The measurements of each image, before anything is standardised.
 
     Args:
         log_error: of the reconstructions at each level of the look.
@@ -161,14 +159,11 @@ def log_errors(maps: Float[Tensor, "images levels *spatial"]) -> Array:
 
 @dataclass(frozen=True)
 class Standard:
-    """What is normal, and so what is strange: scores are in standard deviations of normal images, 0 being their mean.
+    """The measure of what is normal: scores are in standard deviations of normal images, 0 being their mean.
 
     Args:
         normal: features of normal images that the model was not trained on; at least `LEAST_NORMAL`.
-        fine: how many of the levels, the first ones, are fine.
-
-    Raises:
-        UndiffuseError: too few normal images.
+        fine: number of the fine levels, which are the first ones.
     """
 
     normal: Features

@@ -11,7 +11,6 @@ Its distances compare models against *one* reference by *one* file of weights, w
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,9 +24,8 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.features.classifier_network import LIMITS, SmallClassifier
 from undiffuse.evaluation.features.classifier_training import VERSION, TrainedFeatures, labels_of, train_classifier
-from undiffuse.evaluation.features.extractor import Identity, Outputs
+from undiffuse.evaluation.features.extractor import Identity, Outputs, full_precision
 from undiffuse.evaluation.features.pixels import area_average
-from undiffuse.evaluation.features.precision import full_precision
 from undiffuse.runtime.cache import UnkeptError, cache_root, discard, new_entry
 from undiffuse.runtime.durable_files import write_durably
 from undiffuse.runtime.safe_tensors import from_bytes, to_bytes
@@ -48,7 +46,7 @@ class ClassifierExtractor:
     accuracy: float
     """Share of the held-out images whose label it finds."""
     held_out: int
-    """How many images were held out; all the others were learned."""
+    """Number of held-out images; all the others were learned."""
 
     @cached_property
     def identity(self) -> Identity:
@@ -59,11 +57,7 @@ class ClassifierExtractor:
 
     @torch.no_grad()
     def __call__(self, images: Float[Tensor, "batch channels *spatial"]) -> Outputs:
-        """64 features and a logit for each class.
-
-        Raises:
-            UndiffuseError: images of another shape than the reference's.
-        """
+        """64 features and a logit for each class, of images of the reference's shape."""
         if tuple(images.shape[1:]) != self.network.shape:
             raise UndiffuseError(
                 f"the classifier learned images of the shape {self.network.shape}, got {tuple(images.shape[1:])}; "
@@ -92,36 +86,33 @@ def load_classifier(
         reference: prepared data with labels.
         seed: of the split, the initial weights, the order and the augmentation.
         cache: the folder for prepared data; see `cache_root`.
-        device: where the trained network goes; images follow.
-        progress: show a bar (on a terminal only).
 
     Raises:
         UndiffuseError: no labels, fewer than two classes or ten images a class, more than three dimensions, no disk.
     """
     labels_of(reference)  # refuses what cannot be learned, before anything is written
     place = cache_root(cache) / "classifiers" / f"{reference.info.fingerprint[:32]}-{VERSION}-{seed}"
+    file = place / FILE
     for _ in range(3):  # train, read; and once more if another process cleared our entry away with a damaged one
         damaged = place.exists()
-        found = _read(place / FILE, reference)
-        if found is not None:
-            found.network.to(device)
-            return found
+        if (found := _read(file, reference)) is not None:
+            break
         if damaged:
             discard(place)
-        trained = train_classifier(reference, seed, progress)
+        content = _to_bytes(train_classifier(reference, seed, progress))
         try:
             with new_entry(place) as draft:
-                write_durably(draft / FILE, _to_bytes(trained))
+                write_durably(draft / FILE, content)
         except UnkeptError as error:
             warnings.warn(f"{error}; the classifier of {reference.info.name} is not kept", stacklevel=2)
-            with tempfile.TemporaryDirectory() as folder:
-                place = Path(folder)
-                write_durably(place / FILE, _to_bytes(trained))
-                found = _read(place / FILE, reference)
-            if found is not None:
-                found.network.to(device)
-                return found
-    raise UndiffuseError(f"expected to read back what was just written to {place}, got a damaged entry; check the disk")
+            found = _opened(content, file, reference)
+            break
+    if found is None:
+        raise UndiffuseError(
+            f"expected to read back what was just written to {place}, got a damaged entry; check the disk"
+        )
+    found.network.to(device)
+    return found
 
 
 def _to_bytes(trained: TrainedFeatures) -> bytes:
@@ -133,16 +124,22 @@ def _to_bytes(trained: TrainedFeatures) -> bytes:
 
 
 def _read(path: Path, reference: Dataset) -> ClassifierExtractor | None:
-    """What is stored; None if nothing is, or something that does not fit."""
+    """The stored classifier; None where there is none, or one that does not fit."""
+    try:
+        return _opened(path.read_bytes(), path, reference)
+    except OSError:
+        return None
+
+
+def _opened(data: bytes, path: Path, reference: Dataset) -> ClassifierExtractor | None:
     with outlined():  # no memory, and no draws from torch's global stream
         network = SmallClassifier(reference.info.shape, len(reference.info.classes))
     try:
-        data = path.read_bytes()
         tensors = from_bytes(data, path)
         weights = {name.removeprefix("network."): tensors[name] for name in tensors if name.startswith("network.")}
         network.load_state_dict(weights, assign=True)
         accuracy, held_out = float(tensors["accuracy"]), int(tensors["held_out"])
-    except (OSError, UndiffuseError, RuntimeError, KeyError):
+    except (UndiffuseError, RuntimeError, KeyError):
         return None
     network.eval().requires_grad_(False)
     return ClassifierExtractor(network, hashlib.sha256(data).hexdigest(), path, accuracy, held_out)

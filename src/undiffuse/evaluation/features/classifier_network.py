@@ -17,11 +17,9 @@ FEATURES = 64
 WIDEST = 64
 POSITIONS = 64
 """Pooling goes on until so few positions are left."""
-POOLINGS: dict[int, type[nn.MaxPool1d | nn.MaxPool2d | nn.MaxPool3d]] = {
-    1: nn.MaxPool1d,
-    2: nn.MaxPool2d,
-    3: nn.MaxPool3d,
-}
+POOLINGS: dict[int, type[nn.MaxPool1d | nn.MaxPool2d | nn.MaxPool3d]]
+POOLINGS = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
+NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 class SmallClassifier(nn.Module):
@@ -32,10 +30,6 @@ class SmallClassifier(nn.Module):
 
     Args:
         shape: (channels, *spatial) of the images, before `LIMITS`.
-        classes: number of classes.
-
-    Raises:
-        UndiffuseError: no or more than three spatial dimensions.
     """
 
     def __init__(self, shape: tuple[int, ...], classes: int) -> None:
@@ -49,7 +43,7 @@ class SmallClassifier(nn.Module):
         layers: list[nn.Module] = []
         stages = 0
         while stages < 3 or math.prod(sides) > POSITIONS:
-            layers += [CONVOLUTIONS[dims](inputs, outputs, 3, padding=1), _norm(dims, outputs), nn.ReLU()]
+            layers += [CONVOLUTIONS[dims](inputs, outputs, 3, padding=1), NORMS[dims](outputs), nn.ReLU()]
             if math.prod(sides) > POSITIONS:
                 layers.append(POOLINGS[dims](2, ceil_mode=True))
                 sides = [-(-side // 2) for side in sides]
@@ -63,7 +57,3 @@ class SmallClassifier(nn.Module):
         """(batch, 64) features and (batch, classes) logits."""
         features = self.features(x)
         return features, self.classes(features)
-
-
-def _norm(dims: int, channels: int) -> nn.Module:
-    return {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[dims](channels)

@@ -49,7 +49,7 @@ LEAST = 10
 
 @dataclass(frozen=True, eq=False)
 class TrainedFeatures:
-    """A network in evaluation mode, and how well it does on what it has not seen."""
+    """A network in evaluation mode, and its accuracy on images that it has not seen."""
 
     network: SmallClassifier
     accuracy: float
@@ -63,12 +63,7 @@ def train_classifier(reference: Dataset, seed: int = 0, progress: bool = False) 
     """Learn the labels of four fifths of a data set.
 
     Args:
-        reference: prepared data with labels.
         seed: of the split, the initial weights, the order and the augmentation.
-        progress: show a bar (on a terminal only).
-
-    Raises:
-        UndiffuseError: no labels, fewer than two classes or ten images a class, more than three dimensions.
     """
     labels = labels_of(reference)
     info = reference.info
@@ -118,7 +113,7 @@ def jitter(images: Float[Tensor, "batch channels *spatial"]) -> Float[Tensor, "b
 
 
 def why_not(reference: Dataset) -> str | None:
-    """Why no classifier can be trained on these data, as 'expected ..., got ...'; None if one can."""
+    """The reason why no classifier can be trained on these data, 'expected ..., got ...'; None if one can."""
     info = reference.info
     if len(info.spatial) not in LIMITS:
         return f"expected data of 1, 2 or 3 spatial dimensions, got {len(info.spatial)} in '{info.name}'"
@@ -133,11 +128,7 @@ def why_not(reference: Dataset) -> str | None:
 
 
 def labels_of(reference: Dataset) -> NDArray[np.int64]:
-    """The labels to learn.
-
-    Raises:
-        UndiffuseError: for `why_not`, with what else to take.
-    """
+    """The labels to learn, unless `why_not`."""
     reason = why_not(reference)
     if reason is not None or reference.labels is None:
         raise UndiffuseError(f"{reason}; try `extractor=efficientnet`, or pixels")

@@ -45,11 +45,7 @@ class ModuleExtractor:
 
     @torch.no_grad()
     def __call__(self, images: Float[Tensor, "batch channels *spatial"]) -> Outputs:
-        """What the function gives, checked.
-
-        Raises:
-            UndiffuseError: it failed, or gave something else than (batch, D) features and (batch, K) logits.
-        """
+        """The function's answer, checked."""
         name = self.identity.name
         try:
             answer = self.function(images.to(self.device))
@@ -65,10 +61,8 @@ class ModuleExtractor:
             raise UndiffuseError(
                 f"expected '{name}' to give features, (features, logits) or Outputs, got {type(answer).__name__}"
             )
-        check_rows(name, "features", answer.features, len(images))
-        for what, rows in (("spatial", answer.spatial), ("logits", answer.logits)):
-            if rows is not None:
-                check_rows(name, what, rows, len(images))
+        for what, rows in answer.tensors().items():
+            check_rows(name, what, rows, len(images))
         return answer
 
 
@@ -80,8 +74,7 @@ def load_module(words: str, device: torch.device | str = "cpu") -> ModuleExtract
     holds, and other files that the source imports, are not part of it.
 
     Args:
-        words: what follows ``module:``.
-        device: where images are when the function gets them.
+        words: the part behind ``module:``.
 
     Raises:
         UndiffuseError: no such module or factory, or one that fails or returns something that cannot be called.
@@ -136,11 +129,7 @@ def _run(path: Path) -> ModuleType:
 
 
 def check_rows(name: str, what: str, rows: Any, count: int) -> None:
-    """Refuse what is not a matrix of floating numbers with one row an image.
-
-    Raises:
-        UndiffuseError: with the shape that came.
-    """
+    """Refuse what is not a matrix of floating numbers with one row an image."""
     if not isinstance(rows, Tensor) or rows.ndim != 2 or len(rows) != count or not rows.is_floating_point():
         came = f"{rows.dtype} {tuple(rows.shape)}" if isinstance(rows, Tensor) else type(rows).__name__
         raise UndiffuseError(f"expected '{name}' to give {what} of the shape ({count}, any), floating, got {came}")

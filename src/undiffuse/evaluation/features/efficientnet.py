@@ -27,8 +27,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from undiffuse.errors import UndiffuseError
-from undiffuse.evaluation.features.extractor import Identity, Outputs
-from undiffuse.evaluation.features.precision import full_precision
+from undiffuse.evaluation.features.extractor import Identity, Outputs, full_precision
 from undiffuse.runtime.installing import install, install_extra
 from undiffuse.runtime.uninitialized import outlined
 
@@ -168,20 +167,18 @@ class EfficientNetExtractor:
 
     @torch.no_grad()
     def __call__(self, images: Float[Tensor, "batch channels height width"]) -> Outputs:
-        """1,280 features and 1,000 logits.
-
-        Raises:
-            UndiffuseError: images that are not 2-D with 1 or 3 channels.
-        """
+        """1,280 features and 1,000 logits of 2-D images with 1 or 3 channels."""
         if images.ndim != 4 or images.shape[1] not in (1, 3):
             raise UndiffuseError(
                 f"EfficientNet takes 2-D images with 1 or 3 channels, got the shape {tuple(images.shape[1:])}; "
                 "try `extractor=classifier` or pixels"
             )
         with full_precision(self.device):
-            parts = [self.network(self._input(part)) for part in images.split(_AT_ONCE)]
-        features, logits = zip(*parts, strict=True)
-        return Outputs(torch.cat(features), logits=torch.cat(logits))
+            return Outputs.join([self._outputs(part) for part in images.split(_AT_ONCE)])
+
+    def _outputs(self, images: Tensor) -> Outputs:
+        features, logits = self.network(self._input(images))
+        return Outputs(features, logits=logits)
 
     def _input(self, images: Tensor) -> Float[Tensor, "batch 3 224 224"]:
         x = F.interpolate(images.to(self.device), size=(SIDE, SIDE), mode="bilinear", antialias=True)
@@ -189,7 +186,7 @@ class EfficientNetExtractor:
 
 
 def weights_file() -> Path | None:
-    """Where the package has its weights, without importing it; None if it is not installed."""
+    """The weights in the package, found without importing it; None if it is not installed."""
     spec = importlib.util.find_spec(PACKAGE)
     return Path(spec.origin).parent / WEIGHTS if spec is not None and spec.origin is not None else None
 
@@ -199,7 +196,6 @@ def load_efficientnet(path: Path | None = None, device: torch.device | str = "cp
 
     Args:
         path: a file of weights; by default that of the installed package.
-        device: where the network goes; images follow.
 
     Raises:
         UndiffuseError: the package is not installed, the file is not the published one or not readable.

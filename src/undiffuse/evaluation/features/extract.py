@@ -6,9 +6,7 @@ features.moments, features.take([0, 2, 5]).features
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,6 @@ from tqdm import tqdm
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.features.extractor import Extractor, Outputs
-from undiffuse.evaluation.metrics.moments import Moments
 from undiffuse.runtime.standard_streams import hidden
 
 BATCH = 50
@@ -57,57 +54,20 @@ def batches(array: NDArray[Any], info: DataInfo, size: int = BATCH) -> Iterator[
         yield unit_range(np.asarray(array[start : start + size]), info)
 
 
-@dataclass(frozen=True, eq=False)
-class FeatureSet:
-    """What an extractor made of N images: `Outputs` of all of them, on the CPU."""
-
-    features: Float[Tensor, "images features"]
-    """(N, D) float32."""
-    spatial: Float[Tensor, "images positions"] | None = None
-    """(N, P) float32, or None where the extractor has none."""
-    logits: Float[Tensor, "images classes"] | None = None
-    """(N, K) float32, or None where the extractor has none."""
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    @cached_property
-    def moments(self) -> Moments:
-        """Count, mean and scatter of ``features`` in float64."""
-        return Moments.of(self.features)
-
-    def take(self, indices: Tensor | Sequence[int]) -> FeatureSet:
-        """Those of the images at these positions, in this order."""
-        chosen = torch.as_tensor(indices, dtype=torch.int64)
-        return FeatureSet.from_tensors({name: tensor[chosen] for name, tensor in self.tensors().items()})
-
-    def tensors(self) -> dict[str, Tensor]:
-        """By name, for a file: 'features', and 'spatial' and 'logits' where there are any."""
-        named = {"features": self.features, "spatial": self.spatial, "logits": self.logits}
-        return {name: tensor for name, tensor in named.items() if tensor is not None}
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> FeatureSet:
-        """The inverse of `tensors`."""
-        return cls(tensors["features"], tensors.get("spatial"), tensors.get("logits"))
-
-
 def extract(
     extractor: Extractor,
     images: Iterable[Float[Tensor, "batch channels *spatial"]],
     total: int,
     progress: bool = False,
-) -> FeatureSet:
+) -> Outputs:
     """Run images through an extractor, one batch at a time; only the features are kept.
 
     Args:
-        extractor: any.
         images: batches of float32 images in [0, 1]; a batch is let go before the next one is asked for.
-        total: how many images there are; the room for their features is taken once.
-        progress: show a bar (on a terminal only).
+        total: number of images; the room for their features is taken once.
 
     Returns:
-        Features in the images' order, independent of the batches' sizes up to float rounding.
+        Features on the CPU in the images' order, independent of the batches' sizes up to float rounding.
 
     Raises:
         UndiffuseError: no images, more or fewer than ``total``, or NaN or infinity among the pixels or the features,
@@ -123,9 +83,10 @@ def extract(
             if done + len(batch) > total:
                 raise UndiffuseError(f"expected {total} images for the extractor '{name}', got more")
             _check_finite(batch, done, "pixels", "repair or remove it")
-            found = FeatureSet.from_tensors(_on_cpu(extractor(batch)))
-            _check_finite(found.features, done, f"features by '{name}'", "its weights or its input range do not fit")
-            for key, tensor in found.tensors().items():
+            outputs = extractor(batch).tensors()
+            found = {key: tensor.detach().to("cpu", torch.float32) for key, tensor in outputs.items()}
+            _check_finite(found["features"], done, f"features by '{name}'", "its weights or its input range do not fit")
+            for key, tensor in found.items():
                 if key not in rows:
                     rows[key] = torch.empty(total, tensor.shape[1])
                 rows[key][done : done + len(batch)] = tensor
@@ -133,12 +94,7 @@ def extract(
             bar.update(len(batch))
     if done < total:
         raise UndiffuseError(f"expected {total} images for the extractor '{name}', got {done}")
-    return FeatureSet.from_tensors(rows)
-
-
-def _on_cpu(outputs: Outputs) -> dict[str, Tensor]:
-    found = FeatureSet(outputs.features, outputs.spatial, outputs.logits)
-    return {name: tensor.detach().to("cpu", torch.float32) for name, tensor in found.tensors().items()}
+    return Outputs(**rows)
 
 
 def _check_finite(values: Tensor, first: int, what: str, remedy: str) -> None:

@@ -1,4 +1,4 @@
-"""What an extractor is: a frozen network from pictures to features, with an identity.
+"""An extractor is a frozen network from pictures to features, with an identity.
 
 A distance between images means nothing without the network whose features it was measured in. So an extractor says
 what it is called, the sha256 of its weights and how it resizes; that identity stands beside every figure and is part of
@@ -7,16 +7,22 @@ the key of every cached reference.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from undiffuse.evaluation.metrics.moments import Moments
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What identifies an extractor: two with equal identities give equal features, up to float rounding."""
+    """The name, weights and resizing of an extractor: equal identities give equal features, up to float rounding."""
 
     name: str
     """'inception-v3', 'efficientnet-lite0', 'classifier', 'pixels', 'onnx:FILE', 'module:NAME'."""
@@ -28,16 +34,40 @@ class Identity:
     """Whether these are the published weights of the original FID, so that a distance may be called FID."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outputs:
-    """What an extractor makes of a batch of images."""
+    """The outputs of an extractor for some images, float32 with a row an image."""
 
-    features: Float[Tensor, "batch features"]
-    """Pooled features, float32: what FID, KID, precision, recall, density and coverage are computed on."""
-    spatial: Float[Tensor, "batch positions"] | None = None
+    features: Float[Tensor, "images features"]
+    """Pooled features: what FID, KID, precision, recall, density and coverage are computed on."""
+    spatial: Float[Tensor, "images positions"] | None = None
     """Some channels of an inner layer with their positions, flattened, for sFID (Nash et al. 2021), or None."""
-    logits: Float[Tensor, "batch classes"] | None = None
+    logits: Float[Tensor, "images classes"] | None = None
     """Unnormalised log probabilities of classes, for the Inception Score; None where there are no classes."""
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Count, mean and scatter of ``features`` in float64."""
+        return Moments.of(self.features)
+
+    def take(self, indices: Tensor | Sequence[int]) -> Outputs:
+        """Those of the images at these positions, in this order."""
+        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        return Outputs(**{name: tensor[chosen] for name, tensor in self.tensors().items()})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name: 'features', and 'spatial' and 'logits' where there are any."""
+        named = {"features": self.features, "spatial": self.spatial, "logits": self.logits}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+    @classmethod
+    def join(cls, parts: Sequence[Outputs]) -> Outputs:
+        """The outputs of several batches, in their order."""
+        rows = [part.tensors() for part in parts]
+        return cls(**{name: torch.cat([row[name] for row in rows]) for name in rows[0]})
 
 
 class Extractor(Protocol):
@@ -57,3 +87,16 @@ class Extractor(Protocol):
             UndiffuseError: a number of channels or of dimensions that it cannot take.
         """
         ...
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Inside, a GPU convolves in float32: PyTorch rounds the inputs to 10 bits (TF32) unless told otherwise.
+
+    Features are an instrument's reading; they must not depend on the device that it stands on.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        yield

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,7 @@ Pool = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Taps:
-    """What the network gives: averages over positions at four depths, a map with its positions, and logits."""
+    """The network's outputs: averages over positions at four depths, a map with its positions, and logits."""
 
     pool_64: Float[Tensor, "batch 64"]
     """After the first max pool (73 x 73)."""
@@ -144,19 +145,12 @@ class Mixed(nn.Module):
         yield pooled if self.branch_pool is None else self.branch_pool(pooled)
 
 
-def average_inside(x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch channels h w"]:
-    """3x3 means over the pixels that lie in the image: the padding counts neither above nor below the line."""
-    return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
-
-
-def maximum_same(x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch channels h w"]:
-    """3x3 maxima at every pixel."""
-    return F.max_pool2d(x, 3, stride=1, padding=1)
-
-
-def maximum_halving(x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch channels new_h new_w"]:
-    """3x3 maxima at every second pixel, from the first whole window on."""
-    return F.max_pool2d(x, 3, stride=2)
+average_inside = partial(F.avg_pool2d, kernel_size=3, stride=1, padding=1, count_include_pad=False)
+"""3x3 means over the pixels that lie in the image: the padding counts neither above nor below the line."""
+maximum_same = partial(F.max_pool2d, kernel_size=3, stride=1, padding=1)
+"""3x3 maxima at every pixel."""
+maximum_halving = partial(F.max_pool2d, kernel_size=3, stride=2)
+"""3x3 maxima at every second pixel, from the first whole window on."""
 
 
 def block_a(in_channels: int, pool_channels: int) -> Mixed:

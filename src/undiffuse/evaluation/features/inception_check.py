@@ -49,7 +49,7 @@ def pictures() -> UInt8[Tensor, "2 3 48 40"]:
 
 
 def run_taps(network: InceptionV3, images: UInt8[Tensor, "batch 3 h w"]) -> Taps:
-    """What our network makes of 8-bit images by the original's input rule."""
+    """Our network's outputs for 8-bit images by the original's input rule."""
     with torch.inference_mode():
         taps: Taps = network(tensorflow_input(images.float() / 255))
     return taps
@@ -58,7 +58,7 @@ def run_taps(network: InceptionV3, images: UInt8[Tensor, "batch 3 h w"]) -> Taps
 def reference_taps(
     file: Path, images: UInt8[Tensor, "batch 3 h w"]
 ) -> dict[str, Float[Tensor, "batch features"]] | None:
-    """What torch-fidelity makes of the same images with the same file; None where it is not installed.
+    """torch-fidelity's outputs for the same images with the same file; None where it is not installed.
 
     It reads pickles with code in them: only for a file of the published hash.
     """
@@ -80,11 +80,7 @@ def deviation(ours: Float[Tensor, "batch features"], reference: Float[Tensor, "b
 
 
 def check(file: Path) -> bool:
-    """Print what is known of a file and of the network with it; whether nothing is wrong.
-
-    Raises:
-        UndiffuseError: not the published file, or one that does not fit.
-    """
+    """Print what is known of a file and of the network with it; whether nothing is wrong."""
     network, sha256 = read_network(file)
     state = network.state_dict()
     numbers = sum(tensor.numel() for tensor in state.values())

@@ -1,4 +1,9 @@
-"""The extractor of the original FID: published weights, and the input exactly as the reference makes it."""
+"""The extractor of the original FID: published weights, and the input exactly as the reference makes it.
+
+Two bilinear resizes have made published distances. Both read two neighbours a dimension however much they shrink (no
+antialias). They differ in where output pixel i of n looks in an input of m pixels, and that moves a FID by more than
+many papers' improvements (Parmar et al. 2022, https://arxiv.org/abs/2104.11222).
+"""
 
 from __future__ import annotations
 
@@ -7,16 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from undiffuse.errors import UndiffuseError, perhaps
-from undiffuse.evaluation.features.extractor import Identity, Outputs
+from undiffuse.evaluation.features.extractor import Identity, Outputs, full_precision
 from undiffuse.evaluation.features.inception import INPUT_SIZE, InceptionV3, Taps
 from undiffuse.evaluation.features.inception_weights import PUBLISHED_SHA256, find_weights, read_network
-from undiffuse.evaluation.features.precision import full_precision
-from undiffuse.evaluation.features.resize import resize_half_pixel, resize_tensorflow
 
 LAYERS = (64, 192, 768, 2048)
 """Numbers of features that can be had; FID means the last. The others need fewer images for a full-rank covariance."""
@@ -27,10 +31,49 @@ _AT_ONCE = 32
 
 @dataclass(frozen=True)
 class InputRule:
-    """How images in [0, 1] become the network's input in [-1, 1]."""
+    """A way from images in [0, 1] to the network's input in [-1, 1]."""
 
     words: str
     apply: Callable[[Float[Tensor, "batch 3 h w"]], Float[Tensor, "batch 3 299 299"]]
+
+
+def resize_tensorflow(
+    images: Float[Tensor, "batch channels h w"], height: int, width: int
+) -> Float[Tensor, "batch channels height width"]:
+    """Bilinear as ``tf.image.resize_bilinear`` of TensorFlow 1 did it: corner to corner without half-pixel centres.
+
+    Output pixel i of n reads an input of m pixels at ``u = i m / n``, between floor(u) and the next pixel (the last one
+    repeats): ``x[floor u] + (x[floor u + 1] - x[floor u]) (u - floor u)``. So the result is shifted by half an output
+    pixel; an image of the wanted size returns unchanged.
+
+    Positions are computed in float32, and columns before rows, as the reference does, so that results agree bit by bit.
+    """
+    left, right, fraction = _neighbours(images.shape[3], width, images)
+    columns = _between(images[..., left], images[..., right], fraction)
+    upper, lower, fraction = _neighbours(images.shape[2], height, images)
+    return _between(columns[:, :, upper], columns[:, :, lower], fraction[:, None])
+
+
+def resize_half_pixel(
+    images: Float[Tensor, "batch channels h w"], height: int, width: int
+) -> Float[Tensor, "batch channels height width"]:
+    """Bilinear between pixel centres, ``u = (i + 1/2) m / n - 1/2`` clipped to the image: what pytorch-fid does."""
+    return F.interpolate(images, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def _neighbours(size: int, new_size: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For every output position the two input positions and its share of the way from the first to the second."""
+    scale = torch.tensor(size / new_size, dtype=torch.float32)
+    position = torch.arange(new_size, dtype=torch.float32) * scale
+    first = position.long()
+    second = (first + 1).clamp(max=size - 1)
+    fraction = (position - first).to(like)
+    return first.to(like.device), second.to(like.device), fraction
+
+
+def _between(first: Tensor, second: Tensor, fraction: Tensor) -> Tensor:
+    """Not ``torch.lerp``, which rounds differently where the fraction is above a half."""
+    return first + (second - first) * fraction
 
 
 def tensorflow_input(images: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 3 299 299"]:
@@ -72,14 +115,7 @@ class InceptionExtractor:
     rule: InputRule
 
     def __call__(self, images: Float[Tensor, "batch channels h w"]) -> Outputs:
-        """Features of images, on the network's device.
-
-        Args:
-            images: float32 in [0, 1], grey or RGB, of any height and width.
-
-        Raises:
-            UndiffuseError: other than two dimensions or one or three channels.
-        """
+        """The outputs for grey or RGB images of any height and width, on the network's device."""
         if images.ndim != 4 or images.shape[1] not in (1, 3):
             raise UndiffuseError(
                 f"the FID network takes grey or RGB images of shape (batch, 1 or 3, height, width), "
@@ -87,16 +123,11 @@ class InceptionExtractor:
             )
         device = self.network.fc.weight.device
         with torch.inference_mode(), full_precision(device):
-            taps = [self._taps(part.to(device)) for part in images.split(_AT_ONCE)]
-        return Outputs(
-            features=torch.cat([getattr(tap, f"pool_{self.features}") for tap in taps]),
-            spatial=torch.cat([tap.spatial for tap in taps]),
-            logits=torch.cat([tap.logits_without_bias for tap in taps]),
-        )
+            return Outputs.join([self._outputs(part.to(device)) for part in images.split(_AT_ONCE)])
 
-    def _taps(self, images: Tensor) -> Taps:
+    def _outputs(self, images: Tensor) -> Outputs:
         taps: Taps = self.network(self.rule.apply(images.expand(-1, 3, -1, -1)))
-        return taps
+        return Outputs(getattr(taps, f"pool_{self.features}"), taps.spatial, taps.logits_without_bias)
 
 
 def load_inception(
@@ -116,10 +147,8 @@ def load_inception(
             the same bytes); None looks at UNDIFFUSE_INCEPTION, then in the cache's folder 'weights'.
         features: 2048 for FID; 64, 192 and 768 are averages of earlier layers, with another name.
         rule: 'tensorflow' (the original) or 'pytorch-fid'; published figures exist by both.
-        device: where the network runs.
-        download: whether to fetch the file (96 MB, verified) where there is none.
-        allow_other: whether weights of another hash may be used; a distance in their features is not FID.
-        progress: whether a download shows a bar.
+        download: fetch the file (96 MB, verified) where there is none.
+        allow_other: take weights of another hash, too; a distance in their features is not FID.
 
     Raises:
         UndiffuseError: no such layer or rule, no weights, weights of another hash, or a file that does not fit.

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, first_line
 from undiffuse.evaluation.features.inception import InceptionV3
 from undiffuse.runtime import safe_tensors
 from undiffuse.runtime.cache import cache_root
@@ -43,11 +43,7 @@ _TIMEOUT = 30.0
 
 
 def find_weights(path: Path | None, *, download: bool = False, progress: bool = True) -> Path:
-    """The file of the weights: ``path``, else what UNDIFFUSE_INCEPTION names, else in the cache, else downloaded.
-
-    Raises:
-        UndiffuseError: not there, or the download failed or brought something else.
-    """
+    """The file of the weights: ``path``, else what UNDIFFUSE_INCEPTION names, else in the cache, else downloaded."""
     named = path or expanded(os.environ.get(VARIABLE) or "")
     if named != Path():
         if not named.is_file():
@@ -72,11 +68,7 @@ def find_weights(path: Path | None, *, download: bool = False, progress: bool = 
 
 
 def fetch(url: str, place: Path, sha256: str, *, progress: bool = True) -> None:
-    """Download to a temporary file beside ``place``, verify the hash, and only then give it its name.
-
-    Raises:
-        UndiffuseError: no connection, no room, or bytes of another hash; nothing is left at ``place`` then.
-    """
+    """Download to a temporary file beside ``place``, verify the hash, and only then give it its name."""
     draft = place.with_name(f".new-{uuid.uuid4().hex}")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -114,11 +106,7 @@ def read_network(path: Path, *, allow_other: bool = False) -> tuple[InceptionV3,
     """The network with the weights of a file (.pth or .safetensors), in float32 on the CPU, and the file's sha256.
 
     Args:
-        path: the file.
-        allow_other: whether weights other than the published ones may come in; they must still fit the network.
-
-    Raises:
-        UndiffuseError: another hash, no file of tensors, or tensors that are missing, unexpected or of other shapes.
+        allow_other: take weights other than the published ones, too; they must still fit the network.
     """
     data = _read(path)
     sha256 = hashlib.sha256(data).hexdigest()
@@ -135,9 +123,7 @@ def network_of(tensors: dict[str, Tensor], where: Path) -> InceptionV3:
     """The network with these weights: exactly its tensors, by name, shape and type.
 
     Counters of batches, which some versions of the file carry, mean nothing to a frozen network and are left out.
-
-    Raises:
-        UndiffuseError: the first that does not fit; ``where`` is the file's name in messages.
+    ``where`` is the file's name in messages.
     """
     tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith(".num_batches_tracked")}
     with outlined():  # no memory, and above all no draws from the global generator
@@ -176,8 +162,9 @@ def _tensors(data: bytes, path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the bytes are, and the reader raises many kinds
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UndiffuseError(f"expected a PyTorch file with nothing but tensors, got {path}: {first}") from None
+        raise UndiffuseError(
+            f"expected a PyTorch file with nothing but tensors, got {path}: {first_line(error)}"
+        ) from None
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise UndiffuseError(f"expected a PyTorch file with named tensors, got {path} with a {type(content).__name__}")
     return content

@@ -50,7 +50,6 @@ def make_extractor(
         name: one of `NAMES`, or an identity's name.
         reference: whose labels 'classifier' learns; the others do not look at it.
         inception_weights: a file for 'inception'; None looks where `find_weights` does.
-        device: where the network goes.
         progress: show a bar where something is trained (on a terminal only).
         cache: the folder for what is trained; see `cache_root`.
 

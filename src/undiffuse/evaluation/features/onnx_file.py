@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, first_line
 from undiffuse.evaluation.features.custom import check_rows
 from undiffuse.evaluation.features.extractor import Identity, Outputs
 from undiffuse.runtime.installing import install_extra
@@ -40,11 +40,7 @@ class OnnxExtractor:
     """(batch, channels, height, width) of the input; None where the file leaves it open."""
 
     def __call__(self, images: Float[Tensor, "batch channels height width"]) -> Outputs:
-        """Features, and logits where the file has a second output.
-
-        Raises:
-            UndiffuseError: images that the file cannot take, or outputs that are not matrices.
-        """
+        """Features, and logits where the file has a second output."""
         batch, channels, height, width = self.shape
         name = self.identity.name
         if images.ndim != 4 or (channels not in (None, images.shape[1]) and (channels, images.shape[1]) != (3, 1)):
@@ -67,7 +63,7 @@ class OnnxExtractor:
             results = self.session.run(None, {self.input: x.contiguous().numpy()})
         except Exception as error:  # onnxruntime's own kinds, which share no base but this
             raise UndiffuseError(
-                f"'{self.identity.name}' failed on images of the shape {tuple(x.shape)}: {_first_line(error)}"
+                f"'{self.identity.name}' failed on images of the shape {tuple(x.shape)}: {first_line(error)}"
             ) from error
         return [torch.as_tensor(result) for result in results]
 
@@ -94,7 +90,7 @@ def load_onnx(path: Path) -> OnnxExtractor:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own kinds, which share no base but this
-        raise UndiffuseError(f"expected an ONNX file, got {path}: {_first_line(error)}") from None
+        raise UndiffuseError(f"expected an ONNX file, got {path}: {first_line(error)}") from None
     inputs, outputs = session.get_inputs(), session.get_outputs()
     _check(path, inputs, outputs)
     shape = tuple(side if isinstance(side, int) else None for side in inputs[0].shape)
@@ -127,7 +123,3 @@ def _digest(path: Path) -> str:
     for name in sorted(names):
         digest.update((path.parent / name.decode(errors="replace")).read_bytes())
     return digest.hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

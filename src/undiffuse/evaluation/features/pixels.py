@@ -40,20 +40,12 @@ class Pixels:
         )
 
     def __call__(self, images: Float[Tensor, "batch channels *spatial"]) -> Outputs:
-        """(batch, channels x positions).
-
-        Raises:
-            UndiffuseError: images of no spatial dimension, or of more than three.
-        """
+        """(batch, channels x positions)."""
         return Outputs(area_average(images, LIMITS).flatten(1))
 
 
 def area_average(images: Float[Tensor, "batch channels *spatial"], limits: dict[int, int]) -> Tensor:
-    """Shrink every side above ``limits[dimensions]`` to it: each new value is the mean over the area that it covers.
-
-    Raises:
-        UndiffuseError: a number of dimensions that is not in ``limits``.
-    """
+    """Shrink every side above ``limits[dimensions]`` to it: each new value is the mean over the area that it covers."""
     spatial = tuple(images.shape[2:])
     if len(spatial) not in limits:
         raise UndiffuseError(

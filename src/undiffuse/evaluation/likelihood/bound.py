@@ -37,7 +37,7 @@ class Terms:
     Args:
         prior: L_T.
         t: the times that were evaluated, rising.
-        size: how many t stand behind each of them; 1 everywhere for the full bound.
+        size: number of t that each of them stands for; 1 everywhere for the full bound.
         term: L_{t-1}.
         x0_error: mean square of the x0 prediction's error at t.
         eps_error: mean square of the eps prediction's error at t.
@@ -69,7 +69,7 @@ class Terms:
         return (0.5 * part.diff(dim=1).square().sum(1) * count / (count - 1)).sqrt()
 
     def take(self, count: int) -> Terms:
-        """Those of the first images."""
+        """The terms of the first images."""
         return replace(self, **{f.name: getattr(self, f.name)[:count] for f in fields(self) if f.name != "size"})
 
     @classmethod
@@ -83,11 +83,7 @@ def strata(T: int, count: int | None = None) -> Int[Tensor, "edges"]:
     """Edges of the strata of {1..T}: stratum k holds edges[k], ..., edges[k + 1] - 1. The first is {1}.
 
     Args:
-        T: length of the chain.
         count: number of strata, 2..T; all T single times by default.
-
-    Raises:
-        UndiffuseError: fewer than 2 or more than T.
     """
     count = T if count is None else count
     if not 2 <= count <= T:
@@ -124,7 +120,6 @@ def bound_of(
         levels: 2^bits of integer data; None for floats, whose decoder is a density.
         count: timesteps an image; all by default.
         seed: of the noise and the times.
-        on_step: called after each evaluation of the batch.
 
     Raises:
         UndiffuseError: a continuous process, a bad count, or a variance that was not learned.

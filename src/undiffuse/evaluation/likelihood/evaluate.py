@@ -155,7 +155,7 @@ def mean_and_error(values: Float[Tensor, "images"]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Table:
-    """What was measured of each image, in `units`."""
+    """The measurements of each image, in `units`."""
 
     units: Units
     images: Images
@@ -186,13 +186,13 @@ class Table:
         return json_text({"units": self.units.name, **settings, "images": self.columns()})
 
 
-def csv_text(columns: dict[str, list[Any]]) -> str:
+def csv_text(columns: dict[str, list[Any]], digits: str = ".6f") -> str:
     """Columns of equal length as a table."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(
-        [f"{value:.6f}" if isinstance(value, float) else value for value in row]
+        [f"{value:{digits}}" if isinstance(value, float) else value for value in row]
         for row in zip(*columns.values(), strict=True)
     )
     return text.getvalue()

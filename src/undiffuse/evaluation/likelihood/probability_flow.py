@@ -111,11 +111,10 @@ def density_of(
     Args:
         denoiser: on any process; x0 predictions must be differentiable almost everywhere, as clipped ones are.
         x0: in model space, dequantised if it was integers.
-        probes: of Hutchinson's estimate.
         mask: 1 where a value counts; all do by default. The others are held at 0, where the noise has none either.
         tolerance: of v and of the integral per dimension, each step.
         t_min: where the model stops; the schedule's own by default.
-        on_done: told how many images arrived at the noise.
+        on_done: told the number of images that arrived at the noise.
 
     Raises:
         UndiffuseError: numbers that are not finite, or a tolerance that cannot be met.

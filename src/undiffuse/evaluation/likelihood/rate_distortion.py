@@ -9,8 +9,6 @@ Most of the bits of a likelihood-trained model go into the last, invisible detai
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.evaluation.likelihood.bound import Terms
+from undiffuse.evaluation.likelihood.evaluate import csv_text
 from undiffuse.evaluation.likelihood.units import Units
 from undiffuse.visualization.plot import Axis, Series, line_plot
 
@@ -30,7 +29,6 @@ class Curve:
         t: mean of the times behind a point.
         rate: bits per dimension sent so far (nats for floats).
         distortion: root of the mean square error over images and dimensions, in the data's own values: 0..255.
-        units: of the data.
     """
 
     t: Float[Tensor, "points"]
@@ -39,15 +37,12 @@ class Curve:
     units: Units
 
     def csv(self) -> str:
-        """The curve as a table."""
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["t", f"rate ({self.units.name})", "distortion (RMSE)"])
-        table.writerows([f"{v:.6g}" for v in row] for row in zip(*(self.t, self.rate, self.distortion), strict=True))
-        return text.getvalue()
+        rate, distortion = f"rate ({self.units.name})", "distortion (RMSE)"
+        columns = {"t": self.t.tolist(), rate: self.rate.tolist(), distortion: self.distortion.tolist()}
+        return csv_text(columns, ".6g")
 
     def svg(self) -> str:
-        """The curve as a plot that stands alone."""
+        """A plot that stands alone."""
         plot = line_plot(
             [Series("distortion", self.rate.tolist(), self.distortion.tolist())],
             Axis(f"rate, {self.units.name}"),

@@ -1,4 +1,4 @@
-"""In which unit a likelihood is told: bits for integers, nats for floats, and what becomes of a density."""
+"""The unit of a likelihood: bits for integers, nats for floats, and what becomes of a density."""
 
 from __future__ import annotations
 
@@ -42,7 +42,6 @@ class Units:
 
     @property
     def meaning(self) -> str:
-        """The unit in words, for those who compare numbers."""
         if self.levels is None:
             return "nats per dimension of a density over the values as they are in the data, not comparable to bits/dim"
         return f"bits per dimension of the probability of integers with {self.levels} levels"

@@ -1,8 +1,9 @@
-"""Has a model memorised? The nearest training images of its samples, beside those of images that it cannot have copied.
+"""The nearest training images of a model's samples, beside those of images that it cannot have copied.
 
-generated, yardstick = Generated(model.plan(settings), 1000), Yardstick.held_out(heldout)
-found = memorisation(generated, Training.of(dataset), yardstick, [Pixels()])
-found.spaces[0].z, found.copies
+    training = TrainingImages.of(dataset)
+    yardstick = HeldOutBaseline.held_out(heldout, training)
+    found = memorisation(ModelSamples(model.plan(settings), 1000), training, yardstick, [Pixels()])
+    found.spaces[0].z, found.copies
 
 In pixel space and in an extractor's, each sample's distance to its nearest training images is held against the same
 distance of *honest* images: held-out ones, or, where there are none, training images with themselves left out. What the
@@ -36,9 +37,9 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.extent import Extent
 from undiffuse.evaluation.features.extract import batches, extract
 from undiffuse.evaluation.features.extractor import Extractor, Identity
+from undiffuse.evaluation.images import drawn
 from undiffuse.evaluation.metrics.copy_detection import (
     LEAST,
-    Interval,
     Nearness,
     closeness,
     copy_threshold,
@@ -46,10 +47,10 @@ from undiffuse.evaluation.metrics.copy_detection import (
     nearness,
     rank_z,
 )
+from undiffuse.evaluation.metrics.estimate import Interval
 from undiffuse.evaluation.metrics.nearest_neighbors import nearest
 from undiffuse.evaluation.quality.image_source import ImageSource
 from undiffuse.evaluation.quality.reference import Reference, check_comparable
-from undiffuse.runtime.random_streams import stream_seed
 from undiffuse.runtime.standard_streams import hidden
 from undiffuse.runtime.torch_modes import own_modes
 
@@ -74,11 +75,7 @@ class TrainingImages:
 
     @classmethod
     def of(cls, dataset: Dataset) -> TrainingImages:
-        """Look through a data set for exact duplicates.
-
-        Raises:
-            UndiffuseError: fewer than `LEAST` different images.
-        """
+        """Look through a data set for exact duplicates."""
         check_unmasked(dataset, "A search for copies")
         groups: dict[bytes, list[int]] = {}
         for number, content in enumerate(_digests(dataset.images)):
@@ -102,13 +99,13 @@ class TrainingImages:
 
 @dataclass(frozen=True)
 class HeldOutBaseline:
-    """Images that nobody can have copied from the training set: what their distances are, is normal.
+    """Images that nobody can have copied from the training set, whose distances are therefore normal.
 
     Args:
         dataset: the held-out one, or the training set itself.
         numbers: of the images that are used, rising.
-        left_out: whether these are training images, each of which does not count as its own neighbour.
-        leaked: held-out images that are training images, too; they are not used.
+        left_out: these are training images, each of which does not count as its own neighbour.
+        leaked: number of held-out images that are training images, too; they are not used.
     """
 
     dataset: Dataset
@@ -118,11 +115,7 @@ class HeldOutBaseline:
 
     @classmethod
     def held_out(cls, dataset: Dataset, training: TrainingImages, limit: int = LIMIT, seed: int = 0) -> HeldOutBaseline:
-        """Held-out images, ``limit`` of them at random; those that are in the training set are no yardstick.
-
-        Raises:
-            UndiffuseError: images of another kind than the training ones, or too few that are new.
-        """
+        """Held-out images, ``limit`` of them at random; those that are in the training set are no yardstick."""
         check_unmasked(dataset, "A search for copies")
         check_comparable(dataset.info, training.info)
         new = [number for number, content in enumerate(_digests(dataset.images)) if content not in training.groups]
@@ -142,7 +135,7 @@ class HeldOutBaseline:
 
 @dataclass(frozen=True)
 class Space:
-    """What was found in the features of one extractor."""
+    """The findings in the features of one extractor."""
 
     identity: Identity
     distances: Float[Tensor, "n k"]
@@ -162,7 +155,6 @@ class Space:
 
     @classmethod
     def of(cls, identity: Identity, distances: Tensor, neighbours: Tensor, honest: Tensor, seed: int = 0) -> Space:
-        """Compare the distances."""
         first, normal = distances[:, 0], honest[:, 0]
         ratio, z, near = median_ratio(first, normal, seed), rank_z(first, normal), nearness(first, normal)
         threshold = copy_threshold(closeness(honest), len(distances))
@@ -186,12 +178,12 @@ class Space:
 
 @dataclass(frozen=True)
 class Memorisation:
-    """What was found in all spaces, and of what images."""
+    """The findings in all spaces, and the images that they are of."""
 
     samples: NDArray[Any]
     """(n, channels, *spatial), values of the data's own type."""
     facts: dict[str, Any]
-    """What the samples depend on."""
+    """Of the samples' source."""
     training: TrainingImages
     yardstick: HeldOutBaseline
     spaces: tuple[Space, ...]
@@ -223,12 +215,10 @@ def memorisation(
 
     Args:
         subject: the samples, at least `LEAST`.
-        training: what they may have been copied from; sets of one shape and type of number.
         yardstick: the honest images.
         extractors: at least one; `Pixels` for pixel space.
         neighbours: training images that a distance is compared with, at most as many as there are others.
         seed: of the bootstrap.
-        progress: show bars (on a terminal only).
 
     Raises:
         UndiffuseError: images that do not fit each other or an extractor, too few of them, or values that are not
@@ -237,9 +227,12 @@ def memorisation(
     check_comparable(subject.info, training.info)
     if subject.count < LEAST:
         raise UndiffuseError(f"Memorisation is judged by at least {LEAST} samples, and there are {subject.count}")
-    drawn = subject.blocks(range(subject.count))
+    blocks = []
     with tqdm(total=subject.count, desc="samples", unit="image", disable=hidden(progress)) as bar:
-        samples = np.concatenate([_counted(block, bar) for block in drawn])
+        for block in subject.blocks(range(subject.count)):
+            blocks.append(block)
+            bar.update(len(block))
+    samples = np.concatenate(blocks)
     spaces = []
     for extractor in extractors:
         k = min(neighbours, len(training.distinct) - 1)
@@ -251,11 +244,6 @@ def memorisation(
     if words := extent.words(training.info, str(subject.facts()["name"]), f"the training data {training.info.name}"):
         warnings.warn(words, stacklevel=2)
     return Memorisation(samples, subject.facts(), training, yardstick, tuple(spaces), exact, seed)
-
-
-def _counted(block: NDArray[Any], bar: Any) -> NDArray[Any]:
-    bar.update(len(block))
-    return block
 
 
 def _search(
@@ -278,10 +266,7 @@ def _search(
 
 
 def _rows(extractor: Extractor, array: NDArray[Any], info: DataInfo) -> Float[Tensor, "images features"]:
-    return _scaled(extract(extractor, batches(array, info), len(array)).features, extractor)
-
-
-def _scaled(features: Tensor, extractor: Extractor) -> Tensor:
+    features = extract(extractor, batches(array, info), len(array)).features
     return features / math.sqrt(features.shape[1]) if extractor.identity.name == "pixels" else features
 
 
@@ -306,9 +291,7 @@ def nearest_of_blocks(
     """The k nearest rows of a set that comes block by block: (distances, numbers), rising.
 
     Args:
-        x: rows whose neighbours are wanted.
         blocks: (numbers, rows) of the set; fewer than k rows in all give fewer columns.
-        k: neighbours.
     """
     distances, numbers = torch.empty(len(x), 0, dtype=torch.float64), torch.empty(len(x), 0, dtype=torch.int64)
     for names, rows in blocks:
@@ -334,8 +317,4 @@ def _digests(images: NDArray[Any]) -> Iterator[bytes]:
 
 
 def _choose(numbers: Numbers, limit: int, seed: int) -> Numbers:
-    if len(numbers) <= limit:
-        return numbers
-    dice = np.random.default_rng(stream_seed(seed, "yardstick"))
-    chosen: Numbers = np.sort(dice.choice(numbers, limit, replace=False))
-    return chosen
+    return numbers[list(drawn(len(numbers), limit, seed, "yardstick"))]

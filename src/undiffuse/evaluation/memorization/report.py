@@ -1,4 +1,4 @@
-"""What was found about memorisation, in sentences and as JSON."""
+"""The findings about memorisation, in sentences and as JSON."""
 
 from __future__ import annotations
 
@@ -50,17 +50,15 @@ def _verdict(found: Memorisation) -> str:
 
 
 def sentences(found: Memorisation) -> list[str]:
-    """Everything that was found, in the order of reading, without the verdict."""
+    """The findings in the order of reading, without the verdict."""
     return [_subjects(found), _yardstick(found), _duplicates(found), *(_space(found, space) for space in found.spaces)]
 
 
 def _subjects(found: Memorisation) -> str:
     facts, info = found.facts, found.training.info
-    how = (
-        f", seed {facts['seed']}, {facts['sampler']} in {counted(facts['steps'], 'step')}"
-        if facts["kind"] == "run"
-        else ""
-    )
+    how = ""
+    if facts["kind"] == "run":
+        how = f", seed {facts['seed']}, {facts['sampler']} in {counted(facts['steps'], 'step')}"
     return (
         f"{len(found.samples):,} samples of {facts['name']}{how}, beside {info.count:,} training images of {info.name}."
     )
@@ -79,11 +77,8 @@ def _yardstick(found: Memorisation) -> str:
 
 def _duplicates(found: Memorisation) -> str:
     repeated = found.training.info.count - len(found.training.distinct)
-    inside = (
-        f" The training images hold {counted(repeated, 'exact duplicate')}; each content counts once."
-        if repeated
-        else ""
-    )
+    duplicates = f" The training images hold {counted(repeated, 'exact duplicate')}; each content counts once."
+    inside = duplicates if repeated else ""
     if not found.exact:
         return f"No sample equals a training image exactly.{inside}"
     count = len(found.exact)
@@ -99,8 +94,8 @@ def _space(found: Memorisation, space: Space) -> str:
         copies += f" ({_listed(space.copies)})"
     alarms = f"{space.alarms:,} of the {len(space.honest):,} honest images {'is' if space.alarms == 1 else 'are'}"
     return (
-        f"{space.identity.name}: the median sample is {space.ratio} times as far from its nearest training image as "
-        f"{_honest(found)} are; z = {space.z:+.1f}, {how} those. {near.count:,} of {n:,} samples "
+        f"{space.identity.name}: the median sample is {space.ratio:.2f} times as far from its nearest training image "
+        f"as {_honest(found)} are; z = {space.z:+.1f}, {how} those. {near.count:,} of {n:,} samples "
         f"{'is' if near.count == 1 else 'are'} nearer than {1 - NEAR:.0%} of those; {near.expected:.1f} are expected "
         f"by chance (p = {near.p:.2g}). {copies}, nearer than {space.threshold:.3g} of the mean of their "
         f"{space.distances.shape[1]} nearest, which one of {n:,} new images would be with a probability "
@@ -126,7 +121,7 @@ def _listed(numbers: list[int]) -> str:
 
 
 def to_json(found: Memorisation) -> dict[str, Any]:
-    """Everything that was found and that it depends on, as plain values."""
+    """The findings and all that they depend on, as plain values."""
     training, stick = found.training, found.yardstick
     return {
         "format": FORMAT,

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.errors import UndiffuseError
+from undiffuse.evaluation.metrics.estimate import Interval
 from undiffuse.runtime.random_streams import generator
 
 LEAST = 8
@@ -31,18 +32,6 @@ TAIL = 0.1
 CHANCE = 0.05
 """Probability that new images as many as the samples hold one that is taken for a copy."""
 REPEATS = 1000
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
 def median_ratio(samples: Float[Tensor, "n"], honest: Float[Tensor, "m"], seed: int = 0) -> Interval:

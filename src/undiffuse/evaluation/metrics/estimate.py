@@ -7,12 +7,26 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a metric found.
+    """One number of a metric.
 
     Args:
-        value: the metric.
-        error: its error bar, in the metric's units; what it is the spread of stands in the metric's docstring.
+        error: its error bar, in the metric's units; the metric's docstring says what it is the spread of. None where
+            the metric gives none.
+        points: (n, value) at growing n, where it was extrapolated from them.
     """
 
     value: float
-    error: float
+    error: float | None = None
+    points: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number and its 95 % confidence interval; a format such as ``.2f`` is that of all three."""
+
+    value: float
+    low: float
+    high: float
+
+    def __format__(self, spec: str) -> str:
+        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"

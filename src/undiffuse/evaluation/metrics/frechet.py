@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.errors import UndiffuseError
+from undiffuse.evaluation.metrics.estimate import Estimate
 from undiffuse.evaluation.metrics.moments import Moments
 from undiffuse.evaluation.metrics.validation import check, same_space
 from undiffuse.runtime.random_streams import generator
@@ -30,12 +31,7 @@ from undiffuse.runtime.random_streams import generator
 
 @dataclass(frozen=True, eq=False)
 class Gaussian:
-    """A Gaussian with its covariance in factors, C = root^T root: what costs most, kept where it meets many others.
-
-    Args:
-        mean: float64, (D,).
-        root: float64, (rank, D).
-    """
+    """A Gaussian with its covariance in factors, C = root^T root: what costs most, kept where it meets many others."""
 
     mean: Float[Tensor, "dimensions"]
     root: Float[Tensor, "rank dimensions"]
@@ -46,9 +42,6 @@ class Gaussian:
 
         Eigenvalues that rounding can make of zero, those below D epsilon of the largest, are left out: their square
         roots would not be small.
-
-        Raises:
-            UndiffuseError: fewer than two vectors.
         """
         w, V = torch.linalg.eigh(moments.covariance)  # ascending
         kept = w > len(w) * torch.finfo(w.dtype).eps * w[-1]
@@ -59,9 +52,6 @@ class Gaussian:
         """With the mean and covariance of rows.
 
         Where there are no more rows than dimensions, they are a factor themselves: root = (x - mean) / sqrt(n - 1).
-
-        Raises:
-            UndiffuseError: fewer than two rows, NaN or infinite values.
         """
         check(features, least=2)
         n, dimensions = features.shape
@@ -72,11 +62,7 @@ class Gaussian:
         return cls(mean, (x - mean) / math.sqrt(n - 1))
 
     def distance(self, other: Gaussian) -> float:
-        """d^2 = |m_a - m_b|^2 + |A|_F^2 + |B|_F^2 - 2 |A B^T|_*, the square, as everybody reports it; at least 0.
-
-        Raises:
-            UndiffuseError: the numbers of dimensions differ.
-        """
+        """d^2 = |m_a - m_b|^2 + |A|_F^2 + |B|_F^2 - 2 |A B^T|_*, the square, as everybody reports it; at least 0."""
         same_space(self.mean, other.mean)
         means = (self.mean - other.mean).square().sum()
         traces = self.root.square().sum() + other.root.square().sum()
@@ -105,27 +91,9 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     return Gaussian.of(a).distance(Gaussian.of(b))
 
 
-@dataclass(frozen=True)
-class Extrapolation:
-    """A line through distances at several numbers of samples, fd = value + slope / n.
-
-    Args:
-        value: at n = infinity, where the line meets the axis; noise may carry it below 0.
-        slope: of fd against 1/n: the bias at n samples is slope / n.
-        points: (n, fd) as measured.
-        error: standard error of the intercept by ordinary least squares. The subsets share samples, so it says how well
-            the points lie on a line. With other samples ``value`` differs by about 2.5 times as much, on Gaussians.
-    """
-
-    value: float
-    slope: float
-    points: tuple[tuple[int, float], ...]
-    error: float
-
-
 def frechet_infinity(
     features: Float[Tensor, "images dimensions"], reference: Moments, seed: int = 0, points: int = 15
-) -> Extrapolation:
+) -> Estimate:
     """The Frechet distance that infinitely many samples would have (Chong & Forsyth 2020, section 3, FID-infinity).
 
     E[fd(n)] = fd(infinity) + slope / n + O(1 / n^2)
@@ -133,12 +101,12 @@ def frechet_infinity(
     A line is fitted to the distances of random subsets, from a tenth of the samples to all of them in even steps
     (5,000 to 50,000 in the paper, https://arxiv.org/abs/1911.07023), against 1/n. The bias of the reference, which is
     finite too, stays. Where a tenth of the samples are fewer than dimensions, the terms beyond 1/n count, and the value
-    comes out too low.
+    comes out too low. The error is the intercept's standard error by ordinary least squares: the subsets share samples,
+    so it says how well the points lie on a line. With other samples the value, which noise may carry below 0, differs
+    by about 2.5 times as much, on Gaussians.
 
     Args:
         features: of samples, one row each, at least ``2 * points``.
-        reference: moments of real data.
-        seed: of the subsets.
         points: number of subsets, 3 or more.
 
     Raises:
@@ -158,7 +126,7 @@ def frechet_infinity(
     return _line(sizes, distances)
 
 
-def _line(sizes: list[int], distances: list[float]) -> Extrapolation:
+def _line(sizes: list[int], distances: list[float]) -> Estimate:
     """Ordinary least squares of fd = a + b u on u = 1/n:
 
     b = S_uy / S_uu,   a = mean y - b mean u,   error(a)^2 = s^2 (1/p + (mean u)^2 / S_uu),   s^2 = RSS / (p - 2)
@@ -170,4 +138,4 @@ def _line(sizes: list[int], distances: list[float]) -> Extrapolation:
     value = y.mean() - slope * u.mean()
     noise = (y - value - slope * u).square().sum() / (len(u) - 2)
     error = (noise * (1 / len(u) + u.mean().square() / S_uu)).sqrt()
-    return Extrapolation(float(value), float(slope), tuple(zip(sizes, distances, strict=True)), float(error))
+    return Estimate(float(value), float(error), tuple(zip(sizes, distances, strict=True)))

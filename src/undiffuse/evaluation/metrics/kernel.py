@@ -62,10 +62,9 @@ def kernel_distance(
     the whole set does over other sets (the delete-half jackknife), or more.
 
     Args:
-        x, y: features of the two sets, four rows or more each; any float dtype, computed in float64.
+        x, y: features of the two sets, four rows or more each.
         subsets: how many are drawn, without replacement within each.
         subset_size: images in each; half of the smaller set where that is less.
-        seed: of the subsets.
 
     Raises:
         UndiffuseError: too few rows, NaN or infinite values, or the numbers of dimensions differ.

@@ -8,7 +8,6 @@ whatever the batches, their order or the process that saw them, the result is th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -26,13 +25,7 @@ MOST_DIMENSIONS = 16_384
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Count, mean and scatter of a set of vectors, in float64.
-
-    Args:
-        count: number of vectors n.
-        mean: 1/n sum x, shape (D,).
-        scatter: sum (x - mean)(x - mean)^T, shape (D, D).
-    """
+    """Count n, mean 1/n sum x and scatter sum (x - mean)(x - mean)^T of a set of vectors, in float64."""
 
     count: int
     mean: Float[Tensor, "dimensions"]
@@ -40,11 +33,7 @@ class Moments:
 
     @classmethod
     def empty(cls, dimensions: int) -> Moments:
-        """Of no vectors at all: ``Moments.empty(D) + a`` is a.
-
-        Raises:
-            UndiffuseError: more dimensions than a covariance can have.
-        """
+        """Of no vectors at all: ``Moments.empty(D) + a`` is a."""
         if dimensions > MOST_DIMENSIONS:
             raise UndiffuseError(
                 f"A covariance is kept for at most {MOST_DIMENSIONS:,} dimensions, and these features have "
@@ -63,11 +52,7 @@ class Moments:
         return cls.empty(features.shape[-1]).updated(features)
 
     def updated(self, features: Float[Tensor, "images dimensions"]) -> Moments:
-        """With the rows of a matrix added.
-
-        Raises:
-            UndiffuseError: no rows, NaN or infinite values, another number of dimensions.
-        """
+        """With the rows of a matrix added."""
         check(features)
         moments = self
         for block in features.split(BLOCK):
@@ -82,9 +67,6 @@ class Moments:
 
         mean    = n_a/n mean_a + n_b/n mean_b
         scatter = scatter_a + scatter_b + (n_a n_b / n) delta delta^T,   delta = mean_b - mean_a
-
-        Raises:
-            UndiffuseError: the numbers of dimensions differ.
         """
         same_space(self.mean, other.mean)
         count = self.count + other.count
@@ -101,42 +83,7 @@ class Moments:
 
     @property
     def covariance(self) -> Float[Tensor, "dimensions dimensions"]:
-        """scatter / (n - 1), the unbiased estimate, which FID is defined with.
-
-        Raises:
-            UndiffuseError: fewer than two vectors.
-        """
+        """scatter / (n - 1), the unbiased estimate, which FID is defined with."""
         if self.count < 2:
             raise UndiffuseError(f"A covariance needs at least 2 images, and there are {self.count}; give more")
         return self.scatter / (self.count - 1)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """For a file of tensors, or to send to another process; `from_tensors` reads it."""
-        return {"count": torch.tensor(self.count), "mean": self.mean, "scatter": self.scatter}
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Moments:
-        """What `tensors` gave.
-
-        Raises:
-            UndiffuseError: anything else.
-        """
-        missing = {"count", "mean", "scatter"} - tensors.keys()
-        if missing:
-            raise UndiffuseError(f"Stored moments lack {', '.join(sorted(missing))}; compute them again")
-        count, mean, scatter = (tensors[name] for name in ("count", "mean", "scatter"))
-        whole = (
-            count.ndim == 0
-            and mean.ndim == 1
-            and scatter.shape == (len(mean), len(mean))
-            and mean.dtype == scatter.dtype == torch.float64
-            and count >= 0
-            and bool(mean.isfinite().all() and scatter.isfinite().all())
-        )
-        if not whole:
-            raise UndiffuseError(
-                "Stored moments are a count, D means and D x D finite sums in float64, and these have the shapes "
-                f"{tuple(count.shape)}, {tuple(mean.shape)} and {tuple(scatter.shape)} in {scatter.dtype}; "
-                "compute them again"
-            )
-        return cls(int(count), mean, scatter)

@@ -10,15 +10,7 @@ from undiffuse.errors import UndiffuseError
 
 
 def check(features: Float[Tensor, "images dimensions"], least: int = 1) -> None:
-    """Refuse what no metric can be computed of.
-
-    Args:
-        features: one row an image.
-        least: rows below which the metric that asks is undefined.
-
-    Raises:
-        UndiffuseError: not a matrix, fewer than ``least`` rows, NaN or infinite values.
-    """
+    """Refuse what is no matrix of one row an image, has fewer rows than the metric needs, or NaN or infinite values."""
     if features.ndim != 2 or not features.shape[1]:
         raise UndiffuseError(
             f"Features are a matrix with a row for every image, and these have the shape {tuple(features.shape)}; "
@@ -35,25 +27,13 @@ def check(features: Float[Tensor, "images dimensions"], least: int = 1) -> None:
 
 
 def as_float64(features: Float[Tensor, "images dimensions"], least: int = 1) -> Float[Tensor, "images dimensions"]:
-    """Features in float64, the precision of every metric; what is float64 already is not copied.
-
-    Args:
-        features: one row an image, any float dtype, on a device that has float64.
-        least: rows below which the metric that asks is undefined.
-
-    Raises:
-        UndiffuseError: as `check`.
-    """
+    """Features, checked, in float64, the precision of every metric; what is float64 already is not copied."""
     check(features, least)
     return features.detach().to(torch.float64)
 
 
 def same_space(a: Tensor, b: Tensor) -> None:
-    """Refuse features (or means) whose last axes differ: they come from two extractors.
-
-    Raises:
-        UndiffuseError: the numbers of dimensions differ.
-    """
+    """Refuse features (or means) whose last axes differ: they come from two extractors."""
     if a.shape[-1] != b.shape[-1]:
         raise UndiffuseError(
             f"Features can be compared within one space only, and these have {a.shape[-1]} and {b.shape[-1]} "

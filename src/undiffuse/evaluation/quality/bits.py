@@ -39,7 +39,6 @@ def measure_bits(
     """The bound on -log2 p(x0) per dimension, averaged over images (`likelihood.bound`).
 
     Args:
-        model: on its device.
         dataset: of the model's shape and kind of number.
         count: images, drawn at random; all where there are fewer.
         timesteps: an image, where the chain has as many.
@@ -48,9 +47,6 @@ def measure_bits(
     Returns:
         None for a model of a continuous process, which has no such bound, and for a cascade, whose stages are told
         small images that these do not come with.
-
-    Raises:
-        UndiffuseError: data of another shape or kind of number.
     """
     images, units = choose(dataset, model.info, count, seed), Units.of(model.info)
     if not isinstance(model.schedule, DiscreteSchedule) or isinstance(model, Cascade):

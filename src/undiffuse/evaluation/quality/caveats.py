@@ -1,4 +1,4 @@
-"""When not to trust a figure, in words that stand beside it.
+"""Reasons not to trust a figure, in words that stand beside it.
 
 The rules are data: which metrics they are for, when they apply, what they say. They look at counts and values alone.
 """
@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from undiffuse.evaluation.quality.registry import SPLITS, SUBSET_SIZE, Better, Value
+from undiffuse.evaluation.metrics.estimate import Estimate
+from undiffuse.evaluation.quality.registry import SPLITS, SUBSET_SIZE, Better
 
 FRECHET = ("frechet", "spatial_frechet")
 MANIFOLD = ("precision", "recall", "density", "coverage")
@@ -17,25 +18,23 @@ MANIFOLD = ("precision", "recall", "density", "coverage")
 
 @dataclass(frozen=True)
 class Case:
-    """What the rules look at.
+    """The facts that the rules look at.
 
     Args:
         metric: key of the measure.
-        found: its value.
-        better: which way.
         n, m: number of samples and of real images.
         width: numbers that an image is described by: features, or classes for the class score.
         floor: the same metric between real images; None where there are too few of them.
-        floor_n: how many of those stood in for samples.
+        floor_n: number of those that stood in for samples.
     """
 
     metric: str
-    found: Value
+    found: Estimate
     better: Better
     n: int
     m: int
     width: int
-    floor: Value | None = None
+    floor: Estimate | None = None
     floor_n: int = 0
 
 
@@ -49,7 +48,7 @@ class Caveat:
 
 
 def _within_floor(case: Case) -> bool:
-    """Whether the figure is no worse than the floor, by two standard errors where there are any."""
+    """True where the figure is no worse than the floor, by two standard errors where there are any."""
     if case.floor is None or case.floor_n < case.n:
         return False
     slack = 2 * math.hypot(_standard_error(case, case.found), _standard_error(case, case.floor))
@@ -58,7 +57,7 @@ def _within_floor(case: Case) -> bool:
     return case.found.value >= case.floor.value - slack
 
 
-def _standard_error(case: Case, value: Value) -> float:
+def _standard_error(case: Case, value: Estimate) -> float:
     """KID's error is of one subset; the mean over a large set, of many of them, strays by less."""
     if value.error is None:
         return 0.0

@@ -18,7 +18,7 @@ from typing import Any
 
 from undiffuse import __version__
 from undiffuse.errors import UndiffuseError
-from undiffuse.evaluation.extent import Extent, RangeWatcher
+from undiffuse.evaluation.extent import Extent
 from undiffuse.evaluation.features.extractor import Extractor, Identity
 from undiffuse.evaluation.quality.bits import Bits
 from undiffuse.evaluation.quality.feature_metrics import FeatureMetrics, Values
@@ -36,7 +36,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class QualitySettings:
-    """What an evaluation depends on, beside its subject, its reference and its extractors."""
+    """The settings of an evaluation."""
 
     seed: int = 0
     """Of the samples, the floor's halves and every subset that a metric draws."""
@@ -52,9 +52,7 @@ class Quality:
         figures: in the order of the table.
         n: number of samples.
         subject, reference: facts of both, as plain values.
-        extractors: that the figures were made with.
-        settings: of the evaluation.
-        notes: what was left out, and why.
+        notes: sentences about what was left out, and why.
     """
 
     figures: tuple[Measurement, ...]
@@ -76,18 +74,14 @@ class Quality:
         return replace(self, figures=(*self.figures, bits.figure), likelihood=bits.facts)
 
     def figure(self, metric: str, extractor: str | None = None) -> Measurement:
-        """The figure of a metric, by the first extractor that gave it unless one is named.
-
-        Raises:
-            KeyError: there is none.
-        """
+        """The figure of a metric, by the first extractor that gave it unless one is named; a KeyError without any."""
         for one in self.figures:
             if one.metric == metric and extractor in (None, one.extractor):
                 return one
         raise KeyError(metric)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, without NaN: what the file holds."""
+        """The plain values of the file, without NaN."""
         return {
             "kind": "quality",
             "format": FORMAT,
@@ -119,12 +113,8 @@ def evaluate(
     Everything that can be refused is refused before the first image is drawn.
 
     Args:
-        subject: images that are drawn or given.
-        reference: real images.
         extractors: at least one; every metric is computed with each.
-        settings: see `QualitySettings`.
         cache: folder of the reference's features, see `Reference.features`.
-        progress: show bars (on a terminal only).
         group: processes that share the drawing; each gets the figures of one process.
 
     Raises:
@@ -133,8 +123,7 @@ def evaluate(
     settings = settings or QualitySettings()
     check_comparable(subject.info, reference.info)
     check_counts(subject, reference)
-    watched = RangeWatcher(subject, reference.info)
-    subjects: list[ImageSource] = [watched, *(subject.with_seed(settings.seed + k) for k in range(1, settings.repeat))]
+    subjects = [subject, *(subject.with_seed(settings.seed + k) for k in range(1, settings.repeat))]
     for extractor in extractors:
         with group.main_first():  # the first computes, the others find it in the cache
             reference.features(extractor, cache, progress and group.is_main)
@@ -143,8 +132,9 @@ def evaluate(
         for extractor in extractors
     ]
     by_seed: list[list[Values]] = [[] for _ in sheets]
-    for one in subjects:
-        drawn = shared_features(one, extractors, reference.info, group, progress)
+    extent = Extent()
+    for number, one in enumerate(subjects):
+        drawn = shared_features(one, extractors, reference.info, None if number else extent, group, progress)
         for sheet, fake, lines in zip(sheets, drawn, by_seed, strict=True):
             lines.append(sheet.values(fake, settings.seed, progress))
     return Quality(
@@ -154,16 +144,12 @@ def evaluate(
         reference=reference.facts(),
         extractors=tuple(extractor.identity for extractor in extractors),
         settings=settings,
-        notes=_notes(subject, reference, sheets, watched.extent),
+        notes=_notes(subject, reference, sheets, extent),
     )
 
 
 def check_counts(subject: ImageSource, reference: Reference) -> None:
-    """Refuse sets too small for anything to be said of them.
-
-    Raises:
-        UndiffuseError: fewer than the least that any metric needs.
-    """
+    """Refuse sets with fewer images than any metric needs."""
     for count, what in ((subject.count, "images to be measured"), (reference.info.count, "images of the reference")):
         if count < MINIMUM:
             raise UndiffuseError(f"An evaluation needs at least {MINIMUM} {what}, and there are {count}: give more")
@@ -172,7 +158,7 @@ def check_counts(subject: ImageSource, reference: Reference) -> None:
 def _notes(
     subject: ImageSource, reference: Reference, sheets: Sequence[FeatureMetrics], extent: Extent
 ) -> tuple[str, ...]:
-    """What was left out, once each, and what nobody should be proud of."""
+    """Sentences about what was left out, once each, and about what nobody should be proud of."""
     notes = list(dict.fromkeys(chain.from_iterable(sheet.left_out() for sheet in sheets)))
     if words := extent.words(reference.info, str(subject.facts()["name"]), f"the reference {reference.info.name}"):
         notes.insert(0, words)

@@ -1,4 +1,4 @@
-"""What one extractor measures: its rows of the table, their floors, and a line of values for every seed."""
+"""The measures by one extractor: its rows of the table, their floors, and a line of values for every seed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from undiffuse.evaluation.features.extract import FeatureSet
-from undiffuse.evaluation.features.extractor import Extractor, Identity
+from undiffuse.evaluation.features.extractor import Extractor, Identity, Outputs
+from undiffuse.evaluation.metrics.estimate import Estimate
 from undiffuse.evaluation.quality.caveats import Case, warnings_for
 from undiffuse.evaluation.quality.measurement import Measurement, RealBaseline, Spread
 from undiffuse.evaluation.quality.reference import Reference, split
-from undiffuse.evaluation.quality.registry import ROWS, Compared, Measure, Row, Value
+from undiffuse.evaluation.quality.registry import ROWS, Compared, Measure, Row
 from undiffuse.runtime.standard_streams import hidden
 
-Values = dict[str, Value]
+Values = dict[str, Estimate]
 """By metric."""
 
 LACKS = {"features": "features", "spatial": "spatial features", "logits": "classes"}
@@ -28,17 +28,16 @@ class FeatureMetrics:
     """One extractor's view of the reference, ready for samples.
 
     Args:
-        identity: of the extractor.
-        n: samples that will come.
+        n: number of samples that will come.
         real: features of the reference.
         rows: that can be computed.
         floor: values between two sets of real images.
-        floor_n: images in the first of them; the others are the second.
+        floor_n: number of images in the first of them; the others are the second.
     """
 
     identity: Identity
     n: int
-    real: FeatureSet
+    real: Outputs
     rows: tuple[Row, ...]
     floor: Values
     floor_n: int
@@ -61,8 +60,7 @@ class FeatureMetrics:
         floor = measure(Compared(fake, others, seed), enough, f"{extractor.identity.name}: floor", progress)
         return cls(extractor.identity, n, real, rows, floor, len(fake))
 
-    def values(self, fake: FeatureSet, seed: int = 0, progress: bool = False) -> Values:
-        """Every metric of these samples."""
+    def values(self, fake: Outputs, seed: int = 0, progress: bool = False) -> Values:
         return measure(Compared(fake, self.real, seed), self.rows, f"{self.identity.name}: metrics", progress)
 
     def figures(self, by_seed: Sequence[Values]) -> Iterator[Measurement]:
@@ -71,7 +69,7 @@ class FeatureMetrics:
             for one in row.measures:
                 yield self._figure(row, one, [values[one.metric] for values in by_seed])
 
-    def _figure(self, row: Row, one: Measure, found: list[Value]) -> Measurement:
+    def _figure(self, row: Row, one: Measure, found: list[Estimate]) -> Measurement:
         floor, m, first = self.floor.get(one.metric), len(self.real), found[0]
         width = self.real.tensors()[row.needs].shape[1]
         case = Case(one.metric, first, one.better, self.n, m, width, floor, self.floor_n)
@@ -84,14 +82,11 @@ class FeatureMetrics:
             one.better,
             self.n,
             m,
-            None if floor is None else self._floor(floor),
+            floor and RealBaseline(floor.value, floor.error, self.floor_n, m - self.floor_n, floor.points),
             spread([value.value for value in found]),
             first.points,
             "; ".join(warnings_for(case)),
         )
-
-    def _floor(self, found: Value) -> RealBaseline:
-        return RealBaseline(found.value, found.error, self.floor_n, len(self.real) - self.floor_n, found.points)
 
     def left_out(self) -> Iterator[str]:
         """One sentence for every row that cannot be computed."""

@@ -1,4 +1,4 @@
-"""What is measured: images that a model draws while they are wanted, or images that are there already.
+"""The images that are measured: a model draws them while they are wanted, or they are there already.
 
 A subject is a row of images, numbered from 0, that can be read piece by piece: fifty thousand images pass through the
 extractors without ever being in memory at once, and a range of numbers can be split among processes, since image i is
@@ -20,10 +20,10 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
 from undiffuse.data.masks import check_unmasked
 from undiffuse.errors import UndiffuseError, counted
+from undiffuse.evaluation.images import drawn
 from undiffuse.model import Model
 from undiffuse.model.plan import SamplePlan
 from undiffuse.provenance.png import model_name
-from undiffuse.runtime.random_streams import stream_seed
 
 BLOCK = 64
 """Given images that are read at a time."""
@@ -39,7 +39,7 @@ class ImageSource(Protocol):
 
     @property
     def count(self) -> int:
-        """How many images there are."""
+        """Number of images."""
         ...
 
     @property
@@ -52,11 +52,7 @@ class ImageSource(Protocol):
         ...
 
     def with_seed(self, seed: int) -> ImageSource:
-        """The same subject, drawn by another seed.
-
-        Raises:
-            UndiffuseError: all of its images are in use already, so that no other draw can be made.
-        """
+        """The same subject, drawn by another seed, unless all of its images are in use already."""
         ...
 
     def facts(self) -> dict[str, Any]:
@@ -69,8 +65,6 @@ class ModelSamples:
     """Images 0 .. count - 1 of a seed, drawn by a model.
 
     Args:
-        plan: of the images.
-        count: number of images.
         seed: of the noise. Image i of a seed is the one that ``undiffuse sample`` draws.
     """
 
@@ -132,7 +126,6 @@ class DatasetImages:
     """Images of a prepared data set.
 
     Args:
-        dataset: prepared.
         indices: of the images that are used, rising.
         seed: by which they were chosen.
     """
@@ -146,11 +139,7 @@ class DatasetImages:
 
     @classmethod
     def of(cls, dataset: Dataset, count: int | None = None, seed: int = 0) -> DatasetImages:
-        """All images, or ``count`` of them at random: files are often sorted by class.
-
-        Raises:
-            UndiffuseError: there are not that many.
-        """
+        """All images, or ``count`` of them at random: files are often sorted by class."""
         there = dataset.info.count
         count = there if count is None else count
         if count > there:
@@ -158,9 +147,7 @@ class DatasetImages:
                 f"'{dataset.info.name}' has {counted(there, 'image')}, not {count:,}; lower `n`, or leave it out to "
                 "use all"
             )
-        dice = np.random.default_rng(stream_seed(seed, "which images"))
-        chosen = range(there) if count == there else sorted(dice.choice(there, count, replace=False).tolist())
-        return cls(dataset, tuple(chosen), seed)
+        return cls(dataset, drawn(there, count, seed), seed)
 
     @property
     def info(self) -> DataInfo:

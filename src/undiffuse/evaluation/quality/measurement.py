@@ -15,8 +15,8 @@ class RealBaseline:
 
     Args:
         value, error: as of a figure.
-        n: real images that stood in for the samples.
-        m: real images that they were measured against; none of the n is among them.
+        n: number of real images that stood in for the samples.
+        m: number of real images that they were measured against; none of the n is among them.
         points: (N, distance) where the metric was extrapolated.
     """
 
@@ -51,8 +51,7 @@ class Measurement:
         extractor: whose features it was computed on; empty where none was.
         value: of the first seed.
         error: an error bar of the metric's own kind; None where it has none.
-        better: which way.
-        n, m: samples and real images.
+        n, m: numbers of samples and of real images.
         floor: None where the reference has too few images, or where a floor makes no sense.
         seeds: over several seeds, where there were several.
         points: (N, distance) where it was extrapolated.

@@ -20,10 +20,9 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
 from undiffuse.data.masks import check_unmasked
 from undiffuse.errors import UndiffuseError
-from undiffuse.evaluation.features.extract import FeatureSet, batches, extract
-from undiffuse.evaluation.features.extractor import Extractor, Identity
-from undiffuse.modalities.images import IMAGES
-from undiffuse.modalities.registry import modality_of
+from undiffuse.evaluation.features.extract import batches, extract
+from undiffuse.evaluation.features.extractor import Extractor, Identity, Outputs
+from undiffuse.evaluation.images import agreeing
 from undiffuse.runtime.cache import UnkeptError, cache_root, discard, new_entry
 from undiffuse.runtime.random_streams import generator
 from undiffuse.runtime.safe_tensors import from_bytes, to_bytes
@@ -38,7 +37,7 @@ class Reference:
 
     Args:
         dataset: prepared as the subject's images are.
-        given: how it came to be the reference, in words.
+        given: its origin in words.
     """
 
     dataset: Dataset
@@ -64,15 +63,11 @@ class Reference:
             "given": f"{self.given}{middle}",
         }
 
-    def features(self, extractor: Extractor, cache: Path | None = None, progress: bool = False) -> FeatureSet:
+    def features(self, extractor: Extractor, cache: Path | None = None, progress: bool = False) -> Outputs:
         """The features of all images, from the cache where they are in it.
 
         Args:
             cache: folder for cached data; by default the environment's UNDIFFUSE_CACHE, else ~/.cache/undiffuse.
-            progress: show a bar (on a terminal only).
-
-        Raises:
-            UndiffuseError: images that the extractor cannot take, or no room for the cache.
         """
         place = cache_root(cache) / "features" / cache_key(self.info, extractor.identity)
         found = read_features(place, self.info.count)
@@ -93,28 +88,28 @@ def cache_key(info: DataInfo, identity: Identity) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _write(folder: Path, features: FeatureSet, info: DataInfo, identity: Identity) -> None:
+def _write(folder: Path, features: Outputs, info: DataInfo, identity: Identity) -> None:
     content = to_bytes(features.tensors())
     facts = {"sha256": hashlib.sha256(content).hexdigest(), "images": info.fingerprint, "extractor": asdict(identity)}
     (folder / "features.safetensors").write_bytes(content)
     (folder / "facts.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
-def read_features(place: Path, count: int) -> FeatureSet | None:
+def read_features(place: Path, count: int) -> Outputs | None:
     """The features in a folder of the cache; None where they are missing, damaged or of another number of images."""
     with suppress(OSError, ValueError, KeyError, TypeError, UndiffuseError):
         content = (place / "features.safetensors").read_bytes()
         facts = json.loads((place / "facts.json").read_text(encoding="utf-8"))
         if hashlib.sha256(content).hexdigest() == facts["sha256"]:
-            found = FeatureSet.from_tensors(from_bytes(content, place))
+            found = Outputs(**from_bytes(content, place))
             return found if len(found) == count else None
     return None
 
 
-def split(features: FeatureSet, count: int, seed: int = 0) -> tuple[FeatureSet, FeatureSet]:
+def split(features: Outputs, count: int, seed: int = 0) -> tuple[Outputs, Outputs]:
     """Two disjoint sets of real images: ``count`` of them, at most half, to stand in for samples, and the others.
 
-    What a metric gives for the two is its floor: no model can be told from real images below it.
+    A metric's value for the two is its floor: no model can be told from real images below it.
     """
     order = torch.randperm(len(features), generator=generator(seed, "floor"))
     count = min(count, len(features) // 2)
@@ -122,21 +117,9 @@ def split(features: FeatureSet, count: int, seed: int = 0) -> tuple[FeatureSet, 
 
 
 def check_comparable(subject: DataInfo, reference: DataInfo) -> None:
-    """Refuse images of different shapes or kinds of number.
-
-    Raises:
-        UndiffuseError: with what to type where that helps.
-    """
-    if subject.shape == reference.shape and subject.dtype == reference.dtype:
-        return
-    hint = "; save both as one kind of number in one range, such as uint8 from 0 to 255"
-    hint = hint if subject.dtype != reference.dtype else ""
-    if subject.dtype == reference.dtype and subject.channels != reference.channels:
-        words = {1: "grey", 3: "rgb", 4: "rgba"}
-        hint = f"; try `channels={words[subject.channels]}`" if subject.channels in words else ""
-    elif subject.dtype == reference.dtype and modality_of(subject) is IMAGES:
-        hint = f"; try `size={' '.join(map(str, subject.spatial))}`"
-    raise UndiffuseError(
-        f"The images to be measured are {subject.dtype} of the shape {subject.shape}, and the reference "
-        f"'{reference.name}' has {reference.dtype} of the shape {reference.shape}: they must agree{hint}"
-    )
+    """Refuse images of different shapes or kinds of number."""
+    if (remedy := agreeing(reference, subject)) is not None:
+        raise UndiffuseError(
+            f"The images to be measured are {subject.dtype} of the shape {subject.shape}, and the reference "
+            f"'{reference.name}' has {reference.dtype} of the shape {reference.shape}: they must agree{remedy}"
+        )

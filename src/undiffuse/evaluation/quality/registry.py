@@ -1,4 +1,4 @@
-"""Every measure of quality as a row: what it is called, what it needs, how it is computed, which way is better.
+"""Every measure of quality as a row: its names, its needs, the function that computes it, which way is better.
 
 A new measure is a function from a `Compared` and one row. `evaluate` walks over the rows, computes those whose needs
 the extractor meets, and gives the same function two sets of real images for the floor.
@@ -14,8 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from undiffuse.evaluation.features.extract import FeatureSet
-from undiffuse.evaluation.features.extractor import Identity
+from undiffuse.evaluation.features.extractor import Identity, Outputs
+from undiffuse.evaluation.metrics.estimate import Estimate
 from undiffuse.evaluation.metrics.frechet import frechet_distance, frechet_infinity
 from undiffuse.evaluation.metrics.inception_score import inception_score
 from undiffuse.evaluation.metrics.kernel import kernel_distance
@@ -35,32 +35,16 @@ Better = Literal["lower", "higher"]
 
 
 @dataclass(frozen=True)
-class Value:
-    """One number.
-
-    Args:
-        value: the estimate.
-        error: its standard error; None where the measure gives none.
-        points: (N, distance) at growing N where it was extrapolated.
-    """
-
-    value: float
-    error: float | None = None
-    points: tuple[tuple[int, float], ...] = ()
-
-
-@dataclass(frozen=True)
 class Compared:
     """Samples and the real images that they are measured against, by one extractor.
 
     Args:
         fake: the samples; for the floor, real images in their place.
-        real: real images.
         seed: of every subset that a measure draws.
     """
 
-    fake: FeatureSet
-    real: FeatureSet
+    fake: Outputs
+    real: Outputs
     seed: int = 0
 
     @cached_property
@@ -70,45 +54,42 @@ class Compared:
         return _some(self.real, count, self.seed, "real"), _some(self.fake, count, self.seed, "fake")
 
 
-def _some(features: FeatureSet, count: int, seed: int, name: str) -> Tensor:
+def _some(features: Outputs, count: int, seed: int, name: str) -> Tensor:
     if count == len(features):
         return features.features
     return features.features[torch.randperm(len(features), generator=generator(seed, "balance", name))[:count]]
 
 
-def _frechet(pair: Compared) -> tuple[Value, ...]:
-    return (Value(frechet_distance(pair.fake.moments, pair.real.moments)),)
+def _frechet(pair: Compared) -> tuple[Estimate, ...]:
+    return (Estimate(frechet_distance(pair.fake.moments, pair.real.moments)),)
 
 
-def _spatial_frechet(pair: Compared) -> tuple[Value, ...]:
+def _spatial_frechet(pair: Compared) -> tuple[Estimate, ...]:
     assert pair.fake.spatial is not None
     assert pair.real.spatial is not None
-    return (Value(frechet_distance(Moments.of(pair.fake.spatial), Moments.of(pair.real.spatial))),)
+    return (Estimate(frechet_distance(Moments.of(pair.fake.spatial), Moments.of(pair.real.spatial))),)
 
 
-def _frechet_infinity(pair: Compared) -> tuple[Value, ...]:
-    found = frechet_infinity(pair.fake.features, pair.real.moments, seed=pair.seed, points=POINTS)
-    return (Value(found.value, found.error, tuple((int(n), float(distance)) for n, distance in found.points)),)
+def _frechet_infinity(pair: Compared) -> tuple[Estimate, ...]:
+    return (frechet_infinity(pair.fake.features, pair.real.moments, seed=pair.seed, points=POINTS),)
 
 
-def _kernel(pair: Compared) -> tuple[Value, ...]:
+def _kernel(pair: Compared) -> tuple[Estimate, ...]:
     size = min(SUBSET_SIZE, len(pair.fake), len(pair.real))
-    found = kernel_distance(pair.fake.features, pair.real.features, SUBSETS, size, pair.seed)
-    return (Value(found.value, found.error),)
+    return (kernel_distance(pair.fake.features, pair.real.features, SUBSETS, size, pair.seed),)
 
 
-def _inception_score(pair: Compared) -> tuple[Value, ...]:
+def _inception_score(pair: Compared) -> tuple[Estimate, ...]:
     assert pair.fake.logits is not None
-    found = inception_score(pair.fake.logits, SPLITS, pair.seed)
-    return (Value(found.value, found.error),)
+    return (inception_score(pair.fake.logits, SPLITS, pair.seed),)
 
 
-def _precision_recall(pair: Compared) -> tuple[Value, ...]:
-    return tuple(Value(value) for value in precision_recall(*pair.balanced))
+def _precision_recall(pair: Compared) -> tuple[Estimate, ...]:
+    return tuple(map(Estimate, precision_recall(*pair.balanced)))
 
 
-def _density_coverage(pair: Compared) -> tuple[Value, ...]:
-    return tuple(Value(value) for value in density_coverage(*pair.balanced))
+def _density_coverage(pair: Compared) -> tuple[Estimate, ...]:
+    return tuple(map(Estimate, density_coverage(*pair.balanced)))
 
 
 @dataclass(frozen=True)
@@ -119,7 +100,6 @@ class Measure:
         metric: its key in files, which no extractor changes.
         standard: its name with the published Inception network, which the literature's figures are made with.
         other: its name with any other network.
-        better: which way.
     """
 
     metric: str
@@ -128,28 +108,24 @@ class Measure:
     better: Better
 
     def name(self, identity: Identity) -> str:
-        """What it may be called with this extractor."""
         return self.standard if identity.standard else self.other
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one function computes.
+    """The numbers of one function, in order.
 
     Args:
-        measures: the numbers that it gives, in order.
-        compute: the function.
         minimum: images on each side below which it is left out.
         needs: the output of the extractor that it looks at.
     """
 
     measures: tuple[Measure, ...]
-    compute: Callable[[Compared], tuple[Value, ...]]
+    compute: Callable[[Compared], tuple[Estimate, ...]]
     minimum: int
     needs: Needs = "features"
 
-    def possible(self, features: FeatureSet) -> bool:
-        """Whether the extractor gives what this looks at."""
+    def possible(self, features: Outputs) -> bool:
         return self.needs in features.tensors()
 
 

@@ -25,12 +25,10 @@ FOLDER = "evaluation"
 
 
 def table(quality: Quality) -> str:
-    """What was measured of what, a line for every figure, and below them what to beware of."""
+    """All that the figures depend on, a line for every figure, and below them the warnings."""
     lines = [line for name, words in _header(quality) for line in _wrapped(f"{name:<11}", words)]
-    lines += ["", *_rows(quality)]
-    footnotes = _footnotes(quality.figures)
-    lines += ["", "↓ lower is better, ↑ higher is better"]
-    lines += [*(line for mark, words in footnotes for line in _wrapped(f"[{mark}] ", words))] if footnotes else []
+    lines += ["", *_rows(quality), "", "↓ lower is better, ↑ higher is better"]
+    lines += [line for mark, words in _footnotes(quality.figures) for line in _wrapped(f"[{mark}] ", words)]
     lines += [line for note in quality.notes for line in _wrapped("", note)]
     return "\n".join(lines)
 
@@ -100,7 +98,6 @@ def _floor(quality: Quality) -> Iterator[tuple[str, str]]:
 
 
 def _rows(quality: Quality) -> Iterator[str]:
-    """The figures, in columns."""
     several = quality.settings.repeat > 1
     head = ["figure", "value", "+-", "floor", "+-", *(["mean", "std of seeds"] if several else []), ""]
     marks = {words: str(mark) for mark, words in _footnotes(quality.figures)}
@@ -143,18 +140,16 @@ def _footnotes(figures: tuple[Measurement, ...]) -> list[tuple[int, str]]:
 
 
 def _marks(figure: Measurement, marks: dict[str, str]) -> str:
-    """``[1,3]``"""
     found = [marks[words] for words in figure.warning.split("; ") if words]
     return f"[{','.join(found)}]" if found else ""
 
 
 def to_text(quality: Quality) -> str:
-    """The JSON file."""
     return json.dumps(quality.to_json(), indent=1, allow_nan=False) + "\n"
 
 
 def default_file(subject: ImageSource, reference: str, extractors: Sequence[str]) -> Path:
-    """Where the JSON file goes, made of what tells evaluations apart; the plot stands beside it.
+    """The place of the JSON file, made of what tells evaluations apart; the plot stands beside it.
 
     Returns:
         ``RUN/evaluation/step-1000-digits-5000-ddim-50-seed-0-classifier.json`` for images that a run's model draws,
@@ -186,7 +181,7 @@ def _file_word(words: str) -> str:
 
 
 def read_evaluations(run: Path) -> list[dict[str, Any]]:
-    """What `undiffuse evaluate` has written into a run's folder, oldest first.
+    """The files of `undiffuse evaluate` in a run's folder, oldest first.
 
     Files that hold something else are passed over; one that should be an evaluation and cannot be read is named in a
     warning.

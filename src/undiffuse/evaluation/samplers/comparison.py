@@ -81,7 +81,7 @@ class EnergyReference:
     """Real images to measure the distance from.
 
     Args:
-        x: (n, channels, *spatial), model space.
+        x: in model space.
         floor: the distance that chance alone gives between two real sets of n.
         name: of the data.
     """
@@ -92,11 +92,7 @@ class EnergyReference:
 
     @classmethod
     def of(cls, images: Images, n: int) -> EnergyReference:
-        """Half of 2 n images; both halves measure the floor.
-
-        Raises:
-            UndiffuseError: there are not that many.
-        """
+        """Half of 2 n images; both halves measure the floor."""
         check_unmasked(images.dataset, "A distance of pixels")
         if n < 2 or len(images) < 2 * n:
             raise UndiffuseError(
@@ -123,18 +119,13 @@ class SamplerComparison:
         for name, row in zip(self.contest.samplers, self.cells, strict=True):
             for budget, cell in zip(self.contest.budgets, row, strict=True):
                 rows.append(_words(name, budget, cell))
-        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-        left = 2  # columns of words; the numbers stand on the right
-        lines = [
-            "| "
-            + " | ".join(
-                w.ljust(n) if k < left else w.rjust(n) for k, (w, n) in enumerate(zip(row, widths, strict=True))
-            )
-            + " |"
-            for row in rows
-        ]
-        rule = "|" + "|".join("-" * (n + 2) if k < left else "-" * (n + 1) + ":" for k, n in enumerate(widths)) + "|"
-        return "\n".join([lines[0], rule, *lines[1:], "", *self._notes()]) + "\n"
+        columns = list(zip(*rows, strict=True))
+        for k, column in enumerate(columns):
+            width, words = max(map(len, column)), k < 2  # columns of words; the numbers stand on the right
+            cells = [f" {cell.ljust(width) if words else cell.rjust(width)} " for cell in column]
+            columns[k] = (cells[0], "-" * (width + 2) if words else "-" * (width + 1) + ":", *cells[1:])
+        lines = [f"|{'|'.join(row)}|" for row in zip(*columns, strict=True)]
+        return "\n".join([*lines, "", *self._notes()]) + "\n"
 
     def _notes(self) -> list[str]:
         n, how = self.contest.n, self.cells[0][0].settings
@@ -171,7 +162,7 @@ def _words(name: str, budget: int, cell: Cell) -> list[str]:
 
 
 def check_samplers(names: Sequence[str]) -> None:
-    """Refuse names that there are not, and samplers whose evaluations nobody can choose."""
+    """Refuse unknown names, and samplers whose evaluations nobody can choose."""
     for name in names:
         if name not in SAMPLERS:
             raise UndiffuseError(f"There is no sampler '{name}'{perhaps(name, SAMPLERS)}")
@@ -208,7 +199,6 @@ def compare(
     Args:
         settings: everything but the sampler and its steps.
         reference: as many real images as there are samples.
-        on_cell: called after each cell.
 
     Raises:
         UndiffuseError: a sampler that cannot be compared, or more steps than the chain has.

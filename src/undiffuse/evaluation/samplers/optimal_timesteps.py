@@ -44,11 +44,7 @@ BASELINES = ("trailing", "leading", "linspace", "quadratic", "log-snr", "karras"
 
 
 def best_walks(costs: WalkCosts, most: int) -> list[Float[Tensor, "steps"]]:
-    """The cheapest walks of 1, 2, ..., ``most`` steps, each falling and ending in 0.
-
-    Raises:
-        UndiffuseError: there are fewer times than steps.
-    """
+    """The cheapest walks of 1, 2, ..., ``most`` steps, each falling and ending in 0."""
     if not 1 <= most < len(costs.times):
         raise UndiffuseError(
             f"A walk over {len(costs.times) - 1} times has between 1 and {len(costs.times) - 1} steps, not {most}: "
@@ -69,7 +65,6 @@ def candidates(schedule: Schedule, count: int, steps: Sequence[int] = ()) -> Flo
     """Rising times to choose from: half of them even in t, half even in log-SNR; whole numbers on a chain.
 
     Args:
-        count: about how many.
         steps: for each of these, the times of the fixed spacings are among them, so that no one of those is better.
     """
     chain = isinstance(schedule, DiscreteSchedule)
@@ -126,7 +121,7 @@ def learn(model: Model, costs: WalkCosts, cost: Cost, steps: Sequence[int], imag
     Args:
         costs: from `measure_bound` or `measure_error`.
         steps: numbers of evaluations.
-        images: how many images or samples the costs were measured on.
+        images: number of images or samples that the costs were measured on.
     """
     walks = best_walks(costs, max(steps))
     step, sha256 = model.provenance.get("step", 0), model.provenance.get("sha256", "")

@@ -1,4 +1,4 @@
-"""What a walk over some timesteps costs, step by step: by the variational bound, or by the error of DDIM steps.
+"""The cost of a walk over some timesteps, step by step: the variational bound, or the error of DDIM steps.
 
     total = start(t_N) + step(t_N, t_{N-1}) + ... + step(t_1, 0)
 
@@ -32,7 +32,7 @@ SAME = 1e-9
 
 @dataclass(frozen=True)
 class WalkCosts:
-    """What any walk over some times costs.
+    """The costs of all walks over some times.
 
     Args:
         times: 0 and G rising times, float64.
@@ -83,7 +83,6 @@ def x0_errors(
 
     Args:
         times: rising, at least t_min.
-        on_step: called after every evaluation.
     """
     error, square, count = torch.zeros(len(times), dtype=torch.float64), 0.0, 0
     for batch in batches:
