@@ -72,6 +72,9 @@ class FeatureMetrics:
     def _figure(self, row: Row, one: Measure, found: list[Estimate]) -> Measurement:
         floor, m, first = self.floor.get(one.metric), len(self.real), found[0]
         width = self.real.tensors()[row.needs].shape[1]
+        baseline = None
+        if floor is not None:
+            baseline = RealBaseline(floor.value, floor.error, self.floor_n, m - self.floor_n, floor.points)
         case = Case(one.metric, first, one.better, self.n, m, width, floor, self.floor_n)
         return Measurement(
             one.metric,
@@ -82,7 +85,7 @@ class FeatureMetrics:
             one.better,
             self.n,
             m,
-            floor and RealBaseline(floor.value, floor.error, self.floor_n, m - self.floor_n, floor.points),
+            baseline,
             spread([value.value for value in found]),
             first.points,
             "; ".join(warnings_for(case)),
