@@ -19,7 +19,7 @@ from undiffuse.config.training import LoopConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.factories.network import build_network
 from undiffuse.recipes import get_recipe
-from undiffuse.reports.speed.flops import step_flops
+from undiffuse.reports.speed.flops import flops
 
 FORWARD = 1 / 3
 """Share of the forward pass in a step; gradients travel during the rest."""
@@ -83,7 +83,7 @@ def work_of(recipe: str, size: int, batch: int) -> Work:
     info = DataInfo("any", "any", 50_000, (3, size, size), "uint8", 0.0, 255.0, (0.0,) * 3, (1.0,) * 3)
     network = build_network(get_recipe(recipe).build(info), info)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return Work(step_flops(network, info.shape, 1) * batch, 4.0 * parameters, float(batch * prod(info.shape)))
+    return Work(flops(network, info.shape, 1, backward=True) * batch, 4.0 * parameters, float(batch * prod(info.shape)))
 
 
 def table(work: Work, machine: Machine, batch: int, counts: tuple[int, ...]) -> str:

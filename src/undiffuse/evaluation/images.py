@@ -86,7 +86,6 @@ class Images:
         return self.take([k for start in starts for k in range(start, min(start + size, len(self)))])
 
     def take(self, positions: list[int]) -> Images:
-        """Those at these positions."""
         return Images(self.dataset, self.info, tuple(self.indices[k] for k in positions))
 
 
@@ -133,7 +132,7 @@ def check_fit(data: DataInfo, model: DataInfo) -> None:
 
 
 def agreeing(data: DataInfo, wanted: DataInfo) -> str | None:
-    """What makes data have the wanted shape and kind of number, empty where nothing does; None where they have them."""
+    """The remedy for data of another shape or kind of number, empty where there is none; None where both agree."""
     if data.dtype != wanted.dtype:
         return "; save both as one kind of number in one range, such as uint8 from 0 to 255"
     if data.shape == wanted.shape:

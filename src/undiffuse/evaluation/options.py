@@ -1,4 +1,4 @@
-"""How a model is asked about many images: what all measurements share."""
+"""Options that all measurements of a model share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from undiffuse.runtime.torch_modes import evaluation_mode
 
 @dataclass(frozen=True)
 class MeasureOptions:
-    """How a model is asked.
+    """The way in which a model is asked about many images.
 
     Args:
         clip: x0 predictions to [-1, 1], as in sampling.

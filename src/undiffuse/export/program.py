@@ -61,7 +61,7 @@ class Positional(nn.Module):
 
 
 def names(model: Model) -> list[str]:
-    """Of the program's inputs."""
+    """The names of the program's inputs."""
     return ["x", "time", *(condition.name for condition in model.conditions)]
 
 

@@ -48,12 +48,12 @@ def option(name: str, value: Any) -> list[str]:
 
 
 def stage_commands(run: Path) -> tuple[str, str]:
-    """What a stage of a cascade does: it draws nothing by itself."""
+    """The uses of a stage of a cascade, which draws nothing by itself."""
     return f"undiffuse edit upscale {quoted(run)} small.png", f"undiffuse cascade make BASE {quoted(run)} --name NAME"
 
 
 def sample_commands(story: Story) -> list[str]:
-    """What to try next."""
+    """Commands to try next."""
     run, steps, sampler = quoted(story.run), story.settings.solver.steps, story.settings.solver.sampler
     guidance = story.settings.guide.guidance
     led = "" if guidance == Guide.guidance else f" --guidance {guidance:g}"

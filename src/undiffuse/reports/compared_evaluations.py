@@ -66,7 +66,7 @@ class Score:
         return f"{self.value:.4g}" if self.error is None else f"{self.value:.4g} ± {self.error:.2g}"
 
     def leads(self, other: Score) -> bool:
-        """Whether this is better by more than chance."""
+        """True where this is better by more than chance."""
         gap = other.value - self.value if self.better == "lower" else self.value - other.value
         if self.error is not None and other.error is not None:
             return gap > SURE * math.hypot(self.error, other.error)
@@ -77,7 +77,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Basis:
-    """What must be equal for figures to be compared."""
+    """All that must be equal for figures to be compared."""
 
     n: int
     reference: str = field(compare=False)

@@ -10,7 +10,6 @@ from PIL import Image
 from undiffuse.errors import counted
 from undiffuse.reports.run_comparison import Lineup, how_drawn, listed, weights_in_words
 from undiffuse.reports.run_history import Story
-from undiffuse.training.callbacks.metrics import read_metrics
 from undiffuse.visualization.grid import grid, to_image
 from undiffuse.visualization.plot import Axis, Series, line_plot, smooth
 
@@ -29,7 +28,7 @@ class LossCurve:
     @classmethod
     def of(cls, story: Story) -> LossCurve:
         """Lines of steps that were all skipped have no loss, but took their time."""
-        lines = read_metrics(story.folder.metrics) if story.folder.metrics.exists() else []
+        lines = story.lines(lambda line: True)
         minutes = accumulate(line["time"]["seconds"] / 60 for line in lines)
         points = [(line["step"], at, line["loss"]) for line, at in zip(lines, minutes, strict=True)]
         points = [point for point in points if point[2] is not None]
@@ -79,7 +78,7 @@ def samples_grid(story: Story, n: int, seed: int, progress: bool = False) -> tup
 
 
 def about_noise(lineup: Lineup, n: int, seed: int) -> str:
-    """Which pictures may be held against each other."""
+    """A sentence about the pictures that may be held against each other."""
     which = f"Numbers 0 to {n - 1} of seed {seed}, drawn now and not picked."
     groups = lineup.by(lambda story: " x ".join(map(str, story.model.info.shape)))
     if len(groups) == 1:

@@ -139,7 +139,7 @@ def lowest(columns: list[NDArray[np.float64] | None]) -> int | None:
 
 
 def standard_error(values: NDArray[np.float64]) -> float:
-    """Of the mean; infinite for a single value, which says nothing of its own error."""
+    """The standard error of the mean; infinite for a single value, which says nothing of its own error."""
     return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
 
 

@@ -158,7 +158,7 @@ def column_names(files: Sequence[tuple[str, str]]) -> tuple[str, ...]:
 
 
 def facts(story: Story) -> dict[str, str]:
-    """What a reader asks of a run first."""
+    """The first facts to know of a run."""
     model, state, settings = story.model, story.state, how_drawn(story)
     return {
         "recipe": model.config.recipe,

@@ -1,4 +1,4 @@
-"""What a run's folder tells, read once."""
+"""The facts in a run's folder, read once."""
 
 from __future__ import annotations
 
@@ -60,15 +60,15 @@ class Story:
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
         """Lines of metrics.jsonl about the loss; lines of steps that were all skipped have none."""
-        return self._lines(lambda line: line.get("loss") is not None)
+        return self.lines(lambda line: line.get("loss") is not None)
 
-    def _lines(self, keep: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+    def lines(self, keep: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
         return read_metrics(self.folder.metrics, keep) if self.folder.metrics.exists() else []
 
     @cached_property
     def proxies(self) -> list[dict[str, Any]]:
         """Lines of metrics.jsonl about the grids' distance from the data."""
-        return self._lines(lambda line: "proxy" in line)
+        return self.lines(lambda line: "proxy" in line)
 
     @property
     def losses(self) -> list[float]:
@@ -91,7 +91,7 @@ class Story:
     @cached_property
     def _last_grid(self) -> dict[str, Any]:
         """The line of metrics.jsonl about the last grid; empty before there is one."""
-        return next(reversed(self._lines(lambda line: "samples" in line)), {})
+        return next(reversed(self.lines(lambda line: "samples" in line)), {})
 
     @property
     def grid_size(self) -> int:
@@ -142,5 +142,4 @@ class Story:
 
 def _open(path: Path) -> Image.Image:
     with Image.open(path) as image:
-        image.load()
         return image.copy()

@@ -43,10 +43,6 @@ def write_report(run: Path | str, out: Path | str | None = None, overwrite: bool
     Args:
         run: a run's folder with a whole checkpoint.
         out: the file; by default that in the run's folder, where it replaces an earlier one.
-        overwrite: replace what is at ``out``.
-
-    Returns:
-        The file's path.
 
     Raises:
         UndiffuseError: no run, no whole checkpoint in it, or a place where nobody may write.
@@ -67,7 +63,7 @@ def write_report(run: Path | str, out: Path | str | None = None, overwrite: bool
 
 
 def _of_a_training(path: Path) -> bool:
-    """Whether a folder is a run's, be it that there is no checkpoint yet, or one of its checkpoints."""
+    """True for a run's folder, even without a checkpoint yet, and for one of its checkpoints."""
     return (path / "checkpoints").is_dir() or (path / "manifest.json").is_file() or has_begun(path)
 
 

@@ -18,7 +18,7 @@ from undiffuse.networks.kernels import accelerate_cpu
 from undiffuse.networks.unet import UNet
 from undiffuse.reports.speed import clock, measure
 from undiffuse.reports.speed.advice import advice
-from undiffuse.reports.speed.flops import forward_flops, step_flops
+from undiffuse.reports.speed.flops import flops
 from undiffuse.reports.speed.kinds import kind_of, shares
 from undiffuse.reports.speed.measure import Compilation, bench, compilation, recipe_model
 
@@ -55,17 +55,15 @@ def test_a_model_that_is_told_numbers_or_pictures_is_measured_on_made_ones(condi
 
 def test_a_convolutions_operations_are_two_for_each_product():
     forward = 2 * 4 * 5 * 3 * 9 * 6 * 7
-    assert forward_flops(Convolution(), (3, 6, 7), 4) == forward
-    assert step_flops(Convolution(), (3, 6, 7), 4) == 2 * forward  # the data need no gradient
+    assert flops(Convolution(), (3, 6, 7), 4) == forward
+    assert flops(Convolution(), (3, 6, 7), 4, backward=True) == 2 * forward  # the data need no gradient
 
 
 def test_operations_are_counted_as_done_directly_where_winograds_way_is_taken():
     """The count is the same for sizes at which the faster algorithm is used and those at which it is not."""
     settings = UNetConfig(base=128, multipliers=(1,), blocks=1, attention_levels=(), middle_attention=False)
     network = accelerate_cpu(UNet(3, 3, 2, settings))
-    assert forward_flops(network, (3, 16, 16), 16) == pytest.approx(
-        16 * forward_flops(network, (3, 16, 16), 1), rel=1e-9
-    )
+    assert flops(network, (3, 16, 16), 16) == pytest.approx(16 * flops(network, (3, 16, 16), 1), rel=1e-9)
 
 
 def test_measuring_leaves_the_weights_alone_and_figures_are_consistent(measured):

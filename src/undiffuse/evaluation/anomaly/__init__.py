@@ -1,1 +1,1 @@
-"""Which images a model finds strange, and where."""
+"""Scores of images that a model finds strange, and pictures of where."""

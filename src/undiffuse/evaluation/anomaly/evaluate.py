@@ -78,7 +78,7 @@ def rebuild(model: Model, images: Images, look: ReconstructionSettings, how: Mea
 def heat(
     model: Model, images: Images, look: ReconstructionSettings, standard: Array
 ) -> Float[Tensor, "images *spatial"]:
-    """Where images are strange: errors at the middle levels, in units of the normal mean error at each level.
+    """Maps of where images are strange: errors at the middle levels, in units of the normal mean error at each level.
 
     Args:
         images: a few.

@@ -77,7 +77,7 @@ class ReconstructionSettings:
 
     @property
     def evaluations(self) -> int:
-        """Of the network, an image."""
+        """Evaluations of the network, an image."""
         return len(self.levels) * self.draws * self.steps
 
 

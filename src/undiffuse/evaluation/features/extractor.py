@@ -54,12 +54,12 @@ class Outputs:
         return Moments.of(self.features)
 
     def take(self, indices: Tensor | Sequence[int]) -> Outputs:
-        """Those of the images at these positions, in this order."""
+        """The outputs for the images at these positions, in this order."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)
         return Outputs(**{name: tensor[chosen] for name, tensor in self.tensors().items()})
 
     def tensors(self) -> dict[str, Tensor]:
-        """By name: 'features', and 'spatial' and 'logits' where there are any."""
+        """The tensors that there are, by name."""
         named = {"features": self.features, "spatial": self.spatial, "logits": self.logits}
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 

@@ -1,1 +1,1 @@
-"""What images cost in bits under a model."""
+"""The cost of images in bits under a model."""

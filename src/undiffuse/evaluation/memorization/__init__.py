@@ -1,1 +1,1 @@
-"""Whether samples are copies of training images."""
+"""The search for samples that are copies of training images."""

@@ -1,4 +1,4 @@
-"""Are samples nearer to the training set than new images of the same kind are?
+"""Comparisons of samples' distances to the training set with those of new images of the same kind.
 
 A distance to the nearest training image means nothing alone: in simple data everything is near to something. So the
 samples' distances are held against those of *honest* images, which nobody can have copied: held-out ones, or training
@@ -42,9 +42,6 @@ def median_ratio(samples: Float[Tensor, "n"], honest: Float[Tensor, "m"], seed: 
     Args:
         samples, honest: distances to the nearest training image, at least `LEAST` of each.
         seed: of the bootstrap (Efron & Tibshirani 1993, chapter 13).
-
-    Raises:
-        UndiffuseError: too few distances, one that is not finite, or honest ones of which half are 0.
     """
     samples, honest = _checked(samples, honest)
     if not float(honest.median()):
@@ -96,16 +93,19 @@ def rank_z(samples: Float[Tensor, "n"], honest: Float[Tensor, "m"]) -> float:
 
 @dataclass(frozen=True)
 class Nearness:
-    """How many samples are nearer to a training image than nearly all honest images are."""
+    """The number of samples that are nearer to a training image than nearly all honest images are.
+
+    Args:
+        threshold: the distance below which only `NEAR` of the honest images lie.
+        count: number of samples strictly below it.
+        expected: number of those by chance.
+        p: probability of so many or more by chance.
+    """
 
     threshold: float
-    """The distance below which only `NEAR` of the honest images lie."""
     count: int
-    """Samples strictly below it."""
     expected: float
-    """How many there would be by chance."""
     p: float
-    """Probability of so many or more by chance."""
 
 
 def nearness(samples: Float[Tensor, "n"], honest: Float[Tensor, "m"], share: float = NEAR) -> Nearness:
@@ -168,7 +168,7 @@ def copy_threshold(honest: Float[Tensor, "m"], n: int, chance: float = CHANCE) -
 
     Args:
         honest: `closeness` of honest images, at least `LEAST`.
-        n: samples that will be judged.
+        n: number of samples that will be judged.
         chance: that one or more of n new images are taken for copies.
     """
     m = len(honest)

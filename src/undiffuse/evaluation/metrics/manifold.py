@@ -40,7 +40,7 @@ def precision_recall(
 def density_coverage(
     real: Float[Tensor, "n dimensions"], fake: Float[Tensor, "m dimensions"], k: int = 5
 ) -> tuple[float, float]:
-    """How crowded the real balls are with fake images, and the share of them that holds any.
+    """Density, how crowded the real balls are with fake images, and coverage, the share of them that holds any.
 
     density  = 1/(k m) sum_j sum_i 1[fake_j in B(real_i, r_k(real_i))]      in [0, n/k]
     coverage = 1/n sum_i 1[some fake_j in B(real_i, r_k(real_i))]           in [0, 1]

@@ -33,7 +33,7 @@ class Moments:
 
     @classmethod
     def empty(cls, dimensions: int) -> Moments:
-        """Of no vectors at all: ``Moments.empty(D) + a`` is a."""
+        """The moments of no vectors at all: ``Moments.empty(D) + a`` is a."""
         if dimensions > MOST_DIMENSIONS:
             raise UndiffuseError(
                 f"A covariance is kept for at most {MOST_DIMENSIONS:,} dimensions, and these features have "
@@ -44,7 +44,7 @@ class Moments:
 
     @classmethod
     def of(cls, features: Float[Tensor, "images dimensions"]) -> Moments:
-        """Of the rows of a matrix, any float dtype, with the squares of a few thousand rows at a time in memory.
+        """The moments of a matrix's rows, any float dtype, with the squares of a few thousand at a time in memory.
 
         Raises:
             UndiffuseError: no rows, NaN or infinite values, more dimensions than a covariance can have.
@@ -63,7 +63,7 @@ class Moments:
         return moments
 
     def __add__(self, other: Moments) -> Moments:
-        """Of both sets together (Chan et al. 1979, in D dimensions), for n = n_a + n_b:
+        """The moments of both sets together (Chan et al. 1979, in D dimensions), for n = n_a + n_b:
 
         mean    = n_a/n mean_a + n_b/n mean_b
         scatter = scatter_a + scatter_b + (n_a n_b / n) delta delta^T,   delta = mean_b - mean_a

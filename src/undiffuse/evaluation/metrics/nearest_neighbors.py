@@ -59,9 +59,6 @@ def neighbour_radius(x: Float[Tensor, "n dimensions"], k: int) -> Float[Tensor, 
     Args:
         x: features, more than k rows.
         k: 1 or more.
-
-    Raises:
-        UndiffuseError: k below 1, k rows or fewer, NaN or infinite values.
     """
     if not 1 <= k < len(x):
         raise UndiffuseError(
@@ -74,11 +71,7 @@ def neighbour_radius(x: Float[Tensor, "n dimensions"], k: int) -> Float[Tensor, 
 def balls_around(
     points: Float[Tensor, "n dimensions"], centres: Float[Tensor, "m dimensions"], radii: Float[Tensor, "m"]
 ) -> Int[Tensor, "n"]:
-    """In how many balls |point - centre| <= radius each point lies; the border belongs to the ball, exactly.
-
-    Raises:
-        UndiffuseError: no rows, NaN or infinite values, or the numbers of dimensions differ.
-    """
+    """The number of balls |point - centre| <= radius that each point lies in; the border belongs to them, exactly."""
     points, centres = as_float64(points), as_float64(centres)
     same_space(points, centres)
     counts = []
@@ -105,10 +98,9 @@ def _decide(
 def _squared_distances(
     x: Float[Tensor, "n dimensions"], y: Float[Tensor, "m dimensions"], numbers_per_row: int = 1
 ) -> Iterator[tuple[slice, Float[Tensor, "rows m"], Float[Tensor, "rows m"]]]:
-    """Blocks of rows of x: which, |x - y|^2 by the product, and how wrong those may be.
+    """Blocks of rows of x: their place, |x - y|^2 by the product, and a bound on the rounding of these.
 
     Args:
-        x, y: float64.
         numbers_per_row: that the caller will compute for each row of a block, if more than m.
     """
     # Distances do not feel a shift, and rounding does: the origin moves into the midst of y.

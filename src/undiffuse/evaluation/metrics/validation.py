@@ -1,4 +1,4 @@
-"""What every metric asks of a matrix of features before it believes it."""
+"""Checks of features that every metric makes."""
 
 from __future__ import annotations
 

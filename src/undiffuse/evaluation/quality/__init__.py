@@ -1,1 +1,1 @@
-"""How good images are: figures with floors, counts and caveats."""
+"""The quality of images: figures with floors, counts and caveats."""

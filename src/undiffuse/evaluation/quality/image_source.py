@@ -92,7 +92,7 @@ class ModelSamples:
         return self.plan.micro_batch
 
     def blocks(self, indices: range) -> Iterator[NDArray[Any]]:
-        """Of each micro-batch what is asked for; of a conditional model the classes by turns."""
+        """The wanted images of each micro-batch; of a conditional model the classes by turns."""
         for samples in self.plan.draw(indices, self.seed):
             self.evaluations.append(samples.evaluations)
             yield samples.array

@@ -43,7 +43,7 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class Contest:
-    """Who is compared, and at what.
+    """The rows, columns and samples of a comparison.
 
     Args:
         samplers: names of the registry.

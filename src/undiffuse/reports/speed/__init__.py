@@ -1,1 +1,1 @@
-"""How fast a model trains and samples on this machine, what it could reach, and what to change."""
+"""The speed of training and sampling on this machine, the speed that it could reach, and advice."""

@@ -1,7 +1,4 @@
-"""What the measurements say in words, and what to change.
-
-Each rule is a condition on what was measured and a sentence that names the option to type.
-"""
+"""Advice: each rule is a condition on what was measured and a sentence that names the option to type."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ def advice(found: Bench, config: TrainConfig) -> list[str]:
 
 
 def _on_compiling(found: Bench, config: TrainConfig) -> list[str]:
-    """From what length on --compile pays, where that was measured."""
+    """The length from which on --compile pays, where that was measured."""
     step, evaluation = found.compiled_step, found.compiled_evaluation
     if step is None or evaluation is None:
         if found.device == "cpu" or config.loop.compile:
@@ -51,7 +48,7 @@ def _on_compiling(found: Bench, config: TrainConfig) -> list[str]:
 
 
 def _on_format(found: Bench, config: TrainConfig) -> list[str]:
-    """Whether the other number format is worth a try, by what products take in both and how wide the network is."""
+    """The other number format, where the speed of products in both and the network's width make it worth a try."""
     gain, wide = found.ceilings["bfloat16"] / found.ceilings["float32"], config.network.width >= WIDE
     formats = {"undiffuse train": found.precision, "undiffuse sample": found.sampling_precision}
     full = " and ".join(command for command, precision in formats.items() if precision == "float32")
@@ -75,7 +72,7 @@ def _on_format(found: Bench, config: TrainConfig) -> list[str]:
 
 
 def _thin(found: Bench) -> str:
-    """Why little of the ceiling is reached."""
+    """The reason why little of the ceiling is reached."""
     small = f"Training reaches {found.step_share:.0%} of what a large matrix product does here"
     if found.device != "cpu" and found.batch < 256:
         return f"{small}: the batch of {found.batch} may be too small to fill the device; try a larger --batch."

@@ -15,7 +15,7 @@ MATRIX = {"cpu": 2048, "cuda": 8192, "mps": 4096}
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done everything that it was asked to."""
+    """Return once the device has done everything that it was asked to."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -37,7 +37,6 @@ def median_seconds(work: Callable[[], object], device: torch.device, budget: flo
 
 
 def all_seconds(work: Callable[[], object], device: torch.device, budget: float, untimed: int) -> list[float]:
-    """The seconds of each of these times."""
     for _ in range(untimed):
         work()
     wait(device)
@@ -62,7 +61,7 @@ def ceiling(device: torch.device, dtype: torch.dtype, budget: float) -> float:
 
 
 def _rate(device: torch.device, dtype: torch.dtype, side: int, budget: float) -> float:
-    """By the quickest product: the others were disturbed."""
+    """FLOP/s of the quickest product: the others were disturbed."""
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     return 2 * side**3 / min(all_seconds(lambda: a @ b, device, budget, untimed=1))
 

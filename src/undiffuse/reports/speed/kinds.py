@@ -1,4 +1,4 @@
-"""Where the time of a step goes, by kind of operator."""
+"""The parts of a step's time, by kind of operator."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ OTHER = "other"
 
 
 def kind_of(name: str) -> str:
-    """The kind of an operator by its name."""
     lowered = name.lower()
     return next((kind for kind, parts in KINDS if any(part in lowered for part in parts)), OTHER)
 

@@ -22,7 +22,7 @@ from undiffuse.model import Model, build_model
 from undiffuse.model.cascade import check_alone
 from undiffuse.recipes import get_recipe
 from undiffuse.reports.speed.clock import ceiling, median_seconds, peak_memory, seconds_of
-from undiffuse.reports.speed.flops import forward_flops, step_flops
+from undiffuse.reports.speed.flops import flops
 from undiffuse.reports.speed.kinds import shares
 from undiffuse.runtime.devices import choose_device
 from undiffuse.runtime.precision import uses_bfloat16
@@ -50,17 +50,16 @@ class RandomData:
     pairs: np.ndarray | None = None
 
     def vectors(self) -> np.ndarray | None:
-        """The numbers that are said of each image."""
         return self.numbers
 
     def texts(self) -> list[str]:
-        """What is said of each image, at a usual length."""
+        """A text for each image, of a usual length."""
         return ["a picture of something that is not there"] * len(self.images)
 
 
 @dataclass(frozen=True)
 class Compilation:
-    """What --compile takes, and what it saves."""
+    """The cost of --compile and its gain."""
 
     first: float
     """Seconds of the first call, in which it compiles; less where the compiler's cache on disk knows the network."""
@@ -86,7 +85,7 @@ class Compilation:
 
 @dataclass(frozen=True)
 class Bench:
-    """What was measured. Seconds are medians; a rate of images is of the batch over its seconds."""
+    """The measurements. Seconds are medians; a rate of images is of the batch over its seconds."""
 
     name: str
     device: str
@@ -165,7 +164,7 @@ def recipe_model(name: str, shape: tuple[int, ...] | None, device: str, **overri
 
 
 def made_info(shape: tuple[int, ...]) -> DataInfo:
-    """What is known of random bytes."""
+    """The description of random bytes."""
     zeros, ones = (0.0,) * shape[0], (0.577,) * shape[0]
     return DataInfo("random bytes", "0" * 64, IMAGES, shape, "uint8", 0.0, 255.0, zeros, ones)
 
@@ -184,8 +183,7 @@ def bench(
     """Measure a model on its device; its weights are left as they were, its gradients are not.
 
     Args:
-        model: trained or new.
-        name: what it is called in the result.
+        name: of the model in the result.
         seconds: to spend in all, about; small values measure less well.
         batch: images a step; by default that of the model's settings.
         precision: of training and sampling; by default that of the model's settings, and that of sampling.
@@ -227,10 +225,10 @@ def bench(
         batch=config.loop.batch,
         step_seconds=step,
         loading_share=sum(r.loading for r in loading) / sum(r.seconds for r in loading),
-        step_flops=step_flops(model.network, model.shape, config.loop.batch),
+        step_flops=flops(model.network, model.shape, config.loop.batch, backward=True),
         micro_batch=settings.compute.slots,
         evaluation_seconds=evaluation,
-        evaluation_flops=forward_flops(model.network, model.shape, settings.compute.slots),
+        evaluation_flops=flops(model.network, model.shape, settings.compute.slots),
         evaluations=settings.solver.steps,
         ceilings={name: max(rate, before[name]) for name, rate in ceilings(device, 0.05 * seconds).items()},
         peak_memory=peak_memory(device),
