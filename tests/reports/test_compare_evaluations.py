@@ -24,9 +24,9 @@ from undiffuse.evaluation.quality.measurement import Measurement, RealBaseline, 
 from undiffuse.evaluation.quality.reference import Reference
 from undiffuse.evaluation.quality.report import to_text
 from undiffuse.model import build_model
-from undiffuse.reports.compared_evaluations import Score, evaluate_commands, leader, quality_tables
-from undiffuse.reports.compared_likelihood import likelihood_commands, likelihood_tables, lowest
-from undiffuse.reports.run_comparison import Lineup
+from undiffuse.reports.compared_evaluations import Score, evaluate_commands, quality_tables
+from undiffuse.reports.compared_likelihood import likelihood_commands, likelihood_tables, surely_lower
+from undiffuse.reports.run_comparison import Lineup, leader
 
 NETWORK = Identity("network", "ab" * 32, "224 x 224, bicubic")
 OTHER = Identity("other", "cd" * 32, "28 x 28")
@@ -121,27 +121,27 @@ def test_the_best_is_marked_beyond_its_error_only(tmp_path: Path) -> None:
 
 def test_a_distance_without_error_must_lead_by_more_than_its_floor() -> None:
     scores = [Score.of(frechet(value).to_json()) for value in (40.0, 47.9, 300.0)]
-    assert leader(scores) is None
-    assert leader([scores[0], scores[2]]) == 0
-    assert leader([scores[2], None, scores[0]]) == 2
+    assert leader(scores, Score.leads) is None
+    assert leader([scores[0], scores[2]], Score.leads) == 0
+    assert leader([scores[2], None, scores[0]], Score.leads) == 2
     without = [Score.of(frechet(value, floor=None).to_json()) for value in (40.0, 300.0)]
-    assert leader(without) is None
-    assert leader(scores[:1]) is None
+    assert leader(without, Score.leads) is None
+    assert leader(scores[:1], Score.leads) is None
 
 
 def test_a_share_without_error_has_no_best_and_with_seeds_it_has() -> None:
-    assert leader([Score.of(recall(value).to_json()) for value in (0.9, 0.1)]) is None
+    assert leader([Score.of(recall(value).to_json()) for value in (0.9, 0.1)], Score.leads) is None
     seeds = [
         Measurement("recall", "recall", "network", 0.0, None, "higher", 500, 9, seeds=Spread(mean, 0.01, (mean,)))
         for mean in (0.1, 0.9)
     ]
-    assert leader([Score.of(one.to_json()) for one in seeds]) == 1
+    assert leader([Score.of(one.to_json()) for one in seeds], Score.leads) == 1
 
 
 def test_a_figure_that_is_not_finite_leads_nobody_and_is_named_so() -> None:
     broken = Score.of(frechet(float("nan")).to_json())
     assert broken.words() == "not finite"
-    assert leader([broken, Score.of(frechet(10).to_json())]) is None
+    assert leader([broken, Score.of(frechet(10).to_json())], Score.leads) is None
 
 
 def test_bits_have_a_table_of_their_own_and_are_no_reason_to_keep_figures_apart(tmp_path: Path) -> None:
@@ -234,8 +234,8 @@ def test_likelihoods_are_compared_image_by_image(tmp_path: Path) -> None:
     (table,) = likelihood_tables(two(tmp_path))
     assert table.matrix.rows[1][0] == "variational bound, bits/dim"
     assert table.matrix.best == {(1, 1)}
-    assert lowest([spread, spread + wiggle]) is None
-    assert lowest([spread, None]) is None
+    assert leader([spread, spread + wiggle], surely_lower) is None
+    assert leader([spread, None], surely_lower) is None
     assert likelihood_commands(two(tmp_path).stories[0])[0].startswith(
         f"undiffuse likelihood {tmp_path / 'a'} photos/ --limit 20 --timesteps 20 --out "
     )

@@ -124,7 +124,7 @@ def _say(table: Table) -> None:
     print(f"data    {info.name}: {len(table.images):,} of {counted(info.count, 'image')} of {info.shape}, {info.dtype}")
     if table.terms is not None:
         mean, error = mean_and_error(units.of_bound(table.terms.total))
-        steps = counted(len(table.terms.size), "timestep")
+        steps = counted(table.terms.size.shape[1], "timestep")
         print(f"bound   {mean:.4f} +- {error:.4f} {units.name} at most, {steps} an image")
     if table.density is not None:
         mean, error = mean_and_error(units.of_density(table.density.total))

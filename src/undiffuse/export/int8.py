@@ -35,8 +35,6 @@ MOST = 0.1
 
 
 def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
-    """See `undiffuse.export`."""
-
     def shrink(data: bytes) -> tuple[bytes, str]:
         small, count = quantised(data)
         apart = difference(model, runner(small, names(model)))

@@ -14,7 +14,6 @@ from undiffuse.runtime.durable_files import PLACE
 
 
 def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
-    """See `undiffuse.export`."""
     if path.suffix != SUFFIX:
         raise UndiffuseError(f"A model's file is called NAME{SUFFIX}, not {path.name}")
     check_free(path, overwrite, PLACE)

@@ -28,7 +28,6 @@ Change = Callable[[bytes], tuple[bytes, str]]
 
 
 def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
-    """See `undiffuse.export`."""
     return save(model, path, overwrite)
 
 

@@ -143,7 +143,6 @@ def _outputs(model: Model, run: Run) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _times(model: Model) -> Tensor:
-    """The times of the description's rows, rising."""
     count = model.schedule.T if isinstance(model.schedule, DiscreteSchedule) else ROWS
     return make_timesteps(model.schedule, count, "trailing")[:-1].flip(0)
 

@@ -18,7 +18,6 @@ from undiffuse.runtime.durable_files import PLACE
 
 
 def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
-    """See `undiffuse.export`."""
     check_path(path, ".pt2")
     check_free(path, overwrite, PLACE)
     packed = io.BytesIO()

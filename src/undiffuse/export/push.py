@@ -27,7 +27,6 @@ _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
 
 def check_repo(repo: str) -> None:
-    """Refuse what is no name of a repository."""
     if not _REPO.fullmatch(repo):
         raise UndiffuseError(f"A model on the hub is called ORG/NAME, with letters, digits and '._-', not '{repo}'")
 

@@ -38,7 +38,6 @@ def train_command(story: Story) -> str:
 
 
 def option(name: str, value: Any) -> list[str]:
-    """A setting as it is typed."""
     flag = flag_of(name)
     if isinstance(value, bool):
         return [flag if value else f"--no-{flag[2:]}"]
@@ -53,7 +52,6 @@ def stage_commands(run: Path) -> tuple[str, str]:
 
 
 def sample_commands(story: Story) -> list[str]:
-    """Commands to try next."""
     run, steps, sampler = quoted(story.run), story.settings.solver.steps, story.settings.solver.sampler
     guidance = story.settings.guide.guidance
     led = "" if guidance == Guide.guidance else f" --guidance {guidance:g}"

@@ -21,7 +21,7 @@ from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.evaluation.quality.report import read_evaluations
 from undiffuse.reports.commands import option
-from undiffuse.reports.run_comparison import ComparedFigures, Lineup, column_names, grouped, listed
+from undiffuse.reports.run_comparison import ComparedFigures, Lineup, column_names, grouped, leader, listed
 from undiffuse.reports.run_history import Story
 from undiffuse.reports.table import Matrix
 
@@ -177,7 +177,7 @@ def _table(group: Sequence[EvaluationEntry]) -> ComparedFigures:
     warned: dict[tuple[str, str], list[str]] = {}
     for metric in dict.fromkeys(metric for entry in group for metric in entry.scores):
         scores = [entry.scores.get(metric) for entry in group]
-        if (winner := leader(scores)) is not None:
+        if (winner := leader(scores, Score.leads)) is not None:
             best.add((len(rows), winner + 1))
         first = next(score for score in scores if score is not None)
         arrow = "↓" if first.better == "lower" else "↑"
@@ -187,15 +187,6 @@ def _table(group: Sequence[EvaluationEntry]) -> ComparedFigures:
     title = f"N = {basis.n:,}, against {basis.reference} ({basis.fingerprint[:8]}), by {_called(basis)}"
     notes = tuple(f"{listed(metrics)}{whose}: {sentence}." for (sentence, whose), metrics in warned.items())
     return ComparedFigures(title, Matrix(("", *names, "floor"), tuple(rows), frozenset(best)), notes=notes)
-
-
-def leader(scores: Sequence[Score | None]) -> int | None:
-    """The score that is better than every other by more than chance, of two or more; or None."""
-    there = {k: score for k, score in enumerate(scores) if score is not None}
-    if len(there) < 2:
-        return None
-    ahead = (k for k, one in there.items() if all(one.leads(other) for j, other in there.items() if j != k))
-    return next(ahead, None)
 
 
 def _floor(scores: Sequence[Score | None]) -> str:

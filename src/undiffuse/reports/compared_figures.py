@@ -28,7 +28,7 @@ class LossCurve:
     @classmethod
     def of(cls, story: Story) -> LossCurve:
         """Lines of steps that were all skipped have no loss, but took their time."""
-        lines = story.lines(lambda line: True)
+        lines = story.lines(lambda line: "loss" in line)
         minutes = accumulate(line["time"]["seconds"] / 60 for line in lines)
         points = [(line["step"], at, line["loss"]) for line, at in zip(lines, minutes, strict=True)]
         points = [point for point in points if point[2] is not None]
@@ -40,7 +40,6 @@ class LossCurve:
 
 
 def loss_plots(lineup: Lineup) -> list[str]:
-    """Smoothed loss over steps and over minutes."""
     curves = [LossCurve.of(story) for story in lineup.stories]
     pairs = list(zip(lineup.names, curves, strict=True))
     loss = Axis("loss", log=True)

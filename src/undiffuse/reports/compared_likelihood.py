@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.reports.commands import option
-from undiffuse.reports.run_comparison import ComparedFigures, Lineup, column_names, grouped
+from undiffuse.reports.run_comparison import ComparedFigures, Lineup, column_names, grouped, leader
 from undiffuse.reports.run_history import Story
 from undiffuse.reports.table import Matrix
 
@@ -114,7 +114,7 @@ def _table(group: list[Likelihood]) -> ComparedFigures:
     for method, words in ROWS.items():
         columns = [one.values.get(method) for one in group]
         if any(column is not None for column in columns):
-            if (winner := lowest(columns)) is not None:
+            if (winner := leader(columns, surely_lower)) is not None:
                 best.add((len(rows), winner + 1))
             rows.append((f"{words}, {first.units}", *(_words(column) for column in columns)))
     images = f"{counted(len(first.index), 'image')} of {first.data[0]}"
@@ -128,14 +128,9 @@ def _table(group: list[Likelihood]) -> ComparedFigures:
     return ComparedFigures(f"on {first.data[0]}", Matrix(("", *names), tuple(rows), frozenset(best)), text)
 
 
-def lowest(columns: list[NDArray[np.float64] | None]) -> int | None:
-    """The column whose mean is surely the lowest of two or more, if there is one."""
-    there = {k: column for k, column in enumerate(columns) if column is not None}
-    if len(there) < 2:
-        return None
-    winner = min(there, key=lambda k: float(there[k].mean()))
-    others = [column - there[winner] for k, column in there.items() if k != winner]
-    return winner if all(float(gap.mean()) > SURE * standard_error(gap) for gap in others) else None
+def surely_lower(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    gap = other - one
+    return float(gap.mean()) > SURE * standard_error(gap)
 
 
 def standard_error(values: NDArray[np.float64]) -> float:

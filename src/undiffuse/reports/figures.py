@@ -70,7 +70,6 @@ def reverse_columns(story: Story) -> tuple[list[Column], list[Column]]:
 
 
 def loss_plot(story: Story) -> str:
-    """Loss over steps, raw and smoothed."""
     steps = [line["step"] for line in story.metrics]
     window = max(1, len(steps) // 25)
     raw = Series("each line", steps, story.losses, faint=True)
@@ -104,7 +103,6 @@ def proxy_plot(story: Story) -> str:
 
 
 def training_plots(story: Story) -> list[str]:
-    """Learning rate and gradient norm over steps."""
     steps = [line["step"] for line in story.metrics]
     rate = Series("lr", steps, [line["lr"] for line in story.metrics])
     norm = Series("norm", steps, [line["grad_norm"] for line in story.metrics])
@@ -115,7 +113,6 @@ def training_plots(story: Story) -> list[str]:
 
 
 def schedule_plot(schedule: Schedule) -> str:
-    """alpha and sigma over t."""
     t = torch.linspace(0, schedule.t_max, 201, dtype=torch.float64)
     alpha, sigma = schedule(t)
     series = [Series("alpha", t.tolist(), alpha.tolist()), Series("sigma", t.tolist(), sigma.tolist())]

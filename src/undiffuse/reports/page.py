@@ -82,7 +82,6 @@ def section(title: str, text: str, body: str) -> str:
 
 
 def heading(text: str) -> str:
-    """A small heading inside a section."""
     return f"<h3>{html(text)}</h3>"
 
 
@@ -99,7 +98,6 @@ def figure(image: Image.Image, caption: str = "") -> str:
 
 
 def data_uri(image: Image.Image) -> str:
-    """The picture inside the page."""
     packed = io.BytesIO()
     if max(image.size) > MAX_SIDE:
         image = image.convert("RGBA" if image.mode.endswith("A") else "RGB")

@@ -66,7 +66,6 @@ class Lineup:
 
     @cached_property
     def differing(self) -> tuple[str, ...]:
-        """Names of the settings that are not the same in all runs."""
         return tuple(
             name
             for name in sections(TrainConfig)
@@ -79,12 +78,10 @@ class Lineup:
         return {name: typed(value) for name, value in self.settings[0].items() if name not in self.differing}
 
     def settings_matrix(self) -> Matrix:
-        """The differing settings, a column a run."""
         rows = tuple((name, *(typed(flat[name]) for flat in self.settings)) for name in self.differing)
         return Matrix(("setting", *self.names), rows)
 
     def facts_matrix(self) -> Matrix:
-        """The facts of the runs, a column a run."""
         columns = [facts(story) for story in self.stories]
         return Matrix(("", *self.names), tuple((name, *(column[name] for column in columns)) for name in columns[0]))
 
@@ -151,6 +148,13 @@ def grouped(items: Iterable[Item], key: Callable[[Item], Any]) -> dict[Any, list
     return groups
 
 
+def leader(entries: Sequence[Item | None], leads: Callable[[Item, Item], bool]) -> int | None:
+    """The place of the entry that leads every other, of two or more that are there; or None."""
+    there = {k: entry for k, entry in enumerate(entries) if entry is not None}
+    ahead = (k for k, one in there.items() if all(leads(one, other) for j, other in there.items() if j != k))
+    return next(ahead, None) if len(there) > 1 else None
+
+
 def column_names(files: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     """The names of runs; of those that occur twice with the names of their files behind them."""
     runs = [run for run, _ in files]
@@ -158,7 +162,6 @@ def column_names(files: Sequence[tuple[str, str]]) -> tuple[str, ...]:
 
 
 def facts(story: Story) -> dict[str, str]:
-    """The first facts to know of a run."""
     model, state, settings = story.model, story.state, how_drawn(story)
     return {
         "recipe": model.config.recipe,

@@ -10,7 +10,7 @@ from undiffuse.diffusion.exact_denoisers import MixtureDenoiser, gaussian_denois
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.images import ImageBatch
 from undiffuse.evaluation.likelihood.bound import Terms, bound_of, draw_times, strata
-from undiffuse.evaluation.likelihood.evaluate import mean_and_error
+from undiffuse.evaluation.likelihood.evaluate import gathered, mean_and_error
 from undiffuse.runtime.random_streams import generator
 
 CHAIN = schedules.linear()
@@ -94,11 +94,13 @@ def test_an_image_does_not_depend_on_its_batch():
     denoiser = gaussian_denoiser(SHORT, (12,))
     for count in (None, 7):
         together = bound_of(denoiser, ImageBatch(x0, [3, 8, 2, 5, 9]), levels=None, count=count)
-        alone = Terms.join(
+        alone = gathered(
+            Terms,
             [
                 bound_of(denoiser, ImageBatch(x0[k : k + 1], [i]), levels=None, count=count)
                 for k, i in enumerate([3, 8, 2, 5, 9])
-            ]
+            ],
+            5,
         )
         assert torch.equal(together.t, alone.t)
         assert torch.allclose(together.total, alone.total, rtol=1e-12)

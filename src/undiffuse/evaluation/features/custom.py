@@ -45,7 +45,6 @@ class ModuleExtractor:
 
     @torch.no_grad()
     def __call__(self, images: Float[Tensor, "batch channels *spatial"]) -> Outputs:
-        """The function's answer, checked."""
         name = self.identity.name
         try:
             answer = self.function(images.to(self.device))

@@ -65,7 +65,6 @@ class Outputs:
 
     @classmethod
     def join(cls, parts: Sequence[Outputs]) -> Outputs:
-        """The outputs of several batches, in their order."""
         rows = [part.tensors() for part in parts]
         return cls(**{name: torch.cat([row[name] for row in rows]) for name in rows[0]})
 

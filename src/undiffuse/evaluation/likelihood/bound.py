@@ -14,8 +14,8 @@ which is unbiased for every image. Strata are narrow at small t, where terms are
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -37,7 +37,7 @@ class Terms:
     Args:
         prior: L_T.
         t: the times that were evaluated, rising.
-        size: number of t that each of them stands for; 1 everywhere for the full bound.
+        size: number of t that each of them stands for, alike for all images; 1 everywhere for the full bound.
         term: L_{t-1}.
         x0_error: mean square of the x0 prediction's error at t.
         eps_error: mean square of the eps prediction's error at t.
@@ -45,7 +45,7 @@ class Terms:
 
     prior: Float[Tensor, "images"]
     t: Float[Tensor, "images times"]
-    size: Float[Tensor, "times"]
+    size: Float[Tensor, "images times"]
     term: Float[Tensor, "images times"]
     x0_error: Float[Tensor, "images times"]
     eps_error: Float[Tensor, "images times"]
@@ -68,16 +68,6 @@ class Terms:
             return torch.full_like(self.prior, math.nan)
         return (0.5 * part.diff(dim=1).square().sum(1) * count / (count - 1)).sqrt()
 
-    def take(self, count: int) -> Terms:
-        """The terms of the first images."""
-        return replace(self, **{f.name: getattr(self, f.name)[:count] for f in fields(self) if f.name != "size"})
-
-    @classmethod
-    def join(cls, parts: Sequence[Terms]) -> Terms:
-        """The terms of several batches."""
-        joined = {f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(cls) if f.name != "size"}
-        return cls(size=parts[0].size, **joined)
-
 
 def strata(T: int, count: int | None = None) -> Int[Tensor, "edges"]:
     """Edges of the strata of {1..T}: stratum k holds edges[k], ..., edges[k + 1] - 1. The first is {1}.
@@ -95,7 +85,6 @@ def strata(T: int, count: int | None = None) -> Int[Tensor, "edges"]:
 
 
 def draw_times(edges: Int[Tensor, "edges"], stream: torch.Generator) -> Float[Tensor, "times"]:
-    """One t from every stratum, uniform."""
     u = torch.rand(len(edges) - 1, generator=stream, dtype=torch.float64)
     return edges[:-1] + (u * edges.diff()).floor()
 
@@ -137,4 +126,4 @@ def bound_of(
         rows["eps_error"].append(mean_over((prediction.eps - eps).square(), mask))
         on_step()
     stacked = {name: torch.stack(row, dim=1).cpu().double() for name, row in rows.items()}
-    return Terms(prior_term(chain, x0, mask).cpu().double(), times, edges.diff().double(), **stacked)
+    return Terms(prior_term(chain, x0, mask).cpu().double(), times, edges.diff().double().expand_as(times), **stacked)

@@ -15,6 +15,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -77,7 +78,7 @@ def bound(
             )
             for batch in mine.batches(size, model.device, fill=how.batch is None)
         ]
-    return gathered(Terms.join(parts).take(len(mine)) if parts else None, Terms, group)
+    return gathered(Terms, parts, len(mine), group)
 
 
 @own_modes()
@@ -118,7 +119,7 @@ def ode(
             )
             for batch in mine.batches(size, model.device)
         ]
-    return gathered(Density.join(parts) if parts else None, Density, group)
+    return gathered(Density, parts, len(mine), group)
 
 
 def _check(model: Model) -> None:
@@ -130,15 +131,15 @@ def _check(model: Model) -> None:
         )
 
 
-def gathered(mine: Values | None, kind: type[Values], group: Group) -> Values:
-    """The results of all processes in the order of the images; ``mine`` is None where there was nothing to do."""
-    if group.is_single:
-        assert mine is not None
-        return mine
-    found = {}
+def gathered(kind: type[Values], parts: Sequence[Values], count: int, group: Group = ALONE) -> Values:
+    """The first ``count`` results of this process's batches, and those of all others, in the order of the images."""
+    found: dict[str, Any] = {}
     for field in fields(kind):
-        tensor = None if mine is None or (field.name == "size" and not group.is_main) else getattr(mine, field.name)
-        found[field.name] = torch.from_numpy(group.gather_in_order(None if tensor is None else tensor.numpy()))
+        mine = torch.cat([getattr(part, field.name) for part in parts])[:count] if parts else None
+        if group.is_single:
+            found[field.name] = mine
+        else:
+            found[field.name] = torch.from_numpy(group.gather_in_order(None if mine is None else mine.numpy()))
     return kind(**found)
 
 
@@ -187,7 +188,6 @@ class Table:
 
 
 def csv_text(columns: dict[str, list[Any]], digits: str = ".6f") -> str:
-    """Columns of equal length as a table."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

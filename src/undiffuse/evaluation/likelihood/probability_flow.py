@@ -57,7 +57,6 @@ class Density:
 
     @property
     def total(self) -> Float[Tensor, "images"]:
-        """The mean over probes."""
         return self.values.mean(1)
 
     @property
@@ -65,10 +64,6 @@ class Density:
         """Standard error of `total` from the probes; NaN for a single one."""
         probes = self.values.shape[1]
         return self.values.std(1) / math.sqrt(probes) if probes > 1 else torch.full_like(self.total, math.nan)
-
-    @classmethod
-    def join(cls, parts: Sequence[Density]) -> Density:
-        return cls(torch.cat([p.values for p in parts]), torch.cat([p.evaluations for p in parts]))
 
 
 def draw_probes(

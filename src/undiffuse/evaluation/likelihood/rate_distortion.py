@@ -60,7 +60,7 @@ def rate_distortion(terms: Terms, units: Units) -> Curve:
     share = (terms.size * terms.term).mean(0).flip(0)  # of each stratum, from noise to data
     before = terms.prior.mean() + share.cumsum(0) - share
     # x0_hat(x_t) is known once all before L_{t-1} was sent; in a stratum of n times, so was half of its others.
-    size = terms.size.flip(0)
+    size = terms.size[0].flip(0)
     rate = before + share * (size - 1) / (2 * size)
     error = terms.x0_error.mean(0).flip(0).sqrt() * units.half_range
     zero = torch.zeros(1, dtype=torch.float64)

@@ -52,7 +52,6 @@ class Moments:
         return cls.empty(features.shape[-1]).updated(features)
 
     def updated(self, features: Float[Tensor, "images dimensions"]) -> Moments:
-        """With the rows of a matrix added."""
         check(features)
         moments = self
         for block in features.split(BLOCK):

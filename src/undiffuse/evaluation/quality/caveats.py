@@ -40,8 +40,6 @@ class Case:
 
 @dataclass(frozen=True)
 class Caveat:
-    """One reason to be careful."""
-
     metrics: tuple[str, ...]
     applies: Callable[[Case], bool]
     says: Callable[[Case], str]

@@ -36,8 +36,6 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class QualitySettings:
-    """The settings of an evaluation."""
-
     seed: int = 0
     """Of the samples, the floor's halves and every subset that a metric draws."""
     repeat: int = 1

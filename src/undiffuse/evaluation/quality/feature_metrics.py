@@ -102,7 +102,6 @@ class FeatureMetrics:
 
 
 def measure(pair: Compared, rows: Sequence[Row], what: str, progress: bool = False) -> Values:
-    """Every metric of the rows on one pair of sets."""
     found: Values = {}
     for row in tqdm(rows, desc=what, unit="metric", disable=hidden(progress), leave=False):
         found.update(zip((one.metric for one in row.measures), row.compute(pair), strict=True))

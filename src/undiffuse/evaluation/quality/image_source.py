@@ -38,9 +38,7 @@ class ImageSource(Protocol):
         ...
 
     @property
-    def count(self) -> int:
-        """Number of images."""
-        ...
+    def count(self) -> int: ...
 
     @property
     def together(self) -> int:

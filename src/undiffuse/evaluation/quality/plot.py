@@ -21,7 +21,6 @@ NAMES, VALUES = 200, 150
 
 
 def plot(quality: Quality) -> str:
-    """The drawing, as the text of an SVG file."""
     curves = [_curve(figure) for figure in quality.figures if figure.points]
     bars = _bars([figure for figure in quality.figures if figure.floor is not None and figure.value >= 0])
     parts, top = [], 0

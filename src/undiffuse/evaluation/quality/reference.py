@@ -51,7 +51,6 @@ class Reference:
         return self.dataset.info
 
     def facts(self) -> dict[str, Any]:
-        """Name, size and fingerprint, as plain values."""
         info, cut = self.info, self.dataset.cut
         middle = ", the middle of each" if cut is not None and cut.kind == "random" else ""
         return {

@@ -145,7 +145,6 @@ class SamplerComparison:
         return notes
 
     def picture(self) -> Image.Image:
-        """Rows of samplers, columns of budgets; the same noise in all cells."""
         cells = [[self._tile(cell) for cell in row] for row in self.cells]
         budgets = [str(n) for n in self.contest.budgets]
         return labelled(cells, self.contest.samplers, budgets, ("sampler", "network evaluations"))

@@ -15,7 +15,6 @@ MATRIX = {"cpu": 2048, "cuda": 8192, "mps": 4096}
 
 
 def wait(device: torch.device) -> None:
-    """Return once the device has done everything that it was asked to."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -23,7 +22,6 @@ def wait(device: torch.device) -> None:
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds of ``work`` until the device has done it."""
     wait(device)
     before = time.perf_counter()
     work()

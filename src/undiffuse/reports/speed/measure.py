@@ -70,7 +70,6 @@ class Compilation:
 
     @property
     def gain(self) -> float:
-        """Times as fast as without."""
         return self.eager / self.compiled
 
     @property
@@ -164,7 +163,6 @@ def recipe_model(name: str, shape: tuple[int, ...] | None, device: str, **overri
 
 
 def made_info(shape: tuple[int, ...]) -> DataInfo:
-    """The description of random bytes."""
     zeros, ones = (0.0,) * shape[0], (0.577,) * shape[0]
     return DataInfo("random bytes", "0" * 64, IMAGES, shape, "uint8", 0.0, 255.0, zeros, ones)
 
@@ -239,7 +237,6 @@ def bench(
 
 
 def ceilings(device: torch.device, budget: float) -> dict[PrecisionName, float]:
-    """The ceiling of each number format, FLOP/s."""
     return {name: ceiling(device, dtype, budget) for name, dtype in FORMATS.items()}
 
 
