@@ -84,10 +84,6 @@ def scaled(height: int, width: int, size: tuple[int, int], short: int | None) ->
     return max(short, round(height * scale)), max(short, round(width * scale))
 
 
-def fits(height: int, width: int, size: tuple[int, int]) -> bool:
-    return height >= size[0] and width >= size[1]
-
-
 def tiles(image: NDArray[Any], size: tuple[int, int]) -> Iterator[tuple[str, NDArray[Any]]]:
     """Name (top and left) and values of each tile of an image (height, width, channels), row by row."""
     height, width = image.shape[:2]

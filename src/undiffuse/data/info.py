@@ -123,8 +123,7 @@ class DataInfo(_Facts):
         numbers, pair = self.numbers, self.pair
         told: dict[str, Any] = {"vectors": numbers.names, "vector_mean": numbers.mean, "vector_std": numbers.std}
         if pair:
-            told |= {"pair_channels": pair.channels, "pair_dtype": pair.dtype}
-            told |= {"pair_low": pair.low, "pair_high": pair.high}
+            told |= {f"pair_{name}": getattr(pair, name) for name in ("channels", "dtype", "low", "high")}
         values = asdict(StoredInfo(**_facts_of(self), **told, unclassed=self.unclassed, kind=self.kind))
         later = {"unclassed", "kind"}  # files that say neither are as they were before there was such a field
         return {name: value for name, value in values.items() if value or name not in later}

@@ -38,23 +38,8 @@ OTHER_IMAGE_SUFFIXES = frozenset(
     | {".dng", ".cr2", ".nef", ".arw"}
 )
 ARCHIVE_SUFFIXES = frozenset(
-    {
-        ".zip",
-        ".tar",
-        ".tgz",
-        ".txz",
-        ".tbz",
-        ".tbz2",
-        ".gz",
-        ".xz",
-        ".bz2",
-        ".7z",
-        ".rar",
-        ".zst",
-        ".npz",
-        ".npy",
-        ".parquet",
-    }
+    {".zip", ".tar", ".tgz", ".txz", ".tbz", ".tbz2", ".gz", ".xz", ".bz2", ".7z", ".rar", ".zst"}
+    | {".npz", ".npy", ".parquet"}
 )
 TEXT_SUFFIXES = frozenset(
     {".txt", ".md", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".html", ".htm", ".py", ".log", ".ini"}
@@ -112,8 +97,6 @@ class _Found:
     refused: list[Refusal] = field(default_factory=list)
     ignored: list[Refusal] = field(default_factory=list)
     metadata: dict[str, bytes] = field(default_factory=dict)
-    absent_said: bool = False
-    """Files that the metadata name and that are not there are among the refused."""
 
 
 def is_image(name: str) -> bool:
@@ -143,15 +126,37 @@ def list_images(files: Files, wanted: Callable[[str], bool] = is_image, columns:
             _judge(entry, found, wanted)
     base, aside = _base(found.images, files.name)
     images = [name for name in found.images if name.startswith(base)]
-    classes, metadata, missing = _classes(images, base, found)
     refused = [item for item in found.refused if item[0].startswith(base)]
-    if metadata and classes:
-        refused += [(name, f"has no class in {metadata}") for name in images if name not in classes]
-        images = [name for name in images if name in classes]
-    texts, described = _texts(images, base, found)
-    _say_unused_metadata(base, found)
-    numbers, numbered = _numbers(images, base, found, columns) if columns else ({}, "")
-    used = tuple(dict.fromkeys(filter(None, (metadata, described, numbered))))
+    folder, metadata = _nearest_metadata(base, found)
+    if columns and not metadata:
+        raise UndiffuseError(
+            f"`vectors={','.join(columns)}` needs a metadata.csv (or .jsonl) with the columns file_name and "
+            f"{', '.join(columns)} beside the images"
+        )
+    content = found.metadata.get(metadata, b"")
+    labels = parse_metadata(metadata, content) if metadata else None
+    missing = list[Refusal]()
+    if labels is None:
+        classes = _folders(images, base)
+    else:
+        classes, absent = _of_images(images, labels, folder, metadata, found)
+        missing = [(name, f"is named in {metadata} but not there") for name in absent]
+        if classes:
+            refused += [(name, f"has no class in {metadata}") for name in images if name not in classes]
+            images = [name for name in images if name in classes]
+    texts, absent = _of_images(images, parse_texts(metadata, content), folder, metadata, found)
+    if metadata and (what := unread(metadata, content)):
+        found.ignored.append((metadata, what))
+    if absent and labels is None:
+        found.ignored.append(_gone(absent, metadata))
+    _say_unused_metadata(base, metadata, found)
+    numbers: dict[str, tuple[float, ...]] = {}
+    if columns:
+        rows = parse_numbers(metadata, content, columns)
+        numbers, unknown = _of_images(images, rows, folder, metadata, found)
+        if unknown and not absent and labels is None:
+            found.ignored.append(_gone(unknown, metadata))
+    used = (metadata,) if labels is not None or texts or columns else ()
     unclassed = "" if classes else _strays(images, base)
     ignored = (*aside, *found.ignored)
     return Listing(tuple(images), classes, (*refused, *missing), ignored, used, texts, numbers, unclassed)
@@ -266,19 +271,12 @@ def _base(images: Iterable[str], source: str) -> tuple[str, list[Refusal]]:
     return base, aside
 
 
-def _classes(images: list[str], base: str, found: _Found) -> tuple[dict[str, str], str, list[Refusal]]:
-    """Class of each image, the metadata file that says so, and its entries for which there is no file."""
-    folder, metadata = _nearest_metadata(base, found)
-    labels = parse_metadata(metadata, found.metadata[metadata]) if metadata else None
-    if labels is not None:  # there is a label column
-        named, absent = _named(folder, labels, metadata, found)
-        missing = [(name, f"is named in {metadata} but not there") for name in absent]
-        found.absent_said = True
-        return {name: named[name] for name in images if name in named}, metadata, missing
+def _folders(images: list[str], base: str) -> dict[str, str]:
+    """The folder of each image as its class; empty where some lie in none."""
     relative = {name: name[len(base) :] for name in images}
-    if images and all("/" in path for path in relative.values()):
-        return {name: path.partition("/")[0] for name, path in relative.items()}, "", []
-    return {}, "", []
+    if not all("/" in path for path in relative.values()):
+        return {}
+    return {name: path.partition("/")[0] for name, path in relative.items()}
 
 
 def _strays(images: list[str], base: str) -> str:
@@ -298,21 +296,8 @@ def _strays(images: list[str], base: str) -> str:
     return f"{which} {lies} beside {beside}, which {would}; move {them} into one of them, or away"
 
 
-def _texts(images: list[str], base: str, found: _Found) -> tuple[dict[str, str], str]:
-    """Text of each image, and the metadata file that has them; both empty without texts."""
-    folder, metadata = _nearest_metadata(base, found)
-    texts = parse_texts(metadata, found.metadata[metadata]) if metadata else {}
-    named, absent = _named(folder, texts, metadata, found)
-    chosen = {name: named[name] for name in images if name in named}
-    if metadata and (what := unread(metadata, found.metadata[metadata])):
-        found.ignored.append((metadata, what))
-    _say_absent(absent, metadata, found)
-    return chosen, metadata if chosen else ""
-
-
-def _say_unused_metadata(base: str, found: _Found) -> None:
+def _say_unused_metadata(base: str, used: str, found: _Found) -> None:
     """Metadata in the classes' own folders: one file says something of all images, or none does."""
-    _, used = _nearest_metadata(base, found)
     for name in found.metadata:
         if name != used and name.startswith(base) and "/" in name[len(base) :]:
             where = (
@@ -321,23 +306,10 @@ def _say_unused_metadata(base: str, found: _Found) -> None:
             found.ignored.append((name, f"{NOT_READ}it lies in a folder of its own, {where}"))
 
 
-def _numbers(
-    images: list[str], base: str, found: _Found, columns: tuple[str, ...]
-) -> tuple[dict[str, tuple[float, ...]], str]:
-    """The numbers of each image, and the metadata file that says them."""
-    folder, metadata = _nearest_metadata(base, found)
-    if not metadata:
-        raise UndiffuseError(
-            f"`vectors={','.join(columns)}` needs a metadata.csv (or .jsonl) with the columns file_name and "
-            f"{', '.join(columns)} beside the images"
-        )
-    named, absent = _named(folder, parse_numbers(metadata, found.metadata[metadata], columns), metadata, found)
-    _say_absent(absent, metadata, found)
-    return {name: named[name] for name in images if name in named}, metadata
-
-
-def _named(folder: str, rows: dict[str, T], metadata: str, found: _Found) -> tuple[dict[str, T], list[str]]:
-    """Rows of the metadata by the files' own names, and the names for which there is no file.
+def _of_images(
+    images: list[str], rows: dict[str, T], folder: str, metadata: str, found: _Found
+) -> tuple[dict[str, T], list[str]]:
+    """The images' rows of the metadata, and the names in these for which there is no file.
 
     One name may be written in two ways in Unicode (an e and its accent, as macOS has it, or one letter): they are the
     same file.
@@ -356,15 +328,11 @@ def _named(folder: str, rows: dict[str, T], metadata: str, found: _Found) -> tup
             f"'{here.removeprefix(folder)}', got '{absent[0].removeprefix(folder)}', and none of the {len(named):,} "
             "is there; write them so"
         )
-    return named, absent
+    return {name: named[name] for name in images if name in named}, absent
 
 
-def _say_absent(absent: list[str], metadata: str, found: _Found) -> None:
-    if absent and not found.absent_said:
-        found.absent_said = True
-        found.ignored.append(
-            (metadata, f"{NOT_READ}what it says of {counted(len(absent), 'file')} not there, such as {absent[0]}")
-        )
+def _gone(absent: list[str], metadata: str) -> Refusal:
+    return metadata, f"{NOT_READ}what it says of {counted(len(absent), 'file')} not there, such as {absent[0]}"
 
 
 def _nearest_metadata(base: str, found: _Found) -> tuple[str, str]:

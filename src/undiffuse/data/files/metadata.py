@@ -37,7 +37,7 @@ def parse_metadata(name: str, content: bytes) -> dict[str, str] | None:
     labels: dict[str, str] = {}
     has_column = False
     try:
-        for number, row in _rows(name, content.decode("utf-8-sig")):
+        for number, row in _rows(name, content):
             if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
                 raise UndiffuseError(
                     f"expected a 'file_name' in every row of {name}, got none in line {number}{_other_columns(row)}"
@@ -66,7 +66,7 @@ def parse_texts(name: str, content: bytes) -> dict[str, str]:
     The rows must be those that `parse_metadata` has accepted.
     """
     texts: dict[str, str] = {}
-    for number, row in _rows(name, content.decode("utf-8-sig")):
+    for number, row in _rows(name, content):
         text = row.get(TEXT_COLUMN)
         if _empty(text):
             continue
@@ -83,7 +83,7 @@ def unread(name: str, content: bytes) -> str:
 
     The rows must be those that `parse_metadata` has accepted.
     """
-    there = dict.fromkeys(str(column) for _, row in _rows(name, content.decode("utf-8-sig")) for column in row)
+    there = dict.fromkeys(str(column) for _, row in _rows(name, content) for column in row)
     return unread_columns([*there], LABEL_COLUMNS, (TEXT_COLUMN,))
 
 
@@ -107,7 +107,7 @@ def parse_numbers(name: str, content: bytes, columns: Sequence[str]) -> dict[str
 
     The rows must be those that `parse_metadata` has accepted.
     """
-    rows = list(_rows(name, content.decode("utf-8-sig")))
+    rows = list(_rows(name, content))
     there = {str(column) for _, row in rows for column in row}
     for column in columns:
         if column not in there:
@@ -139,7 +139,8 @@ def _number(cell: object, name: str, line: int) -> float:
     return value
 
 
-def _rows(name: str, text: str) -> Iterator[tuple[int, Any]]:
+def _rows(name: str, content: bytes) -> Iterator[tuple[int, Any]]:
+    text = content.decode("utf-8-sig")
     if name.endswith(".csv"):
         reader = csv.DictReader(io.StringIO(text, newline=""))
         for row in reader:

@@ -72,7 +72,15 @@ class NpzFile(FileSource):
     def listing(self, config: DataConfig) -> Listing:
         with self._opened() as archive:
             members = _members(archive)
-            images, labels = self._roles(archive, members)
+            images = _one_of(members, tuple(_IMAGE_KEYS), self.name)
+            if images is None:
+                raise UndiffuseError(
+                    f"expected an array named x, images or arr_0 in {self.name}, got {', '.join(members) or 'none'}"
+                )
+            labels = _one_of(members, _LABEL_KEYS, self.name)
+            for key, of in _LATE_LABEL_KEYS.items():
+                if labels is None and key in members and images in of and _may_label(archive, members, key, images):
+                    labels = key
         why = "an array that is not used; call it y where it says the classes, or name it by `vectors`"
         others = [key for key in members if key not in (images, labels, *config.vectors)]
         return Listing((images,), ignored=tuple((key, why) for key in others), labels=labels or "")
@@ -94,19 +102,6 @@ class NpzFile(FileSource):
             archive = zipfile.ZipFile(self.path)
         with archive:
             yield archive
-
-    def _roles(self, archive: zipfile.ZipFile, members: dict[str, str]) -> tuple[str, str | None]:
-        """Names of the arrays that hold samples and labels."""
-        images = _one_of(members, tuple(_IMAGE_KEYS), self.name)
-        if images is None:
-            raise UndiffuseError(
-                f"expected an array named x, images or arr_0 in {self.name}, got {', '.join(members) or 'none'}"
-            )
-        labels = _one_of(members, _LABEL_KEYS, self.name)
-        for key, of in _LATE_LABEL_KEYS.items():
-            if labels is None and key in members and images in of and _may_label(archive, members, key, images):
-                labels = key
-        return images, labels
 
     def _array(self, name: str, scratch: Path) -> NDArray[Any]:
         """One array, unpacked into the folder ``scratch`` and mapped from there: it may be larger than memory."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -111,6 +111,11 @@ class _Example:
             return f"holds {len(self.images)} images; which one is meant cannot be told"
         return ""
 
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The contents of the .json."""
+        return _fields(self.notes.get("json", b"{}"))
+
     def lacks(self, other: _Example) -> bool:
         """True where the other one has the image of these notes, or the notes of this image."""
         return bool(self.images) != bool(other.images) and not self.notes.keys() & other.notes.keys()
@@ -123,23 +128,24 @@ class _Example:
 
     def unread(self) -> str:
         """Remark on what the .json has in the place of a class; '' without such."""
-        fields = json.loads(self.notes["json"]) if "json" in self.notes else {}
-        fields = fields if isinstance(fields, dict) else {}
-        key = next((key for key in CLASS_KEYS if key in fields), "")
-        if key and (why := no_label(fields[key])):
+        key = next((key for key in CLASS_KEYS if key in self.fields), "")
+        if key and (why := no_label(self.fields[key])):
             return f"{NOT_READ}'{key}' of its .json, {why}"
-        return unread_columns([*fields], CLASS_KEYS, ()).replace("its column", "the .json's")
+        return unread_columns([*self.fields], CLASS_KEYS, ()).replace("its column", "the .json's")
 
     def said(self) -> tuple[str, str]:
-        fields = json.loads(self.notes["json"]) if "json" in self.notes else {}
-        label = self.notes["cls"].decode().strip() if "cls" in self.notes else _first(fields, CLASS_KEYS, as_label)
+        label = self.notes["cls"].decode().strip() if "cls" in self.notes else _first(self.fields, CLASS_KEYS, as_label)
         written = next((self.notes[kind].decode().strip() for kind in _TEXT_SUFFIXES if kind in self.notes), "")
-        return label, written or _first(fields, TEXT_KEYS, lambda value: value if isinstance(value, str) else "")
+        return label, written or _first(self.fields, TEXT_KEYS, lambda value: value if isinstance(value, str) else "")
 
 
-def _first(fields: Any, keys: Sequence[str], words: Any) -> str:
-    found = (words(fields[key]) for key in keys if key in fields) if isinstance(fields, dict) else iter(())
-    return next(found, "")
+def _first(fields: dict[str, Any], keys: Sequence[str], words: Callable[[Any], str]) -> str:
+    return next((words(fields[key]) for key in keys if key in fields), "")
+
+
+def _fields(content: bytes) -> dict[str, Any]:
+    found = json.loads(content)
+    return found if isinstance(found, dict) else {}
 
 
 def _joined(examples: Iterator[_Example]) -> list[_Example]:
@@ -205,18 +211,11 @@ def _add(example: _Example, kind: str, entry: FileEntry) -> None:
 
 
 def _open(found: NamedPath) -> Records | None:
-    return Records(found.name, (TarShard(found.path),)) if is_tar(found) and looks_like_shard(found.path) else None
+    shard = is_tar(found) and _look(found.path) is not None
+    return Records(found.name, (TarShard(found.path),)) if shard else None
 
 
 FORMAT = Format(file=_open)
-
-
-def looks_like_shard(path: Path) -> bool:
-    """True where a tar file's first members are images with classes or texts of the same names.
-
-    Where they are images alone, the members after them are looked at for classes: all images may come first.
-    """
-    return _look(path) is not None
 
 
 def _ends_at_last_dot(path: Path) -> bool:
@@ -230,6 +229,8 @@ def _ends_at_last_dot(path: Path) -> bool:
 
 def _look(path: Path) -> bool | None:
     """True where names end at their last dot, False for their first one, None where no notes go with the images.
+
+    Where the first members are images alone, the ones after them are looked at for classes: all images may come first.
 
     Among the first members any note decides, and so does one of an image in no folder; among later ones in folders a
     class does, for texts may lie beside the images of a class.
@@ -275,10 +276,9 @@ def _says_class(entry: FileEntry) -> bool:
         return False
     try:
         with entry.open() as file:
-            fields = json.loads(file.read(_MAX_NOTE))
+            return bool(_first(_fields(file.read(_MAX_NOTE)), CLASS_KEYS, as_label))
     except (OSError, ValueError, RecursionError, UndiffuseError):
         return False
-    return bool(_first(fields, CLASS_KEYS, as_label))
 
 
 def _is_plain(path: Path) -> bool:

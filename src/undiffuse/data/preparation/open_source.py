@@ -43,7 +43,11 @@ def open_source(source: str) -> Source:
         return _open_file(NamedPath(path, name))
     if is_pattern(source):
         return open_shards(expand(source), name)
-    return _open_inside(path) or _missing(source, path)
+    if found := _open_inside(path):
+        return found
+    beside = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = perhaps(path.name, difflib.get_close_matches(path.name, [*beside, *BUILTIN], n=1) or BUILTIN)
+    raise UndiffuseError(f"expected a folder, a file or a built-in name, got '{source}', which does not exist{near}")
 
 
 def _open_inside(path: Path) -> Source | None:
@@ -51,12 +55,6 @@ def _open_inside(path: Path) -> Source | None:
     found, inside = NamedPath(above, above.name), path.relative_to(above).as_posix()
     source = _open_file(found) if above.is_file() else _by_folder(found) if above.is_dir() else None
     return source and source.within(inside)
-
-
-def _missing(source: str, path: Path) -> Source:
-    beside = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = perhaps(path.name, difflib.get_close_matches(path.name, [*beside, *BUILTIN], n=1) or BUILTIN)
-    raise UndiffuseError(f"expected a folder, a file or a built-in name, got '{source}', which does not exist{near}")
 
 
 def _by_folder(found: NamedPath) -> Source | None:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from undiffuse.config.data import DataConfig
-from undiffuse.data.crops import CUTS, about, fits, scaled, tiles, write_cut
+from undiffuse.data.crops import CUTS, about, scaled, tiles, write_cut
 from undiffuse.data.dataset import RowWriter
 from undiffuse.data.files.decode import (
     MAX_FILE,
@@ -59,7 +59,7 @@ def write_images(files: Files, listing: Listing, draft: Draft) -> WrittenSamples
         shapes = dict[str, tuple[int, int]]()
         if cut:
             shapes = {name: scaled(h.height, h.width, cut, config.crop_from) for name, h in headers.items()}
-            small = [name for name, shape in shapes.items() if not fits(*shape, cut)]
+            small = [name for name, (high, wide) in shapes.items() if high < cut[0] or wide < cut[1]]
             why = (
                 f"is smaller than a sample of {cut[0]} x {cut[1]}; `crop=center` scales it up, and so does `crop_from`"
             )
