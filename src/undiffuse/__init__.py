@@ -24,6 +24,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from undiffuse.runtime.cores import prepare as _prepare
+from undiffuse.version import __version__
 
 if TYPE_CHECKING:
     from undiffuse import data, diffusion, editing, evaluation, networks, recipes, visualization
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from undiffuse.model import Cascade, Model, load
     from undiffuse.model.make_cascade import make_cascade
     from undiffuse.training.api import train
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Cascade": "undiffuse.model",

@@ -21,7 +21,6 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any, TextIO
 
-from undiffuse import __version__
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.spelling import spelled_streams
 from undiffuse.errors import UndiffuseError, perhaps
@@ -29,6 +28,7 @@ from undiffuse.runtime.allocator import keep_freed_memory
 from undiffuse.runtime.rank_failure import speaks
 from undiffuse.runtime.standard_streams import open_streams
 from undiffuse.runtime.torchrun import follows
+from undiffuse.version import __version__
 
 COMMANDS = {
     "train": "learn from a data set: undiffuse train photos/ --size 64",

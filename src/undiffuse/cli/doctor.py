@@ -45,7 +45,7 @@ def run(typed: Namespace) -> None:
 
 def facts() -> list[tuple[str, str]]:
     """(what, value) in the order of printing."""
-    from undiffuse import __version__
+    from undiffuse.version import __version__
 
     return [
         ("undiffuse", f"{__version__} in {Path(__file__).parents[1]}"),

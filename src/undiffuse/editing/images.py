@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from undiffuse import __version__
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.codec import codec_of
 from undiffuse.data.files.decode import UnreadableError, decode, quiet_pillow
@@ -26,6 +25,7 @@ from undiffuse.modalities.registry import modality_of
 from undiffuse.model import AnyModel
 from undiffuse.provenance.edit_record import Edited
 from undiffuse.provenance.png import model_name, write_file, write_png
+from undiffuse.version import __version__
 from undiffuse.visualization.grid import to_image, viewable
 from undiffuse.visualization.strip import flatten, strip
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from undiffuse import __version__
 from undiffuse.checkpoints.foreign.diffusers.folder import obstacles
 from undiffuse.config.files import to_yaml
 from undiffuse.errors import counted
 from undiffuse.export.preconditions import without_paths
 from undiffuse.model import Model
+from undiffuse.version import __version__
 
 OURS = """```python
 import undiffuse

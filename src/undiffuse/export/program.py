@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from undiffuse import __version__
 from undiffuse.diffusion.denoiser import TIME_INPUTS
 from undiffuse.diffusion.parameterization import make_parameterization
 from undiffuse.diffusion.schedules import DiscreteSchedule
@@ -32,6 +31,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
 from undiffuse.model.micro_batch import micro_batch
 from undiffuse.networks.conditions import Condition
+from undiffuse.version import __version__
 
 FORMAT = 1
 """Version of the description."""

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from undiffuse import __version__
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import counted
 from undiffuse.modalities.registry import modality_of
 from undiffuse.provenance.npz import write_npz
 from undiffuse.provenance.png import Origin, check_free, write_png
+from undiffuse.version import __version__
 from undiffuse.visualization.grid import grid, to_image
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from undiffuse import __version__
 from undiffuse.checkpoints import cascade_folder
 from undiffuse.checkpoints.find import is_model
 from undiffuse.checkpoints.run_lock import has_begun
@@ -30,6 +29,7 @@ from undiffuse.reports.page import code, details, figure, heading, html, page, p
 from undiffuse.reports.run_history import Story
 from undiffuse.runtime.durable_files import ELSEWHERE, replace_file
 from undiffuse.training.callbacks.progress_line import duration
+from undiffuse.version import __version__
 
 PROGRESS = 12
 """Grids of samples through training that are shown."""

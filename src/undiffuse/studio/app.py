@@ -13,7 +13,6 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from undiffuse import __version__
 from undiffuse.errors import UndiffuseError
 from undiffuse.studio.documentation import documentation
 from undiffuse.studio.doors import Doors
@@ -23,6 +22,7 @@ from undiffuse.studio.page_files import page_file
 from undiffuse.studio.routes import about, edits, gallery, samples, training, understanding
 from undiffuse.studio.routes.common import WrongKindError, is_json, known_query, refused, sentence
 from undiffuse.studio.studio import Studio
+from undiffuse.version import __version__
 
 PARTS = (about, samples, gallery, edits, training, understanding)
 SENTENCES = {404: "There is nothing at this address", 405: "This address does not take such a request"}

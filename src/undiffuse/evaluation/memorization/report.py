@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from undiffuse import __version__
 from undiffuse.errors import counted
 from undiffuse.evaluation.memorization.evaluate import Memorisation, Space
 from undiffuse.evaluation.metrics.copy_detection import CHANCE, FAR_Z, NEAR
+from undiffuse.version import __version__
 
 FORMAT = 1
 RARE = 1e-3

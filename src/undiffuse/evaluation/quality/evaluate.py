@@ -16,7 +16,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from undiffuse import __version__
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.extent import Extent
 from undiffuse.evaluation.features.extractor import Extractor, Identity
@@ -29,6 +28,7 @@ from undiffuse.evaluation.quality.reference import Reference, check_comparable
 from undiffuse.evaluation.quality.registry import MINIMUM
 from undiffuse.runtime.process_group import ALONE, Group
 from undiffuse.runtime.torch_modes import own_modes
+from undiffuse.version import __version__
 
 FORMAT = 1
 """Version of the JSON file."""

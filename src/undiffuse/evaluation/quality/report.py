@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from undiffuse import __version__
 from undiffuse.errors import counted
 from undiffuse.evaluation.quality.evaluate import FORMAT, Quality
 from undiffuse.evaluation.quality.image_source import ImageSource, ModelSamples
 from undiffuse.evaluation.quality.measurement import Measurement
 from undiffuse.provenance.png import model_name
 from undiffuse.runtime.durable_files import shortened
+from undiffuse.version import __version__
 
 WIDTH = 100
 FOLDER = "evaluation"

@@ -7,7 +7,6 @@ from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Path, Query, Response
 
-from undiffuse import __version__
 from undiffuse.checkpoints.run_lock import is_locked
 from undiffuse.config.diffusion import DiffusionConfig, ScheduleName
 from undiffuse.config.fields import fields_of
@@ -25,6 +24,7 @@ from undiffuse.studio.library.models import LibraryEntry, curves
 from undiffuse.studio.routes.common import PROBLEMS, answer
 from undiffuse.studio.settings_schema import all_fields, edit_options
 from undiffuse.studio.studio import Studio
+from undiffuse.version import __version__
 
 ModelPath = Annotated[str, Path(description="The id of a model", max_length=100)]
 

@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from undiffuse import __version__
 from undiffuse.checkpoints.run_lock import check_unlocked
 from undiffuse.checkpoints.training_checkpoint import checkpoints
 from undiffuse.config.files import read_config, to_yaml
@@ -35,6 +34,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.runtime.durable_files import NO_OUT, replace_file, writing
 from undiffuse.training.optim import posthoc_ema
+from undiffuse.version import __version__
 
 ELSEWHERE = "choose another `name`, or another folder of runs with `runs`"
 """What to do about a place where a new run cannot be written."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from undiffuse import __version__
 from undiffuse.checkpoints.training_checkpoint import State
 from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.files import BUDGETS, to_yaml
@@ -14,6 +13,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.errors import counted, quoted
 from undiffuse.model import Model
 from undiffuse.training.callbacks.progress_line import duration
+from undiffuse.version import __version__
 
 
 def model_card(path: Path, model: Model, state: State, metrics: dict[str, Any]) -> str:
