@@ -1,1 +1,1 @@
-"""What a model is asked for: classes, texts, vectors, images."""
+"""Conditions of a model: classes, texts, vectors, images."""

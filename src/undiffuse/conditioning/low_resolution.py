@@ -43,10 +43,8 @@ from undiffuse.networks.conditions import Condition
 from undiffuse.runtime.devices import send
 from undiffuse.runtime.random_streams import generator
 
-SMALL = "small"
-"""The name of the argument that carries the small image, stretched to the size of x."""
-LEVEL = "small_noise"
-"""The name of the argument that carries s."""
+SMALL, LEVEL = "small", "small_noise"
+"""Arguments that carry the small image, stretched to the size of x, and s."""
 
 Small = Float[Tensor, "batch channels height width"]
 Mine = Callable[[Tensor], Tensor]

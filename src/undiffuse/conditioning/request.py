@@ -1,4 +1,4 @@
-"""What a model is told, between the user's words and the network's tensors.
+"""A model's conditions, between the user's words and the network's tensors.
 
 Sample i of a seed gets the i-th of the classes that were asked for, over and over, so that it is the same however many
 are drawn, and all are drawn equally often.
@@ -26,14 +26,8 @@ from undiffuse.diffusion.guidance.classifier import NoisyClassifier
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.conditions import Condition
 
-CLASS = "label"
-"""The name of the argument that carries the class."""
-TEXT = "text"
-"""The name of the argument that carries the vectors of a text's pieces."""
-VECTOR = "vector"
-"""The name of the argument that carries numbers, each less its mean and divided by its standard deviation."""
-IMAGE = "image"
-"""The name of the argument that carries a picture to go with."""
+CLASS, TEXT, VECTOR, IMAGE = "label", "text", "vector", "image"
+"""Arguments that carry the class, the vectors of a text's pieces, standardized numbers, and a picture to go with."""
 
 
 def conditions_of(config: TrainConfig, info: DataInfo) -> tuple[Condition, ...]:

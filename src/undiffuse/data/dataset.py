@@ -78,11 +78,8 @@ def write_contents(folder: Path, info: DataInfo, written: WrittenSamples) -> Non
 
 def write_left_out(folder: Path, refused: tuple[Refusal, ...], ignored: tuple[Refusal, ...]) -> None:
     """``refused.txt``, the list that a report names."""
-    lines = [
-        f"{kind}\t{name}\t{why}\n"
-        for kind, items in (("refused", refused), ("ignored", ignored))
-        for name, why in items
-    ]
+    lines = [f"refused\t{name}\t{why}\n" for name, why in refused]
+    lines += [f"ignored\t{name}\t{why}\n" for name, why in ignored]
     (folder / "refused.txt").write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
 
 
@@ -98,13 +95,14 @@ def read_dataset(folder: Path, name: str) -> Dataset | None:
         refused, ignored = (tuple((str(file), str(why)) for file, why in fields[key]) for key in ("refused", "ignored"))
     except (OSError, ValueError, TypeError, KeyError, EOFError):
         return None
-    numbers = (info.count, len(info.vectors))
-    if info.vectors and (vectors is None or (vectors.shape, str(vectors.dtype)) != (numbers, "float32")):
-        return None
-    whole = images.shape == (info.count, *info.shape) and images.dtype == info.dtype
-    if not whole or (labels is not None and labels.shape != (info.count,)):
-        return None
-    if isinstance(images, Crops) and not images.whole:
+    whole = (
+        images.shape == (info.count, *info.shape)
+        and images.dtype == info.dtype
+        and (labels is None or labels.shape == (info.count,))
+        and (vectors is None or (vectors.shape == (info.count, len(info.vectors)) and vectors.dtype == np.float32))
+        and (not isinstance(images, Crops) or images.whole)
+    )
+    if not whole:
         return None
     return Dataset(replace(info, name=name), images, labels, refused, ignored, folder, cut=cut)
 

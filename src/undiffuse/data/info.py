@@ -20,7 +20,6 @@ class _Facts:
     fingerprint: str
     """sha256 of the contents and of the settings that they were prepared with."""
     count: int
-    """Number of samples."""
     shape: tuple[int, ...]
     """(channels, *spatial)."""
     dtype: str
@@ -37,7 +36,6 @@ class _Facts:
     """Names of the classes in the order of their labels; empty without labels."""
     refused: int = 0
     """Files that were found but could not be used."""
-
     texts: int = 0
     """Samples of which a text says something."""
 

@@ -33,4 +33,3 @@ class Standardizer:
 
 
 NOTHING = Standardizer()
-"""No numbers."""

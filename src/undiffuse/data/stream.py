@@ -143,12 +143,8 @@ class StreamImages:
         return self._runs[run][number - self.examples.runs[run].start]
 
     def _decode(self, data: Loaded) -> NDArray[Any] | UnreadableError:
-        if isinstance(data, UnreadableError):
-            return data
-        try:
-            return np.moveaxis(convert_image(data, self.target, self.config, self.size), -1, 0)
-        except UnreadableError as error:
-            return error
+        found = convert_image(data, self.target, self.config, self.size)
+        return found if isinstance(found, UnreadableError) else np.moveaxis(found, -1, 0)
 
     def _good(self, number: int, found: NDArray[Any] | UnreadableError) -> NDArray[Any]:
         """The image, or that of the next example that has one."""

@@ -10,9 +10,9 @@ from undiffuse.modalities.video import VIDEOS
 from undiffuse.modalities.volumes import VOLUMES
 
 MODALITIES: dict[int, Modality] = {1: SIGNALS, 2: IMAGES, 3: VOLUMES}
-"""The kinds by the number of spatial axes."""
+"""The kinds of samples by their number of spatial axes."""
 NAMED: dict[tuple[str, int], Modality] = {("video", 3): VIDEOS}
-"""Those that the axes alone do not tell, by `DataInfo.kind` and the number of axes."""
+"""The kinds that the axes alone do not tell, by `DataInfo.kind` and the number of axes."""
 
 
 def modality_of(info: DataInfo) -> Modality:

@@ -1,1 +1,1 @@
-"""How a file was made, kept inside it."""
+"""The making of a file, kept inside it."""

@@ -1,4 +1,4 @@
-"""How a picture was made, as its PNG file keeps it; of an edit, the command that makes it again."""
+"""The record of how a picture was made; of an edit, with the command that makes it again."""
 
 from __future__ import annotations
 
@@ -59,17 +59,14 @@ class Edited(Record):
     step: int
     """Training step of the weights."""
     weights_sha256: str
-    """sha256 of the weights' file."""
     index: int
     """Number of the picture's random stream."""
     shape: tuple[int, ...]
     """(channels, *spatial) of the result."""
     sample: SampleConfig
-    """How it was walked."""
     version: str
-    """Version of undiffuse."""
     device: str
-    """Where it was computed: bits are promised for one kind of device only."""
+    """The device that computed it: bits are promised for one kind of device only."""
 
     def facts(self) -> dict[str, Any]:
         return {

@@ -23,11 +23,11 @@ MADE_BY = "undiffuse: "
 """Before the same words in GIF's comment and WebP's XMP."""
 SVG_MARK = 'data-made-by="undiffuse"'
 WHY = "made by undiffuse to be looked at, and no sample: "
-"""How each reason begins."""
+"""The beginning of each reason."""
 _NAMES = re.compile(
     r"(grid|compare|samples|step-\d+)\.png|.*-(contact|strip)\.png|(forward|reverse|brownian)\.(png|webp|gif)|.*\.svg"
 )
-"""What such files are called where nobody has given them another name."""
+"""The names of such files where nobody has given them another one."""
 _EXACT = {"|u1": (1, 2, 3, 4), "<u2": (1,)}
 """Types and channels that a PNG holds as they are (`modalities.images`)."""
 

@@ -1,4 +1,4 @@
-"""How a picture was made, kept inside its PNG file.
+"""The making of a picture, kept inside its PNG file.
 
 Two text chunks: ``parameters``, the line that other tools show ("Steps: 50, Sampler: ddim, Seed: 0, ..."), and
 ``undiffuse``, JSON with everything that is needed to make the picture again; ``undiffuse-edit`` in its place where the
@@ -58,9 +58,8 @@ class Origin(Record):
     """(channels, *spatial) of one sample."""
     sample: SampleConfig
     version: str
-    """Version of undiffuse."""
     device: str
-    """Where it was computed: bits are promised for one kind of device only."""
+    """The device that computed it: bits are promised for one kind of device only."""
 
     def facts(self) -> dict[str, Any]:
         return {

@@ -14,7 +14,6 @@ from undiffuse.recipes.small import SMALL
 _ALL = (DIGITS, SMALL, HO2020_CIFAR10, HO2020_CELEBAHQ256, NICHOL2021_CIFAR10)
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
-"""Every recipe by its name."""
 
 
 def get_recipe(name: str) -> Recipe:

@@ -16,15 +16,14 @@ class Recipe:
     """A named set of settings, with what it costs and what it gave; ``undiffuse recipes`` lists these lines."""
 
     name: str
-    """What the setting `recipe` takes."""
+    """The value of the setting `recipe`."""
     description: str
-    """What it is for, in one line."""
     needs: str
     """Data, time and hardware; a figure says who measured it."""
     reached: str
     """Quality, with everything that a figure needs beside it; a figure says who measured it."""
     sampling: SampleConfig
-    """How to draw from what it trained; where ``reached`` holds figures, they were reached with this."""
+    """The settings to draw with; where ``reached`` holds figures, they were reached with these."""
     build: Callable[[DataInfo], TrainConfig]
     """The settings for a data set; raises UndiffuseError for data that the recipe is not for."""
 

@@ -17,12 +17,7 @@ from PIL import Image
 from undiffuse.data.info import DataInfo
 from undiffuse.modalities.registry import modality_of
 
-GREY: dict[str, int | tuple[int, ...]] = {
-    "L": 128,
-    "LA": (128, 255),
-    "RGB": (128, 128, 128),
-    "RGBA": (128, 128, 128, 255),
-}
+GREY: dict[str, int | tuple[int, ...]] = {"L": 128, "LA": (128, 255), "RGB": (128,) * 3, "RGBA": (128, 128, 128, 255)}
 SMALL = 64
 """Tiles with a longer side below this are enlarged by a whole factor until they reach it."""
 

@@ -77,14 +77,6 @@ def _spaced(text: str) -> Iterator[str]:
 
 
 def _is_chinese(code: int) -> bool:
-    blocks = (
-        (0x4E00, 0x9FFF),
-        (0x3400, 0x4DBF),
-        (0x20000, 0x2A6DF),
-        (0x2A700, 0x2B73F),
-        (0x2B740, 0x2B81F),
-        (0x2B820, 0x2CEAF),
-        (0xF900, 0xFAFF),
-        (0x2F800, 0x2FA1F),
-    )
-    return any(first <= code <= last for first, last in blocks)
+    unified = ((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2CEAF))
+    compatible = ((0xF900, 0xFAFF), (0x2F800, 0x2FA1F))
+    return any(first <= code <= last for first, last in (*unified, *compatible))

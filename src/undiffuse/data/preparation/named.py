@@ -21,7 +21,7 @@ def typed_source(word: str, quiet: bool = False) -> str:
     if word not in BUILTIN or not _here(Path(word)):
         return word
     if not quiet and os.environ.get("RANK", "0") == "0":  # of several processes one speaks
-        _say(word, "folder" if Path(word).is_dir() else "file")
+        _say(word)
     return f".{os.sep}{word}"
 
 
@@ -33,8 +33,7 @@ def _here(path: Path) -> bool:
 
 
 @cache  # a command may ask twice
-def _say(word: str, kind: str) -> None:
-    print(
-        f"{word} is the {kind} ./{word} here; the built-in data set of this name is {BUILTIN_PREFIX}{word}",
-        file=sys.stderr,
-    )
+def _say(word: str) -> None:
+    kind = "folder" if Path(word).is_dir() else "file"
+    built_in = f"the built-in data set of this name is {BUILTIN_PREFIX}{word}"
+    print(f"{word} is the {kind} ./{word} here; {built_in}", file=sys.stderr)

@@ -142,28 +142,27 @@ def _sentence(source: str, problems: Sequence[_Problem], config: DataConfig) -> 
 
 def _command(config: DataConfig, options: Sequence[str]) -> str:
     """The command that looks at the data so; options given before stay."""
-    given = []
-    if config.size is not None:
-        given.append(
-            "--size " + (str(config.size) if isinstance(config.size, int) else " ".join(map(str, config.size)))
-        )
-    given += [f"--channels {config.channels}"] if config.channels != "keep" else []
-    given += [f"--crop {config.crop}"] if config.crop != "none" else []
-    given += [f"--crop-from {config.crop_from}"] if config.crop_from is not None else []
-    given += ["--skip-unreadable"] if config.skip_unreadable else []
-    return " ".join(["undiffuse data", shlex.quote(config.source), *dict.fromkeys([*given, *options])])
+    sides = config.size if isinstance(config.size, tuple) else (config.size,)
+    given = {
+        f"--size {' '.join(map(str, sides))}": config.size is not None,
+        f"--channels {config.channels}": config.channels != "keep",
+        f"--crop {config.crop}": config.crop != "none",
+        f"--crop-from {config.crop_from}": config.crop_from is not None,
+        "--skip-unreadable": config.skip_unreadable,
+    }
+    words = dict.fromkeys([*(option for option, set_ in given.items() if set_), *options])
+    return " ".join(["undiffuse data", shlex.quote(config.source), *words])
 
 
 def _examples(refused: Sequence[Refusal]) -> str:
-    by_reason: dict[str, list[str]] = {}
+    by_reason: dict[str, list[Refusal]] = {}
     for name, why in refused:
-        by_reason.setdefault(re.sub(r"\d+", "0", why), []).append(f"{name} {why}" if len(refused) <= 3 else name)
+        by_reason.setdefault(re.sub(r"\d+", "0", why), []).append((name, why))
     if len(refused) <= 3:
-        return "; ".join(text for texts in by_reason.values() for text in texts)
-    reasons = {re.sub(r"\d+", "0", why): why for _, why in refused}
+        return "; ".join(f"{name} {why}" for alike in by_reason.values() for name, why in alike)
     shown = [
-        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''} {reasons[key]}"
-        for key, names in list(by_reason.items())[:4]
+        f"{alike[0][0]}{f' and {len(alike) - 1} more' if len(alike) > 1 else ''} {alike[-1][1]}"
+        for alike in list(by_reason.values())[:4]
     ]
     return "; ".join([*shown, *([f"and {counted(len(by_reason) - 4, 'more reason')}"] if len(by_reason) > 4 else [])])
 

@@ -110,16 +110,11 @@ def _write(
 
     def convert(job: tuple[str, bytes | UnreadableError]) -> tuple[str, NDArray[Any] | UnreadableError]:
         name, data = job
-        if isinstance(data, UnreadableError):
-            return name, data
         target, size = sink.target, draft.size
         if shape := shapes.get(name):
             target = replace(target, height=shape[0], width=shape[1])
             size = shape if draft.config.crop_from else None
-        try:
-            return name, convert_image(data, target, draft.config, size)
-        except UnreadableError as error:
-            return name, error
+        return name, convert_image(data, target, draft.config, size)
 
     refused = list[Refusal]()
     with sink.rows, draft.bar("Preparing", "image", len(headers)) as progress:
@@ -173,16 +168,23 @@ def _read_all(files: Files, headers: dict[str, Header]) -> Iterator[tuple[str, b
             yield entry.name, UnreadableError(f"cannot be read: {error}")
 
 
-def convert_image(data: bytes, target: Header, config: DataConfig, size: tuple[int, int] | None) -> NDArray[Any]:
-    """The pixels of an encoded image, as the target says. Raises `UnreadableError`."""
+def convert_image(
+    data: bytes | UnreadableError, target: Header, config: DataConfig, size: tuple[int, int] | None
+) -> NDArray[Any] | UnreadableError:
+    """The pixels of an encoded image, as the target says, or the reason why there are none."""
+    if isinstance(data, UnreadableError):
+        return data
     convert = config.channels != "keep"
-    pixels = decode(data, size, convert)
+    try:
+        pixels = decode(data, size, convert)
+    except UnreadableError as error:
+        return error
     if convert:
         pixels = convert_channels(pixels, target.channels)
     if size:
         pixels = resize(pixels, size, config.crop, alpha=pixels.shape[2] in (2, 4))
     if pixels.shape != (target.height, target.width, target.channels) or pixels.dtype != target.dtype:
-        raise UnreadableError(f"decodes to {pixels.shape} of {pixels.dtype}, which its header does not say")
+        return UnreadableError(f"decodes to {pixels.shape} of {pixels.dtype}, which its header does not say")
     return pixels
 
 
