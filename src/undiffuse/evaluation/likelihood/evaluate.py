@@ -133,13 +133,10 @@ def _check(model: Model) -> None:
 
 def gathered(kind: type[Values], parts: Sequence[Values], count: int, group: Group = ALONE) -> Values:
     """The first ``count`` results of this process's batches, and those of all others, in the order of the images."""
-    found: dict[str, Any] = {}
+    found = {}
     for field in fields(kind):
-        mine = torch.cat([getattr(part, field.name) for part in parts])[:count] if parts else None
-        if group.is_single:
-            found[field.name] = mine
-        else:
-            found[field.name] = torch.from_numpy(group.gather_in_order(None if mine is None else mine.numpy()))
+        mine = torch.cat([getattr(part, field.name) for part in parts])[:count].numpy() if parts else None
+        found[field.name] = torch.from_numpy(group.gather_in_order(mine))
     return kind(**found)
 
 

@@ -58,8 +58,6 @@ def shared_features(
 ) -> list[Outputs]:
     """The features of all images of a subject, drawn by many processes; the same bits in each of them."""
     mine = group.shard(range(0, subject.count, subject.together))
-    if group.is_single:
-        return features_of(subject, extractors, range(subject.count), info, extent, progress)
     found: list[Outputs] = []
     if mine:
         indices = range(mine.start, min(mine.stop, subject.count))
