@@ -52,13 +52,7 @@ class ImageBatch:
 
 @dataclass(frozen=True)
 class Images:
-    """Some images of a data set, in a model's terms.
-
-    Args:
-        dataset: prepared data that fit the model.
-        info: of the model's own data, whose range maps to [-1, 1].
-        indices: numbers of the images, rising.
-    """
+    """Some images of a data set by their rising numbers; the range of ``info``, the model's own, maps to [-1, 1]."""
 
     dataset: Dataset
     info: DataInfo

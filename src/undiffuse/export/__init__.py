@@ -17,12 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """A format.
-
-    Args:
-        what: it is, for people.
-        module: that writes it.
-    """
+    """A format for people, and the module that writes it."""
 
     what: str
     module: str

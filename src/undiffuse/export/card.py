@@ -43,7 +43,6 @@ def hub_card(model: Model, repo: str, to: str, samples: int) -> str:
     """Markdown that says what the model is, what it learned from, and how to use it.
 
     Args:
-        repo: ``ORG/NAME``.
         to: format of the weights beside it.
         samples: number of those in samples.png; 0 where there is none.
     """

@@ -49,7 +49,6 @@ class RunComparison:
     """Runs, and what was drawn by each of them for this comparison.
 
     Args:
-        lineup: the runs.
         n, seed: samples 0 .. n - 1 of this seed.
         grids: a picture of them for each run, and what made it.
         quality, likelihood: tables of comparable figures.

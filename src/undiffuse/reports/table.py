@@ -26,13 +26,7 @@ STYLE = """
 
 @dataclass(frozen=True)
 class Matrix:
-    """Rows of words, the first of which says what the row is about.
-
-    Args:
-        head: of all columns, that of the names of rows first.
-        rows: as long as the head.
-        best: (row, column) of the cells that are marked.
-    """
+    """Rows of words, the first of which names the row, below the heads; ``best`` (row, column) are marked."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]

@@ -80,10 +80,7 @@ def heat(
 ) -> Float[Tensor, "images *spatial"]:
     """Maps of where images are strange: errors at the middle levels, in units of the normal mean error at each level.
 
-    Args:
-        images: a few.
-        look: as for their features.
-        standard: log errors of normal images, (normals, levels).
+    ``standard`` are the log errors of normal images, (normals, levels).
     """
     usual = torch.from_numpy(np.exp(standard).mean(0)[len(look.fine) :])
     with evaluation_mode(model.network):
@@ -105,7 +102,6 @@ def heat_picture(
 
     Args:
         shown: images, perhaps of several data sets, in the order of the picture.
-        look, standard: as for `heat`.
         columns: pairs in a row.
     """
     maps = torch.cat([heat(model, images, look, standard) for images in shown])

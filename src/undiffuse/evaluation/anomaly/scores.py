@@ -88,11 +88,7 @@ def error_maps(
     look: ReconstructionSettings,
     on_step: Callable[[], object] = lambda: None,
 ) -> Float[Tensor, "images levels *spatial"]:
-    """Square errors of the reconstructions, means over draws and channels: where an image is not as expected.
-
-    Args:
-        denoiser: on any process.
-    """
+    """Square errors of the reconstructions, means over draws and channels: where an image is not as expected."""
     x0, streams, maps = images.x0, images.streams(look.seed, "anomaly"), []
     for level in look.levels:
         total = torch.zeros_like(x0[:, 0])

@@ -83,7 +83,6 @@ def load_classifier(
     threads; whoever comes later uses the stored ones.
 
     Args:
-        reference: prepared data with labels.
         seed: of the split, the initial weights, the order and the augmentation.
         cache: the folder for prepared data; see `cache_root`.
 

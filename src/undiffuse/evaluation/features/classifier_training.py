@@ -60,11 +60,7 @@ class TrainedFeatures:
 
 @own_modes()
 def train_classifier(reference: Dataset, seed: int = 0, progress: bool = False) -> TrainedFeatures:
-    """Learn the labels of four fifths of a data set.
-
-    Args:
-        seed: of the split, the initial weights, the order and the augmentation.
-    """
+    """Learn the labels of four fifths of a data set; the seed is that of all randomness."""
     labels = labels_of(reference)
     info = reference.info
     own = stream_seed(seed, "classifier", info.fingerprint)

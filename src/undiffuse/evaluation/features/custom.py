@@ -66,14 +66,11 @@ class ModuleExtractor:
 
 
 def load_module(words: str, device: torch.device | str = "cpu") -> ModuleExtractor:
-    """The extractor 'module:PACKAGE.MODULE:FACTORY' or 'module:FILE.py:FACTORY'.
+    """The extractor 'module:WORDS', which are PACKAGE.MODULE:FACTORY or FILE.py:FACTORY.
 
     Its sha256 is that of the module's source file, followed by the weights as a safetensors file where the factory
     returns an ``nn.Module``, which is also moved to the device and set to evaluation. Weights that a plain function
     holds, and other files that the source imports, are not part of it.
-
-    Args:
-        words: the part behind ``module:``.
 
     Raises:
         UndiffuseError: no such module or factory, or one that fails or returns something that cannot be called.

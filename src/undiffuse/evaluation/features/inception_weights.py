@@ -105,8 +105,7 @@ def _download(url: str, draft: Path, progress: bool) -> str:
 def read_network(path: Path, *, allow_other: bool = False) -> tuple[InceptionV3, str]:
     """The network with the weights of a file (.pth or .safetensors), in float32 on the CPU, and the file's sha256.
 
-    Args:
-        allow_other: take weights other than the published ones, too; they must still fit the network.
+    Weights other than the published ones, where they are allowed, must still fit the network.
     """
     data = _read(path)
     sha256 = hashlib.sha256(data).hexdigest()

@@ -62,6 +62,8 @@ def bound(
         UndiffuseError: a continuous process, a bad count, or a variance that was not learned.
     """
     _check(model)
+    # On digits 'small' has 3.14 bits/dim where 'large' has 3.16.
+    variance = variance or ("learned" if model.config.diffusion.learn_variance else "small")
     steps = len(strata(chain_of(model.schedule).T, count)) - 1
     size = how.size(model)
     mine = images.part(size, group)
@@ -70,7 +72,7 @@ def bound(
             bound_of(
                 how.denoiser(model),
                 batch,
-                variance=variance or default_variance(model),
+                variance=variance,
                 levels=Units.of(model.info).levels,
                 count=count,
                 seed=how.seed,
@@ -138,11 +140,6 @@ def gathered(kind: type[Values], parts: Sequence[Values], count: int, group: Gro
         mine = torch.cat([getattr(part, field.name) for part in parts])[:count].numpy() if parts else None
         found[field.name] = torch.from_numpy(group.gather_in_order(mine))
     return kind(**found)
-
-
-def default_variance(model: Model) -> Variance:
-    """The learned variance where there is one, else 'small': 3.14 bits/dim where 'large' has 3.16, on digits."""
-    return "learned" if model.config.diffusion.learn_variance else "small"
 
 
 def mean_and_error(values: Float[Tensor, "images"]) -> tuple[float, float]:

@@ -21,11 +21,7 @@ class Units:
 
     Floats have a density, told in nats per dimension and in the data's own units: v = h x + const with
     h = (high - low) / 2 makes p_v = p_x / h, so that -log p_v = -log p_x + log h. It changes with the unit of the
-    data and may be negative.
-
-    Args:
-        levels: 2^bits of integers, None for floats.
-        half_range: h.
+    data and may be negative. Levels are 2^bits for integers, None for floats.
     """
 
     levels: int | None

@@ -288,10 +288,9 @@ def _blocks(training: TrainingImages, extractor: Extractor, progress: bool) -> I
 def nearest_of_blocks(
     x: Float[Tensor, "n features"], blocks: Iterable[tuple[Tensor, Tensor]], k: int
 ) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
-    """The k nearest rows of a set that comes block by block: (distances, numbers), rising.
+    """The k nearest rows of a set that comes in blocks of (numbers, rows): (distances, numbers), rising.
 
-    Args:
-        blocks: (numbers, rows) of the set; fewer than k rows in all give fewer columns.
+    Fewer than k rows in all give fewer columns.
     """
     distances, numbers = torch.empty(len(x), 0, dtype=torch.float64), torch.empty(len(x), 0, dtype=torch.int64)
     for names, rows in blocks:

@@ -25,8 +25,7 @@ def inception_score(logits: Float[Tensor, "images classes"], splits: int = 10, s
 
     Args:
         logits: unnormalised log probabilities of classes.
-        splits: into how many parts the images fall, 1 or more; the published numbers have 10 of 5,000.
-        seed: of the division into splits.
+        splits: number of parts of the images, 1 or more; the published numbers have 10 of 5,000.
 
     Raises:
         UndiffuseError: fewer images than splits, NaN or infinite values.

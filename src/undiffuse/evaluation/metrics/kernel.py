@@ -63,7 +63,7 @@ def kernel_distance(
 
     Args:
         x, y: features of the two sets, four rows or more each.
-        subsets: how many are drawn, without replacement within each.
+        subsets: number of those that are drawn, without replacement within each.
         subset_size: images in each; half of the smaller set where that is less.
 
     Raises:

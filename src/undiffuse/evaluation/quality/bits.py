@@ -17,12 +17,7 @@ from undiffuse.model import AnyModel, Cascade
 
 @dataclass(frozen=True)
 class Bits:
-    """A figure and the images that it is of.
-
-    Args:
-        figure: bits/dim, or nats/dim for float data.
-        facts: the images' name, fingerprint and number, the timesteps, and whether the model was trained on them.
-    """
+    """Bits/dim, or nats/dim for float data, and facts of the images and timesteps that they are of."""
 
     figure: Measurement
     facts: dict[str, Any]
@@ -39,7 +34,6 @@ def measure_bits(
     """The bound on -log2 p(x0) per dimension, averaged over images (`likelihood.bound`).
 
     Args:
-        dataset: of the model's shape and kind of number.
         count: images, drawn at random; all where there are fewer.
         timesteps: an image, where the chain has as many.
         seed: of the choice and of the noise.

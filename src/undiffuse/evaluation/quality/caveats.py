@@ -64,10 +64,6 @@ def _standard_error(case: Case, value: Estimate) -> float:
     return value.error * min(1.0, math.sqrt(2 * SUBSET_SIZE / min(case.n, case.m)))
 
 
-def _split_is_small(case: Case) -> bool:
-    return case.n // SPLITS < min(10 * case.width, 5000)
-
-
 RULES = (
     Caveat(
         FRECHET,
@@ -97,7 +93,7 @@ RULES = (
     ),
     Caveat(
         ("inception_score",),
-        _split_is_small,
+        lambda case: case.n // SPLITS < min(10 * case.width, 5000),
         lambda case: f"{case.n // SPLITS:,} images a split for {case.width:,} classes: biased downwards",
     ),
     Caveat(

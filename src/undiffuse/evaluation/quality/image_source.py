@@ -60,11 +60,7 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class ModelSamples:
-    """Images 0 .. count - 1 of a seed, drawn by a model.
-
-    Args:
-        seed: of the noise. Image i of a seed is the one that ``undiffuse sample`` draws.
-    """
+    """Images 0 .. count - 1 of a seed, drawn by a model; image i of a seed is the one that ``undiffuse sample`` draws."""
 
     plan: SamplePlan
     count: int
@@ -121,12 +117,7 @@ class ModelSamples:
 
 @dataclass(frozen=True)
 class DatasetImages:
-    """Images of a prepared data set.
-
-    Args:
-        indices: of the images that are used, rising.
-        seed: by which they were chosen.
-    """
+    """Images of a prepared data set: their numbers, rising, and the seed that chose them."""
 
     dataset: Dataset
     indices: tuple[int, ...]

@@ -29,12 +29,7 @@ class RealBaseline:
 
 @dataclass(frozen=True)
 class Spread:
-    """A metric over seeds.
-
-    Args:
-        mean, std: over ``values``; the standard deviation is the unbiased one, of a single seed.
-        values: one a seed, the figure's own first.
-    """
+    """A metric over seeds, the figure's own first; the standard deviation is the unbiased one, of a single seed."""
 
     mean: float
     std: float

@@ -33,12 +33,7 @@ FEATURES_VERSION = 1
 
 @dataclass(frozen=True)
 class Reference:
-    """A set of real images.
-
-    Args:
-        dataset: prepared as the subject's images are.
-        given: its origin in words.
-    """
+    """A set of real images, prepared as the subject's are, and how it came to be the reference, in words."""
 
     dataset: Dataset
     given: str = "given"

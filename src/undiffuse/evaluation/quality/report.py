@@ -101,7 +101,10 @@ def _rows(quality: Quality) -> Iterator[str]:
     several = quality.settings.repeat > 1
     head = ["figure", "value", "+-", "floor", "+-", *(["mean", "std of seeds"] if several else []), ""]
     marks = {words: str(mark) for mark, words in _footnotes(quality.figures)}
-    body = [[*_numbers(figure, several), _marks(figure, marks)] for figure in quality.figures]
+    body = []
+    for figure in quality.figures:
+        found = ",".join(marks[words] for words in figure.warning.split("; ") if words)
+        body.append([*_numbers(figure, several), f"[{found}]" if found else ""])
     widths = [max(len(row[k]) for row in [head, *body]) for k in range(len(head))]
     for name, *cells, mark in [head, *body]:
         aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:-1], strict=True)]
@@ -137,11 +140,6 @@ def _footnotes(figures: tuple[Measurement, ...]) -> list[tuple[int, str]]:
     """Every different sentence once, numbered."""
     sentences = dict.fromkeys(words for figure in figures for words in figure.warning.split("; ") if words)
     return list(enumerate(sentences, start=1))
-
-
-def _marks(figure: Measurement, marks: dict[str, str]) -> str:
-    found = [marks[words] for words in figure.warning.split("; ") if words]
-    return f"[{','.join(found)}]" if found else ""
 
 
 def to_text(quality: Quality) -> str:

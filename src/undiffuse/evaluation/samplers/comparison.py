@@ -65,7 +65,7 @@ class Cell:
         settings: with the steps that fit.
         evaluations: of the network, counted.
         seconds: an image.
-        array: (n, channels, *spatial), the samples in the data's own values.
+        array: the samples in the data's own values.
         distance: from the reference; None without one.
     """
 
@@ -78,13 +78,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class EnergyReference:
-    """Real images to measure the distance from.
-
-    Args:
-        x: in model space.
-        floor: the distance that chance alone gives between two real sets of n.
-        name: of the data.
-    """
+    """Real images in model space to measure the distance from, and that distance between two real sets of n."""
 
     x: Float[Tensor, "n *shape"]
     floor: float
@@ -118,7 +112,9 @@ class SamplerComparison:
         rows = [head + (["distance"] if self.reference else [])]
         for name, row in zip(self.contest.samplers, self.cells, strict=True):
             for budget, cell in zip(self.contest.budgets, row, strict=True):
-                rows.append(_words(name, budget, cell))
+                solver, distance = cell.settings.solver, [] if cell.distance is None else [f"{cell.distance:.4f}"]
+                numbers = [str(n) for n in (budget, solver.steps, cell.evaluations)]
+                rows.append([name, solver.spacing, *numbers, f"{1000 * cell.seconds:.1f}", *distance])
         columns = list(zip(*rows, strict=True))
         for k, column in enumerate(columns):
             width, words = max(map(len, column)), k < 2  # columns of words; the numbers stand on the right
@@ -152,12 +148,6 @@ class SamplerComparison:
     def _tile(self, cell: Cell) -> Image.Image:
         images = [to_image(values, self.model.info) for values in cell.array[:SHOWN]]
         return grid(images, columns=math.ceil(math.sqrt(2 * len(images))))
-
-
-def _words(name: str, budget: int, cell: Cell) -> list[str]:
-    numbers = [str(n) for n in (budget, cell.settings.solver.steps, cell.evaluations)]
-    words = [name, cell.settings.solver.spacing, *numbers, f"{1000 * cell.seconds:.1f}"]
-    return words if cell.distance is None else [*words, f"{cell.distance:.4f}"]
 
 
 def check_samplers(names: Sequence[str]) -> None:

@@ -27,11 +27,7 @@ def energy_distance(x: Float[Tensor, "n *shape"], y: Float[Tensor, "m *shape"]) 
 
 
 def energy_floor(reference: Float[Tensor, "images *shape"], seed: int = 0) -> float:
-    """Root mean square of the distance between random halves of one set: what cannot be told from 0.
-
-    Args:
-        reference: twice as many images as the sets that are compared.
-    """
+    """Root mean square of the distance between random halves of one set, twice as large as those that are compared."""
     between, dice = distances(reference), generator(seed, "energy floor")
     half = len(reference) // 2
     found = [

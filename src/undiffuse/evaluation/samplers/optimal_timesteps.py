@@ -64,8 +64,7 @@ def best_walks(costs: WalkCosts, most: int) -> list[Float[Tensor, "steps"]]:
 def candidates(schedule: Schedule, count: int, steps: Sequence[int] = ()) -> Float[Tensor, "times"]:
     """Rising times to choose from: half of them even in t, half even in log-SNR; whole numbers on a chain.
 
-    Args:
-        steps: for each of these, the times of the fixed spacings are among them, so that no one of those is better.
+    For each of ``steps``, the times of the fixed spacings are among them, so that no one of those is better.
     """
     chain = isinstance(schedule, DiscreteSchedule)
     half = min(-(-count // 2), schedule.T) if isinstance(schedule, DiscreteSchedule) else -(-count // 2)
@@ -103,9 +102,7 @@ def measure_error(
 ) -> WalkCosts:
     """The errors of DDIM steps, in model space, for walks over about ``count`` times.
 
-    Args:
-        samples: to measure on; no image is needed.
-        steps, count: as for `measure_bound`.
+    They are measured on some samples, whose number is given: no image is needed.
     """
     times = candidates(check_alone(model, "a choice of times").schedule, count, steps)
     std = math.sqrt(sum(value**2 for value in model.info.std) / len(model.info.std))
@@ -119,8 +116,6 @@ def learn(model: Model, costs: WalkCosts, cost: Cost, steps: Sequence[int], imag
     """The best times for each number of steps, with what a run's file says of them.
 
     Args:
-        costs: from `measure_bound` or `measure_error`.
-        steps: numbers of evaluations.
         images: number of images or samples that the costs were measured on.
     """
     walks = best_walks(costs, max(steps))

@@ -55,13 +55,7 @@ class WalkCosts:
 
 @dataclass(frozen=True)
 class X0Errors:
-    """Means over images and dimensions, model space, float64.
-
-    Args:
-        times: rising.
-        error: mean square of x0 - x0_hat(x_t) at each of them.
-        square: mean square of x0.
-    """
+    """Mean squares over images and dimensions, model space, float64: of x0 - x0_hat(x_t) at rising times, and of x0."""
 
     times: Float[Tensor, "times"]
     error: Float[Tensor, "times"]
@@ -79,10 +73,7 @@ def x0_errors(
     """Measure e(t) on images, each by its mean over the values that count.
 
     Each image has one noise for all t, so that e is smooth in t: a minimum over hundreds of times would find the luck
-    in independent ones.
-
-    Args:
-        times: rising, at least t_min.
+    in independent ones. Times are rising and at least t_min.
     """
     error, square, count = torch.zeros(len(times), dtype=torch.float64), 0.0, 0
     for batch in batches:
@@ -108,9 +99,7 @@ def bound_costs(schedule: Schedule, measured: X0Errors, bin_width: float = 0.0) 
     et al. 2021 (https://arxiv.org/abs/2107.00630).
     The decoder is the best Gaussian around x0_hat for data spread evenly over bins of width w.
 
-    Args:
-        measured: e(t).
-        bin_width: w, the distance of neighbouring integers in model space; 0 for floats.
+    ``bin_width`` is w, the distance of neighbouring integers in model space; 0 for floats.
     """
     q, p = schedule(measured.times), schedule.prior_std
     prior = 0.5 * ((q.alpha**2 * measured.square + q.sigma**2) / p**2 - 1 + 2 * (math.log(p) - q.sigma.log()))
@@ -148,7 +137,6 @@ def error_costs(
     error of the walk. ``start`` is what taking x_t to be pure noise is off by.
 
     Args:
-        times: rising.
         shape: of one sample, (channels, *spatial).
         std: of the data in model space.
         noises: of the samples that are walked, those at a time whose x_t and x0_hat fit into memory.

@@ -141,9 +141,7 @@ def recipe_model(name: str, shape: tuple[int, ...] | None, device: str, **overri
     """A new model by a recipe's settings, for data of a shape.
 
     Args:
-        name: of the recipe.
         shape: (channels, *spatial); by default the first of `SHAPES` that the recipe takes.
-        device: as in `LoopConfig`.
         overrides: settings by their flat names.
 
     Raises:
@@ -214,7 +212,7 @@ def bench(
         compiled_step = compilation(lambda: next(results), lambda: next(others), device, 0.8 * seconds)
     return Bench(
         name=name,
-        device=_describe(device),
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         threads=torch.get_num_threads(),
         precision="bfloat16" if uses_bfloat16(config.loop.precision, device) else "float32",
         sampling_precision=settings.compute.precision,
@@ -273,7 +271,3 @@ def _data(info: DataInfo, seed: int) -> RandomData:
 
 def _steps(model: Model, seed: int) -> Iterator[StepResult]:
     return training(make_train_step(model, _data(model.info, seed), ENDLESS), make_train_state(model))
-
-
-def _describe(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
