@@ -60,7 +60,7 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class ModelSamples:
-    """Images 0 .. count - 1 of a seed, drawn by a model; image i of a seed is the one that ``undiffuse sample`` draws."""
+    """Images 0 .. count - 1 of a seed, drawn by a model: the ones that ``undiffuse sample`` draws."""
 
     plan: SamplePlan
     count: int
