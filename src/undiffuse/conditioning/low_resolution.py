@@ -31,7 +31,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.config.conditioning import ConditionConfig
-from undiffuse.config.sampling import Guide, Prompt
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.denoiser import Denoiser, Prediction
 from undiffuse.diffusion.gaussian import Batch, Times, expand
@@ -167,35 +166,3 @@ def enlarging(
         return low_res_conditions(small, level, eps, factor)
 
     return Enlarging(denoiser, look)
-
-
-def for_stage(
-    prompt: Prompt, guide: Guide, known: Sequence[Condition], config: ConditionConfig, source: LowResSource | None
-) -> tuple[Prompt, Guide]:
-    """The prompt and the guide of a stage, without what its source is asked and the stage does not know.
-
-    Args:
-        known: the stage's own conditions.
-        config: of the stage; of a model that is none, prompt and guide stay as they are.
-
-    Raises:
-        UndiffuseError: a stage has no source, guidance is of a kind that cascades do not have, or the augmentation is
-            beyond what the stage learned.
-    """
-    if config.upscale == 1:
-        return prompt, guide
-    if source is None:
-        raise UndiffuseError(
-            "This model enlarges small images and draws none by itself: give it pictures with undiffuse edit upscale, "
-            "or set it upon a model of small ones with undiffuse cascade make"
-        )
-    if guide.weak or guide.classifier:
-        raise UndiffuseError("A cascade is guided by its own conditions: leave out `weak` and `classifier`")
-    if not 0 <= guide.augmentation <= config.augmentation:
-        raise UndiffuseError(
-            f"This stage learned small images with augmentation from 0 to {config.augmentation:g}, "
-            f"so `augmentation` lies there; it is {guide.augmentation:g}"
-        )
-    if not source.conditions or {condition.name for condition in known} & source.conditions:
-        return prompt, guide
-    return Prompt(), Guide()

@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from undiffuse.conditioning.class_names import ALL, NONE, class_number, class_numbers
-from undiffuse.conditioning.low_resolution import stage_conditions
+from undiffuse.conditioning.low_resolution import LowResSource, stage_conditions
 from undiffuse.conditioning.text.encoder import SIZE, load_encoder
+from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.sampling import Guide, Prompt
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
@@ -173,6 +174,7 @@ def resolve_conditions(
         )
     if not classes:
         _check_without_classes(prompt, guide, names, guides)
+    vector = standardised(prompt.vector, names, info)[None] if prompt.vector else None
     rows, negative = dict[str, Tensor](), dict[str, Tensor]()
     if classes:
         asked = prompt.classes or ((NONE,) if prompt.beyond_classes and not guides.classifier_classes else (ALL,))
@@ -180,8 +182,8 @@ def resolve_conditions(
         if guides.classifier is not None and (rows[CLASS] == len(classes)).any():
             raise UndiffuseError("A `classifier` leads to a class, so there is no `classes=none`")
         negative[CLASS] = torch.tensor([class_number(guide.avoid or NONE, classes)])
-    if prompt.vector:
-        rows[VECTOR] = standardised(prompt.vector, names, info)[None]
+    if vector is not None:
+        rows[VECTOR] = vector
     if prompt.image:
         if IMAGE not in names:
             raise UndiffuseError(
@@ -196,6 +198,38 @@ def resolve_conditions(
         negative |= {TEXT: filled[1:]} if len(filled) > 1 else {}
     negative = null_conditions(conditions, rows) | negative
     return GuidedRequest(conditions, rows, negative, _guidance(guide), guides)
+
+
+def for_stage(
+    prompt: Prompt, guide: Guide, known: Sequence[Condition], config: ConditionConfig, source: LowResSource | None
+) -> tuple[Prompt, Guide]:
+    """The prompt and the guide of a stage, without what its source is asked and the stage does not know.
+
+    Args:
+        known: the stage's own conditions.
+        config: of the stage; of a model that is none, prompt and guide stay as they are.
+
+    Raises:
+        UndiffuseError: a stage has no source, guidance is of a kind that cascades do not have, or the augmentation is
+            beyond what the stage learned.
+    """
+    if config.upscale == 1:
+        return prompt, guide
+    if source is None:
+        raise UndiffuseError(
+            "This model enlarges small images and draws none by itself: give it pictures with undiffuse edit upscale, "
+            "or set it upon a model of small ones with undiffuse cascade make"
+        )
+    if guide.weak or guide.classifier:
+        raise UndiffuseError("A cascade is guided by its own conditions: leave out `weak` and `classifier`")
+    if not 0 <= guide.augmentation <= config.augmentation:
+        raise UndiffuseError(
+            f"This stage learned small images with augmentation from 0 to {config.augmentation:g}, "
+            f"so `augmentation` lies there; it is {guide.augmentation:g}"
+        )
+    if not source.conditions or {condition.name for condition in known} & source.conditions:
+        return prompt, guide
+    return Prompt(), Guide()
 
 
 def told_examples(

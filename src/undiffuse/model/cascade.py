@@ -23,9 +23,10 @@ from undiffuse.data.codec import Codec
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
+from undiffuse.model.micro_batch import micro_batch_of
 from undiffuse.model.model import Model
 from undiffuse.model.plan import DrawsByPlan, LowerStage, SamplePlan
-from undiffuse.model.resolve import make_plan, micro_batch_of, resolve
+from undiffuse.model.resolve import make_plan, resolve
 from undiffuse.model.sample_request import passed
 from undiffuse.networks.conditions import Condition
 

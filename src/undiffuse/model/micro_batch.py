@@ -7,11 +7,16 @@ of small ones are so short that several together cost little more than one.
 
 * The rule looks at shapes alone, never at a measurement, at the number of cores or at how many are asked for: the same
   command gives the same size everywhere.
-* Whoever settles the settings of a sampling (`Model.settle`) writes the number into them, and whatever is made again
-  from them takes that.
+* `model.resolve` writes the number into the settings of samples, and whatever is made again from them takes that.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from undiffuse.model.model import Model
 
 SIZES = {"cpu": ((1 << 12, 16), (1 << 17, 4))}
 """Activations of a picture, and how many go together up to there; beyond, one. Measured on one core: with 6,000
@@ -29,3 +34,9 @@ def micro_batch(most: float, device: str) -> int:
         device: kind of the device: 'cpu', 'cuda', 'mps'.
     """
     return next((size for upto, size in SIZES.get(device, ELSEWHERE) if most <= upto), 1)
+
+
+def micro_batch_of(stages: Sequence[Model]) -> int:
+    """Samples per evaluation where settings do not say: what fits the largest network."""
+    most = max(model.config.network.activations(model.shape[1:]) for model in stages)
+    return micro_batch(most, stages[-1].device.type)

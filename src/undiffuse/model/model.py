@@ -30,8 +30,9 @@ from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.network import build_network
 from undiffuse.factories.schedule import make_schedule
+from undiffuse.model.micro_batch import micro_batch_of
 from undiffuse.model.plan import DrawsByPlan, SamplePlan
-from undiffuse.model.resolve import make_plan, micro_batch_of
+from undiffuse.model.resolve import make_plan
 from undiffuse.model.resources import Resources
 from undiffuse.model.sample_request import passed
 from undiffuse.networks.conditions import Condition

@@ -13,6 +13,7 @@ rounding may depend on the batch and on the place in it. So its bits depend on (
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +31,7 @@ from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.guidance import THRESHOLDS
 from undiffuse.diffusion.trajectory import Noise, Sampler, SamplingStep, iterate_steps, start
-from undiffuse.model.sample_request import check_numbers, checked_range, whole_numbers
+from undiffuse.errors import UndiffuseError
 from undiffuse.model.samples import Samples
 from undiffuse.runtime.process_group import ALONE, Group
 from undiffuse.runtime.random_streams import stream_seed
@@ -39,6 +40,9 @@ from undiffuse.runtime.torch_modes import evaluating, own_modes
 
 if TYPE_CHECKING:
     from undiffuse.model.model import Model
+
+MOST = 100_000_000
+"""Samples asked for at once: their numbers alone, in micro-batches, take memory."""
 
 
 @dataclass(frozen=True)
@@ -239,3 +243,51 @@ class DrawsByPlan(ABC):
         `plan` and of `SamplePlan.draw`.
         """
         return self.plan(settings, **overrides).draw(indices, seed, on_step)
+
+
+def checked_range(indices: Any, seed: Any) -> tuple[range, int]:
+    """Numbers of samples and the seed of their noise, as plain whole numbers.
+
+    Raises:
+        UndiffuseError: they are other things, or out of range.
+    """
+    if not isinstance(indices, range) or indices.step != 1:
+        raise UndiffuseError(f"The samples to draw must be a range in steps of 1, such as range(16), got {indices!r}")
+    if indices.stop - indices.start > MOST:  # len() itself fails beyond the machine's integers
+        raise UndiffuseError(f"Sampling takes at most {MOST:,} samples at a time, got {indices!r}: draw them in parts")
+    (seed,) = whole_numbers(seed=seed)
+    check_numbers(len(indices), seed, indices.start)
+    return indices, seed
+
+
+def check_numbers(n: int, seed: int, first: int) -> None:
+    """Check how many samples are asked for, and their numbers.
+
+    Raises:
+        UndiffuseError: one of them is out of range.
+    """
+    if n > MOST:
+        raise UndiffuseError(
+            f"Sampling takes at most {MOST:,} samples at a time, and n is {n:,}: draw them in parts, with first"
+        )
+    if n < 1 or seed < 0 or first < 0:
+        raise UndiffuseError(
+            "Sampling needs n of at least 1, and seed and first of at least 0; it got "
+            f"n={n}, seed={seed}, first={first}"
+        )
+
+
+def whole_numbers(**values: Any) -> list[int]:
+    """Numbers that Python's callers may have as NumPy's or as tensors, as the plain ones that files can hold.
+
+    Raises:
+        UndiffuseError: one is no whole number, such as 2.5, "2" or None.
+    """
+    for name, value in values.items():
+        if not hasattr(value, "__index__") or getattr(value, "shape", ()) != ():
+            raise UndiffuseError(f"{name} must be a whole number, got {value!r}")
+    try:
+        return [operator.index(value) for value in values.values()]
+    except TypeError:  # NumPy's and torch's numbers that are not whole
+        shown = ", ".join(f"{name}={value!r}" for name, value in values.items())
+        raise UndiffuseError(f"expected whole numbers, got {shown}") from None

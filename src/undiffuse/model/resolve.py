@@ -14,12 +14,12 @@ from torch import Tensor
 
 from undiffuse.checkpoints.learned_timesteps import LearnedTimesteps
 from undiffuse.conditioning.class_names import class_names
-from undiffuse.conditioning.low_resolution import LowResSource, for_stage
-from undiffuse.conditioning.request import CLASS, Guides, check_null, resolve_conditions, told_examples
+from undiffuse.conditioning.low_resolution import LowResSource
+from undiffuse.conditioning.request import CLASS, Guides, check_null, for_stage, resolve_conditions, told_examples
 from undiffuse.config.sampling import Prompt, SampleConfig
 from undiffuse.diffusion.timesteps import given_timesteps, make_timesteps
 from undiffuse.factories.sampler import make_sampler
-from undiffuse.model.micro_batch import micro_batch
+from undiffuse.model.micro_batch import micro_batch_of
 from undiffuse.model.plan import SamplePlan
 from undiffuse.model.sample_request import checked
 from undiffuse.runtime.precision import settled
@@ -102,9 +102,3 @@ def _look_up(model: Model, settings: SampleConfig, below: Sequence[Model]) -> tu
 def enlarges(stages: Sequence[Model]) -> bool:
     """Whether any of the models is a stage of a cascade."""
     return any(model.config.conditions.upscale > 1 for model in stages)
-
-
-def micro_batch_of(stages: Sequence[Model]) -> int:
-    """Samples per evaluation where settings do not say: what fits the largest network."""
-    most = max(model.config.network.activations(model.shape[1:]) for model in stages)
-    return micro_batch(most, stages[-1].device.type)

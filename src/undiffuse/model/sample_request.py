@@ -1,9 +1,8 @@
-"""What is asked of a model: which samples, by their numbers, and by what settings."""
+"""Settings of samples: the numbers among them that make sense, and those of them that change nothing."""
 
 from __future__ import annotations
 
 import math
-import operator
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,67 +10,6 @@ from typing import Any
 from undiffuse.config.effect import without_effect
 from undiffuse.config.sampling import Compute, Guide, SampleConfig, Solver
 from undiffuse.errors import UndiffuseError
-
-MOST = 100_000_000
-"""Samples asked for at once: their numbers alone, in micro-batches, take memory."""
-
-
-def check_numbers(n: int, seed: int, first: int) -> None:
-    """Check how many samples are asked for, and their numbers.
-
-    Raises:
-        UndiffuseError: one of them is out of range.
-    """
-    if n > MOST:
-        raise UndiffuseError(
-            f"Sampling takes at most {MOST:,} samples at a time, and n is {n:,}: draw them in parts, with first"
-        )
-    if n < 1 or seed < 0 or first < 0:
-        raise UndiffuseError(
-            "Sampling needs n of at least 1, and seed and first of at least 0; it got "
-            f"n={n}, seed={seed}, first={first}"
-        )
-
-
-def whole_numbers(**values: Any) -> list[int]:
-    """Numbers that Python's callers may have as NumPy's or as tensors, as the plain ones that files can hold.
-
-    Raises:
-        UndiffuseError: one is no whole number, such as 2.5, "2" or None.
-    """
-    for name, value in values.items():
-        if not hasattr(value, "__index__") or getattr(value, "shape", ()) != ():
-            raise UndiffuseError(f"{name} must be a whole number, got {value!r}")
-    try:
-        return [operator.index(value) for value in values.values()]
-    except TypeError:  # NumPy's and torch's numbers that are not whole
-        shown = ", ".join(f"{name}={value!r}" for name, value in values.items())
-        raise UndiffuseError(f"expected whole numbers, got {shown}") from None
-
-
-def whole_range(indices: Any) -> range:
-    """Numbers of samples: a range in steps of 1, of plain whole numbers.
-
-    Raises:
-        UndiffuseError: it is another thing.
-    """
-    if not isinstance(indices, range) or indices.step != 1:
-        raise UndiffuseError(f"The samples to draw must be a range in steps of 1, such as range(16), got {indices!r}")
-    if indices.stop - indices.start > MOST:  # len() itself fails beyond the machine's integers
-        raise UndiffuseError(f"Sampling takes at most {MOST:,} samples at a time, got {indices!r}: draw them in parts")
-    return indices
-
-
-def checked_range(indices: Any, seed: Any) -> tuple[range, int]:
-    """Numbers of samples and the seed of their noise, as plain whole numbers.
-
-    Raises:
-        UndiffuseError: they are other things, or out of range.
-    """
-    indices, (seed,) = whole_range(indices), whole_numbers(seed=seed)
-    check_numbers(len(indices), seed, indices.start)
-    return indices, seed
-
 
 BOUNDS = {
     "steps": (-math.inf, 100_000),
@@ -200,8 +138,9 @@ def checked(
         UndiffuseError: a number is senseless, or other weights or another threshold are asked for than there are.
     """
     check_bounds(settings)
+    settings = with_threshold(with_weights(settings, loaded_as, provenance.get("weights")), bounded)
     warn(remarks(settings, enlarges))
-    return with_threshold(with_weights(settings, loaded_as, provenance.get("weights")), bounded)
+    return settings
 
 
 def passed(settings: SampleConfig | None, overrides: dict[str, Any]) -> SampleConfig:

@@ -21,8 +21,7 @@ from tqdm import tqdm
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.modalities.registry import modality_of
-from undiffuse.model.plan import SamplePlan
-from undiffuse.model.sample_request import checked_range
+from undiffuse.model.plan import SamplePlan, checked_range
 from undiffuse.model.samples import GRID, Samples, sample_file
 from undiffuse.provenance.npz import read_npz, read_origin, write_npz
 from undiffuse.provenance.png import END, SIGNATURE, Origin, check_free, read_metadata, write_png
@@ -95,14 +94,13 @@ def draw_to(
             drawn), or no room.
     """
     indices, seed = checked_range(indices, seed)
-    model = plan.model
+    model, blocks = plan.model, plan.blocks(indices)
     if writing.resume and "sha256" not in model.provenance:
         raise UndiffuseError("Nobody can tell whose files are there: resume takes a model from undiffuse.load")
     none_yet = np.empty((0, *model.info.shape))
     template = Samples(none_yet, model.info, seed, (), plan.settings, model.provenance, model.device.type)
     exact = modality_of(model.info).exact(model.info)
     values = not exact if writing.values is None else writing.values
-    blocks = plan.blocks(indices)
     job = _Job(folder, indices, blocks, template, replace(writing, values=values))
     mine = group.shard(blocks)
     if group.is_main:

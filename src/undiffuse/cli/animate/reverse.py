@@ -36,7 +36,8 @@ def configure(parser: Parser) -> None:
 
 def run(typed: Namespace) -> None:
     from undiffuse.model import load
-    from undiffuse.model.sample_request import beside_times, check_numbers, warn
+    from undiffuse.model.plan import check_numbers
+    from undiffuse.model.sample_request import beside_times, warn
     from undiffuse.runtime.devices import choose_device
     from undiffuse.visualization.reverse import reverse_frames
     from undiffuse.visualization.strip import evenly

@@ -14,9 +14,9 @@ from undiffuse.config.flags import in_flags
 from undiffuse.diffusion.trajectory import SamplingStep
 from undiffuse.errors import UndiffuseError
 from undiffuse.model.cascade import stages_of
-from undiffuse.model.plan import SamplePlan
+from undiffuse.model.plan import SamplePlan, check_numbers
 from undiffuse.model.resolve import enlarges
-from undiffuse.model.sample_request import check_numbers, remarks
+from undiffuse.model.sample_request import remarks
 from undiffuse.provenance.png import Origin, sheet_chunk
 from undiffuse.runtime.installing import install_extra
 from undiffuse.studio.jobs.batched_network import RequestHandle

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 
-from undiffuse.model.sample_request import check_numbers
+from undiffuse.model.plan import check_numbers
 from undiffuse.studio.jobs.queue import Job
 from undiffuse.studio.jobs.sampling import SampleJob, draw
 from undiffuse.studio.library.models import UnknownError
