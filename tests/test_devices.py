@@ -33,7 +33,7 @@ from undiffuse.model import Model, build_model
 from undiffuse.reports.speed.measure import RandomData
 from undiffuse.runtime.devices import send
 from undiffuse.training.build import make_train_state, make_train_step
-from undiffuse.training.device_dataset import ResidentImages
+from undiffuse.training.device_dataset import resident
 from undiffuse.training.loop import training
 from undiffuse.training.optim.optimizer import load_optimizer_tensors, optimizer_tensors
 
@@ -184,7 +184,7 @@ def test_a_resumed_muon_counts_its_steps_where_nobody_waits_for_them() -> None:
 
 def test_images_on_a_device_are_looked_up_without_a_wait() -> None:
     model = model_on_meta()
-    images = ResidentImages(np.zeros((8, 3, 8, 8), np.uint8), model.codec, META)
+    images = resident(np.zeros((8, 3, 8, 8), np.uint8), model.codec, META)
     with Waits() as seen:
         x0 = images(np.array([3, 1]))
     assert (x0.shape, x0.device, x0.dtype) == ((2, 3, 8, 8), META, torch.float32)

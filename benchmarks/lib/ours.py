@@ -58,7 +58,7 @@ class Ours:
 
     def step(self) -> None:
         """One step; a few at the learning rate of the last one where steps turned out to be faster than planned."""
-        if self.steps == self.task.total:
+        if self.steps == self.task.plan.total:
             self.task = replace(self.task, plan=Plan(self.steps + 1))
             self._loop = training(self.task, self.train_state)
         next(self._loop)

@@ -42,7 +42,7 @@ from undiffuse.networks.unet import UNet
 from undiffuse.reports.speed.clock import peak_memory, wait
 from undiffuse.runtime.allocator import keep_freed_memory
 from undiffuse.runtime.threads import cut_rows, in_threads, the_team
-from undiffuse.training.optim.ema import EMA
+from undiffuse.training.optim.ema import ema_averages
 from undiffuse.training.optim.optimizer import clip_gradient, make_optimizer
 from undiffuse.training.parallel.threaded_gradients import ThreadedGradients
 
@@ -101,7 +101,7 @@ def ours(case: Case, terms: Terms) -> Side:
     network = network.to(terms.device, memory_format=torch.channels_last)
     x, t = batch(case, terms)
     x = x.to(memory_format=torch.channels_last)
-    optimizer, ema = make_optimizer(OptimizerConfig(), network), EMA(network, EMAConfig())
+    optimizer, ema = make_optimizer(OptimizerConfig(), network), ema_averages(network, EMAConfig())
     several = terms.device == "cpu" and torch.get_num_threads() > 1 and not terms.compile
     team = ThreadedGradients(the_team(terms.threads), network) if several else None
     called = torch.compile(network) if terms.compile else network

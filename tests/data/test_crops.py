@@ -24,7 +24,7 @@ from undiffuse.evaluation.memorization.evaluate import HeldOutBaseline, Memorisa
 from undiffuse.evaluation.memorization.report import verdict
 from undiffuse.evaluation.quality.reference import Reference
 from undiffuse.runtime.process_group import ALONE
-from undiffuse.training.build import image_batches
+from undiffuse.training.build import TrainData, image_batches
 from undiffuse.training.parallel.batch_shards import BatchShard
 from undiffuse.visualization.data_summary import contact_sheet, describe
 
@@ -68,10 +68,10 @@ def test_parts_at_random_are_functions_of_seed_and_step_and_reach_every_place(
     dataset = opened(folder, size=8, crop="random")
     assert (dataset.info.count, dataset.info.shape) == (4, (3, 8, 8))
     config = override(TrainConfig(), size=8, crop="random", batch=6, seed=5)
-    steps, again = (image_batches(dataset, config, BatchShard(6)) for _ in range(2))
+    steps, again = (image_batches(TrainData.of(dataset), config, BatchShard(6)) for _ in range(2))
     batches = [steps(step) for step in range(400)]
     assert all(torch.equal(again(step), batches[step]) for step in (399, 0, 17))
-    other = image_batches(dataset, override(config, seed=6), BatchShard(6))
+    other = image_batches(TrainData.of(dataset), override(config, seed=6), BatchShard(6))
     assert not torch.equal(other(0), batches[0])
     seen = {encode_bytes(x) for batch in batches for x in batch}
     possible = {
@@ -94,9 +94,9 @@ def encode_bytes(x: torch.Tensor) -> bytes:
 def test_what_is_cut_does_not_depend_on_how_a_batch_is_shared(photos: tuple[Path, list[Any]], opened: Open) -> None:
     dataset = opened(photos[0], size=8, crop="random")
     config = override(TrainConfig(), size=8, crop="random", batch=6)
-    whole = image_batches(dataset, config, BatchShard(6))(3)
+    whole = image_batches(TrainData.of(dataset), config, BatchShard(6))(3)
     shares = [BatchShard(6, 1, replace(ALONE, rank=rank, world=2)) for rank in range(2)]
-    assert torch.equal(torch.cat([image_batches(dataset, config, share)(3) for share in shares]), whole)
+    assert torch.equal(torch.cat([image_batches(TrainData.of(dataset), config, share)(3) for share in shares]), whole)
 
 
 def test_who_measures_or_looks_gets_the_middle_of_each_image(photos: tuple[Path, list[Any]], opened: Open) -> None:

@@ -15,7 +15,7 @@ from undiffuse.data.stream import open_data, open_stream
 from undiffuse.errors import UndiffuseError
 from undiffuse.recipes import get_recipe
 from undiffuse.runtime.process_group import Group
-from undiffuse.training.build import image_batches, order_of
+from undiffuse.training.build import TrainData, image_batches, order_of
 from undiffuse.training.parallel.batch_shards import BatchShard
 
 COUNT = 60
@@ -77,10 +77,10 @@ def test_a_stream_holds_what_a_prepared_set_holds(source, opened, pixels):
 def test_batches_from_step_k_on_are_those_of_a_training_that_began_at_0(source):
     config = settings(source)
     first, again = (open_data(config.data, progress=False) for _ in range(2))
-    whole = image_batches(first, config, BatchShard(8))
+    whole = image_batches(TrainData.of(first), config, BatchShard(8))
     batches = [whole(step) for step in range(20)]  # two and a half epochs
     for start in (19, 3, 11):
-        resumed = image_batches(open_data(config.data, progress=False), config, BatchShard(8))
+        resumed = image_batches(TrainData.of(open_data(config.data, progress=False)), config, BatchShard(8))
         for step in range(start, 20):
             assert torch.equal(resumed(step), batches[step])
     assert first.info == again.info
@@ -88,9 +88,9 @@ def test_batches_from_step_k_on_are_those_of_a_training_that_began_at_0(source):
 
 def test_two_processes_see_what_one_sees_and_read_no_further(source):
     config = settings(source)
-    whole = image_batches(open_data(config.data, progress=False), config, BatchShard(8))
+    whole = image_batches(TrainData.of(open_data(config.data, progress=False)), config, BatchShard(8))
     shares = [BatchShard(8, 1, Group(rank, 2)) for rank in range(2)]
-    parts = [image_batches(open_data(config.data, progress=False), config, share) for share in shares]
+    parts = [image_batches(TrainData.of(open_data(config.data, progress=False)), config, share) for share in shares]
     for step in range(10):
         assert torch.equal(torch.cat([part(step) for part in parts]), whole(step))
 
@@ -136,7 +136,7 @@ def test_an_unreadable_example_is_stood_in_for_with_its_class(tmp_path, pixels, 
     config = settings(path)
     capsys.readouterr()
     stream = open_data(config.data, progress=False)
-    batches, order = image_batches(stream, config, BatchShard(8)), order_of(stream, config)
+    batches, order = image_batches(TrainData.of(stream), config, BatchShard(8)), order_of(TrainData.of(stream), config)
     met = []
     for step in range(23):
         images = batches(step)

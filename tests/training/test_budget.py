@@ -17,7 +17,7 @@ from undiffuse.training.budget import UNTIMED, StepCosts, fixed_total, measure_s
 from undiffuse.training.build import make_train_state, make_train_step
 from undiffuse.training.callbacks.metrics import read_metrics
 from undiffuse.training.loop import training
-from undiffuse.training.pace import SPARE
+from undiffuse.training.pace import SPARE, Timer
 from undiffuse.training.run import session
 from undiffuse.training.run.signals import StoppedError
 from undiffuse.training.run.validate import check
@@ -146,7 +146,7 @@ def slower(now):
 
 def test_minutes_hold_on_a_machine_that_becomes_slower(data, settings, console, tmp_path, monkeypatch):
     machine = Machine(monkeypatch, slower)
-    start_run(settings(**TIMED), data, tmp_path / "run", console=console, clock=machine)
+    start_run(settings(**TIMED), data, tmp_path / "run", console=console, timer=Timer(machine))
     assert 8 <= machine.now <= 9.75
     plans = [line["plan"]["total"] for line in lines(tmp_path / "run") if "plan" in line]
     assert plans[0] > 28
@@ -159,7 +159,7 @@ def test_minutes_hold_on_a_machine_that_becomes_slower(data, settings, console, 
 def test_a_training_that_goes_on_repeats_what_was_decided(data, settings, console, tmp_path, monkeypatch):
     """Whatever the clock says now: the decisions after the checkpoint are in metrics.jsonl."""
     run = tmp_path / "run"
-    start_run(settings(**TIMED), data, run, console=console, clock=Machine(monkeypatch, slower))
+    start_run(settings(**TIMED), data, run, console=console, timer=Timer(Machine(monkeypatch, slower)))
     whole = newest(run), learned(run), decisions(run)
     assert len(whole[2]) > 2
     for path in training_checkpoint.checkpoints(run / "checkpoints")[2:]:
@@ -183,9 +183,9 @@ def test_a_stopped_training_in_minutes_is_the_one_with_the_same_decisions(
     with monkeypatch.context() as patch:
         patch.setattr(session, "training", stopping)
         with pytest.raises(StoppedError, match=f"stopped at step {step}"):
-            start_run(settings(**TIMED), data, run, console=console, clock=machine)
+            start_run(settings(**TIMED), data, run, console=console, timer=Timer(machine))
     machine.now += 1000  # time in which nothing is trained is not counted
-    resume_run(run, dataset=data, console=console, clock=machine)
+    resume_run(run, dataset=data, console=console, timer=Timer(machine))
     assert 7.5 <= machine.now - 1000 <= 9.75
     whole = newest(run), learned(run), decisions(run)
     for path in training_checkpoint.checkpoints(run / "checkpoints")[1:]:
@@ -196,7 +196,7 @@ def test_a_stopped_training_in_minutes_is_the_one_with_the_same_decisions(
 
 def test_a_budget_that_is_too_short_is_told_and_what_would_be_enough(data, settings, console, tmp_path, monkeypatch):
     config = settings(minutes=0.1, warmup=100, sample_every=0)
-    start_run(config, data, tmp_path / "run", console=console, clock=Machine(monkeypatch, lambda now: 0.5))
+    start_run(config, data, tmp_path / "run", console=console, timer=Timer(Machine(monkeypatch, lambda now: 0.5)))
     assert console.text().count("steps are too few to learn from") == 2
     assert "`minutes=10` would be a beginning" in console.text()  # 1.1 * 1000 * 0.5 s
     assert "too few to learn from" in (tmp_path / "run" / "train.log").read_text()

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from undiffuse.checkpoints.training_checkpoint import checkpoints, load, verify
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.process_group import Group
-from undiffuse.training.build import image_batches
+from undiffuse.training.build import TrainData, image_batches
 from undiffuse.training.callbacks.metrics import read_metrics
 from undiffuse.training.parallel.batch_shards import BatchShard, SlicedDropout, SliceOffset, check_share
 
@@ -113,11 +113,11 @@ def assert_agree(launcher, one, other):
 @pytest.mark.parametrize(("batch", "parts", "world"), [(8, 1, 2), (7, 1, 4), (12, 3, 4), (11, 2, 3)])
 def test_the_processes_see_the_batch_of_one_process_in_its_order(data, settings, batch, parts, world):
     config = settings(batch=batch, accumulate=parts)
-    whole = image_batches(data, config, BatchShard(batch, parts))
+    whole = image_batches(TrainData.of(data), config, BatchShard(batch, parts))
     shares = [BatchShard(batch, parts, Group(rank, world)) for rank in range(world)]
     for step in (0, 9, 10):
         pieces = [
-            image_batches(data, config, share)(step).split(share.sizes) for share in shares
+            image_batches(TrainData.of(data), config, share)(step).split(share.sizes) for share in shares
         ]  # of a process: its piece of every part
         ordered = [pieces[rank][part] for part in range(parts) for rank in range(world)]
         assert torch.equal(torch.cat(ordered), whole(step))

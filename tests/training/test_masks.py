@@ -12,7 +12,7 @@ import torch
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model
-from undiffuse.training.build import make_train_state, make_train_step, mask_batches
+from undiffuse.training.build import TrainData, make_train_state, make_train_step, mask_batches
 from undiffuse.training.loop import training
 from undiffuse.training.parallel.batch_shards import BatchShard
 
@@ -57,7 +57,7 @@ def test_masks_of_ones_and_none_are_the_training_of_before_to_the_last_bit(data:
 
 
 def test_data_without_masks_have_none(data: Any, settings: Any) -> None:
-    assert mask_batches(data, settings(), BatchShard(4)) is None
+    assert mask_batches(TrainData.of(data), settings(), BatchShard(4)) is None
     assert make_train_step(build_model(settings(), data.info), data, 3).batch(0).mask is None
 
 
@@ -69,4 +69,4 @@ def test_a_mask_of_values_needs_values_that_are_diffused_one_by_one(
 
     monkeypatch.setattr("undiffuse.data.masks.codec_of", lambda info: Latent())
     with pytest.raises(UndiffuseError, match="whole samples as they are"):
-        mask_batches(Padded(data.info, data.images, narrow(data.images)), settings(), BatchShard(4))
+        mask_batches(TrainData.of(Padded(data.info, data.images, narrow(data.images))), settings(), BatchShard(4))

@@ -6,7 +6,7 @@ import pytest
 
 from undiffuse.config.training import LoopConfig, OptimizerConfig
 from undiffuse.runtime.process_group import ALONE
-from undiffuse.training.callbacks.intervals import DRAWING, FIRST_ONE, LAST_ONE, Drawing, Intervals
+from undiffuse.training.callbacks.intervals import DRAWING, FIRST_ONE, LAST_ONE, GridCosts, Intervals
 from undiffuse.training.pace import Pace, Timer
 from undiffuse.training.plan import Decision, Plan
 
@@ -25,8 +25,8 @@ class Machine:
         self.plan = Plan(1, [Decision(0, 0.0, planned)])
         pace = Pace(self.plan, timer, 60 * minutes, 60 * minutes / planned)
         loop = loop or LoopConfig(minutes=minutes)
-        drawing = Drawing(lambda: evaluation, lambda samples: 20 * -(-samples // 16))
-        intervals = Intervals(loop, self.plan, timer, ALONE, drawing, evaluation, saving)
+        costs = GridCosts(loop.sample_count, lambda samples: 20 * -(-samples // 16), lambda: evaluation, evaluation)
+        intervals = Intervals(loop, self.plan, timer, ALONE, costs, saving)
         self.step = 0
         while self.step < self.plan.total:
             self.rates.append(self.plan.learning_rate(LINEAR, self.step))
@@ -34,7 +34,7 @@ class Machine:
             self.step += 1
             intervals(self.step)
             if intervals.samples:
-                taken = evaluation * drawing.evaluations(intervals.samples)
+                taken = evaluation * costs.evaluations(intervals.samples)
                 self.grids.append((self.now, intervals.samples, taken))
                 self.now += taken
                 intervals.sampled(intervals.samples, taken)

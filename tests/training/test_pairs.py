@@ -20,7 +20,7 @@ from undiffuse.model import build_model, load
 from undiffuse.networks.conditions import Condition
 from undiffuse.runtime.process_group import Group
 from undiffuse.training.api import resume_run, start_run
-from undiffuse.training.build import condition_batches, condition_tables, make_train_step
+from undiffuse.training.build import TrainData, condition_batches, condition_tables, make_train_step
 from undiffuse.training.parallel.batch_shards import BatchShard
 from undiffuse.visualization.data_summary import describe
 
@@ -77,9 +77,9 @@ def test_a_step_is_told_the_pictures_of_its_own_images_mirrored_with_them(tmp_pa
 def test_processes_that_train_together_are_told_the_pictures_of_their_own_images(tmp_path):
     data = opened(tmp_path)
     model = build_model(settings(condition_dropout=0.3, batch=5, flip=True), data.info)
-    tables = condition_tables(data, model)
+    tables = condition_tables(TrainData.of(data), model)
     whole, *parts = (
-        condition_batches(data, model, share, tables)
+        condition_batches(TrainData.of(data), model, share, tables)
         for share in (BatchShard(5), BatchShard(5, 1, Group(0, 2)), BatchShard(5, 1, Group(1, 2)))
     )
     nothing = torch.empty(0)

@@ -20,7 +20,7 @@ from undiffuse.model import build_model, load
 from undiffuse.networks.conditions import Condition
 from undiffuse.runtime.random_streams import generator
 from undiffuse.training.api import resume_run, start_run
-from undiffuse.training.build import examples_of, make_train_step, order_of
+from undiffuse.training.build import TrainData, examples_of, make_train_step, order_of
 from undiffuse.training.callbacks.previews import preview_plan
 from undiffuse.training.run.finetune import started_from
 
@@ -221,7 +221,7 @@ def test_grids_are_drawn_by_what_is_said_of_the_first_images(tmp_path):
     config = settings(batch=4, sample_count=6, condition_dropout=0.5)
     model = _effective(build_model(config, data.info))
     train_step = make_train_step(model, data, 4)
-    first = order_of(data, config)
+    first = order_of(TrainData.of(data), config)
     told = np.concatenate([first(0), first(1)])[:6]
     expected = (data.rows[told] - np.array(data.info.numbers.mean)) / np.array(data.info.numbers.std)
     np.testing.assert_allclose(train_step.examples[VECTOR], expected, rtol=1e-6, atol=1e-6)
@@ -229,7 +229,7 @@ def test_grids_are_drawn_by_what_is_said_of_the_first_images(tmp_path):
     for k, row in enumerate(data.rows[told].tolist()):
         alone = model.sample(1, first=k, vector=() if np.isnan(row[0]) else tuple(row), **DDIM).array[0]
         assert abs(drawn[k].astype(int) - alone).max() <= 1
-    assert examples_of(data, build_model(tiny_settings(), data.info), {}) == {}
+    assert examples_of(TrainData.of(data), build_model(tiny_settings(), data.info), {}) == {}
 
 
 def bars(count=512):

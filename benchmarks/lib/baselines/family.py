@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from undiffuse.config.training import EMAConfig, OptimizerConfig
 from undiffuse.data.order import batch_indices
 from undiffuse.runtime.random_streams import stream_seed
-from undiffuse.training.optim.ema import EMA
+from undiffuse.training.optim.ema import ema_averages
 from undiffuse.training.optim.optimizer import learning_rate, set_learning_rate
 
 N = TypeVar("N", bound=nn.Module)
@@ -75,7 +75,7 @@ class Averaged:
 
     def __init__(self, network: nn.Module, rate: float) -> None:
         self.network, self.rate = network, rate
-        self.ema = EMA(network, EMAConfig(ema=(rate,)))
+        self.ema = ema_averages(network, EMAConfig(ema=(rate,)))
 
     def copy_into(self, other: N) -> N:
         """``other``, of the same shape, with the averaged weights, to draw from."""

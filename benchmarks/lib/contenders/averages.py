@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+from functools import partial
+
 from torch import nn
 
 from undiffuse.config.training import EMAConfig
-from undiffuse.training.optim.ema import EMA
+from undiffuse.training.optim.ema import Averages
 
 
-class PowerEMA(EMA):
+class PowerEMA(Averages):
     """An average whose rate rises as a power of the steps.
 
     rate_n = min(rate, 1 - (1 + n - after)^-power),   0 up to n = after: the average is a copy of the weights
@@ -23,18 +24,15 @@ class PowerEMA(EMA):
     """
 
     def __init__(self, network: nn.Module, config: EMAConfig, power: float, every: int = 1, after: int = 0) -> None:
-        super().__init__(network, config)
-        self.power, self.every, self.after = power, every, after
+        super().__init__(network, {largest: partial(rising_rate, largest, power, after) for largest in config.ema})
+        self.every = every
 
-    def rate(self, largest: float, step: int) -> float:
-        """In force at the update after ``step`` earlier steps."""
-        n = step - self.after
-        return min(largest, 1 - (1 + n) ** -self.power) if n > 0 else 0.0
-
-    @torch.no_grad()
     def update(self, step: int) -> None:
-        if step % self.every:
-            return
-        parameters = [parameter.detach().float() for parameter in self._network.parameters()]
-        for largest, average in self.averages.items():
-            torch._foreach_lerp_(average, parameters, 1 - self.rate(largest, step))
+        if step % self.every == 0:
+            super().update(step)
+
+
+def rising_rate(largest: float, power: float, after: int, step: int) -> float:
+    """The rate in force at the update after ``step`` earlier steps."""
+    n = step - after
+    return min(largest, 1 - (1 + n) ** -power) if n > 0 else 0.0

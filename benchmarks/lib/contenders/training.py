@@ -22,7 +22,7 @@ from undiffuse.model import Model, build_model
 from undiffuse.model.samples import Samples
 from undiffuse.training.build import make_train_state, make_train_step
 from undiffuse.training.loop import TrainState
-from undiffuse.training.optim.ema import EMA
+from undiffuse.training.optim.ema import Averages, ema_averages
 
 Changes = Mapping[str, Any]
 
@@ -43,7 +43,7 @@ class Contender:
     """How its own side draws samples by default."""
     schedule: Callable[[], Schedule] | None = None
     """A process in place of the configured one."""
-    average: Callable[[nn.Module, EMAConfig], EMA] = EMA
+    average: Callable[[nn.Module, EMAConfig], Averages] = ema_averages
     """How the weights are averaged."""
     network: Callable[[TrainConfig, DataInfo], nn.Module] | None = None
     """A network in place of our U-Net, its weights a function of the seed."""
@@ -101,7 +101,9 @@ class Training(Ours):
     def _shown(self, step: int) -> Tensor:
         """The images of a step, as this contender learns from them at that part of the training."""
         images, early = self._images(step), self.contender.early
-        return early(images) if early is not None and step < self.contender.early_until * self.task.total else images
+        return (
+            early(images) if early is not None and step < self.contender.early_until * self.task.plan.total else images
+        )
 
     def averaged(self) -> Model:
         model = self.contender.model(self.config, self.model.info).to(self.model.device)

@@ -18,7 +18,7 @@ from undiffuse.checkpoints.model_file import SUFFIX, to_bytes
 from undiffuse.checkpoints.saved_model import SavedModel
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.durable_files import replace_bytes
-from undiffuse.runtime.installing import upgrade
+from undiffuse.runtime.installing import check_format
 from undiffuse.runtime.safe_tensors import unique_names
 
 NAME = "cascade.json"
@@ -29,10 +29,9 @@ MAX_MODELS = 16
 
 @dataclass(frozen=True)
 class CascadeFolder:
-    """What such a folder holds.
+    """The files of a cascade.
 
     Args:
-        path: the folder.
         files: of the models, the one of small images first; their contents are those that were written.
         sha256: of ``cascade.json``, and so of everything.
     """
@@ -59,11 +58,7 @@ def write(folder: Path, models: Sequence[tuple[str, SavedModel]]) -> None:
 
 
 def read(folder: Path) -> CascadeFolder | None:
-    """The cascade in a folder; None where the folder is none.
-
-    Raises:
-        UndiffuseError: a newer format, a damaged ``cascade.json``, or a file whose contents are others.
-    """
+    """The cascade in a folder; None where the folder is none."""
     where = folder / NAME
     if not where.is_file():
         return None
@@ -86,11 +81,7 @@ def _listed(data: bytes, where: Path) -> list[dict[str, Any]]:
         tree = json.loads(data, object_pairs_hook=unique_names)
     except (ValueError, RecursionError) as error:
         raise UndiffuseError(f"{where} is torn: it is not valid JSON ({error})") from None
-    version = tree.get("format") if isinstance(tree, dict) else None
-    if type(version) is not int or version > FORMAT:
-        raise UndiffuseError(
-            f"{where} has format {version!r:.20}, this undiffuse reads up to {FORMAT}; upgrade with: {upgrade()}"
-        )
+    check_format(tree.get("format") if isinstance(tree, dict) else None, FORMAT, where)
     listed = tree.get("models")
     whole = isinstance(listed, list) and 2 <= len(listed) <= MAX_MODELS
     if not whole or not all(isinstance(entry, dict) for entry in listed):

@@ -25,9 +25,6 @@ def locate(name: str | Path, weights: str = "ema", revision: str | None = None) 
 
     Args:
         name, weights, revision: see `undiffuse.model.load`.
-
-    Raises:
-        UndiffuseError: there is no such model, no whole checkpoint, or no such weights in it.
     """
     path = Path(name)
     _say_which(name)
@@ -42,11 +39,6 @@ def locate(name: str | Path, weights: str = "ema", revision: str | None = None) 
 
 
 def _say_which(name: str | Path) -> None:
-    """A word where a name means two models.
-
-    Raises:
-        UndiffuseError: one that should ship and does not.
-    """
     text = str(name)
     if text.startswith(PREFIX) and shipped(name) is None:
         raise UndiffuseError(f"No model '{text}' comes with undiffuse{perhaps(text, [PREFIX + n for n in names()])}")
@@ -59,7 +51,7 @@ def _say_which(name: str | Path) -> None:
 
 
 def is_model(name: str | Path) -> bool:
-    """Whether a name that may be a model's or data's is a model's: by names and beginnings of files alone.
+    """True where a name that may be a model's or data's is a model's: by names and beginnings of files alone.
 
     Every kind that `undiffuse.model.load` opens is one: a run, a checkpoint, a cascade, a model's file, one that ships,
     somebody else's folder or file, and ORG/NAME that is nothing on the disk.

@@ -11,14 +11,13 @@ Notable choices:
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from undiffuse.checkpoints.foreign.diffusers.folder import FILES, VARIANTS
 from undiffuse.errors import UndiffuseError
-from undiffuse.runtime.installing import install_extra
+from undiffuse.runtime.installing import need
 
 MODEL = "model.safetensors"
 """A model of ours in one file, as `undiffuse.checkpoints.model_file` writes it."""
@@ -43,15 +42,7 @@ def hub_name(name: str | Path) -> HubName | None:
 
 
 def require_hub(name: str) -> None:
-    """Refuse to go on without the hub's package.
-
-    Raises:
-        UndiffuseError: it is not installed.
-    """
-    if importlib.util.find_spec("huggingface_hub") is None:
-        raise UndiffuseError(
-            f"{name} is no path here, and a model of the Hugging Face hub needs: {install_extra('hub')}"
-        )
+    need("huggingface_hub", f"{name} is no path here, and a model of the Hugging Face hub needs", "hub")
 
 
 def failures() -> tuple[type[Exception], ...]:
@@ -62,12 +53,7 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def fetch(name: HubName) -> Path:
-    """The folder in the hub's cache with the files of a repository; its name is the commit.
-
-    Raises:
-        UndiffuseError: the package is not installed, there is no such repository or revision, it wants an account,
-            it cannot be reached and is not in the cache, or it holds no safetensors.
-    """
+    """The folder in the hub's cache with the files of a repository; its name is the commit."""
     require_hub(name.repo)
     from huggingface_hub import errors, snapshot_download
 

@@ -40,7 +40,7 @@ class LearnedTimesteps:
 
     @classmethod
     def file(cls, folder: Path, steps: int) -> Path:
-        """Where the times for ``steps`` evaluations lie in a run's folder."""
+        """The place of the times for ``steps`` evaluations in a run's folder."""
         return folder / f"timesteps-{steps}.json"
 
     @classmethod
@@ -48,11 +48,7 @@ class LearnedTimesteps:
         """The times for ``steps`` evaluations of these weights.
 
         Args:
-            folder: where they lie.
             name: what the model is called; by default the folder.
-
-        Raises:
-            UndiffuseError: there are none, they belong to other weights or to another number, or the file is damaged.
         """
         path = cls.file(folder, steps)
         again = f"choose them with undiffuse timesteps {quoted(name or folder)} --evaluations {steps}"

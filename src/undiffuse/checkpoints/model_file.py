@@ -20,7 +20,7 @@ from undiffuse.config.files import from_dict, to_dict
 from undiffuse.config.sections import from_plain
 from undiffuse.data.info import StoredInfo
 from undiffuse.errors import UndiffuseError
-from undiffuse.runtime.installing import upgrade
+from undiffuse.runtime.installing import check_format
 from undiffuse.runtime.safe_tensors import from_bytes
 
 SUFFIX = ".safetensors"
@@ -29,11 +29,7 @@ _KEY = "undiffuse"
 
 
 def to_bytes(model: SavedModel) -> bytes:
-    """The file of a model, floating-point tensors in half precision.
-
-    Raises:
-        UndiffuseError: a weight is beyond half precision's range of 65,504.
-    """
+    """The file of a model, floating-point tensors in half precision."""
     halves = {name: _half(name, tensor) for name, tensor in model.tensors.items()}
     header = {
         "format": FORMAT,
@@ -47,11 +43,7 @@ def to_bytes(model: SavedModel) -> bytes:
 
 
 def model_of(data: bytes, where: Path) -> SavedModel:
-    """The model in a file's bytes, every setting checked, float32; ``where`` is its name in messages.
-
-    Raises:
-        UndiffuseError: no safetensors, no model of ours, a newer format, or settings that cannot be.
-    """
+    """The model in a file's bytes, every setting checked, float32; ``where`` is its name in messages."""
     stored = from_bytes(data, where)
     length = int.from_bytes(data[:8], "little")
     text = (json.loads(data[8 : 8 + length]).get("__metadata__") or {}).get(_KEY)
@@ -62,10 +54,7 @@ def model_of(data: bytes, where: Path) -> SavedModel:
         version, step, weights, digest = (header[name] for name in ("format", "step", "weights", "sha256"))
     except (ValueError, KeyError, TypeError, RecursionError):
         raise UndiffuseError(f"{where} is not valid: its header does not hold what a model's does") from None
-    if type(version) is not int or version > FORMAT:
-        raise UndiffuseError(
-            f"{where} has format {version!r:.20}, this undiffuse reads up to {FORMAT}; upgrade with: {upgrade()}"
-        )
+    check_format(version, FORMAT, where)
     if type(step) is not int or step < 0 or type(weights) is not str:
         raise UndiffuseError(f"{where} is not valid: it says step {step!r:.20} and weights {weights!r:.20}")
     if digest != _digest(data):
@@ -77,11 +66,7 @@ def model_of(data: bytes, where: Path) -> SavedModel:
 
 
 def read(path: Path) -> SavedModel:
-    """The model in a file.
-
-    Raises:
-        UndiffuseError: the file cannot be read, or as for `model_of`.
-    """
+    """The model in a file."""
     try:
         return model_of(path.read_bytes(), path)
     except OSError as error:

@@ -25,11 +25,7 @@ _LOCKS = Path("/proc/locks")
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Hold the run's lock. It is the kernel's (flock): a process that dies, however it dies, lets it go.
-
-    Raises:
-        UndiffuseError: another process holds it, and the message names its process id; or nobody may write there.
-    """
+    """Hold the run's lock. It is the kernel's (flock): a process that dies, however it dies, lets it go."""
     with writing(folder, "mend that, or train on a copy of the run in another place"):
         descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -48,9 +44,6 @@ def claimed(folder: Path) -> Iterator[None]:
     """A folder that is made, and held until the block has filled it; where that fails, it is gone again.
 
     One that a killed process has claimed and not filled is taken over.
-
-    Raises:
-        UndiffuseError: another process holds it, or nobody may write there.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,11 +56,7 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def check_unlocked(folder: Path, advice: str = NEW_RUN) -> None:
-    """Refuse a folder in which another process trains at this moment; nothing is left behind there.
-
-    Raises:
-        UndiffuseError: one does.
-    """
+    """Raise an UndiffuseError where another process trains in a folder at this moment; leave nothing behind there."""
     try:
         descriptor = os.open(folder / _LOCK, os.O_RDONLY)
     except OSError:
@@ -80,7 +69,6 @@ def check_unlocked(folder: Path, advice: str = NEW_RUN) -> None:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether any process trains in a folder now."""
     try:
         check_unlocked(folder)
     except UndiffuseError:
@@ -89,14 +77,14 @@ def is_locked(folder: Path) -> bool:
 
 
 def is_claimable(folder: Path) -> bool:
-    """Whether a folder is not there, or holds nothing but the lock of a process that was killed."""
+    """True where a folder is not there, or holds nothing but the lock of a process that was killed."""
     with writing(folder):
         there = folder.exists()
         return not there or (folder.is_dir() and all(entry.name == _LOCK for entry in folder.iterdir()))
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether a training has begun in a folder, be it that there is no checkpoint yet."""
+    """True once a training has begun in a folder, even before its first checkpoint."""
     return (folder / _LOCK).is_file()
 
 
@@ -114,7 +102,7 @@ def _in_use(folder: Path, descriptor: int, advice: str) -> UndiffuseError:
 
 
 def _holder(descriptor: int) -> str:
-    """Who holds the lock: as that process wrote into the file, else as the kernel knows."""
+    """The holder of the lock: as that process wrote into the file, else as the kernel knows."""
     inode, pid = str(os.fstat(descriptor).st_ino), os.pread(descriptor, 32, 0).decode(errors="replace").strip()
     with suppress(OSError):
         rows = (line.split() for line in _LOCKS.read_text().splitlines())

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from undiffuse.config.conditioning import ConditionConfig
+from undiffuse.config.data import DataConfig
+from undiffuse.config.diffusion import DiffusionConfig
+from undiffuse.config.network import NetworkConfig
 from undiffuse.config.schema import TrainConfig
+from undiffuse.config.training import EMAConfig, ObjectiveConfig
 from undiffuse.data.info import DataInfo
 
 
@@ -61,7 +66,7 @@ class ForeignReader:
 def provenance(
     place: str | Path, file: Path | Sequence[Path], weights: str = "raw", step: int = 0, **more: Any
 ) -> dict[str, Any]:
-    """Where a model's weights came from.
+    """A record of where a model's weights came from.
 
     Args:
         place: what the user called it.
@@ -77,8 +82,23 @@ def provenance(
     return {"checkpoint": str(place), "step": step, "weights": weights, "sha256": total.hexdigest(), **more}
 
 
-def unknown_data(name: str, shape: tuple[int, ...], classes: tuple[str, ...] = ()) -> DataInfo:
-    """What is known of the data of a checkpoint that says nothing of them: 8-bit images of this shape."""
+def foreign_config(
+    recipe: str, source: str, network: NetworkConfig, diffusion: DiffusionConfig, classes: int = 0
+) -> TrainConfig:
+    """Settings for somebody else's checkpoint: its network and its process, and what follows from these."""
+    return TrainConfig(
+        recipe=recipe,
+        data=DataConfig(source=source),
+        network=network,
+        diffusion=diffusion,
+        conditions=ConditionConfig(condition=("class",) if classes else (), condition_dropout=0.0),
+        objective=ObjectiveConfig(loss="hybrid" if diffusion.learn_variance else "simple"),
+        ema=EMAConfig(ema=()),
+    )
+
+
+def unknown_data(name: str, shape: tuple[int, ...], classes: Iterable[object] = ()) -> DataInfo:
+    """What may be assumed of a checkpoint's data where it says nothing of them: 8-bit images; classes by any names."""
     channels = shape[0]
     return DataInfo(
         name=name,
@@ -90,5 +110,5 @@ def unknown_data(name: str, shape: tuple[int, ...], classes: tuple[str, ...] = (
         high=255.0,
         mean=(0.0,) * channels,
         std=(1.0,) * channels,
-        classes=classes,
+        classes=tuple(map(str, classes)),
     )

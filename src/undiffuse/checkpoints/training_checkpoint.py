@@ -35,7 +35,7 @@ from undiffuse.config.sections import from_plain
 from undiffuse.data.info import DataInfo, StoredInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.durable_files import sync_folder, write_durably
-from undiffuse.runtime.installing import upgrade
+from undiffuse.runtime.installing import check_format
 from undiffuse.runtime.safe_tensors import from_bytes, to_bytes, unique_names
 
 FORMAT = 1
@@ -47,7 +47,7 @@ _PARTIAL, _OLD = ".partial-", ".old-"
 
 @dataclass(frozen=True)
 class State:
-    """Where a training stands. Random streams have no place here: they are functions of (seed, step)."""
+    """The progress of a training. Random streams have no place here: they are functions of (seed, step)."""
 
     step: int
     """Optimiser steps done, the skipped ones included."""
@@ -86,7 +86,7 @@ class Checkpoint:
 
 
 def place_of(state: State, parent: Path) -> Path:
-    """Where `save` writes."""
+    """The folder that `save` writes."""
     return parent / f"step-{state.step:08d}"
 
 
@@ -94,11 +94,7 @@ def save(checkpoint: Checkpoint, parent: Path, keep: int = 0, advice: str = "the
     """Write ``parent/step-XXXXXXXX``, then delete all but the newest ``keep`` checkpoints (0 keeps all).
 
     Args:
-        checkpoint, parent, keep: what, where, and how many.
         advice: what else there is to do where it cannot be written; a run that has never begun does not go on.
-
-    Raises:
-        UndiffuseError: the folder cannot be written or the disk is full; earlier checkpoints are untouched.
     """
     target = place_of(checkpoint.state, parent)
     partial = parent / f"{_PARTIAL}{target.name}"
@@ -204,32 +200,29 @@ def latest(parent: Path) -> tuple[Path | None, list[str]]:
 
 
 def verify(path: Path) -> None:
-    """Compare every file of a checkpoint with its manifest.
-
-    Raises:
-        UndiffuseError: a file is missing, has another size or another sha256, or there is no manifest.
-    """
+    """Compare every file of a checkpoint with its manifest."""
     manifest = _manifest(path)
     for name in manifest:
         _contents(path, name, manifest)
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint, verifying every file.
-
-    Raises:
-        UndiffuseError: torn, of a newer format, or with contents that no checkpoint has.
-    """
+    """Read a checkpoint, verifying every file."""
     manifest = _manifest(path)
-    config, info = _header(path, manifest)
+
+    def tree(name: str) -> dict[str, Any]:
+        return _json(_contents(path, name, manifest), path / name)
 
     def tensors(name: str) -> dict[str, Tensor]:
         return from_bytes(_contents(path, name, manifest), path / name)
 
+    header, where = tree("config.json"), path / "config.json"
+    check_format(header.get("format"), FORMAT, where, "checkpoint format")
+    config = from_dict(header.get("config"), str(where))
     return Checkpoint(
         config=config,
-        info=info,
-        state=_state(path, manifest),
+        info=from_plain(StoredInfo, header.get("data"), str(where)).info(),
+        state=from_plain(State, tree("state.json"), str(path / "state.json")),
         weights=tensors("model.safetensors"),
         averages={rate: tensors(ema_file(rate)) for rate in config.ema.ema},
         optimizer=tensors("optimizer.safetensors"),
@@ -274,19 +267,3 @@ def _json(data: bytes, where: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise UndiffuseError(f"{where} is torn: it must hold a JSON object")
     return tree
-
-
-def _header(path: Path, manifest: dict[str, Any]) -> tuple[TrainConfig, DataInfo]:
-    where = path / "config.json"
-    header = _json(_contents(path, "config.json", manifest), where)
-    version = header.get("format")
-    if type(version) is not int or version > FORMAT:
-        raise UndiffuseError(
-            f"{where} has checkpoint format {version}, this undiffuse reads up to {FORMAT}; upgrade with: {upgrade()}"
-        )
-    return from_dict(header.get("config"), str(where)), from_plain(StoredInfo, header.get("data"), str(where)).info()
-
-
-def _state(path: Path, manifest: dict[str, Any]) -> State:
-    where = path / "state.json"
-    return from_plain(State, _json(_contents(path, "state.json", manifest), where), str(where))

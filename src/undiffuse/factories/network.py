@@ -70,8 +70,11 @@ def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ..
         outputs = 2 * channels if config.diffusion.learn_variance else channels
         told = conditions_of(config, info) if told is None else told
         build = NETWORKS[type(config.network)]
-        network = build(channels, outputs, len(sides), config.network, told)
-    return _arranged(accelerate_cpu(network), config, info)
+        network = accelerate_cpu(build(channels, outputs, len(sides), config.network, told))
+    layout = LAYOUTS.get(len(info.spatial) + 2)
+    if config.loop.channels_last and layout is not None:
+        network = network.to(memory_format=layout)  # type: ignore[call-overload]
+    return network
 
 
 def check_size(config: TrainConfig, info: DataInfo) -> None:
@@ -105,10 +108,3 @@ def outline(config: TrainConfig, info: DataInfo) -> dict[str, Tensor]:
     """
     with outlined():
         return build_network(config, info).state_dict()
-
-
-def _arranged(network: nn.Module, config: TrainConfig, info: DataInfo) -> nn.Module:
-    dims = len(info.spatial) + 2
-    if config.loop.channels_last and dims in LAYOUTS:
-        network = network.to(memory_format=LAYOUTS[dims])  # type: ignore[call-overload]
-    return network

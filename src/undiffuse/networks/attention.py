@@ -23,7 +23,6 @@ class SelfAttention(nn.Module):
     the same numbers.)
 
     Args:
-        channels: channels of x and of the result.
         heads: must divide ``channels``.
         norm: makes the norm before q, k and v.
 

@@ -29,7 +29,7 @@ Embedding = Float[Tensor, "batch embedding"]
 
 @dataclass(frozen=True)
 class BlockOptions:
-    """What the residual blocks of a network have in common.
+    """Options that the residual blocks of a network have in common.
 
     Args:
         embedding: width of the embedding, which comes with its SiLU already applied.
@@ -55,8 +55,6 @@ class ResidualBlock(nn.Module):
     Args:
         dims: spatial dimensions, 1, 2 or 3.
         inputs: channels of x; where they differ from ``outputs`` the shortcut is a 1x1 convolution.
-        outputs: channels of the result.
-        options: see `BlockOptions`.
         resample: halve (mean of neighbours) or double (nearest) the resolution of both branches before the first
             convolution.
     """

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from undiffuse.config.network import RMSUNetConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.blocks import Features
-from undiffuse.networks.checks import check_depth, check_dropout, check_images, check_levels
+from undiffuse.networks.checks import check_image_network, check_images
 from undiffuse.networks.conditions import Condition
 from undiffuse.networks.embedding import sinusoids
 from undiffuse.networks.layers import conv, linear
@@ -86,7 +86,6 @@ class MemoryAttention(nn.Module):
     """x + last(out(attend(q, k, v))) with q, k, v = qkv(norm(x)), and learned tokens before k and v.
 
     Args:
-        channels: of x and the result.
         heads, width: of the attention; together they need not be the channels.
         attend: (q, k, v) -> the tokens of q.
         last: a norm of the result, or nothing.
@@ -146,10 +145,8 @@ class RMSUNet(nn.Module):
     """A function of (x, time) with outputs of x's size; see the head of this file.
 
     Args:
-        channels: channels of x.
         out_channels: channels of the result; twice as many where a variance is learned with the mean.
         dims: 2.
-        config: the options.
         conditions: none.
 
     Raises:
@@ -227,21 +224,11 @@ class RMSUNet(nn.Module):
 
 def check_settings(dims: int, config: RMSUNetConfig, conditions: tuple[Condition, ...]) -> None:
     """Raise UndiffuseError for settings that describe no network of this kind."""
-    if dims != 2:
-        raise UndiffuseError(f"`architecture={NAME}` is for images, not for data of {dims} spatial dimensions")
     if conditions:
         raise UndiffuseError(f"`architecture={NAME}` cannot be told '{conditions[0].name}': leave out `condition`")
-    check_depth(config.multipliers)
-    levels = len(config.multipliers)
-    if not levels or min(config.multipliers) < 1 or config.base < 4 or config.base % 2:
-        raise UndiffuseError(
-            f"`architecture={NAME}` takes positive `multipliers` and an even `base` of at least 4, not "
-            f"{config.multipliers} and {config.base}"
-        )
-    check_levels("attention_levels", config.attention_levels, levels)
+    check_image_network(config, dims)
     heads, width = config.heads, HEAD_WIDTH if config.head_width is None else config.head_width
     if heads < 1 or width < 1 or heads * width > WIDEST:
         raise UndiffuseError(
             f"`heads` times `head_width` must be from 1 to {WIDEST:,}, not {heads!s:.40} x {width!s:.40}"
         )
-    check_dropout(config.dropout)

@@ -34,7 +34,7 @@ from undiffuse.config.network import ScoreUNetConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.attention import SelfAttention
 from undiffuse.networks.blocks import BlockOptions, Embedding, Features, ResidualBlock
-from undiffuse.networks.checks import check_depth, check_dropout, check_images, check_levels
+from undiffuse.networks.checks import check_image_network, check_images
 from undiffuse.networks.conditions import Condition, complete
 from undiffuse.networks.embedding import sinusoids
 from undiffuse.networks.layers import conv, group_norm, initialise, linear
@@ -79,8 +79,6 @@ class Block(ResidualBlock):
     """sqrt(1/2) (x + attention) of y = sqrt(1/2) of a `ResidualBlock`.
 
     Args:
-        inputs, outputs: channels.
-        options: see `ResidualBlock`.
         attends: whether there is an attention.
         resample: `Halve` or `Double`, of both branches.
     """
@@ -175,10 +173,8 @@ class ScoreUNet(nn.Module):
     """A function of (x, time) with outputs of x's size; see the head of this file.
 
     Args:
-        channels: channels of x.
         out_channels: channels of the result; twice as many where a variance is learned with the mean.
         dims: 2.
-        config: the options.
         conditions: a class, or nothing.
 
     Raises:
@@ -273,19 +269,9 @@ class ScoreUNet(nn.Module):
 
 def check_settings(dims: int, config: ScoreUNetConfig, conditions: tuple[Condition, ...]) -> None:
     """Raise UndiffuseError for settings that describe no network of these kinds."""
-    name = config.architecture
-    if dims != 2:
-        raise UndiffuseError(f"`architecture={name}` is for images, not for data of {dims} spatial dimensions")
     if others := [condition.name for condition in conditions if condition.kind != "class"]:
         raise UndiffuseError(
-            f"`architecture={name}` can be told a class and nothing else: leave '{others[0]}' out of `condition`"
+            f"`architecture={config.architecture}` can be told a class and nothing else: leave '{others[0]}' out of "
+            "`condition`"
         )
-    check_depth(config.multipliers)
-    levels = len(config.multipliers)
-    if not levels or min(config.multipliers) < 1 or config.blocks < 1 or config.base < 4 or config.base % 2:
-        raise UndiffuseError(
-            f"`architecture={name}` takes positive `multipliers` and `blocks` and an even `base` of at least 4, not "
-            f"{config.multipliers}, {config.blocks} and {config.base}"
-        )
-    check_levels("attention_levels", config.attention_levels, levels)
-    check_dropout(config.dropout)
+    check_image_network(config, dims, blocks=config.blocks)

@@ -77,10 +77,8 @@ class UNet(nn.Module):
     https://arxiv.org/abs/2105.05233, section 3 and appendix B.
 
     Args:
-        channels: channels of x.
         out_channels: channels of the result; twice as many where a variance is learned with the mean.
         dims: spatial dimensions of x: 1, 2 or 3.
-        config: the settings.
         conditions: what else it is told, see `conditions`.
 
     Raises:
@@ -147,7 +145,7 @@ class UNet(nn.Module):
         return depth_to_space(h, self.patch)[crop]
 
     def row_work(self, spatial: Sequence[int]) -> float:
-        """What a thread has to do for one sample of these sizes."""
+        """The work of a thread on one sample of these sizes."""
         return self.config.activations(spatial)
 
     def shard_units(self) -> list[nn.Module]:

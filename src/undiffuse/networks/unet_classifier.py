@@ -27,7 +27,6 @@ class AttentionPool(nn.Module):
     """Attention of the mean of all positions to itself and all positions (Radford et al. 2021, section 2.4).
 
     Args:
-        channels: of x.
         outputs: numbers to return.
         heads: must divide the channels.
         positions: number of positions; each has an embedding of its own, and so has the mean, which comes first.
@@ -53,10 +52,8 @@ class UNetClassifier(nn.Module):
     """(x, time) -> logits. The layers have the names and shapes of the U-Net's, down to its middle.
 
     Args:
-        channels: channels of x.
         classes: number of classes, at least 2.
         dims: spatial dimensions of x: 1, 2 or 3.
-        config: the settings of the U-Net.
         positions: at the lowest resolution, for a head that is an `AttentionPool`; without it the head is their mean.
 
     Raises:

@@ -83,8 +83,6 @@ class UNetParts:
     """Makes the parts of a U-Net, to be asked for in the order of computation: each draws its weights when it is made.
 
     Args:
-        dims: spatial dimensions.
-        config: the options.
         conditions: what the network is told; tokens are attended to.
     """
 

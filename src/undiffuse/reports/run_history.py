@@ -17,7 +17,7 @@ from undiffuse.data.stream import Stream, open_data
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
 from undiffuse.model.plan import SamplePlan
-from undiffuse.training.build import condition_tables, examples_of, image_batches
+from undiffuse.training.build import TrainData, condition_tables, examples_of, image_batches
 from undiffuse.training.callbacks.metrics import read_metrics
 from undiffuse.training.callbacks.previews import preview_plan, preview_settings
 from undiffuse.training.parallel.batch_shards import BatchShard
@@ -130,10 +130,9 @@ class Story:
         model = self.model
         if self.dataset is None:
             return None if model.config.conditions.upscale > 1 else model.plan(self.settings)
-        examples = examples_of(self.dataset, model, condition_tables(self.dataset, model))
-        return preview_plan(
-            model, image_batches(self.dataset, model.config, BatchShard(model.config.loop.batch)), examples
-        )
+        data = TrainData.of(self.dataset)
+        images = image_batches(data, model.config, BatchShard(model.config.loop.batch))
+        return preview_plan(model, images, examples_of(data, model, condition_tables(data, model)))
 
     @property
     def missing_data(self) -> str:

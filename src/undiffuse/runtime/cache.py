@@ -26,11 +26,7 @@ class UnkeptError(UndiffuseError):
 
 
 def cache_root(cache: Path | None) -> Path:
-    """``cache``, else the environment's UNDIFFUSE_CACHE, else ~/.cache/undiffuse.
-
-    Raises:
-        UndiffuseError: that would be in a home folder, and there is none.
-    """
+    """``cache``, else the environment's UNDIFFUSE_CACHE, else ~/.cache/undiffuse."""
     if cache:
         return cache
     try:
@@ -44,11 +40,7 @@ def cache_root(cache: Path | None) -> Path:
 
 @contextmanager
 def writing_cache(folder: Path) -> Iterator[None]:
-    """A block that writes into a folder of the cache.
-
-    Raises:
-        UnkeptError: no room on the disk, or no right to write there.
-    """
+    """A block that writes into a folder of the cache."""
     try:
         yield
     except OSError as error:
@@ -60,11 +52,7 @@ def writing_cache(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def new_entry(place: Path) -> Iterator[Path]:
-    """A temporary folder that becomes ``place`` when the block ends well, and vanishes otherwise.
-
-    Raises:
-        UnkeptError: no room on the disk, or no right to write there.
-    """
+    """A temporary folder that becomes ``place`` when the block ends well, and vanishes otherwise."""
     draft: Path | None = None
     try:
         with writing_cache(place.parent):
@@ -90,7 +78,6 @@ def discard(place: Path) -> None:
 
 
 def need_space(folder: Path, size: int) -> None:
-    """Refuse to begin what cannot fit."""
     free = shutil.disk_usage(folder).free
     if size > free:
         raise _no_space(folder, f"{size >> 20:,} MiB for the prepared data, got {free >> 20:,}")

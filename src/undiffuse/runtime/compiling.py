@@ -10,9 +10,6 @@ worth more to large ones than what fusion saves (docs/develop/lab-notes.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
@@ -29,8 +26,18 @@ class Compiled(nn.Module):
         self._compiled = torch.compile(network, mode=mode, dynamic=False)
 
     def forward(self, x: Tensor, time: Tensor, **conditions: Tensor) -> Tensor:
-        with _in_words():
+        try:
             y: Tensor = self._compiled(x, time, **conditions)
+        except Exception as error:
+            from torch._dynamo.exc import TorchDynamoException  # a second of importing, done where something compiles
+
+            if not isinstance(error, TorchDynamoException):
+                raise
+            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise UndiffuseError(
+                "torch.compile failed here: leave out `compile`, or give `compile=False` to a run that was started "
+                f"with it; it said: {reason[:300]}"
+            ) from error
         return y
 
 
@@ -47,19 +54,3 @@ class CompiledEvaluations(Compiled):
         # A graph writes its output to the same memory every time, and samplers remember outputs: hence the copy.
         torch.compiler.cudagraph_mark_step_begin()
         return super().forward(x, time, **conditions).clone()
-
-
-@contextmanager
-def _in_words() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        from torch._dynamo.exc import TorchDynamoException  # a second of importing, long done where something compiles
-
-        if not isinstance(error, TorchDynamoException):
-            raise
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UndiffuseError(
-            "torch.compile failed here: leave out `compile`, or give `compile=False` to a run that was started with "
-            f"it; it said: {reason[:300]}"
-        ) from error

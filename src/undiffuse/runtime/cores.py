@@ -37,7 +37,7 @@ THREADS = "OMP_NUM_THREADS"
 
 @dataclass(frozen=True)
 class Allowance:
-    """What this process may use.
+    """The share of the machine that this process may use.
 
     Args:
         cores: that it may run on.
@@ -54,7 +54,7 @@ class Allowance:
 
 
 def allowance(root: Path = Path("/")) -> Allowance:
-    """What the system lets this process use: its affinity mask and its control groups' quota.
+    """The allowance of this process: its affinity mask and its control groups' quota.
 
     Args:
         root: of the file system; another one is for tests.
@@ -106,12 +106,7 @@ def _text(path: Path) -> str:
 
 
 def is_busy(threads: int, root: Path = Path("/")) -> bool:
-    """Whether others want to run now who would leave too few of the machine's cores for so many threads.
-
-    Args:
-        threads: that this process will have.
-        root: see `allowance`.
-    """
+    """True where others want to run now who would leave too few of the machine's cores for so many threads."""
     for look in range(LOOKS):
         if look:
             time.sleep(BETWEEN)
@@ -123,12 +118,7 @@ def is_busy(threads: int, root: Path = Path("/")) -> bool:
 
 
 def prepare(environment: MutableMapping[str, str] = os.environ, root: Path = Path("/")) -> None:
-    """Set both variables for this process and those that it starts; nothing where torch is loaded, which is too late.
-
-    Args:
-        environment: of the process.
-        root: see `allowance`.
-    """
+    """Set both variables for this process and those that it starts; none where torch is loaded, which is too late."""
     if "torch" in sys.modules or sys.platform != "linux":
         return
     allowed = allowance(root)
@@ -139,7 +129,7 @@ def prepare(environment: MutableMapping[str, str] = os.environ, root: Path = Pat
 
 
 def why(threads: int) -> str:
-    """Where torch's number of threads comes from, in words."""
+    """The origin of torch's number of threads, in words."""
     allowed = allowance()
     limit = "" if allowed.quota is None else f", of which the control group's quota gives it {allowed.quota:.3g}"
     cores = f"this process may run on {allowed.cores} of {os.cpu_count()} cores{limit}"
@@ -150,6 +140,6 @@ def why(threads: int) -> str:
 
 
 def waiting() -> str:
-    """How its threads wait for each other, in words."""
+    """The way in which its threads wait for each other, in words."""
     said = [f"{name}={os.environ[name]}" for name in SPIN_SETTINGS if name in os.environ]
     return " ".join(said) or "as OpenMP does by itself: spinning for milliseconds, slow beside busy processes"

@@ -21,11 +21,7 @@ unless they lie there already."""
 
 
 def there(device: torch.device | str) -> torch.device:
-    """A device that can be computed on.
-
-    Raises:
-        UndiffuseError: no such device here.
-    """
+    """A device that can be computed on."""
     try:
         found = torch.device(device)
         torch.zeros(1, device=found)

@@ -38,7 +38,7 @@ class UnwritableError(UndiffuseError):
 
 
 def unwritable(place: Path, error: OSError, advice: str = ELSEWHERE) -> UnwritableError:
-    """What the system said of a place, as a sentence that says what to do."""
+    """A sentence about a place that cannot be written, with what to do."""
     if error.errno in NO_ROOM:
         mends = advice.startswith("mend that")
         advice = advice.replace("mend that", "make room", 1) if mends else f"make room, or {advice}"
@@ -57,11 +57,7 @@ def writing(place: Path, advice: str = ELSEWHERE) -> Iterator[None]:
 
 
 def check_writable(path: Path, advice: str = ELSEWHERE) -> None:
-    """Refuse a place for a file where nobody may write or nothing has room, as far as that can be known before.
-
-    Raises:
-        UnwritableError: what is in the way.
-    """
+    """Raise an `UnwritableError` for a place where nobody may write or nothing has room, as far as can be known."""
     with writing(path, advice):
         above = next(folder for folder in path.absolute().parents if folder.exists())
         if not above.is_dir():
@@ -77,11 +73,7 @@ def check_writable(path: Path, advice: str = ELSEWHERE) -> None:
 
 @contextmanager
 def appearing(path: Path, advice: str = ELSEWHERE) -> Iterator[Path]:
-    """The draft of a file, which becomes ``path`` where the block ends well and vanishes otherwise.
-
-    Raises:
-        UnwritableError: the system refuses it.
-    """
+    """The draft of a file, which becomes ``path`` where the block ends well and vanishes otherwise."""
     draft = draft_of(path)
     try:
         with writing(path, advice):
@@ -95,7 +87,7 @@ def appearing(path: Path, advice: str = ELSEWHERE) -> Iterator[Path]:
 
 
 def draft_of(path: Path) -> Path:
-    """Where a file is until it is whole: hidden beside it, under a name of this process."""
+    """The place of a file until it is whole: hidden beside it, under a name of this process."""
     mark = f".{os.getpid()}.partial"
     return path.with_name(f".{shortened(path.name, NAME_BYTES - len(mark) - 1)}{mark}")
 
@@ -126,11 +118,7 @@ def replace_file(path: Path, text: str, advice: str = NO_OUT) -> None:
 
 
 def replace_bytes(path: Path, data: bytes, advice: str = NO_OUT) -> None:
-    """`replace_file` for bytes.
-
-    Raises:
-        UnwritableError: the system refuses it.
-    """
+    """`replace_file` for bytes."""
     temporary = path.with_name(f".{shortened(path.name, NAME_BYTES - 9)}.partial")
     with writing(path, advice):
         try:

@@ -52,7 +52,7 @@ def install(*packages: str, options: str = "") -> str:
 
 
 def upgrade() -> str:
-    """What brings a newer undiffuse, from where this one came."""
+    """The command that brings a newer undiffuse, from where this one came."""
     origin = _origin()
     address = str(origin.get("url", ""))
     if "vcs_info" in origin:
@@ -69,6 +69,14 @@ def upgrade() -> str:
     return install(NAME, options="--upgrade")
 
 
+def check_format(version: object, newest: int, where: object, what: str = "format") -> None:
+    """Check that a file's version, which may be anything, is one that this undiffuse reads."""
+    if type(version) is not int or version > newest:
+        raise UndiffuseError(
+            f"{where} has {what} {version!r:.20}, this undiffuse reads up to {newest}; upgrade with: {upgrade()}"
+        )
+
+
 def pip() -> str:
     """``pip`` where that is this environment's, else by this environment's Python."""
     found, here = shutil.which("pip"), Path(sys.executable).parent
@@ -83,7 +91,7 @@ def _distribution() -> metadata.Distribution | None:
 
 
 def _origin() -> dict[str, Any]:
-    """Where pip got it from (PEP 610); empty where that was an index by name."""
+    """The place where pip got it from (PEP 610); empty where that was an index by name."""
     found = _distribution()
     try:
         tree = json.loads((found and found.read_text("direct_url.json")) or "{}")

@@ -32,14 +32,14 @@ those that do not were measured at, and far from both."""
 
 
 def uses_bfloat16(precision: PrecisionName, device: torch.device) -> bool:
-    """Whether a network runs in bfloat16: where asked for, and by 'auto' where CUDA has it in hardware."""
+    """True where bfloat16 was asked for, and by 'auto' where CUDA has it in hardware."""
     if precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return precision == "bfloat16"
 
 
 def settled(precision: PrecisionName, device: torch.device) -> PrecisionName:
-    """What 'auto' is on this device, and any other as it is; with a warning where that is slow."""
+    """The meaning of 'auto' on this device, and any other as it is; with a warning where that is slow."""
     if not uses_bfloat16(precision, device):
         return "float32"
     if sentence := slow_bfloat16(device):
@@ -91,7 +91,7 @@ def _seconds(x: Tensor, kernel: Tensor) -> float:
 
 
 def in_hardware() -> bool:
-    """Whether this CPU computes in bfloat16."""
+    """True where this CPU computes in bfloat16."""
     return times_as_long() < SLOW
 
 

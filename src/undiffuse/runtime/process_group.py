@@ -65,7 +65,7 @@ class Group:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is rank 0, the one that writes files and speaks."""
+        """True for rank 0, the one that writes files and speaks."""
         return self.rank == 0
 
     @property
@@ -129,7 +129,7 @@ class Group:
         return int(found)
 
     def broadcast_text(self, say: Callable[[], str], by: int = 0) -> str:
-        """What rank ``by`` says; the others do not even ask themselves."""
+        """The text that rank ``by`` says; the others do not even ask themselves."""
         if self.is_single:
             return say()
         import torch

@@ -39,18 +39,14 @@ def watch(group: Group, ended: threading.Event) -> None:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether this is how torch says that a process cannot be reached."""
+    """True where torch says by this that a process cannot be reached."""
     import torch.distributed as dist
 
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
 
 
 def lost_ranks(group: Group, advice: str) -> UndiffuseError:
-    """The sentence for a connection that broke: which ranks are gone, and what to do.
-
-    Args:
-        advice: how to go on.
-    """
+    """The sentence for a connection that broke: which ranks are gone, and what to do."""
     assert group.store is not None
     _ignore_sigterm()
     try:
@@ -86,7 +82,7 @@ def choose_speaker(group: Group, error: UndiffuseError) -> None:
 
 
 def speaks(error: UndiffuseError) -> bool:
-    """Whether this process is the one that tells the user; decided by rank 0's first say before a group was made."""
+    """True for the process that tells the user; decided by rank 0's first say before a group was made."""
     if error.speaks is not None or not follows():
         return error.speaks is not False
     _ignore_sigterm()

@@ -23,11 +23,7 @@ def to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def from_bytes(data: bytes, where: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file; ``where`` is its name in messages.
-
-    Raises:
-        UndiffuseError: not a safetensors file, or one that names a tensor twice (which the library lets pass).
-    """
+    """The tensors of a safetensors file; ``where`` is its name in messages."""
     try:
         tensors = safetensors.torch.load(data)
         length = int.from_bytes(data[:8], "little")
@@ -45,11 +41,7 @@ def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
-    """Compare names, shapes and types with those of the network or optimiser that the tensors are for.
-
-    Raises:
-        UndiffuseError: the first difference, by name.
-    """
+    """Compare names, shapes and types with those of the network or optimiser that the tensors are for."""
     if missing := expected.keys() - found.keys():
         raise UndiffuseError(f"{what} lacks '{min(missing)}' ({len(missing)} tensors in all): other settings made it")
     if unknown := found.keys() - expected.keys():

@@ -44,11 +44,7 @@ R = TypeVar("R")
 
 
 class ThreadPool:
-    """As many threads as PyTorch has been given, each with one core.
-
-    Args:
-        size: threads.
-    """
+    """As many threads as PyTorch has been given, each with one core."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -117,7 +113,7 @@ def in_threads(network: nn.Module) -> nn.Module:
 
 
 def pays(network: RowParallel, shape: Sequence[int], threads: int) -> bool:
-    """Whether a batch of this shape, (rows, channels, *spatial), is quicker with its rows in so many threads."""
+    """True where a batch of this shape, (rows, channels, *spatial), is quicker with its rows in so many threads."""
     rows, _, *spatial = shape
     return threads > 1 and rows >= threads and rows / threads * network.row_work(spatial) >= WORK
 

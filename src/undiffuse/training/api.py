@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -36,14 +35,15 @@ from undiffuse.training.budget import fixed_total, too_short
 from undiffuse.training.build import Data, make_train_state, make_train_step, restore, to_checkpoint
 from undiffuse.training.callbacks.console import Console
 from undiffuse.training.loop import TrainState, TrainStep
-from undiffuse.training.pace import Clock, Timer
+from undiffuse.training.pace import Timer
 from undiffuse.training.parallel.batch_shards import check_share
 from undiffuse.training.plan import Decision
-from undiffuse.training.run.finetune import in_its_standard, started_from, take_weights
+from undiffuse.training.run.corrections import Outset
+from undiffuse.training.run.finetune import in_its_standard, started_from, starting_model, take_weights
 from undiffuse.training.run.folder import ELSEWHERE, RunFolder, changed_environment, claim, edited
 from undiffuse.training.run.replay import Recorded, recorded
 from undiffuse.training.run.resume import NewBudget, reconcile
-from undiffuse.training.run.session import Outset, fit_minutes, run_training
+from undiffuse.training.run.session import fit_minutes, run_training
 from undiffuse.training.run.target_program import changes, fitted
 from undiffuse.training.run.unheeded import unheeded
 from undiffuse.training.run.validate import check
@@ -83,32 +83,31 @@ def train(
         UndiffuseError: anything that the user can mend, in one sentence. After SIGTERM or Ctrl-C it is a
             `signals.StoppedError`, and the state is saved.
     """
-    started, runs = time.monotonic(), Path(runs)
+    timer, runs = Timer(), Path(runs)
     if is_given(source):
         source = keep_given(source)
     elif source is not None:
         source = typed_source(str(source), quiet).removeprefix(BUILTIN_PREFIX)
     if "pairs" in overrides:
         overrides["pairs"] = typed_source(str(overrides["pairs"]), quiet).removeprefix(BUILTIN_PREFIX)
-    override(TrainConfig(), **overrides)  # misspelt settings are found before any work is done
+    typed = override(TrainConfig(), **overrides)  # misspelt settings are found before any work is done
     with joined() as group:
         console = Console(quiet or not group.is_main)
         if resume:
-            given: dict[str, Any] = {"source": str(source)} if source is not None else {}
-            given |= {"recipe": recipe} if recipe is not None else {}
+            asked = {"source": None if source is None else str(source), "recipe": recipe}
+            given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
             folder = Path(group.broadcast_text(lambda: str(run_to_resume(runs, source, name))))
             return resume_run(folder, console=console, group=group, **given, **overrides)
         if source is None:
             raise UndiffuseError("name the data to learn from: a folder, an archive, an array file, or 'digits'")
         demo = str(source) == "digits" and overrides.get("size") is None  # that recipe knows one size
         build = get_recipe(recipe or ("digits" if demo else "small")).build
-        wanted = override(TrainConfig(), source=str(source), **overrides).data
+        wanted = replace(typed.data, source=str(source))
         dataset = prepare_together(wanted, console, group)
         config = build(dataset.info)
-        if (start := override(TrainConfig(), **overrides).start).start_from:
-            config = started_from(config, start)
-        flip = overrides.get("flip", config.data.flip)
-        config = override(replace(config, data=replace(wanted, flip=flip)), **overrides)
+        if typed.start.start_from:
+            config = started_from(config, typed.start)
+        config = override(replace(config, data=replace(wanted, flip=config.data.flip)), **overrides)
         config, chosen = fitted(config, dataset.info, overrides), config
         if words := changes(chosen, config):
             console.say(words)
@@ -119,11 +118,11 @@ def train(
             console.say(f"warning: {sentence}")
         if dataset.info.narrow:
             console.say(f"warning: {dataset.info.narrow}")
-        return start_run(config, dataset, folder, console=console, started=started, group=group)
+        return start_run(config, dataset, folder, console=console, timer=timer, group=group)
 
 
 def unused_classes(config: TrainConfig, info: DataInfo) -> str:
-    """How to use the data's classes, where nobody said anything of conditions; '' where there is nothing to say."""
+    """Advice on classes of the data that the model is not told; '' where there are none."""
     told = config.conditions
     if len(info.classes) < 2 or told.condition or told.upscale > 1:
         return ""
@@ -135,11 +134,7 @@ def unused_classes(config: TrainConfig, info: DataInfo) -> str:
 
 
 def prepare_together(config: DataConfig, console: Console, group: Group) -> Dataset | Stream:
-    """The prepared data, made by one process of those that share a disk and opened by all.
-
-    Raises:
-        UndiffuseError: they cannot be prepared, or a machine has other data under the same name.
-    """
+    """The prepared data, made by one process of those that share a disk and opened by all."""
     with group.main_first():
         dataset = open_data(config, progress=not console.quiet)
     if group.broadcast_text(lambda: dataset.info.fingerprint) != dataset.info.fingerprint:
@@ -154,28 +149,24 @@ def start_run(
     folder: Path,
     *,
     console: Console | None = None,
-    started: float | None = None,
-    clock: Clock = time.monotonic,
+    timer: Timer | None = None,
     group: Group = ALONE,
 ) -> Model:
     """Train a new run in ``folder`` with these settings and return its model.
 
     Args:
-        config: every setting.
         dataset: prepared data, as those settings describe them.
         folder: empty or not there.
         console: where to report; by default standard error.
-        started: when a budget in minutes began, by ``clock``; now, by default.
+        timer: of a budget in minutes; by default it begins now.
         group: the processes that train together, all of which call this.
-
-    Raises:
-        UndiffuseError: settings that cannot work, a folder in use, or anything that stops a training.
     """
-    console, started = console or Console(), clock() if started is None else started
+    console, outset = console or Console(), Outset(timer or Timer())
     check(config)
     check_share(config, group)
     device = choose_device(config.loop.device, group)
-    info = in_its_standard(dataset.info, config.start)
+    old = starting_model(config.start)
+    info = in_its_standard(dataset.info, config.start, old)
     run = RunFolder(folder)
     if group.is_main:
         claim(folder)
@@ -189,15 +180,15 @@ def start_run(
             group.barrier()  # the others begin when rank 0 has found nothing wrong
             console.say(f"run: {folder}")
             model = build_model(config, info)
-            take_weights(model)
+            take_weights(model, old)
+            del old  # its memory is for the training
             train_state = make_train_state(model.to(device), group)
             train_step = make_train_step(model, dataset, total=fixed_total(config.loop) or 1, group=group)
             _tell_of_slow_format(train_step, console)
-            outset = Outset(Timer(clock, began=started))
             if config.loop.minutes is not None:
-                total, outset = fit_minutes(run, model, train_state, train_step, outset, console)
+                total, outset = fit_minutes(run, train_state, train_step, outset, console)
                 train_step.plan.decide(Decision(0, 0.0, total, spent=outset.timer.spent))
-            if warning := too_short(config, train_step.total, outset.step or None):
+            if warning := too_short(config, train_step.plan.total, outset.step or None):
                 console.say(f"warning: {warning}")
             first = to_checkpoint(train_state, model, train_step.plan, spent=outset.timer.spent)
             if group.is_main:
@@ -207,7 +198,7 @@ def start_run(
             if group.is_main:
                 _empty(folder)  # a run that never began leaves its name free
             raise
-        run_training(run, model, train_state, train_step, (), console, outset)
+        run_training(run, train_state, train_step, outset, console)
         return _finished(run, console, group)
 
 
@@ -224,7 +215,7 @@ def resume_run(
     *,
     dataset: Data | None = None,
     console: Console | None = None,
-    clock: Clock = time.monotonic,
+    timer: Timer | None = None,
     group: Group = ALONE,
     **given: Any,
 ) -> Model:
@@ -234,17 +225,11 @@ def resume_run(
     with another number of processes it is that up to the rounding of sums.
 
     Args:
-        folder: of a run.
         dataset: the prepared data; by default they are prepared again as the run's settings say.
-        console: where to report; by default standard error.
-        clock: seconds, monotonic.
-        group: the processes that train together, all of which call this.
+        console, timer, group: as of `start_run`; what a budget has spent is added to the timer's seconds.
         given: settings by flat name; see `resume.reconcile` for what may differ from the run's.
-
-    Raises:
-        UndiffuseError: nothing to resume, other settings, other data, or anything that stops a training.
     """
-    console, started = console or Console(), clock()
+    console, timer = console or Console(), timer or Timer()
     run = RunFolder(folder)
     if not run.checkpoints.is_dir():
         check_unlocked(folder, NO_CHECKPOINT)
@@ -277,30 +262,23 @@ def resume_run(
         train_step = make_train_step(model, dataset, plan, group)
         _tell_of_slow_format(train_step, console)
         pace = state.seconds / state.step if state.step else 0.0
-        outset = Outset(Timer(clock, state.spent), pace, recorded=going.recorded)
+        outset = Outset(timer, pace, recorded=going.recorded, window=state.window)
+        if new is None or new.decision.start != state.step:  # else all of it is new, with what it took to come here
+            timer.spent = state.spent
         if new is not None:
-            if new.decision.start == state.step:  # all of it is new, with what it took to come here
-                outset = replace(outset, timer=Timer(clock, began=started))
-            outset = _in_new_budget(run, model, train_state, train_step, new, outset, console)
+            outset = _in_new_budget(run, train_state, train_step, new, outset, console)
         if config != checkpoint.config and group.is_main:  # what is refused until here changes nothing of the run
             run.write_settings(config, checkpoint.info, device, group.world)
-        run_training(run, model, train_state, train_step, state.window, console, outset)
+        run_training(run, train_state, train_step, outset, console)
         return _finished(run, console, group)
 
 
 def _in_new_budget(
-    run: RunFolder,
-    model: Model,
-    train_state: TrainState,
-    train_step: TrainStep,
-    new: NewBudget,
-    outset: Outset,
-    console: Console,
+    run: RunFolder, train_state: TrainState, train_step: TrainStep, new: NewBudget, outset: Outset, console: Console
 ) -> Outset:
-    """Plan the steps of a budget that a run goes on with."""
     decision = new.decision
-    if new.timed:
-        fit, outset = fit_minutes(run, model, train_state, train_step, outset, console)
+    if train_step.config.loop.minutes is not None:
+        fit, outset = fit_minutes(run, train_state, train_step, outset, console)
         decision = replace(decision, total=decision.step + fit, spent=outset.timer.spent)
     train_step.plan.decide(decision)
     console.say(
@@ -315,7 +293,6 @@ def _tell_of_slow_format(train_step: TrainStep, console: Console) -> None:
 
 
 def _newest(run: RunFolder, console: Console) -> Path:
-    """The newest whole checkpoint, what is torn being swept aside."""
     console.log_to(run.log)
     clean_up(run.checkpoints)
     path, torn = latest(run.checkpoints)
@@ -353,7 +330,7 @@ def _empty(folder: Path) -> None:
 
 
 def new_folder(runs: Path, source: str | Path, name: str | None) -> Path:
-    """Where a new run goes: ``runs/name``, or the source's name with the first number that is free."""
+    """The place of a new run: ``runs/name``, or the source's name with the first number that is free."""
     if name is not None:
         return runs / _checked(name)
     stem, number = _stem(source), 1
@@ -363,11 +340,7 @@ def new_folder(runs: Path, source: str | Path, name: str | None) -> Path:
 
 
 def run_to_resume(runs: Path, source: str | Path | None, name: str | None) -> Path:
-    """The folder of the run that is meant.
-
-    Raises:
-        UndiffuseError: no such run, or several that could be meant.
-    """
+    """The folder of the run that is meant."""
     if name is not None:
         folder = runs / _checked(name)
         if not folder.is_dir():

@@ -15,7 +15,6 @@ from undiffuse.config.schema import TrainConfig
 from undiffuse.config.training import LoopConfig
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.training.loop import TrainState, TrainStep, training
-from undiffuse.training.optim.ema import Averages
 from undiffuse.training.pace import SPARE, Clock
 from undiffuse.training.plan import Plan
 
@@ -78,11 +77,9 @@ def steps_that_fit(loop: LoopConfig, costs: StepCosts, elapsed: float) -> int:
 
 
 def too_short(config: TrainConfig, total: int, step: float | None = None) -> str:
-    """What to say of a training that is too short to learn anything, and what would be enough; '' of any other.
+    """A warning of a training too short to learn anything, with what would be enough; '' for any other.
 
     Args:
-        config: the settings.
-        total: steps in all.
         step: seconds of one, where they were measured.
     """
     warmup = config.optimizer.warmup if config.loop.minutes is None else 0  # in minutes it is a part of them
@@ -108,12 +105,10 @@ def measure_step(
     """Seconds a step takes, the median of real steps whose effect is undone.
 
     Args:
-        train_step, train_state: of a training that has not begun.
         seconds: time to spend on it once the untimed steps are over.
-        clock: seconds, monotonic.
     """
     weights = _copied(train_state.network.state_dict())
-    kinds: tuple[Averages, ...] = (train_state.ema, train_state.powers)
+    kinds = (train_state.ema, train_state.powers)
     averages = [{key: _copied(tensors) for key, tensors in kind.state_dicts().items()} for kind in kinds]
     learned = _copied(train_state.time_law.tensors())
     times: list[float] = []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -33,7 +35,7 @@ from undiffuse.runtime.safe_tensors import check_tensors
 from undiffuse.runtime.threads import RowParallel, pays, the_team
 from undiffuse.training.device_dataset import encoded
 from undiffuse.training.loop import TrainState, TrainStep
-from undiffuse.training.optim.ema import EMA, PowerAverages
+from undiffuse.training.optim.ema import ema_averages, power_averages
 from undiffuse.training.optim.optimizer import (
     expected_optimizer_tensors,
     follow_groups,
@@ -57,69 +59,63 @@ class Images(Protocol):
 
 
 class Data(Protocol):
-    """What a training needs of a prepared data set."""
+    """A prepared data set for a training; it may have the other parts of `TrainData`, too."""
 
     @property
     def info(self) -> DataInfo: ...
 
     @property
-    def images(self) -> Images:
-        """(count, channels, *spatial), values of the data's own type."""
-        ...
+    def images(self) -> Images: ...
 
     @property
-    def labels(self) -> NDArray[np.int64] | None:
-        """(count,), the class of each image; None without classes."""
-        ...
+    def labels(self) -> NDArray[np.int64] | None: ...
 
 
-@runtime_checkable
-class Numbered(Protocol):
-    """Data with numbers."""
+@dataclass(frozen=True)
+class TrainData:
+    """A prepared data set with all parts that one can have; None where it has no such attribute or method.
 
-    def vectors(self) -> NDArray[np.float32] | None:
-        """(count, numbers), NaN where nothing is said of a sample; None without any."""
-        ...
+    Args:
+        images: (count, channels, *spatial), values of the data's own type.
+        labels: (count,), the class of each image; None without classes.
+        vectors: gives the (count, numbers) of the samples, NaN where nothing is said of one.
+        texts: gives what is said of each sample; '' where nothing is.
+        pairs: (count, channels, *spatial), pictures that go with the samples.
+        masks: see `data.masks`.
+        order: gives the samples of batch (batch, step, seed), once its images were asked for; before that some may be
+            others. None: in any order.
+    """
 
+    info: DataInfo
+    images: Images
+    labels: NDArray[np.int64] | None = None
+    vectors: Callable[[], NDArray[np.float32]] | None = None
+    texts: Callable[[], list[str]] | None = None
+    pairs: Images | None = None
+    masks: NDArray[np.bool_] | None = None
+    order: Callable[[int, int, int], NDArray[np.int64]] | None = None
 
-@runtime_checkable
-class Paired(Protocol):
-    """Data with pictures that go with the samples."""
-
-    @property
-    def pairs(self) -> Images | None:
-        """(count, channels, *spatial); None without any."""
-        ...
-
-
-@runtime_checkable
-class Ordered(Protocol):
-    """Data that are not read in just any order."""
-
-    def order(self, batch: int, step: int, seed: int) -> NDArray[np.int64]:
-        """The samples of batch ``step``, once its images were asked for; before that some may be others."""
-        ...
-
-
-@runtime_checkable
-class Described(Protocol):
-    """Data with texts."""
-
-    def texts(self) -> list[str]:
-        """What is said of each sample; '' where nothing is."""
-        ...
+    @classmethod
+    def of(cls, data: Data) -> TrainData:
+        parts: dict[str, Any] = {part.name: getattr(data, part.name, None) for part in fields(cls)}
+        return cls(**parts)
 
 
-def order_of(data: Data, config: TrainConfig) -> Callable[[int], NDArray[np.int64]]:
+def order_of(data: TrainData, config: TrainConfig) -> Callable[[int], NDArray[np.int64]]:
     """``step -> samples`` of the whole batch: a function of (seed, step)."""
-    batch, seed = config.loop.batch, config.loop.seed
-    if isinstance(data, Ordered):
-        return lambda step: data.order(batch, step, seed)
-    return lambda step: batch_indices(data.info.count, batch, step, seed)
+    order = data.order or partial(batch_indices, data.info.count)
+    return lambda step: order(config.loop.batch, step, config.loop.seed)
+
+
+def flipped_alike(values: Tensor, config: TrainConfig, step: int, share: BatchShard) -> Tensor:
+    """Values that belong to this process's images of a batch, mirrored where these are."""
+    if not config.data.flip:
+        return values
+    return flipped(values, share.take(fair_coins(config.loop.batch, generator(config.loop.seed, "flip", step))))
 
 
 def image_batches(
-    data: Data, config: TrainConfig, share: BatchShard, device: torch.device = CPU
+    data: TrainData, config: TrainConfig, share: BatchShard, device: torch.device = CPU
 ) -> Callable[[int], Tensor]:
     """``step -> x0`` in model space, of this process's share: the order, the flips and
     what is cut at random are functions of (seed, step).
@@ -137,41 +133,27 @@ def image_batches(
         where = torch.rand(loop.batch, 2, generator=generator(loop.seed, "crop", step), dtype=torch.float64)
         return codec.encode(data.images.at(chosen, share.take(where).numpy()))
 
-    def images(step: int) -> Tensor:
-        x0 = batch(step)
-        if not config.data.flip:
-            return x0
-        return flipped(x0, share.take(fair_coins(loop.batch, generator(loop.seed, "flip", step))))
-
-    return images
+    return lambda step: flipped_alike(batch(step), config, step, share)
 
 
-def mask_batches(data: Data, config: TrainConfig, share: BatchShard) -> Callable[[int], Tensor] | None:
+def mask_batches(data: TrainData, config: TrainConfig, share: BatchShard) -> Callable[[int], Tensor] | None:
     """``step -> mask`` of the images of `image_batches`; None where all values count, see `masks_of`."""
-    masks = masks_of(data)
+    masks, order = masks_of(data), order_of(data, config)
     if masks is None:
         return None
-    loop, order = config.loop, order_of(data, config)
-
-    def mask(step: int) -> Tensor:
-        chosen = torch.from_numpy(masks[share.take(order(step))])
-        if not config.data.flip:
-            return chosen
-        return flipped(chosen, share.take(fair_coins(loop.batch, generator(loop.seed, "flip", step))))
-
-    return mask
+    return lambda step: flipped_alike(torch.from_numpy(masks[share.take(order(step))]), config, step, share)
 
 
 Tables = Mapping[str, Callable[[Tensor], Tensor]]
 
 
 def condition_batches(
-    data: Data, model: Model, share: BatchShard, tables: Tables
+    data: TrainData, model: Model, share: BatchShard, tables: Tables
 ) -> Callable[[int, Tensor], dict[str, Tensor]]:
     """``(step, x0) -> conditions`` of this process's images: what the tables say of them, hidden by a function of
     (seed, step); of a stage the images themselves, made smaller."""
     told, settings = model.conditions, model.config.conditions
-    loop, order = model.config.loop, order_of(data, model.config)
+    loop, order, everyone = model.config.loop, order_of(data, model.config), BatchShard(model.config.loop.batch)
     if not told:
         return lambda step, x0: {}
     small = low_res_training(settings, loop.seed, loop.batch)
@@ -179,8 +161,8 @@ def condition_batches(
     def conditions(step: int, x0: Tensor) -> dict[str, Tensor]:
         chosen = torch.from_numpy(order(step))
         values = {name: table(chosen) for name, table in tables.items()}
-        if IMAGE in values and model.config.data.flip:  # with its image
-            values[IMAGE] = flipped(values[IMAGE], fair_coins(loop.batch, generator(loop.seed, "flip", step)))
+        if IMAGE in values:
+            values[IMAGE] = flipped_alike(values[IMAGE], model.config, step, everyone)
         whole = dropped(told, values, settings.condition_dropout, generator(loop.seed, "condition", step))
         found = {name: share.take(value) for name, value in whole.items()}
         return found | small(step, x0, share.take) if settings.upscale > 1 else found
@@ -188,35 +170,33 @@ def condition_batches(
     return conditions
 
 
-def condition_tables(data: Data, model: Model) -> dict[str, Callable[[Tensor], Tensor]]:
+def condition_tables(data: TrainData, model: Model) -> dict[str, Callable[[Tensor], Tensor]]:
     """``samples -> values`` of each condition that the data say something of."""
     told = [condition.name for condition in model.conditions if not condition.required]
     return {name: _condition_table(data, name, model.info) for name in told}
 
 
-def _condition_table(data: Data, name: str, info: DataInfo) -> Callable[[Tensor], Tensor]:
-    """``info`` is the model's, whose standard of numbers may be that of a model it started from."""
-    if name == CLASS:
-        assert data.labels is not None  # there are classes, so there are labels
-        labels = torch.from_numpy(data.labels)
-        return lambda samples: labels[samples]
-    if name == VECTOR:
-        assert isinstance(data, Numbered)  # there are numbers
-        rows = data.vectors()
-        assert rows is not None
-        table = torch.from_numpy(info.numbers(rows))
-        return lambda samples: table[samples]
+def _condition_table(data: TrainData, name: str, info: DataInfo) -> Callable[[Tensor], Tensor]:
+    """``info`` is the model's, whose standard of numbers may be that of a model it started from, and which says that
+    the data have what the model is told."""
     if name == IMAGE:
-        pairs = data.pairs if isinstance(data, Paired) else None
-        assert pairs is not None
+        assert data.pairs is not None
         assert info.pair is not None
-        codec = codec_of(info.pair)
+        pairs, codec = data.pairs, codec_of(info.pair)
         return lambda samples: codec.encode(pairs[samples.numpy()])
-    assert isinstance(data, Described)  # there are texts
-    return text_table(data.texts(), progress=True).batch
+    if name == CLASS:
+        assert data.labels is not None
+        table = torch.from_numpy(data.labels)
+    elif name == VECTOR:
+        assert data.vectors is not None
+        table = torch.from_numpy(info.numbers(data.vectors()))
+    else:
+        assert data.texts is not None
+        return text_table(data.texts(), progress=True).batch
+    return lambda samples: table[samples]
 
 
-def examples_of(data: Data, model: Model, tables: Tables) -> dict[str, Tensor]:
+def examples_of(data: TrainData, model: Model, tables: Tables) -> dict[str, Tensor]:
     """What is said of the first images of the training, which its grids are drawn by: a model of texts should be seen
     following some.
 
@@ -239,15 +219,14 @@ def make_train_state(model: Model, group: Group = ALONE) -> TrainState:
     return TrainState(
         model.network,
         make_optimizer(config.optimizer, model.network),
-        EMA(model.network, config.ema),
-        PowerAverages(model.network, config.ema),
+        ema_averages(model.network, config.ema),
+        power_averages(model.network, config.ema),
         make_time_law(config.objective, model.schedule),
     )
 
 
-def make_train_step(model: Model, data: Data, total: int | Plan, group: Group = ALONE) -> TrainStep:
-    """What the steps of this training are made of."""
-    config, denoiser = model.config, model.denoiser
+def make_train_step(model: Model, data_set: Data, total: int | Plan, group: Group = ALONE) -> TrainStep:
+    config, data = model.config, TrainData.of(data_set)
     share = BatchShard(config.loop.batch, config.optimizer.accumulate, group)
     tables = condition_tables(data, model)
     home = CPU if config.conditions.upscale > 1 else model.device  # small images are made of large ones on the CPU
@@ -256,16 +235,14 @@ def make_train_step(model: Model, data: Data, total: int | Plan, group: Group = 
     if config.loop.compile:
         compiled.network = Compiled(compiled.network)
     return TrainStep(
-        config=config,
+        model=model,
         plan=total if isinstance(total, Plan) else Plan(total),
         denoiser=compiled,
-        eager=denoiser,
         objective=make_objective(config.objective, config.diffusion, model.codec.levels, model.codec.bounded),
         images=image_batches(data, config, share, home),
         whole_images=image_batches(data, config, BatchShard(config.loop.batch)),
         conditions=condition_batches(data, model, share, tables),
         examples=examples_of(data, model, tables),
-        device=model.device,
         share=share,
         bfloat16=uses_bfloat16(config.loop.precision, model.device),
         team=make_threads(model, group),
@@ -288,22 +265,6 @@ def make_threads(model: Model, group: Group = ALONE) -> ThreadedGradients | None
     return ThreadedGradients(the_team(threads), network)
 
 
-def state_of(train_state: TrainState, total: int | Plan, window: tuple[float, ...] = (), spent: float = 0.0) -> State:
-    """Where the training stands now."""
-    plan = total if isinstance(total, Plan) else Plan(total)
-    return State(
-        step=train_state.step,
-        total=plan.total,
-        images=train_state.images,
-        seconds=round(train_state.seconds, 3),
-        skipped=train_state.skipped,
-        skipped_in_a_row=train_state.skipped_in_a_row,
-        window=window,
-        spent=round(spent, 3),
-        decisions=plan.numbers,
-    )
-
-
 def to_checkpoint(
     train_state: TrainState, model: Model, total: int | Plan, window: tuple[float, ...] = (), spent: float = 0.0
 ) -> Checkpoint:
@@ -311,26 +272,34 @@ def to_checkpoint(
 
     Where tensors are sharded, this puts them together, in which all processes must take part.
     """
+    plan = total if isinstance(total, Plan) else Plan(total)
     return Checkpoint(
         config=model.config,
         info=model.info,
-        state=state_of(train_state, total, window, spent),
+        state=State(
+            step=train_state.step,
+            total=plan.total,
+            images=train_state.images,
+            seconds=round(train_state.seconds, 3),
+            skipped=train_state.skipped,
+            skipped_in_a_row=train_state.skipped_in_a_row,
+            window=window,
+            spent=round(spent, 3),
+            decisions=plan.numbers,
+        ),
         weights={name: whole(tensor) for name, tensor in train_state.network.state_dict().items()},
         averages=train_state.ema.state_dicts(),
         powers=train_state.powers.state_dicts(),
-        optimizer={
-            **optimizer_tensors(train_state.optimizer, train_state.network),
-            **{f"{TIME_LAW}{name}": tensor for name, tensor in train_state.time_law.tensors().items()},
-        },
+        optimizer=optimizer_tensors(train_state.optimizer, train_state.network) | _law_tensors(train_state),
     )
 
 
-def restore(train_state: TrainState, checkpoint: Checkpoint, where: Path) -> None:
-    """Bring a new state to where the checkpoint is.
+def _law_tensors(train_state: TrainState) -> dict[str, Tensor]:
+    return {f"{TIME_LAW}{name}": tensor for name, tensor in train_state.time_law.tensors().items()}
 
-    Raises:
-        UndiffuseError: tensors of other names, shapes or types than the settings make.
-    """
+
+def restore(train_state: TrainState, checkpoint: Checkpoint, where: Path) -> None:
+    """Bring a new state to where the checkpoint is."""
     network, state = train_state.network, checkpoint.state
     expected = network.state_dict()
     check_tensors(checkpoint.weights, expected, str(where / "model.safetensors"))
@@ -341,7 +310,7 @@ def restore(train_state: TrainState, checkpoint: Checkpoint, where: Path) -> Non
     for std, tensors in checkpoint.powers.items():
         check_tensors(tensors, expected, str(where / power_file(std)))
         train_state.powers.load_state_dict(std, tensors)
-    learned = {f"{TIME_LAW}{name}": tensor for name, tensor in train_state.time_law.tensors().items()}
+    learned = _law_tensors(train_state)
     found = {name: tensor for name, tensor in checkpoint.optimizer.items() if name.startswith(TIME_LAW)}
     check_tensors(found, learned, str(where / "optimizer.safetensors"))
     for name, tensor in learned.items():

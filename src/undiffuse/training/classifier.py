@@ -96,9 +96,6 @@ def train_noisy_classifier(
         config: of `classifier_settings`.
         data: prepared, with labels.
         on_step: called after each step with its number from 1 and its loss.
-
-    Raises:
-        UndiffuseError: data without classes, settings out of range, or a loss that is not finite.
     """
     labels, (learned, held_out) = data.labels, _split(data, config.loop.seed)
     assert labels is not None  # `_split` has looked
@@ -132,11 +129,7 @@ def train_noisy_classifier(
 
 
 def save_classifier(learned: Learned, folder: Path) -> Path:
-    """Write it as ``folder/checkpoints/step-...`` with ``accuracy.json`` beside; return the checkpoint's folder.
-
-    Raises:
-        UndiffuseError: the folder cannot be written.
-    """
+    """Write it as ``folder/checkpoints/step-...`` with ``accuracy.json`` beside; return the checkpoint's folder."""
     made = learned.classifier
     total = made.config.loop.steps or 0
     state = State(step=total, total=total, images=total * made.config.loop.batch, seconds=0.0)
@@ -151,7 +144,7 @@ def save_classifier(learned: Learned, folder: Path) -> Path:
 
 
 def _split(data: Data, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which images are learned, and which are held out."""
+    """The images that are learned, and those that are held out."""
     if data.labels is None or len(data.info.classes) < 2 or data.info.count < HELD_OUT:
         raise UndiffuseError(
             f"A classifier needs images of at least two classes, and '{data.info.name}' has {data.info.count} in "
@@ -177,7 +170,6 @@ def _noisy(
     dice: torch.Generator,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """x_t of these images, and t."""
     return q_sample(x0, torch.randn(x0.shape, generator=dice), made.schedule(t)).to(device), t
 
 

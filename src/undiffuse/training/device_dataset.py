@@ -22,35 +22,26 @@ PART = 0.25
 """Of the memory that is free when a training starts, which its data may take: the rest is for the network."""
 
 
-class ResidentImages:
-    """8-bit images on a device.
+Encoded = Callable[[NDArray[np.int64]], Tensor]
+"""``samples -> x0``, float32."""
 
-    Args:
-        images: (count, channels, *spatial); in memory or mapped into it.
-        codec: of the model, which encodes each number by itself.
-        device: where they go.
-    """
 
-    def __init__(self, images: NDArray[np.uint8], codec: Codec, device: torch.device) -> None:
-        self._images = torch.tensor(images).to(device)
-        self._table = codec.encode(np.arange(256, dtype=np.uint8)).to(device)
-
-    def __call__(self, chosen: NDArray[np.int64]) -> Tensor:
-        """x0 of these images, (len(chosen), channels, *spatial), float32 on the device."""
-        rows = send(torch.from_numpy(chosen), self._images.device)
-        return self._table[self._images[rows].long()]
+def resident(images: NDArray[np.uint8], codec: Codec, device: torch.device) -> Encoded:
+    """8-bit images on a device."""
+    numbers, table = torch.tensor(images).to(device), codec.encode(np.arange(256, dtype=np.uint8)).to(device)
+    return lambda chosen: table[numbers[send(torch.from_numpy(chosen), device)].long()]
 
 
 def fits(images: object, device: torch.device) -> bool:
-    """Whether these are 8-bit images for a GPU with room for them."""
+    """True for 8-bit images that a GPU has room for."""
     if device.type != "cuda" or not isinstance(images, np.ndarray) or images.dtype != np.uint8:
         return False
     free, _ = torch.cuda.mem_get_info(device)
     return images.nbytes <= PART * free
 
 
-def encoded(images: Any, codec: Codec, device: torch.device) -> Callable[[NDArray[np.int64]], Tensor]:
-    """``samples -> x0``: on the GPU where the images fit there, else on the CPU."""
+def encoded(images: Any, codec: Codec, device: torch.device) -> Encoded:
+    """The images in model space: on the GPU where they fit there, else on the CPU."""
     if codec.pointwise and fits(images, device):
-        return ResidentImages(images, codec, device)
+        return resident(images, codec, device)
     return lambda chosen: codec.encode(images[chosen])

@@ -34,13 +34,14 @@ from undiffuse.config.schema import TrainConfig
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.losses import Loss, TimeLaw, draw_noise
 from undiffuse.errors import UndiffuseError
+from undiffuse.model import Model
 from undiffuse.networks.layers import LAYOUTS
 from undiffuse.runtime.devices import send
 from undiffuse.runtime.random_streams import generator, stream_seed
 from undiffuse.runtime.threads import cut_rows
 from undiffuse.runtime.torch_modes import own_modes
 from undiffuse.training.nonfinite import TOO_LARGE, first_non_finite
-from undiffuse.training.optim.ema import EMA, PowerAverages
+from undiffuse.training.optim.ema import Averages
 from undiffuse.training.optim.optimizer import clip_gradient, set_learning_rate
 from undiffuse.training.parallel.batch_shards import BatchShard
 from undiffuse.training.parallel.threaded_gradients import ThreadedGradients
@@ -58,7 +59,7 @@ class NonFiniteError(UndiffuseError):
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step did."""
+    """The outcome of one step."""
 
     step: int
     """Steps done, this one included: the first result has step 1."""
@@ -84,7 +85,7 @@ class StepResult:
 
 @dataclass(frozen=True)
 class TrainBatch:
-    """What one step learns from: data, noise and conditions of (batch, ...), or this process's share of them."""
+    """Data, noise and conditions of one step, (batch, ...), or this process's share of them."""
 
     x0: Tensor
     eps: Tensor
@@ -99,8 +100,8 @@ class TrainState:
 
     network: nn.Module
     optimizer: Optimizer
-    ema: EMA
-    powers: PowerAverages
+    ema: Averages
+    powers: Averages
     time_law: TimeLaw
     step: int = 0
     images: int = 0
@@ -114,48 +115,45 @@ class TrainStep:
     """Everything that a step needs and leaves as it is.
 
     Args:
-        config: the settings.
+        model: around the state's network; hooks see into its denoiser when a tensor that is not finite is sought.
         plan: how many steps, and what the learning rate is at each; it may change between two steps.
-        denoiser: around the state's network, perhaps compiled.
-        eager: around the state's network itself; hooks see into this one when a tensor that is not finite is sought.
+        denoiser: the model's, perhaps compiled.
         objective: what is minimised.
         images: ``step -> x0`` in model space, float32 of (mine, channels, *spatial): a pure function.
         whole_images: the same of the whole batch, for whoever wants to look at data.
         conditions: ``(step, x0) -> conditions`` of this process's images, some of them null.
         examples: what is said of a few images of the data, for grids of samples; by name, one a row.
-        device: where the network is.
         share: which samples of a batch are this process's.
         bfloat16: run the network's forward pass under bfloat16 autocast.
         team: threads that share the rows of a batch out among them; None for PyTorch's own way.
         masks: ``step -> mask`` of this process's images, see `diffusion.masking`; None where all values count.
     """
 
-    config: TrainConfig
+    model: Model
     plan: Plan
     denoiser: Denoiser
-    eager: Denoiser
     objective: Loss
     images: Callable[[int], Tensor]
     whole_images: Callable[[int], Tensor]
     conditions: Callable[[int, Tensor], Mapping[str, Tensor]]
     examples: Mapping[str, Tensor]
-    device: torch.device
     share: BatchShard
     bfloat16: bool = False
     team: ThreadedGradients | None = None
     masks: Callable[[int], Tensor] | None = None
 
     @property
-    def total(self) -> int:
-        """Steps in all, as far as it is decided now."""
-        return self.plan.total
+    def config(self) -> TrainConfig:
+        return self.model.config
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
 
     def batch(self, step: int) -> TrainBatch:
         """The batch of a step: data and noise. The streams are CPU ones, so they are the same for any device."""
-        seed = self.config.loop.seed
-        x0 = self.images(step)
-        shape = (self.share.batch, *x0.shape[1:])
-        eps = draw_noise(shape, generator(seed, "noise", step), self.config.objective.offset_noise)
+        x0, dice = self.images(step), generator(self.config.loop.seed, "noise", step)
+        eps = draw_noise((self.share.batch, *x0.shape[1:]), dice, self.config.objective.offset_noise)
         told = {name: send(value, self.device) for name, value in self.conditions(step, x0).items()}
         mask = None if self.masks is None else send(self.masks(step), self.device)
         return TrainBatch(self._place(x0), self._place(self.share.take(eps)), told, mask)
@@ -179,7 +177,7 @@ def training(train_step: TrainStep, train_state: TrainState) -> Iterator[StepRes
     """
     began = time.perf_counter()
     following: TrainBatch | None = None
-    while train_state.step < train_step.total:
+    while train_state.step < train_step.plan.total:
         step = train_state.step
         batch = following or train_step.batch(step)
         rate = train_step.plan.learning_rate(train_step.config.optimizer, step)
@@ -191,7 +189,7 @@ def training(train_step: TrainStep, train_state: TrainState) -> Iterator[StepRes
         norm = clip_gradient(train_state.network.parameters(), train_step.config.optimizer.clip)
 
         before = time.perf_counter()
-        following = train_step.batch(step + 1) if step + 1 < train_step.total else None
+        following = train_step.batch(step + 1) if step + 1 < train_step.plan.total else None
         loading = time.perf_counter() - before
 
         numbers = train_step.share.merge(per_sample, norm)  # the wait for the device
@@ -210,21 +208,11 @@ def training(train_step: TrainStep, train_state: TrainState) -> Iterator[StepRes
         train_state.skipped_in_a_row = train_state.skipped_in_a_row + 1 if skipped else 0
         seconds = time.perf_counter() - began
         train_state.seconds += seconds
-        yield StepResult(
-            train_state.step,
-            train_state.images,
-            loss,
-            t,
-            losses,
-            rate,
-            grad_norm,
-            skipped,
-            loading,
-            seconds,
-        )
+        progress = train_state.step, train_state.images
+        yield StepResult(*progress, loss, t, losses, rate, grad_norm, skipped, loading, seconds)
         began = time.perf_counter()
         if train_state.skipped_in_a_row >= PATIENCE:
-            eager = replace(train_step, denoiser=train_step.eager, team=None)
+            eager = replace(train_step, denoiser=train_step.model.denoiser, team=None)
             again = partial(forward_backward, eager, train_state.network, batch, t, weight, step)
             where = train_step.share.first_found(first_non_finite(train_state.network, again), TOO_LARGE)
             raise NonFiniteError(
@@ -274,7 +262,6 @@ def _learn(train_step: TrainStep, names: list[str], rows: tuple[Tensor, ...]) ->
 
 
 def _losses(train_step: TrainStep, names: list[str], rows: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    """The losses of some rows, and their weighted sum, which is differentiable."""
     x0, t, eps, weight, *values = rows
     told = dict(zip(names, values, strict=True))
     mask = told.pop(_MASK, None)

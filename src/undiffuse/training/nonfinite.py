@@ -19,7 +19,6 @@ def first_non_finite(network: nn.Module, run: Callable[[], Tensor]) -> str:
     they run, the losses, and then the gradients of the parameters from the last to the first.
 
     Args:
-        network: the network that ``run`` trains.
         run: forward and backward pass of the step; returns the losses.
     """
     for name, parameter in network.named_parameters():

@@ -31,17 +31,11 @@ ALL = 0.999
 
 
 class Timer:
-    """Seconds of the present budget that were spent, in this process and in those before it.
+    """Seconds of the present budget that were spent, in this process and, as far as it is told, in those before it."""
 
-    Args:
-        clock: seconds, monotonic.
-        spent: by the processes before.
-        began: when this one began, by ``clock``; now, by default.
-    """
-
-    def __init__(self, clock: Clock = time.monotonic, spent: float = 0.0, began: float | None = None) -> None:
+    def __init__(self, clock: Clock = time.monotonic) -> None:
         self.clock = clock
-        self._zero = (clock() if began is None else began) - spent
+        self._zero = clock()
 
     @property
     def spent(self) -> float:
@@ -57,24 +51,22 @@ class Pace:
 
     Args:
         plan: what is corrected; its last decision is the plan so far.
-        timer: of the budget.
         seconds: the budget.
         step: seconds of a step, as they were measured.
     """
 
     def __init__(self, plan: Plan, timer: Timer, seconds: float, step: float) -> None:
         self._plan, self._timer, self._budget = plan, timer, seconds
-        self._lately = LATELY * seconds
         self._steps, self._seconds = 1.0, step
         self._last = self._looked = self._began = timer.spent
         self._others = 0.0
 
     def repeated(self) -> None:
-        """The timer was set to what it was at a decision of before."""
+        """Go on from a timer that was set to what it was at a decision of before."""
         self._last = self._looked = self._timer.spent
 
     def decide(self, step: int, others: float = 0.0, reserve: float = 0.0) -> Decision | None:
-        """What is decided after ``step`` steps; None where the plan stays. To be called after every step.
+        """The decision after ``step`` steps; None where the plan stays. To be called after every step.
 
         Args:
             others: seconds that were not spent on steps in this process: on grids, on checkpoints.
@@ -83,7 +75,7 @@ class Pace:
         now = self._timer.spent
         taken = max(0.0, now - self._last - (others - self._others))
         self._others = others
-        forget = 0.5 ** (taken / self._lately)
+        forget = 0.5 ** (taken / (LATELY * self._budget))
         self._seconds, self._steps = forget * self._seconds + taken, forget * self._steps + 1
         self._last = now
         if step >= self._plan.total:
@@ -100,7 +92,6 @@ class Pace:
         return Decision(step, self._share(now, end), total, self._plan.start(step), now)
 
     def _per_step(self, now: float) -> float:
-        """Seconds of a step, with its part of the grids and checkpoints."""
         elapsed = max(now - self._began, 1e-9)
         return max(self._seconds / self._steps, 1e-9) / (1 - min(0.5, self._others / elapsed))
 

@@ -34,7 +34,7 @@ Numbers = tuple[int, float, int, int, float]
 
 @dataclass(frozen=True)
 class Decision:
-    """How many steps a training will have, decided after one of them."""
+    """A number of steps for a training, decided after one of them."""
 
     step: int
     """Steps done."""
@@ -49,7 +49,7 @@ class Decision:
 
     @property
     def possible(self) -> bool:
-        """Whether numbers that a file holds can have been decided."""
+        """False for numbers that no training can have decided."""
         return 0 <= self.start <= self.step < self.total and 0 <= self.share < 1 and 0 <= self.spent < math.inf
 
 
@@ -75,16 +75,11 @@ class Plan:
 
     @property
     def numbers(self) -> tuple[Numbers, ...]:
-        """The decisions for a checkpoint."""
         return tuple(astuple(decision) for decision in self._decisions)
 
     @classmethod
     def of(cls, total: int, numbers: Iterable[Numbers]) -> Plan:
-        """The plan that a checkpoint holds.
-
-        Raises:
-            UndiffuseError: no plan can be so.
-        """
+        """The plan that a checkpoint holds, if a plan can be so."""
         decisions = [Decision(*each) for each in numbers]
         steps = [decision.step for decision in decisions]
         if not all(decision.possible for decision in decisions) or steps != sorted(steps):

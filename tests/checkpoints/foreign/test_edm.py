@@ -14,6 +14,7 @@ import undiffuse.model
 from undiffuse.checkpoints.foreign import reader_of
 from undiffuse.checkpoints.foreign.mapping import pair, write
 from undiffuse.checkpoints.foreign.original import edm
+from undiffuse.checkpoints.foreign.tensors import held
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.network import outline
 
@@ -188,7 +189,7 @@ def test_no_class_is_no_column(tmp_path):
 def test_every_tensor_of_ours_is_theirs_and_back(kind, tmp_path):
     tensors = tensors_of(kind, prefix="")
     found = reader_of(path := save(tmp_path, tensors, "edm.safetensors")).read(path)
-    table = edm.rules(edm.architecture({name: tuple(t.shape) for name, t in tensors.items()}, ""))
+    table = edm.layout(path, held(tensors), held(tensors)).rules
     back = write(pair(outline(found.config, found.info), table), found.tensors)
     assert back.keys() == {name for name in tensors if not name.endswith("filter")}
     assert all(torch.equal(tensor, tensors[name]) for name, tensor in back.items())

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from undiffuse.config.training import EMAConfig
-from undiffuse.training.optim.ema import EMA, PowerAverages, ema_rate
+from undiffuse.training.optim.ema import ema_averages, ema_rate, power_averages
 from undiffuse.training.optim.power_ema import exponent
 
 
@@ -21,7 +21,7 @@ class WithTables(nn.Module):
 
 def test_the_average_of_a_sequence_is_its_weighted_sum():
     network, rate = WithTables(), 0.9
-    ema = EMA(network, EMAConfig(ema=(rate,), ema_warmup=False))
+    ema = ema_averages(network, EMAConfig(ema=(rate,), ema_warmup=False))
     values = torch.randn(7, 2, generator=torch.Generator().manual_seed(0))
     for step, value in enumerate(values):
         network.weight.data.copy_(value)
@@ -38,7 +38,7 @@ def test_the_warm_up_weighs_step_n_by_nine_over_ten_plus_n():
     assert ema_rate(0.9, 10_000, True) == 0.9
     assert ema_rate(0.9, 0, False) == 0.9
     network = WithTables()
-    ema = EMA(network, EMAConfig(ema=(0.9999,)))
+    ema = ema_averages(network, EMAConfig(ema=(0.9999,)))
     network.weight.data.fill_(11.0)
     ema.update(0)
     torch.testing.assert_close(ema.state_dict(0.9999)["weight"], torch.tensor([10.0, 9.7]))
@@ -46,7 +46,7 @@ def test_the_warm_up_weighs_step_n_by_nine_over_ten_plus_n():
 
 def test_several_rates_are_kept_side_by_side():
     network = WithTables()
-    ema = EMA(network, EMAConfig(ema=(0.5, 0.75), ema_warmup=False))
+    ema = ema_averages(network, EMAConfig(ema=(0.5, 0.75), ema_warmup=False))
     network.weight.data.fill_(3.0)
     ema.update(0)
     torch.testing.assert_close(ema.state_dict(0.5)["weight"], torch.tensor([2.0, 0.5]))
@@ -55,7 +55,7 @@ def test_several_rates_are_kept_side_by_side():
 
 def test_tables_and_counters_are_copied_never_averaged():
     network = WithTables()
-    ema = EMA(network, EMAConfig(ema=(0.9,)))
+    ema = ema_averages(network, EMAConfig(ema=(0.9,)))
     network.table.copy_(torch.tensor([4.0, 8.0]))
     network.count.fill_(5)
     for step in range(3):
@@ -70,7 +70,7 @@ def test_tables_and_counters_are_copied_never_averaged():
 
 def test_the_average_of_a_bfloat16_network_is_float32_and_moves():
     network = WithTables().to(torch.bfloat16)
-    ema = EMA(network, EMAConfig(ema=(0.9999,), ema_warmup=False))
+    ema = ema_averages(network, EMAConfig(ema=(0.9999,), ema_warmup=False))
     network.weight.data.fill_(2.0)
     ema.update(0)
     average = ema.state_dict(0.9999)["weight"]
@@ -81,7 +81,7 @@ def test_the_average_of_a_bfloat16_network_is_float32_and_moves():
 @pytest.mark.parametrize("rate", [0.5, 0.75])
 def test_a_saved_average_comes_back_and_goes_on_alike(rate):
     network, config = WithTables(), EMAConfig(ema=(0.5, 0.75))
-    first, second = EMA(network, config), EMA(network, config)
+    first, second = ema_averages(network, config), ema_averages(network, config)
     network.weight.data.mul_(3)
     first.update(0)
     second.load_state_dict(rate, {name: tensor.clone() for name, tensor in first.state_dict(rate).items()})
@@ -93,13 +93,13 @@ def test_a_saved_average_comes_back_and_goes_on_alike(rate):
 def test_updating_leaves_the_network_alone():
     network = WithTables()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    EMA(network, EMAConfig()).update(0)
+    ema_averages(network, EMAConfig()).update(0)
     assert all(torch.equal(network.state_dict()[name], tensor) for name, tensor in before.items())
 
 
 def test_a_power_average_weighs_each_step_by_the_integral_of_its_profile():
     network, std = WithTables(), 0.1
-    powers = PowerAverages(network, EMAConfig(ema_std=(std,)))
+    powers = power_averages(network, EMAConfig(ema_std=(std,)))
     values = torch.randn(9, 2, generator=torch.Generator().manual_seed(0))
     for step, value in enumerate(values):
         network.weight.data.copy_(value)

@@ -13,6 +13,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.training import budget
 from undiffuse.training.api import resume_run, start_run, unused_classes
 from undiffuse.training.callbacks.metrics import read_metrics
+from undiffuse.training.pace import Timer
 from undiffuse.training.plan import Decision, Plan
 from undiffuse.training.run import session
 from undiffuse.training.run.replay import recorded
@@ -109,7 +110,7 @@ def test_minutes_are_added_and_hold(run, data, console, monkeypatch):
 
     monkeypatch.setattr(session, "training", training)
     monkeypatch.setattr(budget, "training", training)
-    resume_run(run, dataset=data, console=console, clock=lambda: now[0], minutes=0.1)
+    resume_run(run, dataset=data, console=console, timer=Timer(lambda: now[0]), minutes=0.1)
     assert 5 <= now[0] <= 6.5
     checkpoint = load(checkpoints(run / "checkpoints")[-1])
     assert checkpoint.config.loop.minutes == 0.1
@@ -117,7 +118,7 @@ def test_minutes_are_added_and_hold(run, data, console, monkeypatch):
     assert 12 <= checkpoint.state.step <= 4 + 13
     assert checkpoint.state.decisions[0][3] == 4
     again = len(checkpoints(run / "checkpoints"))
-    resume_run(run, dataset=data, console=console, clock=lambda: now[0])  # finished: nothing is left to do
+    resume_run(run, dataset=data, console=console, timer=Timer(lambda: now[0]))  # finished: nothing is left to do
     assert len(checkpoints(run / "checkpoints")) == again
 
 
@@ -150,7 +151,6 @@ def test_an_unfinished_run_takes_another_budget_from_the_share_that_is_spent(set
     assert [plan.share(step) for step in (50, 125, 200)] == [0.5, 0.75, 1.0]
     assert reconcile(config, state, {"steps": 100}).budget is None
     timed = reconcile(config, state, {"minutes": 3.0}).budget
-    assert timed.timed
     assert timed.decision.spent == 0
     with pytest.raises(UndiffuseError, match="has spent 2 minutes already"):
         reconcile(settings(minutes=5.0), State(50, 100, 200, 120.0), {"minutes": 1.0})

@@ -38,7 +38,7 @@ def stop_after(step, monkeypatch):
     """Make the process send itself a SIGTERM once ``step`` steps are done."""
     real = api.run_training
 
-    def run_training(run, model, train_state, *rest):
+    def run_training(run, train_state, *rest):
         original = train_state.ema.update
 
         def update(at):
@@ -47,7 +47,7 @@ def stop_after(step, monkeypatch):
                 os.kill(os.getpid(), signal.SIGTERM)
 
         train_state.ema.update = update
-        real(run, model, train_state, *rest)
+        real(run, train_state, *rest)
 
     monkeypatch.setattr(api, "run_training", run_training)
 
@@ -283,11 +283,11 @@ def test_a_budget_that_grew_gives_the_weights_of_the_longer_run(data, settings, 
 def test_ten_bad_steps_stop_the_run_and_name_the_last_good_checkpoint(data, settings, console, tmp_path, monkeypatch):
     real = api.run_training
 
-    def run_training(run, model, train_state, *rest):
+    def run_training(run, train_state, *rest):
         next(train_state.network.parameters()).register_hook(
             lambda g: g * (float("nan") if train_state.step >= 4 else 1)
         )
-        real(run, model, train_state, *rest)
+        real(run, train_state, *rest)
 
     monkeypatch.setattr(api, "run_training", run_training)
     folder = tmp_path / "run"

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from undiffuse.checkpoints.foreign.tensors import Shape, Tensors
 from undiffuse.errors import UndiffuseError
 
 
@@ -33,15 +34,25 @@ class Change:
 SAME = Change(lambda theirs: theirs[0], lambda ours: [ours])
 
 
+def of_weights(to_ours: Callable[[Tensor], Tensor], to_theirs: Callable[[Tensor], Tensor]) -> Change:
+    """A change of a layer's weight; its bias, which has one dimension, is the same."""
+
+    def changed(change: Callable[[Tensor], Tensor], tensor: Tensor) -> Tensor:
+        return change(tensor) if tensor.ndim > 1 else tensor
+
+    return Change(lambda theirs: changed(to_ours, theirs[0]), lambda ours: [changed(to_theirs, ours)])
+
+
+POINTWISE = of_weights(lambda kernel: kernel.flatten(1), lambda matrix: matrix[:, :, None, None])
+"""A kernel of 1 x 1 there, a matrix here."""
+
+
 def stacked(parts: int) -> Change:
     """Several layers of theirs, one over the other in one of ours."""
     return Change(lambda theirs: torch.cat(list(theirs)), lambda ours: ours.chunk(parts))
 
 
-HALVES_SWAPPED = Change(
-    lambda theirs: theirs[0].roll(theirs[0].shape[1] // 2, 1) if theirs[0].ndim > 1 else theirs[0],
-    lambda ours: [ours.roll(ours.shape[1] // 2, 1) if ours.ndim > 1 else ours],
-)
+HALVES_SWAPPED = of_weights(lambda w: w.roll(w.shape[1] // 2, 1), lambda w: w.roll(w.shape[1] // 2, 1))
 """A linear layer whose input comes with its two halves in the other order."""
 
 
@@ -75,11 +86,7 @@ class TensorPair:
 
 
 def pair(names: Iterable[str], rules: Sequence[NameRule]) -> list[TensorPair]:
-    """A pair for each of our tensors' names, by the first rule for its layer.
-
-    Raises:
-        UndiffuseError: a tensor for which there is no rule: the other side has nothing like it.
-    """
+    """A pair for each of our tensors' names, by the first rule for its layer."""
     patterns = [(re.compile(re.escape(rule.ours).replace(r"\{\}", r"(\d+)") + r"\.(\w+)"), rule) for rule in rules]
     pairs = []
     for name in names:
@@ -95,9 +102,6 @@ def pair(names: Iterable[str], rules: Sequence[NameRule]) -> list[TensorPair]:
     return pairs
 
 
-Shape = tuple[int, ...]
-
-
 def check(pairs: Sequence[TensorPair], ours: Mapping[str, Tensor], theirs: Mapping[str, Shape], where: str) -> None:
     """Compare names and shapes; no value is looked at.
 
@@ -105,9 +109,6 @@ def check(pairs: Sequence[TensorPair], ours: Mapping[str, Tensor], theirs: Mappi
         ours: the network's tensors; on the meta device will do.
         theirs: shape of each tensor in the file.
         where: the file's name in messages.
-
-    Raises:
-        UndiffuseError: the first difference: one that is missing, one that nobody asked for, another shape.
     """
     wanted = [name for one in pairs for name in one.theirs]
     if missing := [name for name in wanted if name not in theirs]:
@@ -127,8 +128,9 @@ def check(pairs: Sequence[TensorPair], ours: Mapping[str, Tensor], theirs: Mappi
                 )
 
 
-def read(pairs: Sequence[TensorPair], theirs: Callable[[str], Tensor]) -> dict[str, Tensor]:
-    """Our tensors, float32, out of theirs by name."""
+def read(pairs: Sequence[TensorPair], ours: Mapping[str, Tensor], theirs: Tensors, where: str) -> dict[str, Tensor]:
+    """Our tensors, float32, out of theirs by name, after a `check`."""
+    check(pairs, ours, theirs.shapes, where)
     return {one.ours: one.change.to_ours([theirs(name).float() for name in one.theirs]).contiguous() for one in pairs}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ class Settings:
     where: Path
 
     def __contains__(self, name: str) -> bool:
-        """Whether a value is given; null is none."""
+        """True where a value is given; null is none."""
         return self.values.get(name) is not None
 
     def whole(self, name: str, default: int | None, low: int, high: int) -> int:
@@ -38,26 +38,20 @@ class Settings:
 
     def wholes(self, name: str, default: Sequence[int] | None, low: int, high: int, most: int) -> tuple[int, ...]:
         """One to ``most`` whole numbers."""
-        values = self._given(name, default)
-        valid = isinstance(values, Sequence) and 0 < len(values) <= most
-        if not valid or any(type(value) is not int or not low <= value <= high for value in values):
-            raise self.wrong(name, f"a list of at most {most} whole numbers from {low} to {high}")
-        return tuple(values)
+        what = f"a list of at most {most} whole numbers from {low} to {high}"
+        return self._list(name, default, most, lambda value: type(value) is int and low <= value <= high, what)
 
     def number(self, name: str, default: float | None, low: float = -math.inf, high: float = math.inf) -> float:
         """A finite number from low to high."""
         value = self._given(name, default)
-        if type(value) not in (int, float) or not math.isfinite(value) or not low <= value <= high:
+        if not _is_finite(value) or not low <= value <= high:
             raise self.wrong(name, f"a number from {low:g} to {high:g}")
         return float(value)
 
     def numbers(self, name: str, most: int) -> tuple[float, ...]:
-        """At most so many finite numbers."""
-        values = self._given(name, None)
-        valid = isinstance(values, list) and 0 < len(values) <= most
-        if not valid or any(type(value) not in (int, float) or not math.isfinite(value) for value in values):
-            raise self.wrong(name, f"a list of at most {most} numbers")
-        return tuple(float(value) for value in values)
+        """One to ``most`` finite numbers."""
+        what = f"a list of at most {most} numbers"
+        return tuple(map(float, self._list(name, None, most, _is_finite, what)))
 
     def flag(self, name: str, default: bool) -> bool:
         """true or false."""
@@ -75,10 +69,15 @@ class Settings:
 
     def texts(self, name: str, default: Sequence[str] | None, choices: Sequence[str], most: int) -> tuple[str, ...]:
         """One to ``most`` of these words."""
+        what = f"a list of at most {most} of {', '.join(choices)}"
+        return self._list(name, default, most, lambda value: value in choices, what)
+
+    def _list(
+        self, name: str, default: Sequence[Any] | None, most: int, fits: Callable[[Any], bool], what: str
+    ) -> tuple[Any, ...]:
         values = self._given(name, default)
-        valid = isinstance(values, Sequence) and not isinstance(values, str) and 0 < len(values) <= most
-        if not valid or any(value not in choices for value in values):
-            raise self.wrong(name, f"a list of at most {most} of {', '.join(choices)}")
+        if not isinstance(values, list | tuple) or not 0 < len(values) <= most or not all(map(fits, values)):
+            raise self.wrong(name, what)
         return tuple(values)
 
     def _given(self, name: str, default: Any) -> Any:
@@ -92,12 +91,12 @@ class Settings:
         return UndiffuseError(f"'{name}' in {self.where} should be {expected} for undiffuse to read it, it is {shown}")
 
 
-def read_settings(path: Path) -> Settings:
-    """The JSON object in a file.
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
-    Raises:
-        UndiffuseError: it cannot be read, is larger than `MAX_BYTES`, or holds something else.
-    """
+
+def read_settings(path: Path) -> Settings:
+    """The JSON object in a file."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -11,11 +11,11 @@ import json
 import pickle
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import safetensors
 import torch
@@ -29,62 +29,31 @@ PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 FLOATS = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
 
 
-class Tensors(Protocol):
-    """The tensors of an open file."""
-
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Shape of each by its name."""
-        ...
-
-    def __call__(self, name: str) -> Tensor:
-        """One of them."""
-        ...
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Held:
+class Tensors:
+    """The tensors of an open file: the shape of each by its name, and its values when they are asked for."""
+
+    shapes: Mapping[str, Shape]
+    values: Callable[[str], Tensor]
+
+    def __call__(self, name: str) -> Tensor:
+        return self.values(name)
+
+    def renamed(self, names: Mapping[str, str]) -> Tensors:
+        """The tensors under other names; ``names`` has the file's for each of them."""
+        return Tensors({new: self.shapes[old] for new, old in names.items()}, lambda new: self(names[new]))
+
+
+def held(tensors: Mapping[str, Tensor]) -> Tensors:
     """Tensors in memory."""
-
-    tensors: Mapping[str, Tensor]
-
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
-
-    def __call__(self, name: str) -> Tensor:
-        return self.tensors[name]
-
-
-@dataclass(frozen=True)
-class Mapped:
-    """Tensors in a safetensors file."""
-
-    file: Any
-    shapes: Mapping[str, tuple[int, ...]]
-
-    def __call__(self, name: str) -> Tensor:
-        tensor: Tensor = self.file.get_tensor(name)
-        return tensor
+    return Tensors({name: tuple(tensor.shape) for name, tensor in tensors.items()}, tensors.__getitem__)
 
 
 WRAPPERS = ("module.", "_orig_mod.")
 """Before every name of a network that was saved inside DistributedDataParallel or torch.compile."""
-
-
-@dataclass(frozen=True)
-class Renamed:
-    """Tensors under other names: ``names`` has the file's for each of them."""
-
-    tensors: Tensors
-    names: Mapping[str, str]
-
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return {new: self.tensors.shapes[old] for new, old in self.names.items()}
-
-    def __call__(self, name: str) -> Tensor:
-        return self.tensors(self.names[name])
 
 
 def unwrapped(names: Iterable[str]) -> dict[str, str]:
@@ -97,15 +66,11 @@ def unwrapped(names: Iterable[str]) -> dict[str, str]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Tensors]:
-    """The floating-point tensors of a file, for as long as it is open.
-
-    Raises:
-        UndiffuseError: it cannot be read, is not what its name says, or holds what are no floating-point tensors.
-    """
+    """The floating-point tensors of a file, for as long as it is open."""
     if path.suffix in PICKLED:
         tree = load_pickled(path)
         check_state_dict(tree, path)
-        yield Held(tree)
+        yield held(tree)
         return
     try:
         _check_names(path)
@@ -114,16 +79,16 @@ def opened(path: Path) -> Iterator[Tensors]:
         raise UndiffuseError(f"cannot read {path}: {error.strerror or error}") from None
     except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise UndiffuseError(f"{path} is not a valid safetensors file: {error}") from None
-    with file as held:
-        slices = {name: held.get_slice(name) for name in held.keys()}  # noqa: SIM118 - not a mapping
+    with file as mapped:
+        slices = {name: mapped.get_slice(name) for name in mapped.keys()}  # noqa: SIM118 - not a mapping
         for name, part in slices.items():
             if part.get_dtype() not in FLOATS:
                 raise UndiffuseError(f"{path} has '{name}' of type {part.get_dtype()}, where weights are floats")
-        yield Mapped(held, {name: tuple(part.get_shape()) for name, part in slices.items()})
+        yield Tensors({name: tuple(part.get_shape()) for name, part in slices.items()}, mapped.get_tensor)
 
 
 def _check_names(path: Path) -> None:
-    """Refuse a header that names a tensor twice, which the library lets pass."""
+    """Refuse a header that names a tensor twice: the library lets it pass."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > path.stat().st_size:
@@ -132,11 +97,7 @@ def _check_names(path: Path) -> None:
 
 
 def check_state_dict(tree: Any, path: Path) -> None:
-    """Refuse what is no dictionary of floating-point tensors.
-
-    Raises:
-        UndiffuseError: it is something else.
-    """
+    """Check that a file holds a dictionary of floating-point tensors."""
     valid = isinstance(tree, dict) and all(isinstance(name, str) for name in tree)
     if not valid or not all(isinstance(value, Tensor) and _is_dense(value) for value in tree.values()):
         raise UndiffuseError(f"{path} should hold tensors by their names and nothing else")
@@ -149,11 +110,7 @@ def _is_dense(tensor: Tensor) -> bool:
 
 
 def load_pickled(path: Path) -> Any:
-    """What is in one of torch's pickled files, if it is tensors, numbers, texts and collections of these.
-
-    Raises:
-        UndiffuseError: it is something else, which might run code; or compressed, or of torch before 1.6.
-    """
+    """The contents of one of torch's pickled files, if they are tensors, numbers, texts and collections of these."""
     instead = "save its tensors with safetensors.torch.save_file where you trust it, and give that file"
     try:
         with zipfile.ZipFile(path) as archive:

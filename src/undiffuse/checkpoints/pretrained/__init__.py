@@ -34,17 +34,17 @@ def shipped(name: str | Path) -> Path | None:
 
 
 def is_here(name: str | Path) -> bool:
-    """Whether a model of this name is in the working directory, so that one that ships is not meant."""
+    """True where a model of this name is in the working directory, so that one that ships is not meant."""
     path = Path(name)
     return path.is_file() or any((path / mark).exists() for mark in MARKS)
 
 
 def written_as_path(name: str | Path) -> bool:
-    """Whether a text says by './' that it is a path; a `Path` has forgotten that."""
+    """True where a text says by './' that it is a path; a `Path` has forgotten that."""
     return isinstance(name, str) and name != str(Path(name))
 
 
 def shipped_name(name: str | Path) -> str:
-    """What a model that ships is called in what is made with it: a name that finds it again, here and elsewhere."""
+    """The name of a model that ships in what is made with it, by which it is found again, here and elsewhere."""
     plain = str(name).removeprefix(PREFIX)
     return f"{PREFIX}{plain}" if is_here(plain) else plain

@@ -25,11 +25,7 @@ LIMIT = 2_000_000
 
 
 def make(run: Path, target: Path) -> int:
-    """Write the first average of a run's newest whole checkpoint, and return the file's size.
-
-    Raises:
-        UndiffuseError: no checkpoint, no average, or a model that is too large.
-    """
+    """Write the first average of a run's newest whole checkpoint, and return the file's size."""
     folder, _ = latest(run / "checkpoints")
     if folder is None:
         raise UndiffuseError(f"{run} holds no whole checkpoint; a run is made by undiffuse train")

@@ -49,7 +49,7 @@ POSITIONS, EVALUATED = 4096, 1023
 
 
 def applies(h: Tensor, norm: nn.GroupNorm) -> bool:
-    """Whether this way is to be taken: float32 with channels last, one thread of a CPU, run eagerly, worth it."""
+    """True where this way is taken: float32 with channels last, one thread of a CPU, run eagerly, worth it."""
     return (
         not torch.compiler.is_compiling()
         and norm.affine

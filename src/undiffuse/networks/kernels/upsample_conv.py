@@ -37,7 +37,7 @@ PIXELS = 0.5
 
 
 def applies(x: Tensor, layer: Convolution) -> bool:
-    """Whether this file's way is to be used: on a CPU, run eagerly, and not for few pixels."""
+    """True where this way is taken: on a CPU, run eagerly, and not for few pixels."""
     return (
         not torch.compiler.is_compiling()
         and x.device.type == "cpu"

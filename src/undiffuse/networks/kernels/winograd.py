@@ -86,13 +86,13 @@ def tiles(size: int) -> int:
 
 
 def pays(batch: int, inputs: int, outputs: int, height: int, width: int) -> bool:
-    """Whether a convolution of this shape is quicker this way: many pixels, many channels, tiles not mostly waste."""
+    """True where a convolution of this shape is quicker this way: many pixels and channels, tiles not mostly waste."""
     used = height * width / (tiles(height) * tiles(width) * TILE**2)
     return batch * height * width >= PIXELS and 2 * inputs * outputs / (inputs + outputs) * used >= CHANNELS
 
 
 def applies(x: Tensor, weight: Tensor) -> bool:
-    """Whether this file's convolution is to be used: float32 on one thread of a CPU, run eagerly, and it pays."""
+    """True where this way is taken: float32 on one thread of a CPU, run eagerly, and it pays."""
     return (
         not torch.compiler.is_compiling()
         and x.device.type == "cpu"

@@ -10,7 +10,6 @@ from undiffuse.checkpoints.training_checkpoint import Checkpoint, place_of, save
 from undiffuse.training.callbacks.console import Console
 from undiffuse.training.callbacks.intervals import Intervals
 from undiffuse.training.loop import StepResult
-from undiffuse.training.optim.ema import EMA
 from undiffuse.training.run.signals import Interrupts
 
 
@@ -24,9 +23,7 @@ class CheckpointWriter:
     """Saves when it is time, which is also at the end, and when the process was asked to stop.
 
     Args:
-        parent: the folder of checkpoints.
-        intervals: when.
-        keep: how many stay.
+        parent: the folder of checkpoints, of which ``keep`` stay.
         capture: gives the training as it is now.
         before: called before a save; what it makes durable is older than the checkpoint.
         writes: whether this process writes; the others help to put sharded tensors together.
@@ -38,7 +35,7 @@ class CheckpointWriter:
         intervals: Intervals,
         keep: int,
         capture: Callable[[], Checkpoint],
-        before: Callable[[], None],
+        before: Callable[[Checkpoint], None],
         interrupts: Interrupts,
         writes: bool = True,
     ) -> None:
@@ -50,39 +47,15 @@ class CheckpointWriter:
     def __call__(self, result: StepResult) -> None:
         if self._intervals.saving or self._interrupts.requested is not None:
             began = self._intervals.clock()
-            self.save()
+            self._save()
             self._intervals.saved(self._intervals.clock() - began)
 
-    def save(self) -> Path:
-        """Save now."""
-        if self._writes:
-            self._before()
+    def _save(self) -> None:
         checkpoint = self._capture()
         self.last = place_of(checkpoint.state, self._parent)
         if self._writes:
+            self._before(checkpoint)
             save(checkpoint, self._parent, self._keep)
-        return self.last
-
-
-class Collector:
-    """Puts sharded averages together, in all processes, before rank 0 draws the grid of a step from them.
-
-    Args:
-        ema: the averages.
-        intervals: when grids are drawn.
-        sharded: whether there is anything to put together.
-    """
-
-    def __init__(self, ema: EMA, intervals: Intervals, sharded: bool) -> None:
-        self._ema, self._intervals, self._sharded = ema, intervals, sharded
-
-    def __call__(self, result: StepResult) -> None:
-        self.collect_if_due()
-
-    def collect_if_due(self) -> None:
-        """Collect if a grid is drawn now."""
-        if self._sharded and self._intervals.samples:
-            self._ema.collect(next(iter(self._ema.averages)))
 
 
 class LoaderWatch:

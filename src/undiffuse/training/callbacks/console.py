@@ -35,7 +35,6 @@ class Console:
         self._log = path
 
     def say(self, message: str) -> None:
-        """One message, on a line of its own."""
         if self._log is not None:
             try:
                 with self._log.open("a", encoding="utf-8") as file:

@@ -11,7 +11,7 @@ from undiffuse.model import Model
 from undiffuse.runtime.durable_files import replace_bytes, writing
 from undiffuse.training.callbacks.metrics import RESUME
 from undiffuse.training.loop import StepResult
-from undiffuse.training.optim.ema import PowerAverages
+from undiffuse.training.optim.ema import Averages
 from undiffuse.training.optim.posthoc_ema import copy_name
 from undiffuse.training.optim.power_ema import Profile
 from undiffuse.training.plan import Plan
@@ -24,16 +24,12 @@ class Copies:
     same files again.
 
     Args:
-        folder: where to.
-        model, averages: what is written.
-        plan: steps of the training.
         writes: whether this process writes; the others help to put sharded tensors together.
     """
 
-    def __init__(self, folder: Path, model: Model, averages: PowerAverages, plan: Plan, writes: bool) -> None:
+    def __init__(self, folder: Path, model: Model, averages: Averages, plan: Plan, writes: bool) -> None:
         self._folder, self._model, self._averages = folder, model, averages
         self._plan, self._writes = plan, writes
-        self._count = model.config.ema.ema_copies
 
     def __call__(self, result: StepResult) -> None:
         if not self._due(result.step):
@@ -42,15 +38,14 @@ class Copies:
             if self._writes:
                 with writing(self._folder, RESUME):
                     self._folder.mkdir(exist_ok=True)
-                profile = Profile(result.step, std)
                 model = self._model
                 saved = SavedModel.of(model.config, model.info, tensors, result.step, f"std-{std:g}")
-                replace_bytes(self._folder / copy_name(profile), to_bytes(saved))
+                replace_bytes(self._folder / copy_name(Profile(result.step, std)), to_bytes(saved))
 
     def _due(self, step: int) -> bool:
-        plan = self._plan
+        plan, count = self._plan, self._model.config.ema.ema_copies
         if step == plan.total:
             return True
         if plan.before(step - 1) is None:
-            return step % max(1, plan.total // self._count) == 0
-        return math.floor(plan.share(step) * self._count) > math.floor(plan.share(step - 1) * self._count)
+            return step % max(1, plan.total // count) == 0
+        return math.floor(plan.share(step) * count) > math.floor(plan.share(step - 1) * count)

@@ -42,51 +42,48 @@ FEWER = (16, 4, 1)
 """Samples in a grid where all of them are too dear."""
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """What a grid costs.
+@dataclass
+class GridCosts:
+    """Seconds that grids of at most ``count`` samples take.
 
     Args:
-        evaluation: measures the seconds of one evaluation of the network on a micro-batch.
-        evaluations: how many of them so many samples take.
+        evaluations: of the network, each on a micro-batch, that so many samples take.
+        measure: the seconds of one of them.
+        evaluation: these seconds, where they are known already.
     """
 
-    evaluation: Callable[[], float]
+    count: int
     evaluations: Callable[[int], int]
+    measure: Callable[[], float]
+    evaluation: float | None = None
 
+    def seconds(self, samples: int) -> float:
+        """The cost of so many samples; it is measured where it is not known."""
+        if self.evaluation is None:
+            self.evaluation = self.measure()
+        return self.evaluations(samples) * self.evaluation
 
-def samples_within(seconds: float, count: int, evaluation: float, evaluations: Callable[[int], int]) -> int:
-    """Samples of a grid that may take so long, at most ``count``; 0 where not even one may.
+    def within(self, seconds: float) -> int:
+        """Samples of a grid that may take so long; 0 where not even one may."""
+        sizes = [self.count, *(fewer for fewer in FEWER if fewer < self.count)]
+        return next((size for size in sizes if self.seconds(size) <= seconds), 0)
 
-    Args:
-        evaluation, evaluations: as of `Drawing`, the seconds being known.
-    """
-    sizes = [count, *(fewer for fewer in FEWER if fewer < count)]
-    return next((size for size in sizes if evaluations(size) * evaluation <= seconds), 0)
+    def one_within(self, seconds: float) -> int:
+        """Samples that cost what a single one does, which may take so long; 0 where it takes longer."""
+        least = self.seconds(1)
+        return self.within(least) if least <= seconds else 0
 
-
-def last_samples(seconds: float, count: int, evaluation: float, evaluations: Callable[[int], int]) -> int:
-    """Samples of the grid at the end of a training of so many seconds; 0 where a single one is too dear."""
-    found = samples_within(max(LAST * seconds, LAST_SECONDS), count, evaluation, evaluations)
-    return found or one_within(LAST_ONE * seconds, count, evaluation, evaluations)
-
-
-def one_within(seconds: float, count: int, evaluation: float, evaluations: Callable[[int], int]) -> int:
-    """Samples that cost what a single one does, which may take so long; 0 where it takes longer."""
-    least = evaluations(1) * evaluation
-    return samples_within(least, count, evaluation, evaluations) if least <= seconds else 0
+    def at_end(self, seconds: float) -> int:
+        """Samples of the grid at the end of a training of so many seconds; 0 where a single one is too dear."""
+        return self.within(max(LAST * seconds, LAST_SECONDS)) or self.one_within(LAST_ONE * seconds)
 
 
 class Intervals:
     """Decides what is looked at after each step.
 
     Args:
-        loop: the settings.
-        plan: the training's.
-        timer: seconds since it began.
-        group: processes that must agree.
-        drawing: what grids cost; needed in rank 0 alone.
-        evaluation, checkpoint: seconds of an evaluation and of a checkpoint, where they are measured already.
+        costs: of grids; needed in rank 0 alone.
+        checkpoint: seconds of one, where they are measured already.
 
     Attributes:
         group: the processes.
@@ -102,12 +99,11 @@ class Intervals:
         plan: Plan,
         timer: Timer,
         group: Group,
-        drawing: Drawing | None,
-        evaluation: float | None = None,
+        costs: GridCosts | None,
         checkpoint: float = 0.0,
     ) -> None:
         self._loop, self._plan, self._timer, self.group = loop, plan, timer, group
-        self._drawing, self._evaluation, self._any = drawing, evaluation, False
+        self._costs, self._any = costs, False
         self._timed = loop.sample_every is None or loop.checkpoint_every is None
         self._zero = timer.clock()
         self._drawn = self._saved = 0.0
@@ -133,28 +129,23 @@ class Intervals:
         self.saving = False
 
     def sampled(self, samples: int, seconds: float) -> None:
-        """So many samples took so long."""
-        if self._drawing:
-            self._evaluation = seconds / self._drawing.evaluations(samples)
+        if self._costs:
+            self._costs.evaluation = seconds / self._costs.evaluations(samples)
 
     def drawn(self, step: int, seconds: float) -> None:
-        """A grid was drawn."""
         self.seconds += seconds
         self._any, self._drawn, self._share = True, self._now, self._plan.share(step)
 
     def saved(self, seconds: float) -> None:
-        """A checkpoint was written."""
         self.seconds += seconds
         self._save_seconds, self._saved = seconds, self._now
 
     def reserve(self, seconds: float) -> float:
-        """What the last grid and the last checkpoint of a training of so many seconds take, as far as it is known."""
-        every, count = self._loop.sample_every, self._loop.sample_count
-        if every == 0 or self._evaluation is None or self._drawing is None:
+        """Seconds of the last grid and the last checkpoint in a training of so many seconds, as far as known."""
+        every, costs = self._loop.sample_every, self._costs
+        if every == 0 or costs is None or costs.evaluation is None:
             return self._save_seconds
-        evaluations = self._drawing.evaluations
-        samples = count if every else last_samples(seconds, count, self._evaluation, evaluations)
-        return self._save_seconds + evaluations(samples) * self._evaluation
+        return self._save_seconds + costs.seconds(costs.count if every else costs.at_end(seconds))
 
     @property
     def _now(self) -> float:
@@ -162,28 +153,27 @@ class Intervals:
         return self._timer.clock() - self._zero
 
     def _grid(self, step: int) -> int:
-        every, count, last = self._loop.sample_every, self._loop.sample_count, step == self._plan.total
+        every, costs, last = self._loop.sample_every, self._costs, step == self._plan.total
         if every is not None:
-            return count if every and step and (step % every == 0 or last) else 0
-        if self._drawing is None or not step:
+            return self._loop.sample_count if every and step and (step % every == 0 or last) else 0
+        if costs is None or not step:
             return 0
         now = self._now
         if not last:
             part = self._plan.share(step) - self._share
             if now - self._drawn < _least(part) or (self._any and now < 2 * self._drawn and part < 1 / GRIDS):
                 return 0
-        if self._evaluation is None:
-            self._evaluation = self._drawing.evaluation()
+        if costs.evaluation is None:
+            costs.evaluation = costs.measure()
         if last:
-            found = last_samples(self._timer.spent, count, self._evaluation, self._drawing.evaluations)
-            if found < count:  # a neighbour may be gone since that was measured
-                self._evaluation = self._drawing.evaluation()
-            return last_samples(self._timer.spent, count, self._evaluation, self._drawing.evaluations)
+            if costs.at_end(self._timer.spent) < costs.count:  # a neighbour may be gone since that was measured
+                costs.evaluation = costs.measure()
+            return costs.at_end(self._timer.spent)
         since = now - self._drawn
-        found = samples_within(DRAWING * since, count, self._evaluation, self._drawing.evaluations)
+        found = costs.within(DRAWING * since)
         if not found and not self._any:
-            return one_within(FIRST_ONE * since, count, self._evaluation, self._drawing.evaluations)
-        return found if found == count or not self._any or since >= PATIENCE else 0
+            return costs.one_within(FIRST_ONE * since)
+        return found if found == costs.count or not self._any or since >= PATIENCE else 0
 
     def _checkpoint(self, step: int) -> bool:
         every = self._loop.checkpoint_every
@@ -201,5 +191,5 @@ class Intervals:
 
 
 def _least(part: float) -> float:
-    """Seconds between two looks at least, where this part of the budget was spent since the last one."""
+    """The least seconds between two looks, where this part of the budget was spent since the last one."""
     return SOON if part >= SHORT else FIRST

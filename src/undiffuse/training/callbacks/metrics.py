@@ -14,7 +14,6 @@ import json
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,57 +27,29 @@ RESUME = "mend that, then go on with `resume`"
 """What to do about a run's folder that cannot be written."""
 
 
-@dataclass(frozen=True)
-class Window:
-    """Sums over the steps since the last line; the skipped ones count in ``skipped`` alone."""
-
-    steps: float = 0.0
-    loss: float = 0.0
-    norm: float = 0.0
-    skipped: float = 0.0
-    quarter_losses: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
-    quarter_counts: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
-
-    def add(self, result: StepResult, t_max: float) -> Window:
-        """The sums with one more step."""
-        if result.skipped:
-            return replace(self, skipped=self.skipped + 1)
-        quarter = (torch.ceil(4 * result.t / t_max) - 1).clamp(0, 3).long()
-        losses = torch.zeros(4, dtype=torch.float64).index_add_(0, quarter, result.losses.double()).tolist()
-        counts = torch.bincount(quarter, minlength=4).tolist()
-        return Window(
-            self.steps + 1,
-            self.loss + result.loss,
-            self.norm + result.grad_norm,
-            self.skipped,
-            tuple(a + b for a, b in zip(self.quarter_losses, losses, strict=True)),
-            tuple(a + b for a, b in zip(self.quarter_counts, counts, strict=True)),
-        )
-
-    def means(self) -> dict[str, Any]:
-        """What a line says of these steps; null where there is nothing to average."""
-        return {
-            "loss": _mean(self.loss, self.steps),
-            "loss_by_quarter": [_mean(*pair) for pair in zip(self.quarter_losses, self.quarter_counts, strict=True)],
-            "grad_norm": _mean(self.norm, self.steps),
-            "skipped": int(self.skipped),
-        }
-
-    def to_tuple(self) -> tuple[float, ...]:
-        """Twelve numbers, for a checkpoint."""
-        return (self.steps, self.loss, self.norm, self.skipped, *self.quarter_losses, *self.quarter_counts)
-
-    @classmethod
-    def from_tuple(cls, numbers: tuple[float, ...]) -> Window:
-        """The inverse of `to_tuple`; an empty tuple is an empty window."""
-        if not numbers:
-            return cls()
-        steps, loss, norm, skipped, *quarters = numbers
-        return cls(steps, loss, norm, skipped, tuple(quarters[:4]), tuple(quarters[4:]))
+Window = tuple[float, ...]
+"""Sums over the steps since the last line, as a checkpoint holds them: steps, loss, gradient norm, skipped steps (which
+count in no other), then losses and their numbers by quarters of t."""
+EMPTY: Window = (0.0,) * 12
 
 
-def _mean(total: float, count: float) -> float | None:
-    return total / count if count else None
+def with_step(window: Window, result: StepResult, t_max: float) -> Window:
+    """The sums with one more step."""
+    quarter = (torch.ceil(4 * result.t / t_max) - 1).clamp(0, 3).long()
+    losses = torch.zeros(4, dtype=torch.float64).index_add_(0, quarter, result.losses.double()).tolist()
+    counts = torch.bincount(quarter, minlength=4).tolist()
+    new = (1.0, result.loss, result.grad_norm, 0.0, *losses, *counts)
+    if result.skipped:
+        new = (*EMPTY[:3], 1.0, *EMPTY[4:])
+    return tuple(a + b for a, b in zip(window, new, strict=True))
+
+
+def means(window: Window) -> dict[str, Any]:
+    """The part of a line about these steps; null where there is nothing to average."""
+    steps, loss, norm, skipped, *quarters = window
+    pairs = [(loss, steps), (norm, steps), *zip(quarters[:4], quarters[4:], strict=True)]
+    loss_mean, norm_mean, *by_quarter = [total / count if count else None for total, count in pairs]
+    return {"loss": loss_mean, "loss_by_quarter": by_quarter, "grad_norm": norm_mean, "skipped": int(skipped)}
 
 
 class MetricsFile:
@@ -86,28 +57,26 @@ class MetricsFile:
 
     Args:
         path: the file; lines after ``step`` are cut off, since the steps that wrote them will be taken again.
-        step: the step that the training stands at.
-        window: what the checkpoint at that step held.
+        window: what the checkpoint at that step held; perhaps nothing.
         every, plan: a line is written at multiples of ``every`` and at the last step.
         t_max: the longest t of the schedule.
     """
 
-    def __init__(self, path: Path, step: int, window: tuple[float, ...], every: int, plan: Plan, t_max: float) -> None:
+    def __init__(self, path: Path, step: int, window: Window, every: int, plan: Plan, t_max: float) -> None:
         with writing(path, RESUME):
             path.touch()
             truncate_after(path, step)
         self._path = path
         self._every, self._plan, self._t_max = every, plan, t_max
-        self._seconds = self._loading = 0.0
-        self._images = 0
-        self.window = Window.from_tuple(window)
+        self._clear()
+        self.window = window or EMPTY
         self.listeners: list[Callable[[dict[str, Any]], None]] = []
         """Called with every line after it was written."""
         self.last: dict[str, Any] = next(reversed(read_metrics(path)), {})
         """The last line about the loss."""
 
     def __call__(self, result: StepResult) -> None:
-        self.window = self.window.add(result, self._t_max)
+        self.window = with_step(self.window, result, self._t_max)
         self._seconds += result.seconds
         self._loading += result.loading
         self._images += len(result.losses)
@@ -117,12 +86,12 @@ class MetricsFile:
                 "images_per_second": round(self._images / self._seconds, 2) if self._seconds else None,
                 "loading": round(self._loading / self._seconds, 4) if self._seconds else None,
             }
-            progress = {"step": result.step, "images": result.images}
-            self.last = {**progress, **self.window.means(), "lr": result.lr}
+            self.last = {"step": result.step, "images": result.images, **means(self.window), "lr": result.lr}
             self.write({**self.last, "time": time})
-            self.window = Window()
-            self._seconds = self._loading = 0.0
-            self._images = 0
+            self._clear()
+
+    def _clear(self) -> None:
+        self.window, self._seconds, self._loading, self._images = EMPTY, 0.0, 0.0, 0
 
     def write(self, line: dict[str, Any]) -> None:
         """Append one line; it has a "step"."""

@@ -23,9 +23,10 @@ from undiffuse.model.resolve import resolve
 from undiffuse.model.samples import Samples
 from undiffuse.provenance.png import write_png
 from undiffuse.recipes import advised_sampling
+from undiffuse.training.callbacks.console import Console
 from undiffuse.training.callbacks.intervals import Intervals
+from undiffuse.training.callbacks.metrics import MetricsFile
 from undiffuse.training.callbacks.proxy import Images, Proxy
-from undiffuse.training.callbacks.reporting import Reporting
 from undiffuse.training.loop import StepResult, TrainState, TrainStep
 from undiffuse.training.run.folder import RunFolder
 from undiffuse.training.run.signals import Interrupts
@@ -36,7 +37,7 @@ PREVIEW_STEPS = 50
 
 
 def preview_settings(config: TrainConfig) -> SampleConfig:
-    """How grids are drawn: as the recipe advises where that is quick, else as by default."""
+    """Settings for grids: the recipe's advice where that is quick, else the defaults."""
     advised = advised_sampling(config)
     quick = SampleConfig.of(steps=min(Solver.steps, config.diffusion.timesteps))
     return advised if advised.solver.steps <= PREVIEW_STEPS else quick
@@ -55,17 +56,16 @@ class Previews:
         run: RunFolder,
         train_state: TrainState,
         train_step: TrainStep,
-        model: Model,
         intervals: Intervals,
-        reporting: Reporting,
+        metrics: MetricsFile,
+        console: Console,
         interrupts: Interrupts,
     ) -> None:
-        assert reporting.metrics is not None, "grids are drawn where the numbers are written"
         self._images, self._examples = train_step.whole_images, train_step.examples
         self._run, self._train_state, self._plan, self._intervals = run, train_state, train_step.plan, intervals
-        self._metrics, self._console, self._interrupts = reporting.metrics, reporting.console, interrupts
-        self._count = model.config.loop.sample_count
-        self._seed = model.config.loop.seed
+        self._metrics, self._console, self._interrupts = metrics, console, interrupts
+        model = train_step.model
+        self._count, self._seed = model.config.loop.sample_count, model.config.loop.seed
         # A second network holds the averages, so that the one in training is left alone.
         self._model = build_model(model.config, model.info).to(model.device)
 
@@ -73,7 +73,6 @@ class Previews:
         self.draw_if_due(result.step)
 
     def draw_if_due(self, step: int) -> None:
-        """Draw the grid of ``step`` if it is time."""
         if count := self._intervals.samples:
             began = self._intervals.clock()
             self._interrupts.attempt(lambda: self._draw(step, count))
@@ -92,10 +91,9 @@ class Previews:
         finally:
             self._intervals.sampled(count, self._intervals.clock() - began)
         mean, std = statistics(samples)
-        line: dict[str, Any] = {"step": step, "samples": {"mean": mean, "std": std}}
-        if count < self._count:
-            line["samples"]["count"] = count
-        line["data"] = data_statistics(samples.info)
+        fewer = {"count": count} if count < self._count else {}
+        line: dict[str, Any] = {"step": step, "samples": {"mean": mean, "std": std, **fewer}}
+        line["data"] = {"mean": list(samples.info.mean), "std": list(samples.info.std)}
         if count == self._count and self._proxy is not None:
             distance, floor = self._proxy(codec_of(samples.info).encode(samples.array)), self._proxy.floor
             line["proxy"] = {"distance": distance, "floor": floor}
@@ -115,7 +113,7 @@ class Previews:
 
     @cached_property
     def _proxy(self) -> Proxy | None:
-        """Made at the first grid: a training without grids pays nothing for it."""
+        """Made at the first grid, so that a training without grids pays nothing for it."""
         return Proxy.of(self._images, self._model.info.count, self._model.config.loop.batch, self._count)
 
     def evaluation(self) -> float:
@@ -131,11 +129,10 @@ class Previews:
 def preview_plan(
     model: Model, images: Images, examples: Mapping[str, Tensor], settings: SampleConfig | None = None
 ) -> SamplePlan:
-    """How grids are drawn: by what is said of the data's images; a stage upon those images, made smaller.
+    """The plan of a grid, by the conditions of the data's images; of a stage upon those images, made smaller.
 
     Args:
         images: the training's batches; the first ones are used.
-        examples: what is said of them.
         settings: by default `preview_settings`.
     """
     upscale, count = model.config.conditions.upscale, model.config.loop.sample_count
@@ -148,7 +145,7 @@ def preview_plan(
 
 
 def preview_evaluations(model: Model, samples: int) -> int:
-    """How often a grid of so many samples evaluates the network, each time on a micro-batch."""
+    """Evaluations of the network, each on a micro-batch, for a grid of so many samples."""
     settings = resolve(model, preview_settings(model.config))
     return math.ceil(samples / settings.compute.slots) * settings.solver.steps
 
@@ -168,11 +165,6 @@ def statistics(samples: Samples) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel, in model space."""
     x = codec_of(samples.info).encode(samples.array).double().movedim(1, 0).flatten(1)
     return [round(v, 6) for v in x.mean(1).tolist()], [round(v, 6) for v in x.std(1, correction=0).tolist()]
-
-
-def data_statistics(info: DataInfo) -> dict[str, list[float]]:
-    """The same of the data."""
-    return {"mean": list(info.mean), "std": list(info.std)}
 
 
 def drift(mean: list[float], info: DataInfo) -> str:

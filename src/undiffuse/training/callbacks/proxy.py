@@ -60,9 +60,7 @@ class Proxy:
 
         Args:
             images: the training's batches, flips and all; a function of the number alone, so nothing is used up.
-            count: images in the data set.
             size: of the batches: images a step takes; of several processes each has a part of them.
-            grid: samples in a grid.
 
         Returns:
             None where a distance means nothing: for a grid of one, or fewer than four images.

@@ -34,7 +34,7 @@ class Tracker(Protocol):
     """One of them."""
 
     def numbers(self, step: int, values: dict[str, float]) -> None:
-        """What a line of metrics.jsonl says."""
+        """The numbers of a line of metrics.jsonl."""
 
     def picture(self, step: int, path: Path) -> None:
         """A grid of samples."""
@@ -128,14 +128,7 @@ TRACKERS: dict[str, Callable[[RunFolder, TrainConfig, int], Tracker]] = {
 
 
 class Tracking:
-    """The trackers that the settings name, none of which can harm the training.
-
-    Args:
-        run: its folder.
-        config: its settings.
-        step: that the training stands at.
-        console: where it is said what failed.
-    """
+    """The trackers that the settings name, none of which can harm the training."""
 
     def __init__(self, run: RunFolder, config: TrainConfig, step: int, console: Console) -> None:
         self._run, self._console = run, console
@@ -156,7 +149,6 @@ class Tracking:
                 self._attempt(name, partial(tracker.picture, step, self._run.sample(step)))
 
     def close(self) -> None:
-        """Let all of them finish."""
         for name, tracker in list(self._trackers.items()):
             self._attempt(name, tracker.close)
         self._trackers.clear()

@@ -11,8 +11,8 @@ Notable choices:
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -31,26 +31,30 @@ def ema_rate(rate: float, step: int, warmup: bool) -> float:
     return min(rate, (1 + step) / (10 + step)) if warmup else rate
 
 
-class Averages(ABC):
+def power_rate(gamma: float, step: int) -> float:
+    """(1 - 1 / i)^(gamma + 1) at update i = ``step`` + 1."""
+    return float((1 - 1 / (step + 1)) ** (gamma + 1))
+
+
+class Averages:
     """Averages of a network's parameters, all starting at the current values.
 
     An update is ``average <- rate average + (1 - rate) parameter``.
 
+    Args:
+        rates: of each average, by what tells it apart, the rate at the update after so many earlier steps.
+
     Attributes:
-        averages: by what tells them apart, the averaged tensors in the order of ``network.named_parameters()``.
+        averages: the averaged tensors of each, in the order of ``network.named_parameters()``.
     """
 
-    def __init__(self, network: nn.Module, names: Iterable[float]) -> None:
-        self._network = network
+    def __init__(self, network: nn.Module, rates: Mapping[float, Callable[[int], float]]) -> None:
+        self._network, self._rates = network, rates
         self.averages: dict[float, list[Tensor]] = {
             name: [parameter.detach().to(torch.float32, copy=True) for parameter in network.parameters()]
-            for name in names
+            for name in rates
         }
         self._collected: dict[float, dict[str, Tensor]] = {}
-
-    @abstractmethod
-    def rate(self, name: float, step: int) -> float:
-        """In force for that average at the update after ``step`` earlier steps."""
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -60,7 +64,7 @@ class Averages(ABC):
             return
         parameters = [parameter.detach().float() for parameter in self._network.parameters()]
         for name, average in self.averages.items():
-            torch._foreach_lerp_(average, parameters, 1 - self.rate(name, step))
+            torch._foreach_lerp_(average, parameters, 1 - self._rates[name](step))
 
     def collect(self, name: float) -> None:
         """Put sharded averages together: all processes must, so that one of them can ask for `state_dict` then."""
@@ -75,37 +79,20 @@ class Averages(ABC):
         return {name: whole(tensor) for name, tensor in tensors.items()}
 
     def state_dicts(self) -> dict[float, dict[str, Tensor]]:
-        """`state_dict` of each."""
         return {name: self.state_dict(name) for name in self.averages}
 
     @torch.no_grad()
     def load_state_dict(self, name: float, tensors: dict[str, Tensor]) -> None:
-        """Set that average from what `state_dict` gave."""
         self._collected.clear()
         for (parameter, _), average in zip(self._network.named_parameters(), self.averages[name], strict=True):
             average.copy_(placed(tensors[parameter], average))
 
 
-class EMA(Averages):
+def ema_averages(network: nn.Module, config: EMAConfig) -> Averages:
     """Exponential moving averages, one for each of the rates."""
-
-    def __init__(self, network: nn.Module, config: EMAConfig) -> None:
-        super().__init__(network, config.ema)
-        self._warmup = config.ema_warmup
-
-    def rate(self, name: float, step: int) -> float:
-        return ema_rate(name, step, self._warmup)
+    return Averages(network, {rate: partial(ema_rate, rate, warmup=config.ema_warmup) for rate in config.ema})
 
 
-class PowerAverages(Averages):
-    """Averages that weigh step i by a power of i, one for each of the relative widths; `power_ema` says why.
-
-    rate_i = (1 - 1 / i)^(gamma + 1),   i = 1, 2, ...
-    """
-
-    def __init__(self, network: nn.Module, config: EMAConfig) -> None:
-        super().__init__(network, config.ema_std)
-        self._exponents = {std: exponent(std) for std in config.ema_std}
-
-    def rate(self, name: float, step: int) -> float:
-        return float((1 - 1 / (step + 1)) ** (self._exponents[name] + 1))
+def power_averages(network: nn.Module, config: EMAConfig) -> Averages:
+    """Averages that weigh step i by a power of i, one for each of the relative widths; `power_ema` says why."""
+    return Averages(network, {std: partial(power_rate, exponent(std)) for std in config.ema_std})

@@ -34,7 +34,6 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
 
     Args:
         matrix: of (..., rows, columns), not all zero for a result that means something.
-        steps: of the iteration.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrix.shape[-2] > matrix.shape[-1]
@@ -64,9 +63,6 @@ class Muon(Optimizer):
     Args:
         matrices: parameters of two and more dimensions that Muon moves.
         others: parameters that Adam moves: norms, biases, the first and the last layer.
-        lr: learning rate of both.
-        momentum: mu.
-        betas: Adam's.
     """
 
     def __init__(

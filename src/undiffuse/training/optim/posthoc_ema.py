@@ -30,8 +30,6 @@ class SynthesizedEMA:
     """An average that was made.
 
     Args:
-        model: with its weights.
-        profile: what was asked for.
         copies: of how many it is made.
         mismatch: how far its profile is from the one asked for, as a part of that one's length; 0.01 is a hundredth.
     """
@@ -53,11 +51,7 @@ def made_name(profile: Profile, last: int) -> str:
 
 
 def copies_of(run: Path) -> dict[Profile, Path]:
-    """The copies that a run has, the earliest first.
-
-    Raises:
-        UndiffuseError: it has none.
-    """
+    """The copies that a run has, the earliest first."""
     found = {}
     for path in sorted((run / FOLDER).glob(f"step-*{SUFFIX}")):
         if name := _COPY.fullmatch(path.name):
@@ -78,9 +72,6 @@ def make_average(run: str | Path, std: float, step: int | None = None) -> Synthe
         run: a folder whose training had ``ema_std``.
         std: relative width, from 0 to 0.28.
         step: the last step in it; by default that of the last copies.
-
-    Raises:
-        UndiffuseError: no copies, none so early, or another width than there can be.
     """
     copies = copies_of(Path(run))
     wanted = Profile(max(profile.step for profile in copies) if step is None else step, std)

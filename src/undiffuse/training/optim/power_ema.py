@@ -35,7 +35,7 @@ WIDEST = 0.28
 
 @dataclass(frozen=True)
 class Profile:
-    """Which average of which steps.
+    """One average of some steps.
 
     Args:
         step: the last step in it, at least 1.
@@ -82,9 +82,6 @@ def combine(copies: Sequence[Profile], wanted: Profile) -> tuple[NDArray[np.floa
 
     Returns:
         The weights w, and |sum_k w_k p_k - p| / |p|: 0 where the wanted one can be had exactly.
-
-    Raises:
-        UndiffuseError: there are no copies.
     """
     if not copies:
         raise UndiffuseError("expected copies of averages to make another one of, got none")

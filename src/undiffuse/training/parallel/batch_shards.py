@@ -40,7 +40,6 @@ class BatchShard:
     Args:
         batch: samples of a step, over all processes.
         parts: that a batch is accumulated from.
-        group: the processes.
 
     Attributes:
         sizes: samples of this process in each part.
@@ -56,7 +55,7 @@ class BatchShard:
         self._place = SliceOffset()
 
     def take(self, rows: Rows) -> Rows:
-        """Those rows of a whole batch that are this process's."""
+        """This process's rows of a whole batch."""
         return rows if self.group.is_single else rows[self._numbers]
 
     @contextmanager
@@ -83,13 +82,13 @@ class BatchShard:
         return whole.cpu()
 
     def first_found(self, found: str, nothing: str) -> str:
-        """What the first process found that found anything, which is to say, not ``nothing``."""
+        """The finding of the first process that has one, which is to say, not ``nothing``."""
         group = self.group
         found_by = group.world - group.largest(group.world - group.rank if found != nothing else 0)
         return group.broadcast_text(lambda: found, by=found_by % group.world)
 
     def connect(self, network: nn.Module, loop: LoopConfig) -> nn.Module:
-        """What the denoiser calls in place of ``network``, so that gradients are summed over the processes."""
+        """The module for the denoiser in place of ``network``, so that gradients are summed over the processes."""
         if self.group.is_single:
             return network
         self._slice_dropout(network)
@@ -108,11 +107,7 @@ class BatchShard:
 
 
 def check_share(config: TrainConfig, group: Group) -> None:
-    """Refuse settings that cannot work with so many processes.
-
-    Raises:
-        UndiffuseError: a process would have nothing to do, or Muon would see parts of matrices.
-    """
+    """Check that settings work with so many processes."""
     batch, parts = config.loop.batch, config.optimizer.accumulate
     if batch // parts < group.world:
         raise UndiffuseError(
@@ -138,7 +133,7 @@ def _sum(bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: igno
 
 
 class SliceOffset:
-    """Where a process's samples lie in the part that is computed: ``start`` .. of ``whole``."""
+    """The place of a process's samples in the part that is computed: ``start`` .. of ``whole``."""
 
     whole = start = 0
     channels_last = False

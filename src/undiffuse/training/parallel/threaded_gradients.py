@@ -26,12 +26,7 @@ R = TypeVar("R")
 
 
 class ThreadedGradients:
-    """A team of threads that differentiate, each a part of one sum, with respect to a network's parameters.
-
-    Args:
-        team: the threads.
-        network: whose gradients are summed.
-    """
+    """A team of threads that differentiate, each a part of one sum, with respect to a network's parameters."""
 
     def __init__(self, team: ThreadPool, network: nn.Module) -> None:
         self.team = team
@@ -47,7 +42,6 @@ class ThreadedGradients:
 
     @property
     def size(self) -> int:
-        """Threads."""
         return self.team.size
 
     def run(self, work: Callable[[T], tuple[R, Tensor]], parts: Sequence[T]) -> list[R]:
@@ -77,7 +71,6 @@ class ThreadedGradients:
                 self._news.notify_all()
 
     def _wait(self, name: str, gradient: Tensor) -> None:
-        """Called with a gradient before it is added."""
         number = getattr(self._mine, "number", None)
         if number is None:  # somebody else's backward pass
             return
@@ -85,7 +78,6 @@ class ThreadedGradients:
             self._news.wait_for(lambda: self._added[name] == number or self._ended.issuperset(range(number)))
 
     def _tell(self, name: str, parameter: Tensor) -> None:
-        """Called after a gradient was added."""
         with self._news:
             self._added[name] += 1
             self._news.notify_all()

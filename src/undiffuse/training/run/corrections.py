@@ -3,48 +3,66 @@
 from __future__ import annotations
 
 import json
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from undiffuse.errors import counted
+from undiffuse.training.callbacks.console import Console
 from undiffuse.training.callbacks.intervals import Intervals
+from undiffuse.training.callbacks.metrics import MetricsFile
 from undiffuse.training.callbacks.progress_line import duration
-from undiffuse.training.callbacks.reporting import Reporting
 from undiffuse.training.pace import Pace, Timer
 from undiffuse.training.plan import Decision, Plan
-from undiffuse.training.run.replay import Recorded, line_of
+from undiffuse.training.run.replay import NOTHING, Recorded, line_of
 
 SAID = 0.2
 """Part of the steps by which a plan must change to be told of; metrics.jsonl has every decision."""
+
+
+@dataclass(frozen=True)
+class Outset:
+    """The state of the clock and the log when a training begins or goes on.
+
+    Args:
+        step: seconds of a step; 0 where that is not known.
+        evaluation: seconds of an evaluation for grids.
+        checkpoint: seconds of one.
+        recorded: decisions to be repeated.
+        budget: that a run goes on with, by flat name, if it was given anew.
+        window: sums since the last line of metrics.jsonl, see `metrics.Window`.
+    """
+
+    timer: Timer
+    step: float = 0.0
+    evaluation: float | None = None
+    checkpoint: float = 0.0
+    recorded: Recorded = NOTHING
+    budget: dict[str, Any] | None = None
+    window: tuple[float, ...] = ()
 
 
 class Corrections:
     """Repeats what was decided before, and then decides anew by the clock of rank 0.
 
     Args:
-        plan: what is corrected.
-        timer: of the budget.
-        pace: what decides; None where the number of steps is fixed, and in all processes but rank 0.
         seconds: the budget, where it is one of time.
-        replay: what to repeat, and the budget with which a run goes on, if that was given anew.
-        reporting: where decisions are written and told.
+        metrics: where decisions are written, in rank 0.
     """
 
     def __init__(
         self,
         plan: Plan,
-        timer: Timer,
-        pace: Pace | None,
+        outset: Outset,
         seconds: float | None,
-        replay: tuple[Recorded, dict[str, Any] | None],
         intervals: Intervals,
-        reporting: Reporting,
+        metrics: MetricsFile | None,
+        console: Console,
     ) -> None:
-        self._plan, self._timer, self._pace, self._budget = plan, timer, pace, seconds
-        self._recorded, self._given = replay
+        self._plan, self._timer, self._budget = plan, outset.timer, seconds
+        self._recorded, self._given = outset.recorded, outset.budget
         self._intervals, self._group = intervals, intervals.group
-        self._metrics, self._console = reporting.metrics, reporting.console
-        self._said = plan.total
+        self._pace = Pace(plan, outset.timer, seconds, outset.step) if self._group.is_main and seconds else None
+        self._metrics, self._console, self._said = metrics, console, plan.total
 
     def begin(self, step: int) -> None:
         """Before the first step, when ``step`` are done already."""

@@ -25,12 +25,13 @@ from undiffuse.runtime.safe_tensors import check_tensors
 from undiffuse.runtime.uninitialized import outlined
 
 
-def started_from(config: TrainConfig, start: StartConfig) -> TrainConfig:
-    """The recipe's settings with those that belong to the weights to start from.
+def starting_model(start: StartConfig) -> Model | None:
+    """The model whose weights a training starts from; None where it starts from chance."""
+    return load_model(start.start_from, start.start_weights) if start.start_from else None
 
-    Raises:
-        UndiffuseError: there is no such model, or no such weights in it.
-    """
+
+def started_from(config: TrainConfig, start: StartConfig) -> TrainConfig:
+    """The recipe's settings with those that belong to the weights to start from."""
     old = load_model(start.start_from, start.start_weights)
     return replace(
         config,
@@ -42,15 +43,10 @@ def started_from(config: TrainConfig, start: StartConfig) -> TrainConfig:
     )
 
 
-def in_its_standard(info: DataInfo, start: StartConfig) -> DataInfo:
-    """What is known of the data, with the scales of their numbers and pairs as the model to start from was told them.
-
-    Raises:
-        UndiffuseError: that one was told other numbers.
-    """
-    if not start.start_from:
+def in_its_standard(info: DataInfo, start: StartConfig, old: Model | None) -> DataInfo:
+    """The data's description, with the scales of their numbers and pairs as the model to start from was told them."""
+    if old is None:
         return info
-    old = load_model(start.start_from, start.start_weights)
     told = {condition.name for condition in old.conditions}
     pair, its_pair = info.pair, old.info.pair
     if IMAGE in told and pair and its_pair and pair.dtype == its_pair.dtype:
@@ -63,17 +59,11 @@ def in_its_standard(info: DataInfo, start: StartConfig) -> DataInfo:
     return replace(info, numbers=old.info.numbers)
 
 
-def take_weights(model: Model) -> None:
-    """Give a new model the weights that its settings say it starts from; nothing, where it starts from chance.
-
-    Raises:
-        UndiffuseError: the weights are not those that the settings were made with, or are of another network, or of
-            data of another shape.
-    """
+def take_weights(model: Model, old: Model | None) -> None:
+    """Give a new model the weights of the one that it starts from, if it starts from one."""
     start = model.config.start
-    if not start.start_from:
+    if old is None:
         return
-    old = load_model(start.start_from, start.start_weights)
     if start.start_sha256 and start.start_sha256 != old.provenance["sha256"]:
         raise UndiffuseError(f"{start.start_from} has other weights now than when these settings were made")
     if old.info.shape != model.info.shape:

@@ -18,7 +18,6 @@ import json
 import os
 import platform
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,43 +39,15 @@ ELSEWHERE = "choose another `name`, or another folder of runs with `runs`"
 """What to do about a place where a new run cannot be written."""
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """Paths in a run's folder."""
 
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def data(self) -> Path:
-        return self.path / "data.json"
-
-    @property
-    def environment(self) -> Path:
-        return self.path / "env.json"
-
-    @property
-    def card(self) -> Path:
-        return self.path / "README.md"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
-    def log(self) -> Path:
-        return self.path / "train.log"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def averages(self) -> Path:
-        return self.path / posthoc_ema.FOLDER
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config, self.data = path / "config.yaml", path / "data.json"
+        self.environment, self.card = path / "env.json", path / "README.md"
+        self.metrics, self.log = path / "metrics.jsonl", path / "train.log"
+        self.checkpoints, self.averages = path / "checkpoints", path / posthoc_ema.FOLDER
 
     def sample(self, step: int) -> Path:
         """The grid of samples drawn after ``step`` steps."""
@@ -85,14 +56,13 @@ class RunFolder:
     def write_settings(
         self, config: TrainConfig, info: DataInfo, device: torch.device, processes: int = 1, advice: str = NO_OUT
     ) -> None:
-        """Write config.yaml, data.json and env.json."""
         replace_file(self.config, to_yaml(config), advice)
         replace_file(self.data, json.dumps(info.to_json(), indent=2) + "\n", advice)
         replace_file(self.environment, json.dumps(environment(device, processes), indent=2) + "\n", advice)
 
 
 def edited(path: Path, config: TrainConfig) -> str:
-    """What to say of a run's config.yaml that is no longer what the run is trained by; '' where it is."""
+    """A warning of a run's config.yaml that is no longer what the run is trained by; '' where it is."""
     if not path.exists():
         return ""
     try:
@@ -108,12 +78,8 @@ def edited(path: Path, config: TrainConfig) -> str:
     )
 
 
-def claim(path: Path) -> RunFolder:
-    """The folder of a new run.
-
-    Raises:
-        UndiffuseError: another process trains there, it holds something already, or it cannot be made.
-    """
+def claim(path: Path) -> None:
+    """Make the folder of a new run, or refuse one that holds something."""
     with writing(path, ELSEWHERE):
         path.mkdir(parents=True, exist_ok=True)
         used = any(entry.name != ".lock" for entry in path.iterdir())
@@ -125,7 +91,6 @@ def claim(path: Path) -> RunFolder:
         )
     if used:
         raise UndiffuseError(f"{path} is not empty and holds no checkpoint: delete it, or choose another `name`")
-    return RunFolder(path)
 
 
 def environment(device: torch.device, processes: int = 1) -> dict[str, Any]:
@@ -147,7 +112,7 @@ def environment(device: torch.device, processes: int = 1) -> dict[str, Any]:
 
 
 def changed_environment(run: RunFolder, device: torch.device, processes: int = 1) -> list[str]:
-    """What of the environment that decides the last bits is not as it was when the run began."""
+    """Changes, since the run began, of that in the environment which decides the last bits."""
     try:
         before = json.loads(run.environment.read_text(encoding="utf-8"))
     except (OSError, ValueError):

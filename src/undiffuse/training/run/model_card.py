@@ -20,9 +20,6 @@ def model_card(path: Path, model: Model, state: State, metrics: dict[str, Any]) 
     """Markdown that says what the model is, what it learned from, how far it got, and how to use it.
 
     Args:
-        path: the run's folder.
-        model: the model.
-        state: where the training stands.
         metrics: the last line of metrics.jsonl about the loss; empty before the first.
     """
     config, info, process = model.config, model.info, model.config.diffusion

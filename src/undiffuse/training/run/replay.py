@@ -18,7 +18,7 @@ from undiffuse.training.plan import Decision
 
 @dataclass(frozen=True)
 class Recorded:
-    """What metrics.jsonl knows of the steps after a checkpoint, which will be taken again.
+    """The steps after a checkpoint, which will be taken again, as metrics.jsonl knows them.
 
     Args:
         decisions: those after the checkpoint's.
@@ -36,20 +36,19 @@ class Recorded:
         return next(filter(None, reversed(self.budgets)), None)
 
     def budget_of(self, decision: Decision) -> dict[str, Any] | None:
-        """What was given when this was decided."""
+        """The budget that was given when this was decided."""
         return self.budgets[self.decisions.index(decision)]
 
     def at(self, step: int) -> Decision | None:
-        """What was decided after ``step`` steps."""
+        """The decision after ``step`` steps."""
         return next((decision for decision in self.decisions if decision.step == step), None)
 
     def to_text(self) -> str:
-        """The inverse of `from_text`."""
         return json.dumps([[astuple(decision) for decision in self.decisions], self.until, self.budgets])
 
     @classmethod
     def from_text(cls, text: str) -> Recorded:
-        """For other processes."""
+        """The inverse of `to_text`, for other processes."""
         decisions, until, budgets = json.loads(text)
         return cls(tuple(Decision(*numbers) for numbers in decisions), until, tuple(budgets))
 
@@ -65,7 +64,7 @@ def line_of(decision: Decision, budget: dict[str, Any] | None = None) -> dict[st
 
 
 def is_budget(found: Any) -> bool:
-    """Whether this is what a budget is written as: nothing, or a number by its name."""
+    """True for nothing, and for numbers by names of budgets."""
     if found is None:
         return True
     return isinstance(found, dict) and found.keys() <= set(BUDGETS) and all(map(is_number, found.values()))
@@ -76,12 +75,7 @@ def is_number(found: Any) -> bool:
 
 
 def recorded(path: Path, step: int) -> Recorded:
-    """What a run's metrics.jsonl holds after ``step``; nothing where it cannot be read, for it is no more than a help.
-
-    Args:
-        path: of a metrics.jsonl.
-        step: the checkpoint's.
-    """
+    """The lines of a run's metrics.jsonl after ``step``; nothing where it cannot be read, for it is only a help."""
     try:
         lines = read_metrics(path, lambda line: isinstance(line.get("step"), int) and line["step"] > step)
         plans = [(line["step"] - 1, dict(line["plan"])) for line in lines if "plan" in line]

@@ -27,25 +27,20 @@ class NewBudget:
     """A budget that takes the place of the run's.
 
     Args:
-        given: by flat name.
-        decision: where the training stands in it; its total holds where the budget is one of steps.
-        timed: whether it is one of minutes, so that the total is to be measured.
+        decision: where the training stands in it; of a budget in minutes the total is still to be measured.
     """
 
     given: dict[str, Any]
     decision: Decision
-    timed: bool
 
 
 @dataclass(frozen=True)
 class Going:
-    """How a run goes on.
+    """The way in which a run goes on.
 
     Args:
-        config: its settings.
         plan: its steps, before a new budget.
         recorded: what was decided after the checkpoint.
-        budget: the new one, if any.
     """
 
     config: TrainConfig
@@ -68,10 +63,6 @@ def reconcile(config: TrainConfig, state: State, given: dict[str, Any], recorded
     Args:
         config, state: of the checkpoint.
         given: settings by flat name, as the user gave them.
-        recorded: what metrics.jsonl knows of the steps after the checkpoint.
-
-    Raises:
-        UndiffuseError: a setting contradicts the run's, or the budget is spent already.
     """
     wanted = flatten(override(config, **given))
     has = flatten(config)
@@ -115,7 +106,7 @@ def reconcile(config: TrainConfig, state: State, given: dict[str, Any], recorded
     if longer.loop.minutes is not None and spent >= 60 * longer.loop.minutes:
         raise UndiffuseError(f"the run has spent {spent / 60:.3g} minutes already, so it cannot go on with {words}")
     decision = Decision(state.step, share, total or state.step + 1, start, spent)
-    return Going(longer, plan, NOTHING, NewBudget(asked, decision, timed=total is None))
+    return Going(longer, plan, NOTHING, NewBudget(asked, decision))
 
 
 def _within(config: TrainConfig, state: State, plan: Plan) -> tuple[float, int, float]:

@@ -4,82 +4,55 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 
 from undiffuse.checkpoints.training_checkpoint import Checkpoint, latest, save
 from undiffuse.errors import UndiffuseError, counted, quoted
-from undiffuse.model import Model
 from undiffuse.runtime.durable_files import replace_file
 from undiffuse.runtime.rank_failure import is_lost, lost_ranks
 from undiffuse.training.budget import StepCosts, measure_step, steps_that_fit, too_short
-from undiffuse.training.build import state_of, to_checkpoint
-from undiffuse.training.callbacks.checkpointing import CheckpointWriter, Collector, LoaderWatch, Observer
+from undiffuse.training.build import to_checkpoint
+from undiffuse.training.callbacks.checkpointing import CheckpointWriter, LoaderWatch, Observer
 from undiffuse.training.callbacks.console import Console
 from undiffuse.training.callbacks.ema_snapshots import Copies
-from undiffuse.training.callbacks.intervals import Drawing, Intervals, last_samples
+from undiffuse.training.callbacks.intervals import GridCosts, Intervals
 from undiffuse.training.callbacks.metrics import MetricsFile
 from undiffuse.training.callbacks.previews import Previews, evaluation_seconds, preview_evaluations
 from undiffuse.training.callbacks.progress_line import LiveLine, duration
-from undiffuse.training.callbacks.reporting import Reporting
 from undiffuse.training.callbacks.trackers import Tracking
 from undiffuse.training.loop import NonFiniteError, TrainState, TrainStep, training
-from undiffuse.training.pace import Pace, Timer
-from undiffuse.training.run.corrections import Corrections
+from undiffuse.training.run.corrections import Corrections, Outset
 from undiffuse.training.run.folder import RunFolder
 from undiffuse.training.run.model_card import model_card
-from undiffuse.training.run.replay import NOTHING, Recorded
 from undiffuse.training.run.signals import Interrupts, StoppedError
 
 MEASURING, MOST_MEASURING = 0.02, 3.0
 """Part of a budget in minutes that is spent on measuring the speed, and the most seconds: it is corrected later."""
 
 
-@dataclass(frozen=True)
-class Outset:
-    """What is known when a training begins or goes on.
-
-    Args:
-        timer: of the budget.
-        step: seconds of a step; 0 where that is not known.
-        evaluation: seconds of an evaluation for grids.
-        checkpoint: seconds of one.
-        recorded: decisions to be repeated.
-        budget: that a run goes on with, by flat name, if it was given anew.
-    """
-
-    timer: Timer = field(default_factory=Timer)
-    step: float = 0.0
-    evaluation: float | None = None
-    checkpoint: float = 0.0
-    recorded: Recorded = NOTHING
-    budget: dict[str, Any] | None = None
-
-
 def fit_minutes(
-    run: RunFolder, model: Model, train_state: TrainState, train_step: TrainStep, outset: Outset, console: Console
+    run: RunFolder, train_state: TrainState, train_step: TrainStep, outset: Outset, console: Console
 ) -> tuple[int, Outset]:
     """The steps that fit into what is left of the budget in minutes, by what they are measured to cost.
 
     Among many processes it is rank 0 that measures and decides.
     """
-    loop, group, timer = model.config.loop, train_step.share.group, outset.timer
+    model, group, timer = train_step.model, train_step.share.group, outset.timer
+    loop = model.config.loop
     assert loop.minutes is not None
     minutes = counted(loop.minutes, "minute")
     step = outset.step
     if not step:
         console.status("measuring the speed")
         step = measure_step(train_step, train_state, min(MEASURING * 60 * loop.minutes, MOST_MEASURING), timer.clock)
-    evaluation, preview, samples = None, 0.0, loop.sample_count
+    evaluation, preview = None, 0.0
     if loop.sample_every != 0:
         evaluation = evaluation_seconds(model, train_step.whole_images, train_step.examples, timer.clock)
-        if loop.sample_every is None:
-            cost = partial(preview_evaluations, model)
-            samples = last_samples(60 * loop.minutes, loop.sample_count, evaluation, cost)
-        preview = evaluation * preview_evaluations(model, samples)
+        costs = GridCosts(loop.sample_count, partial(preview_evaluations, model), lambda: 0.0, evaluation)
+        preview = costs.seconds(loop.sample_count if loop.sample_every else costs.at_end(60 * loop.minutes))
     began = timer.clock()
     trial = to_checkpoint(train_state, model, total=1)
     outset = replace(outset, step=step, evaluation=evaluation)
@@ -98,72 +71,59 @@ def fit_minutes(
 
 
 def run_training(
-    run: RunFolder,
-    model: Model,
-    train_state: TrainState,
-    train_step: TrainStep,
-    window: tuple[float, ...],
-    console: Console,
-    outset: Outset | None = None,
+    run: RunFolder, train_state: TrainState, train_step: TrainStep, outset: Outset, console: Console
 ) -> None:
-    """Train from the state's step to the last one, on a run whose lock is held.
-
-    Args:
-        window: what the checkpoint at the state's step held of `metrics.Window`.
-        outset: what is known of the time; by default the budget begins now.
-
-    Raises:
-        StoppedError: a signal asked to stop; the state is saved.
-        NonFiniteError: too many steps in a row were not finite.
-        UndiffuseError: memory or disk ran out.
-    """
-    outset = outset or Outset()
-    loop, plan, group, timer = model.config.loop, train_step.plan, train_step.share.group, outset.timer
-    interrupts = Interrupts(group)
+    """Train from the state's step to the last one, on a run whose lock is held."""
+    model, plan, group, timer = train_step.model, train_step.plan, train_step.share.group, outset.timer
+    loop, interrupts = model.config.loop, Interrupts(group)
     metrics = previews = tracking = None
-    cost = Drawing(lambda: previews.evaluation() if previews else 0.0, partial(preview_evaluations, model))
-    intervals = Intervals(loop, plan, timer, group, cost, outset.evaluation, outset.checkpoint)
-    reporting = Reporting(console)
+    costs = GridCosts(
+        loop.sample_count,
+        partial(preview_evaluations, model),
+        lambda: previews.evaluation() if previews else 0.0,
+        outset.evaluation,
+    )
+    intervals = Intervals(loop, plan, timer, group, costs, outset.checkpoint)
     if group.is_main:
-        metrics = MetricsFile(
-            run.metrics, train_state.step, window, loop.log_every, plan, train_step.denoiser.schedule.t_max
-        )
-        reporting = Reporting(console, metrics)
-        previews = Previews(run, train_state, train_step, model, intervals, reporting, interrupts)
+        t_max = train_step.denoiser.schedule.t_max
+        metrics = MetricsFile(run.metrics, train_state.step, outset.window, loop.log_every, plan, t_max)
+        previews = Previews(run, train_state, train_step, intervals, metrics, console, interrupts)
         tracking = Tracking(run, model.config, train_state.step, console)
         metrics.listeners.append(tracking.line)
     budget = 60 * loop.minutes if loop.minutes is not None and plan.decisions else None
-    pace = Pace(plan, timer, budget, outset.step) if group.is_main and budget else None
-    replay = outset.recorded, outset.budget
-    corrections = Corrections(plan, timer, pace, budget, replay, intervals, reporting)
+    corrections = Corrections(plan, outset, budget, intervals, metrics, console)
 
     def state() -> Checkpoint:
-        return to_checkpoint(train_state, model, plan, metrics.window.to_tuple() if metrics else (), timer.spent)
+        return to_checkpoint(train_state, model, plan, metrics.window if metrics else (), timer.spent)
 
-    def before_save() -> None:
+    def before_save(checkpoint: Checkpoint) -> None:
         assert metrics is not None
         metrics.sync()
-        replace_file(run.card, model_card(run.path, model, state_of(train_state, plan), metrics.last))
+        replace_file(run.card, model_card(run.path, model, checkpoint.state, metrics.last))
 
     writer = CheckpointWriter(run.checkpoints, intervals, loop.keep, state, before_save, interrupts, group.is_main)
-    # Sharded averages are put together before a grid is drawn from them. The checkpoint comes last, so that the lines
-    # and the grid of its step are there before it is.
-    collector = Collector(train_state.ema, intervals, sharded=not group.is_single and loop.parallel == "fsdp")
-    copies = Copies(run.averages, model, train_state.powers, plan, group.is_main)
-    observers: list[Observer] = [collector, copies, writer]
+    # The checkpoint comes last, so that the lines and the grid of its step are there before it is.
+    observers: list[Observer] = [Copies(run.averages, model, train_state.powers, plan, group.is_main), writer]
     if metrics and previews:
-        observers[1:1] = [metrics, LiveLine(console, plan), LoaderWatch(console), previews]
+        observers[:0] = [metrics, LiveLine(console, plan), LoaderWatch(console), previews]
+
+    def put_together() -> None:
+        """Collect sharded averages, in all processes, before rank 0 draws a grid from them."""
+        if intervals.samples and loop.parallel == "fsdp" and not group.is_single:
+            train_state.ema.collect(next(iter(train_state.ema.averages)))
+
     began = time.monotonic()
     try:
         with interrupts.listening():
             intervals.again(train_state.step)
-            collector.collect_if_due()
+            put_together()
             if previews:
                 previews.catch_up(train_state.step)
             corrections.begin(train_state.step)
             for result in training(train_step, train_state):
                 interrupts.agree()
                 intervals(result.step)
+                put_together()
                 for observe in observers:
                     observe(result)
                 if interrupts.requested is not None and result.step < plan.total:
@@ -204,5 +164,5 @@ def run_training(
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether this is how a device, the CPU among them, says that it has no memory left."""
+    """True where a device, perhaps the CPU, says that it has no memory left."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

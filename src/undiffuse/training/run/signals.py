@@ -35,7 +35,7 @@ class _AbandonedError(Exception):
 
 
 class Interrupts:
-    """What was asked of the process while `listening`.
+    """Requests to stop, noted while `listening`.
 
     Args:
         group: processes that stop together: what one of them was asked, all obey at the next `agree`.

@@ -24,9 +24,6 @@ def fitted(config: TrainConfig, info: DataInfo, typed: Collection[str] = ()) -> 
 
     Args:
         typed: flat names of settings that stay.
-
-    Raises:
-        UndiffuseError: it cannot, with all reasons.
     """
     if not config.loop.meant_for:
         return config
@@ -43,7 +40,7 @@ def fitted(config: TrainConfig, info: DataInfo, typed: Collection[str] = ()) -> 
 
 
 def _choices(config: TrainConfig, info: DataInfo) -> dict[str, object]:
-    """What is chosen in place of the recipe's choices."""
+    """Settings in place of the recipe's."""
     network, found = config.network, dict[str, object]()
     if not isinstance(network, UNetConfig):
         return found
@@ -64,7 +61,7 @@ def _choices(config: TrainConfig, info: DataInfo) -> dict[str, object]:
 
 
 def changes(before: TrainConfig, after: TrainConfig) -> str:
-    """What `fitted` chose, as one line; empty where it is nothing."""
+    """The choices of `fitted` as one line; empty where there are none."""
     old, new = flatten(before), flatten(replace(after, loop=before.loop))
     words = [f"`{name}={_typed(new[name])}`" for name in new if new[name] != old[name]]
     return f"for {after.loop.meant_for}: {', '.join(words)}, in place of the recipe's choices" if words else ""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 from undiffuse.config.files import BUDGETS
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flatten
 from undiffuse.errors import UndiffuseError
-from undiffuse.runtime.installing import install_extra
+from undiffuse.runtime.installing import need
 from undiffuse.training.optim.power_ema import check_widths
 
 _POSITIVE = (
@@ -29,11 +27,7 @@ _FRACTIONS = ("beta1", "beta2", "dropout", "condition_dropout")
 
 
 def check(config: TrainConfig) -> None:
-    """Check ranges, and that there is one budget.
-
-    Raises:
-        UndiffuseError: the first setting that cannot work, what it must be and what it is.
-    """
+    """Check ranges, and that there is one budget."""
     flat = flatten(config)
     for name in _POSITIVE:
         if flat[name] is not None and not flat[name] > 0:
@@ -56,8 +50,7 @@ def check(config: TrainConfig) -> None:
             "it must be at most 'batch'"
         )
     for name in config.loop.track:
-        if importlib.util.find_spec(name) is None:
-            raise UndiffuseError(f"`track={name}` needs the package {name}: {install_extra(name)}")
+        need(name, f"`track={name}` needs the package {name}", name)
     given = [name for name in BUDGETS if flat[name] is not None]
     if len(given) != 1:
         got = "none" if not given else " and ".join(f"{name}={flat[name]}" for name in given)

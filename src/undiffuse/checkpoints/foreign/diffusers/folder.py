@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +29,19 @@ from undiffuse.checkpoints.foreign.diffusers.network import CLASS_NAME, Architec
 from undiffuse.checkpoints.foreign.diffusers.scheduler import left_out, process, sampling, scheduler_values
 from undiffuse.checkpoints.foreign.diffusers.scheduler import obstacles as process_obstacles
 from undiffuse.checkpoints.foreign.diffusers.weights import Weights, find_weights
-from undiffuse.checkpoints.foreign.mapping import TensorPair, check, pair, read, write
+from undiffuse.checkpoints.foreign.mapping import TensorPair, pair, read, write
 from undiffuse.checkpoints.foreign.settings import Settings, read_settings
 from undiffuse.checkpoints.foreign.tensors import unwrapped
-from undiffuse.checkpoints.saved_model import ForeignReader, SavedModel, provenance, unknown_data
-from undiffuse.config.conditioning import ConditionConfig
+from undiffuse.checkpoints.saved_model import ForeignReader, SavedModel, foreign_config, provenance, unknown_data
+from undiffuse.config.diffusion import DiffusionConfig
 from undiffuse.config.files import from_dict, to_dict
 from undiffuse.config.network import UNetConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import from_plain
-from undiffuse.config.training import EMAConfig, ObjectiveConfig
 from undiffuse.data.info import DataInfo, StoredInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.network import outline
-from undiffuse.runtime.installing import upgrade
+from undiffuse.runtime.installing import check_format
 
 INDEX, UNET, SCHEDULER, OURS = "model_index.json", "config.json", "scheduler_config.json", "undiffuse.json"
 FILES = (
@@ -64,7 +63,7 @@ FORMAT = 1
 
 
 def recognises(path: Path) -> bool:
-    """Whether a folder is a pipeline's or holds a U-Net of diffusers."""
+    """True for a pipeline's folder and one that holds a U-Net of diffusers."""
     if (path / INDEX).is_file() or (path / "unet" / UNET).is_file():
         return True
     config = path / UNET
@@ -80,11 +79,7 @@ def recognises(path: Path) -> bool:
 
 
 def read_folder(path: Path) -> SavedModel:
-    """The model in such a folder.
-
-    Raises:
-        UndiffuseError: a part is missing, is of another kind, or is more than undiffuse's networks can be.
-    """
+    """The model in such a folder."""
     _check_parts(path)
     unet, scheduler = _places(path)
     stored_in = find_weights(unet.parent)
@@ -92,17 +87,21 @@ def read_folder(path: Path) -> SavedModel:
     if described.values.get("_class_name") == own.CLASS_NAME:
         return _own(path, stored_in, settings)
     found = architecture(described)
-    config, info = _described(path, found, settings)
+    diffusion = process(settings, found.learn_variance)
     stored = _ours(path)
-    null_class = stored is not None and _agree(stored, found)
+    null_class = stored is not None and _agree(*stored, found)
     if stored is not None and null_class:
-        config, info = _completed(stored, config, settings)
+        config, info = stored
+        if not _says(config.diffusion, diffusion):  # the file was changed since
+            config = replace(config, diffusion=diffusion)
+    else:
+        config = foreign_config("diffusers", path.name, found.network, diffusion, found.class_rows)
+        info = unknown_data(path.name, (found.channels, *found.size), range(found.class_rows))
     expected, where = outline(config, info), stored_in.files[0]
     pairs = pair(expected, rules(found.swapped, null_class))
     with stored_in.opened() as tensors:
         names = {modern(new): old for new, old in unwrapped(tensors.shapes).items()}
-        check(pairs, expected, {new: tensors.shapes[old] for new, old in names.items()}, str(where))
-        values = read(pairs, lambda name: tensors(names[name]))
+        values = read(pairs, expected, tensors.renamed(names), str(where))
     return SavedModel(config, info, values, _provenance(path, stored_in, settings))
 
 
@@ -119,12 +118,12 @@ def _own(path: Path, stored_in: Weights, scheduler: Settings) -> SavedModel:
     stored = _ours(path)
     if stored is None:
         raise UndiffuseError(f"{path} has no {OURS}, which says what network its {own.CLASS_NAME} is")
-    expected = outline(stored.config, stored.info)
+    config, info = stored
+    expected = outline(config, info)
     pairs = [TensorPair(name, (name,)) for name in expected]
     with stored_in.opened() as tensors:
-        check(pairs, expected, tensors.shapes, str(stored_in.files[0]))
-        values = read(pairs, tensors)
-    return SavedModel(stored.config, stored.info, values, _provenance(path, stored_in, scheduler))
+        values = read(pairs, expected, tensors, str(stored_in.files[0]))
+    return SavedModel(config, info, values, _provenance(path, stored_in, scheduler))
 
 
 READER = ForeignReader("diffusers", recognises, read_folder)
@@ -147,11 +146,7 @@ CHECKPOINT = re.compile(r"checkpoint-\d+")
 
 
 def _places(path: Path) -> tuple[Path, Path]:
-    """The files that describe the network and the noise; of a checkpoint the average, and the noise of its training.
-
-    Raises:
-        UndiffuseError: one is not there.
-    """
+    """The files that describe the network and the noise; of a checkpoint the average, and the noise of its training."""
     checkpoint = path.parent if path.name in ("unet", "unet_ema") else path
     if not CHECKPOINT.fullmatch(checkpoint.absolute().name) or (path / INDEX).is_file():
         unet = _part(path, "unet", UNET, "which describes the network")
@@ -176,66 +171,35 @@ def _part(path: Path, folder: str, name: str, role: str) -> Path:
     raise UndiffuseError(f"{path} has neither {folder}/{name} nor {name}, {role}")
 
 
-def _described(path: Path, found: Architecture, scheduler: Settings) -> tuple[TrainConfig, DataInfo]:
-    """Settings and data as diffusers' files tell them."""
-    learned = found.learn_variance
-    config = TrainConfig(
-        recipe="diffusers",
-        network=found.network,
-        diffusion=process(scheduler, learned),
-        conditions=ConditionConfig(condition=("class",) if found.class_rows else (), condition_dropout=0.0),
-        objective=ObjectiveConfig(loss="hybrid" if learned else "simple"),
-        ema=EMAConfig(ema=()),
-    )
-    classes = tuple(str(number) for number in range(found.class_rows))
-    info = unknown_data(path.name, (found.channels, *found.size), classes)
-    return replace(config, data=replace(config.data, source=path.name)), info
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """What `OURS` says."""
-
-    config: TrainConfig
-    info: DataInfo
-
-
-def _ours(path: Path) -> _Stored | None:
+def _ours(path: Path) -> tuple[TrainConfig, DataInfo] | None:
     file = path / OURS
     if not file.is_file():
         return None
-    settings = read_settings(file)
-    version = settings.values.get("format")
-    if type(version) is not int or version > FORMAT:
-        raise UndiffuseError(
-            f"{file} has format {version!r:.20}, this undiffuse reads up to {FORMAT}; upgrade with: {upgrade()}"
-        )
-    config = from_dict(settings.values.get("config"), str(file))
-    return _Stored(config, from_plain(StoredInfo, settings.values.get("data"), str(file)).info())
+    values = read_settings(file).values
+    check_format(values.get("format"), FORMAT, file)
+    config = from_dict(values.get("config"), str(file))
+    return config, from_plain(StoredInfo, values.get("data"), str(file)).info()
 
 
-def _agree(stored: _Stored, found: Architecture) -> bool:
-    """Whether the network is the one that we wrote."""
-    if not isinstance(stored.config.network, UNetConfig):
+def _agree(config: TrainConfig, info: DataInfo, found: Architecture) -> bool:
+    """True where the network is the one that we wrote."""
+    if not isinstance(config.network, UNetConfig):
         return False
-    sizes = [(n.base, n.multipliers, n.blocks) for n in (stored.config.network, found.network)]
-    if sizes[0] != sizes[1] or stored.info.shape != (found.channels, *found.size):
+    sizes = [(n.base, n.multipliers, n.blocks) for n in (config.network, found.network)]
+    if sizes[0] != sizes[1] or info.shape != (found.channels, *found.size):
         return False  # sizes first: the next line builds what the file says
     try:
-        return architecture(Settings(unet_values(stored.config, stored.info), Path(UNET))) == found
+        return architecture(Settings(unet_values(config, info), Path(UNET))) == found
     except UndiffuseError:
         return False
 
 
-def _completed(stored: _Stored, config: TrainConfig, scheduler: Settings) -> tuple[TrainConfig, DataInfo]:
-    """The stored settings, with the process that the scheduler's file tells where it tells another one."""
+def _says(config: DiffusionConfig, found: DiffusionConfig) -> bool:
+    """True where the scheduler's file that we write for a process is read as this one."""
     try:
-        written = Settings(scheduler_values(stored.config.diffusion), Path(SCHEDULER))
-        same = process(written, stored.config.diffusion.learn_variance) == config.diffusion
+        return process(Settings(scheduler_values(config), Path(SCHEDULER)), config.learn_variance) == found
     except UndiffuseError:
-        same = False
-    diffusion = stored.config.diffusion if same else config.diffusion
-    return replace(stored.config, diffusion=diffusion), stored.info
+        return False
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -251,9 +215,6 @@ def write_folder(config: TrainConfig, info: DataInfo, tensors: Mapping[str, Tens
 
     Returns:
         Why diffusers' own classes cannot hold it; nothing where they can.
-
-    Raises:
-        UndiffuseError: neither can, with all reasons; nothing was written.
     """
     reasons = obstacles(config, info)
     others = own.obstacles(config, info) if reasons else []

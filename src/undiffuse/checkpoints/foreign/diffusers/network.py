@@ -47,12 +47,9 @@ OLD = "UNetRes"
 
 @dataclass(frozen=True)
 class Architecture:
-    """What such a file says.
+    """The network of such a file.
 
     Args:
-        network: of ours.
-        channels: of an image.
-        size: height and width of an image.
         learn_variance: whether there are twice as many channels out as in.
         class_rows: of the table of classes; 0 for none.
         swapped: whether sines and cosines come in the other order than in ``network.embedding``.
@@ -70,11 +67,7 @@ class Architecture:
 
 
 def architecture(settings: Settings) -> Architecture:
-    """The network that the file describes.
-
-    Raises:
-        UndiffuseError: another kind of network, or one that ours cannot be.
-    """
+    """The network that the file describes."""
     if settings.values.get("_class_name") != CLASS_NAME:
         raise settings.wrong("_class_name", f"'{CLASS_NAME}', the unconditional or class-conditional U-Net of images,")
     _refuse_others(settings)
@@ -161,7 +154,7 @@ def _head_width(settings: Settings) -> int | None:
 
 
 def _with_middle_norm(network: UNetConfig, settings: Settings) -> UNetConfig:
-    """Whether the attention in the middle has a norm; it must be one like all others."""
+    """With or without a norm before the attention in the middle; it must be one like all others."""
 
     groups = network.norm_groups
     if not network.middle_attention:
@@ -187,11 +180,7 @@ def _size(settings: Settings) -> tuple[int, int]:
 
 
 def unet_values(config: TrainConfig, info: DataInfo) -> dict[str, Any]:
-    """What to write of a network of ours.
-
-    Raises:
-        UndiffuseError: no UNet2DModel is such a network, with all reasons.
-    """
+    """The file for a network of ours."""
     if found := obstacles(config, info):
         raise UndiffuseError(f"diffusers' UNet2DModel cannot be this network: {'; '.join(found)}")
     network = config.network
@@ -286,7 +275,7 @@ def _kinds(
 
 
 def _ways(network: UNetConfig, way: str) -> set[bool]:
-    """Whether levels with attention are left by a residual block, on this way."""
+    """The ways in which levels with attention are left in this direction: True is by a residual block."""
     levels = len(network.multipliers)
     if way == "down":
         return {k in network.residual_down for k in network.attention_levels if k in range(levels - 1)}
@@ -294,7 +283,6 @@ def _ways(network: UNetConfig, way: str) -> set[bool]:
 
 
 def _head_widths(network: UNetConfig) -> list[int]:
-    """Channels of the heads of all attentions."""
     if network.head_width is not None or network.heads == 1:
         return []
     levels = {*network.attention_levels, *(network.up_attention_levels or ())}
@@ -312,7 +300,6 @@ def _head_dim(network: UNetConfig) -> int | None:
 
 
 def _group_counts(config: TrainConfig, info: DataInfo) -> list[int]:
-    """The numbers of groups that the network's GroupNorms have."""
     with outlined():
         network = build_network(config, info)
     return sorted({layer.num_groups for layer in network.modules() if isinstance(layer, nn.GroupNorm)})

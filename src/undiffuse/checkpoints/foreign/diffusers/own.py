@@ -46,7 +46,7 @@ def code() -> dict[str, str]:
 
 
 def obstacles(config: TrainConfig, info: DataInfo) -> list[str]:
-    """What our own code for diffusers does not have, either."""
+    """All that our own code for diffusers does not have, either."""
     found = []
     if config.network.architecture != "unet":
         found.append(f"`architecture={config.network.architecture}`")
@@ -90,7 +90,7 @@ def scheduler_config(config: DiffusionConfig) -> DiffusionConfig:
 
 
 def _tables(config: DiffusionConfig) -> dict[str, Any]:
-    """What the network is shown at each timestep, and what its output means, where a scheduler expects something else.
+    """The network's input at each timestep, and the meaning of its output, where a scheduler expects something else.
 
     x0 = (q x - sigma F) / (alpha q - sigma p), see `undiffuse.diffusion.parameterization`.
     """

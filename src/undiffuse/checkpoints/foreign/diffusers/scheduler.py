@@ -87,14 +87,7 @@ OURS = frozenset(KNOWN)
 
 
 def process(settings: Settings, learn_variance: bool) -> DiffusionConfig:
-    """The process and the prediction that the file describes.
-
-    Args:
-        learn_variance: whether the network has channels for it.
-
-    Raises:
-        UndiffuseError: another kind of process, or one that does not fit the network.
-    """
+    """The process and the prediction that the file describes."""
     if settings.values.get("_class_name") not in list(SAMPLERS):  # by ==: it may be anything
         raise settings.wrong("_class_name", "a scheduler over a chain of betas, such as 'DDPMScheduler',")
     if settings.flag("use_flow_sigmas", False):
@@ -133,7 +126,7 @@ def _betas(settings: Settings) -> dict[str, Any]:
 
 
 def sampling(settings: Settings) -> dict[str, str]:
-    """How the scheduler samples, as settings for ``model.sample``, as far as ours have a name for it."""
+    """The scheduler's way to sample as settings for ``model.sample``, as far as ours have a name for it."""
     found = {"sampler": _sampler(settings)}
     spacing, variance = settings.values.get("timestep_spacing"), settings.values.get("variance_type")
     if spacing in SPACINGS:
@@ -164,7 +157,7 @@ def _clips(settings: Settings) -> bool:
 
 
 def left_out(settings: Settings) -> list[str]:
-    """What the scheduler's file says of sampling and our samplers have no setting for: ``name = value``."""
+    """Settings of sampling in the file that our samplers do not have: ``name = value``."""
     found = []
     name, dynamic = _sampler(settings), settings.flag("thresholding", False)
     for field, neutral in NEUTRAL.items():
@@ -183,7 +176,6 @@ def left_out(settings: Settings) -> list[str]:
 
 
 def is_chain(config: DiffusionConfig) -> bool:
-    """Whether the process is a chain of betas."""
     return bool(config.betas) or config.schedule not in ("vp", "sub-vp")
 
 
@@ -206,11 +198,7 @@ def obstacles(config: DiffusionConfig) -> list[str]:
 
 
 def scheduler_values(config: DiffusionConfig) -> dict[str, Any]:
-    """What to write of a process of ours, for a DDPMScheduler.
-
-    Raises:
-        UndiffuseError: no chain of diffusers is such a process, with all reasons.
-    """
+    """The file of a DDPMScheduler for a process of ours."""
     if found := obstacles(config):
         raise UndiffuseError(f"diffusers' DDPMScheduler cannot be this process: {'; '.join(found)}")
     names = {ours: theirs for theirs, ours in PREDICTIONS.items()}

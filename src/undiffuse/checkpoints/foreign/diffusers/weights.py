@@ -18,8 +18,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from undiffuse.checkpoints.foreign.settings import read_settings
 from undiffuse.checkpoints.foreign.tensors import Tensors, opened
 from undiffuse.errors import UndiffuseError
@@ -46,7 +44,6 @@ class Weights:
     """The files, each with the tensors that it should hold where an index says so.
 
     Args:
-        files: one or several.
         listed: file of each tensor, by the index; None for one file.
         variant: such as 'fp16'; '' for full precision.
     """
@@ -57,11 +54,7 @@ class Weights:
 
     @contextmanager
     def opened(self) -> Iterator[Tensors]:
-        """All tensors of all files, while they are open.
-
-        Raises:
-            UndiffuseError: a file is none of tensors, or holds others than the index says.
-        """
+        """All tensors of all files, while they are open."""
         with ExitStack() as stack:
             parts = {file: stack.enter_context(opened(file)) for file in self.files}
             if self.listed is None:
@@ -71,27 +64,13 @@ class Weights:
                 wanted = {name for name, place in self.listed.items() if place == file}
                 if wrong := wanted ^ part.shapes.keys():
                     raise UndiffuseError(f"{file} does not hold what the index beside it says: '{min(wrong)}' differs")
-            yield _Together({name: parts[file] for name, file in self.listed.items()})
-
-
-@dataclass(frozen=True)
-class _Together:
-    parts: Mapping[str, Tensors]
-
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return {name: part.shapes[name] for name, part in self.parts.items()}
-
-    def __call__(self, name: str) -> Tensor:
-        return self.parts[name](name)
+            part_of = {name: parts[file] for name, file in self.listed.items()}
+            shapes = {name: part.shapes[name] for name, part in part_of.items()}
+            yield Tensors(shapes, lambda name: part_of[name](name))
 
 
 def find_weights(folder: Path) -> Weights:
-    """The weights in a folder: in full precision where they are, else of the one variant.
-
-    Raises:
-        UndiffuseError: there are none that are read here, with what there is; or of several variants.
-    """
+    """The weights in a folder: in full precision where they are, else of the one variant."""
     if (folder / WEIGHTS).is_file():
         return Weights((folder / WEIGHTS,))
     if (folder / INDEX).is_file():
@@ -119,7 +98,6 @@ def find_weights(folder: Path) -> Weights:
 
 
 def _sharded(index: Path, variant: str = "") -> Weights:
-    """The files that an index names."""
     settings = read_settings(index)
     listed = settings.values.get("weight_map")
     valid = isinstance(listed, dict) and listed and all(type(file) is str for file in listed.values())

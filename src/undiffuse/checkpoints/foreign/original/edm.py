@@ -20,8 +20,7 @@ that is ``torch.save(net.state_dict(), ...)`` of their ``EDMPrecond`` around a `
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +28,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from undiffuse.checkpoints.foreign.mapping import Change, NameRule, Shape
+from undiffuse.checkpoints.foreign.mapping import POINTWISE, Change, NameRule
+from undiffuse.checkpoints.foreign.original.layout import Layout, Shapes
 from undiffuse.checkpoints.foreign.tensors import Tensors
 from undiffuse.config.diffusion import DiffusionConfig
 from undiffuse.config.network import ScoreUNetConfig, UNetConfig
@@ -60,28 +60,15 @@ ADM: Final[dict[str, Any]] = {
     "norm_eps": 1e-5,
 }
 """Settings of the network that no shape tells."""
-BLOCK = ("norm0", "conv0", "affine", "norm1", "conv1", "skip")
-"""Layers of a residual block, in the order of ours."""
-OURS = ("norm1", "conv1", "embed", "norm2", "conv2", "shortcut")
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What names and shapes tell.
-
-    Args:
-        network: its settings.
-        channels: of images.
-        side: height and width of images.
-        classes: columns of the matrix of classes; 0 for none.
-        sides: of each level, the finest first.
-    """
-
-    network: UNetConfig | ScoreUNetConfig
-    channels: int
-    side: int
-    classes: int
-    sides: tuple[int, ...]
+BLOCK = (
+    ("norm1", "norm0"),
+    ("conv1", "conv0"),
+    ("embed", "affine"),
+    ("norm2", "norm1"),
+    ("conv2", "conv1"),
+    ("shortcut", "skip"),
+)
+"""Layers of a residual block, ours and theirs."""
 
 
 def named(names: Sequence[str]) -> dict[str, str]:
@@ -91,25 +78,23 @@ def named(names: Sequence[str]) -> dict[str, str]:
     return {name.removeprefix(prefix): name for name in names if name.startswith(prefix) and not name.endswith(aside)}
 
 
-def check_name(path: Path) -> None:
-    """Refuse EDM's published models of other preconditionings, which nothing but their names tells from its own.
-
-    Raises:
-        UndiffuseError: it has the name of such a model.
-    """
+def layout(path: Path, stored: Tensors, tensors: Tensors) -> Layout:
+    """A file in our terms, by its names and shapes; ``stored`` has the filters, too."""
     if path.name.startswith(BASELINE):
         raise UndiffuseError(
             f"{path} has the name of one of EDM's baselines, whose preconditioning is Song et al.'s or Nichol & "
             "Dhariwal's and not EDM's, and which would draw wrong images; give another name to what is none"
         )
+    shapes = Shapes(tensors.shapes, str(path), "each such network of EDM's has")
+    network, channels, sides = architecture(shapes)
+    check_filters(stored, network.architecture, str(path))
+    table = _adm_rules(network, sides) if isinstance(network, UNetConfig) else _score_rules(network, sides)
+    classes = shapes.size("map_label.weight", 1) if "map_label.weight" in tensors.shapes else 0
+    return Layout(network, PROCESS, (channels, sides[0], sides[0]), table, classes)
 
 
 def check_filters(tensors: Tensors, kind: str, where: str) -> None:
-    """Refuse any way of resampling but that of the architecture.
-
-    Raises:
-        UndiffuseError: a filter is another.
-    """
+    """Check that a file resamples in no other way than its architecture does here."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0] if kind == NCSN else [1.0, 1.0])
     expected = torch.outer(taps, taps)[None, None] / taps.sum() ** 2
     what = "(1, 3, 3, 1) / 8 along both sides" if kind == NCSN else "the mean of 2 x 2 pixels"
@@ -120,44 +105,30 @@ def check_filters(tensors: Tensors, kind: str, where: str) -> None:
             )
 
 
-def architecture(shapes: Mapping[str, Shape], where: str) -> Architecture:
-    """The network of these names and shapes.
-
-    Raises:
-        UndiffuseError: they are those of no such network.
-    """
-
-    def size(name: str, axis: int = 0) -> int:
-        if len(shapes.get(name, ())) <= axis:
-            raise UndiffuseError(f"{where} lacks '{name}', which each such network of EDM's has")
-        return shapes[name][axis]
-
-    found = {int(match[1]) for name in shapes if (match := re.match(r"enc\.(\d{1,5})x\1_block0\.", name))}
-    sides = tuple(sorted(found, reverse=True))
+def architecture(shapes: Shapes) -> tuple[UNetConfig | ScoreUNetConfig, int, list[int]]:
+    """The network, the channels of images, and the sides of each level's activations, the finest first."""
+    size, names, where = shapes.size, shapes.shapes.keys(), shapes.where
+    found = {int(match[1]) for name in names if (match := re.match(r"enc\.(\d{1,5})x\1_block0\.", name))}
+    sides = sorted(found, reverse=True)
     if not sides or any(small * 2 != large for large, small in pairwise(sides)):
-        raise UndiffuseError(f"{where} has levels at {sides} pixels, where each is half of the one before")
+        raise UndiffuseError(f"{where} has levels at {tuple(sides)} pixels, where each is half of the one before")
     stem = f"enc.{sides[0]}x{sides[0]}_conv.weight"
     base, channels = size(stem), size(stem, 1)
-    score = any(SCORE.match(name) for name in shapes)
+    score = any(SCORE.match(name) for name in names)
     made = size(f"dec.{sides[0]}x{sides[0]}_aux_conv.weight" if score else "out_conv.weight")
     if channels > 4 or made != channels:
         raise UndiffuseError(f"{where} makes {made} channels of {channels}; 1 to 4 of as many are read")
-    widths = [size(f"enc.{side}x{side}_block0.conv1.weight") for side in sides]
-    if not base or any(width % base for width in widths):
-        raise UndiffuseError(f"{where} has levels of {widths} channels, which are no multiples of its stem's {base}")
-    blocks = next(k for k in range(len(shapes)) if f"enc.{sides[0]}x{sides[0]}_block{k}.conv1.weight" not in shapes)
-    multipliers = tuple(width // base for width in widths)
-    attends = tuple(k for k, s in enumerate(sides) if f"enc.{s}x{s}_block0.qkv.weight" in shapes)
-    network: UNetConfig | ScoreUNetConfig
+    multipliers = shapes.multipliers(base, [size(f"enc.{side}x{side}_block0.conv1.weight") for side in sides])
+    blocks = shapes.count(f"enc.{sides[0]}x{sides[0]}_block{{}}.conv1.weight")
+    attends = tuple(k for k, s in enumerate(sides) if f"enc.{s}x{s}_block0.qkv.weight" in names)
     if score:
-        network = ScoreUNetConfig(
-            base, multipliers, blocks, attends, architecture=NCSN if FREQUENCIES in shapes else DDPM
+        score_unet = ScoreUNetConfig(
+            base, multipliers, blocks, attends, architecture=NCSN if FREQUENCIES in names else DDPM
         )
-    else:
-        waves = size(MARK, 1)
-        network = UNetConfig(base, multipliers, blocks, attends, time_width=None if waves == base else waves, **ADM)
-    classes = size("map_label.weight", 1) if "map_label.weight" in shapes else 0
-    return Architecture(network, channels, sides[0], classes, sides)
+        return score_unet, channels, sides
+    waves = size(MARK, 1)
+    time_width = None if waves == base else waves
+    return UNetConfig(base, multipliers, blocks, attends, time_width=time_width, **ADM), channels, sides
 
 
 COLUMNS = Change(
@@ -182,37 +153,24 @@ def side_by_side(count: int) -> Change:
     return Change(to_ours, to_theirs)
 
 
-POINTWISE = Change(
-    lambda theirs: theirs[0].flatten(1) if theirs[0].ndim > 1 else theirs[0],
-    lambda ours: [ours[:, :, None, None] if ours.ndim > 1 else ours],
-)
-"""A kernel of 1 x 1 there, a matrix here."""
-
-
-def rules(found: Architecture) -> list[NameRule]:
-    """The table for a network of these settings."""
-    network = found.network
-    return _adm_rules(found, network.heads_of) if isinstance(network, UNetConfig) else _score_rules(found)
-
-
-def _adm_rules(found: Architecture, heads: Callable[[int], int]) -> list[NameRule]:
+def _adm_rules(network: UNetConfig, sides: Sequence[int]) -> list[NameRule]:
     table = [
         NameRule("time.linear1", "map_layer0"),
         NameRule("time.linear2", "map_layer1"),
         NameRule("told.label.rows", "map_label", COLUMNS),
-        NameRule("stem", f"enc.{found.side}x{found.side}_conv"),
+        NameRule("stem", f"enc.{sides[0]}x{sides[0]}_conv"),
         NameRule("norm", "out_norm"),
         NameRule("out", "out_conv"),
     ]
-    for block, attention, theirs, width in _blocks(found):
-        table += [NameRule(f"{block}.{ours}", f"{theirs}.{name}") for ours, name in zip(OURS, BLOCK, strict=True)]
+    for block, attention, theirs, width in _blocks(network, sides):
+        table += [NameRule(f"{block}.{ours}", f"{theirs}.{name}") for ours, name in BLOCK]
         if attention:
-            table += _attention_rules(attention, theirs, heads(width))
+            table += _attention_rules(attention, theirs, network.heads_of(width))
     return table
 
 
-def _score_rules(found: Architecture) -> list[NameRule]:
-    finest = f"{found.side}x{found.side}"
+def _score_rules(network: ScoreUNetConfig, sides: Sequence[int]) -> list[NameRule]:
+    finest = f"{sides[0]}x{sides[0]}"
     table = [
         NameRule("waves", "map_noise", leaf="freqs"),
         NameRule("label", "map_label"),
@@ -222,16 +180,15 @@ def _score_rules(found: Architecture) -> list[NameRule]:
         NameRule("norm", f"dec.{finest}_aux_norm"),
         NameRule("out", f"dec.{finest}_aux_conv"),
     ]
-    for level, side in enumerate(found.sides[1:]):
+    for level, side in enumerate(sides[1:]):
         table.append(NameRule(f"down.{level}.picture.conv", f"enc.{side}x{side}_aux_residual"))
-    for block, _, theirs, _ in _blocks(found):
-        table += [NameRule(f"{block}.{ours}", f"{theirs}.{name}") for ours, name in zip(OURS, BLOCK, strict=True)]
+    for block, _, theirs, _ in _blocks(network, sides):
+        table += [NameRule(f"{block}.{ours}", f"{theirs}.{name}") for ours, name in BLOCK]
         table += _attention_rules(f"{block}.attention", theirs, 1)
     return table
 
 
 def _attention_rules(ours: str, theirs: str, count: int) -> list[NameRule]:
-    """Of an attention of ``count`` heads behind a block."""
     return [
         NameRule(f"{ours}.norm", f"{theirs}.norm2"),
         NameRule(f"{ours}.qkv", f"{theirs}.qkv", side_by_side(count)),
@@ -239,9 +196,8 @@ def _attention_rules(ours: str, theirs: str, count: int) -> list[NameRule]:
     ]
 
 
-def _blocks(found: Architecture) -> Iterator[tuple[str, str, str, int]]:
+def _blocks(network: UNetConfig | ScoreUNetConfig, sides: Sequence[int]) -> Iterator[tuple[str, str, str, int]]:
     """Our block, our attention behind it ('' for none), their block with both, and its channels."""
-    network, sides = found.network, found.sides
     last = len(sides) - 1
     for level, side in enumerate(sides):
         width, attends = network.base * network.multipliers[level], level in network.attention_levels

@@ -71,11 +71,7 @@ PUBLISHED = {
 
 
 def read_flags(path: Path) -> Flags:
-    """The flags of a file of tensors: those in the .json of its name, or else of the published file of its name.
-
-    Raises:
-        UndiffuseError: neither is there, or a flag is unknown, missing or out of range.
-    """
+    """The flags of a file of tensors: those in the .json of its name, or else of the published file of its name."""
     beside = path.with_suffix(".json")
     if beside.is_file():
         flags = from_plain(Flags, dict(read_settings(beside).values), str(beside))
@@ -130,9 +126,6 @@ def read_side(path: Path, otherwise: int | None = None) -> int:
 
     Args:
         otherwise: where there is no such file.
-
-    Raises:
-        UndiffuseError: nothing says it, or something else is said.
     """
     beside = path.with_suffix(".json")
     if not beside.is_file():

@@ -12,14 +12,15 @@ exported to an .npz with ``{name: reader.get_tensor(name)}`` of a checkpoint. ``
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from undiffuse.checkpoints.foreign.mapping import Change, NameRule, Shape
+from undiffuse.checkpoints.foreign.mapping import Change, NameRule, of_weights
 from undiffuse.checkpoints.foreign.original.flags import read_side
+from undiffuse.checkpoints.foreign.original.layout import Layout, Shapes
+from undiffuse.checkpoints.foreign.tensors import Tensors
 from undiffuse.config.diffusion import DiffusionConfig
 from undiffuse.config.network import UNetConfig
 from undiffuse.errors import UndiffuseError
@@ -49,72 +50,44 @@ def named(names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def architecture(shapes: Mapping[str, Shape], where: str) -> tuple[UNetConfig, int]:
-    """The network of these shapes, and its channels.
-
-    Raises:
-        UndiffuseError: they are those of no such network.
-    """
+def layout(path: Path, tensors: Tensors) -> Layout:
+    """A file in our terms, by its shapes; the size of images is in a .json, or that whose attention is at 16 x 16."""
+    shapes = Shapes(tensors.shapes, str(path), "each of Ho's networks has")
 
     def outputs(layer: str) -> int:
-        shape = shapes.get(f"{layer}.weight", ())
-        if not shape:
-            raise UndiffuseError(f"{where} lacks '{layer.replace('.', '/')}/W', which each of Ho's networks has")
+        if not (shape := tensors.shapes.get(f"{layer}.weight", ())):
+            raise shapes.lacks(f"{layer.replace('.', '/')}/W")
         return shape[-1]
 
-    def count(pattern: str) -> int:
-        return next(n for n in range(len(shapes) + 1) if f"{pattern.format(n)}.weight" not in shapes)
-
-    base, channels = outputs("conv_in"), shapes[MARK][-2]
+    base, channels = outputs("conv_in"), tensors.shapes[MARK][-2]
     if outputs("conv_out") != channels or channels > 4:
         raise UndiffuseError(
-            f"{where} makes {outputs('conv_out')} channels of {channels}: undiffuse reads Ho's networks of 1 to 4 "
+            f"{path} makes {outputs('conv_out')} channels of {channels}: undiffuse reads Ho's networks of 1 to 4 "
             "channels in and out, trained with a block_size of 1"
         )
-    widths = [outputs(f"down_{level}.block_0.conv1") for level in range(count("down_{}.block_0.conv1"))]
-    if not widths or not base or any(width % base for width in widths):
-        raise UndiffuseError(f"{where} has levels of {widths} channels, which are no multiples of its stem's {base}")
+    levels = range(shapes.count("down_{}.block_0.conv1.weight"))
     network = UNetConfig(
         base=base,
-        multipliers=tuple(width // base for width in widths),
-        blocks=count("down_0.block_{}.conv1"),
-        attention_levels=tuple(k for k in range(len(widths)) if f"down_{k}.attn_0.q.weight" in shapes),
+        multipliers=shapes.multipliers(base, [outputs(f"down_{k}.block_0.conv1") for k in levels]),
+        blocks=shapes.count("down_0.block_{}.conv1.weight"),
+        attention_levels=tuple(k for k in levels if f"down_{k}.attn_0.q.weight" in tensors.shapes),
         norm_groups=32,
     )
-    return network, channels
-
-
-def side(path: Path, network: UNetConfig) -> int:
-    """Of images: what the .json of the file's name says, or else the size whose attention is at 16 x 16.
-
-    Raises:
-        UndiffuseError: neither says it.
-    """
     of_attention = [SIDE_OF_ATTENTION * 2**level for level in network.attention_levels]
-    return read_side(path, of_attention[0] if len(of_attention) == 1 else None)
+    side = read_side(path, of_attention[0] if len(of_attention) == 1 else None)
+    return Layout(network, PROCESS, (channels, side, side), rules(network))
 
 
-TRANSPOSED = Change(
-    lambda theirs: theirs[0].T if theirs[0].ndim > 1 else theirs[0], lambda ours: [ours.T if ours.ndim > 1 else ours]
-)
+TRANSPOSED = of_weights(lambda w: w.T, lambda w: w.T)
 """(inputs, outputs) there."""
 THREE = Change(
     lambda theirs: torch.cat([part.T if part.ndim > 1 else part for part in theirs]),
     lambda ours: [part.T if part.ndim > 1 else part for part in ours.chunk(3)],
 )
 """Three matrices there, one here."""
-KERNEL = Change(
-    lambda theirs: theirs[0].permute(3, 2, 0, 1) if theirs[0].ndim > 1 else theirs[0],
-    lambda ours: [ours.permute(2, 3, 1, 0) if ours.ndim > 1 else ours],
-)
+KERNEL = of_weights(lambda w: w.permute(3, 2, 0, 1), lambda w: w.permute(2, 3, 1, 0))
 """(height, width, inputs, outputs) there."""
-
-
-def _pointwise(theirs: Sequence[Tensor]) -> Tensor:
-    return theirs[0].T[:, :, None, None] if theirs[0].ndim > 1 else theirs[0]
-
-
-POINTWISE = Change(_pointwise, lambda ours: [ours[:, :, 0, 0].T if ours.ndim > 1 else ours])
+POINTWISE = of_weights(lambda w: w.T[:, :, None, None], lambda w: w[:, :, 0, 0].T)
 """A matrix there, a kernel of 1 x 1 here."""
 
 

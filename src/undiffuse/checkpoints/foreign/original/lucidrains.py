@@ -15,13 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from undiffuse.checkpoints.foreign.mapping import SAME, Change, NameRule, Shape
-from undiffuse.checkpoints.foreign.tensors import Tensors
+from undiffuse.checkpoints.foreign.mapping import POINTWISE, SAME, Change, NameRule
+from undiffuse.checkpoints.foreign.original.flags import read_side
+from undiffuse.checkpoints.foreign.original.layout import Layout, Shapes
+from undiffuse.checkpoints.foreign.tensors import Shape, Tensors
 from undiffuse.config.diffusion import DiffusionConfig, ParameterizationName
 from undiffuse.config.network import RMSUNetConfig
 from undiffuse.diffusion.schedules import DiscreteSchedule
@@ -37,6 +40,7 @@ TRAINER = {"step", "model", "opt", "ema"}
 PROCESS = ("betas", "alphas_cumprod", "loss_weight")
 """The tensors of the process that are read; the others follow from them."""
 MAX_STEPS = 100_000
+WHOSE = "each U-Net of denoising-diffusion-pytorch since 2.0 has; earlier ones had other norms, and are not read"
 
 LOSSES: dict[ParameterizationName, Callable[[Tensor], Tensor]] = {
     "epsilon": torch.ones_like,
@@ -62,16 +66,12 @@ class TrainerFile:
 
 
 def is_trainer(tree: Any) -> bool:
-    """Whether what a file holds is all that the trainer saves."""
+    """True for all that the trainer saves."""
     return isinstance(tree, dict) and tree.keys() >= TRAINER
 
 
 def trained(tree: Mapping[str, Any], where: str) -> TrainerFile:
-    """Weights, average and step out of a trainer's file; the optimiser's state is left alone.
-
-    Raises:
-        UndiffuseError: they are of other types.
-    """
+    """Weights, average and step out of a trainer's file; the optimiser's state is left alone."""
     process, ema, step = tree["model"], tree["ema"], tree["step"]
     if not isinstance(process, dict) or not isinstance(ema, dict) or type(step) is not int or step < 0:
         raise UndiffuseError(f"{where} is not valid: a trainer's file holds a 'model', an 'ema' and a 'step'")
@@ -97,11 +97,7 @@ def named(names: list[str]) -> dict[str, str]:
 
 
 def process(tensors: Tensors, where: str) -> DiffusionConfig:
-    """The chain and the prediction that the process's tensors tell.
-
-    Raises:
-        UndiffuseError: they are not there, or tell of none.
-    """
+    """The chain and the prediction that the process's tensors tell."""
     shapes = tensors.shapes
     for name in PROCESS:
         shape = shapes.get(name, ())
@@ -141,29 +137,14 @@ def _prediction(alpha_bar: Tensor, weights: Tensor, where: str) -> Parameterizat
 # --- the network ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """What shapes tell; see `openai.Architecture`."""
-
-    network: RMSUNetConfig
-    channels: int
-    learn_variance: bool
-
-
-def architecture(shapes: Mapping[str, Shape], where: str) -> Architecture:
-    """The network of these shapes.
-
-    Raises:
-        UndiffuseError: they are those of no such network.
-    """
+def layout(path: Path, chain: Tensors, tensors: Tensors) -> Layout:
+    """A file in our terms, by its shapes and by ``chain``, the tensors of its process."""
+    where, shapes = str(path), Shapes(tensors.shapes, str(path), WHOSE)
 
     def shape(name: str, axes: int) -> Shape:
-        if len(shapes.get(name, ())) != axes:
-            raise UndiffuseError(
-                f"{where} lacks '{name}', which each U-Net of denoising-diffusion-pytorch since 2.0 has; earlier ones "
-                "had other norms, and are not read"
-            )
-        return shapes[name]
+        if len(tensors.shapes.get(name, ())) != axes:
+            raise shapes.lacks(name)
+        return tensors.shapes[name]
 
     shape("final_res_block.block1.norm.g", 4)
     base, channels = shape(MARK, 4)[:2]
@@ -174,31 +155,28 @@ def architecture(shapes: Mapping[str, Shape], where: str) -> Architecture:
         raise UndiffuseError(
             f"{where} makes {out} channels of {channels}; 1 to 4, and of those twice as many, are read"
         )
-    levels = next(k for k in range(len(shapes) + 1) if f"downs.{k}.2.mem_kv" not in shapes)
+    levels = shapes.count("downs.{}.2.mem_kv")
     shape(f"downs.{max(levels - 1, 0)}.2.mem_kv", 4)
-    widths = [shape(f"ups.{k}.0.block1.proj.weight", 4)[0] for k in reversed(range(levels))]
-    if not base or any(width % base for width in widths):
-        raise UndiffuseError(f"{where} has levels of {widths} channels, which are no multiples of its stem's {base}")
+    multipliers = shapes.multipliers(
+        base, [shape(f"ups.{k}.0.block1.proj.weight", 4)[0] for k in reversed(range(levels))]
+    )
     _, heads, tokens, head_width = shape("mid_attn.mem_kv", 4)
     network = RMSUNetConfig(
         base=base,
-        multipliers=tuple(width // base for width in widths),
-        attention_levels=tuple(k for k in range(levels) if f"downs.{k}.2.to_out.weight" in shapes),
+        multipliers=multipliers,
+        attention_levels=tuple(k for k in range(levels) if f"downs.{k}.2.to_out.weight" in tensors.shapes),
         heads=heads,
         head_width=None if head_width == HEAD_WIDTH else head_width,
     )
     if tokens != TOKENS:
         raise UndiffuseError(f"{where} has {tokens} learned tokens in its attentions, where {TOKENS} are read")
-    return Architecture(network, channels, out == 2 * channels)
+    diffusion = replace(process(chain, where), learn_variance=out == 2 * channels)
+    side = read_side(path)
+    return Layout(network, diffusion, (channels, side, side), rules(network))
 
 
 WEIGHT = Change(lambda theirs: theirs[0].flatten(), lambda ours: [ours[None, :, None, None]])
 """A norm's, (1, channels, 1, 1) there."""
-POINTWISE = Change(
-    lambda theirs: theirs[0].flatten(1) if theirs[0].ndim > 1 else theirs[0],
-    lambda ours: [ours[:, :, None, None] if ours.ndim > 1 else ours],
-)
-"""A kernel of 1 x 1 there, a matrix here."""
 TURNED = Change(lambda theirs: theirs[0].transpose(2, 3), lambda ours: [ours.transpose(2, 3)])
 """Learned tokens of a linear attention: (.., width, tokens) there."""
 

@@ -12,16 +12,17 @@ residual block, its attention if it has one, and what changes the resolution at 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from torch import Tensor
 
-from undiffuse.checkpoints.foreign.mapping import WITHOUT_NULL, Change, NameRule, Shape
-from undiffuse.checkpoints.foreign.original.flags import Flags
+from undiffuse.checkpoints.foreign.mapping import WITHOUT_NULL, Change, NameRule
+from undiffuse.checkpoints.foreign.original.flags import Flags, process, read_flags
+from undiffuse.checkpoints.foreign.original.layout import Layout, Shapes
+from undiffuse.checkpoints.foreign.tensors import Tensors
 from undiffuse.config.network import UNetConfig
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, quoted
 
 MARK = "input_blocks.0.0.weight"
 """The stem, which tells OpenAI's files from others'."""
@@ -39,36 +40,20 @@ BLOCK = (
 """Layers of a residual block."""
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """What shapes and flags tell.
-
-    Args:
-        network: its settings.
-        channels: of images.
-        learn_variance: whether the output has a second half.
-        classes: rows of the table; 0 for none.
-    """
-
-    network: UNetConfig
-    channels: int
-    learn_variance: bool
-    classes: int
-
-
-def architecture(shapes: Mapping[str, Shape], flags: Flags, where: str) -> Architecture:
-    """The network of these shapes.
-
-    Raises:
-        UndiffuseError: they are those of no such network.
-    """
-
-    size = partial(side_of, shapes, where)
+def layout(path: Path, tensors: Tensors) -> Layout:
+    """A file in our terms, by its shapes and flags."""
+    if MARK_UNET not in tensors.shapes:
+        raise UndiffuseError(
+            f"{path} is a classifier of OpenAI's and makes no images: it leads a model that does, with "
+            f"undiffuse sample RUN --classifier {quoted(path)}"
+        )
+    flags, shapes = read_flags(path), shapes_of(path, tensors)
+    where = shapes.where
 
     def has(name: str) -> bool:
-        return f"{name}.weight" in shapes
+        return f"{name}.weight" in tensors.shapes
 
-    channels, out = size(MARK, 1), size("out.2.weight")
+    channels, out = shapes.size(MARK, 1), shapes.size("out.2.weight")
     if channels > 4:
         raise UndiffuseError(
             f"{where} takes {channels} channels: it enlarges images that it is shown, and undiffuse reads OpenAI's "
@@ -77,7 +62,7 @@ def architecture(shapes: Mapping[str, Shape], flags: Flags, where: str) -> Archi
     if out not in (channels, 2 * channels):
         raise UndiffuseError(f"{where} makes {out} channels of {channels}; those and twice those are known")
 
-    count = next(k for k in range(len(shapes) + 1) if not has(f"output_blocks.{k}.0.in_layers.0"))
+    count = shapes.count("output_blocks.{}.0.in_layers.0.weight")
     blocks_up = [[f"output_blocks.{k}.{j}" for j in (1, 2)] for k in range(count)]
     residual = any(has(f"{part}.in_layers.0") for parts in blocks_up for part in parts)
     end = "in_layers.0" if residual else "conv"
@@ -86,28 +71,26 @@ def architecture(shapes: Mapping[str, Shape], flags: Flags, where: str) -> Archi
     if length < 2 or count != length * levels or ends != list(range(length - 1, count - 1, length)):
         raise UndiffuseError(f"{where} has levels of different lengths, which no network of OpenAI's has")
     firsts = [f"output_blocks.{level * length}" for level in reversed(range(levels))]
-    network = network_of(shapes, flags, firsts, length - 1, residual, where)
-    return Architecture(network, channels, out == 2 * channels, size("label_emb.weight") if has("label_emb") else 0)
+    network = network_of(shapes, flags, firsts, length - 1, residual)
+    shape = (channels, flags.image_size, flags.image_size)
+    classes = shapes.size("label_emb.weight") if has("label_emb") else 0
+    table = rules(network, flags.use_new_attention_order)
+    return Layout(network, process(flags, out == 2 * channels), shape, table, classes)
 
 
-def network_of(
-    shapes: Mapping[str, Shape], flags: Flags, firsts: Sequence[str], blocks: int, residual: bool, where: str
-) -> UNetConfig:
-    """The settings of a network whose levels begin with the blocks ``firsts``, the finest first.
+def shapes_of(path: Path, tensors: Tensors) -> Shapes:
+    return Shapes(tensors.shapes, str(path), "each of OpenAI's networks of its kind has")
 
-    Raises:
-        UndiffuseError: its levels are of widths that ours cannot have.
-    """
-    size = partial(side_of, shapes, where)
+
+def network_of(shapes: Shapes, flags: Flags, firsts: Sequence[str], blocks: int, residual: bool) -> UNetConfig:
+    """The settings of a network whose levels begin with the blocks ``firsts``, the finest first."""
+    size = shapes.size
     base, sinusoids = size(MARK), size("time_embed.0.weight", 1)
-    widths = [size(f"{first}.0.out_layers.0.weight") for first in firsts]
-    if not base or any(width % base for width in widths):
-        raise UndiffuseError(f"{where} has levels of {widths} channels, which are no multiples of its stem's {base}")
     return UNetConfig(
         base=base,
-        multipliers=tuple(width // base for width in widths),
+        multipliers=shapes.multipliers(base, [size(f"{first}.0.out_layers.0.weight") for first in firsts]),
         blocks=blocks,
-        attention_levels=tuple(level for level, first in enumerate(firsts) if f"{first}.1.qkv.weight" in shapes),
+        attention_levels=tuple(k for k, first in enumerate(firsts) if f"{first}.1.qkv.weight" in shapes.shapes),
         heads=flags.num_heads or 1,
         head_width=flags.num_head_channels,
         scale_shift=size("middle_block.0.emb_layers.1.weight") == 2 * size("middle_block.0.out_layers.0.weight"),
@@ -118,17 +101,6 @@ def network_of(
         norm_eps=1e-5,
         downsample_padding="both",
     )
-
-
-def side_of(shapes: Mapping[str, Shape], where: str, name: str, axis: int = 0) -> int:
-    """Length of a tensor along an axis.
-
-    Raises:
-        UndiffuseError: there is no such tensor, or it has less axes.
-    """
-    if len(shapes.get(name, ())) <= axis:
-        raise UndiffuseError(f"{where} lacks '{name}', which each of OpenAI's networks of its kind has")
-    return shapes[name][axis]
 
 
 def rules(network: UNetConfig, new_order: bool) -> list[NameRule]:
@@ -190,7 +162,6 @@ def _blocks(network: UNetConfig) -> Iterator[tuple[str, str]]:
 
 
 def _attentions(network: UNetConfig) -> Iterator[tuple[str, str, int]]:
-    """Attentions, and their channels."""
     for ours, theirs, level in _levels(network):
         if level in network.attention_levels:
             yield ours.replace("blocks", "attentions"), f"{theirs}.1", network.base * network.multipliers[level]

@@ -9,22 +9,16 @@ images, which is a flag, and by the number of positions that the head knows.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+import re
 from pathlib import Path
 
-from torch import Tensor
-
-from undiffuse.checkpoints.foreign.mapping import NameRule, Shape, check, pair, read
+from undiffuse.checkpoints.foreign.mapping import NameRule, pair, read
 from undiffuse.checkpoints.foreign.original import openai
 from undiffuse.checkpoints.foreign.original.flags import Flags, process, read_flags
-from undiffuse.checkpoints.foreign.tensors import Tensors, opened
-from undiffuse.checkpoints.saved_model import SavedModel, provenance, unknown_data
-from undiffuse.config.data import DataConfig
+from undiffuse.checkpoints.foreign.original.layout import Shapes
+from undiffuse.checkpoints.foreign.tensors import opened
+from undiffuse.checkpoints.saved_model import SavedModel, foreign_config, provenance, unknown_data
 from undiffuse.config.network import UNetConfig
-from undiffuse.config.schema import TrainConfig
-from undiffuse.config.training import EMAConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.unet_classifier import UNetClassifier
 from undiffuse.runtime.uninitialized import outlined
@@ -33,90 +27,48 @@ POSITIONS = "out.2.positional_embedding"
 """What tells a classifier, and which head it has."""
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """What shapes and flags tell.
-
-    Args:
-        network: settings of its way down.
-        channels: of images.
-        classes: that it tells apart.
-        positions: that its head attends to.
-    """
-
-    network: UNetConfig
-    channels: int
-    classes: int
-    positions: int
-
-    def build(self) -> UNetClassifier:
-        return UNetClassifier(self.channels, self.classes, 2, self.network, self.positions)
-
-
 def read_classifier(path: Path) -> tuple[SavedModel, UNetClassifier]:
-    """The classifier in a file, and its network with these weights.
-
-    Raises:
-        UndiffuseError: it is none of OpenAI's, or does not fit its flags.
-    """
+    """The classifier in a file of OpenAI's, and its network with these weights."""
     with opened(path) as tensors:
         if POSITIONS not in tensors.shapes:
             raise UndiffuseError(
                 f"{path} holds no classifier of noisy images: of files, those of OpenAI's guided-diffusion are read, "
                 f"with a '{POSITIONS}'"
             )
-        return _read(path, tensors)
-
-
-def _read(path: Path, tensors: Tensors) -> tuple[SavedModel, UNetClassifier]:
-    flags = read_flags(path)
-    found = architecture(tensors.shapes, flags, str(path))
-    with outlined():
-        network = found.build()
-    expected = network.state_dict()
-    pairs = pair(expected, rules(found.network, flags.use_new_attention_order))
-    check(pairs, expected, tensors.shapes, str(path))
-    config = TrainConfig(
-        recipe="openai",
-        data=DataConfig(source=path.stem),
-        network=found.network,
-        diffusion=process(flags, learn_variance=False),
-        ema=EMAConfig(ema=()),
-    )
-    shape = (found.channels, flags.image_size, flags.image_size)
-    info = unknown_data(path.stem, shape, tuple(str(number) for number in range(found.classes)))
-    values: dict[str, Tensor] = read(pairs, tensors)
+        flags, shapes = read_flags(path), openai.shapes_of(path, tensors)
+        options, positions = way_down(shapes, flags)
+        channels, classes = shapes.size(openai.MARK, 1), shapes.size("out.2.c_proj.weight")
+        with outlined():
+            network = UNetClassifier(channels, classes, 2, options, positions)
+        expected = network.state_dict()
+        table = rules(options, flags.use_new_attention_order)
+        values = read(pair(expected, table), expected, tensors, str(path))
     network.load_state_dict(values, assign=True)
+    config = foreign_config("openai", path.stem, options, process(flags, learn_variance=False))
+    info = unknown_data(path.stem, (channels, flags.image_size, flags.image_size), range(classes))
     return SavedModel(config, info, values, provenance(path, path, layout="OpenAI's guided-diffusion")), network
 
 
-def architecture(shapes: Mapping[str, Shape], flags: Flags, where: str) -> Architecture:
-    """The network of these shapes.
-
-    Raises:
-        UndiffuseError: they are those of no such network.
-    """
-    size = partial(openai.side_of, shapes, where)
-    positions = size(POSITIONS, 1) - 1
+def way_down(shapes: Shapes, flags: Flags) -> tuple[UNetConfig, int]:
+    """The settings of the way down, and the positions that the head attends to."""
+    positions = shapes.size(POSITIONS, 1) - 1
     side = math.isqrt(max(positions, 0))
     levels = (flags.image_size // side).bit_length() if side else 0
     if not side or side**2 != positions or side << (levels - 1) != flags.image_size:
         raise UndiffuseError(
-            f"{where} attends to {positions} positions at its end, which images of {flags.image_size} x "
+            f"{shapes.where} attends to {positions} positions at its end, which images of {flags.image_size} x "
             f"{flags.image_size} pixels do not come down to: see its image_size"
         )
-    count = next(k for k in range(len(shapes) + 1) if not _begins(shapes, f"input_blocks.{k + 1}.0."))
+    blocks = {name.split(".")[1] for name in shapes.shapes if re.match(r"input_blocks\.\d+\.0\.", name)}
+    count = next(k for k in range(len(blocks) + 1) if str(k + 1) not in blocks)
     length, rest = divmod(count + 1, levels)
     if rest or length < 2:
-        raise UndiffuseError(f"{where} has {count} blocks on its way down, which are no {levels} levels of one length")
+        raise UndiffuseError(
+            f"{shapes.where} has {count} blocks on its way down, which are no {levels} levels of one length"
+        )
     firsts = [f"input_blocks.{1 + level * length}" for level in range(levels)]
-    residual = f"input_blocks.{length}.0.op.weight" not in shapes
-    network = openai.network_of(shapes, flags, firsts, length - 1, residual, where)
-    return Architecture(network, size(openai.MARK, 1), size("out.2.c_proj.weight"), positions)
-
-
-def _begins(shapes: Mapping[str, Shape], start: str) -> bool:
-    return any(name.startswith(start) for name in shapes)
+    residual = f"input_blocks.{length}.0.op.weight" not in shapes.shapes
+    return openai.network_of(shapes, flags, firsts, length - 1, residual), positions
 
 
 def rules(network: UNetConfig, new_order: bool) -> list[NameRule]:
