@@ -7,8 +7,7 @@ A format is one file in `formats/` and one line in `formats.registry`. What it h
 | one array in a file | `array_source.ArraySource` with a ``load`` | |
 | many files, one or more samples in each | `FileKind`, often with a `writing.samples.SampleReader` | `folder.Folder` |
 | many encoded images in one file | `records.Shard`: ``index``, ``read`` and ``runs`` | `records.Records` |
-| another file | `FileSource` with a ``listing`` and a ``write`` | |
-| anything else | `Source` | |
+| anything else | `Source` with a ``listing`` and a ``write`` | |
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,32 +90,39 @@ class WrittenSamples:
         return cls(names, labels, classes, texts, vectors, tuple(refused), listing.ignored)
 
 
-class Source(Protocol):
-    """Data that the user named."""
+class Source(ABC):
+    """Data that the user named. Unless a format knows better, they are one file, in which nothing else can be named."""
 
-    @property
-    def name(self) -> str:
-        """The name that the user gave."""
+    name: str
+    """The name that the user gave."""
+    path: Path
+    """The place of the data; digests of the files are remembered under it."""
+    inside: str = ""
+    """The part of a file that is meant."""
+    KIND: ClassVar[str]
+    """Name of the format in fingerprints, so it never changes."""
+    ROLE: ClassVar[str]
+    """Name of the one file in fingerprints."""
 
-    @property
-    def path(self) -> Path:
-        """The place of the data; digests of the files are remembered under it."""
-
+    @abstractmethod
     def listing(self, config: DataConfig) -> Listing:
         """The contents, by names and headers alone."""
 
     def key(self, config: DataConfig) -> dict[str, Any]:
         """Everything that decides about the prepared array beside the files, ``size``, ``crop`` and ``channels``.
 
-        At least ``kind`` and ``inside``. The key is part of fingerprints, so it never changes.
+        The key is part of fingerprints, so it never changes.
 
         Raises:
             UndiffuseError: settings that these data cannot have.
         """
+        return {"kind": self.KIND, "inside": self.inside}
 
     def parts(self, listing: Listing) -> Iterator[tuple[str, Path]]:
         """The files whose contents the data consist of, by unique names."""
+        yield self.ROLE, self.path
 
+    @abstractmethod
     def write(self, listing: Listing, draft: Draft) -> WrittenSamples:
         """Write ``images.npy``.
 
@@ -126,33 +132,6 @@ class Source(Protocol):
 
     def within(self, inside: str) -> Source | None:
         """The part that ``NAME/inside`` means; None where nothing lies inside of these data."""
-
-
-@dataclass(frozen=True)
-class FileSource(ABC):
-    """A `Source` that is one file, or the part ``inside`` of it."""
-
-    path: Path
-    name: str
-    inside: str = ""
-    kind: ClassVar[str]
-    """Name of the format in fingerprints, so it never changes."""
-    role: ClassVar[str]
-    """Name of the file in fingerprints."""
-
-    @abstractmethod
-    def listing(self, config: DataConfig) -> Listing: ...
-
-    def key(self, config: DataConfig) -> dict[str, Any]:
-        return {"kind": self.kind, "inside": self.inside}
-
-    def parts(self, listing: Listing) -> Iterator[tuple[str, Path]]:
-        yield self.role, self.path
-
-    @abstractmethod
-    def write(self, listing: Listing, draft: Draft) -> WrittenSamples: ...
-
-    def within(self, inside: str) -> Source | None:
         return None
 
 

@@ -21,7 +21,7 @@ from undiffuse.data.files.decompress import decompressor
 from undiffuse.data.files.listing import FileEntry, Listing, Refusal, list_images
 from undiffuse.data.files.read_errors import intact
 from undiffuse.data.formats.format import ZIP, Format, NamedPath, is_tar
-from undiffuse.data.source import Draft, FileSource, WrittenSamples
+from undiffuse.data.source import Draft, Source, WrittenSamples
 from undiffuse.data.writing.images import write_images
 from undiffuse.errors import UndiffuseError
 
@@ -33,10 +33,14 @@ _MAX_READ = 1 << 30
 """Most bytes that are read at once; a forged tar header asks for more."""
 
 
-class Archive(FileSource):
+@dataclass(frozen=True)
+class Archive(Source):
     """Members of a file below the folder ``inside`` ('' for all)."""
 
-    role = "archive"
+    path: Path
+    name: str
+    inside: str = ""
+    ROLE = "archive"
 
     @abstractmethod
     def entries(self) -> Iterator[FileEntry | Refusal]: ...
@@ -52,7 +56,7 @@ class Archive(FileSource):
 
 
 class ZipFile(Archive):
-    kind = "ZipFile"
+    KIND = "ZipFile"
 
     def entries(self) -> Iterator[FileEntry | Refusal]:
         with intact("a whole archive", self.path.name), zipfile.ZipFile(self.path) as archive:
@@ -76,7 +80,7 @@ class ZipFile(Archive):
 class TarFile(Archive):
     """A tar file, plain or packed by gzip, bzip2 or xz. Read front to back."""
 
-    kind = "TarFile"
+    KIND = "TarFile"
     _places: list[tuple[str, int, int]] = field(default_factory=list, init=False, compare=False, repr=False)
     """Name, offset and size of the members after the first pass: parsing 60,000 headers again costs seconds."""
 

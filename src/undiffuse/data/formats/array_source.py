@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from undiffuse.config.data import DataConfig
 from undiffuse.data.files.listing import Listing
-from undiffuse.data.source import Draft, FileSource, WrittenSamples
+from undiffuse.data.source import Draft, Source, WrittenSamples
 from undiffuse.data.writing.arrays import write_array
 from undiffuse.errors import UndiffuseError
 
@@ -29,8 +29,12 @@ class Arrays:
 
 
 @dataclass(frozen=True)
-class ArraySource(FileSource):
+class ArraySource(Source):
     """A file that is one array."""
+
+    path: Path
+    name: str
+    inside: str = ""
 
     @abstractmethod
     def load(self, scratch: Path) -> Arrays:

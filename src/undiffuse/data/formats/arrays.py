@@ -22,6 +22,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -33,7 +34,7 @@ from undiffuse.data.files.listing import Listing, sort_classes
 from undiffuse.data.files.read_errors import intact
 from undiffuse.data.formats.array_source import Arrays, ArraySource
 from undiffuse.data.formats.format import ZIP, Format, NamedPath
-from undiffuse.data.source import Draft, FileSource, WrittenSamples
+from undiffuse.data.source import Draft, Source, WrittenSamples
 from undiffuse.data.vectors import of_arrays
 from undiffuse.data.writing.arrays import write_array
 from undiffuse.errors import UndiffuseError, perhaps
@@ -55,19 +56,22 @@ _LATE_LABEL_KEYS = {"label": tuple(_IMAGE_KEYS), "arr_1": ("arr_0",)}
 class NpyFile(ArraySource):
     """One array, without labels."""
 
-    kind, role = "NpyFile", "array"
+    KIND, ROLE = "NpyFile", "array"
 
     def load(self, scratch: Path) -> Arrays:
         return Arrays(channels_first(_map(self.path, self.name), "infer", self.name))
 
 
-class NpzFile(FileSource):
+@dataclass(frozen=True)
+class NpzFile(Source):
     """An array ``x``, ``images`` or ``arr_0`` (or with its layout for a name), and optionally ``y`` or ``labels``.
 
     Without these, ``label`` says the classes, and ``arr_1`` beside ``arr_0``, if it holds one value for each image.
     """
 
-    kind, role = "NpzFile", "arrays"
+    path: Path
+    name: str
+    KIND, ROLE = "NpzFile", "arrays"
 
     def listing(self, config: DataConfig) -> Listing:
         with self._opened() as archive:

@@ -33,7 +33,7 @@ class Digits(ArraySource):
 
     path: Path = FILE
     name: str = "digits"
-    kind, role = "Digits", "digits"
+    KIND, ROLE = "Digits", "digits"
 
     def load(self, scratch: Path) -> Arrays:
         with intact("the built-in digits", str(self.path)):

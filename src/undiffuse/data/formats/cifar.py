@@ -42,7 +42,7 @@ class Cifar(ArraySource):
     """A split, 'train' or 'test', of one of the four downloads: the archive, or the folder that was in it."""
 
     inside: str = "train"
-    kind, role = "Cifar", "archive"
+    KIND, ROLE = "Cifar", "archive"
 
     def parts(self, listing: Listing) -> Iterator[tuple[str, Path]]:
         if self.path.is_dir():

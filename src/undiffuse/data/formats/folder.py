@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from undiffuse.config.data import DataConfig
 from undiffuse.data.files.listing import FileEntry, Listing, Refusal, is_image, list_images
-from undiffuse.data.source import Draft, FileKind, WrittenSamples
+from undiffuse.data.source import Draft, FileKind, Source, WrittenSamples
 from undiffuse.data.writing.images import write_images
 from undiffuse.errors import UndiffuseError
 
@@ -19,27 +19,25 @@ IMAGES = FileKind(is_image, write_images)
 
 
 @dataclass(frozen=True)
-class Folder:
+class Folder(Source):
     """Files below ``path``, in the order of their names. Linked folders are followed, once."""
 
     path: Path
     name: str
     kind: FileKind = IMAGES
+    KIND = "Folder"
 
     def listing(self, config: DataConfig) -> Listing:
         return list_images(self, self.kind.named, config.vectors)
 
     def key(self, config: DataConfig) -> dict[str, Any]:
-        return {"kind": "Folder", "inside": "", **self.kind.key(config, self.name)}
+        return super().key(config) | self.kind.key(config, self.name)
 
     def parts(self, listing: Listing) -> Iterator[tuple[str, Path]]:
         return ((name, self._file_of(name)) for name in (*listing.images, *listing.metadata))
 
     def write(self, listing: Listing, draft: Draft) -> WrittenSamples:
         return self.kind.write(self, listing, draft)
-
-    def within(self, inside: str) -> None:
-        """A folder in a folder is one by itself."""
 
     def entries(self) -> Iterator[FileEntry | Refusal]:
         if self.path.is_file():

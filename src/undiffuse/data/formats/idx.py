@@ -30,7 +30,7 @@ TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">
 class IdxFile(ArraySource):
     """Images, with labels where their file lies next to them."""
 
-    kind, role = "IdxFile", "images"
+    KIND, ROLE = "IdxFile", "images"
 
     @property
     def labels_path(self) -> Path | None:
@@ -42,7 +42,7 @@ class IdxFile(ArraySource):
         return next((path for path in beside if path.is_file()), None)
 
     def parts(self, listing: Listing) -> Iterator[tuple[str, Path]]:
-        yield self.role, self.path
+        yield self.ROLE, self.path
         if self.labels_path:
             yield "labels", self.labels_path
 

@@ -13,13 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from undiffuse.config.data import DataConfig
 from undiffuse.data.files.decode import UnreadableError
 from undiffuse.data.files.listing import FileEntry, Listing, Refusal
 from undiffuse.data.files.remote_file import Place
-from undiffuse.data.source import Draft, WrittenSamples
+from undiffuse.data.source import Draft, Source, WrittenSamples
 from undiffuse.data.writing.images import write_images
 from undiffuse.errors import UndiffuseError
 
@@ -62,19 +62,20 @@ class Shard(Protocol):
 
 
 @dataclass(frozen=True)
-class Records:
+class Records(Source):
     """Shards, one after another."""
 
     name: str
     shards: tuple[Shard, ...]
     ignored: tuple[Refusal, ...] = ()
+    KIND = "Records"
 
     @cached_property
     def indices(self) -> tuple[Index, ...]:
         return tuple(shard.index() for shard in self.shards)
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Path:  # type: ignore[override]  # no source is changed
         return next(path for _, path in self.parts(Listing()))
 
     def files(self) -> Iterator[tuple[str, Place]]:
@@ -84,14 +85,8 @@ class Records:
     def parts(self, listing: Listing) -> Iterator[tuple[str, Path]]:
         return ((name, place) for name, place in self.files() if isinstance(place, Path))
 
-    def key(self, config: DataConfig) -> dict[str, Any]:
-        return {"kind": "Records", "inside": ""}
-
     def write(self, listing: Listing, draft: Draft) -> WrittenSamples:
         return write_images(self, listing, draft)
-
-    def within(self, inside: str) -> None:
-        """Nothing in a shard can be named."""
 
     def entries(self) -> Iterator[FileEntry | Refusal]:
         for shard, index in zip(self.shards, self.indices, strict=True):

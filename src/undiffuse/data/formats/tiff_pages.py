@@ -19,7 +19,7 @@ from undiffuse.errors import UndiffuseError
 class TiffPages(ArraySource):
     """A stack of images of one size and depth; of volumes, a folder of such files is made (`volumes`)."""
 
-    kind, role = "TiffPages", "pages"
+    KIND, ROLE = "TiffPages", "pages"
 
     def load(self, scratch: Path) -> Arrays:
         target = scratch / "pages.npy"
