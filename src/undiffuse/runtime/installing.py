@@ -12,8 +12,7 @@ import json
 import shlex
 import shutil
 import sys
-from importlib import metadata
-from importlib.util import find_spec
+from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -42,7 +41,7 @@ def need(module: str, sentence: str, extra: str) -> None:
     Raises:
         UndiffuseError: the sentence, and how to install the extra.
     """
-    if find_spec(module) is None:
+    if util.find_spec(module) is None:
         raise UndiffuseError(f"{sentence}: {install_extra(extra)}")
 
 
