@@ -17,7 +17,6 @@ import hashlib
 import json
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from io import BytesIO
@@ -271,8 +270,10 @@ def _open_records(source: str) -> Records:
 def _first_look(examples: Examples, listing: Listing, config: DataConfig) -> tuple[dict[str, Header], list[int]]:
     """Headers of about `FIRST_LOOK` examples, of runs spread evenly over all, and the numbers of the good ones."""
     headers, good, bad = dict[str, Header](), list[int](), list(listing.refused)
+    mean = sum(map(len, examples.runs)) / len(examples.runs)
+    count = min(len(examples.runs), max(1, round(FIRST_LOOK / mean)))
     with quiet_pillow():
-        for run in _spread(examples.runs):
+        for run in np.unique(np.linspace(0, len(examples.runs) - 1, count).round().astype(int)).tolist():
             for number, data in zip(examples.runs[run], examples.load(run), strict=True):
                 try:
                     if isinstance(data, UnreadableError):
@@ -283,12 +284,6 @@ def _first_look(examples: Examples, listing: Listing, config: DataConfig) -> tup
                     bad.append((examples.names[number], str(error)))
     check_bad(examples.records.name, len(good), bad, listing, config)
     return headers, good
-
-
-def _spread(runs: Sequence[range]) -> Iterator[int]:
-    mean = sum(map(len, runs)) / len(runs)
-    count = min(len(runs), max(1, round(FIRST_LOOK / mean)))
-    return iter(np.unique(np.linspace(0, len(runs) - 1, count).round().astype(int)).tolist())
 
 
 def _fingerprint(records: Records, listing: Listing, config: DataConfig) -> str:

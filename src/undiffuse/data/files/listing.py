@@ -180,7 +180,7 @@ def _judge(entry: FileEntry, found: _Found, wanted: Callable[[str], bool]) -> No
         found.ignored.append((entry.name, shown))
     elif wanted(entry.name):
         found.images.append(entry.name)
-    elif path.name == "samples.npz" and (beside := _kept(entry)):
+    elif path.name == "samples.npz" and (beside := _seen(entry, kept_values, "")):
         if beside == "views":
             raise UndiffuseError(
                 f"expected the values of samples, got pictures of them to be looked at beside {entry.name}; name that "
@@ -191,7 +191,7 @@ def _judge(entry: FileEntry, found: _Found, wanted: Callable[[str], bool]) -> No
         found.refused.append(
             (entry.name, "is an archive or array file inside the source; unpack it, or name it itself")
         )
-    elif suffix in TEXT_SUFFIXES or not _sniff(entry):
+    elif suffix in TEXT_SUFFIXES or not _seen(entry, lambda file: looks_like_image(file.read(16)), False):
         found.ignored.append((entry.name, "not an image"))
     else:
         found.images.append(entry.name)
@@ -212,21 +212,13 @@ def _shown(entry: FileEntry, suffix: str) -> str:
     return ""
 
 
-def _kept(entry: FileEntry) -> str:
+def _seen(entry: FileEntry, look: Callable[[BinaryIO], T], otherwise: T) -> T:
+    """The result of a look into a file; one that is damaged or locked says nothing of how it was meant."""
     try:
         with entry.open() as file:
-            return kept_values(file)
+            return look(file)
     except Exception:
-        return ""
-
-
-def _sniff(entry: FileEntry) -> bool:
-    try:
-        with entry.open() as file:
-            head = file.read(16)
-    except Exception:  # damaged or locked: nothing says that it was meant as an image
-        return False
-    return looks_like_image(head)
+        return otherwise
 
 
 def looks_like_image(head: bytes) -> bool:

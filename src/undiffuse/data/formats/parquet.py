@@ -32,6 +32,7 @@ from undiffuse.runtime.installing import need
 IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes")
 LABEL_COLUMNS = ("label", "class", "cls", "fine_label", "labels")
 TEXT_COLUMNS = ("text", "caption")
+_BINARY = ("binary", "large_binary", "binary_view")
 _PIECE = 16
 """Rows of images in memory at a time."""
 
@@ -155,8 +156,6 @@ def class_name(value: Any, names: tuple[str, ...]) -> str:
 
 def find_columns(schema: Any, name: str) -> Columns:
     """Images, classes and texts by the columns' names and types."""
-    import pyarrow as pa
-
     fields = {field.name: field.type for field in schema}
     fitting = [column for column, kind in fields.items() if _holds_images(kind)]
     image = next((column for column in IMAGE_COLUMNS if column in fitting), "")
@@ -169,7 +168,7 @@ def find_columns(schema: Any, name: str) -> Columns:
         )
     label = next((column for column in LABEL_COLUMNS if column in fields and _is_class(fields[column])), "")
     text = next((column for column in TEXT_COLUMNS if column in fields and _is_text(fields[column])), "")
-    names = _class_names(schema.metadata, label) if label and pa.types.is_integer(fields[label]) else ()
+    names = _class_names(schema.metadata, label) if label and _is_a(fields[label], "integer") else ()
     return Columns(image, label, text, names, _unread(fields, label, text))
 
 
@@ -190,32 +189,26 @@ def _unread(fields: dict[str, Any], label: str, text: str) -> str:
     return f"{NOT_READ}{', and '.join(said)}" if said else ""
 
 
+def _is_a(kind: Any, *families: str) -> bool:
+    """True for a type of one of these families, by pyarrow's names."""
+    from pyarrow import types
+
+    return any(getattr(types, f"is_{family}")(kind) for family in families)
+
+
 def _holds_images(kind: Any) -> bool:
-    import pyarrow as pa
-
-    if pa.types.is_struct(kind):
-        return any(kind.field(k).name == "bytes" and _is_binary(kind.field(k).type) for k in range(kind.num_fields))
-    return _is_binary(kind)
-
-
-def _is_binary(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+    if _is_a(kind, "struct"):
+        fields = [kind.field(k) for k in range(kind.num_fields)]
+        return any(field.name == "bytes" and _is_a(field.type, *_BINARY) for field in fields)
+    return _is_a(kind, *_BINARY)
 
 
 def _is_text(kind: Any) -> bool:
-    import pyarrow as pa
-
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    return _is_a(kind.value_type if _is_a(kind, "dictionary") else kind, "string", "large_string", "string_view")
 
 
 def _is_class(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return _is_text(kind) or bool(pa.types.is_integer(kind))
+    return _is_text(kind) or _is_a(kind, "integer")
 
 
 def _class_names(metadata: Any, column: str) -> tuple[str, ...]:

@@ -68,9 +68,9 @@ def _choices(inside: str) -> Sequence[str]:
 
 def open_shards(files: Sequence[Place], name: str, aside: Sequence[Refusal] = ()) -> Records:
     """Tar or parquet files of one kind as one data set; shards set ``aside`` are reported."""
-    kinds = {kind_of(file) for file in files}
+    kinds = {kind_of(file.name) for file in files}
     if len(kinds) != 1 or None in kinds:
-        others = [file.name for file in files if kind_of(file) is None]
+        others = [file.name for file in files if kind_of(file.name) is None]
         got = others[0] if others else " and ".join(sorted(map(str, kinds))) or "nothing"
         raise UndiffuseError(
             f"expected shards of one kind, .tar or .parquet, in {name}, got {got}; name them by a pattern"
@@ -82,7 +82,7 @@ def open_shards(files: Sequence[Place], name: str, aside: Sequence[Refusal] = ()
 
 
 def _shard(file: Place) -> Shard:
-    if kind_of(file) == "parquet":
+    if kind_of(file.name) == "parquet":
         return ParquetShard(file)
     if isinstance(file, RemoteFile):
         raise UndiffuseError(
@@ -91,45 +91,30 @@ def _shard(file: Place) -> Shard:
     return TarShard(file)
 
 
-def kind_of(file: Place) -> str | None:
+def kind_of(name: str) -> str | None:
     """'tar', 'parquet', or None for what is no shard, by the name."""
-    lower = file.name.lower()
+    lower = name.lower()
     if lower.endswith(TAR_SUFFIXES):
         return "tar"
     return "parquet" if lower.endswith(PARQUET_SUFFIXES) else None
 
 
 def _open_folder(files: Sequence[Path], found: NamedPath) -> Records:
-    chosen, aside = training_shards(sorted(files), found.path, found.name)
-    return open_shards(chosen, found.name, aside)
-
-
-def _is_shard(name: str) -> bool:
-    return kind_of(Path(name)) is not None
-
-
-_IMAGES_OF_A_SHARD = 100
-"""Fewer images for each shard beside them are taken for previews."""
-FORMAT = Format(filling=Filling("shard", _is_shard, lambda count: _IMAGES_OF_A_SHARD * count, _open_folder))
-
-
-def training_shards(files: Sequence[Path], base: Path, name: str) -> tuple[list[Path], list[Refusal]]:
-    """The shards of the training split, by their names below ``base``, and those set aside."""
-    splits = {file: split_of(file.relative_to(base)) for file in files}
+    """The shards of the training split, by their names below the folder; the others are set aside."""
+    names = {file: file.relative_to(found.path) for file in sorted(files)}
+    splits = {file: split_of(name) for file, name in names.items()}
     there = sorted(set(splits.values()))
-    if len(there) == 1:
-        return list(files), []
-    trains = [split for split in there if split in ("train", "training")]
+    trains = there if len(there) == 1 else [split for split in there if split in ("train", "training")]
     if len(trains) != 1:
         raise UndiffuseError(
-            f"expected one of the splits {', '.join(split or 'none' for split in there)} in {name} to be 'train'; "
-            f"name the shards to learn from by a pattern, such as '{there[-1]}-*{files[0].suffix}'"
+            f"expected one of the splits {', '.join(split or 'none' for split in there)} in {found.name} to be "
+            f"'train'; name the shards to learn from by a pattern, such as '{there[-1]}-*{min(files).suffix}'"
         )
-    chosen = [file for file in files if splits[file] == trains[0]]
-    aside = [
-        (str(file.relative_to(base)), "of another split, set aside") for file in files if splits[file] != trains[0]
-    ]
-    return chosen, aside
+    aside = [(str(names[file]), "of another split, set aside") for file in names if splits[file] != trains[0]]
+    return open_shards([file for file in names if splits[file] == trains[0]], found.name, aside)
+
+
+FORMAT = Format(filling=Filling("shard", lambda name: bool(kind_of(name)), lambda count: 100 * count, _open_folder))
 
 
 def split_of(file: Path | PurePosixPath) -> str:
