@@ -246,7 +246,7 @@ def test_edits_keep_to_one_device(name: str) -> None:
     """They may wait, for pictures and masks that come and go; they may not mix devices, nor want float64."""
     model = model_on_meta(("a", "b"), condition=("class",))
     with Waits() as seen:
-        EDITS[name](Editor(model, SampleConfig.of(steps=3, micro_batch=2)))
+        EDITS[name](Editor.of(model, SampleConfig.of(steps=3, micro_batch=2)))
     assert not [found for found in seen.found if "several devices" in found]
     assert not seen.doubles
     assert seen.sent >= 3 * 5

@@ -61,7 +61,7 @@ def inpainting(model: Model) -> Iterator[Row]:
         evaluations = int(returns) if method == "repaint" else steps
         name = f"{method} {sampler} {steps}" + (f" x{scale:g}" if method in ("dps", "pigdm") else "")
         name += f", jumps of {jump}, {repeats} passes" if method == "repaint" else ""
-        editor = Editor(model, settings(sampler, steps))
+        editor = Editor.of(model, settings(sampler, steps))
         how: dict[str, Any] = {"method": method, "scale": scale, "jump": jump, "repeats": repeats}
         return name, evaluations, method in ("dps", "pigdm"), lambda x: inpaint(editor, x, known, **how)
 
@@ -89,7 +89,7 @@ def upscaling(model: Model) -> Iterator[Row]:
     small = Downsample(4).A
 
     def row(method: Any, sampler: str, steps: int, scale: float = 1.0) -> Row:
-        editor = Editor(model, settings(sampler, steps))
+        editor = Editor.of(model, settings(sampler, steps))
         name = f"{method} {sampler} {steps}" + (f" x{scale:g}" if method != "ddnm" else "")
         return (
             name,

@@ -56,7 +56,7 @@ def translated(model: Model, digits: Digits, way: Way, steps: int) -> tuple[Tens
     pairs = torch.stack([digits.labels, targets(digits.labels)], 1)
     for old, new in pairs.unique(dim=0).tolist():
         rows = torch.nonzero((pairs == torch.tensor([old, new])).all(1))[:, 0]
-        editor = Editor(model, settings)
+        editor = Editor.of(model, settings)
         source = str(old) if way.told else "none"
         found = translate(editor, digits.images[rows], str(new), source, strength=way.strength)
         made[rows], psnr[rows] = found.pictures, found.inversion.psnr

@@ -64,7 +64,7 @@ def test_a_picture_of_a_class_called_none_is_translated_from_that_class():
     x0 = torch.rand(1, 1, 8, 8) * 2 - 1
     found = {}
     for names in (TRAPS, PLAIN):
-        editor = Editor(model_of(names), SampleConfig.of(sampler="ddim", steps=3))
+        editor = Editor.of(model_of(names), SampleConfig.of(sampler="ddim", steps=3))
         found[names] = [
             translate(editor, x0, names[1], source, strength=0.9).pictures for source in (names[0], ":none")
         ]

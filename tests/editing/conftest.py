@@ -54,7 +54,7 @@ def stage() -> Model:
 
 @pytest.fixture
 def editor(model: Model) -> Editor:
-    return Editor(model, SampleConfig.of(sampler="ddpm", steps=6, micro_batch=3))
+    return Editor.of(model, SampleConfig.of(sampler="ddpm", steps=6, micro_batch=3))
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ KNOWN[..., 2:6, 3:7] = 0
 
 @pytest.fixture
 def editor(class_model):
-    return Editor(class_model, SETTINGS)
+    return Editor.of(class_model, SETTINGS)
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Told:
 def test_between_two_gaussians_translation_is_the_map_between_them(class_model, monkeypatch):
     """The flow of N(m, s^2) takes x to (x - m) / s in the limit; there and back is x -> m' + s' (x - m) / s."""
     monkeypatch.setattr(type(class_model), "denoiser", property(lambda self: Told(self.schedule)))
-    editor = Editor(class_model, SETTINGS.changed(steps=50, threshold="none"))
+    editor = Editor.of(class_model, SETTINGS.changed(steps=50, threshold="none"))
     x0 = -0.3 + 0.2 * torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     found = translate(editor, x0, "dogs", "cats", inverter=Inverter(exact=True, iterations=50, within=1e-6))
     assert found.inversion.error.max() < 1e-3
@@ -60,7 +60,7 @@ def test_between_two_gaussians_translation_is_the_map_between_them(class_model, 
 
 def test_an_edit_by_a_model_of_classes_tells_it_none_where_none_is_named(class_model, pictures):
     by_default, none, cats = (
-        vary(Editor(class_model, SETTINGS.changed(classes=classes)), pictures, 0.5)
+        vary(Editor.of(class_model, SETTINGS.changed(classes=classes)), pictures, 0.5)
         for classes in ((), ("none",), ("cats",))
     )
     assert torch.equal(by_default, none)
@@ -78,7 +78,7 @@ def test_translation_to_its_own_class_without_guidance_is_the_reconstruction(edi
 def test_guidance_leads_the_way_home_alone(editor, pictures):
     """Nobody is told that rescaling and an interval change nothing there: warnings are errors here."""
     how = SETTINGS.changed(guidance=3.0, guidance_rescale=0.1, guidance_interval=(0.0, 100.0), spacing="linspace")
-    guided = replace(editor, settings=how)
+    guided = Editor.of(editor.model, how)
     plain, led = (translate(e, pictures, "dogs", "cats") for e in (editor, guided))
     assert torch.equal(plain.inversion.latents, led.inversion.latents)
     assert not torch.allclose(plain.pictures, led.pictures, atol=1e-3)
@@ -93,17 +93,17 @@ def test_less_strength_keeps_more(editor, pictures):
 
 
 def test_without_a_source_no_class_is_told(editor, pictures):
-    none = replace(editor, settings=SETTINGS.changed(classes=("none",)))
+    none = Editor.of(editor.model, SETTINGS.changed(classes=("none",)))
     found = translate(editor, pictures, "dogs")
     assert torch.equal(found.inversion.latents, invert(none, pictures).latents)
-    dogs = replace(editor, settings=SETTINGS.changed(classes=("dogs",)))
+    dogs = Editor.of(editor.model, SETTINGS.changed(classes=("dogs",)))
     assert torch.equal(found.pictures, from_noise(dogs, found.inversion.latents))
 
 
 @pytest.mark.parametrize("edit", ["vary", "inpaint", "upscale"])
 def test_every_edit_is_told_the_class_that_is_asked_for(class_model, pictures, edit):
     def made(**asked):
-        editor = Editor(class_model, SampleConfig.of(sampler="ddpm", steps=5, micro_batch=3, **asked))
+        editor = Editor.of(class_model, SampleConfig.of(sampler="ddpm", steps=5, micro_batch=3, **asked))
         if edit == "vary":
             return vary(editor, pictures, 0.8)
         if edit == "inpaint":
@@ -136,4 +136,4 @@ def test_what_cannot_be_translated_is_a_sentence(editor, pictures, options, said
 
 def test_a_model_without_classes_translates_nothing(model, pictures):
     with pytest.raises(UndiffuseError, match="trained without classes"):
-        translate(Editor(model, SETTINGS), pictures, "dogs")
+        translate(Editor.of(model, SETTINGS), pictures, "dogs")

@@ -35,13 +35,13 @@ def editor(model, monkeypatch):
     ended = replace(model, config=replace(model.config, diffusion=PROCESS))
     exact = gaussian_denoiser(schedule, (1, 8, 8), -0.2, 0.3)
     monkeypatch.setattr(type(model), "denoiser", property(lambda self: exact))
-    return Editor(ended, SampleConfig.of(sampler="ddpm", steps=5, threshold="none"))
+    return Editor.of(ended, SampleConfig.of(sampler="ddpm", steps=5, threshold="none"))
 
 
 @pytest.mark.parametrize(("edit", "method"), [(e, m) for e in EDITS for m in METHODS.get(e, ("ddnm", "pigdm", "dps"))])
 @pytest.mark.parametrize("sampler", ["ddpm", "dpm++2m", "heun"])
 def test_what_is_known_in_part_is_finished_from_pure_noise(editor, pictures, edit, method, sampler):
-    editor = replace(editor, settings=editor.settings.changed(sampler=sampler))
+    editor = Editor.of(editor.model, editor.plan.settings.changed(sampler=sampler))
     made = EDITS[edit](editor, pictures, method)
     assert bool(made.isfinite().all())
     if method != "dps" and sampler == "ddpm" and edit != "deblur":  # its pictures are of the model's spread

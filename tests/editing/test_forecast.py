@@ -28,7 +28,7 @@ def sizes_of_batches(network):
 
 @pytest.mark.parametrize("told", [{}, {"classes": ("cats", "dogs")}, {"classes": ("cats", "dogs"), "guidance": 2.0}])
 def test_tiles_of_a_model_of_classes_are_the_same_several_at_once_as_one_by_one(class_model, told):
-    editor = Editor(class_model, SampleConfig.of(micro_batch=8, **told), overlap=2)
+    editor = Editor.of(class_model, SampleConfig.of(micro_batch=8, **told), overlap=2)
     x = torch.randn(2, 1, 20, 14, generator=torch.Generator().manual_seed(0))
     tiled = replace(editor.denoiser([0, 1]), batch=8)
     one_by_one = replace(tiled, batch=1)
@@ -66,9 +66,9 @@ def test_a_second_step_that_takes_longer_corrects_the_first():
 def test_every_edit_with_a_bar_has_a_forecast_and_others_have_none(model, monkeypatch, capsys):
     monkeypatch.setattr(forecast, "LEAST", 0.0)
     settings, small = SampleConfig.of(sampler="ddpm", steps=4), torch.zeros(1, 1, 8, 8)
-    upscale(Editor(model, settings, overlap=2), small, 2)
+    upscale(Editor.of(model, settings, overlap=2), small, 2)
     assert capsys.readouterr().err == ""
-    upscale(Editor(model, settings, overlap=2, progress=True), small, 2)
+    upscale(Editor.of(model, settings, overlap=2, progress=True), small, 2)
     said = capsys.readouterr().err
     assert "4 steps of" in said
     assert "fewer `steps`, or `method=ddnm`, take less" in said
@@ -87,7 +87,7 @@ def test_tiles_that_need_no_network_or_no_gradient_do_without_and_change_nothing
     if method in ("pigdm", "dps"):
         known = 1 - known  # an outpainting: most tiles see nothing that is known
     x0 = torch.randn(1, 1, 8, 40, generator=torch.Generator().manual_seed(2)).clamp(-1, 1)
-    editor, graphs = Editor(model, settings, overlap=2), []
+    editor, graphs = Editor.of(model, settings, overlap=2), []
 
     def run() -> torch.Tensor:
         graphs.clear()

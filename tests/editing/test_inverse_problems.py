@@ -49,7 +49,7 @@ def test_the_network_sees_the_known_pixels(editor, pictures):
 @pytest.mark.parametrize("name", [n for n in SAMPLERS if n != "ode"])
 @pytest.mark.parametrize("method", ["repaint", "ddnm", "pigdm"])
 def test_every_sampler_fills_holes(model, pictures, name, method):
-    editor = Editor(model, SampleConfig.of(sampler=name, steps=4))
+    editor = Editor.of(model, SampleConfig.of(sampler=name, steps=4))
     made = inpaint(editor, pictures[:2], KNOWN, method=method, jump=2, repeats=2)
     assert made.isfinite().all()
     assert torch.equal(made * KNOWN, pictures[:2] * KNOWN)
@@ -82,7 +82,7 @@ def test_block_means_of_the_enlarged_are_the_small_picture(editor, pictures, met
 
 @pytest.mark.parametrize("method", Method.__args__)
 def test_the_luma_of_the_coloured_is_the_grey_picture(colour_model, pictures, method):
-    made = colorize(Editor(colour_model, SampleConfig.of(sampler="ddpm", steps=6)), pictures, method=method)
+    made = colorize(Editor.of(colour_model, SampleConfig.of(sampler="ddpm", steps=6)), pictures, method=method)
     assert made.shape == (5, 3, 8, 8)
     torch.testing.assert_close(Grey().A(made), pictures, rtol=1e-5, atol=1e-5)
 
@@ -109,7 +109,7 @@ def test_colours_follow_the_posterior_of_an_exact_prior(colour_model, monkeypatc
     model = replace(colour_model, schedule=cosine(1000))
     oracle = TwoColours(model.schedule, C)
     monkeypatch.setattr(type(model), "denoiser", property(lambda self: oracle))
-    editor = Editor(model, SampleConfig.of(sampler="ddpm", steps=150))
+    editor = Editor.of(model, SampleConfig.of(sampler="ddpm", steps=150))
     made = colorize(editor, torch.full((16, 1, 8, 8), y), method="pigdm")
     pixels = made.movedim(1, -1).reshape(-1, 3).double()
     mean, covariance = C @ w * y / (w @ C @ w), C - torch.outer(C @ w, C @ w) / (w @ C @ w)

@@ -46,7 +46,7 @@ def test_strength_1_with_the_samplers_start_is_a_sample_of_the_model(model):
     """At the end of the process next to nothing of the picture is left: the sample of the same noise."""
     settings = SampleConfig.of(sampler="ddim", steps=6, micro_batch=4)
     q_T = model.schedule(torch.tensor(model.schedule.t_max, dtype=torch.float64))
-    black, plain = torch.zeros(4, 1, 8, 8), vary(Editor(model, settings), torch.zeros(4, 1, 8, 8), 1.0)
+    black, plain = torch.zeros(4, 1, 8, 8), vary(Editor.of(model, settings), torch.zeros(4, 1, 8, 8), 1.0)
     plan = model.plan(settings)
     with torch.no_grad():
         x, denoiser = q_T.sigma.float() * Noise(0, range(4)).like(black), plan.denoiser(range(4))
@@ -97,7 +97,7 @@ def test_plain_inversion_gets_better_with_more_steps_and_exact_is_better_still()
 
 
 def test_inversion_reports_the_error_of_its_reconstruction(model, pictures):
-    editor = Editor(model, SampleConfig.of(sampler="ddim", steps=8, spacing="linspace"))
+    editor = Editor.of(model, SampleConfig.of(sampler="ddim", steps=8, spacing="linspace"))
     plain, exact = invert(editor, pictures), invert(editor, pictures, Inverter(True, 50, 1e-5))
     for found in (plain, exact):
         error = (found.reconstructions - pictures).square().flatten(1).mean(1).sqrt()
@@ -129,7 +129,7 @@ def test_slerp_keeps_the_length_and_divides_the_angle():
 
 
 def test_the_ends_of_slerp_are_the_reconstructions(model, pictures):
-    editor = Editor(model, SampleConfig.of(sampler="ddim", steps=8, spacing="linspace"))
+    editor = Editor.of(model, SampleConfig.of(sampler="ddim", steps=8, spacing="linspace"))
     between = interpolate(editor, pictures[0], pictures[1], 5)
     assert between.shape == (5, 1, 8, 8)
     back = invert(editor, pictures[:2]).reconstructions
@@ -137,7 +137,7 @@ def test_the_ends_of_slerp_are_the_reconstructions(model, pictures):
 
 
 def test_shared_noise_goes_from_near_the_one_to_near_the_other(model, pictures):
-    editor = Editor(model, SampleConfig.of(sampler="ddpm", steps=20))
+    editor = Editor.of(model, SampleConfig.of(sampler="ddpm", steps=20))
     between = interpolate(editor, pictures[0], pictures[1], 5, way="shared", strength=0.1)
     own = [vary(replace(editor, indices=(0,)), x[None], 0.1)[0] for x in pictures[:2]]
     torch.testing.assert_close(between[0], own[0], rtol=1e-3, atol=1e-3)
@@ -172,7 +172,7 @@ def test_noise_that_an_end_of_the_range_halves_is_found_whole(end, std):
 
 def test_denoising_starts_at_the_t_of_the_noise_and_one_step_is_the_posterior_mean(model, pictures):
     std = 0.4
-    editor = Editor(model, SampleConfig.of(sampler="ddim", steps=1, threshold="none"))
+    editor = Editor.of(model, SampleConfig.of(sampler="ddim", steps=1, threshold="none"))
     made, found = denoise(editor, pictures, std)
     t = model.schedule.inverse_log_snr(torch.tensor(-2 * math.log(std), dtype=torch.float64))
     q_t = model.schedule(t)
@@ -184,7 +184,7 @@ def test_denoising_starts_at_the_t_of_the_noise_and_one_step_is_the_posterior_me
 
 
 def test_noise_below_what_the_model_knows_is_left_alone(model, pictures):
-    made, _ = denoise(Editor(model, SampleConfig.of(sampler="ddim", steps=5)), pictures, 1e-6)
+    made, _ = denoise(Editor.of(model, SampleConfig.of(sampler="ddim", steps=5)), pictures, 1e-6)
     assert torch.equal(made, pictures)
 
 

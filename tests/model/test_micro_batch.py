@@ -19,7 +19,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.dormand_prince import Tolerance
 from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.editing import Editor, invert, vary
-from undiffuse.editing.editor import resolved_settings
+from undiffuse.editing.editor import edit_plan
 from undiffuse.editing.inversion import Inverter
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.anomaly.evaluate import rebuild
@@ -219,26 +219,26 @@ def test_edits_walk_pictures_one_by_one_so_that_none_depends_on_another() -> Non
     settings = SampleConfig.of(sampler="ddim", steps=2)
     rows = rows_of(model)
     exact = Inverter(exact=True, iterations=3)  # which ends when every picture of a batch is done
-    together = [vary(Editor(model, settings), pictures), invert(Editor(model, settings), pictures, exact).latents]
+    together = [vary(Editor.of(model, settings), pictures), invert(Editor.of(model, settings), pictures, exact).latents]
     assert set(rows) == {1}
     for k in range(3):
-        editor, one = Editor(model, settings, indices=(k,)), pictures[k : k + 1]
+        editor, one = Editor.of(model, settings, indices=(k,)), pictures[k : k + 1]
         assert torch.equal(vary(editor, one), together[0][k : k + 1])
         assert torch.equal(invert(editor, one, exact).latents, together[1][k : k + 1])
-    assert resolved_settings(model, settings).compute.micro_batch == 1
+    assert edit_plan(model, settings).micro_batch == 1
 
 
 def test_edits_walk_as_many_together_as_is_asked_for() -> None:
     model = model_of((1, 16, 16))
     rows = rows_of(model)
-    vary(Editor(model, SampleConfig.of(sampler="ddim", steps=2, micro_batch=16)), torch.zeros(3, 1, 16, 16))
+    vary(Editor.of(model, SampleConfig.of(sampler="ddim", steps=2, micro_batch=16)), torch.zeros(3, 1, 16, 16))
     assert set(rows) == {3}
 
 
 def test_tiles_go_together_as_pictures_of_their_size_do() -> None:
     model = model_of((1, 28, 28))
     rows = rows_of(model)
-    vary(Editor(model, SampleConfig.of(sampler="ddim", steps=2), overlap=0), torch.zeros(1, 1, 84, 56), 1.0)
+    vary(Editor.of(model, SampleConfig.of(sampler="ddim", steps=2), overlap=0), torch.zeros(1, 1, 84, 56), 1.0)
     assert rows == [4, 2, 4, 2]  # six tiles
 
 

@@ -216,7 +216,7 @@ def test_edits_compute_in_it_too() -> None:
     model = model_of()
     seen = formats_seen(model.network)
     pictures = torch.zeros(2, 1, 8, 8)
-    found = vary(Editor(model, SampleConfig.of(**QUICK)), pictures, 0.5)
+    found = vary(Editor.of(model, SampleConfig.of(**QUICK)), pictures, 0.5)
     assert seen == {torch.bfloat16}
     assert found.dtype == torch.float32
     assert found.isfinite().all()

@@ -45,7 +45,7 @@ def worked(folder: Path) -> tuple[Model, list[NDArray[np.generic]]]:
     known = torch.ones(1, 1, 8, 8, device="cpu", dtype=torch.float32)
     known[..., 2:5, :] = 0
     x0 = torch.from_numpy(IMAGES[:1]).float() / 127.5 - 1
-    editor = Editor(model, SampleConfig.of(sampler="ddim", steps=3))
+    editor = Editor.of(model, SampleConfig.of(sampler="ddim", steps=3))
     filled = [inpaint(editor, x0, known, method=method).numpy() for method in ("pigdm", "dps")]
     return model, [model.sample(2, steps=3).array, *filled]
 

@@ -1,9 +1,9 @@
 """Edits of real pictures by an unconditional model: each is a denoiser around its denoiser, or a walk from elsewhere.
 
-An `Editor` holds a model and how it walks; each edit is a function of an editor and pictures in model space:
+An `Editor` holds a model's plan; each edit is a function of an editor and pictures in model space:
 
     model = undiffuse.load("runs/NAME")
-    editor = Editor(model, ADVISED["dps"], seed=0) # undiffuse.editing.defaults
+    editor = Editor.of(model, ADVISED["dps"], seed=0)  # undiffuse.editing.defaults
     x0 = model.codec.encode(pictures)      # (n, channels, height, width), values of the data's own type
     filled = model.codec.decode(inpaint(editor, x0, known, method="dps"))
 """

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.gaussian import expand
-from undiffuse.diffusion.trajectory import trajectory
 from undiffuse.editing.editor import Editor, MicroBatch, Pictures, times_from
 from undiffuse.editing.options import DenoiseOptions
 from undiffuse.errors import UndiffuseError
@@ -112,11 +112,10 @@ def _home(editor: Editor, row: int, y: Pictures, t: Float[Tensor, ""]) -> Pictur
     """One picture from its own t: others have other times, and walk other grids."""
     if float(t) < editor.model.schedule.t_min:
         return y.cpu()  # less noise than the model ever saw
-    times = times_from(editor.times, t)
+    times = times_from(editor.plan.times, t)
 
-    def work(batch: MicroBatch) -> Tensor:
-        denoiser, noisy = editor.denoiser(batch.indices), batch.of(y)
-        x = expand(denoiser.schedule(times[0]).alpha, noisy) * noisy
-        return batch.last(trajectory(denoiser, editor.sampler, times, x, batch.noise))
+    def noisy(batch: MicroBatch) -> tuple[Denoiser, Tensor]:
+        denoiser, x = editor.denoiser(batch.indices), batch.of(y)
+        return denoiser, expand(denoiser.schedule(times[0]).alpha, x) * x
 
-    return editor.alone(row).run(1, len(times) - 1, work)
+    return editor.alone(row).walk(1, times, noisy)

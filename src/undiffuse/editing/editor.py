@@ -1,4 +1,4 @@
-"""What all edits share: a model, how it walks, a random stream a picture, and batches."""
+"""What all edits share: a plan, a random stream a picture, and batches."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
-from typing import Any
+from functools import cache
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
@@ -21,18 +21,36 @@ from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.gaussian import Batch, Time
 from undiffuse.diffusion.guidance import Tiled
-from undiffuse.diffusion.trajectory import Noise, Sampler
+from undiffuse.diffusion.trajectory import Noise, Sampler, trajectory
 from undiffuse.editing.defaults import check_strength
 from undiffuse.editing.forecast import Forecast
 from undiffuse.errors import UndiffuseError
-from undiffuse.model import AnyModel, Cascade
-from undiffuse.model.cascade import stages_of
+from undiffuse.model import AnyModel, Cascade, Model
 from undiffuse.model.plan import SamplePlan
-from undiffuse.model.resolve import resolve
 from undiffuse.runtime.standard_streams import hidden
 from undiffuse.runtime.torch_modes import evaluation_mode, own_modes
 
 Pictures = Float[Tensor, "count channels *spatial"]
+
+
+def edit_plan(model: AnyModel, settings: SampleConfig) -> SamplePlan:
+    """The plan of an edit, whose settings say all by themselves.
+
+    Where the settings do not say how many pictures walk together, one does: its bits are then the same beside any
+    others, which exact inversions and solvers of adaptive steps would not give in any batch, and costs what one picture
+    costs. Where samples would be of all classes by turns, a picture is told none: it says itself what it shows. A stage
+    has nothing below it yet: each batch's own small pictures come there.
+    """
+    classes = any(condition.name == CLASS for condition in model.conditions)
+    untold = classes and not (settings.prompt.classes or settings.guide.classifier)
+    asked = settings.changed(classes=(NONE,)) if untold else settings
+    if asked.compute.micro_batch is None:
+        asked = asked.changed(micro_batch=1)
+    if isinstance(model, Cascade) or model.config.conditions.upscale == 1:
+        plan = model.plan(asked)
+    else:
+        plan = model.plan(asked, low_res=BatchImages(torch.empty(0)))
+    return replace(plan, settings=plan.settings.changed(classes=())) if untold else plan
 
 
 @dataclass(frozen=True)
@@ -57,23 +75,19 @@ class MicroBatch:
         return found.clone() if found.is_inference() else found  # no gradient may meet what was made in that mode
 
     def last(self, walk: Iterator[Batch]) -> Batch:
-        """Where a walk ends."""
+        """The end of a walk."""
         for x in walk:
             end = x
             self.tick()
         return end
 
 
-Work = Callable[[MicroBatch], Tensor]
-
-
 @dataclass(frozen=True)
 class Editor:
-    """A model and how it walks.
+    """A model and how its edits walk: ``Editor.of(model, settings, seed=0)``.
 
     Args:
-        model: any that draws by itself. One of classes is told none where the settings name none.
-        settings: sampler, steps, threshold; how many pictures walk together, one where its micro-batch does not say.
+        plan: of `edit_plan`.
         seed: of every random stream.
         indices: number of each picture's stream; 0, 1, ... where none are given. Picture i of a seed gets the same
             noise whatever stands beside it.
@@ -82,25 +96,21 @@ class Editor:
         on_step: called after each step with the number done and that of all, which begins again at each `run`.
     """
 
-    model: AnyModel
-    settings: SampleConfig = field(default_factory=SampleConfig)
+    plan: SamplePlan
     seed: int = 0
     indices: tuple[int, ...] = ()
     overlap: int | None = None
     progress: bool = False
     on_step: Callable[[int, int], object] = field(default=lambda done, of: None, repr=False, compare=False)
 
-    @property
-    def _together(self) -> int:
-        size = self.settings.compute.micro_batch
-        return 1 if size is None else size
+    @classmethod
+    def of(cls, model: AnyModel, settings: SampleConfig | None = None, **more: Any) -> Self:
+        """The editor of a model that draws by itself, or of a stage for `enlarge`, by these settings."""
+        return cls(edit_plan(model, settings or SampleConfig()), **more)
 
     @property
-    def _request(self) -> SampleConfig:
-        """The settings; where samples would be of all classes by turns, of none: the picture says what it shows."""
-        open_ = not (self.settings.prompt.classes or self.settings.guide.classifier)
-        classes = any(condition.name == CLASS for condition in self.model.conditions)
-        return self.settings.changed(classes=(NONE,)) if open_ and classes else self.settings
+    def model(self) -> Model:
+        return self.plan.model
 
     def denoiser(self, indices: Sequence[int]) -> Denoiser:
         """The model's denoiser for these numbers of streams, with its threshold, in tiles where they are wanted.
@@ -122,41 +132,47 @@ class Editor:
             return conditioned(1)
         # A denoiser that was told classes knows one batch of them: several tiles are that batch several times.
         several = conditioned if self.model.conditions else None
-        tiles = max(self._together, self.model.micro_batch)
+        tiles = max(self.plan.micro_batch, self.model.micro_batch)
         return Tiled(conditioned(1), self.model.info.spatial, self.overlap, tiles, several)
 
-    @cached_property
-    def plan(self) -> SamplePlan:
-        """How pictures walk; of a stage with nothing below it yet, each batch's own small pictures come there."""
-        if isinstance(self.model, Cascade) or self.model.config.conditions.upscale == 1:
-            return self.model.plan(self._request)
-        return self.model.plan(self._request, low_res=BatchImages(torch.empty(0)))
-
-    @property
-    def sampler(self) -> Sampler[Any]:
-        return self.plan.sampler
-
-    @property
-    def times(self) -> Float[Tensor, "points"]:
-        """From noise to data."""
-        return self.plan.times
-
-    def time(self, part: float) -> Time:
-        """The time at this part of the process, 0 for data and 1 for its end.
+    def times_from(self, strength: float) -> Float[Tensor, "fewer"]:
+        """The plan's times from this part of the process on, 0 for data and 1 for its end.
 
         Raises:
-            UndiffuseError: for a part outside [0, 1].
+            UndiffuseError: a part outside [0, 1].
         """
-        check_strength(part)
-        return torch.tensor(part * self.model.schedule.t_max, dtype=torch.float64)
+        check_strength(strength)
+        return times_from(self.plan.times, torch.tensor(strength * self.model.schedule.t_max, dtype=torch.float64))
 
     def alone(self, row: int) -> Editor:
         """The editor of one of its pictures, with the same random stream."""
         return replace(self, indices=((self.indices or range(row + 1))[row],))
 
+    def walk(
+        self,
+        count: int,
+        times: Float[Tensor, "points"],
+        begin: Callable[[MicroBatch], tuple[Denoiser, Batch]],
+        sampler: Sampler[Any] | None = None,
+    ) -> Pictures:
+        """``count`` pictures walked down some times.
+
+        Args:
+            begin: what denoises a micro-batch, and where it stands at the first time.
+            sampler: by default the plan's.
+        """
+
+        def work(batch: MicroBatch) -> Tensor:
+            denoiser, x = begin(batch)
+            return batch.last(trajectory(denoiser, sampler or self.plan.sampler, times, x, batch.noise))
+
+        return self.run(count, len(times) - 1, work)
+
     @own_modes()
     @torch.no_grad()
-    def run(self, count: int, steps: int, work: Work, faster: str = "fewer `steps` take less") -> Tensor:
+    def run(
+        self, count: int, steps: int, work: Callable[[MicroBatch], Tensor], faster: str = "fewer `steps` take less"
+    ) -> Tensor:
         """The work on ``count`` pictures, micro-batch by micro-batch, with the network in evaluation mode.
 
         Args:
@@ -171,11 +187,11 @@ class Editor:
         indices = self.indices or tuple(range(count))
         if len(indices) != count:
             raise UndiffuseError(f"Each of {count} pictures needs a random stream; {len(indices)} are named")
-        size = self._together
-        batches = [list(range(count))[first : first + size] for first in range(0, count, size)]
+        size = self.plan.micro_batch
+        batches = [list(range(first, min(first + size, count))) for first in range(0, count, size)]
         total, ticks = len(batches) * steps, itertools.count(1)
         bar = tqdm(total=total, desc="editing", unit="step", disable=hidden(self.progress))
-        with bar, evaluation_mode(self.plan.model.network):
+        with bar, evaluation_mode(self.model.network):
             forecast = Forecast(total, lambda words: tqdm.write(f"{words}; {faster}", file=sys.stderr))
 
             def tick() -> None:
@@ -186,23 +202,9 @@ class Editor:
 
             def batch_of(rows: list[int]) -> MicroBatch:
                 own = [indices[k] for k in rows]
-                return MicroBatch(rows, own, self.noise(own), tick)
+                return MicroBatch(rows, own, Noise(self.seed, own, self.model.device), tick)
 
             return torch.cat([work(batch_of(rows)).cpu() for rows in batches])
-
-    def noise(self, indices: Sequence[int]) -> Noise:
-        """The streams of these numbers, on the model's device."""
-        return Noise(self.seed, indices, self.model.device)
-
-
-def resolved_settings(model: AnyModel, settings: SampleConfig) -> SampleConfig:
-    """An edit's settings that say all by themselves.
-
-    Where they do not say how many pictures walk together, one does: its bits are then the same beside any others, which
-    exact inversions and solvers of adaptive steps would not give in any batch, and costs what one picture costs.
-    """
-    settings = settings.changed(micro_batch=1) if settings.compute.micro_batch is None else settings
-    return resolve(stages_of(model)[-1], settings, stages_of(model)[:-1])
 
 
 def times_from(times: Float[Tensor, "points"], start: Time) -> Float[Tensor, "fewer"]:

@@ -8,12 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from undiffuse.diffusion.gaussian import q_sample
-from undiffuse.diffusion.trajectory import trajectory
 from undiffuse.editing.defaults import Way
-from undiffuse.editing.editor import Editor, MicroBatch, Pictures, times_from
+from undiffuse.editing.editor import Editor, Pictures
 from undiffuse.editing.inversion import Inverter, from_noise, to_noise
 from undiffuse.editing.options import InterpolateOptions, unheeded
+from undiffuse.editing.variation import noised_and_back
 from undiffuse.errors import UndiffuseError
 from undiffuse.model.sample_request import warn
 
@@ -52,19 +51,12 @@ def interpolate(
         ends = replace(editor, indices=editor.indices[:1] * 2)  # DDIM draws no noise; a class is told by the number
         a, b = to_noise(ends, torch.stack([first, second]), inverter)
         return from_noise(replace(editor, indices=editor.indices[:1] * frames), slerp(a[None], b[None], parts))
-    times = times_from(editor.times, editor.time(strength))
+    times = editor.times_from(strength)
     line = torch.lerp(first[None], second[None], parts)
     if len(times) == 1:
         return line
     stream = editor.indices[0] if editor.indices else 0
-    editor = replace(editor, indices=(stream,) * frames)
-
-    def work(batch: MicroBatch) -> Tensor:
-        denoiser, between = editor.denoiser(batch.indices), batch.of(line)
-        x = q_sample(between, batch.noise.like(between), denoiser.schedule(times[0]))
-        return batch.last(trajectory(denoiser, editor.sampler, times, x, batch.noise))
-
-    return editor.run(frames, len(times) - 1, work)
+    return noised_and_back(replace(editor, indices=(stream,) * frames), line, times)
 
 
 def slerp(a: Pictures, b: Pictures, part: Float[Tensor, "..."]) -> Pictures:

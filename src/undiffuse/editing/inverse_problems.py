@@ -124,6 +124,8 @@ def _walked(
     method: str,
     scale: float,
 ) -> Pictures:
+    plan = editor.plan
+
     def guided(denoiser: Denoiser, observation: LinearMeasurement) -> Denoiser:
         mask = observation.operator.known if isinstance(observation.operator, Mask) else None
         if isinstance(denoiser, Tiled) and mask is not None:
@@ -132,24 +134,25 @@ def _walked(
         if method == "ddnm":
             return DDNM(denoiser, observation)
         if method == "dps":
-            return DPS(denoiser, observation, editor.times, scale)
+            return DPS(denoiser, observation, plan.times, scale)
         # Its corrections are long where the network's slope is steep, and unclipped they carry x_t out of all it knows.
-        return THRESHOLDS[editor.plan.settings.guide.threshold](PiGDM(denoiser, observation, scale))
+        return THRESHOLDS[plan.settings.guide.threshold](PiGDM(denoiser, observation, scale))
 
     def work(batch: MicroBatch) -> Tensor:
         observation = observe(batch)
         around = guided(editor.denoiser(batch.indices), observation)
-        x = batch.last(trajectory(around, editor.sampler, editor.times, start(around, shape, batch.noise), batch.noise))
+        walk = trajectory(around, plan.sampler, plan.times, start(around, shape, batch.noise), batch.noise)
+        x = batch.last(walk)
         return x if observation.noise else observation.projected(x)
 
     faster = "fewer `steps` take less" if method == "ddnm" else "fewer `steps`, or `method=ddnm`, take less"
-    return editor.run(count, len(editor.times) - 1, work, faster)
+    return editor.run(count, plan.steps, work, faster)
 
 
 def _replaced(
     editor: Editor, count: int, given: Callable[[MicroBatch], tuple[Tensor, Tensor]], returns: tuple[int, int]
 ) -> Pictures:
-    path = with_returns(editor.times, *returns)
+    path = with_returns(editor.plan.times, *returns)
 
     def work(batch: MicroBatch) -> Tensor:
         values, mask = given(batch)
@@ -160,7 +163,7 @@ def _replaced(
         around = ReplacementInpainting(denoiser, values, mask, eps)
         schedule = around.schedule
         x = mask * q_sample(values, eps, schedule(path[0])) + (1 - mask) * schedule.prior_std * eps
-        return batch.last(resampled(around, editor.sampler, path, x, batch.noise))
+        return batch.last(resampled(around, editor.plan.sampler, path, x, batch.noise))
 
     return editor.run(count, len(path) - 1, work)
 

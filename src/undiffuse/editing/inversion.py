@@ -30,7 +30,6 @@ from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.gaussian import Batch, Marginal, Time
 from undiffuse.diffusion.samplers import DDIM
 from undiffuse.diffusion.samplers.exponential import euler_step
-from undiffuse.diffusion.trajectory import trajectory
 from undiffuse.editing.editor import Editor, MicroBatch, Pictures
 from undiffuse.editing.options import InvertOptions, unheeded
 from undiffuse.errors import counted
@@ -141,7 +140,7 @@ def invert(editor: Editor, x0: Pictures, inverter: Inverter | None = None) -> In
     latents = to_noise(editor, x0, inverter)
     back = from_noise(editor, latents)
     error = (back - x0.cpu()).flatten(1).square().mean(1).sqrt()
-    steps = len(editor.times) - 1
+    steps = editor.plan.steps
     return Inversion(latents, back, error, steps * (1 + (inverter.iterations if inverter.exact else 0)))
 
 
@@ -150,19 +149,16 @@ def to_noise(editor: Editor, x0: Pictures, inverter: Inverter) -> Pictures:
 
     def work(batch: MicroBatch) -> Tensor:
         denoiser, x = editor.denoiser(batch.indices), batch.of(x0)
-        for s, t in pairwise(editor.times.flip(0)):
+        for s, t in pairwise(editor.plan.times.flip(0)):
             x = inverter.step(denoiser, x, s, t)
             batch.tick()
         return x
 
-    return editor.run(len(x0), len(editor.times) - 1, work)
+    return editor.run(len(x0), editor.plan.steps, work)
 
 
 def from_noise(editor: Editor, latents: Pictures) -> Pictures:
     """DDIM's pictures of given x_T."""
-
-    def work(batch: MicroBatch) -> Tensor:
-        denoiser = editor.denoiser(batch.indices)
-        return batch.last(trajectory(denoiser, DDIM(), editor.times, batch.of(latents), batch.noise))
-
-    return editor.run(len(latents), len(editor.times) - 1, work)
+    return editor.walk(
+        len(latents), editor.plan.times, lambda batch: (editor.denoiser(batch.indices), batch.of(latents)), DDIM()
+    )

@@ -240,7 +240,8 @@ INVERTED = "Only DDIM without noise is inverted: leave out `sampler` and `eta`"
 
 
 def _check_ddim(editor: Editor, sentence: str = INVERTED) -> None:
-    if editor.settings.solver.sampler != "ddim" or editor.settings.solver.eta != 0:
+    solver = editor.plan.settings.solver
+    if solver.sampler != "ddim" or solver.eta != 0:
         raise UndiffuseError(sentence)
 
 

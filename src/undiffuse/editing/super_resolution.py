@@ -7,7 +7,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from undiffuse.conditioning.low_resolution import BatchImages
-from undiffuse.diffusion.trajectory import start, trajectory
+from undiffuse.diffusion.denoiser import Denoiser
+from undiffuse.diffusion.trajectory import start
 from undiffuse.editing.editor import Editor, MicroBatch, Pictures
 from undiffuse.errors import UndiffuseError
 
@@ -32,11 +33,9 @@ def enlarge(editor: Editor, small: Pictures) -> Pictures:
         raise UndiffuseError("A stage sees the whole picture at once: leave out `overlap`")
     shape = (model.info.channels, *(side * factor for side in small.shape[2:]))
 
-    def work(batch: MicroBatch) -> Tensor:
-        upon = replace(editor.plan, low_res=BatchImages(batch.of(small)))
-        denoiser = upon.denoiser(batch.indices, editor.seed)
-        return batch.last(
-            trajectory(denoiser, upon.sampler, upon.times, start(denoiser, shape, batch.noise), batch.noise)
-        )
+    def upon(batch: MicroBatch) -> tuple[Denoiser, Tensor]:
+        plan = replace(editor.plan, low_res=BatchImages(batch.of(small)))
+        denoiser = plan.denoiser(batch.indices, editor.seed)
+        return denoiser, start(denoiser, shape, batch.noise)
 
-    return editor.run(len(small), editor.plan.steps, work)
+    return editor.walk(len(small), editor.plan.times, upon)

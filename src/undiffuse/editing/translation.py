@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from undiffuse.conditioning.class_names import class_number
 from undiffuse.conditioning.request import CLASS
 from undiffuse.config.sampling import Guide, Solver
-from undiffuse.editing.editor import Editor, Pictures, times_from
+from undiffuse.editing.editor import Editor, Pictures, edit_plan
 from undiffuse.editing.inversion import Inversion, Inverter, from_noise, invert
 from undiffuse.editing.options import TranslateOptions
 from undiffuse.errors import UndiffuseError
@@ -60,17 +60,17 @@ def translate(
         UndiffuseError: the model knows no classes or not these, or a strength outside (0, 1].
     """
     check_classes(editor.model, to, source)
-    times = times_from(editor.times, editor.time(strength))
+    times = editor.times_from(strength)
     if len(times) == 1:
         raise UndiffuseError("At strength 0 a picture stays what it is; a translation needs one above 0, up to 1")
     # What these walks do not heed is taken off them, for it was not asked of them: times have no spacing, and the way
     # there has no guidance.
     steps = tuple(times[:-1].tolist())
-    walked = editor.settings.changed(times=steps, steps=len(steps), spacing=Solver.spacing)
+    walked = editor.plan.settings.changed(times=steps, steps=len(steps), spacing=Solver.spacing)
     guide = walked.guide
     unguided = replace(walked, guide=Guide(augmentation=guide.augmentation, threshold=guide.threshold))
-    there = replace(editor, settings=unguided.changed(classes=(source,)))
-    back = replace(editor, settings=walked.changed(classes=(to,)))
+    there = replace(editor, plan=edit_plan(editor.model, unguided.changed(classes=(source,))))
+    back = replace(editor, plan=edit_plan(editor.model, walked.changed(classes=(to,))))
     inversion = invert(there, x0, inverter)
     return Translation(from_noise(back, inversion.latents), inversion)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor
 
+from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.gaussian import q_sample
-from undiffuse.diffusion.trajectory import trajectory
-from undiffuse.editing.editor import Editor, MicroBatch, Pictures, times_from
+from undiffuse.editing.editor import Editor, MicroBatch, Pictures
 from undiffuse.editing.options import VaryOptions
 
 
@@ -23,13 +24,15 @@ def vary(editor: Editor, x0: Pictures, strength: float = VaryOptions.strength) -
     Raises:
         UndiffuseError: a strength outside 0..1.
     """
-    times = times_from(editor.times, editor.time(strength))
-    if len(times) == 1:
-        return x0.clone()
+    times = editor.times_from(strength)
+    return x0.clone() if len(times) == 1 else noised_and_back(editor, x0, times)
 
-    def work(batch: MicroBatch) -> Tensor:
+
+def noised_and_back(editor: Editor, x0: Pictures, times: Float[Tensor, "points"]) -> Pictures:
+    """Pictures noised to the first of some times, and walked down them."""
+
+    def noised(batch: MicroBatch) -> tuple[Denoiser, Tensor]:
         denoiser, picture = editor.denoiser(batch.indices), batch.of(x0)
-        x = q_sample(picture, batch.noise.like(picture), denoiser.schedule(times[0]))
-        return batch.last(trajectory(denoiser, editor.sampler, times, x, batch.noise))
+        return denoiser, q_sample(picture, batch.noise.like(picture), denoiser.schedule(times[0]))
 
-    return editor.run(len(x0), len(times) - 1, work)
+    return editor.walk(len(x0), times, noised)

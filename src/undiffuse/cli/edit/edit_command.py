@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from undiffuse.data.read_image import Picture
     from undiffuse.editing import Editor
     from undiffuse.model import AnyModel
+    from undiffuse.model.plan import SamplePlan
 
 PICTURES = {"image": "IMAGE", "first": "A", "second": "B"}
 """What the inputs of an edit are called; a mask is an option."""
@@ -82,8 +83,8 @@ class EditCommand:
         return model
 
     @cached_property
-    def _resolved(self) -> tuple[EditOptions, SampleConfig]:
-        from undiffuse.editing.editor import resolved_settings
+    def _resolved(self) -> tuple[EditOptions, SamplePlan]:
+        from undiffuse.editing.editor import edit_plan
 
         warn(beside_times(self.typed))
         said, walked = self._typed_of(options_of(self.edit.options)), self._typed_of(flat_fields(SampleConfig))
@@ -91,14 +92,14 @@ class EditCommand:
         how, settings = self.edit.resolve(self.model, said, walked, quick)
         acts = getattr(how, "method", "") in self.edit.quick, f"with `method={' or '.join(self.edit.quick)}`"
         warn(without_effect({"quick": quick}, {"quick": acts}, {"quick": False}))
-        return how, resolved_settings(self.model, settings)
+        return how, edit_plan(self.model, settings)
 
     @property
     def how(self) -> EditOptions:
         return self._resolved[0]
 
     @property
-    def settings(self) -> SampleConfig:
+    def plan(self) -> SamplePlan:
         return self._resolved[1]
 
     def options_for(self, batch: PictureBatch) -> EditOptions:
@@ -218,7 +219,7 @@ class EditCommand:
         learned = self.model.info.spatial
         if overlap is not None and any(side > usual for side, usual in zip(sides, learned, strict=True)):
             self._say_tiles(sides, overlap)
-        return Editor(self.model, self.settings, self.typed.get("seed", 0), tuple(indices), overlap, progress=True)
+        return Editor(self.plan, self.typed.get("seed", 0), tuple(indices), overlap, progress=True)
 
     def _say_tiles(self, sides: Sequence[int], overlap: int) -> None:
         from undiffuse.diffusion.guidance.tiled import count_tiles
@@ -233,7 +234,7 @@ class EditCommand:
         from undiffuse.reports.commands import option
 
         options = {**self.typed, "seed": self.typed.get("seed", 0)}
-        flat = self.settings.flat()
+        flat = self.plan.settings.flat()
         options |= {name: flat[name] for name in ("sampler", "steps", "micro_batch")}
         words = ["undiffuse", "edit", self.name, *map(str, [options["RUN"], *self.places_of_pictures])]
         rules = rules_of(self.edit.options)

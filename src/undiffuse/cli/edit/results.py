@@ -63,4 +63,4 @@ def _origin(command: EditCommand, index: int, shape: Sequence[int]) -> Edited:
 
     inputs = [f"{picture.sha256} {picture.path}" for picture in command.pictures]
     inputs += [f"{file_sha256(path)} {path}" for path in command.mask_files]
-    return edit_record(command.model, command.settings, command.words(), inputs, index, shape)
+    return edit_record(command.model, command.plan.settings, command.words(), inputs, index, shape)

@@ -21,7 +21,7 @@ from undiffuse.data.files.decode import TO_RGB, UnreadableError, decode, quiet_p
 from undiffuse.data.files.foreign import kind_not_read
 from undiffuse.data.info import DataInfo
 from undiffuse.data.transform import convert_channels, resize
-from undiffuse.editing.editor import Editor, resolved_settings
+from undiffuse.editing.editor import Editor, edit_plan
 from undiffuse.editing.images import edit_record, read_mask
 from undiffuse.editing.options import EditOptions, options_of, rules_of
 from undiffuse.editing.registry import EDITS, Edit, EditInput, EditResult, overlap_of
@@ -29,6 +29,7 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.modalities.registry import modality_of
 from undiffuse.model import AnyModel
 from undiffuse.model.cascade import stages_of
+from undiffuse.model.plan import SamplePlan
 from undiffuse.model.resolve import enlarges
 from undiffuse.model.sample_request import remarks
 from undiffuse.reports.commands import option
@@ -182,8 +183,8 @@ def work_on(
     job.handle.want_all()
     with loaded.session(job.handle) as network:
         model = loaded.model.with_network(network)
-        settings = resolved_settings(model, library.settled(wanted.settings))
-        wanted = replace(wanted, settings=settings)
+        plan = edit_plan(model, library.settled(wanted.settings))
+        wanted = replace(wanted, settings=plan.settings)
         said: list[str] = []
         if wanted.fit == "convert":
             channels = wanted.row.channels or model.info.channels
@@ -194,7 +195,7 @@ def work_on(
                 picture, mask = wanted.inputs["image"], wanted.inputs["mask"]
                 pictures["mask"] = fitted_mask(mask, picture, info, gallery, said)
             wanted = replace(wanted, inputs={**wanted.inputs, **pictures})
-        given = _given(job, model, wanted, limits, said)
+        given = _given(job, plan, wanted, limits, said)
         height, width = given.x0.shape[2:]
         wanted = replace(wanted, how=wanted.row.filled(wanted.how, model, (height, width)))
         job.tell("started", of=0, images=wanted.n)
@@ -204,8 +205,8 @@ def work_on(
         _tell(job, model, loaded, gallery, wanted, made)
 
 
-def _given(job: Job, model: AnyModel, wanted: ResolvedEdit, limits: Limits, said: list[str]) -> EditInput:
-    info = model.info
+def _given(job: Job, plan: SamplePlan, wanted: ResolvedEdit, limits: Limits, said: list[str]) -> EditInput:
+    info = plan.model.info
     learned = (info.spatial[0], info.spatial[1])
     first = wanted.inputs["first" if "first" in wanted.inputs else "image"]
     x0 = _read(first, info, wanted.row.channels)
@@ -219,11 +220,9 @@ def _given(job: Job, model: AnyModel, wanted: ResolvedEdit, limits: Limits, said
     def editor(height: int, width: int) -> Editor:
         limits.check_pixels(height, width)
         limits.check_larger(wanted.n, (height, width), learned)
-        overlap = overlap_of(wanted.how, model, (height, width))
+        overlap = overlap_of(wanted.how, plan.model, (height, width))
         indices = tuple(range(wanted.n))
-        return Editor(
-            model, wanted.settings, wanted.seed, indices, overlap, on_step=lambda k, of: job.at(k, of, previews=[])
-        )
+        return Editor(plan, wanted.seed, indices, overlap, on_step=lambda k, of: job.at(k, of, previews=[]))
 
     return EditInput(editor, x0.repeat_interleave(wanted.n, 0), mask, second)
 
