@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from undiffuse.cli.data_options import data_word
-from undiffuse.cli.evaluation_options import add_images, add_machine, choice, load_alone, open_images, table_file
-from undiffuse.cli.parse_values import whole
+from undiffuse.cli.evaluation_options import add_images, add_machine, load_alone, open_images, table_file
+from undiffuse.cli.options import add_choice, add_count, add_overwrite
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.errors import UndiffuseError, counted, perhaps
@@ -46,25 +46,16 @@ def configure(parser: Parser) -> None:
         "--anomalies", metavar="CLASS,...", help="classes of DATA that are strange; names with commas in quotes"
     )
     group = parser.add_argument_group("how")
-    choice(group, "--score", SCORES, "what images are ranked by (default: ensemble, which measured best)")
-    group.add_argument("--draws", type=whole("--draws", 1), metavar="N", help="noises a level (default: 8)")
-    group.add_argument(
-        "--denoise-steps", type=whole("--denoise-steps", 1), metavar="N", help="of a reconstruction (default: 1)"
-    )
-    group.add_argument(
-        "--timesteps", type=whole("--timesteps", 0), metavar="N", help="of the bound; 0 for no bound (default: 25)"
-    )
+    add_choice(group, "--score", SCORES, "what images are ranked by (default: ensemble, which measured best)")
+    add_count(group, "--draws", 1, "noises a level (default: 8)")
+    add_count(group, "--denoise-steps", 1, "of a reconstruction (default: 1)")
+    add_count(group, "--timesteps", 0, "of the bound; 0 for no bound (default: 25)")
     group.add_argument("--ode", action="store_true", help="the ODE's likelihood, too: about ten times the time")
     add_machine(group)
     group = parser.add_argument_group("where to")
     group.add_argument("--out", type=Path, metavar="FILE", help=".csv or .json (default: RUN/anomaly/DATA.csv)")
-    group.add_argument(
-        "--pictures",
-        type=whole("--pictures", 0),
-        metavar="N",
-        help="strangest ones, with heat, in a .png (default: 16)",
-    )
-    group.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    add_count(group, "--pictures", 0, "strangest ones, with heat, in a .png (default: 16)")
+    add_overwrite(group)
 
 
 @dataclass(frozen=True)
@@ -85,18 +76,25 @@ class Judged:
 def run(typed: Namespace) -> None:
     import numpy as np
 
-    from undiffuse.evaluation.anomaly.evaluate import DEFAULT_SCORE, check_pictures
+    from undiffuse.evaluation.anomaly.evaluate import DEFAULT_SCORE, check_pictures, features
     from undiffuse.evaluation.anomaly.scores import ReconstructionSettings, Standard
-    from undiffuse.provenance.png import check_free
+    from undiffuse.evaluation.likelihood.evaluate import csv_text, json_text
+    from undiffuse.provenance.png import check_free, write_text
 
     options = vars(typed)
     score = options.get("score", DEFAULT_SCORE)
-    _check(options, score)
+    if "against" in options and "anomalies" in options:
+        raise UndiffuseError("Strange images are named by --against or by --anomalies, not by both")
+    if score == "ode" and "ode" not in options:
+        raise UndiffuseError("--score ode needs --ode, which measures it")
+    if score == "bound" and options.get("timesteps") == 0:
+        raise UndiffuseError("--score bound needs --timesteps of at least 2")
     model = load_alone(options, "an anomaly score")
     look = ReconstructionSettings(
         draws=options.get("draws", 8), steps=options.get("denoise_steps", 1), seed=options.get("seed", 0)
     )
-    sets = {name: open_images(options, options[key], model) for name, key in SETS.items() if key in options}
+    keys = {"data": "DATA", "normal": "normal", "against": "against"}
+    sets = {name: open_images(options, options[key], model) for name, key in keys.items() if key in options}
     strange = _strange_classes(options, sets["data"])
     out, count = table_file(options, model, "anomaly"), options.get("pictures", 16)
     picture = out.with_suffix(".png")
@@ -104,29 +102,21 @@ def run(typed: Namespace) -> None:
         check_free(path, "overwrite" in options)
     if count:
         check_pictures(sets["data"])
-    measured = {name: Judged(images, _measure(options, model, images, look)) for name, images in sets.items()}
+    more = {"timesteps": options.get("timesteps", 25), "with_ode": "ode" in options, "batch": options.get("batch")}
+    measured = {}
+    for name, images in sets.items():
+        measured[name] = Judged(images, features(model, images, look, progress=True, **more))
     normal, judged = _divide(measured, strange, look.seed)
     standard = Standard(normal.features, len(look.fine))
     scores = [standard.scores(one.features) for one in judged]
     table = _table(judged, scores)
     everything = np.concatenate([one[score] for one in scores])
     with said_afterwards(lambda: _say(normal, judged, scores, score)):
-        _write(out, table, options)
+        content = json_text({"images": table}) if out.suffix == ".json" else csv_text(table)
+        write_text(out, content, "overwrite" in options)
         if count:
             _draw(picture, model, look, normal, judged, everything.argsort()[::-1][:count], options)
     print(f"file    {out}{f' and {picture}' if count else ''}")
-
-
-SETS = {"data": "DATA", "normal": "normal", "against": "against"}
-
-
-def _check(options: dict[str, Any], score: str) -> None:
-    if "against" in options and "anomalies" in options:
-        raise UndiffuseError("Strange images are named by --against or by --anomalies, not by both")
-    if score == "ode" and "ode" not in options:
-        raise UndiffuseError("--score ode needs --ode, which measures it")
-    if score == "bound" and options.get("timesteps") == 0:
-        raise UndiffuseError("--score bound needs --timesteps of at least 2")
 
 
 def _strange_classes(options: dict[str, Any], images: Images) -> list[bool] | None:
@@ -146,20 +136,6 @@ def _strange_classes(options: dict[str, Any], images: Images) -> list[bool] | No
         if name not in classes:
             raise UndiffuseError(f"The data have no class '{name}'{perhaps(name, classes)}")
     return [classes[labels[index]] in wanted for index in images.indices]
-
-
-def _measure(options: dict[str, Any], model: Model, images: Images, look: ReconstructionSettings) -> Features:
-    from undiffuse.evaluation.anomaly.evaluate import features
-
-    return features(
-        model,
-        images,
-        look,
-        timesteps=options.get("timesteps", 25),
-        with_ode="ode" in options,
-        batch=options.get("batch"),
-        progress=True,
-    )
 
 
 def _divide(measured: dict[str, Judged], strange: list[bool] | None, seed: int) -> tuple[Judged, list[Judged]]:
@@ -197,14 +173,6 @@ def _table(judged: list[Judged], scores: list[dict[str, Array]]) -> dict[str, li
         for name, values in found.items():
             table.setdefault(name, []).extend(values.tolist())
     return table
-
-
-def _write(path: Path, table: dict[str, list[Any]], options: dict[str, Any]) -> None:
-    from undiffuse.evaluation.likelihood.evaluate import csv_text, json_text
-    from undiffuse.provenance.png import write_text
-
-    content = json_text({"images": table}) if path.suffix == ".json" else csv_text(table)
-    write_text(path, content, "overwrite" in options)
 
 
 def _draw(

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.naming import MODEL
-from undiffuse.cli.parse_values import OptionReader, number, whole
+from undiffuse.cli.options import add_count, add_device, add_number, add_overwrite
+from undiffuse.cli.parse_values import OptionReader
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.config.network import PrecisionName
@@ -34,16 +35,16 @@ def configure(parser: Parser) -> None:
     group = parser.add_argument_group("how")
     text = "of the data, for a recipe: CHANNELS,HEIGHT,WIDTH (default: the first that the recipe takes)"
     group.add_argument("--shape", type=OptionReader("--shape", tuple[int, ...]), metavar="N,N,...", help=text)
-    group.add_argument("--batch", type=whole("--batch", 1), metavar="N", help="images a step (default: the settings')")
+    add_count(group, "--batch", 1, "images a step (default: the settings')")
     text = "of training and sampling (default: the settings', and float32 for samples)"
     read = OptionReader("--precision", PrecisionName)
     group.add_argument("--precision", type=read, metavar=read.kind.metavar, help=text)
     text = "measure what --compile takes and saves, too: minutes more"
     group.add_argument("--compile", action="store_true", help=text)
-    group.add_argument("--seconds", type=number("--seconds", 0), metavar="X", help="to spend (default: 20)")
-    group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    add_number(group, "--seconds", "to spend (default: 20)", above=0)
+    add_device(group)
     group.add_argument("--out", type=Path, metavar="FILE", help="the figures as .json, too")
-    group.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    add_overwrite(group)
 
 
 def run(typed: Namespace) -> None:

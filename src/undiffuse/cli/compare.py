@@ -11,7 +11,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from undiffuse.cli.parse_values import whole
+from undiffuse.cli.options import add_count, add_device, add_overwrite, add_seed
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
 
@@ -19,12 +19,12 @@ from undiffuse.cli.saying import said_afterwards
 def configure(parser: Parser) -> None:
     parser.add_argument("RUN", type=Path, nargs="+", help="folders of two runs or more")
     group = parser.add_argument_group("samples from the same noise, by the default sampler")
-    group.add_argument("-n", type=whole("-n", 1), metavar="N", help="how many of each run (default: 16)")
-    group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of the noise (default: 0)")
-    group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    add_count(group, "-n", 1, "how many of each run (default: 16)")
+    add_seed(group)
+    add_device(group)
     group = parser.add_argument_group("where to")
     group.add_argument("--out", type=Path, metavar="FILE", help="(default: compare-A-B.html beside the first run)")
-    group.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    add_overwrite(group, "replace a file that is there")
 
 
 def run(typed: Namespace) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse.cli.data_options import data_word
-from undiffuse.cli.parse_values import OptionReader
+from undiffuse.cli.options import add_list
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.config.flags import flag_of
@@ -27,20 +27,14 @@ def add_comparison(parser: Parser) -> None:
     group = parser.add_argument_group("samplers side by side")
     group.add_argument("--compare", action="store_true", help="a table and a picture of samplers by evaluations")
     group.add_argument("--samplers", metavar="NAME,NAME,...", help="which ones (default: six of them)")
-    flag = "--evaluations"
     text = "of the network, a column each (default: 5,10,20,50,100)"
-    group.add_argument(flag, type=OptionReader(flag, tuple[int, ...]), metavar="N,N,...", help=text)
-    parser.lists.add(flag)
+    add_list(parser, group, "--evaluations", tuple[int, ...], text)
     text = f"measure the distance of -n samples (default then: {WITH_REFERENCE}) from images of this data set"
     group.add_argument("--reference", type=data_word, metavar="DATA", help=text)
 
 
 def check_options(options: dict[str, Any]) -> None:
-    """Refuse options that would be without effect.
-
-    Raises:
-        UndiffuseError: there is one.
-    """
+    """Refuse options that would be without effect."""
     if "compare" not in options:
         for name in ALONE:
             if name in options:
@@ -60,8 +54,8 @@ def compare(options: dict[str, Any], settings: SampleConfig) -> None:
     """Draw, print the table, and write compare.md and compare.png."""
     from tqdm import tqdm
 
-    from undiffuse.cli.evaluation_options import load_any, open_images
-    from undiffuse.cli.naming import say_left_out
+    from undiffuse.cli.evaluation_options import open_images
+    from undiffuse.cli.naming import load_to_draw
     from undiffuse.evaluation.samplers.comparison import (
         BUDGETS,
         DEFAULT,
@@ -75,8 +69,7 @@ def compare(options: dict[str, Any], settings: SampleConfig) -> None:
 
     names = tuple(options["samplers"].split(",")) if "samplers" in options else DEFAULT
     check_samplers(names)
-    model = load_any(options)
-    say_left_out(model)
+    model = load_to_draw(options)
     budgets = options.get("evaluations") or tuple(n for n in BUDGETS if n <= model.config.diffusion.timesteps)
     if min(budgets) < 1:
         raise UndiffuseError(f"--evaluations takes whole numbers from 1 on, not {min(budgets)}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from undiffuse.cli.naming import add_model
-from undiffuse.cli.parse_values import OptionReader
+from undiffuse.cli.options import add_choice, add_overwrite, add_weights
 from undiffuse.cli.parser import Parser
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.export import TARGETS
@@ -26,10 +26,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument("OUT", type=Path, help="the file or folder to write")
     group = parser.add_argument_group("how")
     formats = "; ".join(f"{name}: {target.what}" for name, target in TARGETS.items())
-    hint: Any = Literal[tuple(TARGETS)]
-    group.add_argument("--to", type=OptionReader("--to", hint), metavar="|".join(TARGETS), help=formats)
-    group.add_argument("--weights", metavar="TEXT", help="'ema', 'raw', or a rate such as '0.999' (default: ema)")
-    group.add_argument("--overwrite", action="store_true", help="replace what is there")
+    add_choice(group, "--to", Literal[tuple(TARGETS)], formats)
+    add_weights(group)
+    add_overwrite(group, "replace what is there")
     text = "with --to diffusers: add a card and samples, and send the folder to the hub, as undiffuse push does"
     group.add_argument("--push", metavar="ORG/NAME", help=text)
 

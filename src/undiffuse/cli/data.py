@@ -8,6 +8,7 @@ from pathlib import Path
 
 from undiffuse.cli.data_options import SOURCE, data_word
 from undiffuse.cli.fields_to_options import add_fields
+from undiffuse.cli.options import add_overwrite
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.config.data import DataConfig
@@ -20,7 +21,7 @@ def configure(parser: Parser) -> None:
     add_fields(parser, DataConfig, "how it is prepared", omit=("source", "flip"))
     group = parser.add_argument_group("the contact sheet")
     group.add_argument("--out", type=Path, metavar="FILE", help="a .png file (default: NAME-contact.png)")
-    group.add_argument("--overwrite", action="store_true", help="replace the file")
+    add_overwrite(group, "replace the file")
 
 
 def run(typed: Namespace) -> None:

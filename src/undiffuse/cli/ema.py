@@ -13,7 +13,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from undiffuse.cli.parse_values import OptionReader, whole
+from undiffuse.cli.options import add_count, add_list, add_overwrite
 from undiffuse.cli.parser import Parser
 from undiffuse.errors import UndiffuseError, counted, quoted
 
@@ -23,13 +23,10 @@ POOR = 0.1
 
 def configure(parser: Parser) -> None:
     parser.add_argument("RUN", type=Path, help="a run's folder")
-    flag = "--std"
-    hint = OptionReader(flag, tuple[float, ...])
-    parser.add_argument(flag, type=hint, metavar="X,X,...", required=True, help="relative widths, each up to 0.28")
-    parser.lists.add(flag)
+    add_list(parser, parser, "--std", tuple[float, ...], "relative widths, each up to 0.28", required=True)
     text = "the last step that is averaged over (default: that of the last copies)"
-    parser.add_argument("--step", type=whole("--step", 1), metavar="N", help=text)
-    parser.add_argument("--overwrite", action="store_true", help="replace averages that were made before")
+    add_count(parser, "--step", 1, text)
+    add_overwrite(parser, "replace averages that were made before")
 
 
 def run(typed: Namespace) -> None:

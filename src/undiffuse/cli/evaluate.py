@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.data_options import add_preparation, data_word, typed_preparation
 from undiffuse.cli.fields_to_options import add_fields
-from undiffuse.cli.naming import MODEL, is_subject_model, say_left_out
-from undiffuse.cli.parse_values import whole
+from undiffuse.cli.naming import MODEL, is_subject_model, load_to_draw
+from undiffuse.cli.options import add_count, add_device, add_overwrite, add_seed
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.config.data import DataConfig
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 MOST = 10_000
 """Images that a model draws unless told otherwise, or as many as the reference has where those are fewer."""
-OF_MODELS = tuple(sections(SampleConfig))
-"""Options that mean nothing for given images."""
 
 
 def configure(parser: Parser) -> None:
@@ -60,21 +58,19 @@ def configure(parser: Parser) -> None:
     text = "of features, several with commas between them (default: the best at hand, and why is said)"
     group.add_argument("--extractor", metavar="NAME", help=text)
     group.add_argument("--inception-weights", type=Path, metavar="FILE", help="the published weights of FID's network")
-    group.add_argument(
-        "--bits", type=whole("--bits", 0), metavar="N", help="images for bits/dim (default: 64; 0: none)"
-    )
+    add_count(group, "--bits", 0, "images for bits/dim (default: 64; 0: none)")
     group = parser.add_argument_group("which images")
     text = f"how many (default: all; a model draws as many as the reference has, at most {MOST:,})"
-    group.add_argument("-n", type=whole("-n", 1), metavar="N", help=text)
-    group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of the noise (default: 0)")
+    add_count(group, "-n", 1, text)
+    add_seed(group)
     text = "mean and standard deviation over K seeds, from --seed on (default: 1)"
-    group.add_argument("--repeat", type=whole("--repeat", 1), metavar="K", help=text)
-    group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    add_count(group, "--repeat", 1, text, "K")
+    add_device(group)
     add_fields(parser, SampleConfig, "how a model draws")
     group = parser.add_argument_group("where to")
     text = "a .json file; the plot stands beside it (default: in RUN/evaluation, else evaluation-NAME.json)"
     group.add_argument("--out", type=Path, metavar="FILE", help=text)
-    group.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    add_overwrite(group)
 
 
 def run(typed: Namespace) -> None:
@@ -115,37 +111,25 @@ def measure(options: dict[str, Any], group: Group) -> None:
 
 
 def open_model(options: dict[str, Any], group: Group) -> AnyModel | None:
-    """The model with the weights and on the device that were typed; None for given images.
-
-    Raises:
-        UndiffuseError: nothing there, options of a model beside given images, or no such weights.
-    """
-    from undiffuse.data.preparation.named import typed_source
-    from undiffuse.data.preparation.open_source import open_source
-    from undiffuse.model import load
-    from undiffuse.runtime.devices import choose_device
-
-    device = str(choose_device(options.get("device", "auto"), group))
+    """The model that is judged; None for given images."""
     if is_subject_model(options["SUBJECT"], group.is_main):
-        model = load(options["SUBJECT"], options.get("weights", "ema"), device)
-        say_left_out(model, group.is_main)
-        return model
-    options["SUBJECT"] = typed_source(options["SUBJECT"], quiet=True)
-    open_source(options["SUBJECT"])  # says what is near, if it is not there
-    check_not_of_models(options, "bits", "held_out")
+        return load_to_draw(options, group, "SUBJECT")
+    check_images(options, "bits", "held_out")
     return None
 
 
-def check_not_of_models(options: dict[str, Any], *more: str) -> None:
-    """Refuse what says how a model draws, where images are given.
+def check_images(options: dict[str, Any], *of_models: str) -> None:
+    """Refuse images that are not there, and beside given ones what says how a model draws.
 
     Args:
-        more: names of other options that are for models alone.
-
-    Raises:
-        UndiffuseError: there is such an option.
+        of_models: names of other options that are for models alone.
     """
-    for name in (*more, *OF_MODELS):
+    from undiffuse.data.preparation.named import typed_source
+    from undiffuse.data.preparation.open_source import open_source
+
+    options["SUBJECT"] = typed_source(options["SUBJECT"], quiet=True)
+    open_source(options["SUBJECT"])  # says what is near, if it is not there
+    for name in (*of_models, *sections(SampleConfig)):
         if name in options:
             raise UndiffuseError(
                 f"{flag_of(name)} is for a model, and '{options['SUBJECT']}' is none: images are taken as they are"
@@ -161,11 +145,7 @@ def prepared(options: dict[str, Any], source: str, model: AnyModel | None) -> Da
 
 
 def open_reference(options: dict[str, Any], model: AnyModel | None) -> Reference:
-    """What --reference names, else the model's own training data.
-
-    Raises:
-        UndiffuseError: neither is there.
-    """
+    """What --reference names, else the model's own training data."""
     from undiffuse.evaluation.quality.reference import Reference
 
     if "reference" in options:
@@ -199,16 +179,11 @@ def open_subject(options: dict[str, Any], model: AnyModel | None, reference: Ref
     seed = options.get("seed", 0)
     if model is None:
         return DatasetImages.of(prepared(options, options["SUBJECT"], None), options.get("n"), seed)
-    settings = how(options)
-    return ModelSamples(model.plan(settings), options.get("n", min(MOST, reference.info.count)), seed)
+    return ModelSamples(model.plan(how(options)), options.get("n", min(MOST, reference.info.count)), seed)
 
 
 def open_held_out(options: dict[str, Any], model: AnyModel | None, reference: Reference) -> Dataset:
-    """The images for bits/dim: --held-out, else the reference's.
-
-    Raises:
-        UndiffuseError: they are not of the model's kind.
-    """
+    """The images for bits/dim: --held-out, else the reference's."""
     from undiffuse.evaluation.images import check_fit
 
     if model is None or "held_out" not in options:
@@ -219,11 +194,7 @@ def open_held_out(options: dict[str, Any], model: AnyModel | None, reference: Re
 
 
 def open_extractors(options: dict[str, Any], reference: Reference, group: Group) -> list[Extractor]:
-    """The extractors that were named, else the best at hand.
-
-    Raises:
-        UndiffuseError: an unknown name, weights that are missing or wrong, or a package that is not installed.
-    """
+    """The extractors that were named, else the best at hand."""
     from undiffuse.evaluation.features.make import default_extractor, make_extractor
     from undiffuse.runtime.devices import choose_device
 
@@ -245,11 +216,7 @@ def open_extractors(options: dict[str, Any], reference: Reference, group: Group)
 def open_out(
     options: dict[str, Any], subject: ImageSource, reference: Reference, extractors: Sequence[Extractor]
 ) -> Path:
-    """Where the figures go.
-
-    Raises:
-        UndiffuseError: as for `check_out`.
-    """
+    """Where the figures go."""
     from undiffuse.evaluation.quality.report import default_file
 
     names = [one.identity.name for one in extractors]
@@ -259,11 +226,7 @@ def open_out(
 
 
 def check_out(out: Path, overwrite: bool) -> None:
-    """Refuse a place for the figures.
-
-    Raises:
-        UndiffuseError: it is called otherwise than .json, it or the plot beside it is there, or nobody may write there.
-    """
+    """Refuse a place for the figures that is no .json file, or where something is."""
     from undiffuse.provenance.png import check_free
 
     if out.suffix != ".json":

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.data_options import add_preparation, data_word, typed_preparation
-from undiffuse.cli.naming import add_model
-from undiffuse.cli.parse_values import OptionReader, whole
+from undiffuse.cli.naming import add_model, load_named
+from undiffuse.cli.options import add_count, add_device, add_seed, add_weights
 from undiffuse.cli.parser import Parser
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.durable_files import shortened
@@ -27,39 +27,22 @@ def add_images(parser: Parser) -> None:
         help="a folder, .zip, .tar, .npz, .npy or idx(.gz) file, or the built-in name 'digits'",
     )
     group = parser.add_argument_group("which images")
-    group.add_argument(
-        "--limit", type=whole("--limit", 1), metavar="N", help="this many, drawn at random (default: all)"
-    )
+    add_count(group, "--limit", 1, "this many, drawn at random (default: all)")
     add_preparation(parser, "how they are prepared (default: as the run's data)")
 
 
 def add_machine(group: Any) -> None:
-    group.add_argument(
-        "--batch", type=whole("--batch", 1), metavar="N", help="images at a time (default: 16, 4 or 1, by their size)"
-    )
-    group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of every random stream (default: 0)")
-    group.add_argument("--weights", metavar="TEXT", help="'ema', 'raw', or a rate such as '0.999' (default: ema)")
-    group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-
-
-def choice(group: Any, flag: str, hint: Any, text: str) -> None:
-    """An option with one of the words of a Literal."""
-    group.add_argument(flag, type=OptionReader(flag, hint), metavar="|".join(hint.__args__), help=text)
-
-
-def load_any(options: dict[str, Any], group: Group = ALONE) -> AnyModel:
-    from undiffuse.model import load
-    from undiffuse.runtime.devices import choose_device
-
-    device = choose_device(options.get("device", "auto"), group)
-    return load(options["RUN"], options.get("weights", "ema"), str(device))
+    add_count(group, "--batch", 1, "images at a time (default: 16, 4 or 1, by their size)")
+    add_seed(group, "every random stream")
+    add_weights(group)
+    add_device(group)
 
 
 def load_alone(options: dict[str, Any], what: str, group: Group = ALONE) -> Model:
     """The model that is asked for ``what``, which neither a stage nor a cascade can do."""
     from undiffuse.model.cascade import check_alone
 
-    return check_alone(load_any(options, group), what)
+    return check_alone(load_named(options, group), what)
 
 
 def open_images(options: dict[str, Any], source: str, model: AnyModel, group: Group = ALONE) -> Images:
@@ -74,11 +57,7 @@ def open_images(options: dict[str, Any], source: str, model: AnyModel, group: Gr
 
 
 def table_file(options: dict[str, Any], model: Model, folder: str) -> Path:
-    """Where the table goes: --out, or in the model's folder, see `Model.home`.
-
-    Raises:
-        UndiffuseError: it is called neither .csv nor .json.
-    """
+    """Where the table goes: --out, or in the model's folder."""
     from undiffuse.data.formats.builtin import BUILTIN_PREFIX
 
     data = Path(options["DATA"].removeprefix(BUILTIN_PREFIX)).resolve().name.split(".")[0]

@@ -13,8 +13,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from undiffuse.cli.evaluation_options import add_images, add_machine, choice, load_alone, open_images, table_file
-from undiffuse.cli.parse_values import number, whole
+from undiffuse.cli.evaluation_options import add_images, add_machine, load_alone, open_images, table_file
+from undiffuse.cli.options import add_choice, add_count, add_number, add_overwrite
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.config.effect import without_effect
@@ -39,26 +39,21 @@ def configure(parser: Parser) -> None:
     parser.surplus = "the table's file is named by --out {}"
     add_images(parser)
     group = parser.add_argument_group("how")
-    choice(group, "--method", METHODS, "(default: both)")
-    choice(group, "--variance", VARIANCES, "of the bound's steps (default: learned where it was learned, else small)")
-    group.add_argument(
-        "--timesteps",
-        type=whole("--timesteps", 2),
-        metavar="N",
-        help="of the bound, an image (default: the whole chain)",
+    add_choice(group, "--method", METHODS, "(default: both)")
+    add_choice(
+        group, "--variance", VARIANCES, "of the bound's steps (default: learned where it was learned, else small)"
     )
-    group.add_argument(
-        "--probes", type=whole("--probes", 1), metavar="K", help="of the ODE's trace, an image (default: 2)"
-    )
-    choice(group, "--probe", PROBES, "kind of the probes (default: rademacher)")
-    group.add_argument("--rtol", type=number("--rtol", 0), metavar="X", help="relative tolerance (default: 1e-4)")
-    group.add_argument("--atol", type=number("--atol", 0), metavar="X", help="absolute tolerance (default: 1e-4)")
-    choice(group, "--threshold", THRESHOLDS, "of x0 predictions (default: clip, as in sampling)")
+    add_count(group, "--timesteps", 2, "of the bound, an image (default: the whole chain)")
+    add_count(group, "--probes", 1, "of the ODE's trace, an image (default: 2)", "K")
+    add_choice(group, "--probe", PROBES, "kind of the probes (default: rademacher)")
+    add_number(group, "--rtol", "relative tolerance (default: 1e-4)", above=0)
+    add_number(group, "--atol", "absolute tolerance (default: 1e-4)", above=0)
+    add_choice(group, "--threshold", THRESHOLDS, "of x0 predictions (default: clip, as in sampling)")
     add_machine(group)
     group = parser.add_argument_group("where to")
     group.add_argument("--out", type=Path, metavar="FILE", help=".csv or .json (default: RUN/likelihood/DATA.csv)")
     group.add_argument("--curve", action="store_true", help="rate and distortion beside it: -curve.svg and -curve.csv")
-    group.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    add_overwrite(group)
 
 
 def run(typed: Namespace) -> None:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.data_options import add_preparation, data_word, typed_preparation
-from undiffuse.cli.evaluate import check_not_of_models
+from undiffuse.cli.evaluate import check_images
 from undiffuse.cli.fields_to_options import add_fields
-from undiffuse.cli.naming import MODEL, is_subject_model, say_left_out
-from undiffuse.cli.parse_values import whole
+from undiffuse.cli.naming import MODEL, is_subject_model, load_to_draw
+from undiffuse.cli.options import add_count, add_device, add_overwrite, add_seed
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.config.data import DataConfig
@@ -51,12 +51,12 @@ def configure(parser: Parser) -> None:
         "--extractor", metavar="NAME", help="features beside the pixels, as of undiffuse evaluate; 'none' for none"
     )
     group.add_argument("--inception-weights", type=Path, metavar="FILE", help="the published weights of FID's network")
-    group.add_argument("-n", type=whole("-n", 1), metavar="N", help=f"samples (default: {SAMPLES}; all given images)")
+    add_count(group, "-n", 1, f"samples (default: {SAMPLES}; all given images)")
     add_preparation(parser, "how images are prepared (default: as the run's data)")
     group = parser.add_argument_group("how")
-    group.add_argument("--neighbours", type=whole("--neighbours", 2), metavar="K", help="that count (default: 10)")
-    group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of every random stream (default: 0)")
-    group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    add_count(group, "--neighbours", 2, "that count (default: 10)", "K")
+    add_seed(group, "every random stream")
+    add_device(group)
     add_fields(parser, SampleConfig, "how a model draws")
     group = parser.add_argument_group("where to")
     group.add_argument(
@@ -66,7 +66,7 @@ def configure(parser: Parser) -> None:
         help=".html with the closest pairs, numbers in a .json beside it; or the .json alone (default, of a run: "
         "RUN/memorisation/DATA.html)",
     )
-    group.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    add_overwrite(group)
 
 
 def run(typed: Namespace) -> None:
@@ -107,33 +107,24 @@ def run(typed: Namespace) -> None:
 def _subject(options: dict[str, Any]) -> tuple[ModelSamples | DatasetImages, DataConfig]:
     """What is judged, and how images are to be prepared so that they fit it."""
     from undiffuse.cli.sample import how
-    from undiffuse.data.preparation.named import typed_source
-    from undiffuse.data.preparation.open_source import open_source
     from undiffuse.evaluation.quality.image_source import DatasetImages, ModelSamples
 
     given = typed_preparation(options)
     if is_subject_model(options["SUBJECT"]):
-        from undiffuse.model import load
-        from undiffuse.runtime.devices import choose_device
-
         settings = how(options)
-        model = load(options["SUBJECT"], settings.compute.weights, str(choose_device(options.get("device", "auto"))))
-        say_left_out(model)
+        model = load_to_draw(options, name="SUBJECT")
         if not model.info.fingerprint and "training" not in options:
             raise UndiffuseError(f"{options['SUBJECT']} does not say what it learned from: give --training DATA")
         generated = ModelSamples(model.plan(settings), options.get("n", SAMPLES), options.get("seed", 0))
         return generated, replace(model.config.data, **given)
-    options["SUBJECT"] = typed_source(options["SUBJECT"], quiet=True)
-    open_source(options["SUBJECT"])  # says what is near, if it is not there
+    check_images(options)
     preparation = DataConfig(**given)
-    check_not_of_models(options)
     if "training" not in options:
         raise UndiffuseError(
             f"'{options['SUBJECT']}' is no model, so it does not say what it learned from: give --training DATA"
         )
-    return DatasetImages.of(
-        _open(options["SUBJECT"], preparation), options.get("n"), options.get("seed", 0)
-    ), preparation
+    images = _open(options["SUBJECT"], preparation)
+    return DatasetImages.of(images, options.get("n"), options.get("seed", 0)), preparation
 
 
 def _training(options: dict[str, Any], subject: ModelSamples | DatasetImages, preparation: DataConfig) -> Dataset:
@@ -179,11 +170,11 @@ def _files(options: dict[str, Any], subject: ModelSamples | DatasetImages, train
     from undiffuse.evaluation.quality.image_source import ModelSamples
 
     out: Path | None = options.get("out")
-    if out is None:
-        if not isinstance(subject, ModelSamples):
-            return []
+    if out is None and isinstance(subject, ModelSamples):
         name = shortened(Path(training.info.name).name.split(".")[0])
         out = subject.model.home / "memorisation" / f"{name}.html"
+    if out is None:
+        return []
     if out.suffix not in (".html", ".json"):
         raise UndiffuseError(f"--out should end in .html or .json, and '{out}' does not")
     return [out, out.with_suffix(".json")] if out.suffix == ".html" else [out]

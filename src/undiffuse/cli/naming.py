@@ -13,6 +13,7 @@ from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.provenance.pinned_path import path_of
 from undiffuse.runtime.durable_files import shortened
+from undiffuse.runtime.process_group import ALONE, Group
 
 if TYPE_CHECKING:
     from undiffuse.model import AnyModel
@@ -32,11 +33,7 @@ def add_model(parser: Parser, name: str = "RUN", **how: Any) -> None:
 
 
 def model_path(text: str) -> Path:
-    """The name of a model as a path, which forgets './'.
-
-    Raises:
-        UndiffuseError: './digits' where there is none: without './' it would be the one that ships.
-    """
+    """The name of a model as a path, which forgets './': './digits' that is not there would be the one that ships."""
     path = Path(text)
     if written_as_path(text) and str(path) in names() and not is_here(path):
         raise UndiffuseError(f"{text} is not there; the model of that name that comes with undiffuse is {PREFIX}{path}")
@@ -44,11 +41,7 @@ def model_path(text: str) -> Path:
 
 
 def folder_of_pictures(text: str) -> Path:
-    """The name of a folder that pictures go to.
-
-    Raises:
-        UndiffuseError: it is called like a picture, and no such folder is there.
-    """
+    """The name of a folder that pictures go to, which is not called like a picture."""
     path = Path(text)
     if path.suffix.lower() in PICTURES and not path.is_dir():
         raise UndiffuseError(
@@ -59,11 +52,7 @@ def folder_of_pictures(text: str) -> Path:
 
 
 def is_subject_model(word: str, speaks: bool = True) -> bool:
-    """Whether what is to be judged is a model that draws, rather than images; where a name means both, a line says so.
-
-    Args:
-        speaks: whether this process may print.
-    """
+    """Whether what is to be judged is a model that draws, not images; where a name means both, a line says so."""
     from undiffuse.checkpoints.find import is_model
     from undiffuse.data.formats.builtin import BUILTIN
 
@@ -83,15 +72,22 @@ def is_subject_model(word: str, speaks: bool = True) -> bool:
     return not images
 
 
-def say_left_out(model: AnyModel, speaks: bool = True) -> None:
-    """A line where somebody else's scheduler says of sampling what there is no setting for: every command that draws.
+def load_named(options: dict[str, Any], group: Group = ALONE, name: str = "RUN") -> AnyModel:
+    """The model that was typed, with the weights and on the device that were."""
+    from undiffuse.model import load
+    from undiffuse.training.build import choose_device
 
-    Args:
-        speaks: whether this process may print.
-    """
-    if speaks and (unsaid := model.provenance.get("sampling_left_out")):
+    device = choose_device(options.get("device", "auto"), group)
+    return load(options[name], options.get("weights", "ema"), str(device))
+
+
+def load_to_draw(options: dict[str, Any], group: Group = ALONE, name: str = "RUN") -> AnyModel:
+    """The same, and a line where somebody else's scheduler says of sampling what there is no setting for."""
+    model = load_named(options, group, name)
+    if group.is_main and (unsaid := model.provenance.get("sampling_left_out")):
         words = f"its scheduler says {', '.join(unsaid)}, for which undiffuse has no setting: drawn without"
         print(f"undiffuse: {words}", file=sys.stderr)
+    return model
 
 
 def default_folder(model: AnyModel, settings: SampleConfig, seed: int) -> Path:

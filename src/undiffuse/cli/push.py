@@ -14,8 +14,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Literal
 
-from undiffuse.cli.naming import add_model
-from undiffuse.cli.parse_values import OptionReader, whole
+from undiffuse.cli.naming import add_model, load_named
+from undiffuse.cli.options import add_choice, add_count, add_overwrite, add_weights
 from undiffuse.cli.parser import Parser
 
 
@@ -24,15 +24,13 @@ def configure(parser: Parser) -> None:
     parser.add_argument("NAME", help="the repository, ORG/NAME; made if it is not there")
     group = parser.add_argument_group("what")
     text = "file: one file for undiffuse, in half precision (default); diffusers: what its DDPMPipeline loads"
-    group.add_argument(
-        "--to", type=OptionReader("--to", Literal["file", "diffusers"]), metavar="file|diffusers", help=text
-    )
-    group.add_argument("-n", type=whole("-n", 0), metavar="N", help="samples in the grid (default: 16)")
-    group.add_argument("--weights", metavar="TEXT", help="'ema', 'raw', or a rate such as '0.999' (default: ema)")
+    add_choice(group, "--to", Literal["file", "diffusers"], text)
+    add_count(group, "-n", 0, "samples in the grid (default: 16)")
+    add_weights(group)
     group.add_argument("--device", metavar="TEXT", help="that draws them: auto, cpu, cuda, cuda:1, mps (default: auto)")
     group = parser.add_argument_group("where to")
     group.add_argument("--out", type=Path, metavar="DIR", help="folder of what is sent (default: RUN/hub/NAME)")
-    group.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    add_overwrite(group)
     group.add_argument("--private", action="store_true", help="only you can see the repository, if it is new")
     group.add_argument("--dry-run", action="store_true", help="write the folder and send nothing")
 
@@ -40,16 +38,13 @@ def configure(parser: Parser) -> None:
 def run(typed: Namespace) -> None:
     from undiffuse.checkpoints.hub import require_hub
     from undiffuse.export.push import check_repo, prepare, upload
-    from undiffuse.model import load
-    from undiffuse.runtime.devices import choose_device
 
     options = vars(typed)
     repo, sends = options["NAME"], "dry_run" not in options
     check_repo(repo)
     if sends:
         require_hub(repo)
-    device = str(choose_device(options.get("device", "auto")))
-    model = load(options["RUN"], options.get("weights", "ema"), device)
+    model = load_named(options)
     folder = options.get("out") or model.home / "hub" / repo.split("/")[1]
     made = prepare(model, repo, folder, options.get("to", "file"), options.get("n", 16), "overwrite" in options)
     print("\n".join(made))

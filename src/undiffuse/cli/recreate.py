@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from undiffuse.errors import UndiffuseError, quoted
 
@@ -14,21 +14,22 @@ if TYPE_CHECKING:
     from undiffuse.provenance.png import Origin
 
 
-def again(path: Path, run: Path | None, device: str | None, out: Path | None, overwrite: bool) -> None:
-    """Make a picture again, say whether it is identical, and write it to the folder ``out`` if there is one."""
+def again(options: dict[str, Any]) -> None:
+    """Make the picture --from again, say whether it is identical, and write it to the folder --out if there is one."""
     import numpy as np
 
     from undiffuse.provenance.png import write_png
 
+    path: Path = options["from"]
     made_by = read_origin(path)
-    model = matching_model(made_by, path, run, device or made_by.device)
+    model = matching_model(made_by, path, options.get("RUN"), options.get("device", made_by.device))
     samples = model.sample(made_by.count, made_by.seed, first=made_by.index, settings=made_by.sample, progress=True)
     image = samples.images()[0] if made_by.count == 1 else samples.grid()
     old, new = np.asarray(open_like(path, image)).astype(int), np.asarray(image).astype(int)
-    if out is not None:
-        target = out / path.name
+    if "out" in options:
+        target = options["out"] / path.name
         sheet = f"a grid of {made_by.count} samples" if made_by.count > 1 else ""
-        write_png(target, image, samples.origin(made_by.index, made_by.count), overwrite, sheet)
+        write_png(target, image, samples.origin(made_by.index, made_by.count), "overwrite" in options, sheet)
         print(f"{target}: made again")
     apart = np.abs(old - new)
     if not apart.any():
@@ -57,11 +58,7 @@ def read_origin(path: Path) -> Origin:
 
 
 def matching_model(made_by: Origin, path: Path, run: Path | None, device: str) -> AnyModel:
-    """The model that made a picture.
-
-    Raises:
-        UndiffuseError: it is not where it was, or there are other weights now.
-    """
+    """The model that made a picture, with the weights of then."""
     from undiffuse.checkpoints.hub import hub_name
     from undiffuse.checkpoints.pretrained import shipped
     from undiffuse.model import load

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+from undiffuse.cli.options import add_overwrite
 from undiffuse.cli.parser import Parser
 
 
@@ -12,7 +13,7 @@ def configure(parser: Parser) -> None:
     parser.surplus = "another place for the page is named by --out {}"
     parser.add_argument("RUN", type=Path, help="a run's folder")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to (default: RUN/report.html)")
-    parser.add_argument("--overwrite", action="store_true", help="replace the file that --out names")
+    add_overwrite(parser, "replace the file that --out names")
 
 
 def run(typed: Namespace) -> None:

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from undiffuse.cli.compare_samplers import add_comparison, check_options, compare
 from undiffuse.cli.fields_to_options import add_fields
-from undiffuse.cli.naming import add_model, default_folder, folder_of_pictures, say_left_out
-from undiffuse.cli.parse_values import OptionReader, whole
+from undiffuse.cli.naming import add_model, default_folder, folder_of_pictures, load_to_draw
+from undiffuse.cli.options import add_count, add_device, add_overwrite, add_seed
+from undiffuse.cli.parse_values import OptionReader
 from undiffuse.cli.parser import Parser
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.sections import sections
@@ -41,13 +42,11 @@ def configure(parser: Parser) -> None:
     parser.surplus = "how many pictures is said by -n, where they go by --out"
     add_model(parser, nargs="?", default=None)
     group = parser.add_argument_group("which pictures")
-    group.add_argument(
-        "-n", type=whole("-n", 1), metavar="N", help=f"how many (default: {DEFAULT}, or a picture for each --image)"
-    )
-    group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of the noise (default: 0)")
-    group.add_argument("--first", type=whole("--first", 0), metavar="N", help="number of the first one (default: 0)")
+    add_count(group, "-n", 1, f"how many (default: {DEFAULT}, or a picture for each --image)")
+    add_seed(group)
+    add_count(group, "--first", 0, "number of the first one (default: 0)")
     group.add_argument("--from", type=Path, metavar="FILE", help="make this picture again and compare the pixels")
-    group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    add_device(group)
     text = "at the times that `undiffuse timesteps` chose: the same as --spacing learned"
     group.add_argument(
         "--timesteps", type=OptionReader("--timesteps", Literal["learned"]), metavar="learned", help=text
@@ -59,7 +58,7 @@ def configure(parser: Parser) -> None:
         "--out", type=folder_of_pictures, metavar="DIR", help="folder (default: RUN/pictures/SAMPLER-STEPS-seed-SEED)"
     )
     group.add_argument("--npz", action="store_true", help="the values as samples.npz, too")
-    group.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    add_overwrite(group)
     text = "go on where the same command was interrupted: draw what is missing, keep what is there"
     group.add_argument("--resume", action="store_true", help=text)
 
@@ -77,8 +76,7 @@ def run(typed: Namespace) -> None:
         if "from" not in options and "compare" not in options:
             draw(options, settings, group)
         elif group.is_main and "from" in options:
-            overwrite = "overwrite" in options
-            again(options["from"], options.get("RUN"), options.get("device"), options.get("out"), overwrite)
+            again(options)
         elif group.is_main:
             compare(options, settings)
 
@@ -97,23 +95,20 @@ def how(options: dict[str, Any]) -> SampleConfig:
 def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
     """Sample, and write pictures, grid and, where asked or needed, values as they come."""
     from undiffuse.data.read_image import find_pictures
-    from undiffuse.model import load
+    from undiffuse.modalities.registry import modality_of
     from undiffuse.model.sample_writer import Writing, draw_to, micro_batch_in
     from undiffuse.model.samples import GRID
-    from undiffuse.runtime.devices import choose_device
 
-    model = load(options["RUN"], settings.compute.weights, str(choose_device(options.get("device", "auto"), group)))
-    say_left_out(model, group.is_main)
+    model = load_to_draw(options, group)
     plan = model.plan(settings)
     default = len(find_pictures(path_of(settings.prompt.image))) if settings.prompt.image else DEFAULT
     n, seed, first = options.get("n", default), options.get("seed", 0), options.get("first", 0)
     indices, folder = range(first, first + n), options.get("out") or default_folder(model, plan.settings, seed)
-    writing = Writing("npz" in options or None, "overwrite" in options, "resume" in options)
-    if (
-        writing.resume
-        and settings.compute.micro_batch is None
-        and (there := micro_batch_in(folder, indices, model.info))
-    ):
+    exact = modality_of(model.info).exact(model.info)
+    values = "npz" in options or not exact
+    writing = Writing(values, "overwrite" in options, "resume" in options)
+    there = micro_batch_in(folder, indices, model.info) if writing.resume else None
+    if there and settings.compute.micro_batch is None:
         plan = plan.with_micro_batch(there)
     try:
         drawn = draw_to(folder, plan, indices, seed, writing, group, progress=group.is_main)

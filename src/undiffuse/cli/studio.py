@@ -14,6 +14,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+from undiffuse.cli.options import add_device
 from undiffuse.cli.parse_values import whole
 from undiffuse.cli.parser import Parser
 from undiffuse.errors import UndiffuseError
@@ -38,7 +39,7 @@ def configure(parser: Parser) -> None:
     group = parser.add_argument_group("what it works with")
     group.add_argument("--runs", type=Path, metavar="DIR", help="folder of runs (default: runs)")
     group.add_argument("--gallery", type=Path, metavar="DIR", help="pictures and uploads (default: RUNS/studio)")
-    group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    add_device(group)
 
 
 def run(typed: Namespace) -> None:

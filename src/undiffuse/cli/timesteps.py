@@ -15,9 +15,9 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Literal
 
 from undiffuse.cli.data_options import PREPARATION, add_preparation, data_word
-from undiffuse.cli.evaluation_options import add_machine, choice, load_alone, open_images
+from undiffuse.cli.evaluation_options import add_machine, load_alone, open_images
 from undiffuse.cli.naming import add_model
-from undiffuse.cli.parse_values import OptionReader, whole
+from undiffuse.cli.options import add_choice, add_count, add_list, add_overwrite
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.config.flags import flag_of
@@ -38,23 +38,17 @@ def configure(parser: Parser) -> None:
         "DATA", type=data_word, nargs="?", help="images of the bound (default: those the run learned from)"
     )
     group = parser.add_argument_group("which times")
-    flag = "--evaluations"
-    group.add_argument(
-        flag,
-        type=OptionReader(flag, tuple[int, ...]),
-        metavar="N,N,...",
-        help="how many times a walk has, one file for each (default: 5,10,20)",
-    )
-    parser.lists.add(flag)
-    choice(group, "--cost", COSTS, "what they are the best for (default: error)")
+    text = "how many times a walk has, one file for each (default: 5,10,20)"
+    add_list(parser, group, "--evaluations", tuple[int, ...], text)
+    add_choice(group, "--cost", COSTS, "what they are the best for (default: error)")
     text = "times to choose from, beside those of the fixed spacings (default: 200)"
-    group.add_argument("--candidates", type=whole("--candidates", 2), metavar="N", help=text)
+    add_count(group, "--candidates", 2, text)
     text = "images or samples that the cost is measured on (default: 64)"
-    group.add_argument("--limit", type=whole("--limit", 1), metavar="N", help=text)
+    add_count(group, "--limit", 1, text)
     add_machine(group)
     add_preparation(parser, "how images are prepared (default: as the run's data)")
     group = parser.add_argument_group("where to")
-    group.add_argument("--overwrite", action="store_true", help="replace times that were chosen before")
+    add_overwrite(group, "replace times that were chosen before")
 
 
 def run(typed: Namespace) -> None:

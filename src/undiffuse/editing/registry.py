@@ -91,6 +91,7 @@ class Edit:
         results: how many pictures come of one.
         channels: that pictures must have; by default the model's.
         omit: settings of sampling that are not for it.
+        inverts: the sentence for another sampler than DDIM without noise; '' where any will do.
         check: refuses a model that cannot do it, and options that were said and that this model cannot take.
     """
 
@@ -107,6 +108,7 @@ class Edit:
     results: Callable[[Any], int] = lambda how: 1
     channels: int | None = None
     omit: tuple[str, ...] = ()
+    inverts: Callable[[Any], str] = lambda how: ""
     check: Callable[[AnyModel, Said], None] = lambda model, said: None
 
     def resolve(
@@ -130,6 +132,8 @@ class Edit:
         walked = usual.changed(**settings)
         if preset and walked.solver.steps < preset.below:
             how = from_plain(self.options, {**preset.options, **said}, "the options")
+        if (sentence := self.inverts(how)) and (walked.solver.sampler != "ddim" or walked.solver.eta != 0):
+            raise UndiffuseError(sentence)
         return how, walked
 
     def usual(self, how: o.EditOptions, model: AnyModel) -> SampleConfig:
@@ -237,12 +241,7 @@ def _deblur(given: EditInput, how: o.DeblurOptions) -> EditResult:
 DDIM = SampleConfig.of(sampler="ddim", steps=100, spacing="linspace")
 """How walks are inverted."""
 INVERTED = "Only DDIM without noise is inverted: leave out `sampler` and `eta`"
-
-
-def _check_ddim(editor: Editor, sentence: str = INVERTED) -> None:
-    solver = editor.plan.settings.solver
-    if solver.sampler != "ddim" or solver.eta != 0:
-        raise UndiffuseError(sentence)
+SLERP = "slerp inverts DDIM without noise: leave out `sampler` and `eta`, or take `way=shared`"
 
 
 def _denoise(given: EditInput, how: o.DenoiseOptions) -> EditResult:
@@ -258,19 +257,13 @@ def _vary(given: EditInput, how: o.VaryOptions) -> EditResult:
 
 def _interpolate(given: EditInput, how: o.InterpolateOptions) -> EditResult:
     assert given.second is not None
-    editor = given.here
-    if how.way == "slerp":
-        _check_ddim(editor, "slerp inverts DDIM without noise: leave out `sampler` and `eta`, or take `way=shared`")
-    inverter = editing.Inverter(how.exact)
-    first, second = given.x0[0], given.second
-    made = editing.interpolate(editor, first, second, how.frames, way=how.way, strength=how.strength, inverter=inverter)
-    return EditResult(made, {"A": given.x0}, {"B": second[None]})
+    more: dict[str, Any] = {"way": how.way, "strength": how.strength, "inverter": editing.Inverter(how.exact)}
+    made = editing.interpolate(given.here, given.x0[0], given.second, how.frames, **more)
+    return EditResult(made, {"A": given.x0}, {"B": given.second[None]})
 
 
 def _invert(given: EditInput, how: o.InvertOptions) -> EditResult:
-    editor = given.here
-    _check_ddim(editor)
-    found = editing.invert(editor, given.x0, editing.Inverter(how.exact, how.iterations, how.within))
+    found = editing.invert(given.here, given.x0, editing.Inverter(how.exact, how.iterations, how.within))
     pairs = zip(found.error.tolist(), found.psnr.tolist(), strict=True)
     notes = [f"comes back within {e * 127.5:.2f} / 255 (root mean square), {psnr:.1f} dB" for e, psnr in pairs]
     # The latent is nearly normal: a third of it is nearly within a picture's range.
@@ -281,10 +274,8 @@ def _invert(given: EditInput, how: o.InvertOptions) -> EditResult:
 
 
 def _translate(given: EditInput, how: o.TranslateOptions) -> EditResult:
-    editor = given.here
-    _check_ddim(editor)
     inverter = editing.Inverter(how.exact, how.iterations)
-    found = editing.translate(editor, given.x0, how.to, how.source, strength=how.strength, inverter=inverter)
+    found = editing.translate(given.here, given.x0, how.to, how.source, strength=how.strength, inverter=inverter)
     back = found.inversion
     pairs = zip(back.error.tolist(), back.psnr.tolist(), strict=True)
     notes = [f"is given back by its inversion within {e * 127.5:.2f} / 255, {psnr:.1f} dB" for e, psnr in pairs]
@@ -339,6 +330,7 @@ EDITS: dict[str, Edit] = {
         inputs=("first", "second"),
         one="Two pictures have one way between them, of as many pictures as `frames` says",
         results=lambda how: int(how.frames),
+        inverts=lambda how: SLERP if how.way == "slerp" else "",
     ),
     "invert": Edit(
         "the noise that a picture comes from",
@@ -347,6 +339,7 @@ EDITS: dict[str, Edit] = {
         lambda how: DDIM,
         files=("latent",),
         one=ONE_LATENT,
+        inverts=lambda how: INVERTED,
     ),
     "translate": Edit(
         "to another class",
@@ -355,6 +348,7 @@ EDITS: dict[str, Edit] = {
         lambda how: DDIM.changed(guidance=2.0),
         one=ONE_LATENT,
         omit=("classes", "text", "weak", "classifier"),
+        inverts=lambda how: INVERTED,
         check=_check_classes,
     ),
 }

@@ -6,27 +6,24 @@ from argparse import Namespace
 from pathlib import Path
 
 from undiffuse.cli.animate.common import add_animation, save
-from undiffuse.cli.parse_values import number, whole
+from undiffuse.cli.options import add_count, add_number, add_seed
 from undiffuse.cli.parser import Parser
 
 
 def configure(parser: Parser) -> None:
     group = parser.add_argument_group("the ink")
-    group.add_argument("--particles", type=whole("--particles", 1), metavar="N", help="how many (default: 6000)")
-    group.add_argument("--diffusivity", type=number("--diffusivity", 0), metavar="X", help="D (default: 0.5)")
-    group.add_argument("--radius", type=number("--radius", 0), metavar="X", help="radius of the drop (default: 0.35)")
-    group.add_argument(
-        "--centre", type=number("--centre"), metavar="X", help="horizontal place of the drop (default: 0)"
-    )
-    group.add_argument(
+    add_count(group, "--particles", 1, "how many (default: 6000)")
+    add_number(group, "--diffusivity", "D (default: 0.5)", above=0)
+    add_number(group, "--radius", "radius of the drop (default: 0.35)", above=0)
+    add_number(group, "--centre", "horizontal place of the drop (default: 0)")
+    add_number(
+        group,
         "--theta",
-        type=number("--theta"),
-        metavar="X",
-        help="restoring force of the Ornstein-Uhlenbeck process dx = -theta x dt + sqrt(2D) dW (default: 0, pure "
+        "restoring force of the Ornstein-Uhlenbeck process dx = -theta x dt + sqrt(2D) dW (default: 0, pure "
         "Brownian motion)",
     )
-    group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of every particle's path (default: 0)")
-    group.add_argument("--duration", type=number("--duration", 0), metavar="X", help="last t shown (default: 1)")
+    add_seed(group, "every particle's path")
+    add_number(group, "--duration", "last t shown (default: 1)", above=0)
     add_animation(parser, "brownian.webp")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from undiffuse.cli.parse_values import whole
+from undiffuse.cli.options import add_count, add_overwrite
 from undiffuse.cli.parser import Parser
 from undiffuse.errors import counted
 
@@ -22,9 +22,9 @@ def add_animation(parser: Parser, default: str) -> None:
     group = parser.add_argument_group("the film")
     text = f"a .webp, .gif or .mp4 file; a film strip goes beside it as .png (default: {default})"
     group.add_argument("--out", type=Path, metavar="FILE", help=text)
-    group.add_argument("--frames", type=whole("--frames", 2), metavar="N", help=f"moments shown (default: {FRAMES})")
-    group.add_argument("--fps", type=whole("--fps", 1), metavar="N", help=f"frames per second (default: {FPS})")
-    group.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    add_count(group, "--frames", 2, f"moments shown (default: {FRAMES})")
+    add_count(group, "--fps", 1, f"frames per second (default: {FPS})")
+    add_overwrite(group)
 
 
 def save(typed: Namespace, default: Path, draw: Callable[[int], Iterable[Frame]]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from undiffuse.cli.animate.common import add_animation, save
 from undiffuse.cli.data_options import data_word
 from undiffuse.cli.fields_to_options import add_fields
-from undiffuse.cli.parse_values import whole
+from undiffuse.cli.options import add_count, add_seed
 from undiffuse.cli.parser import Parser
 from undiffuse.config.data import DataConfig
 from undiffuse.config.diffusion import PROCESS, DiffusionConfig
@@ -33,8 +33,8 @@ def configure(parser: Parser) -> None:
     parser.surplus = "the film's file is named by --out {}"
     parser.add_argument("IMAGE_OR_DATA", type=data_word, help="an image file, or anything that undiffuse train takes")
     group = parser.add_argument_group("which pictures")
-    group.add_argument("-n", type=whole("-n", 1), metavar="N", help="how many of a data set (default: 9)")
-    group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of the noise (default: 0)")
+    add_count(group, "-n", 1, "how many of a data set (default: 9)")
+    add_seed(group)
     omitted = ("parameterization", "time_input", "sigma_data", "learn_variance")
     add_fields(parser, DiffusionConfig, "the process", omit=omitted)
     add_animation(parser, "forward.webp")

@@ -14,6 +14,7 @@ from undiffuse.cli.edit.pages import PAGES, SURPLUS
 from undiffuse.cli.edit.results import write
 from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.naming import add_model, folder_of_pictures
+from undiffuse.cli.options import add_count, add_device, add_overwrite, add_seed
 from undiffuse.cli.parse_values import Convert, OptionReader, number, show, whole
 from undiffuse.cli.parser import Parser
 from undiffuse.config.fields import FLAG, Field
@@ -57,18 +58,18 @@ def configure(name: str, parser: Parser) -> None:
         group.add_argument("--quick", action="store_true", help=text)
     group = parser.add_argument_group("which pictures")
     if alone:
-        group.add_argument("-n", type=whole("-n", 1), metavar="N", help="results of each (default: 1)")
-    group.add_argument("--seed", type=whole("--seed", 0), metavar="N", help="of the noise (default: 0)")
+        add_count(group, "-n", 1, "results of each (default: 1)")
+    add_seed(group)
     text = "make grey of colour and so on; otherwise pictures must have the model's channels"
     group.add_argument("--channels", type=OptionReader("--channels", Kinds), metavar="grey|rgb|rgba", help=text)
-    group.add_argument("--device", metavar="TEXT", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    add_device(group)
     usual = edit.advised(SimpleNamespace(**{each: option.default for each, option in options.items()}))
     by = [f"--{each} {options[each].default}" for each in ("method", "way") if each in options]
     add_fields(parser, SampleConfig, " with ".join(["how", *by]), edit.omit, usual=usual)
     group = parser.add_argument_group("where to")
     group.add_argument("--out", type=folder_of_pictures, metavar="DIR", help=f"folder (default: RUN/edits/{name})")
     group.add_argument("--no-strips", action="store_true", help="no strips of what was given and what was made")
-    group.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    add_overwrite(group)
 
 
 def _add_option(group: Any, option: Field, rule: Rule) -> None:

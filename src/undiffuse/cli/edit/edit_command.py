@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from undiffuse.cli.naming import say_left_out
+from undiffuse.cli.naming import load_to_draw
 from undiffuse.config.effect import without_effect
-from undiffuse.config.sampling import Compute, SampleConfig
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.sections import flat_fields
 from undiffuse.editing.options import EditOptions, options_of, rules_of
 from undiffuse.editing.registry import EDITS, Edit, EditInput, overlap_of
@@ -74,33 +74,27 @@ class EditCommand:
 
     @cached_property
     def model(self) -> AnyModel:
-        from undiffuse.model import load
-        from undiffuse.runtime.devices import choose_device
-
-        device = str(choose_device(self.typed.get("device", "auto")))
-        model = load(self.typed["RUN"], self.typed.get("weights", Compute.weights), device)
-        say_left_out(model)
-        return model
+        return load_to_draw(self.typed)
 
     @cached_property
-    def _resolved(self) -> tuple[EditOptions, SamplePlan]:
-        from undiffuse.editing.editor import edit_plan
-
+    def _said(self) -> tuple[EditOptions, SampleConfig]:
         warn(beside_times(self.typed))
         said, walked = self._typed_of(options_of(self.edit.options)), self._typed_of(flat_fields(SampleConfig))
         quick = "quick" in self.typed
         how, settings = self.edit.resolve(self.model, said, walked, quick)
         acts = getattr(how, "method", "") in self.edit.quick, f"with `method={' or '.join(self.edit.quick)}`"
         warn(without_effect({"quick": quick}, {"quick": acts}, {"quick": False}))
-        return how, edit_plan(self.model, settings)
+        return how, settings
 
     @property
     def how(self) -> EditOptions:
-        return self._resolved[0]
+        return self._said[0]
 
-    @property
+    @cached_property
     def plan(self) -> SamplePlan:
-        return self._resolved[1]
+        from undiffuse.editing.editor import edit_plan
+
+        return edit_plan(self.model, self._said[1])
 
     def options_for(self, batch: PictureBatch) -> EditOptions:
         """The options with what was left open and depends on the pictures."""
