@@ -56,7 +56,7 @@ def run(typed: Namespace) -> None:
     names = tuple(name.strip().lower() for name in options.get("name", "").split(",") if name.strip())
     path = "/".join(["", *(part for part in options.get("path", "").split("/") if part)])
     host, port, token = options.get("host", "127.0.0.1"), options.get("port", 8000), options.get("token", "")
-    address = Address(host, port, token, names, path)
+    address = Address(host, token, names, port, path)
     for path in options["RUN"]:
         load(path)  # a misspelt name is noticed here, not at the page
     serve(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,7 @@ from undiffuse.reports.table import Matrix
 
 
 def comparison(runs: Sequence[Path], ids: Sequence[str]) -> dict[str, Any]:
-    """What differs between runs, and what came of it.
-
-    Raises:
-        UndiffuseError: fewer than two runs, one twice, or one that cannot be loaded.
-    """
+    """What differs between runs, and what came of it."""
     lineup = Lineup.of(runs)
     apart, quality = quality_tables(lineup)
     names = lineup.names
@@ -38,13 +35,7 @@ def comparison(runs: Sequence[Path], ids: Sequence[str]) -> dict[str, Any]:
             {"title": one.title, "table": _table(one.matrix), "text": one.text} for one in likelihood_tables(lineup)
         ],
         "curves": {
-            name: {
-                "steps": list(curve.steps),
-                "minutes": list(curve.minutes),
-                "losses": list(curve.losses),
-                "smoothed": list(curve.smoothed) if curve.losses else [],
-            }
-            for name, curve in curves.items()
+            name: asdict(curve) | {"smoothed": curve.smoothed if curve.losses else []} for name, curve in curves.items()
         },
         "proxies": {
             name: {

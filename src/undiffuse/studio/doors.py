@@ -71,7 +71,6 @@ class Doors:
         return page == (host_name(host), self.port) and not has_port(host) and is_loopback(page[0])
 
     def admits(self, shown: str) -> bool:
-        """Whether this is the token."""
         return hmac.compare_digest(shown.encode(), self.token.encode())
 
 
@@ -86,7 +85,6 @@ def host_name(host: str) -> str:
 
 
 def has_port(host: str) -> bool:
-    """Whether 'name:port' has its second half."""
     return bool(host_name(host)) and urlsplit(f"//{host}").port is not None
 
 
@@ -113,7 +111,6 @@ def forwarded_host(headers: Mapping[str, list[str]]) -> list[str]:
 
 
 def is_address(name: str) -> bool:
-    """Whether a name is a number."""
     try:
         ipaddress.ip_address(name)
     except ValueError:

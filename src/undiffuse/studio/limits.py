@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
@@ -47,28 +47,12 @@ class Limits:
     larger: int = 64
     """Times as many pixels as the model learned, of an edit's results together: a gradient remembers all tiles."""
 
-    def about(self) -> dict[str, int]:
-        return asdict(self)
-
     def check_pixels(self, height: int, width: int) -> None:
-        """Refuse a picture that is too large.
-
-        Raises:
-            TooLargeError: it has more pixels than are taken.
-        """
         if height * width > self.pixels:
             raise TooLargeError(f"A picture has at most {self.pixels:,} pixels here; this one has {height} x {width}")
 
     def check_larger(self, n: int, sides: tuple[int, int], learned: tuple[int, int]) -> None:
-        """Refuse results of an edit that are far larger than what the model learned.
-
-        Args:
-            n: how many results.
-            sides, learned: (height, width) of a result, and of the data that the model learned.
-
-        Raises:
-            TooLargeError: together they have too many pixels.
-        """
+        """Refuse n results of an edit that together are far larger than what the model learned, all (height, width)."""
         times = n * sides[0] * sides[1] / (learned[0] * learned[1])
         if times > self.larger:
             raise TooLargeError(
@@ -77,11 +61,6 @@ class Limits:
             )
 
     def check_settings(self, settings: SampleConfig) -> None:
-        """Refuse a walk that is too long.
-
-        Raises:
-            UndiffuseError: one of the settings is beyond its limit.
-        """
         _most("steps", max(settings.solver.steps, len(settings.solver.times)), self.steps)
         _most("micro_batch", settings.compute.micro_batch or 1, self.micro_batch)
         for name, value in settings.flat().items():
@@ -91,7 +70,6 @@ class Limits:
             raise UndiffuseError(f"tolerance lies at 1e-7 or above here; it is {settings.solver.tolerance:g}")
 
     def check_count(self, n: int, what: str = "pictures") -> None:
-        """Refuse more pictures than may be asked for at once."""
         _most(what, n, self.count)
 
 

@@ -29,11 +29,7 @@ TYPES = {
 
 
 def page_file(name: str, request: Request, folder: Path = FOLDER) -> Response:
-    """A file below the page's folder.
-
-    Raises:
-        UnknownError: there is none of this name, it lies elsewhere, or is of another kind.
-    """
+    """A file below the page's folder."""
     path = (folder / name).resolve() if "\0" not in name else folder
     if not path.is_relative_to(folder.resolve()) or path.suffix not in TYPES or not path.is_file():
         raise UnknownError("There is no such page here")

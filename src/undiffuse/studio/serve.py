@@ -6,7 +6,8 @@ import re
 import socket
 import webbrowser
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvicorn
@@ -25,26 +26,8 @@ PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 
 @dataclass(frozen=True)
-class Address:
-    """Where a studio listens.
-
-    Args:
-        host: an address of this machine.
-        port: 0 for one that is free.
-        token: what strangers must show.
-        names: other names by which browsers may call this machine, each with its port where a proxy takes that off.
-        path: below which a proxy serves the studio, such as '/tools/undiffuse'.
-
-    Raises:
-        UndiffuseError: no such port; the address can be reached from elsewhere and there is no token, or one that can
-            be guessed; or a name or a path that is none.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    token: str = ""
-    names: tuple[str, ...] = ()
-    path: str = ""
+class Address(Doors):
+    """Where a studio is to listen, checked; port 0 stands for one that is free."""
 
     def __post_init__(self) -> None:
         if self.token and not TOKEN.fullmatch(self.token):
@@ -56,7 +39,6 @@ class Address:
                 f"--host {self.host} can be reached from other machines, so the studio needs --token TEXT, a secret of "
                 "16 letters or more"
             )
-
         for name in self.names:
             if not host_name(name):
                 raise UndiffuseError(f"--name is the name of a machine, or NAME:PORT, as studio.example; got '{name}'")
@@ -67,11 +49,7 @@ class Address:
             )
 
     def bind(self) -> socket.socket:
-        """A socket that listens there.
-
-        Raises:
-            UndiffuseError: the port is taken, or there is no such address here.
-        """
+        """A socket that listens there."""
         try:
             found = socket.getaddrinfo(self.host or None, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             family, kind, protocol, _, place = found[0]
@@ -94,17 +72,12 @@ def serve(
     open_page: bool = False,
     say: Callable[[str], object] = print,
 ) -> None:
-    """Serve a studio until it is interrupted.
-
-    Raises:
-        UndiffuseError: the address cannot be listened on.
-    """
+    """Serve a studio until it is interrupted."""
     listening = address.bind()
     port = listening.getsockname()[1]
     shown = "localhost" if is_any(address.host) else f"[{address.host}]" if ":" in address.host else address.host
     url = f"http://{shown}:{port}{address.path}/" + (f"?token={address.token}" if address.token else "")
-    doors = Doors(address.host, address.token, address.names, port, address.path)
-    app = make_app(Studio.of(given, runs, gallery, device), doors)
+    app = make_app(Studio.of(given, runs, gallery, device), replace(address, port=port))
     config = uvicorn.Config(
         app,
         ws="none",
@@ -118,9 +91,5 @@ def serve(
     say(f"The studio is at {url}  (Ctrl-C ends it; trainings go on)")
     if open_page:
         webbrowser.open(url)
-    try:
+    with suppress(KeyboardInterrupt), listening:
         server.run(sockets=[listening])
-    except KeyboardInterrupt:
-        pass
-    finally:
-        listening.close()

@@ -23,10 +23,8 @@ def described(cls: type, omit: tuple[str, ...] = ()) -> list[dict[str, Any]]:
 
     `choices` are all that a field takes, `words` what it takes beside numbers.
     """
-    order = {owner: place for place, owner in enumerate(cls.__mro__)}
-    found = sorted(
-        flat_fields(cls).values(), key=lambda field: order.get(field.owner, 0)
-    )  # a union's owners are below it
+    order = {owner: place for place, owner in enumerate(cls.__mro__)}  # a union's owners are below it
+    found = sorted(flat_fields(cls).values(), key=lambda field: order.get(field.owner, 0))
     return [_described(field) for field in found if field.name not in omit]
 
 

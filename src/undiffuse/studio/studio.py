@@ -45,13 +45,10 @@ class Studio:
         limits: Limits | None = None,
         queue: JobQueue | None = None,
     ) -> Studio:
-        """A studio of these folders.
+        """A studio of a folder of runs, and of other runs, checkpoints or model files that are given.
 
         Args:
-            given: runs, checkpoints or model files beside those in ``runs``.
-            runs: the folder of runs.
             gallery: where pictures and uploads are kept; by default ``runs/studio``.
-            device: where models are.
         """
         limits = limits or Limits()
         kept = gallery or runs / "studio"
@@ -67,11 +64,7 @@ class Studio:
         )
 
     def settings(self, given: dict[str, Any], base: SampleConfig | None = None) -> SampleConfig:
-        """A sampler's settings out of what came, within the limits.
-
-        Raises:
-            UndiffuseError: an unknown setting, a value that cannot be, or bfloat16 where others would wait for it.
-        """
+        """A sampler's settings out of what came, within the limits."""
         if finite(given) != given:
             raise UndiffuseError("The settings hold a number that is not finite")
         settings = (base or SampleConfig()).changed(**given)
@@ -81,15 +74,11 @@ class Studio:
         return self.library.settled(settings)
 
     def ready(self, model: str, settings: SampleConfig) -> tuple[Loaded, SamplePlan]:
-        """A model in memory, and what these settings come to for it.
-
-        Raises:
-            UndiffuseError: there is no such model, or it cannot.
-        """
+        """A model in memory, and what these settings come to for it."""
         loaded = self.library.load(model, settings.compute.weights)
         return loaded, loaded.model.plan(settings)
 
     def close(self) -> None:
-        """Cancel what is under way and let go of the models; trainings go on."""
+        """Cancel what is under way; trainings go on."""
         self.queue.close()
         self.library.close()

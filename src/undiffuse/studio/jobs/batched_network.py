@@ -42,20 +42,13 @@ class CancelledError(Exception):
 
 
 class RequestHandle:
-    """What a request is known by at the evaluator.
-
-    Args:
-        slots: rows of a micro-batch that are wanted, and its size; by default all.
-
-    Attributes:
-        evaluations: calls of the network so far.
-    """
+    """A request at the evaluator: the rows of each micro-batch that it wants, all by default; its calls so far."""
 
     def __init__(self) -> None:
         self.slots: frozenset[int] | None = None
         self.size = 1
         self.evaluations = 0
-        self._cancelled = False
+        self.cancelled = False
         self._call: _Call | None = None
 
     def want(self, slots: Sequence[int], size: int) -> None:
@@ -66,19 +59,14 @@ class RequestHandle:
         """From now on, all rows are wanted: they depend on each other."""
         self.slots = None
 
-    @property
-    def cancelled(self) -> bool:
-        return self._cancelled
-
     def cancel(self) -> None:
         """Wake the request, wherever it waits, and let it go no further."""
-        self._cancelled = True
+        self.cancelled = True
         if call := self._call:
             call.done.set()
 
     def check(self) -> None:
-        """Raise `CancelledError` where it was cancelled."""
-        if self._cancelled:
+        if self.cancelled:
             raise CancelledError
 
 
@@ -107,18 +95,13 @@ _Part = tuple[_Call, list[int]]
 
 
 class EvaluationCounter:
-    """How many evaluations there were, and of how many rows that were wanted.
-
-    Attributes:
-        evaluations, rows: since the beginning.
-    """
+    """How many evaluations there were, and of how many rows that were wanted."""
 
     def __init__(self) -> None:
         self.evaluations = self.rows = 0
         self._lock = threading.Lock()
 
     def count(self, rows: int) -> None:
-        """One more evaluation."""
         with self._lock:
             self.evaluations += 1
             self.rows += rows
@@ -147,11 +130,9 @@ class Evaluator:
 
     @property
     def busy(self) -> bool:
-        """Whether any request is under way."""
         return self._active > 0
 
     def network_for(self, handle: RequestHandle) -> SharedNetwork:
-        """The network as one request sees it."""
         return SharedNetwork(self, handle)
 
     @contextmanager
@@ -177,11 +158,7 @@ class Evaluator:
     # --- in the request's thread --------------------------------------------------------------------------------------
 
     def evaluate(self, handle: RequestHandle, x: Tensor, time: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
-        """The network's output; rows that are not wanted are 0.
-
-        Raises:
-            CancelledError: the request was cancelled, before or while it waited.
-        """
+        """The network's output; rows that are not wanted are 0."""
         handle.check()
         bfloat16 = torch.is_autocast_enabled(x.device.type)  # in this request's thread
         alone = (torch.is_grad_enabled() and x.requires_grad) or bfloat16 or len(x) not in self.sizes
@@ -269,14 +246,14 @@ class Evaluator:
                 call.done.set()
 
     def _evaluate(self, parts: list[_Part]) -> None:
-        self._on_batch(sum(len(some) for _, some in parts))
+        count = sum(len(some) for _, some in parts)
+        self._on_batch(count)
         if parts[0][0].alone:
-            (call, _) = parts[0]
+            call = parts[0][0]
             network = InBfloat16(self.network) if call.bfloat16 else self.network
             with torch.set_grad_enabled(call.x.requires_grad):
                 call.output = network(call.x, call.time, **call.conditions)
             return
-        count = sum(len(some) for _, some in parts)
         size = next(size for size in self.sizes if size >= count)
 
         def gathered(values: Callable[[_Call], Tensor]) -> Tensor:

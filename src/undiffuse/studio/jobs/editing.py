@@ -35,9 +35,10 @@ from undiffuse.model.sample_request import remarks
 from undiffuse.reports.commands import option
 from undiffuse.studio.jobs.queue import Job
 from undiffuse.studio.library.gallery import Gallery, recipe_of
-from undiffuse.studio.library.models import Loaded, ModelLibrary
-from undiffuse.studio.limits import Limits, TooLargeError
+from undiffuse.studio.library.models import Loaded
+from undiffuse.studio.limits import Limits
 from undiffuse.studio.settings_schema import Fitting
+from undiffuse.studio.studio import Studio
 from undiffuse.visualization.grid import to_image
 
 FITS = "'fit': 'convert' makes it fit"
@@ -88,14 +89,11 @@ def resolve_edit(request: Mapping[str, Any], model: AnyModel, inputs: Mapping[st
 
     Args:
         request: edit, options, settings, n, seed, and whether it is to be quick.
-        model: that is to do it.
         inputs: the pictures' files, by what they are for.
-
-    Raises:
-        UndiffuseError: an unknown option, one of the wrong type, or one that the model cannot take.
     """
-    row, options = EDITS[request["edit"]], dict(request["options"])
-    fitting = from_plain(Fitting, {"fit": options.pop("fit")} if "fit" in options else {}, "the options")
+    row = EDITS[request["edit"]]
+    options = {name: value for name, value in request["options"].items() if name != "fit"}
+    fitting = from_plain(Fitting, {"fit": request["options"].get("fit", Fitting.fit)}, "the options")
     row.check_count(request["n"])
     how, settings = row.resolve(model, options, request["settings"], request.get("quick", False))
     return ResolvedEdit(request["edit"], how, fitting.fit, settings, request["n"], request["seed"], inputs)
@@ -108,10 +106,6 @@ def take_in(content: bytes, gallery: Gallery, limits: Limits, convert: bool = Fa
 
     Args:
         convert: colour that has no exact RGB may become RGB, as what does not fit is made to fit anyway.
-
-    Raises:
-        TooLargeError: more pixels than are taken.
-        UndiffuseError: it is no picture that can be read exactly.
     """
     if sentence := kind_not_read("", content[:1024]):
         raise UndiffuseError(f"The picture {sentence}")
@@ -171,19 +165,13 @@ def _mask(path: Path, sides: tuple[int, int], said: list[str]) -> torch.Tensor:
             raise UndiffuseError(str(error).replace(f" {path}", "")) from None
 
 
-def work_on(
-    job: Job, loaded: Loaded, gallery: Gallery, wanted: ResolvedEdit, library: ModelLibrary, limits: Limits
-) -> None:
-    """Do an edit, telling its steps, and keep what came of it.
-
-    Raises:
-        CancelledError: the job was cancelled.
-        UndiffuseError: a picture that does not fit, or anything that the edit refuses.
-    """
+def work_on(job: Job, loaded: Loaded, wanted: ResolvedEdit, studio: Studio) -> None:
+    """Do an edit, telling its steps, and keep what came of it."""
+    gallery = studio.gallery
     job.handle.want_all()
     with loaded.session(job.handle) as network:
         model = loaded.model.with_network(network)
-        plan = edit_plan(model, library.settled(wanted.settings))
+        plan = edit_plan(model, studio.library.settled(wanted.settings))
         wanted = replace(wanted, settings=plan.settings)
         said: list[str] = []
         if wanted.fit == "convert":
@@ -195,7 +183,7 @@ def work_on(
                 picture, mask = wanted.inputs["image"], wanted.inputs["mask"]
                 pictures["mask"] = fitted_mask(mask, picture, info, gallery, said)
             wanted = replace(wanted, inputs={**wanted.inputs, **pictures})
-        given = _given(job, plan, wanted, limits, said)
+        given = _given(job, plan, wanted, studio.limits, said)
         height, width = given.x0.shape[2:]
         wanted = replace(wanted, how=wanted.row.filled(wanted.how, model, (height, width)))
         job.tell("started", of=0, images=wanted.n)
@@ -255,15 +243,10 @@ def _tell(job: Job, model: AnyModel, loaded: Loaded, gallery: Gallery, wanted: R
 
 
 def command(wanted: ResolvedEdit, model: AnyModel, run: str) -> list[str]:
-    """The words of the command line that do the same to the kept pictures.
-
-    Args:
-        run: what the model is called there.
-    """
+    """The words of the command line that do the same to the kept pictures by the model in ``run``."""
     files = {name: str(path) for name, path in wanted.inputs.items()}
-    words = ["undiffuse", "edit", wanted.name, run, *(path for name, path in files.items() if name != "mask")]
-    if "mask" in files:
-        words += ["--mask", files["mask"]]
+    mask = ["--mask", files.pop("mask")] if "mask" in files else []
+    words = ["undiffuse", "edit", wanted.name, run, *files.values(), *mask]
     known, rules = options_of(wanted.row.options), rules_of(wanted.row.options)
     for name, value in asdict(wanted.how).items():
         if known[name].required or value != known[name].default:
@@ -278,11 +261,7 @@ def command(wanted: ResolvedEdit, model: AnyModel, run: str) -> list[str]:
 
 
 def again(request: dict[str, Any], model: AnyModel, gallery: Gallery) -> ResolvedEdit:
-    """A kept edit, to be done once more.
-
-    Raises:
-        UndiffuseError: its pictures are no longer kept, or it is not as it was written.
-    """
+    """A kept edit, to be done once more."""
     try:
         inputs = {name: gallery.input(file) for name, file in request["inputs"].items()}
         if request["edit"] not in EDITS or not inputs:
@@ -290,6 +269,3 @@ def again(request: dict[str, Any], model: AnyModel, gallery: Gallery) -> Resolve
         return resolve_edit({**request, "options": request["options"] | {"fit": "none"}}, model, inputs)
     except (KeyError, TypeError, AttributeError):
         raise UndiffuseError("What was asked for is no longer known, so that it cannot be made again") from None
-
-
-__all__ = ["ResolvedEdit", "TooLargeError", "again", "resolve_edit", "take_in", "work_on"]

@@ -12,7 +12,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,17 +25,17 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it is still there, and still the one that was meant."""
         return bool(self.started) and started(self.pid) == self.started
 
     def ask_to_stop(self) -> bool:
         """Send SIGTERM, upon which a training finishes its step and saves; whether there was anybody to ask."""
         if not self.alive:
             return False
-        with suppress(ProcessLookupError, PermissionError):
+        try:
             os.kill(self.pid, signal.SIGTERM)
-            return True
-        return False
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
 
 
 def start(words: Sequence[str], output: Path, folder: Path) -> Process:
@@ -65,7 +64,6 @@ def started(pid: int) -> str:
 
 
 def wait_until_gone(process: Process, seconds: float) -> bool:
-    """Whether it has ended within so many seconds."""
     end = time.monotonic() + seconds
     while process.alive and time.monotonic() < end:
         time.sleep(0.05)

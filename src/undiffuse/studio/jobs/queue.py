@@ -32,11 +32,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class BusyError(Exception):
-    """The queue is full.
-
-    Attributes:
-        seconds: after which to try again.
-    """
+    """The queue is full; ``seconds`` are those after which to try again."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__(f"The studio is busy; try again in {seconds} s")
@@ -63,9 +59,6 @@ class Job:
         kind: 'sample', 'walk' or the name of an edit.
         model: the id of its model.
         request: what was asked for, as it is shown again.
-
-    Attributes:
-        handle: by which it is cancelled, and known to evaluators.
     """
 
     def __init__(self, kind: str, model: str, request: dict[str, Any]) -> None:
@@ -149,12 +142,6 @@ class JobQueue:
         self._changed = threading.Condition()
 
     def submit(self, job: Job, work: Work) -> Job:
-        """Put a job into the queue.
-
-        Raises:
-            BusyError: the queue is full.
-            ClosedError: the studio is shutting down.
-        """
         with self._changed:
             if self._closed:
                 raise ClosedError("The studio is shutting down")
@@ -187,8 +174,7 @@ class JobQueue:
         """Let it go no further: one at work ends at its next evaluation, one in the queue at once."""
         job.handle.cancel()
         with self._changed:
-            mine = [entry for entry in self._queue if entry[0] is job]
-            for entry in mine:
+            for entry in [entry for entry in self._queue if entry[0] is job]:
                 self._queue.remove(entry)
                 self._end(job, "cancelled")
 
@@ -247,9 +233,8 @@ class JobQueue:
         elif state == "cancelled":
             job.tell("cancelled")
         else:
-            images = len(job.images())
-            said = {"warning": job.warning, "note": job.note}
-            job.tell("done", seconds=job.seconds, evaluations=job.evaluated, images=images, **said)
+            said = {"seconds": job.seconds, "evaluations": job.evaluated, "images": len(job.images())}
+            job.tell("done", **said, warning=job.warning, note=job.note)
         over = [known for known in self._jobs.values() if known.over]
         for old in over[: max(0, len(over) - FINISHED_KEPT)]:
             del self._jobs[old.id]

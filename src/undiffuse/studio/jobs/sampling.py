@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -59,11 +60,7 @@ def steps_of(plan: SamplePlan, handle: RequestHandle, block: range, seed: int) -
 
 
 def draw(job: Job, loaded: Loaded, gallery: Gallery, wanted: SampleJob) -> None:
-    """Draw samples, telling steps and pictures.
-
-    Raises:
-        CancelledError: the job was cancelled.
-    """
+    """Draw samples, telling steps and pictures."""
     with loaded.session(job.handle) as network:
         plan = wanted.plan.with_network(network)
         blocks = plan.blocks(range(wanted.first, wanted.first + wanted.n))
@@ -123,13 +120,7 @@ def draw_again(job: Job, loaded: Loaded, gallery: Gallery, identity: str, made_b
 
 
 def animate(job: Job, loaded: Loaded, made_by: Origin, suffix: str, frames: int, fps: int) -> bytes:
-    """The reverse process of a sample as a moving picture, or as a strip with the suffix '.png'.
-
-    Raises:
-        UndiffuseError: as `draw`, or .mp4 without PyAV.
-    """
-    import io
-
+    """The reverse process of a sample as a moving picture, or as a strip with the suffix '.png'."""
     check_suffix(suffix)
     with loaded.session(job.handle) as network:
         plan = loaded.model.plan(made_by.sample).with_network(network)
@@ -151,7 +142,6 @@ def animate(job: Job, loaded: Loaded, made_by: Origin, suffix: str, frames: int,
 
 
 def check_suffix(suffix: str) -> None:
-    """Refuse an animation that cannot be written."""
     if suffix == ".mp4":
         try:
             import av  # noqa: F401

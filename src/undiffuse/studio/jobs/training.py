@@ -13,7 +13,7 @@ import shlex
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -70,11 +70,7 @@ class Started:
 
 
 class Trainings:
-    """The runs in a folder.
-
-    Args:
-        runs: the folder.
-    """
+    """The runs in a folder."""
 
     def __init__(self, runs: Path) -> None:
         self.runs = runs
@@ -93,10 +89,6 @@ class Trainings:
             recipe: its name, by default the one for such data.
             name: of the run; by default ``stem`` with the first number that is free.
             given: settings by flat name.
-
-        Raises:
-            UndiffuseError: settings that cannot be.
-            ConflictError: the name is taken.
         """
         given = {name: value for name, value in given.items() if value is not None}
         for key in given:
@@ -113,14 +105,8 @@ class Trainings:
             if (self.runs / name).exists() or (before is not None and before.process.alive):
                 raise ConflictError(f"There is a run '{name}' already; choose another name")
             self._output(name).unlink(missing_ok=True)  # of a run that never began, or was deleted
-            words = [
-                "train",
-                f"{BUILTIN_PREFIX}{source}" if data in BUILTIN else source,
-                "--name",
-                name,
-                "--runs",
-                str(self.runs),
-            ]
+            place = f"{BUILTIN_PREFIX}{source}" if data in BUILTIN else source
+            words = ["train", place, "--name", name, "--runs", str(self.runs)]
             words += ["--recipe", recipe] if recipe else []
             for key, value in given.items():
                 words += option(key, tuple(value) if isinstance(value, list) else value)
@@ -149,23 +135,18 @@ class Trainings:
             raise UndiffuseError(f"The training cannot be started: {error.strerror or error}") from None
 
     def stop(self, name: str) -> None:
-        """Ask a run to finish its step, save and end.
-
-        Raises:
-            ConflictError: it does not run, or was not started here.
-        """
+        """Ask a run to finish its step, save and end."""
         with self._lock:
-            note = self._mine(name, "stopped")
+            self.check(name)
+            note = Started.read(self._note(name))
+            if note is None:
+                raise ConflictError(f"'{name}' was not started here; it is stopped where it was started")
             if not note.process.ask_to_stop():
                 raise ConflictError(f"'{name}' does not run at this moment")
-            Started(note.words, note.source, note.data, note.when, note.process, stopping=True).write(self._note(name))
+            replace(note, stopping=True).write(self._note(name))
 
     def resume(self, name: str) -> None:
-        """Go on with a run from its newest checkpoint.
-
-        Raises:
-            ConflictError: it runs, is done, or has nothing to go on from.
-        """
+        """Go on with a run from its newest checkpoint."""
         with self._lock:
             state = self.about(name)["state"]
             if state == "done":
@@ -181,13 +162,6 @@ class Trainings:
             note = Started.read(self._note(name))
             source = note.source if note else read_config(folder / "config.yaml").data.source
             self._launch(name, ["train", "--resume", str(folder)], source, note.data if note else "")
-
-    def _mine(self, name: str, verb: str) -> Started:
-        self.check(name)
-        note = Started.read(self._note(name))
-        if note is None:
-            raise ConflictError(f"'{name}' was not started here; it is {verb} where it was started")
-        return note
 
     def uses(self, source: str) -> bool:
         """Whether a run that was started here learns from these data now."""
@@ -215,11 +189,7 @@ class Trainings:
         return note is not None and (note.process.alive or bool(complaint(self._tail(name, 20))))
 
     def check(self, name: str) -> Path:
-        """The folder of a run, which may not be there yet.
-
-        Raises:
-            UnknownError: there is no such run.
-        """
+        """The folder of a run, which may not be there yet."""
         if name not in self.names():  # a name on a list, never a path
             raise UnknownError("There is no such run here")
         return self.runs / name
@@ -269,9 +239,7 @@ class Trainings:
             "recipe": config.recipe if config else None,
             "data": (note.data if note else None) or (config.data.source if config else None),
             "started": note.when if note else None,
-            "samples": [
-                int(path.stem.removeprefix("step-")) for path in sorted((folder / "samples").glob("step-*.png"))
-            ],
+            "samples": [int(path.stem.split("-")[1]) for path in sorted((folder / "samples").glob("step-*.png"))],
             "mine": note is not None,
         }
 
@@ -300,11 +268,6 @@ class Trainings:
         return {"lines": thinned, "samples": samples, "last": found[-1]["step"] if found else since}
 
     def sample(self, name: str, step: int) -> Path:
-        """The file of a grid.
-
-        Raises:
-            UnknownError: there is none of this step.
-        """
         path = RunFolder(self.check(name)).sample(step)
         if not path.is_file():
             raise UnknownError("There are no samples of this step")

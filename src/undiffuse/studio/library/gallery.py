@@ -34,11 +34,7 @@ INPUT = re.compile(r"[0-9a-f]{64}\.png")
 
 
 class Gallery:
-    """Pictures in a folder.
-
-    Args:
-        folder: made when the first picture comes.
-    """
+    """Pictures in a folder, which is made when the first one comes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,14 +44,7 @@ class Gallery:
     # --- in -----------------------------------------------------------------------------------------------------------
 
     def keep(self, image: Image.Image, origin: Origin | Edited, request: dict[str, Any] | None = None) -> str:
-        """Keep a picture and return its id.
-
-        Args:
-            request: of an edit, what was asked for.
-
-        Raises:
-            UndiffuseError: the folder cannot be written to.
-        """
+        """Keep a picture, and of an edit what was asked for; return its id."""
         with self._lock:
             self._last = max(self._last + 1, time.time_ns())
             identity = f"{self._last:016x}{secrets.token_hex(2)}"
@@ -77,29 +66,18 @@ class Gallery:
     # --- out ----------------------------------------------------------------------------------------------------------
 
     def path(self, identity: str) -> Path:
-        """The file of a picture.
-
-        Raises:
-            UnknownError: there is none of this id.
-        """
         path = self.folder / f"{identity}.png"
         if not ID.fullmatch(identity) or not path.is_file():
             raise UnknownError("There is no such picture in the gallery")
         return path
 
     def input(self, name: str) -> Path:
-        """The file of a picture that an edit began from.
-
-        Raises:
-            UnknownError: there is none of this name.
-        """
         path = self.folder / "inputs" / name
         if not INPUT.fullmatch(name) or not path.is_file():
             raise UnknownError("There is no such input in the gallery")
         return path
 
     def origin(self, identity: str) -> Origin | Edited:
-        """How a picture was made."""
         found = read_metadata(self.path(identity))
         made_by = found.origin or found.edited
         if made_by is None:
@@ -107,13 +85,11 @@ class Gallery:
         return made_by
 
     def request(self, identity: str) -> dict[str, Any] | None:
-        """What was asked for, of an edit."""
         path = self.path(identity).with_suffix(".json")
         found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
         return found
 
     def about(self, identity: str) -> dict[str, Any]:
-        """Everything that is known of a picture."""
         path, made_by = self.path(identity), self.origin(identity)
         with Image.open(path, formats=["PNG"]) as image:
             width, height = image.size
@@ -137,12 +113,7 @@ class Gallery:
     def items(
         self, limit: int = 60, before: str = "", model: str = "", kind: str = ""
     ) -> tuple[list[dict[str, Any]], bool]:
-        """Pictures, the newest first, and whether there are more.
-
-        Args:
-            before: only those older than this id.
-            model, kind: only those of this model and kind.
-        """
+        """Pictures older than the id ``before``, of a model and of a kind, the newest first; whether there are more."""
         names = sorted((path.stem for path in self.folder.glob("*.png") if ID.fullmatch(path.stem)), reverse=True)
         found: list[dict[str, Any]] = []
         for name in names:
@@ -168,21 +139,11 @@ class Gallery:
 
 def recipe_of(made_by: Origin | Edited, request: dict[str, Any] | None = None) -> dict[str, Any]:
     """How a picture was made, for the page and for programs."""
-    common = {
-        "step": made_by.step,
-        "sha256": made_by.weights_sha256,
-        "index": made_by.index,
-        "settings": made_by.sample.flat(),
-    }
+    common = {"step": made_by.step, "sha256": made_by.weights_sha256, "index": made_by.index}
+    common["settings"] = made_by.sample.flat()
     if isinstance(made_by, Origin):
-        name = model_name(Path(made_by.checkpoint))
-        return {
-            "kind": "sample",
-            "model": name,
-            **common,
-            "seed": made_by.seed,
-            "command": shlex.join(sample_command(made_by)),
-        }
+        own = {"kind": "sample", "model": model_name(Path(made_by.checkpoint)), "seed": made_by.seed}
+        return {**own, **common, "command": shlex.join(sample_command(made_by))}
     asked = request or {}
     return {
         "kind": made_by.command[2] if len(made_by.command) > 2 else "edit",

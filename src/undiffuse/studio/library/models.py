@@ -93,9 +93,6 @@ class ModelLibrary:
         given: runs, checkpoints or model files that were named on the command line.
         runs: the folder of runs; looked into again at each question.
         device: where networks go.
-
-    Attributes:
-        counter: of the evaluations of all models.
     """
 
     def __init__(self, given: Sequence[Path], runs: Path, device: torch.device | str = "cpu") -> None:
@@ -132,27 +129,13 @@ class ModelLibrary:
         return found
 
     def entry(self, identity: str) -> LibraryEntry:
-        """One of them.
-
-        Raises:
-            UnknownError: there is none of this id.
-        """
         known = self.entries()
         if identity not in known:
             raise UnknownError(f"There is no model '{identity[:100]}'{perhaps(identity[:100], known)}")
         return known[identity]
 
     def load(self, identity: str, weights: str = "ema", checkpoint: str = "") -> Loaded:
-        """A model, from memory where it is there and nothing newer is on the disk.
-
-        Args:
-            weights: 'ema', 'raw' or a rate.
-            checkpoint: name of one of its checkpoints; the newest by default.
-
-        Raises:
-            UnknownError: there is none of this id.
-            UndiffuseError: it cannot be loaded.
-        """
+        """A model at one of its checkpoints, the newest by default; from memory where nothing newer is on the disk."""
         while True:
             entry = self.entry(identity)
             newest = entry.newest
@@ -186,18 +169,12 @@ class ModelLibrary:
         return loaded
 
     def _tidy(self) -> None:
-        """Forget those that were longest idle."""
         for key in list(self._loaded)[:-LOADED]:
             if not self._loaded[key].evaluator.busy:
                 self._loaded.pop(key).evaluator.close()
                 self._loading.pop(key, None)
 
     def maker(self, made_by: Origin | Edited) -> Loaded:
-        """The model that made a picture.
-
-        Raises:
-            UndiffuseError: it is not here, or there are other weights now.
-        """
         for entry in self.entries().values():
             name, checkpoint = _place(made_by)
             if name not in (entry.path.resolve().name, entry.path.name, entry.path.stem, entry.id):
@@ -218,11 +195,7 @@ class ModelLibrary:
         )
 
     def settled(self, settings: SampleConfig) -> SampleConfig:
-        """The settings with ids in place of paths looked up: other networks, too, come from the list alone.
-
-        Raises:
-            UndiffuseError: there is none of that id, or a network that cannot be named here.
-        """
+        """The settings with ids in place of paths looked up: other networks, too, come from the list alone."""
         flat = settings.flat()
         for name in FOR_THE_COMMAND_LINE["sample"]:
             if flat[name]:

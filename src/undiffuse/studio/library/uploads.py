@@ -54,8 +54,6 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Uploads:
-    """The data sets of a studio."""
-
     folder: Path
     limits: Limits
 
@@ -66,7 +64,6 @@ class Uploads:
         return [*BUILTIN, *(path.name for path in found)]
 
     def all(self) -> list[dict[str, Any]]:
-        """Name and size of each."""
         found = []
         for identity in self.ids():
             with suppress(UnknownError):  # deleted at this moment
@@ -74,19 +71,10 @@ class Uploads:
         return found
 
     def source(self, identity: str) -> str:
-        """What `undiffuse train` is told.
-
-        Raises:
-            UnknownError: there is none of this id.
-        """
         if identity in BUILTIN:
             return identity
         about = self._about(identity)
-        return (
-            str(self.folder / identity / "data" / about["file"])
-            if about["file"]
-            else str(self.folder / identity / "data")
-        )
+        return str(self.folder / identity / "data" / (about["file"] or ""))
 
     def _about(self, identity: str) -> dict[str, Any]:
         path = self.folder / identity / "about.json"
@@ -119,10 +107,6 @@ class Uploads:
             name: what the user calls it; by default the name of the folder or of the file that came.
             files: (path, contents), the path as a browser or a program sent it.
             archive: the one file is the data set.
-
-        Raises:
-            TooLargeError: more bytes than are taken.
-            UndiffuseError: no files, a kind that is not taken, or no room.
         """
         identity = secrets.token_hex(8)
         place = self.folder / identity
@@ -171,14 +155,7 @@ class Uploads:
         return size
 
     def prepared(self, identity: str, how: dict[str, Any]) -> Dataset:
-        """The data as a training would see them.
-
-        Args:
-            how: size, crop and channels, where they are wanted.
-
-        Raises:
-            UndiffuseError: they cannot be prepared so.
-        """
+        """The data as a training with these settings of preparation would see them."""
         config = from_plain(DataConfig, {"source": self.source(identity), **how}, "the settings")
         try:
             return prepare(config, progress=False)
@@ -213,12 +190,6 @@ class Uploads:
         return sentence.replace(source, name).replace(str(self.folder / identity / "data"), name)
 
     def delete(self, identity: str, used: Callable[[str], bool]) -> None:
-        """Forget an upload.
-
-        Raises:
-            UnknownError: there is none.
-            ConflictError: it comes with the package, or a run learns from it at this moment.
-        """
         source = self.source(identity)
         if identity in BUILTIN:
             raise ConflictError(f"'{identity}' comes with the package and stays")
@@ -274,7 +245,6 @@ def _parts(path: str) -> list[str]:
 
 
 def _relative(path: str) -> str:
-    """A path below the data set's folder."""
     return "/".join(map(_part, _parts(path)))
 
 

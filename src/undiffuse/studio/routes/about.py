@@ -30,7 +30,6 @@ ModelPath = Annotated[str, Path(description="The id of a model", max_length=100)
 
 
 def router(studio: Studio) -> APIRouter:
-    """These calls."""
     routes = APIRouter(prefix="/v1", responses=PROBLEMS, tags=["What there is"])
 
     @routes.get("/status")
@@ -44,7 +43,7 @@ def router(studio: Studio) -> APIRouter:
                 "device": studio.device,
                 "queue": studio.queue.counts(),
                 "work": {"evaluations": counter.evaluations, "rows": counter.rows},
-                "limits": studio.limits.about(),
+                "limits": asdict(studio.limits),
                 "extras": {**installed, "digits": True},
                 "runs_folder": str(studio.trainings.runs),
                 "gallery_folder": str(studio.gallery.folder),

@@ -11,7 +11,8 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
 from undiffuse.config.flags import in_flags
@@ -36,9 +37,6 @@ def known_query(request: Request) -> None:
     """A dependency of every route: names after the '?' that the route does not know are refused, as in bodies.
 
     A route of which a dependency reads the names itself says so by that function's ``reads_query``.
-
-    Raises:
-        UndiffuseError: the first name that nothing would heed.
     """
     parts = list(_flat(request.scope["route"].dependant))
     if any(getattr(part.call, "reads_query", False) for part in parts):
@@ -125,7 +123,6 @@ def refused(error: UndiffuseError) -> Response:
 
 
 def is_json(request: Request) -> bool:
-    """Whether a body says that it is JSON."""
     return "json" in request.headers.get("content-type", "")
 
 
@@ -138,7 +135,6 @@ def answer(content: Any, status: int = 200) -> Response:
 
 
 def job_json(job: Job, queue: JobQueue) -> dict[str, Any]:
-    """A job as it stands."""
     return {
         "id": job.id,
         "kind": job.kind,
@@ -157,7 +153,7 @@ def job_json(job: Job, queue: JobQueue) -> dict[str, Any]:
 
 
 def accepted(job: Job) -> Response:
-    """That a job was taken, and where it can be watched."""
+    """The answer that a job was taken, and where it can be watched."""
     url = f"/v1/samples/{job.id}"
     return JSONResponse({"id": job.id, "url": url, "events": f"{url}/events"}, 202, headers={"Location": url})
 
@@ -179,11 +175,7 @@ async def woken_by(job: Job) -> AsyncIterator[asyncio.Event]:
 
 
 async def finished(job: Job) -> Job:
-    """Wait until a job is over.
-
-    Raises:
-        UndiffuseError: it failed or was cancelled.
-    """
+    """Wait until a job is over."""
     async with woken_by(job) as woken:
         while not job.over:
             woken.clear()
@@ -206,7 +198,6 @@ def stream(job: Job, request: Request) -> Response:
 
 
 def event_stream(parts: AsyncIterator[str]) -> Response:
-    """Server-sent events."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(parts, media_type="text/event-stream", headers=headers)
 
@@ -239,10 +230,6 @@ async def form(request: Request, most_files: int, known: Sequence[str]) -> Async
 
     Args:
         known: the fields that are looked at.
-
-    Raises:
-        WrongKindError: it is none.
-        UndiffuseError: a field that nothing would heed.
     """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise WrongKindError("This takes a form with files (multipart/form-data)")
@@ -263,19 +250,11 @@ def text_of(parts: FormData, name: str) -> str:
 
 
 async def file_of(parts: FormData, name: str) -> bytes | None:
-    """The contents of a file of a form."""
     value = parts.get(name)
     return await value.read() if isinstance(value, UploadFile) else None
 
 
 def json_of(text: str, kind: type[T]) -> T:
-    """A body inside a form's field.
-
-    Raises:
-        UndiffuseError: it is not as it should be.
-    """
-    from pydantic import ValidationError
-
     try:
         return TypeAdapter(kind).validate_python(json.loads(text or "{}"))
     except ValidationError as error:
@@ -311,6 +290,4 @@ FILE = {"type": "string", "format": "binary"}
 
 async def in_thread(work: Callable[[], T]) -> T:
     """Work that takes a while, out of the way of everybody else."""
-    from starlette.concurrency import run_in_threadpool
-
     return await run_in_threadpool(work)

@@ -12,7 +12,7 @@ from starlette.datastructures import FormData
 from undiffuse.config.sampling import Compute
 from undiffuse.editing.registry import EDITS, edits_of
 from undiffuse.errors import UndiffuseError, perhaps
-from undiffuse.studio.jobs.editing import ResolvedEdit, resolve_edit, take_in, work_on
+from undiffuse.studio.jobs.editing import resolve_edit, take_in, work_on
 from undiffuse.studio.jobs.queue import Job, finite
 from undiffuse.studio.library.models import UnknownError
 from undiffuse.studio.routes.common import (
@@ -58,7 +58,6 @@ _FIELDS = {
 
 
 def router(studio: Studio) -> APIRouter:
-    """These calls."""
     routes = APIRouter(prefix="/v1", responses=PROBLEMS, tags=["Edits"])
 
     @routes.post("/edits/{name}", status_code=202, openapi_extra=multipart(_FIELDS, ("request",)))
@@ -88,13 +87,11 @@ def _submitted(studio: Studio, name: str, body: EditRequest, sent: dict[str, byt
     loaded = studio.library.load(entry.id, body.settings.get("weights", Compute.weights))
     if name not in edits_of(loaded.model):
         raise UndiffuseError(f"This model cannot do '{name}'")
-    wanted: ResolvedEdit = resolve_edit({"edit": name, **body.model_dump()}, loaded.model, inputs)
+    wanted = resolve_edit({"edit": name, **body.model_dump()}, loaded.model, inputs)
     studio.limits.check_settings(wanted.settings)
     studio.limits.check_count(wanted.row.results(wanted.how), "frames")
     job = Job(name, entry.id, wanted.request(entry.id))
-    return studio.queue.submit(
-        job, lambda job: work_on(job, loaded, studio.gallery, wanted, studio.library, studio.limits)
-    )
+    return studio.queue.submit(job, lambda job: work_on(job, loaded, wanted, studio))
 
 
 def _input(studio: Studio, name: str, content: bytes | None, parts: FormData, convert: bool) -> FilePath:

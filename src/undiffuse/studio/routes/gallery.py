@@ -6,6 +6,8 @@ import io
 import json
 import re
 import tempfile
+from functools import partial
+from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -14,6 +16,7 @@ from PIL import Image
 from pydantic import Field
 
 from undiffuse.config.flags import in_flags
+from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.sections import sections
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.provenance.edit_record import Edited
@@ -54,7 +57,6 @@ class GridRequest(Body):
 
 
 def router(studio: Studio) -> APIRouter:
-    """These calls."""
     routes = APIRouter(prefix="/v1", responses=PROBLEMS, tags=["Gallery"])
 
     @routes.get("/gallery")
@@ -94,17 +96,12 @@ def router(studio: Studio) -> APIRouter:
         """Make a picture again; the image's event says whether it is identical."""
         made_by = studio.gallery.origin(name)
         loaded = studio.library.maker(made_by)
-        if isinstance(made_by, Origin):
-            job = Job("again", loaded.entry.id, {"picture": name})
-            origin = made_by
-            return accepted(studio.queue.submit(job, lambda job: draw_again(job, loaded, studio.gallery, name, origin)))
-        wanted = edit_again(studio.gallery.request(name) or {}, loaded.model, studio.gallery)
         job = Job("again", loaded.entry.id, {"picture": name})
-        return accepted(
-            studio.queue.submit(
-                job, lambda job: work_on(job, loaded, studio.gallery, wanted, studio.library, studio.limits)
-            )
-        )
+        if isinstance(made_by, Origin):
+            own: dict[str, Any] = {"loaded": loaded, "gallery": studio.gallery, "identity": name, "made_by": made_by}
+            return accepted(studio.queue.submit(job, partial(draw_again, **own)))
+        wanted = edit_again(studio.gallery.request(name) or {}, loaded.model, studio.gallery)
+        return accepted(studio.queue.submit(job, lambda job: work_on(job, loaded, wanted, studio)))
 
     @routes.get(
         "/gallery/{name}/walk.{suffix}",
@@ -162,8 +159,6 @@ def _grid(studio: Studio, body: GridRequest) -> bytes:
 
 def _metadata(content: bytes) -> Metadata:
     """What a file says of itself; its pixels are never looked at."""
-    from pathlib import Path as FilePath
-
     if not content.startswith(SIGNATURE):
         raise UndiffuseError("This is no PNG file; only those carry how they were made")
     with tempfile.TemporaryDirectory() as folder:
@@ -202,16 +197,9 @@ def _typed(made_by: Edited) -> dict[str, Any]:
     seed, count = options.pop("seed", 0), 1
     if "-n" in words[:-1]:
         count = _number(words[words.index("-n") + 1])
-    mine = {name: value for name, value in options.items() if name != "mask" and name not in made_by_settings()}
+    others = {*sections(SampleConfig), "class", "mask"}
+    mine = {name: value for name, value in options.items() if name not in others}
     return {"seed": seed, "first": made_by.index, "n": count, "options": mine}
-
-
-def made_by_settings() -> set[str]:
-    """Names of the sampler's settings, which are told apart from an edit's own options."""
-
-    from undiffuse.config.sampling import SampleConfig
-
-    return sections(SampleConfig).keys() | {"class"}
 
 
 def _number(text: str) -> Any:

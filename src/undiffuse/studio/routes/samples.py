@@ -45,7 +45,6 @@ class SampleRequest(Body):
 
 
 def router(studio: Studio) -> APIRouter:
-    """These calls."""
     routes = APIRouter(prefix="/v1", responses=PROBLEMS, tags=["Samples and jobs"])
 
     @routes.post("/samples", status_code=202)

@@ -68,11 +68,7 @@ def preparation(
     stride: Stride = 1,
     skip_unreadable: SkipUnreadable = False,
 ) -> dict[str, Any]:
-    """How data are prepared: what is described, and whatever else `DataConfig` has, so that nothing is left unheard.
-
-    Raises:
-        UndiffuseError: a name that is no such setting.
-    """
+    """How data are prepared: what is described, and whatever else `DataConfig` has, so that nothing is left unheard."""
     how: dict[str, Any] = {"size": size, "channels": channels, "crop": crop}
     how |= {"frames": frames, "stride": stride, "skip_unreadable": skip_unreadable}
     for name, text in request.query_params.items():
@@ -114,7 +110,6 @@ class RunRequest(Body):
 
 
 def router(studio: Studio) -> APIRouter:
-    """These calls."""
     routes = APIRouter(prefix="/v1", responses=PROBLEMS, tags=["Data and training"])
     runs = studio.trainings
 

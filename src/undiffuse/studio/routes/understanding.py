@@ -36,7 +36,6 @@ class WalkRequest(Body):
 
 
 def router(studio: Studio) -> APIRouter:
-    """These calls."""
     routes = APIRouter(prefix="/v1", responses=PROBLEMS, tags=["Learn and compare"])
 
     @routes.get("/pictures")
