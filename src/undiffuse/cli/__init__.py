@@ -189,11 +189,7 @@ def usage() -> str:
 
 
 def _command(argv: list[str]) -> tuple[str, list[str]]:
-    """The command, of one word or two, and its arguments.
-
-    Raises:
-        UndiffuseError: there is no such command.
-    """
+    """The command, of one word or two, and its arguments."""
     first, rest = argv[0], argv[1:]
     if first in COMMANDS:
         return first, rest

@@ -51,7 +51,6 @@ def check_options(options: dict[str, Any]) -> None:
 
 
 def compare(options: dict[str, Any], settings: SampleConfig) -> None:
-    """Draw, print the table, and write compare.md and compare.png."""
     from tqdm import tqdm
 
     from undiffuse.cli.evaluation_options import open_images

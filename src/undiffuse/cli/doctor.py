@@ -72,7 +72,6 @@ def optional(module: str) -> str:
 
 
 def devices() -> list[tuple[str, str]]:
-    """The processors that torch can use."""
     import torch
 
     from undiffuse.runtime.precision import in_hardware, times_as_long

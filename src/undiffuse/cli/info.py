@@ -31,11 +31,7 @@ def run(typed: Namespace) -> None:
 
 
 def about(path: Path) -> dict[str, Any]:
-    """All that is known of what is there.
-
-    Raises:
-        UndiffuseError: nothing is, or it is of no kind that says anything.
-    """
+    """All that is known of what is there."""
     from undiffuse.checkpoints.foreign import reader_of
     from undiffuse.checkpoints.hub import hub_name
     from undiffuse.checkpoints.model_file import SUFFIX

@@ -48,11 +48,7 @@ class Parser(argparse.ArgumentParser):
         raise UndiffuseError(f"{message}; see {self.prog} --help")
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
-        """What was typed.
-
-        Raises:
-            UndiffuseError: an option that there is not, a value that cannot be, or an argument too few or too many.
-        """
+        """What was typed."""
         for word in argv:
             self._check_known(word)
         return self.parse_args(self._join_lists(argv))

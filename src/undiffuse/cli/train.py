@@ -65,13 +65,8 @@ def run(typed: Namespace) -> None:
     train(source, **options)
 
 
-def runs_folder(options: dict[str, Any]) -> Path:
-    """The folder of runs."""
-    return Path(options.get("runs", "runs"))
-
-
 def first_line(source: str | None, options: dict[str, Any]) -> str:
-    """What is being done, for the seconds to minutes until there is a run; empty where a mistake is about to be told.
+    """A line for the seconds to minutes until there is a run; empty where a mistake is about to be told.
 
     It is said before PyTorch is imported, so what can be checked without it is.
     """
@@ -95,11 +90,7 @@ def first_line(source: str | None, options: dict[str, Any]) -> str:
 
 
 def goes_on(options: dict[str, Any]) -> bool:
-    """Whether torchrun has started this again after a failure, and there is a checkpoint to go on from.
-
-    Raises:
-        UndiffuseError: it may start this again, and the run has no name by which it would be found.
-    """
+    """Whether torchrun has started this again after a failure, and there is a checkpoint to go on from."""
     from undiffuse.runtime.torchrun import may_restart, restarts
 
     if may_restart() and "name" not in options:
@@ -115,7 +106,7 @@ def run_to_resume(which: str, options: dict[str, Any]) -> dict[str, Any]:
         raise UndiffuseError(f"--resume {which} and --name {options['name']} name a run each; leave one of them out")
     folder = Path(which)
     if len(folder.parts) == 1 and not written_as_path(which):
-        other = runs_folder(options) / which
+        other = Path(options.get("runs", "runs"), which)
         here, there = ((place / "checkpoints").is_dir() or has_begun(place) for place in (folder, other))
         if here and there and folder.resolve() != other.resolve():
             raise UndiffuseError(

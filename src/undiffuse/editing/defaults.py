@@ -30,12 +30,7 @@ ROUNDING: float = 2 / 255 / 12**0.5
 
 @dataclass(frozen=True)
 class Quick:
-    """What is taken in place of the defaults where somebody waits, which any door may ask for.
-
-    Args:
-        settings: of the sampler.
-        options: of the edit, on fewer steps than ``below``.
-    """
+    """Settings of the sampler where somebody waits, and options of the edit on fewer steps than ``below``."""
 
     settings: SampleConfig
     options: Mapping[str, Any]
@@ -50,14 +45,12 @@ LARGEST = 80_000_000
 
 
 def check_result(sides: Sequence[int]) -> None:
-    """Refuse results that no machine holds, before anything is made for them."""
     if math.prod(sides) > LARGEST:
         size = " x ".join(f"{side:,}" for side in sides)
         raise UndiffuseError(f"A result has at most {LARGEST:,} pixels; {size} are asked for: make it in parts")
 
 
 def check_strength(strength: float) -> None:
-    """Refuse a part of the way into noise outside [0, 1]."""
     if not 0 <= strength <= 1:
         raise UndiffuseError(f"A strength lies in 0..1, from the picture itself to pure noise; it is {strength:g}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from undiffuse.errors import counted
 from undiffuse.training.callbacks.progress_line import duration
@@ -35,11 +36,10 @@ class Forecast:
         self.times.append(self.clock())
 
     def tick(self) -> None:
-        """To be called after each step."""
         if len(self.times) > 2:
             return
         self.times.append(self.clock())
-        steps = [after - before for before, after in zip(self.times, self.times[1:], strict=False)]
+        steps = [after - before for before, after in pairwise(self.times)]
         done, seconds = len(steps), steps[-1]
         left = seconds * (self.total - done)
         if left >= LEAST and (done == 1 or seconds > OTHERWISE * steps[0]):

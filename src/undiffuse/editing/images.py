@@ -31,7 +31,7 @@ from undiffuse.visualization.strip import flatten, strip
 
 
 def read_mask(path: Path, sides: Sequence[int], say: Callable[[str], object] = lambda how: None) -> Tensor:
-    """Where a picture is known: 1 where the mask's file is black, 0 where it is white, to be painted anew.
+    """A mask from its file: 1 where it is black and the picture is known, 0 where it is white, to be painted anew.
 
     Above half grey is white. Two kinds of masks are read otherwise, and said to be: where all that is opaque has one
     colour, its transparency is the mask (white paint marks what is painted, black paint what is kept); and a file of
@@ -107,13 +107,7 @@ def _painted(values: NDArray[Any], top: float, say: Callable[[str], object]) -> 
 
 @dataclass(frozen=True)
 class Result:
-    """One edited picture and what it was made of.
-
-    Args:
-        x: (channels, height, width) in model space.
-        info: of the model's data.
-        origin: how it was made.
-    """
+    """One edited picture, (channels, height, width) in model space, of data of this kind, and how it was made."""
 
     x: Tensor
     info: DataInfo
@@ -140,7 +134,7 @@ class Result:
 
 
 def view(x: Tensor, info: DataInfo, size: tuple[int, int] | None = None) -> Image.Image:
-    """Something in model space to be looked at, 8 bits a channel, enlarged to (height, width) pixel by pixel."""
+    """A view of something in model space, 8 bits a channel, enlarged to (height, width) pixel by pixel."""
     kind = replace(info, shape=tuple(x.shape))
     image = viewable(to_image(codec_of(info).decode(x.clamp(-1, 1)), kind))
     return image if size is None else image.resize(size[::-1], Image.Resampling.NEAREST)
@@ -160,7 +154,7 @@ def edit_record(
     index: int,
     shape: Sequence[int],
 ) -> Edited:
-    """How a result was made.
+    """The record of how a result was made.
 
     Args:
         command: the words that make it again.
@@ -184,5 +178,4 @@ def edit_record(
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

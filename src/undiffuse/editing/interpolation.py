@@ -60,7 +60,7 @@ def interpolate(
 
 
 def slerp(a: Pictures, b: Pictures, part: Float[Tensor, "..."]) -> Pictures:
-    """The arc between two vectors, taken over everything but the first axis (Shoemake 1985).
+    """Points on the arc between two vectors, taken over everything but the first axis (Shoemake 1985).
 
     slerp = sin((1 - u) w) / sin w  a + sin(u w) / sin w  b,   cos w = <a, b> / |a| |b|
 

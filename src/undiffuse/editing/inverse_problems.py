@@ -253,7 +253,6 @@ def deblur(
 
 
 def check_colour(info: DataInfo) -> None:
-    """Refuse a model that knows no colour."""
     if info.channels != 3:
         raise UndiffuseError(
             f"Only a model of colour pictures, with 3 channels, can colorize; this one has {info.channels}"

@@ -89,7 +89,6 @@ def _slopes(q_s: Marginal, q_t: Marginal) -> tuple[float, float]:
 
 
 def _column(values: Tensor, like: Tensor) -> Tensor:
-    """One value a sample, shaped to multiply the batch."""
     return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
@@ -116,7 +115,6 @@ class Inversion:
 
     @property
     def warning(self) -> str | None:
-        """A sentence where the reconstruction of a picture is poor."""
         poor = int((self.psnr < POOR_PSNR).sum())
         if not poor:
             return None
@@ -145,8 +143,6 @@ def invert(editor: Editor, x0: Pictures, inverter: Inverter | None = None) -> In
 
 
 def to_noise(editor: Editor, x0: Pictures, inverter: Inverter) -> Pictures:
-    """x_T of each picture."""
-
     def work(batch: MicroBatch) -> Tensor:
         denoiser, x = editor.denoiser(batch.indices), batch.of(x0)
         for s, t in pairwise(editor.plan.times.flip(0)):

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Rule:
-    """What is said of an option beside its type, default and text.
+    """A rule of an option, beside its type, default and text.
 
     Args:
         flag: its name on the command line, where that is another.
@@ -39,7 +39,6 @@ class Rule:
 
 
 def option(default: T, **rule: Any) -> T:
-    """An option with a `Rule`."""
     return field(default=default, metadata={"rule": Rule(**rule)})
 
 
@@ -50,17 +49,13 @@ def options_of(cls: type) -> dict[str, Field]:
 
 
 def rules_of(cls: type) -> dict[str, Rule]:
-    """The rules of a class of options, by name; of one that has none, a rule that says nothing."""
+    """The rules of a class of options, by name."""
     return {each.name: each.metadata.get("rule", Rule()) for each in fields(cls)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class EditOptions:
-    """What every edit may be told.
-
-    Raises:
-        UndiffuseError: a value that an option does not take.
-    """
+    """The option of all edits."""
 
     overlap: int | Literal["auto", "none"] = "auto"
     """Pixels that tiles share; 'none' for the whole picture at once, 'auto' for that up to the size that the model
@@ -97,8 +92,6 @@ REPAINTS = ("method", ("repaint",))
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreOptions(EditOptions):
-    """How measurements of a whole picture are met."""
-
     method: Method = "pigdm"
     """How the given part is met: 'ddnm' is quick, 'pigdm' and 'dps' follow gradients; see docs/use/editing.md."""
     scale: float = option(1.0, above=0, acts_with=FOLLOWS)
@@ -107,8 +100,6 @@ class RestoreOptions(EditOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class InpaintOptions(EditOptions):
-    """How a hole is filled."""
-
     method: FillMethod = "dps"
     """How the known part is met: 'dps' keeps objects whole, 'replace' and 'ddnm' are quick; see docs/use/editing.md."""
     scale: float = option(1.0, above=0, acts_with=FOLLOWS)
@@ -121,8 +112,6 @@ class InpaintOptions(EditOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class OutpaintOptions(InpaintOptions):
-    """What is added at each side, and how it is filled."""
-
     top: int = option(0, least=0)
     """Pixels to add at the top; where all four are 0, a quarter of the shorter side is added everywhere."""
     bottom: int = option(0, least=0)
@@ -135,16 +124,12 @@ class OutpaintOptions(InpaintOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class UpscaleOptions(RestoreOptions):
-    """How far a picture is enlarged, and how it is met."""
-
     factor: int | None = option(None, least=2)
     """How many times as large; by default 4, or what a stage of a cascade learned."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeblurOptions(RestoreOptions):
-    """How blurred a picture is, and how it is met."""
-
     std: float = option(1.0, above=0)
     """Standard deviation of the blur in pixels."""
     noise: float | None = option(None, above=0)
@@ -153,24 +138,18 @@ class DeblurOptions(RestoreOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class DenoiseOptions(EditOptions):
-    """How noisy a picture is."""
-
     noise: float | None = option(None, above=0)
     """Standard deviation of the noise, in parts of 255; by default it is estimated."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VaryOptions(EditOptions):
-    """How far a picture is varied."""
-
     strength: float = option(0.5, check=check_strength)
     """How far into noise, 0..1: 0 for the picture itself and 1 for a new one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InterpolateOptions(EditOptions):
-    """Which way goes from one picture to the other."""
-
     way: Way = "slerp"
     """'slerp' goes by the arc between two latents, 'shared' by the line between both in the same noise."""
     frames: int = option(9, least=2)
@@ -186,8 +165,6 @@ EXACTLY = ("exact", (True,))
 
 @dataclass(frozen=True, kw_only=True)
 class InvertOptions(EditOptions):
-    """How exactly a walk is inverted."""
-
     exact: bool = False
     """Solve each step by fixed-point iteration."""
     iterations: int = option(20, least=1, acts_with=EXACTLY)
@@ -198,8 +175,6 @@ class InvertOptions(EditOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class TranslateOptions(EditOptions):
-    """Which class becomes which."""
-
     to: str
     """The class that is wanted, its whole name."""
     source: str = option(NONE, flag="from")

@@ -7,6 +7,7 @@ call. No torch before an edit is done: `--help` reads the table.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ Said = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class EditInput:
-    """What an edit works on, in model space.
+    """The input of an edit, in model space.
 
     Args:
         editor: of the result's size; call it with (height, width).
@@ -48,13 +49,12 @@ class EditInput:
 
     @property
     def here(self) -> Editor:
-        """The editor for results of the picture's own size."""
         return self.editor(*self.x0.shape[2:])
 
 
 @dataclass(frozen=True)
 class EditResult:
-    """What an edit made, in model space.
+    """The results of an edit, in model space.
 
     Args:
         pictures: (rows * results, channels, height, width), those of a row together.
@@ -120,9 +120,6 @@ class Edit:
             said: options by name; None is as good as nothing.
             settings: fields of `SampleConfig`.
             quick: take the row's quick preset where its method has one.
-
-        Raises:
-            UndiffuseError: an unknown option, a value that none takes, or a model that cannot do this.
         """
         said = {name: value for name, value in said.items() if value is not None}
         how = from_plain(self.options, said, "the options")
@@ -137,17 +134,14 @@ class Edit:
         return how, walked
 
     def usual(self, how: o.EditOptions, model: AnyModel) -> SampleConfig:
-        """The sampler's settings where none are said."""
         return self.stage if self.stage and is_stage(model) else self.advised(how)
 
     def check_count(self, n: int) -> None:
-        """Refuse several results of one picture where there is one alone."""
         if n > 1 and self.one:
             raise UndiffuseError(f"{self.one}: leave out `n`")
 
 
 def is_stage(model: AnyModel) -> bool:
-    """Whether a model enlarges what it is given."""
     return model.config.conditions.upscale > 1
 
 
@@ -178,8 +172,8 @@ def _outpaint(given: EditInput, how: o.OutpaintOptions) -> EditResult:
 
     margins = ((how.top, how.bottom), (how.left, how.right))
     canvas, _ = extended(given.x0, margins)
-    editor = given.editor(*canvas.shape[2:])
-    return EditResult(editing.outpaint(editor, given.x0, margins, **_filling(how)), {"given": canvas})
+    made = editing.outpaint(given.editor(*canvas.shape[2:]), given.x0, margins, **_filling(how))
+    return EditResult(made, {"given": canvas})
 
 
 def _with_margins(how: o.OutpaintOptions, model: AnyModel, sides: tuple[int, int]) -> o.OutpaintOptions:
@@ -359,14 +353,10 @@ def edits_of(model: AnyModel) -> list[str]:
     from undiffuse.modalities.images import IMAGES
     from undiffuse.modalities.registry import modality_of
 
-    if modality_of(model.info) is not IMAGES:
-        return []
-    return [name for name, row in EDITS.items() if (row.stage or not is_stage(model)) and _is_able(row, model)]
-
-
-def _is_able(row: Edit, model: AnyModel) -> bool:
-    try:
-        row.check(model, {})
-    except UndiffuseError:
-        return False
-    return True
+    found = []
+    for name, row in EDITS.items() if modality_of(model.info) is IMAGES else ():
+        with suppress(UndiffuseError):
+            row.check(model, {})
+            if row.stage or not is_stage(model):
+                found.append(name)
+    return found

@@ -25,7 +25,7 @@ from undiffuse.model import AnyModel
 
 @dataclass(frozen=True)
 class Translation:
-    """What pictures became, and how well their inversion gives them back.
+    """Translated pictures, and how well their inversion gives them back.
 
     Args:
         pictures: of the class that was wanted.

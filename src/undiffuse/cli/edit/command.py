@@ -35,7 +35,6 @@ def command(name: str) -> SimpleNamespace:
 
 
 def configure(name: str, parser: Parser) -> None:
-    """RUN, the pictures, the edit's options, those of sampling, and where results go."""
     edit = EDITS[name]
     parser.surplus = SURPLUS.get(name, "")
     pictures = [PICTURES[each] for each in edit.inputs if each in PICTURES]
@@ -93,7 +92,6 @@ def _reader(flag: str, option: Field, rule: Rule) -> Convert:
 
 
 def run(name: str, typed: Namespace) -> None:
-    """Do an edit to the pictures that were named."""
     command = EditCommand(name, vars(typed))
     command.check()
     known = command.masks()

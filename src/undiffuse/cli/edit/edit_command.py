@@ -135,14 +135,12 @@ class EditCommand:
 
     @property
     def joins(self) -> bool:
-        """Whether it is an edit of two pictures."""
         return "second" in self.edit.inputs
 
     def stem(self, pictures: Sequence[Picture]) -> str:
-        """What the files of one picture, or of two that are joined, are called after."""
-        return (
-            shortened("-".join(picture.path.stem for picture in pictures), 200) if self.joins else pictures[0].path.stem
-        )
+        """The name that the files of one picture, or of two that are joined, begin with."""
+        names = [picture.path.stem for picture in pictures]
+        return shortened("-".join(names), 200) if self.joins else names[0]
 
     @property
     def folder(self) -> Path:
@@ -150,7 +148,6 @@ class EditCommand:
 
     @property
     def count(self) -> int:
-        """Results of a picture."""
         return self.copies * self.edit.results(self.how)
 
     def places(self, stem: str) -> list[Path]:
@@ -159,7 +156,6 @@ class EditCommand:
         return [*results, *(self.place(stem, each, ".npz") for each in self.edit.files), self.place(stem, "strip")]
 
     def place(self, stem: str, part: str, suffix: str = ".png") -> Path:
-        """Where one file goes."""
         return self.folder / f"{shortened('-'.join(filter(None, (stem, part))), NAME_BYTES - len(suffix))}{suffix}"
 
     @cached_property
@@ -196,7 +192,6 @@ class EditCommand:
             )
 
     def input(self, batch: PictureBatch, known: Mapping[Path, Tensor]) -> EditInput:
-        """What the edit works on."""
         import torch
 
         mask = torch.stack([known[picture.path] for picture in batch.pictures])[:, None] if known else None
@@ -204,7 +199,6 @@ class EditCommand:
         return EditInput(lambda *sides: self.editor(batch.indices, sides), batch.x0, mask, second)
 
     def editor(self, indices: Sequence[int], sides: tuple[int, int]) -> Editor:
-        """The editor for results of this height and width."""
         from undiffuse.editing import Editor
         from undiffuse.editing.defaults import check_result
 
