@@ -42,14 +42,14 @@ def test_drawing_streams_previews_and_fills_the_gallery(visit: Any, studio: Any)
     assert asked["settings"]["classes"] == ["7"]
     assert asked["settings"]["guidance"] == 2.0, "the recipe's advice"
     assert asked["settings"]["steps"] == 6
-    assert page.locator(".easel button.tile").count() == 4
+    assert page.locator(".canvas button.tile").count() == 4
     page.locator(".gallery-grid button").nth(3).wait_for()
     # the walk can be looked back on: the six steps and the pictures themselves
     scrub = page.get_by_label("The way out of the noise", exact=True)
     scrub.fill("0")
-    assert page.locator(".easel button.tile img").first.get_attribute("src").startswith("data:image/png")
+    assert page.locator(".canvas button.tile img").first.get_attribute("src").startswith("data:image/png")
     scrub.fill("6")
-    assert page.locator(".easel button.tile img").first.get_attribute("src").startswith("/v1/gallery/")
+    assert page.locator(".canvas button.tile img").first.get_attribute("src").startswith("/v1/gallery/")
 
 
 def test_cancel_ends_a_job(visit: Any, studio: Any) -> None:
@@ -227,7 +227,7 @@ def test_a_picture_is_turned_into_another_class(visit: Visit, studio: Any) -> No
 def test_tiles_fill_their_rows(visit: Visit) -> None:
     page = visit("#/create")
     columns = (
-        "import('/page/js/create/easel.js').then(({ columnsFor }) => [1, 2, 4, 6, 8, 9, 12, 16, 64].map(columnsFor))"
+        "import('/page/js/create/canvas.js').then(({ columnsFor }) => [1, 2, 4, 6, 8, 9, 12, 16, 64].map(columnsFor))"
     )
     assert page.evaluate(columns) == [1, 2, 2, 3, 4, 3, 4, 4, 8]
 
@@ -390,7 +390,7 @@ def test_the_page_is_whole_below_a_sub_path(visit: Visit, studio: Any) -> None:
     page.get_by_text("million parameters").wait_for()
     draw(page, 2)
     page.locator(".gallery-grid button").nth(1).wait_for()
-    for image in page.locator(".easel button.tile img, .gallery-grid img").all():
+    for image in page.locator(".canvas button.tile img, .gallery-grid img").all():
         assert image.get_attribute("src").startswith("/tools/undiffuse/v1/gallery/")
         assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 28
     page.locator(".gallery-grid button").first.click()

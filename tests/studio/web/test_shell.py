@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from graphlib import TopologicalSorter
+from pathlib import Path
 from typing import Any
 
 from undiffuse.studio.page_files import FOLDER
@@ -11,6 +14,18 @@ Visit = Callable[..., Any]
 Until = Callable[[Any, str], None]
 CALM = {"reduced_motion": "reduce"}
 BACKGROUND = "getComputedStyle(document.documentElement).backgroundColor"
+
+
+def imports_of(module: Path) -> list[Path]:
+    found = re.findall(r"""(?:from|import)\s*\(?\s*["'](\.[^"']+)["']""", module.read_text())
+    return [(module.parent / each).resolve() for each in found]
+
+
+def test_no_two_modules_of_the_page_need_each_other() -> None:
+    graph = {module.resolve(): imports_of(module) for module in (FOLDER / "js").rglob("*.js")}
+    assert len(graph) > 40
+    assert {each for needed in graph.values() for each in needed} <= set(graph)
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_the_home_page_opens_every_door(visit: Visit, studio: Any, until: Until) -> None:

@@ -1,10 +1,9 @@
 // The home page: what this is, and the doors.
 
-import { PAGES } from "./pages.js";
 import { h } from "./ui/dom.js";
 import { dissolving } from "./learn/dissolving.js";
 
-export function show(root, { signal }) {
+export function show(root, { pages, signal }) {
   root.append(
     h(
       "section",
@@ -31,7 +30,7 @@ export function show(root, { signal }) {
     h(
       "nav",
       { class: "doors", "aria-label": "What you can do here" },
-      PAGES.filter(({ door }) => door).map(({ name, title, door, go }) =>
+      pages.filter(({ door }) => door).map(({ name, title, door, go }) =>
         h("a", { class: "door", href: `#/${name}` }, h("h2", {}, title), h("p", {}, door), h("span", { class: "go" }, `${go} →`)),
       ),
     ),

@@ -23,7 +23,7 @@ function decoded(part) {
 /**
  * Show pages as the address changes.
  *
- * A page is a module with `show(root, { path, query, signal })`, which fills root and may be async. `path` is what
+ * A page is a module with `show(root, { path, query, pages, signal })`, which fills root and may be async. `path` is what
  * follows the page's name. `signal` aborts when the page is left: give it to listeners, fetches and timers. If the
  * page is shown and only what follows changes, its `moved({ path, query })` is called where show returned one.
  *
@@ -55,7 +55,7 @@ export function router({ root, pages, onPage }) {
     try {
       const module = await page.load();
       if (stay.signal.aborted) return;
-      handle = await module.show(body, { path: path.slice(1), query, signal: stay.signal });
+      handle = await module.show(body, { path: path.slice(1), query, pages, signal: stay.signal });
     } catch (error) {
       if (stay.signal.aborted) return;
       console.error(error);

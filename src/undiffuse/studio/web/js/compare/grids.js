@@ -3,7 +3,7 @@
 import { ApiError, at } from "../api.js";
 import { begin, duration, plural } from "../create/job.js";
 import { chips } from "../create/settings.js";
-import { shown } from "../create/easel.js";
+import { shown } from "../create/canvas.js";
 import { button, field, select, slider } from "../ui/controls.js";
 import { h } from "../ui/dom.js";
 

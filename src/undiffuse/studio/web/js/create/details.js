@@ -4,7 +4,7 @@ import { get, getBlob, remove } from "../api.js";
 import { button, iconButton } from "../ui/controls.js";
 import { freshId, h } from "../ui/dom.js";
 import { dialog, toast } from "../ui/overlays.js";
-import { shown } from "./easel.js";
+import { shown } from "./canvas.js";
 import { spoken, typed } from "./fields.js";
 import { madeHow } from "./gallery.js";
 import { begin } from "./job.js";

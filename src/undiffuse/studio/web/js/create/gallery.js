@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { button, select } from "../ui/controls.js";
 import { exchange, h } from "../ui/dom.js";
 import { toast } from "../ui/overlays.js";
-import { shown } from "./easel.js";
+import { shown } from "./canvas.js";
 
 const KINDS = {
   sample: "drawn",

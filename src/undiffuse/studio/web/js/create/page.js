@@ -6,7 +6,7 @@ import { freshId, h } from "../ui/dom.js";
 import { tabs, toast, trouble } from "../ui/overlays.js";
 import { changePane } from "./change.js";
 import { openDetails, save } from "./details.js";
-import { easel } from "./easel.js";
+import { canvas } from "./canvas.js";
 import { gallery } from "./gallery.js";
 import { samplingForm } from "./settings.js";
 import { droppable, filePicker } from "./source.js";
@@ -56,7 +56,7 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
   const about = h("p", { class: "hint", "aria-live": "polite" });
   chooser.element.append(about);
   const board = h("div", { class: "board" });
-  const stage = easel({
+  const stage = canvas({
     onOpen: (image) => openPicture(image.id),
     onDone: () => shelf.refresh(),
     onBusy: (busy) => ((together.disabled = busy), (go.disabled = busy || !model)),
@@ -209,7 +209,7 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
     }
   }
 
-  /** On a narrow page the easel lies below the form: bring it into view. */
+  /** On a narrow page the canvas lies below the form: bring it into view. */
   function reveal() {
     const { top, bottom } = stage.element.getBoundingClientRect();
     if (top > innerHeight * 0.6 || bottom < 80) stage.element.scrollIntoView({ block: "start" });

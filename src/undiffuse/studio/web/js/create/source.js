@@ -3,7 +3,7 @@
 import { button } from "../ui/controls.js";
 import { h } from "../ui/dom.js";
 import { toast } from "../ui/overlays.js";
-import { shown } from "./easel.js";
+import { shown } from "./canvas.js";
 
 /** Let a person drop files on an element: onFiles(FileList or File[]). */
 export function droppable(element, onFiles) {

@@ -43,7 +43,7 @@ function noise(shape, seed) {
  *   clear(words) shows none;
  *   run(path, body, { count, verb }) draws, and resolves to the images, or null.
  */
-export function easel({ onOpen, onDone, onBusy, signal }) {
+export function canvas({ onOpen, onDone, onBusy, signal }) {
   let tiles = [];
   let walk = [];
   let job = null;
@@ -54,7 +54,7 @@ export function easel({ onOpen, onDone, onBusy, signal }) {
   const moment = h("p", { class: "moment", "aria-hidden": "true" });
   const bar = h("progress", { class: "progress", max: 1, value: 0, "aria-label": "Steps taken" });
   const stop = button("Cancel", cancel, { sign: "stop" });
-  const progress = h("div", { class: "easel-progress", hidden: true }, bar, moment, stop);
+  const progress = h("div", { class: "canvas-progress", hidden: true }, bar, moment, stop);
   const view = segments({
     label: "Show on the way",
     choices: [["x_t", "the noisy picture"], ["x0", "what the model expects"]],
@@ -70,8 +70,8 @@ export function easel({ onOpen, onDone, onBusy, signal }) {
     onStep: repaint,
     signal,
   });
-  const review = h("div", { class: "easel-review", hidden: true }, back.element, view.element);
-  const element = h("section", { class: "easel", "aria-label": "The pictures" }, status, grid, progress, review);
+  const review = h("div", { class: "canvas-review", hidden: true }, back.element, view.element);
+  const element = h("section", { class: "canvas", "aria-label": "The pictures" }, status, grid, progress, review);
 
   function arrange(count) {
     grid.style.setProperty("--columns", columnsFor(count));
