@@ -103,7 +103,7 @@ COMMANDS = {
     "likelihood": "likelihood {run} {data} --limit 2 --out {blocked}/x.csv",
     "anomaly": "anomaly {run} {data} --limit 2 --out {blocked}/x.csv",
     "evaluate": "evaluate {run} -n 12 --extractor pixels --out {blocked}/x.json",
-    "memorisation": "memorisation {run} -n 8 --out {blocked}/x.html",
+    "memorization": "memorization {run} -n 8 --out {blocked}/x.html",
     "convert": "convert {run} {blocked}/x.safetensors --to file",
     "convert to a folder": "convert {run} {blocked}/x --to diffusers",
     "push": "push {run} a/b --dry-run --out {blocked}/x",

@@ -75,7 +75,7 @@ def pictures(tmp_path: Path) -> Path:
 QUICK = ("--device", "cpu")
 COMMANDS: dict[str, tuple[object, ...]] = {
     "evaluate": ("--reference", "birds.npy", "--extractor", "pixels", "-n", 10, "--steps", 2, "--bits", 2, *QUICK),
-    "memorisation": ("--training", "birds.npy", "--extractor", "none", "-n", 10, *QUICK),
+    "memorization": ("--training", "birds.npy", "--extractor", "none", "-n", 10, *QUICK),
     "sample": ("-n", 2, "--steps", 2, *QUICK),
     "likelihood": ("birds.npy", "--limit", 2, "--method", "bound", *QUICK),
     "anomaly": ("birds.npy", "--limit", 9, "--timesteps", 2, "--draws", 1, "--pictures", 0, *QUICK),
@@ -87,7 +87,7 @@ COMMANDS: dict[str, tuple[object, ...]] = {
     "push": ("me/birds", "--dry-run", "-n", 1, *QUICK),
 }
 CASES = [("file", command) for command in COMMANDS]
-CASES += [(kind, command) for kind in KINDS[1:] for command in ("evaluate", "memorisation")]
+CASES += [(kind, command) for kind in KINDS[1:] for command in ("evaluate", "memorization")]
 
 
 @pytest.mark.parametrize(("subject", "command"), CASES, indirect=["subject"])
@@ -98,7 +98,7 @@ def test_a_command_takes_a_model_of_every_kind(undiffuse: Command, subject: str,
     assert said.status == 0, said.err
     if command == "evaluate":
         assert "images drawn by" in said.out
-    if command == "memorisation":
+    if command == "memorization":
         assert "10 samples of" in said.out
 
 
@@ -116,7 +116,7 @@ def test_what_was_measured_of_a_file_stands_under_its_name_in_the_working_direct
 
 
 @pytest.mark.parametrize("subject", ["diffusers"], indirect=True)
-@pytest.mark.parametrize(("command", "flag"), [("evaluate", "--reference"), ("memorisation", "--training")])
+@pytest.mark.parametrize(("command", "flag"), [("evaluate", "--reference"), ("memorization", "--training")])
 def test_a_model_that_does_not_know_its_data_asks_for_them(
     undiffuse: Command, subject: str, command: str, flag: str
 ) -> None:
@@ -185,7 +185,7 @@ def test_a_name_written_as_a_path_is_never_the_model_that_ships(
     assert "builtin:digits" in said.err
 
 
-DRAWING = ("evaluate", "memorisation", "sample", "animate reverse", "edit vary")
+DRAWING = ("evaluate", "memorization", "sample", "animate reverse", "edit vary")
 
 
 @pytest.mark.parametrize("command", DRAWING)

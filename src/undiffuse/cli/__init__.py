@@ -40,7 +40,7 @@ COMMANDS = {
     "compare": "runs side by side in one HTML file: undiffuse compare runs/A runs/B",
     "likelihood": "bits per dimension of images under a model: undiffuse likelihood runs/NAME photos/",
     "anomaly": "which images a model finds strange, and where: undiffuse anomaly runs/NAME photos/",
-    "memorisation": "whether samples are copies of training images: undiffuse memorisation runs/NAME --held-out DATA",
+    "memorization": "whether samples are copies of training images: undiffuse memorization runs/NAME --held-out DATA",
     "ema": "averages of any length after a training with --ema-std: undiffuse ema runs/NAME --std 0.02,0.05",
     "timesteps": "choose the times of a few steps for a run: undiffuse timesteps runs/NAME --evaluations 5,10",
     "info": "what a picture, a run or a checkpoint says of itself",
@@ -67,6 +67,8 @@ COMMANDS = {
     "doctor": "versions, device, memory, optional parts: what to send with a question",
 }
 
+ALIASES = {"memorisation": "memorization"}
+"""Other spellings of commands."""
 TOGETHER = ("train", "sample", "likelihood", "evaluate")
 """Commands that share their work out where torchrun starts several processes; in the others rank 0 works alone."""
 SERVERS = ("studio",)
@@ -190,7 +192,7 @@ def usage() -> str:
 
 def _command(argv: list[str]) -> tuple[str, list[str]]:
     """The command, of one word or two, and its arguments."""
-    first, rest = argv[0], argv[1:]
+    first, rest = ALIASES.get(argv[0], argv[0]), argv[1:]
     if first in COMMANDS:
         return first, rest
     seconds = [name.split()[1] for name in COMMANDS if name.startswith(f"{first} ")]

@@ -81,7 +81,7 @@ A denoising diffusion model, written by undiffuse {__version__}.
 | Weights | {model.provenance.get("weights", "raw")}, after {counted(model.provenance.get("step", 0), "step")} |
 
 Samples of a model are as biased as its data. Quality and memorisation were not measured for this card; `undiffuse
-evaluate` and `undiffuse memorisation` do so.
+evaluate` and `undiffuse memorization` do so.
 
 ## Use
 

@@ -38,7 +38,7 @@ def sets(tmp_path: Path) -> dict[str, Path]:
 
 def test_copies_among_given_images_are_found(undiffuse: Command, sets: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "pairs.html"
-    words = ("memorisation", sets["drawn"], "--training", sets["training"], "--held-out", sets["held_out"], *PIXELS)
+    words = ("memorization", sets["drawn"], "--training", sets["training"], "--held-out", sets["held_out"], *PIXELS)
     said = undiffuse(*words, "--out", out)
     assert said.status == 0, said.err
     assert "Verdict: 3 of 30 samples are copies of training images, the others are not." in said.out
@@ -56,7 +56,7 @@ def test_copies_among_given_images_are_found(undiffuse: Command, sets: dict[str,
 
 def test_without_a_file_only_sentences_come(undiffuse: Command, sets: dict[str, Path]) -> None:
     before = set(sets["drawn"].parent.iterdir())
-    said = undiffuse("memorisation", sets["held_out"], "--training", sets["training"], *PIXELS)
+    said = undiffuse("memorization", sets["held_out"], "--training", sets["training"], *PIXELS)
     assert said.status == 0, said.err
     assert "There are no held-out images, so the yardstick is" in said.out
     assert "Verdict: No sign of memorisation" in said.out
@@ -64,29 +64,29 @@ def test_without_a_file_only_sentences_come(undiffuse: Command, sets: dict[str, 
 
 
 def test_a_run_is_judged_against_its_own_data(undiffuse: Command, run: Path) -> None:
-    said = undiffuse("memorisation", run, "-n", 9, *PIXELS)
+    said = undiffuse("memorisation", run, "-n", 9, *PIXELS)  # the old spelling is an alias
     assert said.status == 0, said.err
     assert "9 samples of tiny, seed 0, dpm++2m-sde in 20 steps, beside 24 training images of squares.npy" in said.out
-    found = json.loads((run / "memorisation" / "squares.json").read_text())
+    found = json.loads((run / "memorization" / "squares.json").read_text())
     assert found["samples"]["seed"] == 0
     assert found["samples"]["weights"] == "0.999"
     assert found["samples"]["settings"]["sampler"] == "dpm++2m-sde"
     assert found["training"]["fingerprint"] == found["samples"]["trained_on"]
     assert found["spaces"][0]["neighbours"] == 10
-    assert (run / "memorisation" / "squares.html").is_file()
+    assert (run / "memorization" / "squares.html").is_file()
 
 
 def test_how_a_run_draws_can_be_said_as_elsewhere(undiffuse: Command, run: Path, sets: dict[str, Path]) -> None:
-    said = undiffuse("memorisation", run, "-n", 9, *PIXELS, "--sampler", "ddim", "--steps", 1, "--weights", "raw")
+    said = undiffuse("memorization", run, "-n", 9, *PIXELS, "--sampler", "ddim", "--steps", 1, "--weights", "raw")
     assert said.status == 0, said.err
     assert "9 samples of tiny, seed 0, ddim in 1 step, beside 24 training images of squares.npy" in said.out
-    drawn = json.loads((run / "memorisation" / "squares.json").read_text())["samples"]
+    drawn = json.loads((run / "memorization" / "squares.json").read_text())["samples"]
     assert (drawn["settings"]["sampler"], drawn["settings"]["steps"], drawn["weights"]) == ("ddim", 1, "raw")
-    said = undiffuse("memorisation", run, "-n", 9, *PIXELS, "--steps", 61)
+    said = undiffuse("memorization", run, "-n", 9, *PIXELS, "--steps", 61)
     assert said.status == 2
     assert "60 timesteps and --steps asks for 61" in said.err
     for words in (("--steps", 5), ("--class", "cat"), ("--weights", "raw")):
-        said = undiffuse("memorisation", sets["drawn"], "--training", sets["training"], *PIXELS, *words)
+        said = undiffuse("memorization", sets["drawn"], "--training", sets["training"], *PIXELS, *words)
         assert said.status == 2
         assert f"{words[0]} is for a model" in said.err
 
@@ -96,7 +96,7 @@ def test_features_stand_beside_pixels(
 ) -> None:
     (tmp_path / "mine.py").write_text("def make():\n    return lambda x: x.flatten(2).sort(2).values.flatten(1)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    words = ("memorisation", sets["drawn"], "--training", sets["training"], "--device", "cpu")
+    words = ("memorization", sets["drawn"], "--training", sets["training"], "--device", "cpu")
     said = undiffuse(*words, "--extractor", "module:mine:make", "--out", tmp_path / "x.json")
     assert said.status == 0, said.err
     spaces = json.loads((tmp_path / "x.json").read_text())["spaces"]
@@ -114,20 +114,20 @@ def test_features_stand_beside_pixels(
         (("--training", "{training}", "-n", 7), "at least 8 samples, and there are 7"),
         (("--training", "{training}", "--out", "pairs.pdf"), "--out should end in .html or .json"),
         (("--training", "{training}", "--held-out", "{training}"), "of the 80 of 'training.npy' 80 are"),
-        (("--training", "{training}", "--channels", "rgb", "--neighbours", 1), "--neighbours cannot be '1'"),
+        (("--training", "{training}", "--channels", "rgb", "--neighbours", 1), "--neighbors cannot be '1'"),
     ],
 )
 def test_mistakes_are_one_sentence(
     undiffuse: Command, sets: dict[str, Path], words: tuple[Any, ...], sentence: str
 ) -> None:
-    said = undiffuse("memorisation", sets["drawn"], *(str(word).format(**sets) for word in words), "--device", "cpu")
+    said = undiffuse("memorization", sets["drawn"], *(str(word).format(**sets) for word in words), "--device", "cpu")
     assert said.status == 2
     assert sentence in said.err.splitlines()[-1]
 
 
 def test_a_subject_that_is_not_there_is_said_not_to_be(undiffuse: Command, run: Path) -> None:
     """It was 'no model, so it does not say what it learned from'."""
-    said = undiffuse("memorisation", run.with_name("tiyn"), *PIXELS)
+    said = undiffuse("memorization", run.with_name("tiyn"), *PIXELS)
     assert said.status == 2
     assert "which does not exist; perhaps you meant 'tiny'" in said.err
 
@@ -136,7 +136,7 @@ def test_data_that_changed_since_the_training_are_refused(undiffuse: Command, ru
     kept = data.read_bytes()
     np.save(data, squares(24, 7))
     try:
-        said = undiffuse("memorisation", run, "-n", 9, *PIXELS)
+        said = undiffuse("memorization", run, "-n", 9, *PIXELS)
     finally:
         data.write_bytes(kept)
     assert said.status == 2

@@ -1,7 +1,7 @@
 """Has a model memorised? The nearest training images of its samples, in pixels and in features, on a page.
 
-  undiffuse memorisation runs/NAME --held-out heldout/
-  undiffuse memorisation samples.npz --training photos/ --held-out heldout/ --out memorisation.html
+  undiffuse memorization runs/NAME --held-out heldout/
+  undiffuse memorization samples.npz --training photos/ --held-out heldout/ --out memorization.html
 
 SUBJECT is a model of any kind, which draws the samples, or images: a folder or an array file. Distances are held
 against those of images that cannot have been copied: --held-out ones; without them, each training image's distance to
@@ -20,6 +20,7 @@ from undiffuse.cli.evaluate import check_images
 from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.naming import MODEL, is_subject_model, load_to_draw
 from undiffuse.cli.options import add_count, add_device, add_overwrite, add_seed
+from undiffuse.cli.parse_values import whole
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
 from undiffuse.config.data import DataConfig
@@ -54,7 +55,8 @@ def configure(parser: Parser) -> None:
     add_count(group, "-n", 1, f"samples (default: {SAMPLES}; all given images)")
     add_preparation(parser, "how images are prepared (default: as the run's data)")
     group = parser.add_argument_group("how")
-    add_count(group, "--neighbours", 2, "that count (default: 10)", "K")
+    read = whole("--neighbors", 2)
+    group.add_argument("--neighbors", "--neighbours", type=read, metavar="K", help="that count (default: 10)")
     add_seed(group, "every random stream")
     add_device(group)
     add_fields(parser, SampleConfig, "how a model draws")
@@ -64,7 +66,7 @@ def configure(parser: Parser) -> None:
         type=Path,
         metavar="FILE",
         help=".html with the closest pairs, numbers in a .json beside it; or the .json alone (default, of a run: "
-        "RUN/memorisation/DATA.html)",
+        "RUN/memorization/DATA.html)",
     )
     add_overwrite(group)
 
@@ -91,7 +93,7 @@ def run(typed: Namespace) -> None:
         training,
         yardstick,
         _extractors(options, training.dataset),
-        neighbours=options.get("neighbours", NEIGHBOURS),
+        neighbours=options.get("neighbors", NEIGHBOURS),
         seed=seed,
         progress=True,
     )
@@ -172,7 +174,7 @@ def _files(options: dict[str, Any], subject: ModelSamples | DatasetImages, train
     out: Path | None = options.get("out")
     if out is None and isinstance(subject, ModelSamples):
         name = shortened(Path(training.info.name).name.split(".")[0])
-        out = subject.model.home / "memorisation" / f"{name}.html"
+        out = subject.model.home / "memorization" / f"{name}.html"
     if out is None:
         return []
     if out.suffix not in (".html", ".json"):
