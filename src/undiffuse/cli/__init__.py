@@ -126,7 +126,7 @@ def _tell(sentence: str) -> None:
 
 
 def _refusal(error: OSError) -> str:
-    """What the system refused, in words."""
+    """A sentence for what the system refused."""
     what = error.strerror or str(error)
     if error.filename is not None:
         do = "name a shorter one" if error.errno == errno.ENAMETOOLONG else "mend that, or name another place"
@@ -139,7 +139,7 @@ def _refusal(error: OSError) -> str:
 
 
 def _forget(stream: TextIO) -> None:
-    """What is left in the buffer goes nowhere, so that the interpreter does not complain when it flushes it at exit."""
+    """Send the rest of the buffer nowhere, so that the interpreter does not complain when it flushes it at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
@@ -177,7 +177,7 @@ def _dispatch(argv: list[str]) -> None:
 
 
 def _module(name: str) -> Any:
-    """What a command is: a module of its own, or what the module of a table makes of its row."""
+    """The module of a command, or what the module of a table makes of its row."""
     group, _, row = name.partition(" ")
     if group in TABLES:
         return import_module(f"undiffuse.cli.{group}.command").command(row)

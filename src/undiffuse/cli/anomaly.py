@@ -139,7 +139,7 @@ def _strange_classes(options: dict[str, Any], images: Images) -> list[bool] | No
 
 
 def _divide(measured: dict[str, Judged], strange: list[bool] | None, seed: int) -> tuple[Judged, list[Judged]]:
-    """What is normal, and what is judged by it: see the top of this file."""
+    """The normal images and those judged by them: see the top of this file."""
     from undiffuse.evaluation.anomaly.evaluate import split
 
     data, other = measured["data"], measured.get("against")

@@ -34,7 +34,6 @@ def add_comparison(parser: Parser) -> None:
 
 
 def check_options(options: dict[str, Any]) -> None:
-    """Refuse options that would be without effect."""
     if "compare" not in options:
         for name in ALONE:
             if name in options:

@@ -53,7 +53,7 @@ def run(typed: Namespace) -> None:
 
 
 def check_push(options: dict[str, Any]) -> None:
-    """Refuse what cannot be sent, before anything is written."""
+    """Check a push before anything is written."""
     from undiffuse.checkpoints.hub import require_hub
     from undiffuse.export.push import check_repo
 

@@ -29,7 +29,7 @@ def add_preparation(parser: Parser, title: str, defaults: bool = False) -> None:
 
 
 def typed_preparation(options: dict[str, Any]) -> dict[str, Any]:
-    """Those that were typed, and what goes with them."""
+    """The typed settings of preparation, and what goes with them."""
     typed = {name: options[name] for name in PREPARATION if name in options}
     if typed.get("crop") in ("none", "center"):  # whoever prepares other data so has no use for the run's --crop-from
         typed.setdefault("crop_from", None)

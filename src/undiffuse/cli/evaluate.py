@@ -81,7 +81,7 @@ def run(typed: Namespace) -> None:
 
 
 def measure(options: dict[str, Any], group: Group) -> None:
-    """Refuse what can be refused, measure, print, and write the plot and then the figures; rank 0 speaks and writes."""
+    """Check, measure, print, and write the plot and then the figures; rank 0 speaks and writes."""
     from undiffuse.evaluation.quality.bits import measure_bits
     from undiffuse.evaluation.quality.evaluate import QualitySettings, check_counts, evaluate
     from undiffuse.evaluation.quality.reference import check_comparable
@@ -119,7 +119,7 @@ def open_model(options: dict[str, Any], group: Group) -> AnyModel | None:
 
 
 def check_images(options: dict[str, Any], *of_models: str) -> None:
-    """Refuse images that are not there, and beside given ones what says how a model draws.
+    """Check that given images are there, and that no option beside them says how a model draws.
 
     Args:
         of_models: names of other options that are for models alone.
@@ -145,7 +145,7 @@ def prepared(options: dict[str, Any], source: str, model: AnyModel | None) -> Da
 
 
 def open_reference(options: dict[str, Any], model: AnyModel | None) -> Reference:
-    """What --reference names, else the model's own training data."""
+    """The images that --reference names, else the model's own training data."""
     from undiffuse.evaluation.quality.reference import Reference
 
     if "reference" in options:
@@ -216,7 +216,6 @@ def open_extractors(options: dict[str, Any], reference: Reference, group: Group)
 def open_out(
     options: dict[str, Any], subject: ImageSource, reference: Reference, extractors: Sequence[Extractor]
 ) -> Path:
-    """Where the figures go."""
     from undiffuse.evaluation.quality.report import default_file
 
     names = [one.identity.name for one in extractors]
@@ -226,7 +225,7 @@ def open_out(
 
 
 def check_out(out: Path, overwrite: bool) -> None:
-    """Refuse a place for the figures that is no .json file, or where something is."""
+    """Check the place of the figures: a .json file, nothing there yet."""
     from undiffuse.provenance.png import check_free
 
     if out.suffix != ".json":

@@ -57,7 +57,7 @@ def open_images(options: dict[str, Any], source: str, model: AnyModel, group: Gr
 
 
 def table_file(options: dict[str, Any], model: Model, folder: str) -> Path:
-    """Where the table goes: --out, or in the model's folder."""
+    """The table's file: --out, or one in the model's folder."""
     from undiffuse.data.formats.builtin import BUILTIN_PREFIX
 
     data = Path(options["DATA"].removeprefix(BUILTIN_PREFIX)).resolve().name.split(".")[0]

@@ -77,7 +77,7 @@ def about_picture(path: Path) -> dict[str, Any]:
 
 
 def about_model(path: Path) -> dict[str, Any]:
-    """Where a training stands, and everything it depends on."""
+    """The state of a training, and everything it depends on."""
     from undiffuse.config.files import spelled_out
     from undiffuse.model import load
     from undiffuse.model.cascade import stages_of

@@ -130,7 +130,7 @@ def _say(table: Table) -> None:
 
 
 def _settings(options: dict[str, Any], model: Model, images: Images) -> dict[str, Any]:
-    """What the numbers depend on, for the JSON file."""
+    """Everything that the numbers depend on, for the JSON file."""
     left_out = ("RUN", "out", "overwrite", "curve")
     typed = {name: value for name, value in options.items() if name not in left_out}
     data = images.dataset.info

@@ -107,7 +107,7 @@ def run(typed: Namespace) -> None:
 
 
 def _subject(options: dict[str, Any]) -> tuple[ModelSamples | DatasetImages, DataConfig]:
-    """What is judged, and how images are to be prepared so that they fit it."""
+    """The samples or images to judge, and how images are to be prepared so that they fit them."""
     from undiffuse.cli.sample import how
     from undiffuse.evaluation.quality.image_source import DatasetImages, ModelSamples
 
@@ -168,7 +168,7 @@ def _extractors(options: dict[str, Any], training: Dataset) -> list[Extractor]:
 
 
 def _files(options: dict[str, Any], subject: ModelSamples | DatasetImages, training: Dataset) -> list[Path]:
-    """Where the page and the numbers go; nowhere for given images without --out."""
+    """The files of the page and the numbers; none for given images without --out."""
     from undiffuse.evaluation.quality.image_source import ModelSamples
 
     out: Path | None = options.get("out")

@@ -48,7 +48,6 @@ class Parser(argparse.ArgumentParser):
         raise UndiffuseError(f"{message}; see {self.prog} --help")
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
-        """What was typed."""
         for word in argv:
             self._check_known(word)
         return self.parse_args(self._join_lists(argv))

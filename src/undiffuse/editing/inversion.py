@@ -41,7 +41,7 @@ POOR_PSNR = 25.0
 
 @dataclass(frozen=True)
 class Inverter:
-    """How a walk is inverted.
+    """The inverse of a walk.
 
     Args:
         exact: solve each step instead of taking Euler's.

@@ -76,7 +76,7 @@ def translate(
 
 
 def check_classes(model: AnyModel, *names: str) -> None:
-    """Refuse a model that knows no classes, and classes that it does not know."""
+    """Check that a model knows classes, and these."""
     if not any(condition.name == CLASS for condition in model.conditions):
         raise UndiffuseError(
             "This model was trained without classes, so there is none to translate to; train one with `condition=class`"

@@ -15,7 +15,7 @@ from undiffuse.reports.table import Matrix
 
 
 def comparison(runs: Sequence[Path], ids: Sequence[str]) -> dict[str, Any]:
-    """What differs between runs, and what came of it."""
+    """The differences between runs, and their results."""
     lineup = Lineup.of(runs)
     apart, quality = quality_tables(lineup)
     names = lineup.names

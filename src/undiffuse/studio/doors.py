@@ -17,7 +17,7 @@ FORWARDED = ("x-forwarded-host", "x-forwarded-port")
 
 @dataclass(frozen=True)
 class Doors:
-    """What is listened on.
+    """The address that is listened on, and its names.
 
     Args:
         host: the address that was given.

@@ -109,7 +109,7 @@ class Guard:
         return {**scope, "path": scope["path"].removeprefix(path), "raw_path": below}
 
     async def _headed(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """What GET would answer, without its body: a stream, which need not end, is left when it has begun."""
+        """GET's answer without its body: a stream, which need not end, is left when it has begun."""
         begun = asyncio.Event()
 
         async def beginning(message: Message) -> None:

@@ -52,7 +52,7 @@ class Limits:
             raise TooLargeError(f"A picture has at most {self.pixels:,} pixels here; this one has {height} x {width}")
 
     def check_larger(self, n: int, sides: tuple[int, int], learned: tuple[int, int]) -> None:
-        """Refuse n results of an edit that together are far larger than what the model learned, all (height, width)."""
+        """Check that n results together are not far larger than what the model learned, all (height, width)."""
         times = n * sides[0] * sides[1] / (learned[0] * learned[1])
         if times > self.larger:
             raise TooLargeError(

@@ -27,7 +27,7 @@ PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 @dataclass(frozen=True)
 class Address(Doors):
-    """Where a studio is to listen, checked; port 0 stands for one that is free."""
+    """The address that a studio is to listen on, checked; port 0 stands for one that is free."""
 
     def __post_init__(self) -> None:
         if self.token and not TOKEN.fullmatch(self.token):

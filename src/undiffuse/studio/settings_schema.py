@@ -45,8 +45,6 @@ def _described(field: Field) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Fitting:
-    """How pictures come in."""
-
     fit: Literal["none", "convert"] = "none"
     """'convert' brings a picture to the model's channels and size; 'none' refuses those that do not fit."""
 

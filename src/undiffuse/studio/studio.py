@@ -24,7 +24,7 @@ from undiffuse.studio.limits import Limits
 
 @dataclass(frozen=True)
 class Studio:
-    """What the routes work with."""
+    """The parts that the routes work with."""
 
     library: ModelLibrary
     queue: JobQueue

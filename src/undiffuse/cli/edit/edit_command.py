@@ -63,7 +63,7 @@ class EditCommand:
         return EDITS[self.name]
 
     def check(self) -> None:
-        """Refuse what can be refused before a model is read."""
+        """Check what needs no model."""
         self.edit.options(**self._typed_of(options_of(self.edit.options)))
         self.edit.check_count(self.copies)
         if "mask" in self.edit.inputs and "mask" not in self.typed:
@@ -165,7 +165,7 @@ class EditCommand:
         return find_pictures(self.typed["mask"]) if "mask" in self.edit.inputs else []
 
     def masks(self) -> dict[Path, Tensor]:
-        """Where each picture is known, by its file; of an edit that takes no masks, none."""
+        """The known part of each picture, by the picture's file; nothing for an edit without masks."""
         from undiffuse.editing.images import read_mask
 
         def known(picture: Picture) -> Tensor:
@@ -199,6 +199,7 @@ class EditCommand:
         return EditInput(lambda *sides: self.editor(batch.indices, sides), batch.x0, mask, second)
 
     def editor(self, indices: Sequence[int], sides: tuple[int, int]) -> Editor:
+        from undiffuse.diffusion.guidance.tiled import count_tiles
         from undiffuse.editing import Editor
         from undiffuse.editing.defaults import check_result
 
@@ -206,16 +207,10 @@ class EditCommand:
         overlap = overlap_of(self.how, self.model, sides)
         learned = self.model.info.spatial
         if overlap is not None and any(side > usual for side, usual in zip(sides, learned, strict=True)):
-            self._say_tiles(sides, overlap)
+            size, tile = (" x ".join(map(str, s)) for s in (sides, learned))
+            tiles = counted(count_tiles(sides, learned, overlap), "tile")
+            print(f"{size} pixels (height x width) in {tiles} of {tile} a step, --overlap {overlap}", file=sys.stderr)
         return Editor(self.plan, self.typed.get("seed", 0), tuple(indices), overlap, progress=True)
-
-    def _say_tiles(self, sides: Sequence[int], overlap: int) -> None:
-        from undiffuse.diffusion.guidance.tiled import count_tiles
-
-        learned = self.model.info.spatial
-        size, tile = (" x ".join(map(str, s)) for s in (sides, learned))
-        tiles = counted(count_tiles(sides, learned, overlap), "tile")
-        print(f"{size} pixels (height x width) in {tiles} of {tile} a step, --overlap {overlap}", file=sys.stderr)
 
     def words(self) -> list[str]:
         """The command that makes the same again: what was typed, and what it took by itself."""

@@ -95,7 +95,7 @@ _Part = tuple[_Call, list[int]]
 
 
 class EvaluationCounter:
-    """How many evaluations there were, and of how many rows that were wanted."""
+    """The number of evaluations, and of the rows wanted in them."""
 
     def __init__(self) -> None:
         self.evaluations = self.rows = 0
@@ -203,7 +203,7 @@ class Evaluator:
                 del parts  # the last batch must not outlive its requests
 
     def _ready(self) -> bool:
-        """Whether to begin: the batch is full, everybody who may come is here, or they were waited for."""
+        """Whether to begin: the batch is full, everybody who may come is here, or was waited for."""
         self._waiting = [call for call in self._waiting if not call.handle.cancelled]
         if self._closed or not self._waiting:
             return self._closed
@@ -290,7 +290,7 @@ class SharedNetwork(nn.Module):
         return self._evaluator.evaluate(self._ticket, x, time, conditions)
 
     def train(self, mode: bool = True) -> SharedNetwork:
-        """Nothing: others use the network at this moment."""
+        """Do nothing: others use the network at this moment."""
         return self
 
 

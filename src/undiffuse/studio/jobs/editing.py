@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.sections import from_plain
 from undiffuse.data.codec import codec_of
@@ -28,13 +27,11 @@ from undiffuse.editing.registry import EDITS, Edit, EditInput, EditResult, overl
 from undiffuse.errors import UndiffuseError
 from undiffuse.modalities.registry import modality_of
 from undiffuse.model import AnyModel
-from undiffuse.model.cascade import stages_of
 from undiffuse.model.plan import SamplePlan
-from undiffuse.model.resolve import enlarges
-from undiffuse.model.sample_request import remarks
 from undiffuse.reports.commands import option
 from undiffuse.studio.jobs.queue import Job
-from undiffuse.studio.library.gallery import Gallery, recipe_of
+from undiffuse.studio.jobs.sampling import kept, warning_of
+from undiffuse.studio.library.gallery import Gallery
 from undiffuse.studio.library.models import Loaded
 from undiffuse.studio.limits import Limits
 from undiffuse.studio.settings_schema import Fitting
@@ -186,10 +183,11 @@ def work_on(job: Job, loaded: Loaded, wanted: ResolvedEdit, studio: Studio) -> N
         given = _given(job, plan, wanted, studio.limits, said)
         height, width = given.x0.shape[2:]
         wanted = replace(wanted, how=wanted.row.filled(wanted.how, model, (height, width)))
-        job.tell("started", of=0, images=wanted.n)
+        job.begin(0, wanted.n)
         made = wanted.row.work(given, wanted.how)
         job.handle.check()
         job.note = " ".join([*said, *(f"The picture {note}." for note in made.notes[:1])]) or None
+        job.warning = warning_of(plan, made.warning)
         _tell(job, model, loaded, gallery, wanted, made)
 
 
@@ -226,8 +224,6 @@ def _read(path: Path, info: DataInfo, channels: int | None) -> torch.Tensor:
 
 
 def _tell(job: Job, model: AnyModel, loaded: Loaded, gallery: Gallery, wanted: ResolvedEdit, made: EditResult) -> None:
-    said = [*remarks(wanted.settings, enlarges(stages_of(model))), *filter(None, [made.warning])]
-    job.warning = in_flags(". ".join(said)) or None
     request = wanted.request(loaded.entry.id)
     shown = [*made.pictures, *(x for name in made.files for x in made.before[name].cpu())]
     words = command(wanted, model, str(loaded.entry.path))
@@ -236,10 +232,7 @@ def _tell(job: Job, model: AnyModel, loaded: Loaded, gallery: Gallery, wanted: R
         kind = replace(model.info, shape=tuple(x.shape))
         image = to_image(codec_of(kind).decode(x.clamp(-1, 1)), kind)
         origin = edit_record(model, wanted.settings, words, inputs, index, x.shape)
-        identity = gallery.keep(image, origin, request)
-        url = f"/v1/gallery/{identity}.png"
-        recipe = recipe_of(origin, request)
-        job.tell("image", index=index, id=identity, url=url, width=image.width, height=image.height, recipe=recipe)
+        job.tell("image", **kept(gallery, image, origin, index, request))
 
 
 def command(wanted: ResolvedEdit, model: AnyModel, run: str) -> list[str]:

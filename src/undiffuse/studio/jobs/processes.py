@@ -50,7 +50,7 @@ def start(words: Sequence[str], output: Path, folder: Path) -> Process:
 
 
 def started(pid: int) -> str:
-    """When a process started, in the system's own words; '' where there is none, or it has ended and waits for that."""
+    """The time at which a process started, in the system's words; '' where there is none, or only its exit status."""
     status = Path(f"/proc/{pid}/stat")
     if Path("/proc/self/stat").exists():
         try:

@@ -93,6 +93,10 @@ class Job:
         for listener in listeners:
             listener()
 
+    def begin(self, of: int, images: int = 0) -> None:
+        self.step = {"k": 0, "of": of}
+        self.tell("started", of=of, images=images)
+
     def at(self, k: int, of: int, **more: Any) -> None:
         """Tell that step k is done; refuse to go on where the job was cancelled."""
         self.handle.check()
@@ -100,7 +104,6 @@ class Job:
         self.tell("step", k=k, of=of, **more)
 
     def since(self, number: int) -> list[Event]:
-        """What was told after event ``number``."""
         with self._lock:
             return [event for event in self._told if event.number > number]
 
@@ -116,7 +119,6 @@ class Job:
         return stop
 
     def images(self) -> list[dict[str, Any]]:
-        """What came of it so far."""
         return [json.loads(event.data) for event in self.since(0) if event.kind == "image"]
 
 
@@ -162,7 +164,7 @@ class JobQueue:
             return list(reversed(self._jobs.values()))
 
     def position(self, job: Job) -> int:
-        """How many are before it in the queue; 0 for one that is not in it."""
+        """The number of jobs before it in the queue; 0 for one that is not in it."""
         with self._changed:
             return next((k for k, (other, _) in enumerate(self._queue) if other is job), 0)
 
@@ -241,7 +243,7 @@ class JobQueue:
 
 
 def of_disk(error: OSError) -> str:
-    """What the system refused, in a sentence."""
+    """A sentence for what the system refused."""
     place = f" ({error.filename})" if error.filename else ""
     advice = "make room" if error.errno in FULL else "see to the folder of runs and its permissions"
     return f"The studio could not read or write a file: {error.strerror or error}{place}; {advice}, then try again"

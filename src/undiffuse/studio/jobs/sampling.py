@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,10 @@ from PIL import Image
 from undiffuse.config.flags import in_flags
 from undiffuse.diffusion.trajectory import SamplingStep
 from undiffuse.errors import UndiffuseError
-from undiffuse.model.cascade import stages_of
-from undiffuse.model.plan import SamplePlan, check_numbers
-from undiffuse.model.resolve import enlarges
-from undiffuse.model.sample_request import remarks
+from undiffuse.model.plan import SamplePlan
+from undiffuse.model.sample_request import check_numbers, remarks
+from undiffuse.model.samples import Samples
+from undiffuse.provenance.edit_record import Edited
 from undiffuse.provenance.png import Origin, sheet_chunk
 from undiffuse.runtime.installing import install_extra
 from undiffuse.studio.jobs.batched_network import RequestHandle
@@ -53,10 +53,26 @@ class SampleJob:
     keep: bool = True
 
 
+def warning_of(plan: SamplePlan, *more: str | None) -> str | None:
+    """What is to be said of a job's settings, and what else."""
+    said = [*remarks(plan.settings, plan.model.config.conditions.upscale > 1), *filter(None, more)]
+    return in_flags(". ".join(said)) or None
+
+
 def steps_of(plan: SamplePlan, handle: RequestHandle, block: range, seed: int) -> Iterator[SamplingStep]:
     """Every step of samples that lie in one micro-batch; only their rows are evaluated."""
     handle.want([index % plan.micro_batch for index in block], plan.micro_batch)
     yield from plan.iterate(block, seed)
+
+
+def drawn(
+    job: Job, plan: SamplePlan, block: range, seed: int, previews: Callable[[int, SamplingStep], Any], before: int = 0
+) -> Samples:
+    """The samples of one micro-batch, their steps told; ``before`` steps of the job were taken for others."""
+    for k, step in enumerate(steps_of(plan, job.handle, block, seed), start=1):
+        if k <= plan.steps:
+            job.at(before + k, job.step["of"], t=step.t, previews=previews(k, step))
+    return plan.samples(step, block, seed)
 
 
 def draw(job: Job, loaded: Loaded, gallery: Gallery, wanted: SampleJob) -> None:
@@ -64,19 +80,17 @@ def draw(job: Job, loaded: Loaded, gallery: Gallery, wanted: SampleJob) -> None:
     with loaded.session(job.handle) as network:
         plan = wanted.plan.with_network(network)
         blocks = plan.blocks(range(wanted.first, wanted.first + wanted.n))
-        total = plan.steps * len(blocks)
-        job.tell("started", of=total, images=wanted.n)
-        job.warning = in_flags(". ".join(remarks(plan.settings, enlarges(stages_of(loaded.model))))) or None
+        job.begin(plan.steps * len(blocks), wanted.n)
+        job.warning = warning_of(plan)
         for number, block in enumerate(blocks):
-            for k, step in enumerate(steps_of(plan, job.handle, block, wanted.seed), start=1):
-                if k > plan.steps:
-                    break
+
+            def previews(k: int, step: SamplingStep, block: range = block) -> list[dict[str, Any]]:
                 due = k == 1 or k == plan.steps or k % wanted.every == 0
-                previews = _previews(step, block[: wanted.previews], plan, wanted.eps) if due else []
-                job.at(number * plan.steps + k, total, t=step.t, previews=previews)
-            samples = plan.samples(step, block, wanted.seed)
+                return _previews(step, block[: wanted.previews], plan, wanted.eps) if due else []
+
+            samples = drawn(job, plan, block, wanted.seed, previews, number * plan.steps)
             for index, image in zip(block, samples.images(), strict=True):
-                job.tell("image", **_kept(gallery if wanted.keep else None, image, samples.origin(index), index))
+                job.tell("image", **kept(gallery if wanted.keep else None, image, samples.origin(index), index))
 
 
 def _previews(step: SamplingStep, indices: range, plan: SamplePlan, eps: bool) -> list[dict[str, Any]]:
@@ -88,15 +102,22 @@ def _previews(step: SamplingStep, indices: range, plan: SamplePlan, eps: bool) -
     return found
 
 
-def _kept(gallery: Gallery | None, image: Image.Image, origin: Origin, index: int) -> dict[str, Any]:
-    identity = gallery.keep(image, origin) if gallery else None
+def kept(
+    gallery: Gallery | None,
+    image: Image.Image,
+    origin: Origin | Edited,
+    index: int,
+    request: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A picture as an event tells it, in the gallery where there is one."""
+    identity = gallery.keep(image, origin, request) if gallery else None
     return {
         "index": index,
         "id": identity,
         "url": f"/v1/gallery/{identity}.png" if identity else data_url(image),
         "width": image.width,
         "height": image.height,
-        "recipe": recipe_of(origin),
+        "recipe": recipe_of(origin, request),
     }
 
 
@@ -105,15 +126,12 @@ def draw_again(job: Job, loaded: Loaded, gallery: Gallery, identity: str, made_b
     with loaded.session(job.handle) as network:
         plan = loaded.model.plan(made_by.sample).with_network(network)
         block = range(made_by.index, made_by.index + 1)
-        job.tell("started", of=plan.steps, images=1)
-        for k, step in enumerate(steps_of(plan, job.handle, block, made_by.seed), start=1):
-            if k <= plan.steps:
-                job.at(k, plan.steps, t=step.t, previews=_previews(step, block, plan, False))
-        samples = plan.samples(step, block, made_by.seed)
+        job.begin(plan.steps, 1)
+        samples = drawn(job, plan, block, made_by.seed, lambda k, step: _previews(step, block, plan, False))
     (image,) = samples.images()
     with Image.open(gallery.path(identity), formats=["PNG"]) as old:
         same = old.size == image.size and bool(np.array_equal(np.asarray(old), np.asarray(image)))
-    told = _kept(None if same else gallery, image, samples.origin(made_by.index), made_by.index)
+    told = kept(None if same else gallery, image, samples.origin(made_by.index), made_by.index)
     if same:
         told |= {"id": identity, "url": f"/v1/gallery/{identity}.png"}
     job.tell("image", **told, identical=same)
@@ -124,7 +142,7 @@ def animate(job: Job, loaded: Loaded, made_by: Origin, suffix: str, frames: int,
     check_suffix(suffix)
     with loaded.session(job.handle) as network:
         plan = loaded.model.plan(made_by.sample).with_network(network)
-        job.tell("started", of=plan.steps, images=0)
+        job.begin(plan.steps)
 
         def one() -> Iterator[SamplingStep]:
             block = range(made_by.index, made_by.index + 1)
@@ -158,7 +176,7 @@ def walk_in_full(
         check_numbers(1, seed, index)
         schedule, info = plan.model.schedule, plan.model.info
         wanted = set(evenly(plan.steps + 1, count))
-        job.tell("started", of=plan.steps, images=0)
+        job.begin(plan.steps)
         found = []
         for k, step in enumerate(steps_of(plan, job.handle, range(index, index + 1), seed)):
             job.handle.check()

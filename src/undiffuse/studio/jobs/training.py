@@ -45,7 +45,7 @@ RECENT = 20
 
 @dataclass(frozen=True)
 class Started:
-    """What is kept of a run that was started here."""
+    """The note of a run that was started here."""
 
     words: tuple[str, ...]
     source: str
@@ -195,7 +195,7 @@ class Trainings:
         return self.runs / name
 
     def about(self, name: str) -> dict[str, Any]:
-        """Where a run stands; of one whose files cannot be read, that, and why."""
+        """The state of a run; of one whose files cannot be read, that, and why."""
         self.check(name)
         try:
             return self._about(name)

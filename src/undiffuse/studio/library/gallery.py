@@ -138,7 +138,7 @@ class Gallery:
 
 
 def recipe_of(made_by: Origin | Edited, request: dict[str, Any] | None = None) -> dict[str, Any]:
-    """How a picture was made, for the page and for programs."""
+    """The recipe of a picture, for the page and for programs."""
     common = {"step": made_by.step, "sha256": made_by.weights_sha256, "index": made_by.index}
     common["settings"] = made_by.sample.flat()
     if isinstance(made_by, Origin):

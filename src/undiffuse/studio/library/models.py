@@ -42,7 +42,7 @@ class UnknownError(UndiffuseError):
 
 
 class ConflictError(UndiffuseError):
-    """What is asked does not fit the state that something is in."""
+    """A request that does not fit the state of its object."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class LibraryEntry:
 
     @property
     def changed(self) -> float:
-        """When its newest checkpoint, or its file, was written; 0 where there is none."""
+        """The time at which its newest checkpoint, or its file, was written; 0 where there is none."""
         with suppress(OSError):
             return (self.newest or self.path).stat().st_mtime
         return 0.0  # a name without a file, or one that was taken away at this moment
@@ -105,7 +105,7 @@ class ModelLibrary:
         self._loading: dict[Key, threading.Lock] = {}
 
     def entries(self) -> dict[str, LibraryEntry]:
-        """What there is now: those given, the runs with a checkpoint, those that ship."""
+        """All models at this moment: those given, the runs with a checkpoint, those that ship."""
         found: dict[str, LibraryEntry] = {}
         places: set[Path] = set()
 

@@ -163,7 +163,7 @@ class Uploads:
             raise UndiffuseError(self._spoken(identity, str(error))) from None
 
     def checked(self, identity: str, how: dict[str, Any]) -> dict[str, Any]:
-        """What is in a data set: counts, shape, classes, what was refused and why; or why it cannot be used so."""
+        """The contents of a data set: counts, shape, classes, what was refused and why; or why it cannot be used so."""
         about = {**self.about(identity), "info": None, "report": [], "refusals": [], "error": None}
         try:
             dataset = self.prepared(identity, how)
@@ -210,7 +210,7 @@ def _age(path: Path) -> float:
 
 
 def name_of(paths: Sequence[str], archive: bool) -> str:
-    """What files that were sent are called: by the folder that holds them all, or by the one or the first of them."""
+    """The name of files that were sent: of the folder that holds them all, or of the one or the first of them."""
     parts = [_parts(path) for path in paths]
     heads = {part[0] for part in parts}
     if len(heads) == 1 and all(len(part) > 1 for part in parts):

@@ -127,7 +127,7 @@ def _model(entry: LibraryEntry) -> dict[str, Any]:
 
 
 def _rank(entry: LibraryEntry, model: dict[str, Any]) -> tuple[int, bool, float]:
-    """Where a model stands among those to begin with."""
+    """The place of a model among those to begin with."""
     done = model["state"] == "ready"
     kinds = {"given": 0, "run": 1 if done else 3, "shipped": 2}
     return kinds[entry.kind], not done, -entry.changed if entry.kind == "run" else 0.0

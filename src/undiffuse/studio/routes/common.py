@@ -91,7 +91,7 @@ Index = Annotated[int, Field(ge=0, le=2**31 - 1, description="Number of the samp
 
 
 class WrongKindError(UndiffuseError):
-    """What came is no JSON, or no form."""
+    """A body that is no JSON, or no form."""
 
 
 STATUS = (

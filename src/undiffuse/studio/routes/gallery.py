@@ -158,7 +158,7 @@ def _grid(studio: Studio, body: GridRequest) -> bytes:
 
 
 def _metadata(content: bytes) -> Metadata:
-    """What a file says of itself; its pixels are never looked at."""
+    """The texts of a file; its pixels are never looked at."""
     if not content.startswith(SIGNATURE):
         raise UndiffuseError("This is no PNG file; only those carry how they were made")
     with tempfile.TemporaryDirectory() as folder:

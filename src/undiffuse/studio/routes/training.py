@@ -68,7 +68,7 @@ def preparation(
     stride: Stride = 1,
     skip_unreadable: SkipUnreadable = False,
 ) -> dict[str, Any]:
-    """How data are prepared: what is described, and whatever else `DataConfig` has, so that nothing is left unheard."""
+    """The preparation of data: what is described, and whatever else `DataConfig` has."""
     how: dict[str, Any] = {"size": size, "channels": channels, "crop": crop}
     how |= {"frames": frames, "stride": stride, "skip_unreadable": skip_unreadable}
     for name, text in request.query_params.items():
@@ -237,7 +237,7 @@ def _run(studio: Studio, name: str) -> dict[str, Any]:
 
 
 async def _watched(studio: Studio, name: str, since: int) -> AsyncIterator[str]:
-    """What a run writes, as it writes it."""
+    """Events of what a run writes, as it writes it."""
     runs, before, drawn = studio.trainings, "", since
     while True:
         try:

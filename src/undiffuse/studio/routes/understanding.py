@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
+from torch import Tensor
 
 from undiffuse.config.data import DataConfig
 from undiffuse.config.sampling import Solver
 from undiffuse.data.codec import codec_of
+from undiffuse.data.info import DataInfo
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.errors import UndiffuseError
 from undiffuse.studio.comparison import comparison
@@ -83,14 +86,15 @@ def _digits(studio: Studio, count: int) -> dict[str, Any]:
     chosen = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
     x = codec_of(dataset.info).encode(np.asarray(dataset.images[chosen]))
     names = [dataset.info.classes[int(labels[k])] if labels is not None else None for k in chosen]
-    return {
-        "source": "digits",
-        "shape": list(dataset.info.shape),
-        "pictures": [
-            {"url": look(values, dataset.info, None), "label": name, "values": values.flatten().tolist()}
-            for values, name in zip(x, names, strict=True)
-        ],
-    }
+    return {"source": "digits", "shape": list(dataset.info.shape), "pictures": _shown(x, dataset.info, names)}
+
+
+def _shown(x: Tensor, info: DataInfo, labels: Sequence[str | None]) -> list[dict[str, Any]]:
+    small = int(np.prod(info.shape)) <= MOST_VALUES
+    return [
+        {"url": look(values, info, None), "label": label, "values": values.flatten().tolist() if small else None}
+        for values, label in zip(x, labels, strict=True)
+    ]
 
 
 async def _samples(studio: Studio, count: int, identity: str) -> dict[str, Any]:
@@ -104,17 +108,9 @@ async def _samples(studio: Studio, count: int, identity: str) -> dict[str, Any]:
         with loaded.session(job.handle) as network:
             job.handle.want_all()
             samples = plan.with_network(network).sample(count)
-        x = codec_of(info).encode(samples.array)
-        small = int(np.prod(info.shape)) <= MOST_VALUES
-        classes = info.classes if loaded.model.conditions else ()
-        found.extend(
-            {
-                "url": look(values, info, None),
-                "label": classes[k % len(classes)] if classes else None,
-                "values": values.flatten().tolist() if small else None,
-            }
-            for k, values in enumerate(x)
-        )
+        classes = (info.classes if loaded.model.conditions else ()) or (None,)
+        labels = [classes[k % len(classes)] for k in range(count)]
+        found.extend(_shown(codec_of(info).encode(samples.array), info, labels))
 
     await finished(studio.queue.submit(Job("pictures", identity, {"count": count}), draw))
     return {"source": "samples", "shape": list(info.shape), "pictures": found}
