@@ -145,14 +145,7 @@ def _forget(stream: TextIO) -> None:
     os.close(nowhere)
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
+def _show_warning(message: Warning | str, *place: Any, **more: Any) -> None:
     """A warning as one line, without the place in the code that raised it."""
     print(f"undiffuse: {message}", file=sys.stderr)
 

@@ -25,9 +25,8 @@ from undiffuse.cli.saying import said_afterwards
 from undiffuse.errors import UndiffuseError, counted, perhaps
 
 if TYPE_CHECKING:
-    from undiffuse.evaluation.anomaly.scores import Array, Features, ReconstructionSettings
+    from undiffuse.evaluation.anomaly.scores import Array, Features
     from undiffuse.evaluation.images import Images
-    from undiffuse.model import Model
 
 SCORES = Literal["ensemble", "structure", "typicality", "reconstruction", "bound", "ode"]
 
@@ -76,10 +75,10 @@ class Judged:
 def run(typed: Namespace) -> None:
     import numpy as np
 
-    from undiffuse.evaluation.anomaly.evaluate import DEFAULT_SCORE, check_pictures, features
+    from undiffuse.evaluation.anomaly.evaluate import DEFAULT_SCORE, check_pictures, features, heat_picture
     from undiffuse.evaluation.anomaly.scores import ReconstructionSettings, Standard
     from undiffuse.evaluation.likelihood.evaluate import csv_text, json_text
-    from undiffuse.provenance.png import check_free, write_text
+    from undiffuse.provenance.png import check_free, write_png, write_text
 
     options = vars(typed)
     score = options.get("score", DEFAULT_SCORE)
@@ -115,7 +114,10 @@ def run(typed: Namespace) -> None:
         content = json_text({"images": table}) if out.suffix == ".json" else csv_text(table)
         write_text(out, content, "overwrite" in options)
         if count:
-            _draw(picture, model, look, normal, judged, everything.argsort()[::-1][:count], options)
+            places = [(one.images, row) for one in judged for row in range(len(one.images))]
+            shown = [places[k][0].take([places[k][1]]) for k in everything.argsort()[::-1][:count]]
+            heat = heat_picture(model, shown, look, normal.features.log_error)
+            write_png(picture, heat, overwrite="overwrite" in options, sheet="a map of anomalies")
     print(f"file    {out}{f' and {picture}' if count else ''}")
 
 
@@ -173,25 +175,6 @@ def _table(judged: list[Judged], scores: list[dict[str, Array]]) -> dict[str, li
         for name, values in found.items():
             table.setdefault(name, []).extend(values.tolist())
     return table
-
-
-def _draw(
-    path: Path,
-    model: Model,
-    look: ReconstructionSettings,
-    normal: Judged,
-    judged: list[Judged],
-    strangest: Any,
-    options: dict[str, Any],
-) -> None:
-    """The strangest images of all that were judged, the strangest first, each beside its heat."""
-    from undiffuse.evaluation.anomaly.evaluate import heat_picture
-    from undiffuse.provenance.png import write_png
-
-    places = [(one.images, row) for one in judged for row in range(len(one.images))]
-    shown = [places[k][0].take([places[k][1]]) for k in strangest]
-    picture = heat_picture(model, shown, look, normal.features.log_error)
-    write_png(path, picture, overwrite="overwrite" in options, sheet="a map of anomalies")
 
 
 def _say(normal: Judged, judged: list[Judged], scores: list[dict[str, Array]], chosen: str) -> None:

@@ -13,7 +13,6 @@ model is measured against its own training data, as papers do. What each figure 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,8 +32,7 @@ from undiffuse.errors import UndiffuseError, quoted
 if TYPE_CHECKING:
     from undiffuse.data.dataset import Dataset
     from undiffuse.evaluation.features.extractor import Extractor
-    from undiffuse.evaluation.quality.evaluate import Quality
-    from undiffuse.evaluation.quality.image_source import DatasetImages, ImageSource, ModelSamples
+    from undiffuse.evaluation.quality.image_source import DatasetImages, ModelSamples
     from undiffuse.evaluation.quality.reference import Reference
     from undiffuse.model import AnyModel
     from undiffuse.runtime.process_group import Group
@@ -82,23 +80,31 @@ def run(typed: Namespace) -> None:
 
 def measure(options: dict[str, Any], group: Group) -> None:
     """Check, measure, print, and write the plot and then the figures; rank 0 speaks and writes."""
+    from undiffuse.evaluation.images import check_fit
     from undiffuse.evaluation.quality.bits import measure_bits
     from undiffuse.evaluation.quality.evaluate import QualitySettings, check_counts, evaluate
+    from undiffuse.evaluation.quality.plot import plot
     from undiffuse.evaluation.quality.reference import check_comparable
-    from undiffuse.evaluation.quality.report import table
+    from undiffuse.evaluation.quality.report import default_file, table, to_text
+    from undiffuse.provenance.png import write_text
 
     model = open_model(options, group)
     with group.main_first():
         reference = open_reference(options, model)
         subject = open_subject(options, model, reference)
-        held_out = open_held_out(options, model, reference)
+        held_out = reference.dataset
+        if model is not None and "held_out" in options:
+            held_out = prepared(options, options["held_out"], model)
+            check_fit(held_out.info, model.info)
     check_comparable(subject.info, reference.info)
     check_counts(subject, reference)
-    settings = QualitySettings(options.get("seed", 0), options.get("repeat", 1))
+    settings, overwrite = QualitySettings(options.get("seed", 0), options.get("repeat", 1)), "overwrite" in options
     if "out" in options:
-        check_out(options["out"], "overwrite" in options)  # before a classifier is trained, too
+        check_out(options["out"], overwrite)  # before a classifier is trained, too
     extractors = open_extractors(options, reference, group)
-    out = open_out(options, subject, reference, extractors)
+    names = [one.identity.name for one in extractors]
+    out: Path = options.get("out") or default_file(subject, reference.info.name, names)
+    check_out(out, overwrite)
     quality = evaluate(subject, reference, extractors, settings, progress=group.is_main, group=group)
     if not group.is_main:
         return
@@ -106,7 +112,8 @@ def measure(options: dict[str, Any], group: Group) -> None:
     if model is not None and count:
         quality = quality.with_bits(measure_bits(model, held_out, count, seed=settings.seed, progress=True))
     with said_afterwards(lambda: print(table(quality))):
-        write(quality, out, "overwrite" in options)
+        write_text(out.with_suffix(".svg"), plot(quality), overwrite)
+        write_text(out, to_text(quality), overwrite)  # last: it says that there is an evaluation
     print(f"\n{out}: the figures with everything they depend on; {out.with_suffix('.svg').name}: the plot")
 
 
@@ -182,17 +189,6 @@ def open_subject(options: dict[str, Any], model: AnyModel | None, reference: Ref
     return ModelSamples(model.plan(how(options)), options.get("n", min(MOST, reference.info.count)), seed)
 
 
-def open_held_out(options: dict[str, Any], model: AnyModel | None, reference: Reference) -> Dataset:
-    """The images for bits/dim: --held-out, else the reference's."""
-    from undiffuse.evaluation.images import check_fit
-
-    if model is None or "held_out" not in options:
-        return reference.dataset
-    dataset = prepared(options, options["held_out"], model)
-    check_fit(dataset.info, model.info)
-    return dataset
-
-
 def open_extractors(options: dict[str, Any], reference: Reference, group: Group) -> list[Extractor]:
     """The extractors that were named, else the best at hand."""
     from undiffuse.evaluation.features.make import default_extractor, make_extractor
@@ -213,17 +209,6 @@ def open_extractors(options: dict[str, Any], reference: Reference, group: Group)
         return [make_extractor(name, progress=group.is_main, **how) for name in names]
 
 
-def open_out(
-    options: dict[str, Any], subject: ImageSource, reference: Reference, extractors: Sequence[Extractor]
-) -> Path:
-    from undiffuse.evaluation.quality.report import default_file
-
-    names = [one.identity.name for one in extractors]
-    out: Path = options.get("out") or default_file(subject, reference.info.name, names)
-    check_out(out, "overwrite" in options)
-    return out
-
-
 def check_out(out: Path, overwrite: bool) -> None:
     """Check the place of the figures: a .json file, nothing there yet."""
     from undiffuse.provenance.png import check_free
@@ -232,13 +217,3 @@ def check_out(out: Path, overwrite: bool) -> None:
         raise UndiffuseError(f"--out should end in .json, and '{out}' does not")
     for path in (out, out.with_suffix(".svg")):
         check_free(path, overwrite)
-
-
-def write(quality: Quality, out: Path, overwrite: bool) -> None:
-    """The plot, and last the file that says that there is an evaluation."""
-    from undiffuse.evaluation.quality.plot import plot
-    from undiffuse.evaluation.quality.report import to_text
-    from undiffuse.provenance.png import write_text
-
-    write_text(out.with_suffix(".svg"), plot(quality), overwrite)
-    write_text(out, to_text(quality), overwrite)

@@ -65,15 +65,16 @@ def about_picture(path: Path) -> dict[str, Any]:
     from undiffuse.provenance.png import read_metadata
 
     found = read_metadata(path)
+    about = {"file": str(path), "parameters": found.parameters}
     if found.origin is not None:
-        return {"file": str(path), "parameters": found.parameters, "made by": to_plain(found.origin)}
+        return {**about, "made by": to_plain(found.origin)}
     if found.edited is not None:
-        return {"file": str(path), "parameters": found.parameters, "edited by": found.edited.about()}
+        return {**about, "edited by": found.edited.about()}
     if found.parameters is None:
         raise UndiffuseError(
             f"{path} does not say how it was made: it has neither a 'parameters' nor an 'undiffuse' chunk"
         )
-    return {"file": str(path), "parameters": found.parameters}
+    return about
 
 
 def about_model(path: Path) -> dict[str, Any]:

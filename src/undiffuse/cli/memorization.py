@@ -10,6 +10,7 @@ the nearest other one. Give held-out images of the same kind, prepared alike: ot
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +32,6 @@ from undiffuse.runtime.durable_files import shortened
 if TYPE_CHECKING:
     from undiffuse.data.dataset import Dataset
     from undiffuse.evaluation.features.extractor import Extractor
-    from undiffuse.evaluation.memorization.evaluate import Memorisation
     from undiffuse.evaluation.quality.image_source import DatasetImages, ModelSamples
 
 SAMPLES = 1000
@@ -73,8 +73,9 @@ def configure(parser: Parser) -> None:
 
 def run(typed: Namespace) -> None:
     from undiffuse.evaluation.memorization.evaluate import NEIGHBOURS, HeldOutBaseline, TrainingImages, memorisation
-    from undiffuse.evaluation.memorization.report import sentences, verdict
-    from undiffuse.provenance.png import check_free
+    from undiffuse.evaluation.memorization.report import sentences, to_json, verdict
+    from undiffuse.provenance.png import check_free, write_text
+    from undiffuse.reports.memorization import memorisation_page
 
     options = vars(typed)
     seed = options.get("seed", 0)
@@ -99,7 +100,10 @@ def run(typed: Namespace) -> None:
     )
     said = "\n".join((*sentences(found), f"Verdict: {verdict(found)}"))
     with said_afterwards(lambda: print(said)):
-        _write(files, found, "overwrite" in options)
+        for path in files:
+            page = path.suffix == ".html"
+            content = memorisation_page(found) if page else json.dumps(to_json(found), indent=1, allow_nan=False) + "\n"
+            write_text(path, content, "overwrite" in options)
     for path in files:
         print(f"file    {path}")
     if not files:
@@ -180,16 +184,3 @@ def _files(options: dict[str, Any], subject: ModelSamples | DatasetImages, train
     if out.suffix not in (".html", ".json"):
         raise UndiffuseError(f"--out should end in .html or .json, and '{out}' does not")
     return [out, out.with_suffix(".json")] if out.suffix == ".html" else [out]
-
-
-def _write(files: list[Path], found: Memorisation, overwrite: bool) -> None:
-    import json
-
-    from undiffuse.evaluation.memorization.report import to_json
-    from undiffuse.provenance.png import write_text
-    from undiffuse.reports.memorization import memorisation_page
-
-    numbers = json.dumps(to_json(found), indent=1, allow_nan=False) + "\n"
-    for path in files:
-        content = memorisation_page(found) if path.suffix == ".html" else numbers
-        write_text(path, content, overwrite)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def write(command: EditCommand, batch: PictureBatch, made: EditResult) -> None:
-    """The files of each picture, and then what is said of it and their names."""
+    """Write the files of each picture, and then say what there is to say of it, and their names."""
     for row in range(0, len(batch.pictures), command.copies):
         picture = batch.pictures[row]
         paths = _write_row(command, batch, made, row)
