@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from undiffuse.cli.data_options import data_word
+from undiffuse.cli.data_options import add_data
 from undiffuse.cli.evaluation_options import add_images, add_machine, load_alone, open_images, table_file
 from undiffuse.cli.options import add_choice, add_count, add_overwrite
 from undiffuse.cli.parser import Parser
@@ -35,12 +35,8 @@ def configure(parser: Parser) -> None:
     parser.surplus = "strange images are named by --against {}, normal ones by --normal {}"
     add_images(parser)
     group = parser.add_argument_group("what is normal, and what is not")
-    group.add_argument(
-        "--normal", type=data_word, metavar="DATA", help="normal images that the model was not trained on"
-    )
-    group.add_argument(
-        "--against", type=data_word, metavar="DATA", help="strange images; those of DATA are normal then"
-    )
+    add_data(group, "--normal", "normal images that the model was not trained on")
+    add_data(group, "--against", "strange images; those of DATA are normal then")
     group.add_argument(
         "--anomalies", metavar="CLASS,...", help="classes of DATA that are strange; names with commas in quotes"
     )

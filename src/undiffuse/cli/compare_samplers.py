@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from undiffuse.cli.data_options import data_word
+from undiffuse.cli.data_options import add_data
 from undiffuse.cli.options import add_list
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.saying import said_afterwards
@@ -27,10 +27,9 @@ def add_comparison(parser: Parser) -> None:
     group = parser.add_argument_group("samplers side by side")
     group.add_argument("--compare", action="store_true", help="a table and a picture of samplers by evaluations")
     group.add_argument("--samplers", metavar="NAME,NAME,...", help="which ones (default: six of them)")
-    text = "of the network, a column each (default: 5,10,20,50,100)"
-    add_list(parser, group, "--evaluations", tuple[int, ...], text)
+    add_list(parser, group, "--evaluations", tuple[int, ...], "of the network, a column each (default: 5,10,20,50,100)")
     text = f"measure the distance of -n samples (default then: {WITH_REFERENCE}) from images of this data set"
-    group.add_argument("--reference", type=data_word, metavar="DATA", help=text)
+    add_data(group, "--reference", text)
 
 
 def check_options(options: dict[str, Any]) -> None:

@@ -23,6 +23,11 @@ def data_word(word: str) -> str:
     return typed_source(word)
 
 
+def add_data(group: Any, flag: str, text: str) -> None:
+    """An option that names data."""
+    group.add_argument(flag, type=data_word, metavar="DATA", help=text)
+
+
 def add_preparation(parser: Parser, title: str, defaults: bool = False) -> None:
     """An option for each setting of how data are prepared."""
     add_fields(parser, DataConfig, title, TRAINING, defaults)

@@ -24,8 +24,7 @@ POOR = 0.1
 def configure(parser: Parser) -> None:
     parser.add_argument("RUN", type=Path, help="a run's folder")
     add_list(parser, parser, "--std", tuple[float, ...], "relative widths, each up to 0.28", required=True)
-    text = "the last step that is averaged over (default: that of the last copies)"
-    add_count(parser, "--step", 1, text)
+    add_count(parser, "--step", 1, "the last step that is averaged over (default: that of the last copies)")
     add_overwrite(parser, "replace averages that were made before")
 
 

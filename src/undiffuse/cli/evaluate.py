@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from undiffuse.cli.data_options import add_preparation, data_word, typed_preparation
+from undiffuse.cli.data_options import add_data, add_preparation, typed_preparation
 from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.naming import MODEL, is_subject_model, load_to_draw
 from undiffuse.cli.options import add_count, add_device, add_overwrite, add_seed
@@ -45,12 +45,8 @@ def configure(parser: Parser) -> None:
     parser.surplus = "real images are named by --reference {}"
     parser.add_argument("SUBJECT", help=f"{MODEL}; or images: a folder, .zip, .npz, .npy, ...")
     group = parser.add_argument_group("against what")
-    group.add_argument(
-        "--reference", type=data_word, metavar="DATA", help="real images (default: the model's own training data)"
-    )
-    group.add_argument(
-        "--held-out", type=data_word, metavar="DATA", help="real images for bits/dim that it was not trained on"
-    )
+    add_data(group, "--reference", "real images (default: the model's own training data)")
+    add_data(group, "--held-out", "real images for bits/dim that it was not trained on")
     add_preparation(parser, "how images are prepared (default: as the run's data)")
     group = parser.add_argument_group("what is measured")
     text = "of features, several with commas between them (default: the best at hand, and why is said)"
@@ -58,11 +54,9 @@ def configure(parser: Parser) -> None:
     group.add_argument("--inception-weights", type=Path, metavar="FILE", help="the published weights of FID's network")
     add_count(group, "--bits", 0, "images for bits/dim (default: 64; 0: none)")
     group = parser.add_argument_group("which images")
-    text = f"how many (default: all; a model draws as many as the reference has, at most {MOST:,})"
-    add_count(group, "-n", 1, text)
+    add_count(group, "-n", 1, f"how many (default: all; a model draws as many as the reference has, at most {MOST:,})")
     add_seed(group)
-    text = "mean and standard deviation over K seeds, from --seed on (default: 1)"
-    add_count(group, "--repeat", 1, text, "K")
+    add_count(group, "--repeat", 1, "mean and standard deviation over K seeds, from --seed on (default: 1)", "K")
     add_device(group)
     add_fields(parser, SampleConfig, "how a model draws")
     group = parser.add_argument_group("where to")

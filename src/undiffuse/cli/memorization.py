@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from undiffuse.cli.data_options import add_preparation, data_word, typed_preparation
+from undiffuse.cli.data_options import add_data, add_preparation, typed_preparation
 from undiffuse.cli.evaluate import check_images
 from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.naming import MODEL, is_subject_model, load_to_draw
@@ -44,10 +44,8 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument("SUBJECT", help=f"{MODEL}; or images: a folder, .npz, .npy, archive")
     group = parser.add_argument_group("against what")
-    group.add_argument(
-        "--training", type=data_word, metavar="DATA", help="what may have been copied (default: the model's own)"
-    )
-    group.add_argument("--held-out", type=data_word, metavar="DATA", help="like the training data, and not among them")
+    add_data(group, "--training", "what may have been copied (default: the model's own)")
+    add_data(group, "--held-out", "like the training data, and not among them")
     group.add_argument(
         "--extractor", metavar="NAME", help="features beside the pixels, as of undiffuse evaluate; 'none' for none"
     )

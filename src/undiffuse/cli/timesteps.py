@@ -41,10 +41,8 @@ def configure(parser: Parser) -> None:
     text = "how many times a walk has, one file for each (default: 5,10,20)"
     add_list(parser, group, "--evaluations", tuple[int, ...], text)
     add_choice(group, "--cost", COSTS, "what they are the best for (default: error)")
-    text = "times to choose from, beside those of the fixed spacings (default: 200)"
-    add_count(group, "--candidates", 2, text)
-    text = "images or samples that the cost is measured on (default: 64)"
-    add_count(group, "--limit", 1, text)
+    add_count(group, "--candidates", 2, "times to choose from, beside those of the fixed spacings (default: 200)")
+    add_count(group, "--limit", 1, "images or samples that the cost is measured on (default: 64)")
     add_machine(group)
     add_preparation(parser, "how images are prepared (default: as the run's data)")
     group = parser.add_argument_group("where to")

@@ -115,8 +115,7 @@ class Editor:
     def denoiser(self, indices: Sequence[int]) -> Denoiser:
         """The model's denoiser for these numbers of streams, with its threshold, in tiles where they are wanted.
 
-        Raises:
-            UndiffuseError: the model is a stage of a cascade, or a cascade: it sees what it enlarges, not the picture.
+        A stage of a cascade is refused: it sees what it enlarges, not the picture.
         """
         if self.model.config.conditions.upscale > 1:
             raise UndiffuseError(
@@ -136,11 +135,7 @@ class Editor:
         return Tiled(conditioned(1), self.model.info.spatial, self.overlap, tiles, several)
 
     def times_from(self, strength: float) -> Float[Tensor, "fewer"]:
-        """The plan's times from this part of the process on, 0 for data and 1 for its end.
-
-        Raises:
-            UndiffuseError: a part outside [0, 1].
-        """
+        """The plan's times from this part of the process on, 0 for data and 1 for its end."""
         check_strength(strength)
         return times_from(self.plan.times, torch.tensor(strength * self.model.schedule.t_max, dtype=torch.float64))
 
@@ -173,16 +168,11 @@ class Editor:
     def run(
         self, count: int, steps: int, work: Callable[[MicroBatch], Tensor], faster: str = "fewer `steps` take less"
     ) -> Tensor:
-        """The work on ``count`` pictures, micro-batch by micro-batch, with the network in evaluation mode.
+        """The results of a work on ``count`` pictures, micro-batch by micro-batch, put together on the CPU.
 
         Args:
-            count: pictures.
-            steps: that each batch takes, for the bar.
-            work: the result for a micro-batch; the results are put together on the CPU.
+            steps: that each micro-batch takes, for the bar.
             faster: what takes less time, said with a long forecast.
-
-        Raises:
-            UndiffuseError: there are other than ``count`` indices.
         """
         indices = self.indices or tuple(range(count))
         if len(indices) != count:

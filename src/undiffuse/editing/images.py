@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,19 +50,16 @@ def read_mask(path: Path, sides: Sequence[int], say: Callable[[str], object] = l
     try:
         with quiet_pillow():
             values = decode(path.read_bytes())
+        values = values[..., None] if values.ndim == 2 else values
+        if values.shape[:2] != tuple(sides):
+            raise UnreadableError(
+                f"has {values.shape[0]} x {values.shape[1]} pixels (height x width) and the picture "
+                f"{sides[0]} x {sides[1]}; a mask has its picture's size"
+            )
+        top = float(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else 1.0
+        white = _painted(values, top, say)
     except OSError as error:
         raise UndiffuseError(f"Cannot read the mask {path}: {error.strerror or error}") from None
-    except UnreadableError as error:
-        raise UndiffuseError(f"The mask {path} {error}") from None
-    values = values[..., None] if values.ndim == 2 else values
-    if values.shape[:2] != tuple(sides):
-        raise UndiffuseError(
-            f"The mask {path} has {values.shape[0]} x {values.shape[1]} pixels (height x width) and the picture "
-            f"{sides[0]} x {sides[1]}; a mask has its picture's size"
-        )
-    top = float(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else 1.0
-    try:
-        white = _painted(values, top, say)
     except UnreadableError as error:
         raise UndiffuseError(f"The mask {path} {error}") from None
     known = torch.from_numpy((~white).astype(np.float32))
@@ -105,32 +102,19 @@ def _painted(values: NDArray[Any], top: float, say: Callable[[str], object]) -> 
     return np.asarray(grey > top / 2)
 
 
-@dataclass(frozen=True)
-class Result:
-    """One edited picture, (channels, height, width) in model space, of data of this kind, and how it was made."""
+def save_result(path: Path, x: Tensor, info: DataInfo, origin: Edited, overwrite: bool = False) -> list[Path]:
+    """Write an edited picture, (channels, height, width) in model space, as a PNG file; return the files written.
 
-    x: Tensor
-    info: DataInfo
-    origin: Edited
-
-    @property
-    def kind(self) -> DataInfo:
-        """The model's data, in the size of this picture."""
-        return replace(self.info, shape=tuple(self.x.shape))
-
-    def image(self) -> Image.Image:
-        """The values as they are, or a view where a PNG cannot hold them."""
-        return to_image(codec_of(self.info).decode(self.x), self.kind)
-
-    def save(self, path: Path, overwrite: bool = False) -> list[Path]:
-        """The PNG file, and the values beside it as .npz where it cannot hold them; the files written."""
-        write_png(path, self.image(), self.origin, overwrite)
-        if modality_of(self.kind).exact(self.kind):
-            return [path]
-        packed, beside = io.BytesIO(), path.with_suffix(".npz")
-        np.savez_compressed(packed, images=codec_of(self.info).decode(self.x)[None])
-        write_file(beside, packed.getvalue(), overwrite)
-        return [path, beside]
+    Where a PNG file cannot hold the values it is a view of them, and they stand beside it as .npz.
+    """
+    kind, values = replace(info, shape=tuple(x.shape)), codec_of(info).decode(x)
+    write_png(path, to_image(values, kind), origin, overwrite)
+    if modality_of(kind).exact(kind):
+        return [path]
+    packed, beside = io.BytesIO(), path.with_suffix(".npz")
+    np.savez_compressed(packed, images=values[None])
+    write_file(beside, packed.getvalue(), overwrite)
+    return [path, beside]
 
 
 def view(x: Tensor, info: DataInfo, size: tuple[int, int] | None = None) -> Image.Image:

@@ -22,9 +22,6 @@ def enlarge(editor: Editor, small: Pictures) -> Pictures:
     Args:
         editor: of a stage.
         small: in model space.
-
-    Raises:
-        UndiffuseError: the model is no stage, or tiles are wanted.
     """
     model, factor = editor.model, editor.model.config.conditions.upscale
     if factor == 1:

@@ -20,9 +20,6 @@ def vary(editor: Editor, x0: Pictures, strength: float = VaryOptions.strength) -
         editor: the grid is that of its settings, cut at t: a strength of 0.3 takes about 0.3 of its steps.
         x0: in model space: pictures, or strokes that should become one.
         strength: 0 gives x0 back and 1 a new sample; 0.3 keeps what the picture shows, 0.7 its large shapes.
-
-    Raises:
-        UndiffuseError: a strength outside 0..1.
     """
     times = editor.times_from(strength)
     return x0.clone() if len(times) == 1 else noised_and_back(editor, x0, times)

@@ -28,7 +28,7 @@ def write(command: EditCommand, batch: PictureBatch, made: EditResult) -> None:
 def _write_row(command: EditCommand, batch: PictureBatch, made: EditResult, row: int) -> list[Path]:
     import numpy as np
 
-    from undiffuse.editing.images import Result, side_by_side, view
+    from undiffuse.editing.images import save_result, side_by_side, view
     from undiffuse.provenance.png import write_file, write_png
 
     overwrite, info, paths = "overwrite" in command.typed, command.model.info, list[Path]()
@@ -36,15 +36,15 @@ def _write_row(command: EditCommand, batch: PictureBatch, made: EditResult, row:
     each = command.count // command.copies
     pictures = made.pictures[row * each : row * each + command.count]
     streams = [batch.indices[row + k // each] for k in range(command.count)]
-    results = [Result(x, info, _origin(command, index, x.shape)) for x, index in zip(pictures, streams, strict=True)]
+    origins = [_origin(command, index, x.shape) for x, index in zip(pictures, streams, strict=True)]
     for name, values in made.files.items():
         packed, path = io.BytesIO(), command.place(stem, name, ".npz")
         np.savez_compressed(packed, **{name: values[row].numpy()})  # type: ignore[arg-type]
         write_file(path, packed.getvalue(), overwrite)
         paths.append(path)
     *places, strip = (path for path in command.places(stem) if path.suffix == ".png")
-    for result, place in zip(results, places, strict=True):
-        paths += result.save(place, overwrite)
+    for place, x, origin in zip(places, pictures, origins, strict=True):
+        paths += save_result(place, x, info, origin, overwrite)
     if "no_strips" not in command.typed:
         height, width = pictures.shape[2:]
         before, after = (
@@ -53,7 +53,7 @@ def _write_row(command: EditCommand, batch: PictureBatch, made: EditResult, row:
         )
         captions = [command.name if k == 0 and not after else "" for k in range(command.count)]
         shown = [(caption, view(x, info)) for caption, x in zip(captions, pictures, strict=True)]
-        write_png(strip, side_by_side([*before, *shown, *after]), results[0].origin, overwrite, "a strip of an edit")
+        write_png(strip, side_by_side([*before, *shown, *after]), origins[0], overwrite, "a strip of an edit")
         paths.append(strip)
     return paths
 
