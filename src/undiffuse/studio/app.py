@@ -20,7 +20,9 @@ from undiffuse.studio.guard import Guard
 from undiffuse.studio.jobs.queue import FULL, BusyError, of_disk
 from undiffuse.studio.page_files import page_file
 from undiffuse.studio.routes import about, edits, gallery, samples, training, understanding
-from undiffuse.studio.routes.common import WrongKindError, is_json, known_query, refused, sentence
+from undiffuse.studio.routes.answers import refused
+from undiffuse.studio.routes.bodies import known_query
+from undiffuse.studio.routes.forms import WrongKindError, is_json, sentence
 from undiffuse.studio.studio import Studio
 from undiffuse.version import __version__
 

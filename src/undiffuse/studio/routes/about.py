@@ -21,7 +21,7 @@ from undiffuse.model.cascade import stages_of
 from undiffuse.recipes import RECIPES, advised_sampling
 from undiffuse.studio.jobs.training import progress_of
 from undiffuse.studio.library.models import LibraryEntry, curves
-from undiffuse.studio.routes.common import PROBLEMS, answer
+from undiffuse.studio.routes.answers import PROBLEMS, answer
 from undiffuse.studio.settings_schema import all_fields, edit_options
 from undiffuse.studio.studio import Studio
 from undiffuse.version import __version__

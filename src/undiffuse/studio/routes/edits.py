@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 
 from undiffuse.config.sampling import Compute
@@ -15,21 +16,9 @@ from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.studio.jobs.editing import resolve_edit, take_in, work_on
 from undiffuse.studio.jobs.queue import Job, finite
 from undiffuse.studio.library.models import UnknownError
-from undiffuse.studio.routes.common import (
-    FILE,
-    PROBLEMS,
-    Body,
-    ModelId,
-    Seed,
-    Settings,
-    accepted,
-    file_of,
-    form,
-    in_thread,
-    json_of,
-    multipart,
-    text_of,
-)
+from undiffuse.studio.routes.answers import PROBLEMS, accepted
+from undiffuse.studio.routes.bodies import Body, ModelId, Seed, Settings
+from undiffuse.studio.routes.forms import FILE, file_of, form, json_of, multipart, text_of
 from undiffuse.studio.studio import Studio
 
 PICTURES = ("image", "mask", "first", "second")
@@ -70,7 +59,7 @@ def router(studio: Studio) -> APIRouter:
         async with form(request, len(PICTURES), known) as parts:
             body = json_of(text_of(parts, "request"), EditRequest)
             sent = {picture: await file_of(parts, picture) for picture in pictures}
-            job = await in_thread(lambda: _submitted(studio, name, body, sent, parts))
+            job = await run_in_threadpool(lambda: _submitted(studio, name, body, sent, parts))
         return accepted(job)
 
     return routes

@@ -26,18 +26,9 @@ from undiffuse.studio.jobs.editing import work_on
 from undiffuse.studio.jobs.queue import Job
 from undiffuse.studio.jobs.sampling import animate, check_suffix, draw_again
 from undiffuse.studio.library.gallery import recipe_of
-from undiffuse.studio.routes.common import (
-    FILE,
-    PROBLEMS,
-    Body,
-    Png,
-    accepted,
-    answer,
-    file_of,
-    finished,
-    form,
-    multipart,
-)
+from undiffuse.studio.routes.answers import PROBLEMS, Png, accepted, answer, finished
+from undiffuse.studio.routes.bodies import Body
+from undiffuse.studio.routes.forms import FILE, file_of, form, multipart
 from undiffuse.studio.studio import Studio
 from undiffuse.visualization.grid import grid, viewable
 from undiffuse.visualization.strip import flatten

@@ -11,19 +11,8 @@ from undiffuse.model.plan import check_numbers
 from undiffuse.studio.jobs.queue import Job
 from undiffuse.studio.jobs.sampling import SampleJob, draw
 from undiffuse.studio.library.models import UnknownError
-from undiffuse.studio.routes.common import (
-    EVENTS,
-    PROBLEMS,
-    Body,
-    Index,
-    ModelId,
-    Seed,
-    Settings,
-    accepted,
-    answer,
-    job_json,
-    stream,
-)
+from undiffuse.studio.routes.answers import EVENTS, PROBLEMS, accepted, answer, job_json, stream
+from undiffuse.studio.routes.bodies import Body, Index, ModelId, Seed, Settings
 from undiffuse.studio.studio import Studio
 
 JobPath = Annotated[str, Path(description="The id of a job", max_length=100)]

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import Field, WithJsonSchema
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from undiffuse.config.data import DataConfig
@@ -25,21 +26,9 @@ from undiffuse.studio.jobs.queue import finite
 from undiffuse.studio.library.models import UnknownError
 from undiffuse.studio.library.uploads import run_name_of
 from undiffuse.studio.limits import FOR_THE_COMMAND_LINE
-from undiffuse.studio.routes.common import (
-    EVENTS,
-    EXACT,
-    FILE,
-    PROBLEMS,
-    Body,
-    Png,
-    answer,
-    event_stream,
-    form,
-    in_thread,
-    json_of,
-    multipart,
-    text_of,
-)
+from undiffuse.studio.routes.answers import EVENTS, PROBLEMS, Png, answer, event_stream
+from undiffuse.studio.routes.bodies import EXACT, Body
+from undiffuse.studio.routes.forms import FILE, form, json_of, multipart, text_of
 from undiffuse.studio.studio import Studio
 from undiffuse.visualization.data_summary import contact_sheet
 
@@ -130,7 +119,7 @@ def router(studio: Studio) -> APIRouter:
             if bool(files) == bool(archives) or len(archives) > 1:
                 raise UndiffuseError("Send images as 'files', or one archive as 'archive'")
             sent = [(part.filename or "", part.file) for part in archives or files]
-            identity = await in_thread(lambda: studio.uploads.add(body.name, sent, archive=bool(archives)))
+            identity = await run_in_threadpool(lambda: studio.uploads.add(body.name, sent, archive=bool(archives)))
         return answer(studio.uploads.about(identity), 201)
 
     @routes.get("/data")
@@ -202,7 +191,7 @@ def router(studio: Studio) -> APIRouter:
     @routes.get("/runs/{id}/events", response_class=Response, responses=EVENTS)
     async def events(id: RunPath, since: Annotated[int, Query(ge=0, le=EXACT)] = 0) -> Response:
         """Server-sent events of a run: state, metric, sample, and at last end."""
-        await in_thread(lambda: runs.check(id))
+        await run_in_threadpool(lambda: runs.check(id))
         return event_stream(_watched(studio, id, since))
 
     @routes.get("/runs/{id}/samples/{step}.png", response_class=Png)
@@ -241,8 +230,8 @@ async def _watched(studio: Studio, name: str, since: int) -> AsyncIterator[str]:
     runs, before, drawn = studio.trainings, "", since
     while True:
         try:
-            now = await in_thread(lambda: _run(studio, name))
-            found = await in_thread(partial(runs.metrics, name, since, 10_000))
+            now = await run_in_threadpool(lambda: _run(studio, name))
+            found = await run_in_threadpool(partial(runs.metrics, name, since, 10_000))
         except UndiffuseError:  # deleted, renamed or damaged: whoever looks again is told
             yield _told("end", {"state": "gone"})
             return

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
+from starlette.concurrency import run_in_threadpool
 from torch import Tensor
 
 from undiffuse.config.data import DataConfig
@@ -20,7 +21,8 @@ from undiffuse.studio.comparison import comparison
 from undiffuse.studio.jobs.queue import Job
 from undiffuse.studio.jobs.sampling import walk_in_full
 from undiffuse.studio.previews import look
-from undiffuse.studio.routes.common import PROBLEMS, Body, Index, ModelId, Seed, Settings, answer, finished, in_thread
+from undiffuse.studio.routes.answers import PROBLEMS, answer, finished
+from undiffuse.studio.routes.bodies import Body, Index, ModelId, Seed, Settings
 from undiffuse.studio.studio import Studio
 
 MOST_VALUES = 1 << 16
@@ -49,13 +51,13 @@ def router(studio: Studio) -> APIRouter:
     ) -> Response:
         """A few pictures to try things on: of the data set 'digits', or samples of a model."""
         if source != "samples":
-            return answer(await in_thread(lambda: _digits(studio, count)))
+            return answer(await run_in_threadpool(lambda: _digits(studio, count)))
         return answer(await _samples(studio, count, model))
 
     @routes.post("/walk")
     async def walk(body: WalkRequest) -> Response:
         """Where a sampler stood at each moment, and what the model saw from there."""
-        loaded, plan = await in_thread(lambda: studio.ready(body.model, studio.settings(body.settings)))
+        loaded, plan = await run_in_threadpool(lambda: studio.ready(body.model, studio.settings(body.settings)))
         if body.values and int(np.prod(loaded.model.info.shape)) > MOST_VALUES:
             raise UndiffuseError("These pictures have too many values to be sent one by one; leave out 'values'")
         found: list[dict[str, Any]] = []
@@ -98,10 +100,10 @@ def _shown(x: Tensor, info: DataInfo, labels: Sequence[str | None]) -> list[dict
 
 
 async def _samples(studio: Studio, count: int, identity: str) -> dict[str, Any]:
-    loaded = await in_thread(lambda: studio.library.load(identity))
+    loaded = await run_in_threadpool(lambda: studio.library.load(identity))
     info = loaded.model.info
     steps = min(Solver.steps, loaded.model.config.diffusion.timesteps)
-    _, plan = await in_thread(lambda: studio.ready(identity, studio.settings({"steps": steps})))
+    _, plan = await run_in_threadpool(lambda: studio.ready(identity, studio.settings({"steps": steps})))
     found: list[dict[str, Any]] = []
 
     def draw(job: Job) -> None:
