@@ -75,7 +75,7 @@ def is_subject_model(word: str, speaks: bool = True) -> bool:
 def load_named(options: dict[str, Any], group: Group = ALONE, name: str = "RUN") -> AnyModel:
     """The model that was typed, with the weights and on the device that were."""
     from undiffuse.model import load
-    from undiffuse.training.build import choose_device
+    from undiffuse.runtime.devices import choose_device
 
     device = choose_device(options.get("device", "auto"), group)
     return load(options[name], options.get("weights", "ema"), str(device))

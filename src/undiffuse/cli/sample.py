@@ -95,7 +95,6 @@ def how(options: dict[str, Any]) -> SampleConfig:
 def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
     """Sample, and write pictures, grid and, where asked or needed, values as they come."""
     from undiffuse.data.read_image import find_pictures
-    from undiffuse.modalities.registry import modality_of
     from undiffuse.model.sample_writer import Writing, draw_to, micro_batch_in
     from undiffuse.model.samples import GRID
 
@@ -104,9 +103,7 @@ def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
     default = len(find_pictures(path_of(settings.prompt.image))) if settings.prompt.image else DEFAULT
     n, seed, first = options.get("n", default), options.get("seed", 0), options.get("first", 0)
     indices, folder = range(first, first + n), options.get("out") or default_folder(model, plan.settings, seed)
-    exact = modality_of(model.info).exact(model.info)
-    values = "npz" in options or not exact
-    writing = Writing(values, "overwrite" in options, "resume" in options)
+    writing = Writing("npz" in options or None, "overwrite" in options, "resume" in options)
     there = micro_batch_in(folder, indices, model.info) if writing.resume else None
     if there and settings.compute.micro_batch is None:
         plan = plan.with_micro_batch(there)

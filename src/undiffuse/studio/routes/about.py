@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import asdict
 from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Path, Query, Response
