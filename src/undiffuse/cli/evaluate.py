@@ -120,11 +120,7 @@ def open_model(options: dict[str, Any], group: Group) -> AnyModel | None:
 
 
 def check_images(options: dict[str, Any], *of_models: str) -> None:
-    """Check that given images are there, and that no option beside them says how a model draws.
-
-    Args:
-        of_models: names of other options that are for models alone.
-    """
+    """Check that given images are there, and no option beside them that is for models alone."""
     from undiffuse.data.preparation.named import typed_source
     from undiffuse.data.preparation.open_source import open_source
 

@@ -38,8 +38,6 @@ def add_fields(
     """An option for every field of a dataclass.
 
     Args:
-        parser: the command's parser.
-        cls: a dataclass of settings.
         title: heading of the group of options.
         omit: fields that are not for the command line.
         defaults: say the fields' defaults in the help.

@@ -150,12 +150,7 @@ class Editor:
         begin: Callable[[MicroBatch], tuple[Denoiser, Batch]],
         sampler: Sampler[Any] | None = None,
     ) -> Pictures:
-        """``count`` pictures walked down some times.
-
-        Args:
-            begin: what denoises a micro-batch, and where it stands at the first time.
-            sampler: by default the plan's.
-        """
+        """``count`` pictures walked down some times; ``begin`` gives a micro-batch's denoiser and its first x."""
 
         def work(batch: MicroBatch) -> Tensor:
             denoiser, x = begin(batch)

@@ -53,7 +53,6 @@ def restore(
     """Pictures of the model that explain measurements by one operator; see `diffusion.guidance.inverse_problems`.
 
     Args:
-        editor: model, sampler, seed.
         operator: A, the same for all pictures.
         y: in model space.
         shape: of a picture, (channels, *spatial).
@@ -82,7 +81,6 @@ def inpaint(
     """New values where ``known`` is 0; the others exactly as they are.
 
     Args:
-        editor: model, sampler, seed.
         x0: in model space; what it holds where nothing is known does not matter.
         known: of zeros and ones; see `Known`.
         method: see the head of this file.

@@ -130,9 +130,8 @@ def invert(editor: Editor, x0: Pictures, inverter: Inverter | None = None) -> In
 
     Args:
         editor: its times are walked, in both directions; its sampler is not asked. Finer grids invert better, and the
-            step from data costs least where the grid ends near it: --spacing leading or linspace.
+            step from data costs least where the grid ends near it: `spacing` leading or linspace.
         x0: in model space.
-        inverter: plain or exact.
     """
     inverter = inverter or Inverter()
     latents = to_noise(editor, x0, inverter)

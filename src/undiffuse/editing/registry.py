@@ -114,13 +114,7 @@ class Edit:
     def resolve(
         self, model: AnyModel, said: Said, settings: Said, quick: bool = False
     ) -> tuple[o.EditOptions, SampleConfig]:
-        """The options and the sampler's settings, from what was said of both.
-
-        Args:
-            said: options by name; None is as good as nothing.
-            settings: fields of `SampleConfig`.
-            quick: take the row's quick preset where its method has one.
-        """
+        """The options and the sampler's settings, from what was said of both; an option of None was not said."""
         said = {name: value for name, value in said.items() if value is not None}
         how = from_plain(self.options, said, "the options")
         self.check(model, said)

@@ -18,10 +18,6 @@ def enlarge(editor: Editor, small: Pictures) -> Pictures:
 
     The network sees the whole picture at once, whatever its size: it is told everywhere what is there. The small
     picture is given the augmentation of the editor's settings, 0 for a picture that is to be believed.
-
-    Args:
-        editor: of a stage.
-        small: in model space.
     """
     model, factor = editor.model, editor.model.config.conditions.upscale
     if factor == 1:

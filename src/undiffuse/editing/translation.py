@@ -25,11 +25,9 @@ from undiffuse.model import AnyModel
 
 @dataclass(frozen=True)
 class Translation:
-    """Translated pictures, and how well their inversion gives them back.
+    """Pictures of the class that was wanted, and their inversion under the class that they were of.
 
-    Args:
-        pictures: of the class that was wanted.
-        inversion: under the class that they were of; of a `strength` below 1 its latents are x_t, not x_T.
+    Of a `strength` below 1 its latents are x_t, not x_T.
     """
 
     pictures: Pictures
@@ -54,7 +52,6 @@ def translate(
         source: of the class that they are of; ':none' (or 'none', where no class is called so) tells the
             inversion no class.
         strength: how far into noise, in (0, 1]: 0.6 walks to 0.6 t_max alone, and keeps more of the picture.
-        inverter: plain or exact.
 
     Raises:
         UndiffuseError: the model knows no classes or not these, or a strength outside (0, 1].

@@ -45,11 +45,7 @@ class Studio:
         limits: Limits | None = None,
         queue: JobQueue | None = None,
     ) -> Studio:
-        """A studio of a folder of runs, and of other runs, checkpoints or model files that are given.
-
-        Args:
-            gallery: where pictures and uploads are kept; by default ``runs/studio``.
-        """
+        """A studio of runs and other given models; pictures and uploads are kept in ``runs/studio`` by default."""
         limits = limits or Limits()
         kept = gallery or runs / "studio"
         return cls(

@@ -28,13 +28,7 @@ def add_animation(parser: Parser, default: str) -> None:
 
 
 def save(typed: Namespace, default: Path, draw: Callable[[int], Iterable[Frame]]) -> None:
-    """Draw the film, write it and its strip, and say where.
-
-    Args:
-        typed: what was typed.
-        default: where the film goes without --out.
-        draw: the frames of the film, given their number.
-    """
+    """Draw the film by a function of the number of its frames, write it to --out with its strip, and say where."""
     from tqdm import tqdm
 
     from undiffuse.provenance.png import check_free, write_png

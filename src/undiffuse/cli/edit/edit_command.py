@@ -48,12 +48,7 @@ class PictureBatch:
 
 @dataclass(frozen=True)
 class EditCommand:
-    """An edit's model, pictures and settings.
-
-    Args:
-        name: of the edit.
-        typed: what was typed, by the name of the field or argument.
-    """
+    """An edit's model, pictures and settings, of what was typed by the name of the field or argument."""
 
     name: str
     typed: dict[str, Any]

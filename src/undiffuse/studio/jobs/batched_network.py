@@ -108,10 +108,9 @@ class EvaluationCounter:
 
 
 class Evaluator:
-    """A network and the thread that evaluates it.
+    """A network in evaluation mode and the thread that evaluates it.
 
     Args:
-        network: in evaluation mode, on its device.
         sizes: batches of which sizes give the same bits, rising; from `sizes_alike`.
         on_batch: called with the number of wanted rows of each batch, for whoever counts.
     """

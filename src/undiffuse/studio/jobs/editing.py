@@ -48,11 +48,8 @@ class ResolvedEdit:
     """An edit that was asked for, checked.
 
     Args:
-        name: of the edit.
         how: its options.
         fit: how its pictures come in; see `settings_schema.Fitting`.
-        settings: of the sampler.
-        n, seed: how many results, and of the noise.
         inputs: the pictures' files, by what they are for.
     """
 
@@ -82,12 +79,7 @@ class ResolvedEdit:
 
 
 def resolve_edit(request: Mapping[str, Any], model: AnyModel, inputs: Mapping[str, Path]) -> ResolvedEdit:
-    """An edit with its options checked and its sampler's settings filled in.
-
-    Args:
-        request: edit, options, settings, n, seed, and whether it is to be quick.
-        inputs: the pictures' files, by what they are for.
-    """
+    """A requested edit with its options checked and its sampler's settings filled in."""
     row = EDITS[request["edit"]]
     options = {name: value for name, value in request["options"].items() if name != "fit"}
     fitting = from_plain(Fitting, {"fit": request["options"].get("fit", Fitting.fit)}, "the options")

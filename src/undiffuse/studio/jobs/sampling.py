@@ -36,7 +36,6 @@ class SampleJob:
     """Samples ``first`` .. ``first + n - 1`` of a seed, and how their making is shown.
 
     Args:
-        plan: of the samples.
         previews: how many of the pictures are shown on the way.
         every: how many steps lie between two previews.
         eps: show the predicted noise too.

@@ -26,11 +26,7 @@ def is_json(request: Request) -> bool:
 
 @asynccontextmanager
 async def form(request: Request, most_files: int, known: Sequence[str]) -> AsyncIterator[FormData]:
-    """The parts of a multipart body; its files are on the disk as soon as they are large.
-
-    Args:
-        known: the fields that are looked at.
-    """
+    """The parts of a multipart body, all of known fields; its files are on the disk as soon as they are large."""
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise WrongKindError("This takes a form with files (multipart/form-data)")
     parts = await request.form(max_files=most_files, max_fields=20)
@@ -74,11 +70,7 @@ def sentence(errors: Any) -> str:
 def multipart(
     fields: dict[str, dict[str, Any]], required: tuple[str, ...] = (), one_of: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """The description of a form, for the interface's page.
-
-    Args:
-        one_of: fields of which exactly one is to be sent.
-    """
+    """The description of a form for the interface's page; of ``one_of`` exactly one field is to be sent."""
     schema: dict[str, Any] = {"type": "object", "properties": fields, "required": list(required)}
     if one_of:
         schema["oneOf"] = [{"required": [name]} for name in one_of]
