@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from undiffuse.studio.doors import Doors, authority, forwarded_host, host_name
@@ -80,20 +80,21 @@ class Guard:
         headers = _headers(scope["headers"])
         refusal = self._refusal(scope, headers)
         if refusal is not None:
-            await _answer(send, *refusal)
+            await _refused(*refusal)(scope, receive, send)
             return
         if self.doors.token:
             shown, from_address = self._shown(scope, headers)
             if not self.doors.admits(shown):
-                await _answer(
-                    send, 401, "This studio needs its token: open the address that it printed when it started"
-                )
+                sentence = "This studio needs its token: open the address that it printed when it started"
+                await _refused(401, sentence)(scope, receive, send)
                 return
             if from_address:
-                await self._welcome(scope, send)
+                await self._welcome(scope["scheme"])(scope, receive, send)
                 return
         if scope["path"] == "":
-            await _redirect(send, f"{self.doors.path.rpartition('/')[2]}/", scope["query_string"])
+            query = scope["query_string"].decode("latin-1")
+            place = f"{self.doors.path.rpartition('/')[2]}/" + (f"?{query}" if query else "")
+            await RedirectResponse(place, 303)(scope, receive, send)
         elif scope["method"] == "HEAD":
             await self._headed(scope, receive, send)
         else:
@@ -164,18 +165,19 @@ class Guard:
         query = parse_qs(scope["query_string"].decode("latin-1"))
         return (query["token"][0], True) if scope["path"] == "/" and "token" in query else ("", False)
 
-    async def _welcome(self, scope: Scope, send: Send) -> None:
+    def _welcome(self, scheme: str) -> Response:
         # Without a path of its own it counts below the address that was opened, which under a proxy only the browser
         # knows: other applications of that host are not sent it.
-        secure = "; Secure" if scope["scheme"] == "https" else ""
+        secure = "; Secure" if scheme == "https" else ""
         cookie = f"{COOKIE}={self.doors.token}; HttpOnly; SameSite=Strict{secure}"
-        await _redirect(send, "/", headers=[(b"set-cookie", cookie.encode()), (b"cache-control", b"no-store")])
+        return RedirectResponse("/", 303, headers={"set-cookie": cookie, "cache-control": "no-store"})
 
     async def _counted(self, scope: Scope, receive: Receive, send: Send, headers: dict[str, list[str]]) -> None:
         most = self._most(scope["path"])
+        too_large = _refused(413, f"That is too large: a request like this has at most {max(1, most >> 20)} MiB")
         said = headers.get("content-length", ["0"])[0]
         if said.isdigit() and int(said) > most:
-            await _answer(send, 413, _too_large(most))
+            await too_large(scope, receive, send)
             return
         taken, overflow, answered = 0, False, False
 
@@ -198,16 +200,12 @@ class Guard:
         with contextlib.suppress(_TooLargeError):
             await self.app(scope, counting, watching)
         if overflow and not answered:
-            await _answer(send, 413, _too_large(most))
+            await too_large(scope, receive, send)
 
     def _most(self, path: str) -> int:
         if path == DATA:
             return self.limits.data_bytes + self.limits.json_bytes
         return self.limits.upload_bytes if path.startswith(UPLOADS) else self.limits.json_bytes
-
-
-def _too_large(most: int) -> str:
-    return f"That is too large: a request like this has at most {max(1, most >> 20)} MiB"
 
 
 def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
@@ -249,12 +247,6 @@ def _without_body(send: Send) -> Send:
     return sending
 
 
-async def _redirect(send: Send, where: str, query: bytes = b"", headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
-    location = where.encode("latin-1") + (b"?" + query if query else b"")
-    await send({"type": "http.response.start", "status": 303, "headers": [(b"location", location), *headers]})
-    await send({"type": "http.response.body", "body": b""})
-
-
 def _foreign(origin: str, doors: Doors) -> str:
     place = authority(origin)
     if place is None or not doors.knows(place[0]):
@@ -267,12 +259,5 @@ def _foreign(origin: str, doors: Doors) -> str:
     )
 
 
-async def _answer(send: Send, status: int, sentence: str) -> None:
-    body = json.dumps({"error": sentence}).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def _refused(status: int, sentence: str) -> Response:
+    return JSONResponse({"error": sentence}, status, headers={"connection": "close"})
