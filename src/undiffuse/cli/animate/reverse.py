@@ -35,7 +35,7 @@ def configure(parser: Parser) -> None:
 
 def run(typed: Namespace) -> None:
     from undiffuse.cli.sample import how
-    from undiffuse.model.sample_request import check_numbers
+    from undiffuse.model.plan import check_numbers
     from undiffuse.visualization.reverse import reverse_frames
     from undiffuse.visualization.strip import evenly
 

@@ -14,8 +14,8 @@ from PIL import Image
 from undiffuse.config.flags import in_flags
 from undiffuse.diffusion.trajectory import SamplingStep
 from undiffuse.errors import UndiffuseError
-from undiffuse.model.plan import SamplePlan
-from undiffuse.model.sample_request import check_numbers, remarks
+from undiffuse.model.plan import SamplePlan, check_numbers
+from undiffuse.model.sample_request import remarks
 from undiffuse.model.samples import Samples
 from undiffuse.provenance.edit_record import Edited
 from undiffuse.provenance.png import Origin, sheet_chunk
