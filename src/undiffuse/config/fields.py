@@ -158,19 +158,8 @@ def _either(options: tuple[Kind, ...]) -> Kind:
     )
 
 
-def _section(cls: type) -> Kind:
-    """Settings in settings: a file holds them as a section, and the command line has an option for each of them."""
-
-    def fit(value: Any) -> Any:
-        if not isinstance(value, cls):
-            raise TypeError
-        return value
-
-    def read(word: str) -> None:
-        raise ValueError(word)
-
-    name = f"settings of {cls.__name__}"
-    return Kind(fit, read, name, name, cls.__name__, section=cls)
+def _by_fields(value: Any) -> Any:
+    raise NotImplementedError("settings in settings are fitted and read field by field, as files and options hold them")
 
 
 def _plain(value: Any) -> Any:
@@ -205,7 +194,9 @@ def kind_of(hint: Any) -> Kind:
         return _either(tuple(map(kind_of, args)))
     if origin is tuple:
         return _list_of(tuple(kind_of(one) for one in args if one is not Ellipsis), endless=args[-1] is Ellipsis)
-    return _section(hint) if is_dataclass(hint) and isinstance(hint, type) else _SCALARS[hint]
+    if is_dataclass(hint) and isinstance(hint, type):
+        return Kind(_by_fields, _by_fields, "settings", "settings", "", section=hint)
+    return _SCALARS[hint]
 
 
 # --- fields -----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ know only the scalars of YAML 1.2's core schema, and both know the same ones, so
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -174,10 +173,6 @@ def from_yaml(text: str, where: str = "the settings") -> TrainConfig:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UndiffuseError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
     return from_dict(tree, where)
-
-
-def to_json(config: TrainConfig) -> str:
-    return json.dumps(to_dict(config), indent=2)
 
 
 def read_config(path: Path) -> TrainConfig:

@@ -17,7 +17,7 @@ import hashlib
 import json
 import sys
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from io import BytesIO
 from typing import Any
@@ -243,7 +243,7 @@ def open_stream(config: DataConfig, progress: bool = True) -> Stream:
     most = max(1, _LOOK_VALUES // int(np.prod(images.shape[1:])))
     found = images[np.array(sample[:: -(-len(sample) // most)])]
     info = describe_images(records.name, _fingerprint(records, listing, config), found, classes, len(listing.refused))
-    info = DataInfo(**{**info.__dict__, "count": len(examples.names), "texts": sum(map(bool, texts))})
+    info = replace(info, count=len(examples.names), texts=sum(map(bool, texts)))
     if progress:
         print(
             f"stream: {counted(len(examples.names), 'example')} in {counted(len(records.shards), 'shard')}; shape, "

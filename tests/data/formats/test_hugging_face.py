@@ -57,6 +57,6 @@ def test_splits_that_are_not_there_are_named(saved, opened):
 
 def test_without_the_package_it_is_said_what_to_install(opened, monkeypatch):
 
-    monkeypatch.setattr(installing, "find_spec", lambda name: None)
+    monkeypatch.setattr(installing.util, "find_spec", lambda name: None)
     with pytest.raises(UndiffuseError, match=r"undiffuse\[datasets\]"):
         opened("hf:org/name")

@@ -110,7 +110,7 @@ def test_claims_beyond_the_file_are_refused_unread(tmp_path, opened, monkeypatch
 
 def test_without_pyarrow_it_is_said_what_to_install(tmp_path, opened, images, write_parquet, monkeypatch):
     path = write_parquet(tmp_path / "x.parquet", images[1])
-    monkeypatch.setattr(installing, "find_spec", lambda name: None)
+    monkeypatch.setattr(installing.util, "find_spec", lambda name: None)
     with pytest.raises(UndiffuseError, match=r"undiffuse\[parquet\]"):
         opened(path)
 

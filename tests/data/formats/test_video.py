@@ -111,7 +111,7 @@ def test_deep_and_broken_videos_are_refused_with_reasons(folder, opened, frames)
 
 
 def test_without_the_package_it_is_said_what_to_install(folder, opened, monkeypatch):
-    monkeypatch.setattr(installing, "find_spec", lambda name: None)
+    monkeypatch.setattr(installing.util, "find_spec", lambda name: None)
     with pytest.raises(UndiffuseError, match=r"undiffuse\[video\]"):
         opened(folder, frames=3)
 

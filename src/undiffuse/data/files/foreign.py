@@ -34,14 +34,12 @@ def is_raw(name: str) -> bool:
 
 def kind_not_read(name: str, head: bytes) -> str:
     """The reason why an image of another kind is not read, by its name and first 1,024 bytes; '' for no such kind."""
-    if is_raw(name):
+    kind = _BRANDS.get(head[8:12], "") if head[4:8] == b"ftyp" else ""
+    if is_raw(name) or kind == "raw":
         return "is a camera's raw file, which is not read; develop it to TIFF, PNG or JPEG"
     if b"<svg" in head:
         return "is a drawing (SVG), not pixels; export it as PNG"
-    kind = _BRANDS.get(head[8:12], "") if head[4:8] == b"ftyp" else ""
     kind = kind or next((found for start, found in _HEADS.items() if head.startswith(start)), "")
-    if kind == "raw":
-        return kind_not_read("x.cr3", b"")
     if not kind and PurePosixPath(name).suffix.lower() == ".tga":  # has no mark at its beginning
         kind = "TGA"
     if kind in _DRAWINGS:

@@ -45,25 +45,19 @@ class HuggingFaceShard:
         return self.table.with_format("arrow"), columns
 
     def index(self) -> Index:
-        raw, columns = self._raw
+        _, columns = self._raw
         feature = self.table.features.get(columns.label)
         names = tuple(getattr(feature, "names", None) or ())
-        labels = self._column(columns.label) if columns.label else None
-        texts = self._column(columns.text) if columns.text else None
-        return Index(
-            tuple(
-                Item(
-                    f"{self.name}/{row}",
-                    class_name(labels[row], names) if labels else "",
-                    (texts[row] or "") if texts else "",
-                )
-                for row in range(len(raw))
-            ),
-            ignored=columns.said(self.name),
-        )
+        labels = [class_name(label, names) for label in self._column(columns.label)]
+        texts = [text or "" for text in self._column(columns.text)]
+        items = (Item(f"{self.name}/{row}", *said) for row, said in enumerate(zip(labels, texts, strict=True)))
+        return Index(tuple(items), ignored=columns.said(self.name))
 
     def _column(self, name: str) -> list[Any]:
-        chosen = self._raw[0].select_columns(name)
+        raw, _ = self._raw
+        if not name:
+            return [None] * len(raw)
+        chosen = raw.select_columns(name)
         return [v for k in range(0, len(chosen), _AT_ONCE) for v in chosen[k : k + _AT_ONCE].column(0).to_pylist()]
 
     def read(self, numbers: Sequence[int]) -> Iterator[bytes | UnreadableError]:

@@ -176,16 +176,6 @@ def describe_images(
     if found.low == found.high:
         raise UndiffuseError(f"expected data that vary, got the one value {found.low:g} everywhere in {name}")
     scale = 2 / (high - low)
-    return DataInfo(
-        name=name,
-        fingerprint=key,
-        count=len(images),
-        shape=images.shape[1:],
-        dtype=str(images.dtype),
-        low=low,
-        high=high,
-        mean=tuple(((found.mean - low) * scale - 1).tolist()),
-        std=tuple((found.std * scale).tolist()),
-        classes=classes,
-        refused=refused,
-    )
+    mean, std = tuple(((found.mean - low) * scale - 1).tolist()), tuple((found.std * scale).tolist())
+    dtype = str(images.dtype)
+    return DataInfo(name, key, len(images), images.shape[1:], dtype, low, high, mean, std, classes, refused)
