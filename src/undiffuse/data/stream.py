@@ -46,12 +46,6 @@ from undiffuse.runtime.durable_files import expanded
 
 FIRST_LOOK = 1024
 """Examples from which shape, range and moments are taken."""
-_LOOK_VALUES = 1 << 28
-"""Values that the first look keeps, at most."""
-_FEW = 10
-"""Unreadable examples that are never too many."""
-_SAID = 3
-"""Unreadable examples that are told of one by one."""
 
 Loaded = bytes | UnreadableError
 
@@ -161,9 +155,9 @@ class StreamImages:
         if refusal in self.refused:
             return
         self.refused.append(refusal)
-        if len(self.refused) <= _SAID:
+        if len(self.refused) <= 3:
             print(f"refused: {refusal[0]} {refusal[1]}; the next example stands in for it", file=sys.stderr)
-        if not self.config.skip_unreadable and len(self.refused) > max(_FEW, MAX_BAD * self._seen):
+        if not self.config.skip_unreadable and len(self.refused) > max(10, MAX_BAD * self._seen):
             raise UndiffuseError(
                 f"expected at most {MAX_BAD:.0%} bad examples in {self.examples.records.name}, got "
                 f"{len(self.refused):,} of the {self._seen:,} read so far ({refusal[0]} {refusal[1]}); repair them, or "
@@ -240,7 +234,7 @@ def open_stream(config: DataConfig, progress: bool = True) -> Stream:
     headers, sample = _first_look(examples, listing, config)
     target = agree(records.name, headers, config, size)
     images = StreamImages(examples, target, config, size, config.buffer + 2 * longest, workers_for(headers))
-    most = max(1, _LOOK_VALUES // int(np.prod(images.shape[1:])))
+    most = max(1, (1 << 28) // int(np.prod(images.shape[1:])))  # of these, no more values than fit into memory
     found = images[np.array(sample[:: -(-len(sample) // most)])]
     info = describe_images(records.name, _fingerprint(records, listing, config), found, classes, len(listing.refused))
     info = replace(info, count=len(examples.names), texts=sum(map(bool, texts)))

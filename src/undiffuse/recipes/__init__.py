@@ -11,9 +11,9 @@ from undiffuse.recipes.nichol2021 import NICHOL2021_CIFAR10
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.small import SMALL
 
-_ALL = (DIGITS, SMALL, HO2020_CIFAR10, HO2020_CELEBAHQ256, NICHOL2021_CIFAR10)
-
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe for recipe in (DIGITS, SMALL, HO2020_CIFAR10, HO2020_CELEBAHQ256, NICHOL2021_CIFAR10)
+}
 
 
 def get_recipe(name: str) -> Recipe:

@@ -23,12 +23,8 @@ from undiffuse.modalities.registry import modality_of
 from undiffuse.modalities.volumes import VOLUMES
 from undiffuse.visualization.grid import enlarge
 
-MAX_TILES = 64
 _TILE = 112
 """Pixels that the longer side of a tile should have."""
-_CAPTION = 12
-MANY_CHANNELS = 5
-"""Channels from which on they may be slices of a volume; pictures have at most four."""
 _SHOWN = 5
 
 
@@ -123,7 +119,7 @@ def _class_counts(dataset: Dataset | Stream) -> str:
 
 def _slices(info: DataInfo) -> str | None:
     """A question, where what is read as channels may be the slices of volumes."""
-    if modality_of(info) is not IMAGES or info.channels < MANY_CHANNELS:
+    if modality_of(info) is not IMAGES or info.channels <= 4:
         return None
     shape = ", ".join(map(str, (info.count, 1, info.channels, *info.spatial)))
     return (
@@ -200,10 +196,10 @@ def contact_sheet(dataset: Dataset | Stream) -> Image.Image:
     shown as it is (depth, channels, axes) is said in a line at the bottom and by `describe`.
     """
     info = dataset.info
-    shown = np.unique(np.linspace(0, info.count - 1, min(MAX_TILES, info.count)).round().astype(int))
+    shown = np.unique(np.linspace(0, info.count - 1, min(64, info.count)).round().astype(int))
     tiles = [_tile(dataset.images[index], info) for index in shown.tolist()]
     width, height = tiles[0].size
-    caption = _CAPTION if dataset.labels is not None else 0
+    caption = 12 if dataset.labels is not None else 0
     columns = max(1, int(np.ceil(np.sqrt(len(tiles)))))
     rows = -(-len(tiles) // columns)
     note = _view_note(info)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import wave
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.files.listing import FileEntry, Files, Listing
-from undiffuse.data.formats.folder import Folder
-from undiffuse.data.formats.format import Filling, Format, NamedPath
+from undiffuse.data.formats.folder import filling
+from undiffuse.data.formats.format import Format
 from undiffuse.data.formats.registry import FORMATS
 from undiffuse.data.preparation import open_source
 from undiffuse.data.source import Draft, FileKind, WrittenSamples
@@ -49,11 +49,7 @@ def _write(files: Files, listing: Listing, draft: Draft) -> WrittenSamples:
 WAVES = FileKind(_is_wave, _write, lambda config, source: {"kind": "Waves"})
 
 
-def _open(files: Sequence[Path], found: NamedPath) -> Folder:
-    return Folder(found.path, found.name, WAVES)
-
-
-FORMAT = Format(filling=Filling("sound", _is_wave, lambda count: count, _open))
+FORMAT = Format(filling=filling("sound", WAVES, lambda count: count))
 
 
 @pytest.fixture

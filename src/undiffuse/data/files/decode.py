@@ -42,7 +42,6 @@ MAX_FILE = 1 << 29
 MAX_PIXELS = 80_000_000
 """Above this the header is taken for a decompression bomb; a little under the number at which Pillow warns."""
 
-_ORIENTATION = 0x0112
 _NOT_RGB = {"CMYK", "YCbCr", "LAB", "HSV"}
 _GREY16 = {"I;16", "I;16L", "I;16B", "I;16N"}
 NOT_FINITE = "has values that are NaN or infinite; put numbers in their place first (numpy.nan_to_num)"
@@ -240,7 +239,7 @@ def _orientation(image: ImageFile, look_further: bool) -> int:
     """EXIF orientation, 1 to 8. For PNG, ``look_further`` reads the whole file."""
     if not look_further and not any("exif" in str(key) for key in image.info):
         return 1
-    value = image.getexif().get(_ORIENTATION, 1)
+    value = image.getexif().get(0x0112, 1)
     return value if value in range(1, 9) else 1
 
 

@@ -25,7 +25,6 @@ _HEADS = {
     b"\xc5\xd0\xd3\xc6": "EPS",
     b"%PDF": "PDF",
 }
-_DRAWINGS = ("EPS", "PDF")
 
 
 def is_raw(name: str) -> bool:
@@ -42,6 +41,6 @@ def kind_not_read(name: str, head: bytes) -> str:
     kind = kind or next((found for start, found in _HEADS.items() if head.startswith(start)), "")
     if not kind and PurePosixPath(name).suffix.lower() == ".tga":  # has no mark at its beginning
         kind = "TGA"
-    if kind in _DRAWINGS:
+    if kind in ("EPS", "PDF"):
         return f"is a drawing ({kind}), not pixels; export it as PNG"
     return f"is {kind}, which is not read; convert it to JPEG or PNG" if kind else ""

@@ -29,8 +29,6 @@ MAX_EXPANSION = 1200
 """Unpacked bytes per packed byte; deflate itself cannot exceed 1032, and images hardly shrink at all."""
 FREE_EXPANSION = 1 << 30
 """Unpacked bytes that are always allowed."""
-_MAX_READ = 1 << 30
-"""Most bytes that are read at once; a forged tar header asks for more."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +159,7 @@ class _BoundedReader(io.RawIOBase):
         self.last = b""
 
     def read(self, size: int = -1) -> bytes:
-        if size > _MAX_READ:
+        if size > 1 << 30:  # a forged header
             raise tarfile.ReadError(f"a header asks for {size} bytes")
         self.last = self.file.read(size)
         return self.last

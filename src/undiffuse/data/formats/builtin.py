@@ -20,9 +20,6 @@ BUILTIN = ("digits",)
 BUILTIN_PREFIX = "builtin:"
 """Before a built-in name that is meant as such whatever lies here: 'builtin:digits'."""
 
-_LONGEST = 20_000_000
-"""Bytes of the unpacked text, at most: 5,000 rows of 785 numbers of up to three figures."""
-
 
 @dataclass(frozen=True)
 class Digits(ArraySource):
@@ -38,7 +35,7 @@ class Digits(ArraySource):
     def load(self, scratch: Path) -> Arrays:
         with intact("the built-in digits", str(self.path)):
             with gzip.open(self.path, "rb") as file:
-                text = file.read(_LONGEST)
+                text = file.read(20_000_000)  # 5,000 rows of 785 numbers of up to three figures
             table = np.loadtxt(text.decode("ascii").splitlines(), dtype=np.uint8, delimiter=",")
             images = table[:, :784].reshape(5000, 1, 28, 28)
         return Arrays(images, *index_labels(table[:, 784], len(table), self.name))

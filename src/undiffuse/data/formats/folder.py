@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from undiffuse.config.data import DataConfig
 from undiffuse.data.files.listing import FileEntry, Listing, Refusal, is_image, list_images
+from undiffuse.data.formats.format import Filling
 from undiffuse.data.source import Draft, FileKind, Source, WrittenSamples
 from undiffuse.data.writing.images import write_images
 from undiffuse.errors import UndiffuseError
@@ -66,6 +67,11 @@ class Folder(Source):
                     yield FileEntry(name, item.stat().st_size, partial(_open_file, item.path))
                 else:
                     yield name, "is no regular file, or a link to nothing"
+
+
+def filling(noun: str, kind: FileKind, previews: Callable[[int], int]) -> Filling:
+    """A folder full of files of one kind; arguments as for `Filling`."""
+    return Filling(noun, kind.named, previews, lambda files, found: Folder(found.path, found.name, kind))
 
 
 def _open_file(path: str | Path) -> BinaryIO:

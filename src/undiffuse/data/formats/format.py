@@ -13,7 +13,6 @@ from undiffuse.data.files.read_errors import intact
 from undiffuse.data.source import Source
 from undiffuse.errors import UndiffuseError
 
-_HEAD = 32
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 """The first bytes of zip files, .npz files among them."""
 
@@ -29,7 +28,7 @@ class NamedPath:
     def head(self) -> bytes:
         try:
             with self.path.open("rb") as file:
-                head = file.read(_HEAD)
+                head = file.read(32)
         except OSError as error:
             raise UndiffuseError(f"expected a file that can be read, got {error.strerror} for {self.path}") from error
         if not head:

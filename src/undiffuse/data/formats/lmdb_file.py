@@ -26,7 +26,6 @@ from undiffuse.runtime.installing import need
 _MAGIC, _MAGIC_AT = b"\xde\xc0\xef\xbe", 16
 _COUNTS = {"length", "num-samples", "num_samples", "__len__", "__keys__", "__length__", "__info__"}
 """Keys of what is said of the whole."""
-_MAX_TEXT = 1 << 16
 _NO_IMAGE = "is no image that can be read"
 
 
@@ -49,7 +48,7 @@ class LmdbShard:
                 key, name = bytes(key), bytes(key).decode("utf-8", "backslashreplace")
                 if name in _COUNTS:
                     ignored.append((name, "says something of the whole"))
-                elif name.startswith("label-") and len(value) <= _MAX_TEXT:
+                elif name.startswith("label-") and len(value) <= 1 << 16:
                     texts[name.removeprefix("label-")] = bytes(value).decode("utf-8", "replace")
                 elif why := too_large(len(value)):
                     refused.append((name, why))

@@ -27,8 +27,6 @@ from undiffuse.data.files.decode import NOT_FINITE, UnreadableError
 MAX_BYTES = 1 << 31
 """Of one volume; larger ones are refused unread."""
 _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4"}
-_EXACT = 1 << 24
-"""Integers up to this size are exact in float32."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ def decode_nifti(data: bytes) -> NDArray[Any]:
         return _finite((values.astype(np.float64) * header.slope + header.inter).astype(np.float32))
     if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
         return values.astype(values.dtype.newbyteorder("="))
-    if values.dtype.kind in "iu" and values.dtype.itemsize > 2 and np.abs(values.astype(np.int64)).max() > _EXACT:
+    if values.dtype.kind in "iu" and values.dtype.itemsize > 2 and np.abs(values.astype(np.int64)).max() > 1 << 24:
         raise UnreadableError("has integers above 2^24, which float32 cannot hold")
     with np.errstate(over="ignore"):
         return _finite(values.astype(np.float32))

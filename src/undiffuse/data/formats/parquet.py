@@ -33,8 +33,6 @@ IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes", "image_b
 LABEL_COLUMNS = ("label", "class", "cls", "fine_label", "labels")
 TEXT_COLUMNS = ("text", "caption")
 _BINARY = ("binary", "large_binary", "binary_view")
-_PIECE = 16
-"""Rows of images in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ class ParquetShard:
 
     def _group(self, file: Any, group: int, column: str, rows: list[int]) -> Iterator[bytes | UnreadableError]:
         start, place = 0, 0
-        for batch in file.iter_batches(batch_size=_PIECE, row_groups=[group], columns=[column]):
+        for batch in file.iter_batches(batch_size=16, row_groups=[group], columns=[column]):
             values = batch.column(0)
             while place < len(rows) and rows[place] < start + batch.num_rows:
                 yield encoded_image(values[rows[place] - start].as_py())

@@ -9,11 +9,11 @@ Formats are told by the file's name and forced, so that no playlist can lead the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from undiffuse.config.data import DataConfig
 from undiffuse.data.files.decode import MAX_PIXELS, UnreadableError, refusing
 from undiffuse.data.files.listing import FileEntry, Files, Listing
-from undiffuse.data.formats.folder import Folder
-from undiffuse.data.formats.format import Filling, Format, NamedPath
+from undiffuse.data.formats.folder import Folder, filling
+from undiffuse.data.formats.format import Format, NamedPath
 from undiffuse.data.source import Draft, FileKind, WrittenSamples
 from undiffuse.data.transform import CHANNELS, convert_channels, keeps_aspect, resize
 from undiffuse.data.writing.samples import SampleLayout, check_uncut, write_samples
@@ -59,15 +59,11 @@ def _write(files: Files, listing: Listing, draft: Draft) -> WrittenSamples:
 VIDEOS = FileKind(_is_video, _write, _key)
 
 
-def _open_folder(files: Sequence[Path], found: NamedPath) -> Folder:
-    return Folder(found.path, found.name, VIDEOS)
-
-
 def _open_file(found: NamedPath) -> Folder | None:
     return Folder(found.path, found.name, VIDEOS) if _is_video(found.name) else None
 
 
-FORMAT = Format(file=_open_file, filling=Filling("video", _is_video, lambda count: count, _open_folder))
+FORMAT = Format(file=_open_file, filling=filling("video", VIDEOS, lambda count: count))
 
 
 class ClipReader:

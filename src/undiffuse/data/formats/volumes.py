@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -27,8 +27,8 @@ from undiffuse.config.data import DataConfig
 from undiffuse.data.files.decode import MAX_PIXELS, NOT_FINITE, UnreadableError, page_kind, page_pixels, refusing
 from undiffuse.data.files.listing import FileEntry, Files, Listing
 from undiffuse.data.formats.arrays import channels_first, npy_header
-from undiffuse.data.formats.folder import Folder
-from undiffuse.data.formats.format import Filling, Format, NamedPath
+from undiffuse.data.formats.folder import filling
+from undiffuse.data.formats.format import Format
 from undiffuse.data.formats.nifti import MAX_BYTES, decode_nifti, look_at_nifti
 from undiffuse.data.source import Draft, FileKind, WrittenSamples
 from undiffuse.data.writing.samples import SampleLayout, check_uncut, write_samples
@@ -58,11 +58,7 @@ def _write(files: Files, listing: Listing, draft: Draft) -> WrittenSamples:
     return write_samples(files, listing, VolumeReader(), draft)
 
 
-def _open(files: Sequence[Path], found: NamedPath) -> Folder:
-    return Folder(found.path, found.name, FileKind(is_volume, _write, _key))
-
-
-FORMAT = Format(filling=Filling("volume", is_volume, lambda count: count - 1, _open))
+FORMAT = Format(filling=filling("volume", FileKind(is_volume, _write, _key), lambda count: count - 1))
 
 
 class VolumeReader:

@@ -20,9 +20,6 @@ from undiffuse.errors import UndiffuseError, counted, perhaps, quoted
 from undiffuse.provenance.own_pictures import is_run, values_beside
 from undiffuse.runtime.durable_files import expanded
 
-_SURELY_IMAGES = 10_000
-"""Images above which a folder is one of images, whatever else is in it."""
-
 
 def open_source(source: str) -> Source:
     """Find out what ``source`` is. ``FILE/FOLDER`` names a folder inside an archive; docs/use/data.md has all kinds.
@@ -81,7 +78,7 @@ def _open_folder(found: NamedPath) -> Source:
     for file in _files(path):
         if is_image(file.name) and not (suffix_of(file.name) in (".tif", ".tiff") and not images and has_pages(file)):
             images.append(file)
-            if len(images) > _SURELY_IMAGES:
+            if len(images) > 10_000:  # whatever else is in it
                 return Folder(path, name)
         elif filling := next((filling for filling in fillings if filling.named(file.name)), None):
             others.setdefault(filling.noun, []).append(file)

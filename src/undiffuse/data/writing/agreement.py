@@ -21,8 +21,6 @@ from undiffuse.provenance.own_pictures import WHY
 
 MAX_BAD = 0.05
 """Share of unreadable images above which the data set is an error: so many are a mistake, not an accident."""
-_HANDY = 256
-"""Longest side that is suggested for training because it is the most common one; larger ones are photographs."""
 
 _KINDS = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
 _DEPTHS = {"uint8": "8-bit", "uint16": "16-bit", "float32": "float"}
@@ -109,7 +107,7 @@ def _size(source: str, headers: dict[str, Header], config: DataConfig, size: tup
         if len(sizes) == 1:
             return None
         more = f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else ""
-        side = f"{height} {width}" if max(height, width) <= _HANDY else "64"
+        side = f"{height} {width}" if max(height, width) <= 256 else "64"  # larger ones are photographs
         return _Problem(
             f"images of one size in {source}",
             f"{common}{more} (height x width)",

@@ -40,9 +40,6 @@ from undiffuse.data.writing.agreement import agree, check_bad
 from undiffuse.data.writing.listed import listed, survey
 from undiffuse.runtime.cache import need_space
 
-_WORTH_THREADS = 1 << 18
-"""Pixels per image from which decoding, which releases the interpreter's lock, outweighs handing it to a thread."""
-
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -129,8 +126,8 @@ def _write(
 
 def workers_for(headers: dict[str, Header]) -> int:
     """Threads that decode images of such sizes: the cores that this process may use, or one."""
-    if sum(header.height * header.width for header in headers.values()) <= _WORTH_THREADS * len(headers):
-        return 1
+    if sum(header.height * header.width for header in headers.values()) <= len(headers) << 18:
+        return 1  # decoding, which releases the interpreter's lock, takes no longer than handing it to a thread
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
