@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -22,6 +23,14 @@ hypothesis.settings.load_profile("patient")
 import torch  # noqa: E402  (after the hook)
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Prepared data go to a folder of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNDIFFUSE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,14 +38,8 @@ def undiffuse(capsys: pytest.CaptureFixture[str]) -> Command:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Prepared data go to a folder of their own."""
-    before = os.environ.get("UNDIFFUSE_CACHE")
-    os.environ["UNDIFFUSE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    yield
-    os.environ.pop("UNDIFFUSE_CACHE")
-    if before is not None:
-        os.environ["UNDIFFUSE_CACHE"] = before
+def cache(own_cache: None) -> None:
+    """Of all tests here."""
 
 
 TINY = """

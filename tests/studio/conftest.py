@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -31,14 +30,8 @@ TINY |= {"batch": 4, "log_every": 1, "sample_count": 4, "timesteps": 20, "ema": 
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Prepared data go to a folder of their own."""
-    before = os.environ.get("UNDIFFUSE_CACHE")
-    os.environ["UNDIFFUSE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    yield
-    os.environ.pop("UNDIFFUSE_CACHE")
-    if before is not None:
-        os.environ["UNDIFFUSE_CACHE"] = before
+def cache(own_cache: None) -> None:
+    """Of all tests here."""
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ const PAGE = 48;
 export const madeHow = (kind) => KINDS[kind] ?? kind;
 
 /** A picture in a few words: "mnist, drawn, seed 3, number 0". */
-export function inWords({ kind, model, recipe }) {
+function inWords({ kind, model, recipe }) {
   const seed = recipe.seed === null || recipe.seed === undefined ? "" : `, seed ${recipe.seed}`;
   return `${model}, ${madeHow(kind)}${seed}, number ${recipe.index ?? 0}`;
 }

@@ -13,7 +13,7 @@ const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowD
 const VEIL = 0.62;
 
 /** Set the pixels of a mask within a brush of this diameter around (x, y). */
-export function stamp(mask, width, height, x, y, diameter, value) {
+function stamp(mask, width, height, x, y, diameter, value) {
   const radius = diameter / 2;
   for (let row = Math.max(0, Math.floor(y - radius)); row <= Math.min(height - 1, Math.ceil(y + radius)); row += 1) {
     for (let column = Math.max(0, Math.floor(x - radius)); column <= Math.min(width - 1, Math.ceil(x + radius)); column += 1) {
@@ -23,7 +23,7 @@ export function stamp(mask, width, height, x, y, diameter, value) {
 }
 
 /** A mask as a PNG: white is painted anew. */
-export function asPng(mask, width, height) {
+function asPng(mask, width, height) {
   const canvas = h("canvas", { width, height });
   const context = canvas.getContext("2d");
   const image = context.createImageData(width, height);

@@ -7,7 +7,7 @@ const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 export const logSnr = ({ alpha, sigma }) => 2 * (Math.log(alpha) - Math.log(sigma));
 
 /** A chain of T steps, given by alpha-bar_0 = 1 > ... > alpha-bar_T: alpha = sqrt(alpha-bar), sigma = sqrt(1 - alpha-bar). */
-export class Chain {
+class Chain {
   constructor(betas) {
     this.tMax = betas.length;
     this.alphaBar = new Float64Array(this.tMax + 1);

@@ -28,7 +28,7 @@ export function ticks(low, high, most = LINES) {
 }
 
 /** As ticks, for [low, high] powers of ten: 1, 2 and 5 times powers, or fewer where these are too many. */
-export function logTicks(low, high, most = LINES + 1) {
+function logTicks(low, high, most = LINES + 1) {
   for (const steps of [[1, 2, 5], [1, 3], [1]]) {
     const found = [];
     for (let power = Math.floor(low); power <= high; power += 1) found.push(...steps.map((step) => power + Math.log10(step)));
