@@ -91,7 +91,7 @@ def test_a_training_in_slices_ends_its_learning_rate_with_its_budget(bench, monk
 
     monkeypatch.setattr(ours, "step", step)
     alternate([ours], [6.0], lambda *_: None, slice_seconds=2, clock=time, wall=time)
-    assert ours.steps == ours.task.total == 6
+    assert ours.steps == ours.task.plan.total == 6
 
 
 def test_a_kept_training_is_loaded_with_its_average(bench, tmp_path):

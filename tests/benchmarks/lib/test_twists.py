@@ -45,7 +45,7 @@ def test_a_haar_network_is_the_patched_one_between_two_rotations():
 def test_pictures_grow_after_two_fifths_of_the_steps(noise):
     growing = Training(CONTENDERS["growing"].changed(TINY), noise, 0, "cpu", {})
     growing.plan(0, 1.5)  # ten steps of 0.15 s
-    assert growing.task.total == 10
+    assert growing.task.plan.total == 10
     sides = [growing.task.images(step).shape[-1] for step in range(10)]
     assert sides == [8] * 4 + [16] * 6
     whole = Training(CONTENDERS["small"].changed(TINY), noise, 0, "cpu", {}).task.images(0)
