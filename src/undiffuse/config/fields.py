@@ -15,7 +15,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import cache
-from itertools import pairwise
+from itertools import cycle, pairwise
 from threading import Lock
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -117,21 +117,18 @@ def _list_of(members: tuple[Kind, ...], endless: bool) -> Kind:
     """
     each, count = members[0], len(members)
 
-    def kinds(values: Sequence[Any], error: type[Exception]) -> tuple[Kind, ...]:
-        if not endless and len(values) != count:
-            raise error
-        return members * len(values) if endless else members
-
     def fit(value: Any) -> tuple[Any, ...]:
-        if not isinstance(value, (list, tuple)):
+        if not isinstance(value, (list, tuple)) or not (endless or len(value) == count):
             raise TypeError
-        return tuple(kind.fit(item) for kind, item in zip(kinds(value, TypeError), value, strict=True))
+        return tuple(kind.fit(item) for kind, item in zip(cycle(members), value, strict=False))
 
     def read(word: str) -> tuple[Any, ...]:
         words = [] if word.lower() == "none" else word.split(",")
         if each is TEXT and '"' in word:
             words = next(csv.reader([word], skipinitialspace=True))
-        return tuple(kind.read(one) for kind, one in zip(kinds(words, ValueError), words, strict=True))
+        if not (endless or len(words) == count):
+            raise ValueError(word)
+        return tuple(kind.read(one) for kind, one in zip(cycle(members), words, strict=False))
 
     several = f"{each.typed.removeprefix('a ')}s"
     return Kind(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,28 +27,13 @@ _TILE = 112
 _SHOWN = 5
 
 
-@dataclass(frozen=True)
-class Duplicates:
-    """Samples that are equal, value for value, to an earlier one."""
-
-    count: int
-    """Number of samples that could go without losing a picture."""
-    examples: tuple[tuple[int, int], ...]
-    """Some (first, later) pairs of indices."""
-
-
-def find_duplicates(dataset: Dataset) -> Duplicates:
-    first: dict[bytes, int] = {}
-    count, examples, index = 0, list[tuple[int, int]](), 0
-    for chunk in chunks(dataset.images):
-        for sample in np.ascontiguousarray(chunk):
-            earlier = first.setdefault(hashlib.blake2b(sample.data, digest_size=16).digest(), index)
-            if earlier != index:
-                count += 1
-                if len(examples) < _SHOWN:
-                    examples.append((earlier, index))
-            index += 1
-    return Duplicates(count, tuple(examples))
+def find_duplicates(dataset: Dataset) -> list[tuple[int, int]]:
+    """Indices (first, later) of each sample that is equal, value for value, to an earlier one."""
+    seen: dict[bytes, int] = {}
+    samples = (sample for chunk in chunks(dataset.images) for sample in np.ascontiguousarray(chunk))
+    digests = (hashlib.blake2b(sample.data, digest_size=16).digest() for sample in samples)
+    pairs = ((seen.setdefault(digest, index), index) for index, digest in enumerate(digests))
+    return [(first, later) for first, later in pairs if first != later]
 
 
 def describe(dataset: Dataset | Stream) -> str:
@@ -74,11 +58,11 @@ def describe(dataset: Dataset | Stream) -> str:
         lines.append(f"range?      {info.narrow}")
     if (question := _slices(info) or _pictures(info)) is not None:
         lines.append(f"channels?   {question}")
-    lines += [*_vectors(dataset), *_pairs(dataset)] if isinstance(dataset, Dataset) else []
     if isinstance(dataset, Dataset):
+        lines += [*_vectors(dataset), *_pairs(dataset)]
         duplicates = find_duplicates(dataset)
-        pairs = "; ".join(f"{dataset.name_of(b)} = {dataset.name_of(a)}" for a, b in duplicates.examples)
-        lines.append(f"duplicates  {duplicates.count:,}{f' exact: {pairs}' if pairs else ''}")
+        pairs = "; ".join(f"{dataset.name_of(b)} = {dataset.name_of(a)}" for a, b in duplicates[:_SHOWN])
+        lines.append(f"duplicates  {len(duplicates):,}{f' exact: {pairs}' if pairs else ''}")
     lines.append(f"refused     {counted(len(dataset.refused), 'file') if dataset.refused else 0}")
     lines += _reasons(dataset.refused)
     if dataset.ignored:
