@@ -1,6 +1,6 @@
 """The quality of images in figures that are never bare: each stands beside its floor, its counts and its warnings.
 
-    subject = Generated(model.plan(steps=50), count=5000)
+    subject = ModelSamples(model.plan(steps=50), count=5000)
     quality = evaluate(subject, Reference(dataset), [extractor])
     quality = quality.with_bits(measure_bits(model, held_out))
     print(table(quality))
