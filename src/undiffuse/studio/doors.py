@@ -5,9 +5,11 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
 
 PORTS = {"http": 80, "https": 443}
 """Of addresses that name none."""
@@ -97,14 +99,14 @@ def authority(origin: str) -> tuple[str, int] | None:
     return name, urlsplit(f"//{host}").port or PORTS[scheme]
 
 
-def forwarded_host(headers: Mapping[str, list[str]]) -> list[str]:
+def forwarded_host(headers: Headers) -> list[str]:
     """The name by which the proxy nearest to the browser was asked, where it says so.
 
     A page of another origin cannot send such headers without asking first, which is refused.
     """
-    first = {name: [value.split(",")[0].strip() for value in headers.get(name, [])] for name in FORWARDED}
+    first = {name: [value.split(",")[0].strip() for value in headers.getlist(name)] for name in FORWARDED}
     hosts, ports = first["x-forwarded-host"], first["x-forwarded-port"]
-    asked = hosts or headers.get("host", [])
+    asked = hosts or headers.getlist("host")
     if len(asked) == len(ports) == 1 and not has_port(asked[0]):
         return [f"{asked[0]}:{ports[0]}"]
     return hosts

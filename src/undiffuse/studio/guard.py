@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -77,7 +77,7 @@ class Guard:
             send = _without_body(send)
         scope = self._below(scope)
         send = _with_headers(send, scope["path"])
-        headers = _headers(scope["headers"])
+        headers = Headers(scope=scope)
         refusal = self._refusal(scope, headers)
         if refusal is not None:
             await _refused(*refusal)(scope, receive, send)
@@ -130,8 +130,8 @@ class Guard:
         if isinstance(failure, Exception) and not begun.is_set():
             raise failure
 
-    def _refusal(self, scope: Scope, headers: dict[str, list[str]]) -> tuple[int, str] | None:
-        hosts = headers.get("host", [])
+    def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
+        hosts = headers.getlist("host")
         passed_on = forwarded_host(headers)
         if len(hosts) != 1 or not all(map(self.doors.knows, [*hosts, *passed_on])):
             asked_for = (passed_on or hosts or [""])[0]
@@ -141,21 +141,21 @@ class Guard:
             )
         if scope["method"] in SAFE:
             return None
-        sites = headers.get("sec-fetch-site", [])
+        sites = headers.getlist("sec-fetch-site")
         if any(site not in ("same-origin", "none") for site in sites):
             return 403, "Only the studio's own page may change anything here"
-        for origin in headers.get("origin", []):
+        for origin in headers.getlist("origin"):
             if not self.doors.is_own(origin, hosts[0], passed_on, "same-origin" in sites):
                 return 403, _foreign(origin, self.doors)
         return None
 
-    def _shown(self, scope: Scope, headers: dict[str, list[str]]) -> tuple[str, bool]:
+    def _shown(self, scope: Scope, headers: Headers) -> tuple[str, bool]:
         """The token that came, and whether it came in the address."""
-        for value in headers.get("authorization", []):
+        for value in headers.getlist("authorization"):
             kind, _, token = value.partition(" ")
             if kind.lower() == "bearer":
                 return token.strip(), False
-        for value in headers.get("cookie", []):
+        for value in headers.getlist("cookie"):
             try:
                 found = SimpleCookie(value).get(COOKIE)
             except CookieError:
@@ -172,10 +172,10 @@ class Guard:
         cookie = f"{COOKIE}={self.doors.token}; HttpOnly; SameSite=Strict{secure}"
         return RedirectResponse("/", 303, headers={"set-cookie": cookie, "cache-control": "no-store"})
 
-    async def _counted(self, scope: Scope, receive: Receive, send: Send, headers: dict[str, list[str]]) -> None:
+    async def _counted(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         most = self._most(scope["path"])
         too_large = _refused(413, f"That is too large: a request like this has at most {max(1, most >> 20)} MiB")
-        said = headers.get("content-length", ["0"])[0]
+        said = headers.get("content-length", "0")
         if said.isdigit() and int(said) > most:
             await too_large(scope, receive, send)
             return
@@ -206,13 +206,6 @@ class Guard:
         if path == DATA:
             return self.limits.data_bytes + self.limits.json_bytes
         return self.limits.upload_bytes if path.startswith(UPLOADS) else self.limits.json_bytes
-
-
-def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name, value in pairs:
-        found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
-    return found
 
 
 def _with_headers(send: Send, path: str) -> Send:

@@ -96,7 +96,9 @@ def run(name: str, typed: Namespace) -> None:
     command.check()
     known = command.masks()
     for batch in command.batches():
-        made = command.edit.work(command.input(batch, known), command.options_for(batch))
+        height, width = batch.x0.shape[2:]
+        how = command.edit.filled(command.how, command.model, (height, width))
+        made = command.edit.work(command.input(batch, known), how)
         write(command, batch, made)
         if made.warning:
             warnings.warn(made.warning, stacklevel=1)

@@ -91,12 +91,6 @@ class EditCommand:
 
         return edit_plan(self.model, self._said[1])
 
-    def options_for(self, batch: PictureBatch) -> EditOptions:
-        """The options with what was left open and depends on the pictures."""
-        height, width = batch.x0.shape[2:]
-        filled: EditOptions = self.edit.filled(self.how, self.model, (height, width))
-        return filled
-
     @property
     def copies(self) -> int:
         return int(self.typed.get("n", 1))
