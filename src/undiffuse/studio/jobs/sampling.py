@@ -53,7 +53,7 @@ class SampleJob:
 
 
 def warning_of(plan: SamplePlan, *more: str | None) -> str | None:
-    """What is to be said of a job's settings, and what else."""
+    """The remarks on the settings of a job, and more."""
     said = [*remarks(plan.settings, plan.model.config.conditions.upscale > 1), *filter(None, more)]
     return in_flags(". ".join(said)) or None
 
