@@ -30,6 +30,7 @@ PLACES, SAMPLE, ABOUT = "places.npy", "sample.json", "crops.json"
 
 
 def checked_size(config: DataConfig) -> tuple[int, int] | None:
+    """Height and width that are asked for."""
     if config.crop_from is not None and config.crop not in CUTS:
         raise UndiffuseError("`crop_from` is for `crop=random` and `crop=tiles`; leave it out, or add one of them")
     if config.size is None:
@@ -78,6 +79,7 @@ class Cut:
 
 
 def scaled(height: int, width: int, size: tuple[int, int], short: int | None) -> tuple[int, int]:
+    """Height and width at which an image is cut."""
     if short is None or (height, width) == size:
         return height, width
     scale = short / min(height, width)
@@ -101,9 +103,7 @@ def about(kind: str, shapes: Sequence[tuple[int, int]], size: tuple[int, int]) -
     return Cut(kind, len(shapes), min(counts), max(counts), unused)
 
 
-def write_cut(
-    folder: Path, cut: Cut, sample: tuple[int, int, int], places: Sequence[tuple[int, int, int]] = ()
-) -> None:
+def write_cut(folder: Path, cut: Cut, sample: tuple[int, int, int], places: Sequence[tuple[int, int, int]]) -> None:
     """Write the files of a prepared folder that are about its crops."""
     (folder / ABOUT).write_text(json.dumps(asdict(cut)))
     if cut.kind == "random":

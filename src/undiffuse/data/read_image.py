@@ -52,17 +52,17 @@ def find_pictures(path: Path) -> list[Path]:
     return found
 
 
-def _left_out(file: Path) -> str:
-    """The reason why a picture in a folder is not meant: undiffuse made it to be looked at, which is said."""
+def _left_out(file: Path) -> bool:
+    """True for a picture that undiffuse made to be looked at, which is said: it is not meant."""
     try:
         with file.open("rb") as content, quiet_pillow():
             read_header(content)
     except ForTheEyeError as error:
         print(f"left out: {file} {str(error).removeprefix(WHY)}, made to be looked at", file=sys.stderr)
-        return str(error)
+        return True
     except (OSError, UnreadableError):  # whoever reads it says what is wrong with it
-        return ""
-    return ""
+        pass
+    return False
 
 
 def read_picture(path: Path, info: DataInfo, channels: int | None = None, convert: bool = False) -> Picture:

@@ -12,6 +12,7 @@ A format is one file in `formats/` and one line in `formats.registry`. What it h
 
 from __future__ import annotations
 
+import math
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +27,7 @@ from tqdm import tqdm
 
 from undiffuse.config.data import DataConfig
 from undiffuse.data.files.listing import Files, Listing, Refusal, sort_classes
-from undiffuse.data.vectors import Vectors, of_files
+from undiffuse.data.vectors import Vectors
 from undiffuse.runtime.standard_streams import hidden
 
 
@@ -86,7 +87,8 @@ class WrittenSamples:
         """The record of samples from ``files``: what the listing says of a file holds for all of its samples."""
         labels, classes = number_classes(listing.classes, files)
         texts = [listing.texts.get(file, "") for file in files] if listing.texts else None
-        vectors = of_files(listing.numbers, columns, files) if columns else None
+        rows = (listing.numbers.get(file, (math.nan,) * len(columns)) for file in files)
+        vectors = Vectors(columns, np.array(list(rows), np.float32)) if columns else None
         return cls(names, labels, classes, texts, vectors, tuple(refused), listing.ignored)
 
 

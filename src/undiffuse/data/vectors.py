@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,11 +30,6 @@ class Vectors:
             if spread == 0:
                 raise UndiffuseError(f"expected numbers that vary in '{name}', got {value:g} for all; leave it out")
         return Standardizer(self.names, tuple(mean.tolist()), tuple(std.tolist()))
-
-
-def of_files(numbers: Mapping[str, tuple[float, ...]], columns: tuple[str, ...], files: Sequence[str]) -> Vectors:
-    nothing = (math.nan,) * len(columns)
-    return Vectors(columns, np.array([numbers.get(file, nothing) for file in files], np.float32))
 
 
 def of_arrays(arrays: Mapping[str, NDArray[Any]], count: int, source: str) -> Vectors:

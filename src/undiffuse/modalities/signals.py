@@ -11,8 +11,6 @@ from PIL import Image, ImageDraw
 from undiffuse.data.info import DataInfo
 from undiffuse.modalities.modality import Modality, to_unit
 
-SIZE = (256, 64)
-"""Width and height of a curve."""
 INK, PAPER, AXIS = (38, 70, 140), (255, 255, 255), (215, 219, 226)
 
 
@@ -23,7 +21,7 @@ class Signals(Modality):
     tile_shows = "signals drawn as bands from black (low) to white (high)"
 
     def preview(self, values: NDArray[Any], info: DataInfo) -> Image.Image:
-        width, height = SIZE
+        width, height = 256, 64  # of one curve
         signal = to_unit(values, info)
         image = Image.new("RGB", (width, height * len(signal)), PAPER)
         draw = ImageDraw.Draw(image)

@@ -11,8 +11,6 @@ from undiffuse.visualization.strip import evenly, flatten, strip
 
 INK, PAPER = (51, 60, 72), (255, 255, 255)
 CAPTION_SIZE = 12
-SMALLEST = 9
-"""Letters smaller than this cannot be read; then a caption takes several lines."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ def film(frames: Sequence[Frame]) -> list[Image.Image]:
         return [frame.image for frame in frames]
     width = frames[0].image.width - 8
     captions = [frame.caption.replace("\n", "    ") for frame in frames]
-    if _fitting_size(captions, width) < SMALLEST:
+    if _fitting_size(captions, width) < 9:  # letters that cannot be read
         captions = [frame.caption for frame in frames]
     font = ImageFont.load_default(_fitting_size(captions, width))
     return [_captioned(frame.image, caption, font) for frame, caption in zip(frames, captions, strict=True)]

@@ -11,7 +11,6 @@ from undiffuse.visualization.grid import enlarge, viewable
 
 PAPER, INK = (255, 255, 255), (70, 74, 84)
 CAPTION_SIZE = 11
-LINE = CAPTION_SIZE + 4
 
 
 def strip(
@@ -28,7 +27,7 @@ def strip(
     scale = scale or max(1, math.ceil(80 / images[0].width))  # so wide that a caption fits below
     tiles = [flatten(enlarge(viewable(image), scale)) for image in images]
     lines = max((caption.count("\n") + 1 for caption in captions), default=0)
-    width, height = tiles[0].width + padding, tiles[0].height + 2 * padding + lines * LINE
+    width, height = tiles[0].width + padding, tiles[0].height + 2 * padding + lines * (CAPTION_SIZE + 4)
     sheet = Image.new("RGB", (len(tiles) * width + padding, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(CAPTION_SIZE)
