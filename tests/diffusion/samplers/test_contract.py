@@ -12,6 +12,7 @@ from undiffuse.config.sampling import Solver
 from undiffuse.diffusion import schedules
 from undiffuse.diffusion.denoiser import NetworkDenoiser
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser
+from undiffuse.diffusion.gaussian import expand
 from undiffuse.diffusion.parameterization import ROWS, Parameterization, edm
 from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.diffusion.schedules import VE, VP, RectifiedFlow, Schedule, SubVP, zero_terminal_snr
@@ -42,10 +43,10 @@ class PerfectNetwork(torch.nn.Module):
         self.ideal, self.row = MixtureDenoiser(schedule, POINTS), row
 
     def forward(self, x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-        angle = time[0].double() * (torch.pi / 2000)
+        angle = time.double() * (torch.pi / 2000)
         t = self.ideal.schedule.inverse_log_snr(-2 * angle.tan().log())
         q_t = self.ideal.schedule(t)
-        prediction = self.ideal(x / self.row.input_scale(q_t).to(x.dtype), t)
+        prediction = self.ideal(x / expand(self.row.input_scale(q_t), x), t)
         return self.row.mix(prediction.x0, prediction.eps, q_t)
 
 
