@@ -93,7 +93,10 @@ def _python(data: bytes, name: str, hundred: bool) -> tuple[NDArray[np.uint8], N
     good = isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.shape[1:] == (PIXELS,)
     if not good or not isinstance(labels, list) or not all(type(label) is int for label in labels):
         raise UndiffuseError(f"expected 'data' of rows of {PIXELS} bytes and labels in {name}, got {sorted(fields)}")
-    return _paired(np.asarray(images), np.array(labels, np.int64), name)
+    rows = np.asarray(images)
+    if len(rows) != len(labels) or not labels:
+        raise UndiffuseError(f"expected a label for each image in {name}, got {len(rows)} images, {len(labels)} labels")
+    return rows, np.array(labels, np.int64)
 
 
 def _binary(data: bytes, name: str, hundred: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -103,17 +106,7 @@ def _binary(data: bytes, name: str, hundred: bool) -> tuple[NDArray[np.uint8], N
             f"expected rows of {labels + PIXELS} bytes in {name}, got {len(data):,} bytes; fetch it anew"
         )
     rows = np.frombuffer(data, np.uint8).reshape(-1, labels + PIXELS)
-    return _paired(rows[:, labels:], rows[:, labels - 1].astype(np.int64), name)
-
-
-def _paired(
-    images: NDArray[np.uint8], labels: NDArray[np.int64], name: str
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    if len(images) != len(labels) or not len(images):
-        raise UndiffuseError(
-            f"expected a label for each image in {name}, got {len(images)} images, {len(labels)} labels"
-        )
-    return images, labels
+    return rows[:, labels:], rows[:, labels - 1].astype(np.int64)
 
 
 def _class_names(data: bytes, name: str, hundred: bool) -> tuple[str, ...]:
