@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class ConditionConfig:
-    """What the network is told beside the time, so that samples can be asked for by it."""
+    """The conditions of the network beside the time, by which samples can be asked for."""
 
     condition: tuple[Literal["class", "text", "vector", "image"], ...] = ()
     """'class', by the folder or the metadata that an image came with; 'text', by the metadata; 'vector', by the numbers

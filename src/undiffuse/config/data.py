@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What to learn from, and how its files become arrays of one shape."""
+    """The data to learn from, and how their files become arrays of one shape."""
 
     source: str = "digits"
     """A folder, a file or a pattern of any kind in docs/use/data.md, hf:ORG/NAME, or the built-in name 'digits'."""

@@ -137,7 +137,7 @@ class LoopConfig:
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """How a classifier of noisy images is trained; its process, levels and patches are those of the run it leads."""
+    """The training of a classifier of noisy images; its process, levels and patches are those of the run it leads."""
 
     steps: int = 3000
     """Optimiser steps."""
