@@ -34,7 +34,7 @@ from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import from_plain
 from undiffuse.data.info import DataInfo, StoredInfo
 from undiffuse.errors import UndiffuseError
-from undiffuse.runtime.durable_files import sync_folder, write_durably
+from undiffuse.runtime.durable_files import sync, write_durably
 from undiffuse.runtime.installing import check_format
 from undiffuse.runtime.safe_tensors import from_bytes, to_bytes, unique_names
 
@@ -104,7 +104,7 @@ def save(checkpoint: Checkpoint, parent: Path, keep: int = 0, advice: str = "the
         partial.mkdir()
         _write(checkpoint, partial)
         os.rename(partial, target)
-        sync_folder(parent)
+        sync(parent)
         _rotate(parent, keep)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -132,7 +132,7 @@ def _write(checkpoint: Checkpoint, folder: Path) -> None:
     write("config.json", json.dumps(header, indent=1).encode())
     write("state.json", json.dumps(asdict(checkpoint.state), indent=1).encode())
     write_durably(folder / "manifest.json", json.dumps(manifest, indent=1).encode())
-    sync_folder(folder)
+    sync(folder)
 
 
 def ema_file(rate: float) -> str:

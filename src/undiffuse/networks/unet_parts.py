@@ -114,7 +114,7 @@ class UNetParts:
 
     def middle(self) -> Middle:
         width, config = self.widths[-1], self.config
-        norm = self.norm if config.middle_attention_norm else _no_norm
+        norm = self.norm if config.middle_attention_norm else lambda width: nn.Identity()
         return Middle(
             self._block(width, width),
             self._attention(width, config.middle_attention, norm),
@@ -167,7 +167,3 @@ class UNetParts:
     def _double(self, level: int) -> nn.Module:
         width = self.widths[level]
         return self._block(width, width, "up") if level in self.config.residual_up else Upsample(self.dims, width)
-
-
-def _no_norm(width: int) -> nn.Module:
-    return nn.Identity()

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from undiffuse.errors import UndiffuseError
+from undiffuse.runtime.durable_files import sync
 
 _ABANDONED = 24 * 3600
 """Seconds after which a temporary folder can only be what a killed process left behind."""
@@ -61,7 +62,8 @@ def new_entry(place: Path) -> Iterator[Path]:
             draft = place.parent / f".new-{uuid.uuid4().hex}"
             draft.mkdir()
             yield draft
-            _flush(draft)
+            for path in (*draft.iterdir(), draft):  # so that after a power cut a visible entry is a whole one
+                sync(path)
             _publish(draft, place)
     finally:
         if draft is not None:
@@ -90,16 +92,6 @@ def _publish(draft: Path, place: Path) -> None:
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.EACCES) or not place.is_dir():
             raise
         # another process was faster; its entry has the same key and so the same contents
-
-
-def _flush(folder: Path) -> None:
-    """fsync every file and the folder, so that after a power cut a visible entry is a whole one."""
-    for path in (*folder.iterdir(), folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _remove_abandoned(folder: Path) -> None:

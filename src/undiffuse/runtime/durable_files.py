@@ -100,8 +100,8 @@ def write_durably(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def sync_folder(path: Path) -> None:
-    """Wait until the disk has the folder's list of names."""
+def sync(path: Path) -> None:
+    """Wait until the disk has a file, or a folder's list of names."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -129,7 +129,7 @@ def replace_bytes(path: Path, data: bytes, advice: str = NO_OUT) -> None:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
-        sync_folder(path.parent)
+        sync(path.parent)
 
 
 # --- names ------------------------------------------------------------------------------------------------------------

@@ -14,37 +14,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-OTHER_LETTERS = {
-    "→": "->",
-    "←": "<-",
-    "↑": "^",
-    "↓": "v",
-    "−": "-",
-    "–": "-",
-    "—": "-",
-    "·": "*",
-    "×": "x",
-    "±": "+-",
-    "≤": "<=",
-    "≥": ">=",
-    "≈": "~",
-    "∞": "inf",
-    "√": "sqrt",
-    "…": "...",
-    "‘": "'",
-    "’": "'",
-    "“": '"',
-    "”": '"',
-    "ε": "eps",
-    "σ": "sigma",
-    "α": "alpha",
-    "β": "beta",
-    "µ": "u",
-    "μ": "mu",
-    "²": "^2",
-    "█": "#",
-    "░": ".",
-}
+OTHER_LETTERS = (
+    {"→": "->", "←": "<-", "↑": "^", "↓": "v", "−": "-", "–": "-", "—": "-", "…": "...", "█": "#", "░": "."}
+    | {"·": "*", "×": "x", "±": "+-", "≤": "<=", "≥": ">=", "≈": "~", "∞": "inf", "√": "sqrt", "²": "^2"}
+    | {"ε": "eps", "σ": "sigma", "α": "alpha", "β": "beta", "µ": "u", "μ": "mu"}
+    | {"‘": "'", "’": "'", "“": '"', "”": '"'}
+)
 """Signs in letters that every encoding has."""
 MARK = "\N{REPLACEMENT CHARACTER}"
 HANDLER = "undiffuse.other-letters"

@@ -85,15 +85,14 @@ class Pace:
         if step + 1 < self._plan.total and now - self._looked < min(self._budget / LOOKS, max(0.0, left) / 4):
             return None
         self._looked = now
-        total = step + max(1, math.floor(left / self._per_step(now)))
+        elapsed = max(now - self._began, 1e-9)
+        # seconds of a step, with its part of the grids and checkpoints
+        per_step = max(self._seconds / self._steps, 1e-9) / (1 - min(0.5, self._others / elapsed))
+        total = step + max(1, math.floor(left / per_step))
         remaining = self._plan.total - step
         if abs(total - self._plan.total) < max(1.0, WORTH * remaining):
             return None
         return Decision(step, self._share(now, end), total, self._plan.start(step), now)
-
-    def _per_step(self, now: float) -> float:
-        elapsed = max(now - self._began, 1e-9)
-        return max(self._seconds / self._steps, 1e-9) / (1 - min(0.5, self._others / elapsed))
 
     def _share(self, now: float, end: float) -> float:
         """Part of the budget that is spent: it has gone on evenly with the time since the last decision."""

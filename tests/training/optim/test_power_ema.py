@@ -6,9 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from undiffuse.errors import UndiffuseError
-from undiffuse.training.optim.power_ema import WIDEST, Profile, combine, exponent, overlap, relative_width
+from undiffuse.training.optim.power_ema import WIDEST, Profile, combine, exponent, overlap
 
 widths = st.floats(0.005, WIDEST)
+
+
+def relative_width(gamma):
+    """The standard deviation of i / t under the profile of this exponent."""
+    return ((gamma + 1) / ((gamma + 2) ** 2 * (gamma + 3))) ** 0.5
 
 
 @given(widths)

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from undiffuse.runtime.durable_files import writing
+from undiffuse.runtime.durable_files import sync, writing
 from undiffuse.training.loop import StepResult
 from undiffuse.training.plan import Plan
 
@@ -102,8 +101,8 @@ class MetricsFile:
 
     def sync(self) -> None:
         """Wait until the disk has the lines: a checkpoint must not outlive the lines before it."""
-        with writing(self._path, RESUME), self._path.open("ab") as file:
-            os.fsync(file.fileno())
+        with writing(self._path, RESUME):
+            sync(self._path)
 
 
 def truncate_after(path: Path, step: int) -> None:

@@ -80,13 +80,11 @@ class Muon(Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Move every parameter that has a gradient; ``closure`` is not used."""
         for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
-            (self._muon if group["muon"] else self._adam)(parameters, group)
+            if parameters := [p for p in group["params"] if p.grad is not None]:
+                (self._muon if group["muon"] else self._adam)(parameters, group)
 
     def _muon(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
         mu = group["momentum"]
-        if not parameters:
-            return
         means = [self.state[p].setdefault(MOMENTUM, torch.zeros_like(p)) for p in parameters]
         gradients = [p.grad for p in parameters if p.grad is not None]
         torch._foreach_lerp_(means, gradients, 1 - mu)
@@ -102,8 +100,6 @@ class Muon(Optimizer):
                 parameters[k].add_(matrix.reshape(parameters[k].shape), alpha=-group["lr"] * scale)
 
     def _adam(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
-        if not parameters:
-            return
         beta1, beta2 = group["betas"]
         for p in parameters:
             if not self.state[p]:

@@ -29,27 +29,23 @@ def make_optimizer(config: OptimizerConfig, network: nn.Module) -> Optimizer:
     With ``condition_lr`` other than 1, what embeds conditions is a group of its own, whose rate is in units of the
     others'.
     """
-    optimizer = _make_optimizer(config, network)
+    parameters, betas = list(network.parameters()), (config.beta1, config.beta2)
+    fused = parameters[0].device.type in FUSED_DEVICES
+    if config.optimizer == "muon":
+        optimizer: Optimizer = Muon(*split(network), lr=config.lr, betas=betas)
+    elif config.optimizer == "adamw":
+        optimizer = AdamW(parameters, lr=config.lr, betas=betas, weight_decay=config.weight_decay, fused=fused)
+    else:
+        optimizer = Adam(parameters, lr=config.lr, betas=betas, fused=fused)
     told = {id(p) for name, p in network.named_parameters() if name.startswith(f"{CONDITIONS}.")}
     if config.condition_lr != 1 and told:
         for group in optimizer.param_groups:
             group["params"] = [p for p in group["params"] if id(p) not in told]
         alike = {key: value for key, value in optimizer.param_groups[-1].items() if key != "params"}
-        moved = [p for p in network.parameters() if id(p) in told]
+        moved = [p for p in parameters if id(p) in told]
         optimizer.add_param_group({**alike, "params": moved, RELATIVE: config.condition_lr})
         set_learning_rate(optimizer, config.lr)
     return optimizer
-
-
-def _make_optimizer(config: OptimizerConfig, network: nn.Module) -> Optimizer:
-    parameters = list(network.parameters())
-    fused = parameters[0].device.type in FUSED_DEVICES
-    betas = (config.beta1, config.beta2)
-    if config.optimizer == "muon":
-        return Muon(*split(network), lr=config.lr, betas=betas)
-    if config.optimizer == "adamw":
-        return AdamW(parameters, lr=config.lr, betas=betas, weight_decay=config.weight_decay, fused=fused)
-    return Adam(parameters, lr=config.lr, betas=betas, fused=fused)
 
 
 def learning_rate(config: OptimizerConfig, step: int, total: int) -> float:

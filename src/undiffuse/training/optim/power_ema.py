@@ -62,11 +62,6 @@ def exponent(std: float) -> float:
     return float(np.roots([1, 7, 16 - inverse, 12 - inverse]).real.max())
 
 
-def relative_width(gamma: float) -> float:
-    """The standard deviation of i / t under the profile of this exponent."""
-    return math.sqrt((gamma + 1) / ((gamma + 2) ** 2 * (gamma + 3)))
-
-
 def overlap(a: Profile, b: Profile) -> float:
     """The integral of the product of two profiles."""
     if a.step > b.step:

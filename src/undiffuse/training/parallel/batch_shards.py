@@ -91,19 +91,16 @@ class BatchShard:
         """The module for the denoiser in place of ``network``, so that gradients are summed over the processes."""
         if self.group.is_single:
             return network
-        self._slice_dropout(network)
+        for module in list(network.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, nn.Dropout):
+                    setattr(module, name, SlicedDropout(child.p, self._place))
         if loop.parallel == "fsdp":  # `shard` saw to the gradients
             self._place.channels_last = loop.channels_last
             return network
         self._ddp = DistributedDataParallel(network, gradient_as_bucket_view=True)
         self._ddp.register_comm_hook(None, lambda state, bucket: _sum(bucket))
         return self._ddp
-
-    def _slice_dropout(self, network: nn.Module) -> None:
-        for module in list(network.modules()):
-            for name, child in module.named_children():
-                if isinstance(child, nn.Dropout):
-                    setattr(module, name, SlicedDropout(child.p, self._place))
 
 
 def check_share(config: TrainConfig, group: Group) -> None:

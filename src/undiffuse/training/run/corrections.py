@@ -86,13 +86,14 @@ class Corrections:
             self._take(Decision(*json.loads(numbers)))
 
     def _repeat(self, step: int) -> bool:
-        decision = self._recorded.at(step)
-        if decision is None or decision in self._plan.decisions:
+        recorded = next((pair for pair in self._recorded.decisions if pair[0].step == step), None)
+        if recorded is None or recorded[0] in self._plan.decisions:
             return False
+        decision, budget = recorded
         self._timer.spent = decision.spent
         if self._pace:
             self._pace.repeated()
-        self._take(decision, self._recorded.budget_of(decision))
+        self._take(decision, budget)
         return True
 
     def _take(self, decision: Decision, budget: dict[str, Any] | None = None) -> None:

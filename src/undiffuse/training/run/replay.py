@@ -21,36 +21,26 @@ class Recorded:
     """The steps after a checkpoint, which will be taken again, as metrics.jsonl knows them.
 
     Args:
-        decisions: those after the checkpoint's.
+        decisions: those after the checkpoint's, each with the budget, by flat name, that was given anew with it.
         until: the last step that is known to have been taken; up to there nothing else was decided.
-        budgets: of each decision, with which a training had gone on if it was given anew, by flat name.
     """
 
-    decisions: tuple[Decision, ...] = ()
+    decisions: tuple[tuple[Decision, dict[str, Any] | None], ...] = ()
     until: int = 0
-    budgets: tuple[dict[str, Any] | None, ...] = ()
 
     @property
     def budget(self) -> dict[str, Any] | None:
         """The last one that was given."""
-        return next(filter(None, reversed(self.budgets)), None)
-
-    def budget_of(self, decision: Decision) -> dict[str, Any] | None:
-        """The budget that was given when this was decided."""
-        return self.budgets[self.decisions.index(decision)]
-
-    def at(self, step: int) -> Decision | None:
-        """The decision after ``step`` steps."""
-        return next((decision for decision in self.decisions if decision.step == step), None)
+        return next((budget for _, budget in reversed(self.decisions) if budget), None)
 
     def to_text(self) -> str:
-        return json.dumps([[astuple(decision) for decision in self.decisions], self.until, self.budgets])
+        return json.dumps([[(astuple(decision), budget) for decision, budget in self.decisions], self.until])
 
     @classmethod
     def from_text(cls, text: str) -> Recorded:
         """The inverse of `to_text`, for other processes."""
-        decisions, until, budgets = json.loads(text)
-        return cls(tuple(Decision(*numbers) for numbers in decisions), until, tuple(budgets))
+        decisions, until = json.loads(text)
+        return cls(tuple((Decision(*numbers), budget) for numbers, budget in decisions), until)
 
 
 NOTHING = Recorded()
@@ -65,13 +55,9 @@ def line_of(decision: Decision, budget: dict[str, Any] | None = None) -> dict[st
 
 def is_budget(found: Any) -> bool:
     """True for nothing, and for numbers by names of budgets."""
-    if found is None:
-        return True
-    return isinstance(found, dict) and found.keys() <= set(BUDGETS) and all(map(is_number, found.values()))
-
-
-def is_number(found: Any) -> bool:
-    return isinstance(found, (int, float)) and found > 0
+    if not isinstance(found, dict):
+        return found is None
+    return found.keys() <= set(BUDGETS) and all(isinstance(v, int | float) and v > 0 for v in found.values())
 
 
 def recorded(path: Path, step: int) -> Recorded:
@@ -79,12 +65,12 @@ def recorded(path: Path, step: int) -> Recorded:
     try:
         lines = read_metrics(path, lambda line: isinstance(line.get("step"), int) and line["step"] > step)
         plans = [(line["step"] - 1, dict(line["plan"])) for line in lines if "plan" in line]
-        budgets = tuple(plan.pop("budget", None) for _, plan in plans)
-        decisions = tuple(Decision(at, **plan) for at, plan in plans)
+        budgets = [plan.pop("budget", None) for _, plan in plans]
+        decisions = [Decision(at, **plan) for at, plan in plans]
         if not all(decision.possible for decision in decisions) or not all(map(is_budget, budgets)):
             return NOTHING
     except (OSError, ValueError, TypeError, AttributeError):
         return NOTHING
     taken = [line["step"] for line in lines if "plan" not in line]
     known = [decision.step for decision in decisions]
-    return Recorded(decisions, max([*taken, *known], default=step), budgets)
+    return Recorded(tuple(zip(decisions, budgets, strict=True)), max([*taken, *known], default=step))

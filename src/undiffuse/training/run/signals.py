@@ -24,12 +24,6 @@ class StoppedError(UndiffuseError):
         self.status = 128 + signum
 
 
-def _heeded() -> list[signal.Signals]:
-    """The signals that ask to stop; a terminal that is closed sends SIGHUP, which `nohup` has ignored."""
-    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    return [signal.SIGTERM, signal.SIGINT, *([] if ignored else [signal.SIGHUP])]
-
-
 class _AbandonedError(Exception):
     """Raised by the handler inside `Interrupts.attempt`."""
 
@@ -52,7 +46,7 @@ class Interrupts:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take note of SIGTERM, SIGINT and SIGHUP instead of dying; where SIGHUP is ignored (nohup), it stays so.
+        """Take note of SIGTERM, SIGINT and a closed terminal's SIGHUP instead of dying; nohup's SIGHUP stays ignored.
 
         Python delivers signals to the main thread only; in any other this does nothing, and whoever started the
         thread stays in charge.
@@ -60,7 +54,10 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {signum: signal.signal(signum, self._note) for signum in _heeded()}
+        heeded = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+            heeded.remove(signal.SIGHUP)
+        before = {signum: signal.signal(signum, self._note) for signum in heeded}
         try:
             yield
         finally:

@@ -10,17 +10,8 @@ from undiffuse.runtime.installing import need
 from undiffuse.training.optim.power_ema import check_widths
 
 _POSITIVE = (
-    "lr",
-    "clip",
-    "condition_lr",
-    "batch",
-    "accumulate",
-    *BUDGETS,
-    "log_every",
-    "sample_count",
-    "timesteps",
-    "upscale",
-    "ema_copies",
+    *("lr", "clip", "condition_lr", "batch", "accumulate", *BUDGETS),
+    *("log_every", "sample_count", "timesteps", "upscale", "ema_copies"),
 )
 _NOT_NEGATIVE = ("weight_decay", "warmup", "seed", "sample_every", "checkpoint_every", "keep", "offset_noise")
 _FRACTIONS = ("beta1", "beta2", "dropout", "condition_dropout")

@@ -185,9 +185,8 @@ def unet_values(config: TrainConfig, info: DataInfo) -> dict[str, Any]:
         raise UndiffuseError(f"diffusers' UNet2DModel cannot be this network: {'; '.join(found)}")
     network = config.network
     assert isinstance(network, UNetConfig)  # any other is an obstacle
-    levels = len(network.multipliers)
-    down, down_type = _kinds(DOWN, network.attention_levels, network.residual_down, range(levels - 1), levels)
-    up, up_type = _kinds(UP, network.attention_up, network.residual_up, range(1, levels), levels)
+    down, down_type = _kinds(network, "down", DOWN)
+    up, up_type = _kinds(network, "up", UP)
     groups = _group_counts(config, info)[0]
     told = config.conditions.condition
     return {
@@ -264,22 +263,27 @@ def obstacles(config: TrainConfig, info: DataInfo) -> list[str]:
     return found
 
 
-def _kinds(
-    kinds: dict[str, tuple[bool, str]], attends: tuple[int, ...], residual: tuple[int, ...], leaves: range, levels: int
-) -> tuple[list[str], str]:
+def _ends(network: UNetConfig, way: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Levels with attention, and levels that a residual block leaves, in this direction."""
+    if way == "down":
+        return network.attention_levels, tuple(k for k in network.residual_down if k < len(network.multipliers) - 1)
+    return network.attention_up, tuple(k for k in network.residual_up if k > 0)
+
+
+def _kinds(network: UNetConfig, way: str, kinds: dict[str, tuple[bool, str]]) -> tuple[list[str], str]:
     """The kind of each level, the finest first, and the way in which those with attention change resolution."""
     plain, attentive, resnet = kinds
-    types = {k in residual for k in attends if k in leaves}
-    found = [attentive if k in attends else resnet if k in residual and k in leaves else plain for k in range(levels)]
-    return found, "resnet" if True in types else "conv"
+    attends, residual = _ends(network, way)
+    levels = range(len(network.multipliers))
+    found = [attentive if k in attends else resnet if k in residual else plain for k in levels]
+    return found, "resnet" if True in _ways(network, way) else "conv"
 
 
 def _ways(network: UNetConfig, way: str) -> set[bool]:
     """The ways in which levels with attention are left in this direction: True is by a residual block."""
-    levels = len(network.multipliers)
-    if way == "down":
-        return {k in network.residual_down for k in network.attention_levels if k in range(levels - 1)}
-    return {k in network.residual_up for k in network.attention_up if k in range(1, levels)}
+    attends, residual = _ends(network, way)
+    last = len(network.multipliers) - 1 if way == "down" else 0
+    return {k in residual for k in attends if k != last}
 
 
 def _head_widths(network: UNetConfig) -> list[int]:

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,13 +65,10 @@ class TrainerFile:
     step: int
 
 
-def is_trainer(tree: Any) -> bool:
-    """True for all that the trainer saves."""
-    return isinstance(tree, dict) and tree.keys() >= TRAINER
-
-
-def trained(tree: Mapping[str, Any], where: str) -> TrainerFile:
-    """Weights, average and step out of a trainer's file; the optimiser's state is left alone."""
+def trained(tree: Any, where: str) -> TrainerFile | None:
+    """Weights, average and step out of a trainer's file, without the optimiser's state; None out of any other."""
+    if not isinstance(tree, dict) or not tree.keys() >= TRAINER:
+        return None
     process, ema, step = tree["model"], tree["ema"], tree["step"]
     if not isinstance(process, dict) or not isinstance(ema, dict) or type(step) is not int or step < 0:
         raise UndiffuseError(f"{where} is not valid: a trainer's file holds a 'model', an 'ema' and a 'step'")

@@ -76,8 +76,8 @@ def read_file(path: Path) -> SavedModel:
     """The model in such a file, which runs no code of it."""
     if path.suffix in (*PICKLED, *OTHER_PICKLES):
         tree = load_pickled(path)
-        if lucidrains.is_trainer(tree):
-            return _trainer(path, lucidrains.trained(tree, str(path)))
+        if (parts := lucidrains.trained(tree, str(path))) is not None:
+            return _trainer(path, parts)
         check_state_dict(tree, path)
         return _of(path, held(tree))
     with opened(path) if path.suffix == SAFE else opened_arrays(path) as tensors:
