@@ -98,7 +98,7 @@ def foreign_config(
 
 
 def unknown_data(name: str, shape: tuple[int, ...], classes: Iterable[object] = ()) -> DataInfo:
-    """What may be assumed of a checkpoint's data where it says nothing of them: 8-bit images; classes by any names."""
+    """Data as they are assumed of a checkpoint that says nothing of them: 8-bit images; classes by any names."""
     channels = shape[0]
     return DataInfo(
         name=name,

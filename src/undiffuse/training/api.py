@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -170,7 +169,7 @@ def start_run(
     run = RunFolder(folder)
     if group.is_main:
         claim(folder)
-    with held(folder, group):
+    with exclusive(folder) if group.is_main else nullcontext():  # rank 0 holds the lock for all
         if group.is_main:
             claim(folder)  # again, now that no one else can
         try:
@@ -202,13 +201,6 @@ def start_run(
         return _finished(run, console, group)
 
 
-@contextmanager
-def held(folder: Path, group: Group) -> Iterator[None]:
-    """The run's lock, which rank 0 holds for all."""
-    with exclusive(folder) if group.is_main else nullcontext():
-        yield
-
-
 @own_modes()
 def resume_run(
     folder: Path,
@@ -234,7 +226,7 @@ def resume_run(
     if not run.checkpoints.is_dir():
         check_unlocked(folder, NO_CHECKPOINT)
         raise UndiffuseError(f"{folder} holds no checkpoint, so there is nothing to resume; start one without `resume`")
-    with held(folder, group):
+    with exclusive(folder) if group.is_main else nullcontext():  # rank 0 holds the lock for all
         path = Path(group.broadcast_text(lambda: str(_newest(run, console))))
         checkpoint = load_checkpoint(path)
         state = checkpoint.state

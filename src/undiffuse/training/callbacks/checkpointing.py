@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from undiffuse.checkpoints.training_checkpoint import Checkpoint, place_of, save
 from undiffuse.training.callbacks.console import Console
@@ -13,10 +12,8 @@ from undiffuse.training.loop import StepResult
 from undiffuse.training.run.signals import Interrupts
 
 
-class Observer(Protocol):
-    """Called after every step, while the state is at rest."""
-
-    def __call__(self, result: StepResult) -> None: ...
+Observer = Callable[[StepResult], None]
+"""Called after every step, while the state is at rest."""
 
 
 class CheckpointWriter:

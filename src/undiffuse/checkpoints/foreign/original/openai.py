@@ -180,7 +180,7 @@ def _levels(network: UNetConfig) -> Iterator[tuple[str, str, int]]:
 
 
 def _resamplings(network: UNetConfig) -> Iterator[tuple[str, str, str]]:
-    """What changes the resolution, and the convolution's name in it where it is one."""
+    """The modules that change the resolution, with the convolution's name in each where it is one."""
     levels, length = len(network.multipliers), network.blocks + 1
     for k in range(levels - 1):
         yield f"down.{k}.resample", f"input_blocks.{(k + 1) * length}.0", "op"
