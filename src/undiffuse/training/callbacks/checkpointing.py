@@ -11,7 +11,6 @@ from undiffuse.training.callbacks.intervals import Intervals
 from undiffuse.training.loop import StepResult
 from undiffuse.training.run.signals import Interrupts
 
-
 Observer = Callable[[StepResult], None]
 """Called after every step, while the state is at rest."""
 
@@ -34,7 +33,7 @@ class CheckpointWriter:
         capture: Callable[[], Checkpoint],
         before: Callable[[Checkpoint], None],
         interrupts: Interrupts,
-        writes: bool = True,
+        writes: bool,
     ) -> None:
         self._parent, self._intervals, self._keep = parent, intervals, keep
         self._capture, self._before, self._interrupts = capture, before, interrupts
@@ -42,17 +41,15 @@ class CheckpointWriter:
         self.last: Path | None = None
 
     def __call__(self, result: StepResult) -> None:
-        if self._intervals.saving or self._interrupts.requested is not None:
-            began = self._intervals.clock()
-            self._save()
-            self._intervals.saved(self._intervals.clock() - began)
-
-    def _save(self) -> None:
+        if not self._intervals.saving and self._interrupts.requested is None:
+            return
+        began = self._intervals.clock()
         checkpoint = self._capture()
         self.last = place_of(checkpoint.state, self._parent)
         if self._writes:
             self._before(checkpoint)
             save(checkpoint, self._parent, self._keep)
+        self._intervals.saved(self._intervals.clock() - began)
 
 
 class LoaderWatch:
