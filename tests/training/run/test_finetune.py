@@ -13,6 +13,7 @@ from undiffuse.config.files import override
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import load
 from undiffuse.training.api import resume_run, start_run
+from undiffuse.training.run import finetune
 from undiffuse.training.run.finetune import started_from
 
 DDIM = {"steps": 2, "sampler": "ddim", "threshold": "none"}
@@ -53,6 +54,13 @@ def test_a_run_that_is_told_classes_begins_with_the_samples_of_one_that_is_not(o
     first, was = load_checkpoint(tmp_path / "new" / "checkpoints" / "step-00000000"), load(old).network.state_dict()
     for tensors in (first.weights, *first.averages.values()):
         assert all(torch.equal(tensors[name], was[name]) for name in was)
+
+
+def test_the_model_that_a_run_starts_from_is_loaded_once(old, tmp_path, monkeypatch):
+    config, real, loaded = on_from(old, steps=1), finetune.load_model, []
+    monkeypatch.setattr(finetune, "load_model", lambda *which: loaded.append(which) or real(*which))
+    start_run(config, tiny_data(), tmp_path / "new")
+    assert loaded == [(str(old), "ema")]
 
 
 def test_what_it_started_from_is_on_its_card_and_in_its_settings(old, tmp_path):
