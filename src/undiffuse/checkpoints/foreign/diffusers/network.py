@@ -185,8 +185,7 @@ def unet_values(config: TrainConfig, info: DataInfo) -> dict[str, Any]:
         raise UndiffuseError(f"diffusers' UNet2DModel cannot be this network: {'; '.join(found)}")
     network = config.network
     assert isinstance(network, UNetConfig)  # any other is an obstacle
-    down, down_type = _kinds(network, "down", DOWN)
-    up, up_type = _kinds(network, "up", UP)
+    (down, down_ways), (up, up_ways) = _kinds(network, "down"), _kinds(network, "up")
     groups = _group_counts(config, info)[0]
     told = config.conditions.condition
     return {
@@ -202,8 +201,8 @@ def unet_values(config: TrainConfig, info: DataInfo) -> dict[str, Any]:
         "flip_sin_to_cos": network.embedding == "adm",
         "down_block_types": down,
         "up_block_types": up[::-1],
-        "downsample_type": down_type,
-        "upsample_type": up_type,
+        "downsample_type": "resnet" if True in down_ways else "conv",
+        "upsample_type": "resnet" if True in up_ways else "conv",
         "mid_block_type": "UNetMidBlock2D" if network.middle else None,
         "mid_block_scale_factor": 1,
         "add_attention": network.middle_attention,
@@ -258,32 +257,21 @@ def obstacles(config: TrainConfig, info: DataInfo) -> list[str]:
             f"its heads are all of one width, and {network.heads} `heads` are of {' and '.join(map(str, widths))} "
             "channels here (`head_width`)"
         )
-    if any(len(_ways(network, way)) > 1 for way in ("down", "up")):
+    if any(len(_kinds(network, way)[1]) > 1 for way in ("down", "up")):
         found.append("its levels with attention all change resolution alike, and this network's do not (`resample`)")
     return found
 
 
-def _ends(network: UNetConfig, way: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Levels with attention, and levels that a residual block leaves, in this direction."""
-    if way == "down":
-        return network.attention_levels, tuple(k for k in network.residual_down if k < len(network.multipliers) - 1)
-    return network.attention_up, tuple(k for k in network.residual_up if k > 0)
-
-
-def _kinds(network: UNetConfig, way: str, kinds: dict[str, tuple[bool, str]]) -> tuple[list[str], str]:
-    """The kind of each level, the finest first, and the way in which those with attention change resolution."""
-    plain, attentive, resnet = kinds
-    attends, residual = _ends(network, way)
+def _kinds(network: UNetConfig, way: str) -> tuple[list[str], set[bool]]:
+    """The kind of each level, the finest first, and the ways of leaving those with attention: True is by a block."""
     levels = range(len(network.multipliers))
-    found = [attentive if k in attends else resnet if k in residual else plain for k in levels]
-    return found, "resnet" if True in _ways(network, way) else "conv"
-
-
-def _ways(network: UNetConfig, way: str) -> set[bool]:
-    """The ways in which levels with attention are left in this direction: True is by a residual block."""
-    attends, residual = _ends(network, way)
-    last = len(network.multipliers) - 1 if way == "down" else 0
-    return {k in residual for k in attends if k != last}
+    if way == "down":
+        kinds, attends, residual, last = DOWN, network.attention_levels, network.residual_down, levels[-1]
+    else:
+        kinds, attends, residual, last = UP, network.attention_up, network.residual_up, 0
+    plain, attentive, resnet = kinds
+    found = [attentive if k in attends else resnet if k in residual and k != last else plain for k in levels]
+    return found, {k in residual for k in attends if k != last}
 
 
 def _head_widths(network: UNetConfig) -> list[int]:
