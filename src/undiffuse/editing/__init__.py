@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from undiffuse.editing.denoising import denoise, estimate_noise
     from undiffuse.editing.editor import Editor
+    from undiffuse.editing.inpainting import inpaint, outpaint
     from undiffuse.editing.interpolation import interpolate, slerp
-    from undiffuse.editing.inverse_problems import colorize, deblur, inpaint, outpaint, restore, upscale
+    from undiffuse.editing.inverse_problems import colorize, deblur, restore, upscale
     from undiffuse.editing.inversion import Inversion, Inverter, invert
     from undiffuse.editing.super_resolution import enlarge
     from undiffuse.editing.translation import Translation, translate
@@ -26,7 +27,8 @@ _HOMES = {
     "editor": ("Editor",),
     "super_resolution": ("enlarge",),
     "interpolation": ("interpolate", "slerp"),
-    "inverse_problems": ("colorize", "deblur", "inpaint", "outpaint", "restore", "upscale"),
+    "inpainting": ("inpaint", "outpaint"),
+    "inverse_problems": ("colorize", "deblur", "restore", "upscale"),
     "inversion": ("Inversion", "Inverter", "invert"),
     "translation": ("Translation", "translate"),
     "variation": ("vary",),

@@ -162,7 +162,7 @@ def _inpaint(given: EditInput, how: o.InpaintOptions) -> EditResult:
 
 
 def _outpaint(given: EditInput, how: o.OutpaintOptions) -> EditResult:
-    from undiffuse.editing.inverse_problems import extended
+    from undiffuse.editing.inpainting import extended
 
     margins = ((how.top, how.bottom), (how.left, how.right))
     canvas, _ = extended(given.x0, margins)
