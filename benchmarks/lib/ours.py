@@ -15,7 +15,7 @@ from undiffuse.config.schema import TrainConfig
 from undiffuse.model import Model, build_model
 from undiffuse.training.build import make_train_state, make_train_step, to_checkpoint
 from undiffuse.training.loop import StepResult, TrainStep, training
-from undiffuse.training.plan import Plan
+from undiffuse.training.step_plan import Plan
 
 GUESS = 0.15
 """Seconds a step may take, before the first slice tells."""

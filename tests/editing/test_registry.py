@@ -10,7 +10,7 @@ import pytest
 
 from undiffuse import editing
 from undiffuse.cli import COMMANDS
-from undiffuse.cli.edit.command import command
+from undiffuse.cli.edit.make_commands import command
 from undiffuse.cli.parse_values import show
 from undiffuse.cli.parser import Parser
 from undiffuse.config.fields import kind_of

@@ -18,8 +18,8 @@ import pytest
 from starlette.testclient import TestClient
 
 import undiffuse
+from undiffuse.studio.addresses import Doors
 from undiffuse.studio.app import make_app
-from undiffuse.studio.doors import Doors
 from undiffuse.studio.jobs.queue import JobQueue
 from undiffuse.studio.limits import Limits
 from undiffuse.studio.studio import Studio

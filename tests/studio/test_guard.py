@@ -14,7 +14,7 @@ import pytest
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError
-from undiffuse.studio.doors import Doors, host_name
+from undiffuse.studio.addresses import Doors, host_name
 from undiffuse.studio.limits import FOR_THE_COMMAND_LINE
 from undiffuse.studio.serve import Address
 

@@ -13,8 +13,8 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from undiffuse.studio.addresses import Doors
 from undiffuse.studio.app import make_app
-from undiffuse.studio.doors import Doors
 from undiffuse.studio.jobs import processes
 from undiffuse.studio.limits import Limits
 from undiffuse.studio.studio import Studio

@@ -8,7 +8,7 @@ from undiffuse.config.training import LoopConfig, OptimizerConfig
 from undiffuse.runtime.process_group import ALONE
 from undiffuse.training.callbacks.intervals import DRAWING, FIRST_ONE, LAST_ONE, GridCosts, Intervals
 from undiffuse.training.pace import Pace, Timer
-from undiffuse.training.plan import Decision, Plan
+from undiffuse.training.step_plan import Decision, Plan
 
 LINEAR = OptimizerConfig(lr=1.0, warmup=100, decay="linear")
 

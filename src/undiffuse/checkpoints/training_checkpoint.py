@@ -66,7 +66,7 @@ class State:
     spent: float = 0.0
     """Seconds of the present budget, with all that happened between steps."""
     decisions: tuple[tuple[int, float, int, int, float], ...] = ()
-    """How many steps was decided when, for a budget in minutes and a run that went on (`training.plan`)."""
+    """How many steps was decided when, for a budget in minutes and a run that went on (`training.step_plan`)."""
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ def _module(name: str) -> Any:
     """The module of a command, or what the module of a table makes of its row."""
     group, _, row = name.partition(" ")
     if group in TABLES:
-        return import_module(f"undiffuse.cli.{group}.command").command(row)
+        return import_module(f"undiffuse.cli.{group}.make_commands").command(row)
     return import_module(f"undiffuse.cli.{name.replace(' ', '.').replace('-', '_')}")
 
 

@@ -21,7 +21,7 @@ from undiffuse.cli.data_options import add_data
 from undiffuse.cli.evaluation_options import add_images, add_machine, load_alone, open_images, table_file
 from undiffuse.cli.options import add_choice, add_count, add_overwrite
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.saying import said_afterwards
+from undiffuse.cli.write_then_print import said_afterwards
 from undiffuse.errors import UndiffuseError, counted, perhaps
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from undiffuse.cli.naming import MODEL
 from undiffuse.cli.options import add_count, add_device, add_number, add_overwrite
 from undiffuse.cli.parse_values import OptionReader
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.saying import said_afterwards
+from undiffuse.cli.write_then_print import said_afterwards
 from undiffuse.config.network import PrecisionName
 from undiffuse.errors import counted
 

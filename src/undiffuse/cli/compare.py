@@ -13,7 +13,7 @@ from pathlib import Path
 
 from undiffuse.cli.options import add_count, add_device, add_overwrite, add_seed
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.saying import said_afterwards
+from undiffuse.cli.write_then_print import said_afterwards
 
 
 def configure(parser: Parser) -> None:

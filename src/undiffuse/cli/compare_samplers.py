@@ -8,7 +8,7 @@ from typing import Any
 from undiffuse.cli.data_options import add_data
 from undiffuse.cli.options import add_list
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.saying import said_afterwards
+from undiffuse.cli.write_then_print import said_afterwards
 from undiffuse.config.flags import flag_of
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError

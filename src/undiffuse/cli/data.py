@@ -10,7 +10,7 @@ from undiffuse.cli.data_options import SOURCE, data_word
 from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.options import add_overwrite
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.saying import said_afterwards
+from undiffuse.cli.write_then_print import said_afterwards
 from undiffuse.config.data import DataConfig
 from undiffuse.runtime.durable_files import shortened
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from undiffuse.cli.evaluation_options import add_images, add_machine, load_alone, open_images, table_file
 from undiffuse.cli.options import add_choice, add_count, add_number, add_overwrite
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.saying import said_afterwards
+from undiffuse.cli.write_then_print import said_afterwards
 from undiffuse.config.effect import without_effect
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.model.sample_request import warn

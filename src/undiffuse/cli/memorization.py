@@ -23,7 +23,7 @@ from undiffuse.cli.naming import MODEL, is_subject_model, load_to_draw
 from undiffuse.cli.options import add_count, add_device, add_overwrite, add_seed
 from undiffuse.cli.parse_values import whole
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.saying import said_afterwards
+from undiffuse.cli.write_then_print import said_afterwards
 from undiffuse.config.data import DataConfig
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError

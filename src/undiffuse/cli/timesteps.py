@@ -19,7 +19,7 @@ from undiffuse.cli.evaluation_options import add_machine, load_alone, open_image
 from undiffuse.cli.naming import add_model
 from undiffuse.cli.options import add_choice, add_count, add_list, add_overwrite
 from undiffuse.cli.parser import Parser
-from undiffuse.cli.saying import said_afterwards
+from undiffuse.cli.write_then_print import said_afterwards
 from undiffuse.config.flags import flag_of
 from undiffuse.errors import UndiffuseError, counted, quoted
 from undiffuse.runtime.durable_files import NO_OUT, check_writable

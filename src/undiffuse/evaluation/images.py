@@ -20,7 +20,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.data.masks import masks_of
 from undiffuse.diffusion.masking import kept
 from undiffuse.errors import UndiffuseError
-from undiffuse.evaluation.extent import Extent
+from undiffuse.evaluation.value_range import Extent
 from undiffuse.modalities.images import IMAGES
 from undiffuse.modalities.registry import modality_of
 from undiffuse.runtime.process_group import Group

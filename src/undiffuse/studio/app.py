@@ -14,8 +14,8 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from undiffuse.errors import UndiffuseError
+from undiffuse.studio.addresses import Doors
 from undiffuse.studio.documentation import documentation
-from undiffuse.studio.doors import Doors
 from undiffuse.studio.guard import Guard
 from undiffuse.studio.jobs.queue import FULL, BusyError, of_disk
 from undiffuse.studio.page_files import page_file

@@ -24,7 +24,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from undiffuse.studio.doors import Doors, authority, forwarded_host, host_name
+from undiffuse.studio.addresses import Doors, authority, forwarded_host, host_name
 from undiffuse.studio.limits import Limits
 
 COOKIE = "undiffuse_token"

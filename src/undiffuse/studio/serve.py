@@ -13,8 +13,8 @@ from pathlib import Path
 import uvicorn
 
 from undiffuse.errors import UndiffuseError
+from undiffuse.studio.addresses import Doors, host_name, is_any, is_loopback
 from undiffuse.studio.app import make_app
-from undiffuse.studio.doors import Doors, host_name, is_any, is_loopback
 from undiffuse.studio.studio import Studio
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,200}")

@@ -36,16 +36,16 @@ from undiffuse.training.callbacks.console import Console
 from undiffuse.training.loop import TrainState, TrainStep
 from undiffuse.training.pace import Timer
 from undiffuse.training.parallel.batch_shards import check_share
-from undiffuse.training.plan import Decision
-from undiffuse.training.run.corrections import Outset
 from undiffuse.training.run.finetune import in_its_standard, started_from, starting_model, take_weights
 from undiffuse.training.run.folder import ELSEWHERE, RunFolder, changed_environment, claim, edited
+from undiffuse.training.run.plan_corrections import Outset
 from undiffuse.training.run.replay import Recorded, recorded
 from undiffuse.training.run.resume import NewBudget, reconcile
 from undiffuse.training.run.session import fit_minutes, run_training
 from undiffuse.training.run.target_program import changes, fitted
 from undiffuse.training.run.unheeded import unheeded
 from undiffuse.training.run.validate import check
+from undiffuse.training.step_plan import Decision
 
 
 @own_modes()

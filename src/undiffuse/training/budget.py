@@ -16,7 +16,7 @@ from undiffuse.config.training import LoopConfig
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.training.loop import TrainState, TrainStep, training
 from undiffuse.training.pace import SPARE, Clock
-from undiffuse.training.plan import Plan
+from undiffuse.training.step_plan import Plan
 
 UNTIMED = 3
 """Steps that are run first and not timed: compilation, allocators, caches."""

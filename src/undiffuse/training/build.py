@@ -45,7 +45,7 @@ from undiffuse.training.optim.optimizer import (
 )
 from undiffuse.training.parallel.batch_shards import BatchShard, placed, shard, whole
 from undiffuse.training.parallel.threaded_gradients import ThreadedGradients
-from undiffuse.training.plan import Plan
+from undiffuse.training.step_plan import Plan
 
 CPU = torch.device("cpu")
 TIME_LAW = "time-law/"

@@ -45,7 +45,7 @@ from undiffuse.training.optim.ema import Averages
 from undiffuse.training.optim.optimizer import clip_gradient, set_learning_rate
 from undiffuse.training.parallel.batch_shards import BatchShard
 from undiffuse.training.parallel.threaded_gradients import ThreadedGradients
-from undiffuse.training.plan import Plan
+from undiffuse.training.step_plan import Plan
 
 _MASK = "*mask"
 """Name of the mask among the rows of a batch, which no condition has."""

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable
 
-from undiffuse.training.plan import Decision, Plan
+from undiffuse.training.step_plan import Decision, Plan
 
 Clock = Callable[[], float]
 

@@ -18,7 +18,7 @@ from undiffuse.data.formats.format import Format
 from undiffuse.data.formats.registry import FORMATS
 from undiffuse.data.preparation import open_source
 from undiffuse.data.source import Draft, FileKind, WrittenSamples
-from undiffuse.data.writing.samples import SampleLayout, write_samples
+from undiffuse.data.writing.volumes import SampleLayout, write_samples
 from undiffuse.errors import UndiffuseError
 
 Open = Callable[..., Dataset]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from undiffuse.cli import main
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.files.foreign import kind_not_read
+from undiffuse.data.files.unsupported import kind_not_read
 from undiffuse.errors import UndiffuseError
 
 Open = Callable[..., Dataset]

@@ -19,8 +19,8 @@ from undiffuse.networks.unet import UNet
 from undiffuse.reports.speed import clock, measure
 from undiffuse.reports.speed.advice import advice
 from undiffuse.reports.speed.flops import flops
-from undiffuse.reports.speed.kinds import kind_of, shares
 from undiffuse.reports.speed.measure import Compilation, bench, compilation, recipe_model
+from undiffuse.reports.speed.operator_kinds import kind_of, shares
 
 TINY = {"base": 8, "multipliers": (1,), "blocks": 1, "attention_levels": (), "middle_attention": False, "batch": 2}
 

@@ -8,7 +8,7 @@ import torch
 
 from undiffuse.training.callbacks.metrics import EMPTY, MetricsFile, means, read_metrics, truncate_after, with_step
 from undiffuse.training.loop import StepResult
-from undiffuse.training.plan import Plan
+from undiffuse.training.step_plan import Plan
 
 
 def result(step, losses, t, *, skipped=False, grad_norm=1.0, loading=0.25, seconds=0.5):

@@ -10,7 +10,7 @@ from undiffuse.training.callbacks.checkpointing import LoaderWatch
 from undiffuse.training.callbacks.console import Console
 from undiffuse.training.callbacks.progress_line import LiveLine, duration
 from undiffuse.training.loop import StepResult
-from undiffuse.training.plan import Plan
+from undiffuse.training.step_plan import Plan
 
 
 class Terminal(io.StringIO):

@@ -14,11 +14,11 @@ from undiffuse.training import budget
 from undiffuse.training.api import resume_run, start_run, unused_classes
 from undiffuse.training.callbacks.metrics import read_metrics
 from undiffuse.training.pace import Timer
-from undiffuse.training.plan import Decision, Plan
 from undiffuse.training.run import session
 from undiffuse.training.run.replay import recorded
 from undiffuse.training.run.resume import reconcile
 from undiffuse.training.run.signals import StoppedError
+from undiffuse.training.step_plan import Decision, Plan
 
 FLAT = {"sample_every": 0, "checkpoint_every": 0, "keep": 0, "log_every": 1, "ema": (0.9,)}
 

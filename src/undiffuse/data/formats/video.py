@@ -26,7 +26,7 @@ from undiffuse.data.formats.folder import Folder, filling
 from undiffuse.data.formats.format import Format, NamedPath
 from undiffuse.data.source import Draft, FileKind, WrittenSamples
 from undiffuse.data.transform import CHANNELS, convert_channels, keeps_aspect, resize
-from undiffuse.data.writing.samples import SampleLayout, check_uncut, write_samples
+from undiffuse.data.writing.volumes import SampleLayout, check_uncut, write_samples
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.installing import need
 

@@ -31,7 +31,7 @@ from undiffuse.data.formats.folder import filling
 from undiffuse.data.formats.format import Format
 from undiffuse.data.formats.nifti import MAX_BYTES, decode_nifti, look_at_nifti
 from undiffuse.data.source import Draft, FileKind, WrittenSamples
-from undiffuse.data.writing.samples import SampleLayout, check_uncut, write_samples
+from undiffuse.data.writing.volumes import SampleLayout, check_uncut, write_samples
 from undiffuse.errors import UndiffuseError
 
 SUFFIXES = frozenset({".nii", ".npy", ".tif", ".tiff"})

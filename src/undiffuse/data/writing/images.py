@@ -32,8 +32,8 @@ from undiffuse.data.files.decode import (
     read_header,
     too_large,
 )
-from undiffuse.data.files.foreign import is_raw, kind_not_read
 from undiffuse.data.files.listing import FileEntry, Files, Listing, Refusal
+from undiffuse.data.files.unsupported import is_raw, kind_not_read
 from undiffuse.data.source import Draft, WrittenSamples
 from undiffuse.data.transform import convert_channels, resize
 from undiffuse.data.writing.agreement import agree, check_bad

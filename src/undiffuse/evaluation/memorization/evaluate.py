@@ -34,7 +34,6 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
 from undiffuse.data.masks import check_unmasked
 from undiffuse.errors import UndiffuseError
-from undiffuse.evaluation.extent import Extent
 from undiffuse.evaluation.features.extract import batches, extract
 from undiffuse.evaluation.features.extractor import Extractor, Identity
 from undiffuse.evaluation.images import drawn
@@ -51,6 +50,7 @@ from undiffuse.evaluation.metrics.estimate import Interval
 from undiffuse.evaluation.metrics.nearest_neighbors import nearest
 from undiffuse.evaluation.quality.image_source import ImageSource
 from undiffuse.evaluation.quality.reference import Reference, check_comparable
+from undiffuse.evaluation.value_range import Extent
 from undiffuse.runtime.standard_streams import hidden
 from undiffuse.runtime.torch_modes import own_modes
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse.errors import UndiffuseError
-from undiffuse.evaluation.extent import Extent
 from undiffuse.evaluation.features.extractor import Extractor, Identity
 from undiffuse.evaluation.quality.bits import Bits
 from undiffuse.evaluation.quality.feature_metrics import FeatureMetrics, Values
@@ -26,6 +25,7 @@ from undiffuse.evaluation.quality.image_source import ImageSource
 from undiffuse.evaluation.quality.measurement import Measurement
 from undiffuse.evaluation.quality.reference import Reference, check_comparable
 from undiffuse.evaluation.quality.registry import MINIMUM
+from undiffuse.evaluation.value_range import Extent
 from undiffuse.runtime.process_group import ALONE, Group
 from undiffuse.runtime.torch_modes import own_modes
 from undiffuse.version import __version__

@@ -13,10 +13,10 @@ import torch
 from tqdm import tqdm
 
 from undiffuse.data.info import DataInfo
-from undiffuse.evaluation.extent import Extent
 from undiffuse.evaluation.features.extract import extract, unit_range
 from undiffuse.evaluation.features.extractor import Extractor, Outputs
 from undiffuse.evaluation.quality.image_source import ImageSource
+from undiffuse.evaluation.value_range import Extent
 from undiffuse.runtime.process_group import ALONE, Group
 from undiffuse.runtime.standard_streams import hidden
 

@@ -23,7 +23,7 @@ from undiffuse.model.cascade import check_alone
 from undiffuse.recipes import get_recipe
 from undiffuse.reports.speed.clock import ceiling, median_seconds, peak_memory, seconds_of
 from undiffuse.reports.speed.flops import flops
-from undiffuse.reports.speed.kinds import shares
+from undiffuse.reports.speed.operator_kinds import shares
 from undiffuse.runtime.devices import choose_device
 from undiffuse.runtime.precision import uses_bfloat16
 from undiffuse.runtime.random_streams import stream_seed

@@ -17,7 +17,7 @@ from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.sections import from_plain
 from undiffuse.data.codec import codec_of
 from undiffuse.data.files.decode import TO_RGB, UnreadableError, decode, quiet_pillow, read_header
-from undiffuse.data.files.foreign import kind_not_read
+from undiffuse.data.files.unsupported import kind_not_read
 from undiffuse.data.info import DataInfo
 from undiffuse.data.transform import convert_channels, resize
 from undiffuse.editing.editor import Editor, edit_plan

@@ -14,7 +14,7 @@ from undiffuse.training.loop import StepResult
 from undiffuse.training.optim.ema import Averages
 from undiffuse.training.optim.posthoc_ema import copy_name
 from undiffuse.training.optim.power_ema import Profile
-from undiffuse.training.plan import Plan
+from undiffuse.training.step_plan import Plan
 
 
 class Copies:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from undiffuse.config.training import LoopConfig
 from undiffuse.runtime.process_group import Group
 from undiffuse.training.pace import Timer
-from undiffuse.training.plan import Plan
+from undiffuse.training.step_plan import Plan
 
 FIRST = 30.0
 """Seconds until the first grid and the first checkpoint, and the least between two of them."""

@@ -20,7 +20,7 @@ import torch
 
 from undiffuse.runtime.durable_files import sync, writing
 from undiffuse.training.loop import StepResult
-from undiffuse.training.plan import Plan
+from undiffuse.training.step_plan import Plan
 
 RESUME = "mend that, then go on with `resume`"
 """What to do about a run's folder that cannot be written."""

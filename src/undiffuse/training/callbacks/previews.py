@@ -26,7 +26,7 @@ from undiffuse.recipes import advised_sampling
 from undiffuse.training.callbacks.console import Console
 from undiffuse.training.callbacks.intervals import Intervals
 from undiffuse.training.callbacks.metrics import MetricsFile
-from undiffuse.training.callbacks.proxy import Images, Proxy
+from undiffuse.training.callbacks.random_feature_distance import Images, Proxy
 from undiffuse.training.loop import StepResult, TrainState, TrainStep
 from undiffuse.training.run.folder import RunFolder
 from undiffuse.training.run.signals import Interrupts

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from undiffuse.training.callbacks.console import Console
 from undiffuse.training.loop import StepResult
-from undiffuse.training.plan import Plan
+from undiffuse.training.step_plan import Plan
 
 TERMINAL_EVERY, PLAIN_EVERY = 0.2, 10.0
 """Seconds between two updates, at a terminal and elsewhere."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from undiffuse.config.files import BUDGETS
 from undiffuse.training.callbacks.metrics import read_metrics
-from undiffuse.training.plan import Decision
+from undiffuse.training.step_plan import Decision
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flatten
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.training.budget import fixed_total
-from undiffuse.training.plan import Decision, Plan
 from undiffuse.training.run.replay import NOTHING, Recorded
 from undiffuse.training.run.validate import check
+from undiffuse.training.step_plan import Decision, Plan
 
 FREE = (
     *("source", "pairs", "device", "compile", "parallel"),

@@ -24,9 +24,9 @@ from undiffuse.training.callbacks.previews import Previews, evaluation_seconds, 
 from undiffuse.training.callbacks.progress_line import LiveLine, duration
 from undiffuse.training.callbacks.trackers import Tracking
 from undiffuse.training.loop import NonFiniteError, TrainState, TrainStep, training
-from undiffuse.training.run.corrections import Corrections, Outset
 from undiffuse.training.run.folder import RunFolder
 from undiffuse.training.run.model_card import model_card
+from undiffuse.training.run.plan_corrections import Corrections, Outset
 from undiffuse.training.run.signals import Interrupts, StoppedError
 
 MEASURING, MOST_MEASURING = 0.02, 3.0

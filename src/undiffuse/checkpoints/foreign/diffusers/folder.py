@@ -23,7 +23,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from undiffuse.checkpoints.foreign.diffusers import network, own, weights
+from undiffuse.checkpoints.foreign.diffusers import network, own_network_folder, weights
 from undiffuse.checkpoints.foreign.diffusers.names import modern, rules
 from undiffuse.checkpoints.foreign.diffusers.network import CLASS_NAME, Architecture, architecture, unet_values
 from undiffuse.checkpoints.foreign.diffusers.scheduler import left_out, process, sampling, scheduler_values
@@ -56,7 +56,7 @@ FILES = (
 """All that is read of such a folder, as patterns, pickled weights and variants apart."""
 VARIANTS = tuple(f"{place}{name}" for place in ("", "unet/") for name in weights.VARIANTS)
 """What is read where there are no weights in full precision."""
-CODE = tuple(own.CODE)
+CODE = tuple(own_network_folder.CODE)
 """What is written and never read."""
 FORMAT = 1
 """Version of `OURS`."""
@@ -84,7 +84,7 @@ def read_folder(path: Path) -> SavedModel:
     unet, scheduler = _places(path)
     stored_in = find_weights(unet.parent)
     settings, described = read_settings(scheduler), read_settings(unet)
-    if described.values.get("_class_name") == own.CLASS_NAME:
+    if described.values.get("_class_name") == own_network_folder.CLASS_NAME:
         return _own(path, stored_in, settings)
     found = architecture(described)
     diffusion = process(settings, found.learn_variance)
@@ -117,7 +117,7 @@ def _own(path: Path, stored_in: Weights, scheduler: Settings) -> SavedModel:
     """A model of ours in code of its own, which is never run: `OURS` says all, and the tensors have our names."""
     stored = _ours(path)
     if stored is None:
-        raise UndiffuseError(f"{path} has no {OURS}, which says what network its {own.CLASS_NAME} is")
+        raise UndiffuseError(f"{path} has no {OURS}, which says what network its {own_network_folder.CLASS_NAME} is")
     config, info = stored
     expected = outline(config, info)
     pairs = [TensorPair(name, (name,)) for name in expected]
@@ -217,16 +217,22 @@ def write_folder(config: TrainConfig, info: DataInfo, tensors: Mapping[str, Tens
         Why diffusers' own classes cannot hold it; nothing where they can.
     """
     reasons = obstacles(config, info)
-    others = own.obstacles(config, info) if reasons else []
+    others = own_network_folder.obstacles(config, info) if reasons else []
     if others:
         raise UndiffuseError(
             f"diffusers' own classes cannot hold this model: {'; '.join(reasons)}; and the code that undiffuse writes "
             f"beside a model has no {', no '.join(others)}"
         )
     if reasons:
-        unet, scheduler = own.unet_values(config, info), scheduler_values(own.scheduler_config(config.diffusion))
+        unet, scheduler = (
+            own_network_folder.unet_values(config, info),
+            scheduler_values(own_network_folder.scheduler_config(config.diffusion)),
+        )
         pairs = [TensorPair(name, (name,)) for name in tensors]
-        classes: tuple[Any, Any] = (["pipeline", own.PIPELINE], ["modeling", own.CLASS_NAME])
+        classes: tuple[Any, Any] = (
+            ["pipeline", own_network_folder.PIPELINE],
+            ["modeling", own_network_folder.CLASS_NAME],
+        )
     else:
         unet, scheduler = unet_values(config, info), scheduler_values(config.diffusion)
         pairs = pair(tensors, rules(swapped=False, null_class=True))
@@ -244,7 +250,7 @@ def write_folder(config: TrainConfig, info: DataInfo, tensors: Mapping[str, Tens
         (folder / name).write_text(_json(values), encoding="utf-8")
     data = safetensors.torch.save(write(pairs, tensors), {"format": "pt"})
     (folder / "unet" / weights.WEIGHTS).write_bytes(data)
-    for name, text in own.code().items() if reasons else ():
+    for name, text in own_network_folder.code().items() if reasons else ():
         (folder / name).write_text(text, encoding="utf-8")
     return reasons
 

@@ -9,7 +9,7 @@ import torch
 from undiffuse.data.order import batch_indices
 from undiffuse.training.api import resume_run, start_run
 from undiffuse.training.callbacks.metrics import read_metrics
-from undiffuse.training.callbacks.proxy import Proxy, features, mean_within, random_kernels
+from undiffuse.training.callbacks.random_feature_distance import Proxy, features, mean_within, random_kernels
 
 
 def textures(count, seed, shape=(1, 16, 16), power=0.7):

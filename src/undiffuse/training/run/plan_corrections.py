@@ -12,8 +12,8 @@ from undiffuse.training.callbacks.intervals import Intervals
 from undiffuse.training.callbacks.metrics import MetricsFile
 from undiffuse.training.callbacks.progress_line import duration
 from undiffuse.training.pace import Pace, Timer
-from undiffuse.training.plan import Decision, Plan
 from undiffuse.training.run.replay import NOTHING, Recorded, line_of
+from undiffuse.training.step_plan import Decision, Plan
 
 SAID = 0.2
 """Part of the steps by which a plan must change to be told of; metrics.jsonl has every decision."""

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from undiffuse.checkpoints.foreign.diffusers import own
 from undiffuse.checkpoints.foreign.diffusers.folder import obstacles
 from undiffuse.checkpoints.saved_model import unknown_data
 from undiffuse.config.files import override
@@ -132,7 +131,7 @@ def test_the_shipped_digits_draw_the_same_digits_in_diffusers(tmp_path):
 
 
 def test_the_code_needs_nothing_but_torch_and_diffusers():
-    for text in own.code().values():
+    for text in own_network_folder.code().values():
         names = {
             (node.module if isinstance(node, ast.ImportFrom) else node.names[0].name).split(".")[0]
             for node in ast.walk(ast.parse(text))
@@ -144,7 +143,7 @@ def test_the_code_needs_nothing_but_torch_and_diffusers():
 def test_a_folder_with_code_is_read_without_running_it(tmp_path):
     model = random_model(patch=2)
     convert(model, tmp_path / "out", "diffusers")
-    for name in own.CODE:
+    for name in own_network_folder.CODE:
         (tmp_path / "out" / name).write_text("raise SystemExit('ran')")
     assert load(tmp_path / "out").config == model.config
     (tmp_path / "out" / "undiffuse.json").unlink()

@@ -10,7 +10,6 @@ import pytest
 from undiffuse.config.data import DataConfig
 from undiffuse.data.preparation.prepare import prepare
 from undiffuse.errors import UndiffuseError
-from undiffuse.evaluation.extent import Extent
 from undiffuse.evaluation.features.pixels import Pixels
 from undiffuse.evaluation.images import check_fit, choose
 from undiffuse.evaluation.memorization.evaluate import HeldOutBaseline, TrainingImages, memorisation
@@ -18,6 +17,7 @@ from undiffuse.evaluation.quality.evaluate import evaluate
 from undiffuse.evaluation.quality.image_source import DatasetImages
 from undiffuse.evaluation.quality.reference import Reference, check_comparable
 from undiffuse.evaluation.quality.report import table
+from undiffuse.evaluation.value_range import Extent
 
 
 @pytest.fixture
