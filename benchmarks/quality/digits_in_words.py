@@ -98,8 +98,8 @@ def ask(model: Model, judge: Extractor, classes: tuple[str, ...], guidance: floa
 def nearest_place(image: NDArray[np.uint8]) -> int:
     """The place whose middle column is nearest to the ink's."""
     ink = image.astype(float).sum(0)
-    centre = (ink * np.arange(28)).sum() / max(ink.sum(), 1.0)
-    return min(PLACES.values(), key=lambda left: abs(left + 6.5 - centre))
+    center = (ink * np.arange(28)).sum() / max(ink.sum(), 1.0)
+    return min(PLACES.values(), key=lambda left: abs(left + 6.5 - center))
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ from undiffuse.evaluation.likelihood.probability_flow import density_of, dequant
 from undiffuse.evaluation.likelihood.units import Units
 from undiffuse.evaluation.metrics.manifold import density_coverage, precision_recall
 from undiffuse.recipes import get_recipe
-from undiffuse.visualization.captions import labelled
+from undiffuse.visualization.captions import labeled
 from undiffuse.visualization.grid import grid, to_image
 
 COLLAPSED = 0.025
@@ -186,7 +186,7 @@ def side_by_side(shown: dict[tuple[str, int], Image.Image]) -> Image.Image:
     """Samples of every training: a row a family, a column a seed."""
     names, seeds = sorted({name for name, _ in shown}), sorted({seed for _, seed in shown})
     cells = [[shown[name, seed] for seed in seeds] for name in names]
-    return labelled(cells, names, [str(seed) for seed in seeds], ("", "seed"))
+    return labeled(cells, names, [str(seed) for seed in seeds], ("", "seed"))
 
 
 def real_row(bench: Bench, effort: Effort) -> dict[str, Any]:

@@ -57,12 +57,12 @@ print(time.perf_counter() - before, torch.get_num_threads())
 COUNTING = "import os\nos.sched_setaffinity(0, {cores})\nn = 0\nwhile True: n += 1"
 
 
-def seconds(spins: str, neighbours: int, cores: set[int], steps: int) -> float:
+def seconds(spins: str, neighbors: int, cores: set[int], steps: int) -> float:
     """Of a training beside so many busy processes."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("GOMP_", "OMP_"))}
     if spins != "ours":
         environment["GOMP_SPINCOUNT"] = spins
-    busy = [subprocess.Popen([sys.executable, "-c", COUNTING.format(cores=cores)]) for _ in range(neighbours)]
+    busy = [subprocess.Popen([sys.executable, "-c", COUNTING.format(cores=cores)]) for _ in range(neighbors)]
     try:
         time.sleep(1.0)  # so that the neighbours are at it when the training looks
         code = TRAINING.format(cores=cores, untimed=UNTIMED, steps=steps, whole=spins != "ours")
@@ -84,13 +84,13 @@ def main() -> None:
     parser.add_argument("--spins", nargs="*", default=[GNU, "ours"], help=f"(default: {GNU} ours)")
     args = parser.parse_args()
     cores = set(sorted(os.sched_getaffinity(0))[: args.cores])
-    cases = [(spins, neighbours) for spins in args.spins for neighbours in (0, args.neighbours)]
-    times: dict[str, list[float]] = {f"{spins} beside {neighbours}": [] for spins, neighbours in cases}
+    cases = [(spins, neighbors) for spins in args.spins for neighbors in (0, args.neighbors)]
+    times: dict[str, list[float]] = {f"{spins} beside {neighbors}": [] for spins, neighbors in cases}
     for _ in range(args.rounds):
-        for spins, neighbours in cases:
-            taken = seconds(spins, neighbours, cores, args.steps)
-            times[f"{spins} beside {neighbours}"].append(taken)
-            print(f"{spins:>8} spins beside {neighbours}: {taken:7.2f} s", flush=True)
+        for spins, neighbors in cases:
+            taken = seconds(spins, neighbors, cores, args.steps)
+            times[f"{spins} beside {neighbors}"].append(taken)
+            print(f"{spins:>8} spins beside {neighbors}: {taken:7.2f} s", flush=True)
         write(args, times)
     alone = statistics.median(times[f"{args.spins[0]} beside 0"])
     for name, found in times.items():

@@ -66,10 +66,10 @@ def test_normal_data_are_the_standard(undiffuse: Command, run: Path, data: Path,
 
 
 def test_classes_can_be_strange(undiffuse: Command, run: Path, data: Path, noise: Path, tmp_path: Path) -> None:
-    labelled = tmp_path / "labelled.npz"
+    labeled = tmp_path / "labelled.npz"
     images = np.concatenate([np.load(data), np.load(noise)])
-    np.savez(labelled, x=images, y=np.array(["fine"] * 24 + ["torn"] * 9))
-    words = ("anomaly", run, labelled, *QUICK, "--pictures", 0, "--out", tmp_path / "a.csv")
+    np.savez(labeled, x=images, y=np.array(["fine"] * 24 + ["torn"] * 9))
+    words = ("anomaly", run, labeled, *QUICK, "--pictures", 0, "--out", tmp_path / "a.csv")
     said = undiffuse(*words, "--anomalies", "torn", "--denoise-steps", 2)
     assert said.status == 0, said.err
     assert "AUROC of 9 strange among 21" in said.out

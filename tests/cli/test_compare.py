@@ -17,7 +17,7 @@ from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.evaluation.samplers.comparison import Contest, compare, steps_within
 from undiffuse.evaluation.samplers.energy_distance import energy_distance, energy_floor
-from undiffuse.visualization.captions import labelled
+from undiffuse.visualization.captions import labeled
 
 Command = Any
 
@@ -178,9 +178,9 @@ def test_energy_distance_sees_a_shift_and_stays_at_its_floor_without_one() -> No
 
 
 def test_a_table_of_pictures_shows_every_cell_at_its_place() -> None:
-    colours = [["red", "lime"], ["blue", "black"]]
-    cells = [[Image.new("RGB", (40, 30), c) for c in row] for row in colours]
-    sheet = labelled(cells, ["one", "two"], ["5", "10"], ("sampler", "network evaluations"))
+    colors = [["red", "lime"], ["blue", "black"]]
+    cells = [[Image.new("RGB", (40, 30), c) for c in row] for row in colors]
+    sheet = labeled(cells, ["one", "two"], ["5", "10"], ("sampler", "network evaluations"))
     pixels = np.asarray(sheet)
     where = {
         c: np.argwhere((pixels == Image.new("RGB", (1, 1), c).getpixel((0, 0))).all(-1))

@@ -190,8 +190,8 @@ def test_nothing_is_overwritten_unasked(undiffuse: Command, run: Path, picture: 
 
 def bad_inputs(tmp_path: Path, picture: Path, mask: Path) -> dict[str, tuple[tuple[Any, ...], str]]:
     wide = write_mask(tmp_path / "wide.png", (8, 9))
-    colour = tmp_path / "colour.png"
-    Image.new("RGB", (8, 8), "red").save(colour)
+    color = tmp_path / "colour.png"
+    Image.new("RGB", (8, 8), "red").save(color)
     broken = tmp_path / "broken.png"
     broken.write_bytes(picture.read_bytes()[:60])
     text = tmp_path / "text.png"
@@ -207,7 +207,7 @@ def bad_inputs(tmp_path: Path, picture: Path, mask: Path) -> dict[str, tuple[tup
         "a mask that is no picture": (("inpaint", picture, "--mask", text), "text.png"),
         "a strength above 1": (("vary", picture, "--strength", 1.5), "lies in 0..1"),
         "a strength below 0": (("vary", picture, "--strength", "-0.5"), "lies in 0..1"),
-        "colour for a grey model": (("vary", colour), "has 3 channels where 1 are wanted; try --channels grey"),
+        "colour for a grey model": (("vary", color), "has 3 channels where 1 are wanted; try --channels grey"),
         "a damaged picture": (("vary", broken), "broken.png"),
         "no picture": (("vary", text), "text.png"),
         "nothing there": (("vary", tmp_path / "nowhere.png"), "is not there"),
@@ -265,9 +265,9 @@ def test_two_pictures_of_different_sizes_are_not_joined(undiffuse: Command, fini
 
 
 def test_colour_becomes_grey_where_that_is_asked_for(undiffuse: Command, run: Path, tmp_path: Path) -> None:
-    colour = tmp_path / "colour.png"
-    Image.new("RGB", (8, 8), (200, 100, 50)).save(colour)
-    said = undiffuse("edit", "vary", run, colour, "--channels", "grey", "--strength", 0, *QUICK)
+    color = tmp_path / "colour.png"
+    Image.new("RGB", (8, 8), (200, 100, 50)).save(color)
+    said = undiffuse("edit", "vary", run, color, "--channels", "grey", "--strength", 0, *QUICK)
     assert said.status == 0, said.err
     assert np.array_equal(pixels(run / "edits" / "vary" / "colour.png"), np.full((8, 8), 124))
 

@@ -48,7 +48,7 @@ def deep_png() -> Callable[[Pixels], bytes]:
 
 def _deep_png(pixels: Pixels) -> bytes:
     height, width, channels = pixels.shape
-    colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    color = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     rows = pixels.astype(">u2").reshape(height, -1).view(np.uint8).astype(int)
     step, above, out = 2 * channels, np.zeros(rows.shape[1], int), b""
     for y, row in enumerate(rows):
@@ -64,7 +64,7 @@ def _deep_png(pixels: Pixels) -> bytes:
         filters = [np.zeros_like(row), left, above, (left + above) // 2, paeth]
         out += bytes([y % 5]) + ((row - filters[y % 5]) % 256).astype(np.uint8).tobytes()
         above = row
-    header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, color, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(out)) + _chunk(b"IEND", b"")
 
 

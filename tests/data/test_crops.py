@@ -20,7 +20,7 @@ from undiffuse.data.codec import codec_of
 from undiffuse.data.crops import Crops
 from undiffuse.data.dataset import Dataset
 from undiffuse.errors import UndiffuseError
-from undiffuse.evaluation.memorization.evaluate import HeldOutBaseline, Memorisation, TrainingImages
+from undiffuse.evaluation.memorization.evaluate import HeldOutBaseline, Memorization, TrainingImages
 from undiffuse.evaluation.memorization.report import verdict
 from undiffuse.evaluation.quality.reference import Reference
 from undiffuse.runtime.process_group import ALONE
@@ -221,7 +221,7 @@ def test_a_verdict_on_copies_of_parts_at_random_says_what_was_looked_at(
     for crop in ("random", "tiles"):
         training = TrainingImages.of(opened(folder, size=8, crop=crop))
         sample = np.asarray(training.dataset.images[:1])
-        found = Memorisation(sample, {}, training, HeldOutBaseline.leave_one_out(training), (), {0: [0]}, 0)
+        found = Memorization(sample, {}, training, HeldOutBaseline.leave_one_out(training), (), {0: [0]}, 0)
         said[crop] = verdict(found)
     assert said["tiles"] == "1 of 1 sample is a copy of training images, the others are not."
     assert said["random"].startswith(said["tiles"])

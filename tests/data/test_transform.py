@@ -14,8 +14,8 @@ def test_grey_of_8_bit_rgb_is_pillows(rng: np.random.Generator) -> None:
 
 
 def test_grey_of_16_bits_keeps_16_bits(rng: np.random.Generator) -> None:
-    grey = rng.integers(0, 65536, (32, 32, 1), dtype=np.uint16)
-    assert np.array_equal(convert_channels(np.repeat(grey, 3, axis=2), 1), grey)
+    gray = rng.integers(0, 65536, (32, 32, 1), dtype=np.uint16)
+    assert np.array_equal(convert_channels(np.repeat(gray, 3, axis=2), 1), gray)
 
 
 def test_grey_of_float_weights_the_channels() -> None:
@@ -44,8 +44,8 @@ def test_every_kind_becomes_every_other(rng: np.random.Generator) -> None:
 def test_new_alpha_is_opaque_and_old_alpha_stays(rng: np.random.Generator) -> None:
     rgb = rng.integers(0, 256, (3, 3, 3), dtype=np.uint8)
     assert (convert_channels(rgb, 4)[..., 3] == 255).all()
-    grey_alpha = rng.integers(0, 256, (3, 3, 2), dtype=np.uint8)
-    assert np.array_equal(convert_channels(grey_alpha, 4)[..., [0, 3]], grey_alpha)
+    gray_alpha = rng.integers(0, 256, (3, 3, 2), dtype=np.uint8)
+    assert np.array_equal(convert_channels(gray_alpha, 4)[..., [0, 3]], gray_alpha)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

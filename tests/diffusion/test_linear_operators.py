@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from undiffuse.diffusion.linear_operators import Blur, Downsample, Grey, Mask
+from undiffuse.diffusion.linear_operators import Blur, Downsample, Gray, Mask
 from undiffuse.errors import UndiffuseError
 
 SHAPE = (3, 8, 12)
@@ -19,8 +19,8 @@ KNOWN = (draw(8, 12, seed=7) > 0).double()
 OPERATORS = {
     "mask": Mask(KNOWN),
     "downsample": Downsample(4),
-    "grey": Grey(),
-    "mean of channels": Grey((1 / 3,) * 3),
+    "grey": Gray(),
+    "mean of channels": Gray((1 / 3,) * 3),
     "blur": Blur.gaussian(0.7),
     "wide blur": Blur.gaussian(3.0),
     "sharpen": Blur((1.5, -0.25)),
@@ -112,7 +112,7 @@ def test_a_blur_is_a_convolution_of_the_mirrored_picture():
 
 def test_brightness_is_kept_by_grey_downsampling_and_blur():
     flat = torch.full((1, *SHAPE), 0.3, dtype=torch.float64)
-    for operator in (Grey(), Downsample(4), Blur.gaussian(1.5)):
+    for operator in (Gray(), Downsample(4), Blur.gaussian(1.5)):
         y = operator.A(flat)
         torch.testing.assert_close(y, torch.full_like(y, 0.3))
 
@@ -122,7 +122,7 @@ def test_brightness_is_kept_by_grey_downsampling_and_blur():
     [
         (lambda: Downsample(0), "at least 1"),
         (lambda: Downsample(5).A(draw(1, *SHAPE)), "multiples of the factor 5"),
-        (lambda: Grey().A(draw(1, 1, 8, 8)), "have 1"),
+        (lambda: Gray().A(draw(1, 1, 8, 8)), "have 1"),
         (lambda: Blur.gaussian(0.0), "above 0"),
         (lambda: Blur.gaussian(1e30), "up to 1000 pixels; it is 1e.30"),
         (lambda: Mask(torch.full((8, 12), 0.5)), "zeros and ones"),

@@ -36,7 +36,7 @@ def model() -> Model:
 
 
 @pytest.fixture(scope="session")
-def colour_model() -> Model:
+def color_model() -> Model:
     return tiny_model(channels=3)
 
 

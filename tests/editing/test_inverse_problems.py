@@ -8,7 +8,7 @@ import torch
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.denoiser import Prediction
 from undiffuse.diffusion.gaussian import expand
-from undiffuse.diffusion.linear_operators import LUMA, Blur, Downsample, Grey
+from undiffuse.diffusion.linear_operators import LUMA, Blur, Downsample, Gray
 from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.diffusion.schedules import Schedule, cosine
 from undiffuse.editing import Editor, colorize, deblur, inpaint, outpaint, upscale
@@ -81,14 +81,14 @@ def test_block_means_of_the_enlarged_are_the_small_picture(editor, pictures, met
 
 
 @pytest.mark.parametrize("method", Method.__args__)
-def test_the_luma_of_the_coloured_is_the_grey_picture(colour_model, pictures, method):
-    made = colorize(Editor.of(colour_model, SampleConfig.of(sampler="ddpm", steps=6)), pictures, method=method)
+def test_the_luma_of_the_coloured_is_the_grey_picture(color_model, pictures, method):
+    made = colorize(Editor.of(color_model, SampleConfig.of(sampler="ddpm", steps=6)), pictures, method=method)
     assert made.shape == (5, 3, 8, 8)
-    torch.testing.assert_close(Grey().A(made), pictures, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(Gray().A(made), pictures, rtol=1e-5, atol=1e-5)
 
 
 @dataclass
-class TwoColours:
+class TwoColors:
     """The exact denoiser of pixels whose three channels are N(0, C), C = STD^2 [[1, r, 0], [r, 1, 0], [0, 0, 1]]."""
 
     schedule: Schedule
@@ -102,12 +102,12 @@ class TwoColours:
         return Prediction(x0, (x_t - expand(q_t.alpha, x_t) * x0) / expand(q_t.sigma, x_t))
 
 
-def test_colours_follow_the_posterior_of_an_exact_prior(colour_model, monkeypatch):
+def test_colours_follow_the_posterior_of_an_exact_prior(color_model, monkeypatch):
     """Given its luma y = w'x, N(0, C) has the mean C w y / (w' C w) and the covariance C - C w w' C / w'Cw."""
     C = 0.25**2 * torch.tensor([[1.0, 0.6, 0.0], [0.6, 1.0, 0.0], [0.0, 0.0, 1.0]]).double()
     w, y = torch.tensor(LUMA).double(), 0.1
-    model = replace(colour_model, schedule=cosine(1000))
-    oracle = TwoColours(model.schedule, C)
+    model = replace(color_model, schedule=cosine(1000))
+    oracle = TwoColors(model.schedule, C)
     monkeypatch.setattr(type(model), "denoiser", property(lambda self: oracle))
     editor = Editor.of(model, SampleConfig.of(sampler="ddpm", steps=150))
     made = colorize(editor, torch.full((16, 1, 8, 8), y), method="pigdm")

@@ -13,10 +13,10 @@ PAINTED = np.zeros((6, 8), bool)
 PAINTED[1:3, 2:7] = True
 
 
-def layer(colour, mode="RGBA", alpha=PAINTED):
+def layer(color, mode="RGBA", alpha=PAINTED):
     """One colour, opaque where ``alpha`` is."""
     values = np.zeros((*alpha.shape, 4), np.uint8)
-    values[..., :3], values[..., 3] = colour, 255 * alpha
+    values[..., :3], values[..., 3] = color, 255 * alpha
     return Image.fromarray(values).convert(mode)
 
 

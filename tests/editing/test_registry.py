@@ -124,9 +124,9 @@ def test_quick_is_few_steps_and_leaves_what_is_said(class_model: Any) -> None:
     assert (how.scale, settings.solver.steps) == (1.0, 250)  # type: ignore[attr-defined]
 
 
-def test_a_model_is_offered_what_it_can_do(model: Any, colour_model: Any, class_model: Any, stage: Any) -> None:
+def test_a_model_is_offered_what_it_can_do(model: Any, color_model: Any, class_model: Any, stage: Any) -> None:
     assert set(edits_of(model)) == set(EDITS) - {"colorize", "translate"}
-    assert set(edits_of(colour_model)) == set(EDITS) - {"translate"}
+    assert set(edits_of(color_model)) == set(EDITS) - {"translate"}
     assert set(edits_of(class_model)) == set(EDITS) - {"colorize"}
     assert edits_of(stage) == ["upscale"]
 

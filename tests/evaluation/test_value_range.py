@@ -12,7 +12,7 @@ from undiffuse.data.preparation.prepare import prepare
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.features.pixels import Pixels
 from undiffuse.evaluation.images import check_fit, choose
-from undiffuse.evaluation.memorization.evaluate import HeldOutBaseline, TrainingImages, memorisation
+from undiffuse.evaluation.memorization.evaluate import HeldOutBaseline, TrainingImages, memorization
 from undiffuse.evaluation.quality.evaluate import evaluate
 from undiffuse.evaluation.quality.image_source import DatasetImages
 from undiffuse.evaluation.quality.reference import Reference, check_comparable
@@ -60,7 +60,7 @@ def test_memorisation_says_it_too(sets):
     training = TrainingImages.of(sets["y"])
     yardstick = HeldOutBaseline.leave_one_out(training)
     with pytest.warns(UserWarning, match="both_signs.npz has values from -1 to 1, and the training data y.npz from 0"):
-        memorisation(DatasetImages.of(sets["both_signs"]), training, yardstick, [Pixels()])
+        memorization(DatasetImages.of(sets["both_signs"]), training, yardstick, [Pixels()])
 
 
 def test_what_is_judged_by_a_model_of_another_range_is_said_to_be_so(sets):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import undiffuse
 from undiffuse import load
 from undiffuse.cli import main
 from undiffuse.conditioning.request import TEXT
@@ -151,6 +153,15 @@ def test_a_program_takes_batches_and_texts_of_any_size(told: tuple[str, ...], tm
         expected = model.network(x, time, **dict(zip(names(model)[2:], values, strict=True)))
         assert torch.allclose(module(x, time, *values), expected, atol=1e-5)
     assert (TEXT in names(model)) is bool(told)
+
+
+def test_files_do_not_tell_where_they_were_made(exported: tuple[Model, Path], tmp_path: Path) -> None:
+    model, folder = exported
+    convert(model, tmp_path / "m.pt2", "pt2")
+    with zipfile.ZipFile(tmp_path / "m.pt2") as archive:
+        contents = [archive.read(name) for name in archive.namelist()]
+    place = str(Path(undiffuse.__file__).parent).encode()
+    assert not [place for content in (*contents, (folder / "m.onnx").read_bytes()) if place in content]
 
 
 def test_another_network_is_noticed() -> None:

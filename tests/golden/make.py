@@ -64,13 +64,13 @@ def write_data() -> None:
         np.savez_compressed("data/shapes.npz", x=images, y=CLASSES[kinds], width=widths)
     SCRATCH.mkdir()
     tints = dice.integers(120, 255, (24, 1, 1, 3))
-    colour = (images[..., None] * tints // 255).astype(np.uint8)
+    color = (images[..., None] * tints // 255).astype(np.uint8)
     alpha = np.where(images > 100, 255, 90).astype(np.uint8)[..., None]
     small = images.reshape(24, 4, 2, 4, 2).mean((2, 4)).round().astype(np.uint8)
     waves = np.sin(np.linspace(0, 6, 16) * (1 + widths[:, None])) * (1 + kinds[:, None])
     sources = {
-        "colour": {"channels_last": colour, "y": CLASSES[kinds]},
-        "rgba": {"channels_last": np.concatenate([colour, alpha], -1)},
+        "colour": {"channels_last": color, "y": CLASSES[kinds]},
+        "rgba": {"channels_last": np.concatenate([color, alpha], -1)},
         "small": {"x": small, "y": CLASSES[kinds]},
         "deep": {"x": images.astype(np.uint16) * 257},
         "negatives": {"x": 255 - images},
@@ -83,10 +83,10 @@ def write_data() -> None:
     }
     for name, arrays in sources.items():
         np.savez_compressed(SCRATCH / f"{name}.npz", **arrays)
-    write_pictures(images, colour, small)
+    write_pictures(images, color, small)
 
 
-def write_pictures(images: NDArray[np.uint8], colour: NDArray[np.uint8], small: NDArray[np.uint8]) -> None:
+def write_pictures(images: NDArray[np.uint8], color: NDArray[np.uint8], small: NDArray[np.uint8]) -> None:
     """Pictures that edits are given."""
     Path("pictures").mkdir(exist_ok=True)
     hole = np.zeros((8, 8), np.uint8)
@@ -96,7 +96,7 @@ def write_pictures(images: NDArray[np.uint8], colour: NDArray[np.uint8], small: 
         "cross": images[3],
         "hole": hole,
         "small": small[1],
-        "colour": colour[1],
+        "colour": color[1],
         "grey": images[4],
     }.items():
         if not (path := Path("pictures") / f"{name}.png").exists():

@@ -31,14 +31,15 @@ def model_of(info: DataInfo, **diffusion) -> Model:
     return model
 
 
-def test_image_i_of_a_seed_is_the_same_bits_however_many_are_drawn():
+@pytest.mark.parametrize("how", [{"sampler": "ddpm"}, {"sampler": "ddim"}, {"sampler": "ddim", "eta": 0.5}], ids=str)
+def test_image_i_of_a_seed_is_the_same_bits_however_many_are_drawn(how):
     """On the real U-Net, whose convolutions may round differently by batch size and position."""
-    model = model_of(info_of())
-    whole = model.sample(9, seed=5, steps=3, micro_batch=4, sampler="ddpm").array
+    model, how = model_of(info_of()), {**how, "steps": 3, "micro_batch": 4}
+    whole = model.sample(9, seed=5, **how).array
     for first, n in ((0, 1), (3, 2), (8, 1), (2, 7)):
-        part = model.sample(n, seed=5, first=first, steps=3, micro_batch=4, sampler="ddpm").array
+        part = model.sample(n, seed=5, first=first, **how).array
         assert np.array_equal(part, whole[first : first + n])
-    assert not np.array_equal(model.sample(1, seed=6, steps=3, micro_batch=4, sampler="ddpm").array, whole[:1])
+    assert not np.array_equal(model.sample(1, seed=6, **how).array, whole[:1])
 
 
 def test_progress_is_reported_per_step_of_every_micro_batch():

@@ -179,12 +179,12 @@ def test_a_request_that_was_kept_by_an_earlier_version_is_understood(shared: Any
 
 
 def test_a_picture_that_does_not_fit_is_refused_or_made_to_fit(shared: Any) -> None:
-    grey = png(channels=1, side=20)
-    told = shared.events(shared.edit("vary", {"model": "a", "settings": QUICK}, image=grey))
+    gray = png(channels=1, side=20)
+    told = shared.events(shared.edit("vary", {"model": "a", "settings": QUICK}, image=gray))
     assert told[-1][0] == "error"
     assert "'convert' makes it fit" in told[-1][1]["error"]
     (image,) = shared.images(
-        shared.edit("vary", {"model": "a", "settings": QUICK, "options": {"fit": "convert"}}, image=grey)
+        shared.edit("vary", {"model": "a", "settings": QUICK, "options": {"fit": "convert"}}, image=gray)
     )
     assert (image["width"], image["height"]) == (8, 8)
 

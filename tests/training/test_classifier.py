@@ -22,7 +22,7 @@ HOW = {"sampler": "ddim", "steps": 10, "micro_batch": 16}
 RUN = tiny_settings(steps=2, timesteps=100, flip=False, dropout=0.0, sample_every=0)
 
 
-def labelled():
+def labeled():
     data = tiny_data()
     labels = (data.images.reshape(len(data.images), -1).mean(1) > 128).astype(np.int64)
     return TinyData(replace(data.info, classes=CLASSES), data.images, labels)
@@ -30,7 +30,7 @@ def labelled():
 
 def trained(**flat):
     settings = ClassifierConfig(**{"steps": 60, "batch": 8, "lr": 3e-3, "base": 8, "device": "cpu", **flat})
-    return train_noisy_classifier(classifier_settings(settings, RUN, RUN.data), labelled())
+    return train_noisy_classifier(classifier_settings(settings, RUN, RUN.data), labeled())
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def folder(learned, tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     place = tmp_path_factory.mktemp("runs") / "run"
-    start_run(RUN, labelled(), place)
+    start_run(RUN, labeled(), place)
     return place
 
 
@@ -163,6 +163,6 @@ def test_what_cannot_lead_is_one_sentence(run, folder, asked, sentence):
 
 
 def test_another_process_is_not_led(folder):
-    model = build_model(tiny_settings(timesteps=50), labelled().info)
+    model = build_model(tiny_settings(timesteps=50), labeled().info)
     with pytest.raises(UndiffuseError, match="timesteps=100"):
         model.sample(1, classifier=str(folder), **HOW)

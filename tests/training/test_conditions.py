@@ -9,7 +9,7 @@ from tiny import TinyData, tiny_data, tiny_settings
 
 from undiffuse.checkpoints.training_checkpoint import load, save
 from undiffuse.conditioning.class_names import class_number, class_numbers
-from undiffuse.conditioning.request import CLASS, conditions_of, dropped, resolve_conditions, standardised
+from undiffuse.conditioning.request import CLASS, conditions_of, dropped, resolve_conditions, standardized
 from undiffuse.config.sampling import Guide, Prompt, SampleConfig
 from undiffuse.data.standardizer import Standardizer
 from undiffuse.diffusion.guidance import ClassifierFree, Conditioned
@@ -26,7 +26,7 @@ CLASSES = ("dark", "light")
 TOLD = (Condition(CLASS, "class", 2),)
 
 
-def labelled():
+def labeled():
     """The tiny data, whose pictures are dark or light, with those classes."""
     data = tiny_data()
     labels = (data.images.reshape(len(data.images), -1).mean(1) > 128).astype(np.int64)
@@ -53,18 +53,18 @@ def test_a_class_that_does_not_exist_is_answered_by_the_nearest_one():
 def test_data_without_classes_cannot_be_conditioned_on_them():
     with pytest.raises(UndiffuseError, match="a folder for each"):
         conditions_of(settings(), tiny_data().info)
-    assert conditions_of(tiny_settings(), labelled().info) == ()
+    assert conditions_of(tiny_settings(), labeled().info) == ()
 
 
 @pytest.mark.parametrize("asked", [{"classes": ("light",)}, {"guidance": 2.0}, {"avoid": "dark"}])
 def test_an_unconditional_model_cannot_be_asked(asked):
     wanted = SampleConfig.of(**asked)
     with pytest.raises(UndiffuseError, match="without classes"):
-        resolve_conditions(wanted.prompt, wanted.guide, (), labelled().info)
+        resolve_conditions(wanted.prompt, wanted.guide, (), labeled().info)
 
 
 def test_guidance_is_one_evaluation_more_only_where_it_is_wanted():
-    info = labelled().info
+    info = labeled().info
     plain = build_model(settings(), info).denoiser
     assert isinstance(resolve_conditions(Prompt(), Guide(), TOLD, info).denoiser(plain, range(4)), Conditioned)
     guided = resolve_conditions(Prompt(), Guide(guidance=2.0, avoid="dark"), TOLD, info).denoiser(plain, range(4))
@@ -82,7 +82,7 @@ def test_a_share_of_the_conditions_is_dropped_the_same_every_time():
 
 
 def test_a_step_is_told_the_classes_of_its_own_images():
-    data = labelled()
+    data = labeled()
     model = build_model(settings(condition_dropout=0.0, batch=8), data.info)
     train_step = make_train_step(model, data, 4)
     for step in range(3):
@@ -92,7 +92,7 @@ def test_a_step_is_told_the_classes_of_its_own_images():
 
 
 def test_the_loss_depends_on_what_the_network_is_told():
-    data = labelled()
+    data = labeled()
     told, untold = (
         next(training(make_train_step(model, data, 4), make_train_state(model)))
         for model in (_effective(build_model(settings(condition_dropout=share), data.info)) for share in (0.0, 0.999))
@@ -108,7 +108,7 @@ def _effective(model):
 
 
 def test_sample_i_has_its_class_whatever_is_drawn_beside_it():
-    model = _effective(build_model(settings(), labelled().info))
+    model = _effective(build_model(settings(), labeled().info))
     how = {"steps": 2, "micro_batch": 4, "sampler": "ddim", "threshold": "none"}
     both = model.sample(6, **how).array
     np.testing.assert_array_equal(model.sample(2, first=4, **how).array, both[4:6])
@@ -118,7 +118,7 @@ def test_sample_i_has_its_class_whatever_is_drawn_beside_it():
 
 
 def test_the_null_class_with_any_guidance_is_the_unconditional_model():
-    model = _effective(build_model(settings(), labelled().info))
+    model = _effective(build_model(settings(), labeled().info))
     how = {"steps": 2, "micro_batch": 4, "sampler": "ddim", "classes": ("none",)}
     np.testing.assert_array_equal(model.sample(4, **how).array, model.sample(4, guidance=1.0, **how).array)
     close = model.sample(4, guidance=3.0, **how).array.astype(int) - model.sample(4, **how).array
@@ -135,7 +135,7 @@ def test_the_null_class_with_any_guidance_is_the_unconditional_model():
 )
 def test_a_table_that_never_had_a_row_for_no_class_is_not_asked_for_it(asked, sentence):
     """As those of other people's checkpoints, whose last row is one of ours that nobody trained."""
-    model = build_model(settings(condition_dropout=0.0), labelled().info)
+    model = build_model(settings(condition_dropout=0.0), labeled().info)
     with pytest.raises(UndiffuseError, match=sentence):
         model.sample(2, steps=2, **asked)
     assert len(model.sample(2, steps=2).array) == 2
@@ -145,14 +145,14 @@ def test_a_table_that_never_had_a_row_for_no_class_is_not_asked_for_it(asked, se
 def test_a_conditional_run_draws_what_it_is_asked_for(tmp_path):
     """Two brightnesses are learned in some hundred steps, and come when they are called."""
     run = settings(steps=400, lr=3e-3, sample_every=0, checkpoint_every=0, batch=16, timesteps=100, base=16, warmup=0)
-    model = start_run(run, labelled(), tmp_path / "run")
+    model = start_run(run, labeled(), tmp_path / "run")
     means = {name: model.sample(16, classes=(name,), guidance=1.5).array.mean() for name in CLASSES}
     assert means["light"] > means["dark"] + 25
 
 
 def test_classes_that_muon_moved_once_are_moved_by_it_when_their_run_goes_on(monkeypatch, tmp_path):
     """Of a run that was begun before Adam took the table of classes over: the same steps, to the last bit."""
-    config, data = settings(optimizer="muon", steps=6), labelled()
+    config, data = settings(optimizer="muon", steps=6), labeled()
 
     def start():
         model = build_model(config, data.info)
@@ -182,7 +182,7 @@ def test_classes_that_muon_moved_once_are_moved_by_it_when_their_run_goes_on(mon
 
 
 def test_numbers_that_nobody_learned_anything_near_are_refused():
-    info = replace(labelled().info, numbers=Standardizer(("angle",), (10.0,), (2.0,)))
-    assert standardised((14.0,), ("vector",), info).tolist() == [2.0]
+    info = replace(labeled().info, numbers=Standardizer(("angle",), (10.0,), (2.0,)))
+    assert standardized((14.0,), ("vector",), info).tolist() == [2.0]
     with pytest.raises(UndiffuseError, match=r"angle = 1e\+30, and the data had 10 \+- 2"):
-        standardised((1e30,), ("vector",), info)
+        standardized((1e30,), ("vector",), info)

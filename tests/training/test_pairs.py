@@ -38,8 +38,8 @@ def folders(tmp_path, count=6, side=8):
     dice = np.random.default_rng(0)
     for k in range(count):
         image = dice.integers(0, 256, (side, side), np.uint8)
-        colour = np.stack([np.full_like(image, 10 * k), 255 - image, image // 2], -1)
-        for name, pixels in ((f"photos/{'ab'[k % 2]}/{k}.png", image), (f"sketches/{'ab'[k % 2]}/{k}.tiff", colour)):
+        color = np.stack([np.full_like(image, 10 * k), 255 - image, image // 2], -1)
+        for name, pixels in ((f"photos/{'ab'[k % 2]}/{k}.png", image), (f"sketches/{'ab'[k % 2]}/{k}.tiff", color)):
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(path)

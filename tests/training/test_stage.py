@@ -64,9 +64,9 @@ def test_a_step_is_told_its_own_images_made_smaller():
 
 def test_the_class_is_hidden_now_and_then_and_the_small_image_never():
     data = tiny_data()
-    labelled = TinyData(replace(data.info, classes=("a", "b")), data.images, np.zeros(40, np.int64))
+    labeled = TinyData(replace(data.info, classes=("a", "b")), data.images, np.zeros(40, np.int64))
     config = tiny_settings(upscale=2, condition=("class",), condition_dropout=0.5, batch=40)
-    batch = make_train_step(build_model(config, labelled.info), labelled, 4).batch(0)
+    batch = make_train_step(build_model(config, labeled.info), labeled, 4).batch(0)
     assert set(batch.conditions[CLASS].tolist()) == {0, 2}
     assert batch.conditions[SMALL].isfinite().all()
 
@@ -107,9 +107,9 @@ def test_models_that_do_not_fit_are_not_set_upon_each_other(runs, tmp_path, part
 
 def test_a_stage_that_knows_more_than_the_base_is_refused(runs, tmp_path):
     data = tiny_data()
-    labelled = TinyData(replace(data.info, classes=("a", "b")), data.images, np.arange(40) % 2)
+    labeled = TinyData(replace(data.info, classes=("a", "b")), data.images, np.arange(40) % 2)
     config = tiny_settings(upscale=2, condition=("class",), sample_every=0, steps=1)
-    start_run(config, labelled, tmp_path / "knowing")
+    start_run(config, labeled, tmp_path / "knowing")
     with pytest.raises(UndiffuseError, match=r"is told class, .*nothing"):
         undiffuse.make_cascade([runs / "base", tmp_path / "knowing"], tmp_path / "x")
 

@@ -38,7 +38,7 @@ def test_the_colours_of_a_gif_share_one_palette(tmp_path: Path) -> None:
     write_animation(tmp_path / "a.gif", frames)
     with Image.open(tmp_path / "a.gif") as film:
         seen = [np.asarray(frame.convert("RGB")).reshape(-1, 3) for frame in ImageSequence.Iterator(film)]
-    assert len({tuple(colour) for pixels in seen for colour in pixels.tolist()}) <= 256
+    assert len({tuple(color) for pixels in seen for color in pixels.tolist()}) <= 256
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".gif"])

@@ -59,7 +59,7 @@ class ForeignReader:
     """
 
     name: str
-    recognises: Callable[[Path], bool]
+    recognizes: Callable[[Path], bool]
     read: Callable[[Path], SavedModel]
 
 

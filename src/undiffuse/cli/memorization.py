@@ -70,10 +70,10 @@ def configure(parser: Parser) -> None:
 
 
 def run(typed: Namespace) -> None:
-    from undiffuse.evaluation.memorization.evaluate import NEIGHBOURS, HeldOutBaseline, TrainingImages, memorisation
+    from undiffuse.evaluation.memorization.evaluate import NEIGHBORS, HeldOutBaseline, TrainingImages, memorization
     from undiffuse.evaluation.memorization.report import sentences, to_json, verdict
     from undiffuse.provenance.png import check_free, write_text
-    from undiffuse.reports.memorization import memorisation_page
+    from undiffuse.reports.memorization import memorization_page
 
     options = vars(typed)
     seed = options.get("seed", 0)
@@ -87,12 +87,12 @@ def run(typed: Namespace) -> None:
         yardstick = HeldOutBaseline.held_out(_open(options["held_out"], preparation), training, seed=seed)
     else:
         yardstick = HeldOutBaseline.leave_one_out(training, seed=seed)
-    found = memorisation(
+    found = memorization(
         subject,
         training,
         yardstick,
         _extractors(options, training.dataset),
-        neighbours=options.get("neighbors", NEIGHBOURS),
+        neighbors=options.get("neighbors", NEIGHBORS),
         seed=seed,
         progress=True,
     )
@@ -100,7 +100,7 @@ def run(typed: Namespace) -> None:
     with said_afterwards(lambda: print(said)):
         for path in files:
             page = path.suffix == ".html"
-            content = memorisation_page(found) if page else json.dumps(to_json(found), indent=1, allow_nan=False) + "\n"
+            content = memorization_page(found) if page else json.dumps(to_json(found), indent=1, allow_nan=False) + "\n"
             write_text(path, content, "overwrite" in options)
     for path in files:
         print(f"file    {path}")

@@ -174,7 +174,6 @@ def resolve_conditions(
         )
     if not classes:
         _check_without_classes(prompt, guide, names, guides)
-    vector = standardised(prompt.vector, names, info)[None] if prompt.vector else None
     rows, negative = dict[str, Tensor](), dict[str, Tensor]()
     if classes:
         asked = prompt.classes or ((NONE,) if prompt.beyond_classes and not guides.classifier_classes else (ALL,))
@@ -182,8 +181,8 @@ def resolve_conditions(
         if guides.classifier is not None and (rows[CLASS] == len(classes)).any():
             raise UndiffuseError("A `classifier` leads to a class, so there is no `classes=none`")
         negative[CLASS] = torch.tensor([class_number(guide.avoid or NONE, classes)])
-    if vector is not None:
-        rows[VECTOR] = vector
+    if prompt.vector:
+        rows[VECTOR] = standardized(prompt.vector, names, info)[None]
     if prompt.image:
         if IMAGE not in names:
             raise UndiffuseError(
@@ -249,7 +248,7 @@ FARTHEST = 1000.0
 """Standard deviations from the mean up to which a number may be asked for."""
 
 
-def standardised(vector: Sequence[float], names: Sequence[str], info: DataInfo) -> Tensor:
+def standardized(vector: Sequence[float], names: Sequence[str], info: DataInfo) -> Tensor:
     """The user's numbers as the network is told them, (size,): less the data's mean, divided by their spread."""
     if VECTOR not in names:
         raise UndiffuseError(

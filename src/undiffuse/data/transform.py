@@ -28,35 +28,35 @@ def convert_channels(image: NDArray[Any], channels: int) -> NDArray[Any]:
     if image.shape[2] == channels:
         return image
     if image.shape[2] in (2, 4):
-        colour, alpha = image[..., :-1], image[..., -1:]
+        color, alpha = image[..., :-1], image[..., -1:]
         if channels != 4:
-            colour = _over_white(colour, alpha)
+            color = _over_white(color, alpha)
     else:
-        colour, alpha = image, None
+        color, alpha = image, None
     if channels == 1:
-        return colour if colour.shape[2] == 1 else _luma(colour)
-    if colour.shape[2] == 1:
-        colour = np.repeat(colour, 3, axis=2)
+        return color if color.shape[2] == 1 else _luma(color)
+    if color.shape[2] == 1:
+        color = np.repeat(color, 3, axis=2)
     if channels == 3:
-        return colour
+        return color
     if alpha is None:
-        alpha = np.full_like(colour[..., :1], np.iinfo(image.dtype).max)
-    return np.concatenate([colour, alpha], axis=2)
+        alpha = np.full_like(color[..., :1], np.iinfo(image.dtype).max)
+    return np.concatenate([color, alpha], axis=2)
 
 
-def _over_white(colour: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
-    white = int(np.iinfo(colour.dtype).max)
+def _over_white(color: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
+    white = int(np.iinfo(color.dtype).max)
     weight = alpha.astype(np.int64)
-    blend = colour.astype(np.int64) * weight + white * (white - weight)
-    return ((blend + white // 2) // white).astype(colour.dtype)
+    blend = color.astype(np.int64) * weight + white * (white - weight)
+    return ((blend + white // 2) // white).astype(color.dtype)
 
 
-def _luma(colour: NDArray[Any]) -> NDArray[Any]:
-    if colour.dtype == np.float32:
-        weighted: NDArray[Any] = (colour @ (np.array(_LUMA) / 65536)).astype(np.float32)
+def _luma(color: NDArray[Any]) -> NDArray[Any]:
+    if color.dtype == np.float32:
+        weighted: NDArray[Any] = (color @ (np.array(_LUMA) / 65536)).astype(np.float32)
         return weighted[..., None]
-    grey: NDArray[Any] = colour.astype(np.int64) @ np.array(_LUMA) + (1 << 15)
-    return (grey >> 16)[..., None].astype(colour.dtype)
+    gray: NDArray[Any] = color.astype(np.int64) @ np.array(_LUMA) + (1 << 15)
+    return (gray >> 16)[..., None].astype(color.dtype)
 
 
 def keeps_aspect(height: int, width: int, size: tuple[int, int]) -> bool:

@@ -122,7 +122,7 @@ class Downsample:
 
 
 @dataclass(frozen=True)
-class Grey:
+class Gray:
     """One channel of many: y = sum_c w_c x_c. A At = |w|^2 I.
 
     Args:

@@ -169,7 +169,9 @@ def start(denoiser: Denoiser, shape: Sequence[int], noise: Noise) -> Batch:
 def sample(
     denoiser: Denoiser, sampler: Sampler[State], times: Float[Tensor, "points"], shape: Sequence[int], noise: Noise
 ) -> Batch:
-    """The ends of trajectories that start from pure noise, in model space; one a stream of the noise.
+    """The ends of trajectories that start from pure noise, in model space, on the noise's device.
+
+    There is one for each stream of the noise, and all are walked as one batch: draw thousands in parts.
 
     Args:
         denoiser, sampler, times: as for `trajectory`.

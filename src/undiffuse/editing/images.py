@@ -64,12 +64,12 @@ def read_mask(path: Path, sides: Sequence[int], say: Callable[[str], object] = l
         raise UndiffuseError(f"The mask {path} {error}") from None
     known = torch.from_numpy((~white).astype(np.float32))
     if known.all() or not known.any():
-        grey = convert_channels(values, 1)
+        gray = convert_channels(values, 1)
         found = "black: there is nothing to paint" if known.all() else "white: nothing is kept"
         clear = ", its transparency laid onto white" if values.shape[2] in (2, 4) else ""
         raise UndiffuseError(
             f"The mask {path} is all {found}; white is what is painted anew, black is kept. Its values{clear} are "
-            f"{grey.min():g} to {grey.max():g}, and white begins above {top / 2:g}"
+            f"{gray.min():g} to {gray.max():g}, and white begins above {top / 2:g}"
         )
     return known
 
@@ -82,24 +82,24 @@ def _painted(values: NDArray[Any], top: float, say: Callable[[str], object]) -> 
     """True where a mask is white."""
     if values.shape[2] in (2, 4):
         opaque = values[..., -1] > values[..., -1].max() / 2  # of a soft brush, too
-        paint, colour = (convert_channels(values[..., :-1], 1)[..., 0] / top)[opaque], values[..., :-1][opaque] / top
-        light, dark = paint > 0.5, (colour <= NEAR).all(-1)
+        paint, color = (convert_channels(values[..., :-1], 1)[..., 0] / top)[opaque], values[..., :-1][opaque] / top
+        light, dark = paint > 0.5, (color <= NEAR).all(-1)
         if opaque.any() and not opaque.all():
             if light.all() or dark.all():
                 kind, meaning = ("white", "painted anew") if light.all() else ("black", "kept")
                 say(f"its transparency is read as the mask: what is opaque, all of it {kind}, is {meaning}")
                 return np.asarray(opaque if light.all() else ~opaque)
-            if (dark | (colour >= 1 - NEAR).all(-1)).mean() < MOSTLY:
+            if (dark | (color >= 1 - NEAR).all(-1)).mean() < MOSTLY:
                 raise UnreadableError(
                     "is in part transparent, and what is opaque in it is neither black nor white: which of the two is "
                     "to be painted anew it does not say; save it in black and white, white for what is painted"
                 )
             say("its transparency is laid onto white, so that what is clear is painted anew, too")
-    grey: NDArray[Any] = convert_channels(values, 1)[..., 0]
-    if values.dtype.kind == "u" and grey.max() == 1:
+    gray: NDArray[Any] = convert_channels(values, 1)[..., 0]
+    if values.dtype.kind == "u" and gray.max() == 1:
         say("it holds zeros and ones alone: ones are read as white")
-        return np.asarray(grey == 1)
-    return np.asarray(grey > top / 2)
+        return np.asarray(gray == 1)
+    return np.asarray(gray > top / 2)
 
 
 def save_result(path: Path, x: Tensor, info: DataInfo, origin: Edited, overwrite: bool = False) -> list[Path]:

@@ -23,7 +23,7 @@ from torch import Tensor
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.guidance import DDNM, DPS, THRESHOLDS, LinearMeasurement, PiGDM, Tiled
-from undiffuse.diffusion.linear_operators import LUMA, Blur, Downsample, Grey, LinearOperator, Mask
+from undiffuse.diffusion.linear_operators import LUMA, Blur, Downsample, Gray, LinearOperator, Mask
 from undiffuse.diffusion.trajectory import start, trajectory
 from undiffuse.editing.defaults import ROUNDING, Method, check_result
 from undiffuse.editing.editor import Editor, MicroBatch, Pictures
@@ -125,10 +125,10 @@ def colorize(
     Raises:
         UndiffuseError: the model has no three channels, or the pictures more than one.
     """
-    check_colour(editor.model.info)
+    check_color(editor.model.info)
     if y.shape[1] != 1:
         raise UndiffuseError(f"A grey picture has 1 channel; this one has {y.shape[1]}")
-    return restore(editor, Grey(weights), y, (3, *y.shape[2:]), method=method, scale=scale)
+    return restore(editor, Gray(weights), y, (3, *y.shape[2:]), method=method, scale=scale)
 
 
 def deblur(
@@ -150,7 +150,7 @@ def deblur(
     return restore(editor, Blur.gaussian(std), y, y.shape[1:], method=method, noise=noise, scale=scale)
 
 
-def check_colour(info: DataInfo) -> None:
+def check_color(info: DataInfo) -> None:
     if info.channels != 3:
         raise UndiffuseError(
             f"Only a model of colour pictures, with 3 channels, can colorize; this one has {info.channels}"

@@ -212,10 +212,10 @@ def _colorize(given: EditInput, how: o.RestoreOptions) -> EditResult:
     return EditResult(made, {"given": given.x0})
 
 
-def _check_colour(model: AnyModel, said: Said) -> None:
-    from undiffuse.editing.inverse_problems import check_colour
+def _check_color(model: AnyModel, said: Said) -> None:
+    from undiffuse.editing.inverse_problems import check_color
 
-    check_colour(model.info)
+    check_color(model.info)
 
 
 def _deblur(given: EditInput, how: o.DeblurOptions) -> EditResult:
@@ -303,7 +303,7 @@ EDITS: dict[str, Edit] = {
         check=_check_stage,
     ),
     "colorize": Edit(
-        "give a grey picture colour", o.RestoreOptions, _colorize, _by_method, channels=1, check=_check_colour
+        "give a grey picture colour", o.RestoreOptions, _colorize, _by_method, channels=1, check=_check_color
     ),
     "deblur": Edit("sharpen a picture blurred by a Gaussian", o.DeblurOptions, _deblur, _by_method),
     "denoise": Edit(

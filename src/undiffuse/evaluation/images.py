@@ -118,14 +118,14 @@ def _say_range(dataset: Dataset, info: DataInfo) -> None:
 
 def check_fit(data: DataInfo, model: DataInfo) -> None:
     """Refuse data of another shape or kind of number than the model learned."""
-    if (remedy := agreeing(data, model)) is not None:
+    if (remedy := remedy_for(data, model)) is not None:
         raise UndiffuseError(
             f"The model learned {model.dtype} data of the shape {model.shape}, and '{data.name}' has {data.dtype} data "
             f"of the shape {data.shape}{remedy}"
         )
 
 
-def agreeing(data: DataInfo, wanted: DataInfo) -> str | None:
+def remedy_for(data: DataInfo, wanted: DataInfo) -> str | None:
     """The remedy for data of another shape or kind of number, empty where there is none; None where both agree."""
     if data.dtype != wanted.dtype:
         return "; save both as one kind of number in one range, such as uint8 from 0 to 255"
@@ -134,4 +134,5 @@ def agreeing(data: DataInfo, wanted: DataInfo) -> str | None:
     if data.channels != wanted.channels:
         words = {1: "grey", 3: "rgb", 4: "rgba"}.get(wanted.channels)
         return f"; try `channels={words}`" if words else ""
-    return f"; try `size={' '.join(map(str, wanted.spatial))}`" if modality_of(data) is IMAGES else ""
+    pictures = modality_of(data) is modality_of(wanted) is IMAGES
+    return f"; try `size={' '.join(map(str, wanted.spatial))}`" if pictures else ""

@@ -20,7 +20,7 @@ class MeasureOptions:
     """The way in which a model is asked about many images.
 
     Args:
-        clip: x0 predictions to [-1, 1], as in sampling.
+        clip: x0 predictions to [-1, 1], as in sampling and in Ho et al.'s code for the bound.
         seed: of every random stream.
         batch: images per evaluation of the network; by default `Model.micro_batch`, always filled where an image's
             bits are not to depend on how many are measured.

@@ -91,7 +91,10 @@ def program(model: Model) -> torch.export.ExportedProgram:
     shapes = ({0: batch}, {0: batch}, *((told,) if told else ()))
     network = Positional(model.network, names(model)[2:]).eval()
     with torch.no_grad(), quiet():
-        return torch.export.export(network, tuple(examples(model, 2)), dynamic_shapes=shapes)
+        made = torch.export.export(network, tuple(examples(model, 2)), dynamic_shapes=shapes)
+    for node in made.graph.nodes:
+        node.meta.pop("stack_trace", None)  # files would hold the paths of the machine that made them
+    return made
 
 
 @contextmanager

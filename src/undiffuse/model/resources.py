@@ -40,7 +40,7 @@ def _classifier_from_disk(path: Path) -> TrainedClassifier:
 
 @dataclass
 class Resources:
-    """The one place that knows how things are opened that settings name.
+    """The opener of whatever settings name; nobody else knows how that is done.
 
     Args:
         open_model, open_classifier: the network of a name; by default from the disk.

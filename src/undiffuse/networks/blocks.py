@@ -19,7 +19,7 @@ from undiffuse.networks.layers import (
     ScaleShiftNormSiLU,
     conv,
     group_norm,
-    initialise,
+    initialize,
     linear,
 )
 
@@ -112,7 +112,7 @@ class Downsample(nn.Module):
         super().__init__()
         self.around = ((0, 1) if padding == "end" else (1, 1)) * dims
         self.conv = CONVOLUTIONS[dims](channels, channels, 3, stride=2)
-        initialise(self.conv)
+        initialize(self.conv)
 
     def forward(self, x: Features, embedding: Embedding) -> Features:
         h: Tensor = self.conv(F.pad(x, self.around))

@@ -32,7 +32,7 @@ LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 """Channels last in memory, by the number of a batch's dimensions, where PyTorch has it."""
 
 
-def initialise(layer: Convolution | nn.Linear, zero: bool = False) -> None:
+def initialize(layer: Convolution | nn.Linear, zero: bool = False) -> None:
     """Draw the layer's ``weight`` as Ho et al. do, or set it to 0, and set its ``bias`` to 0."""
     if zero:
         nn.init.zeros_(layer.weight)
@@ -45,14 +45,14 @@ def initialise(layer: Convolution | nn.Linear, zero: bool = False) -> None:
 def conv(dims: int, inputs: int, outputs: int, kernel: int = 3, zero: bool = False) -> Convolution:
     """A convolution over ``dims`` dimensions that keeps the size; ``zero`` starts it at 0."""
     layer = CONVOLUTIONS[dims](inputs, outputs, kernel, padding=kernel // 2)
-    initialise(layer, zero)
+    initialize(layer, zero)
     return layer
 
 
 def linear(inputs: int, outputs: int, zero: bool = False) -> nn.Linear:
     """A linear layer over the last dimension; ``zero`` starts it at 0."""
     layer = nn.Linear(inputs, outputs)
-    initialise(layer, zero)
+    initialize(layer, zero)
     return layer
 
 

@@ -37,7 +37,7 @@ from undiffuse.networks.blocks import BlockOptions, Embedding, Features, Residua
 from undiffuse.networks.checks import check_image_network, check_images
 from undiffuse.networks.conditions import Condition, complete
 from undiffuse.networks.embedding import sinusoids
-from undiffuse.networks.layers import conv, group_norm, initialise, linear
+from undiffuse.networks.layers import conv, group_norm, initialize, linear
 from undiffuse.networks.shapes import pad
 
 DDPM: Final = "ddpm++"
@@ -111,7 +111,7 @@ class SmallerPicture(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, 3, padding=2)
-        initialise(self.conv)
+        initialize(self.conv)
 
     def forward(self, x: Features) -> Features:
         h = F.avg_pool2d(F.avg_pool2d(self.conv(x), 2, stride=1), 2, stride=1)

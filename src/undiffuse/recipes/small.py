@@ -16,7 +16,7 @@ from undiffuse.recipes.recipe import Recipe
 PATCH_FROM = {1: 128**2, 2: 24**2, 3: 24**2}
 """Positions, by the number of dimensions, from which the network works on patches of side 2: a fourth of the cost in
 2-D."""
-GREY_WIDTH, COLOUR_WIDTH = 32, 64
+GRAY_WIDTH, COLOR_WIDTH = 32, 64
 """Channels of the first level, for data of one channel and of several."""
 ATTENTION_UP_TO = 32**2
 """Most positions with self-attention, whose cost is their square, in any number of dimensions."""
@@ -58,7 +58,7 @@ def small(info: DataInfo) -> TrainConfig:
         recipe="small",
         data=DataConfig(source=info.name),
         network=UNetConfig(
-            base=GREY_WIDTH if info.channels == 1 else COLOUR_WIDTH,
+            base=GRAY_WIDTH if info.channels == 1 else COLOR_WIDTH,
             multipliers=MULTIPLIERS[levels],
             blocks=1,
             attention_levels=(),

@@ -27,7 +27,7 @@ from undiffuse.reports.run_history import Story
 from undiffuse.reports.table import STYLE as MATRIX_STYLE
 from undiffuse.reports.table import Matrix, marked, plain
 from undiffuse.runtime.durable_files import shortened
-from undiffuse.visualization.plot import COLOURS
+from undiffuse.visualization.plot import COLORS
 
 SAMPLES, SEED = 16, 0
 STYLE = f"""{MATRIX_STYLE}
@@ -85,10 +85,10 @@ class RunComparison:
         return page(listed(self.lineup.names), "".join(parts), STYLE)
 
     def _matrix(self, matrix: Matrix) -> str:
-        return matrix.html(self.lineup.colours)
+        return matrix.html(self.lineup.colors)
 
     def _legend(self) -> str:
-        items = "".join(f"<li>{marked(name, self.lineup.colours)}</li>" for name in self.lineup.names)
+        items = "".join(f"<li>{marked(name, self.lineup.colors)}</li>" for name in self.lineup.names)
         return f'<ul class="legend">{items}</ul>'
 
     def _head(self) -> str:
@@ -98,7 +98,7 @@ class RunComparison:
 
     def _samples(self) -> str:
         shown = "".join(
-            f"<div><h3>{marked(name, self.lineup.colours)}</h3>{figure(picture, caption)}</div>"
+            f"<div><h3>{marked(name, self.lineup.colors)}</h3>{figure(picture, caption)}</div>"
             for name, (picture, caption) in zip(self.lineup.names, self.grids, strict=True)
         )
         text = about_noise(self.lineup, self.n, self.seed)
@@ -143,8 +143,8 @@ class RunComparison:
                 "network: it compares runs of the same data, roughly."
             )
             drawn.append(proxy)
-        if len(self.lineup.names) > len(COLOURS):
-            text += f" There are {len(COLOURS)} colours: after so many runs they begin again."
+        if len(self.lineup.names) > len(COLORS):
+            text += f" There are {len(COLORS)} colours: after so many runs they begin again."
         return section("Curves", text, self._legend() + plots(drawn))
 
     def _settings(self) -> str:
@@ -155,7 +155,7 @@ class RunComparison:
 
     def _commands(self, out: Path | None) -> str:
         runs = "".join(
-            f"<h3>{marked(name, self.lineup.colours)}</h3>{code(_commands(story, self.n, self.seed))}"
+            f"<h3>{marked(name, self.lineup.colors)}</h3>{code(_commands(story, self.n, self.seed))}"
             for name, story in zip(self.lineup.names, self.lineup.stories, strict=True)
         )
         again = code([compare_command(self.lineup, self.n, self.seed, out)])

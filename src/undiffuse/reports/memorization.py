@@ -7,7 +7,7 @@ from PIL import Image
 
 from undiffuse.config.flags import in_flags
 from undiffuse.data.info import DataInfo
-from undiffuse.evaluation.memorization.evaluate import Memorisation, Space
+from undiffuse.evaluation.memorization.evaluate import Memorization, Space
 from undiffuse.evaluation.memorization.report import sentences, to_json, verdict
 from undiffuse.reports.page import details, heading, html, page, plots, section, strip, table, tiles
 from undiffuse.visualization.grid import default_scale, enlarge, to_image, viewable
@@ -19,14 +19,14 @@ BESIDE = 5
 """Training images beside each."""
 
 
-def memorisation_page(found: Memorisation) -> str:
+def memorization_page(found: Memorization) -> str:
     """The whole file: verdict, distances, and the closest pairs of every space, self-contained."""
     return page(
         "Memorisation", "".join([_head(found), *(_space(found, space) for space in found.spaces), _facts(found)])
     )
 
 
-def _head(found: Memorisation) -> str:
+def _head(found: Memorization) -> str:
     exact = {"exact duplicates": f"{len(found.exact):,}", "copies": f"{len(found.copies):,}"}
     facts = {"samples": f"{len(found.samples):,}", "training images": f"{found.training.info.count:,}", **exact}
     said = "".join(f"<p>{html(in_flags(sentence))}</p>" for sentence in sentences(found))
@@ -36,7 +36,7 @@ def _head(found: Memorisation) -> str:
     )
 
 
-def _space(found: Memorisation, space: Space) -> str:
+def _space(found: Memorization, space: Space) -> str:
     text = (
         f"Each row begins with a sample; beside it stand its {BESIDE} nearest training images in this space, with "
         "their distances. Rows are sorted by the first one over the mean of the nearest: near 0 for a copy, 1 where "
@@ -47,12 +47,12 @@ def _space(found: Memorisation, space: Space) -> str:
     return section(f"Closest pairs by {space.identity.name}", text, plots([_distances(found, space)]) + rows)
 
 
-def _row(found: Memorisation, space: Space, sample: int) -> str:
+def _row(found: Memorization, space: Space, sample: int) -> str:
     info, names = found.training.info, found.training.dataset.names()
     mark = "exact duplicate" if sample in found.exact else "copy" if sample in space.copies else ""
     columns = [(_picture(found.samples[sample], info), mark)]
     for number, distance in zip(
-        space.neighbours[sample, :BESIDE].tolist(), space.distances[sample, :BESIDE].tolist(), strict=True
+        space.neighbors[sample, :BESIDE].tolist(), space.distances[sample, :BESIDE].tolist(), strict=True
     ):
         caption = f"{distance:.4g}\n{names[number]}"
         columns.append((_picture(found.training.dataset.images[number], info), caption))
@@ -65,7 +65,7 @@ def _picture(array: np.ndarray, info: DataInfo) -> Image.Image:
     return enlarge(image, default_scale(*image.size))
 
 
-def _distances(found: Memorisation, space: Space) -> str:
+def _distances(found: Memorization, space: Space) -> str:
     """Shares of images below a distance: the samples' curve above the other one means nearer."""
     curves = []
     name = "training images" if found.yardstick.left_out else "held-out images"
@@ -77,7 +77,7 @@ def _distances(found: Memorisation, space: Space) -> str:
     return line_plot(curves, Axis("distance to the nearest training image"), Axis("", low=0, high=1), title)
 
 
-def _facts(found: Memorisation) -> str:
+def _facts(found: Memorization) -> str:
     plain = to_json(found)
     drawn = {name: value for name, value in plain["samples"].items() if name != "settings"}
     shown = table(drawn, "samples") + table(plain["samples"].get("settings", {}), "sampler")

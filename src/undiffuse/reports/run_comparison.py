@@ -16,7 +16,7 @@ from undiffuse.model import load_model
 from undiffuse.reports.run_history import Story
 from undiffuse.reports.table import Matrix
 from undiffuse.training.callbacks.progress_line import duration
-from undiffuse.visualization.plot import COLOURS
+from undiffuse.visualization.plot import COLORS
 
 OF_THE_LOSS = ("diffusion", "objective")
 """Sections of the settings that decide what a loss is a loss of."""
@@ -55,9 +55,9 @@ class Lineup:
         return cls(stories, tell_apart([path.resolve() for path in paths]))
 
     @cached_property
-    def colours(self) -> dict[str, str]:
+    def colors(self) -> dict[str, str]:
         """A run's colour, the one that plots give to its curve."""
-        return {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(self.names)}
+        return {name: COLORS[k % len(COLORS)] for k, name in enumerate(self.names)}
 
     @cached_property
     def settings(self) -> list[dict[str, Any]]:

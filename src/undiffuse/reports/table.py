@@ -42,10 +42,10 @@ class Matrix:
         lines = [_line(row, widths) for row in (self.head, *starred)]
         return "\n".join([lines[0], f"|{'|'.join('-' * (width + 2) for width in widths)}|", *lines[1:]])
 
-    def html(self, colours: Mapping[str, str]) -> str:
+    def html(self, colors: Mapping[str, str]) -> str:
         """The same as an element; names of columns that have a colour get a dot of it, and what is the same in all
         columns steps back."""
-        head = "".join(f"<th>{marked(word, colours)}</th>" for word in self.head)
+        head = "".join(f"<th>{marked(word, colors)}</th>" for word in self.head)
         rows = "".join(f"<tr{self._class(j)}>{self._cells(j)}</tr>" for j in range(len(self.rows)))
         table = f'<table class="matrix"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
         return f'<div class="wide">{table}</div>'
@@ -66,10 +66,10 @@ def plain(text: str) -> str:
     return text.replace("±", "+-").replace("↓", "(less)").replace("↑", "(more)")
 
 
-def marked(name: str, colours: Mapping[str, str]) -> str:
+def marked(name: str, colors: Mapping[str, str]) -> str:
     """The name behind a dot of its colour, if it has one; 'A (file)' has that of A."""
-    colour = colours.get(name) or colours.get(name.rpartition(" (")[0])
-    dot = f'<span class="dot" style="background: {colour}"></span>' if colour else ""
+    color = colors.get(name) or colors.get(name.rpartition(" (")[0])
+    dot = f'<span class="dot" style="background: {color}"></span>' if color else ""
     return dot + html(name)
 
 

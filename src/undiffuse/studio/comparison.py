@@ -24,7 +24,7 @@ def comparison(runs: Sequence[Path], ids: Sequence[str]) -> dict[str, Any]:
     return {
         "names": list(names),
         "ids": dict(zip(names, ids, strict=True)),
-        "colours": lineup.colours,
+        "colours": lineup.colors,
         "warnings": lineup.warnings(),
         "facts": _table(lineup.facts_matrix()),
         "settings": _table(lineup.settings_matrix()) if lineup.differing else {"head": ["setting", *names], "rows": []},

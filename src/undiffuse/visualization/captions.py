@@ -12,7 +12,7 @@ TITLE, LETTERS = 18, 16
 MARGIN, GAP = 14, 10
 
 
-def labelled(
+def labeled(
     cells: Sequence[Sequence[Image.Image]],
     rows: Sequence[str],
     columns: Sequence[str],

@@ -17,7 +17,7 @@ from PIL import Image
 from undiffuse.data.info import DataInfo
 from undiffuse.modalities.registry import modality_of
 
-GREY: dict[str, int | tuple[int, ...]] = {"L": 128, "LA": (128, 255), "RGB": (128,) * 3, "RGBA": (128, 128, 128, 255)}
+GRAY: dict[str, int | tuple[int, ...]] = {"L": 128, "LA": (128, 255), "RGB": (128,) * 3, "RGBA": (128, 128, 128, 255)}
 SMALL = 64
 """Tiles with a longer side below this are enlarged by a whole factor until they reach it."""
 
@@ -64,7 +64,7 @@ def grid(
     tiles = [enlarge(viewable(image), scale) for image in images]
     width, height = tiles[0].width + padding, tiles[0].height + padding
     rows = math.ceil(len(tiles) / columns)
-    sheet = Image.new(tiles[0].mode, (columns * width + padding, rows * height + padding), GREY[tiles[0].mode])
+    sheet = Image.new(tiles[0].mode, (columns * width + padding, rows * height + padding), GRAY[tiles[0].mode])
     for k, tile in enumerate(tiles):
         sheet.paste(tile, (padding + k % columns * width, padding + k // columns * height))
     return sheet

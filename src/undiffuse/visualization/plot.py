@@ -15,7 +15,7 @@ import numpy as np
 
 from undiffuse.provenance.own_pictures import SVG_MARK
 
-COLOURS = ("#3b82f6", "#f2793a", "#18a77b", "#c657c9", "#c99a10", "#e0526b")
+COLORS = ("#3b82f6", "#f2793a", "#18a77b", "#c657c9", "#c99a10", "#e0526b")
 """Told apart on white and on near-black ground, and in the order of their use by most colour-blind readers."""
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 30, 42
 MAX_POINTS = 600
@@ -60,14 +60,14 @@ def line_plot(
     x_scale = _Scale(x, everything[:, 0], LEFT, width - RIGHT)
     y_scale = _Scale(y, everything[:, 1], height - BOTTOM, TOP)
     parts = [*_x_axis(x_scale, x, width, height), *_y_axis(y_scale, y, width, height)]
-    colour = 0
+    color = 0
     names: list[tuple[str, str]] = []
     for one, curve in zip(series, curves, strict=True):
         if len(curve):
-            parts.append(_curve(curve, x_scale, y_scale, COLOURS[colour % len(COLOURS)], one.faint))
+            parts.append(_curve(curve, x_scale, y_scale, COLORS[color % len(COLORS)], one.faint))
         if not one.faint:
-            names.append((one.name, COLOURS[colour % len(COLOURS)]))
-            colour += 1
+            names.append((one.name, COLORS[color % len(COLORS)]))
+            color += 1
     if legend and len(names) > 1:
         parts += _legend(names, width)
     return _frame(title, width, height, parts)
@@ -129,12 +129,12 @@ def _points(one: Series, x: Axis, y: Axis) -> np.ndarray:
     return np.stack([part.mean(axis=0) for part in np.array_split(points, MAX_POINTS)])
 
 
-def _curve(curve: np.ndarray, x: _Scale, y: _Scale, colour: str, faint: bool) -> str:
+def _curve(curve: np.ndarray, x: _Scale, y: _Scale, color: str, faint: bool) -> str:
     if len(curve) == 1:
-        return f'<circle cx="{x(float(curve[0, 0])):.1f}" cy="{y(float(curve[0, 1])):.1f}" r="3" fill="{colour}"/>'
+        return f'<circle cx="{x(float(curve[0, 0])):.1f}" cy="{y(float(curve[0, 1])):.1f}" r="3" fill="{color}"/>'
     points = " ".join(f"{x(float(a)):.1f},{y(float(b)):.1f}" for a, b in curve)
     look = 'stroke-width="1" opacity="0.35"' if faint else 'stroke-width="2"'
-    return f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-linejoin="round" {look}/>'
+    return f'<polyline points="{points}" fill="none" stroke="{color}" stroke-linejoin="round" {look}/>'
 
 
 def _x_axis(scale: _Scale, axis: Axis, width: int, height: int) -> list[str]:
@@ -171,9 +171,9 @@ def _legend(names: Sequence[tuple[str, str]], width: int) -> list[str]:
     """Names at the top right, from right to left, each after a short line of its colour."""
     parts: list[str] = []
     right = float(width - RIGHT)
-    for name, colour in reversed(names):
+    for name, color in reversed(names):
         left = right - 6.4 * len(name) - 22
-        parts.append(f'<line x1="{left:.1f}" x2="{left + 14:.1f}" y1="18" y2="18" stroke="{colour}" stroke-width="3"/>')
+        parts.append(f'<line x1="{left:.1f}" x2="{left + 14:.1f}" y1="18" y2="18" stroke="{color}" stroke-width="3"/>')
         parts.append(_text(left + 18, 22, name, "start"))
         right = left - 10
     return parts

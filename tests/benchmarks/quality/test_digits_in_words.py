@@ -13,7 +13,7 @@ from undiffuse.evaluation.features.extractor import Identity, Outputs
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Labeled:
     info: object
     images: object
     labels: object
@@ -22,7 +22,7 @@ class Labelled:
 def test_the_pictures_are_what_the_sentences_say(bench, tmp_path):
     info = replace(bench.data.info, classes=tuple(map(str, range(10))))
     labels = np.arange(20) % 10
-    make(tmp_path / "words", Labelled(info, np.full((20, 1, 28, 28), 200, np.uint8), labels))
+    make(tmp_path / "words", Labeled(info, np.full((20, 1, 28, 28), 200, np.uint8), labels))
     data = prepare(DataConfig(source=str(tmp_path / "words")), tmp_path / "cache", progress=False)
     assert data.labels.tolist() == labels.tolist()
     for text, image in zip(data.texts(), data.images, strict=True):

@@ -88,8 +88,8 @@ class Reference:
 
     def norm(self, name, x):
         grouped = x.reshape(len(x), 32, -1)
-        centred = grouped - grouped.mean(2, keepdim=True)
-        normal = (centred / (grouped.var(2, unbiased=False, keepdim=True) + 1e-5).sqrt()).reshape(x.shape)
+        centered = grouped - grouped.mean(2, keepdim=True)
+        normal = (centered / (grouped.var(2, unbiased=False, keepdim=True) + 1e-5).sqrt()).reshape(x.shape)
         weight, bias = (p.reshape(1, -1, *[1] * (x.ndim - 2)) for p in self.wb(name))
         return normal * weight + bias
 

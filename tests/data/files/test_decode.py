@@ -109,12 +109,12 @@ def test_one_bit_is_black_and_white() -> None:
 
 def test_palette_is_the_colours_it_stands_for(rng: np.random.Generator) -> None:
     indices = rng.integers(0, 3, (6, 6), dtype=np.uint8)
-    colours = np.array([[9, 8, 7], [200, 100, 50], [0, 255, 1]], np.uint8)
+    colors = np.array([[9, 8, 7], [200, 100, 50], [0, 255, 1]], np.uint8)
     image = Image.frombytes("P", (6, 6), indices.tobytes())
-    image.putpalette(colours.tobytes())
-    assert np.array_equal(both(save(image, "PNG"))[1], colours[indices])
+    image.putpalette(colors.tobytes())
+    assert np.array_equal(both(save(image, "PNG"))[1], colors[indices])
     transparent = both(save(image, "PNG", transparency=1))[1]
-    assert np.array_equal(transparent[..., :3], colours[indices])
+    assert np.array_equal(transparent[..., :3], colors[indices])
     assert np.array_equal(transparent[..., 3], np.where(indices == 1, 0, 255))
 
 
@@ -125,8 +125,8 @@ def test_alpha_is_a_channel(rng: np.random.Generator, encoded: Encode) -> None:
 
 
 def test_a_transparent_colour_is_alpha(encoded: Encode) -> None:
-    grey = both(encoded(np.array([[3, 9]], np.uint8), transparency=9))[1]
-    assert grey.tolist() == [[[3, 255], [9, 0]]]
+    gray = both(encoded(np.array([[3, 9]], np.uint8), transparency=9))[1]
+    assert gray.tolist() == [[[3, 255], [9, 0]]]
     rgb = both(encoded(np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8), transparency=(4, 5, 6)))[1]
     assert rgb[..., 3].tolist() == [[255, 0]]
 
@@ -139,7 +139,7 @@ def test_colour_that_has_no_exact_rgb_is_refused(mode: str) -> None:
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF", "PNG"])
 def test_several_frames_are_refused(kind: str) -> None:
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     data = save(frames[0], kind, save_all=True, append_images=frames[1:])
     with pytest.raises(UnreadableError, match="more than one"):
         decode(data)

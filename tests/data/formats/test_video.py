@@ -76,10 +76,10 @@ def test_a_stride_leaves_frames_out(folder, opened, frames):
 
 
 def test_colours_and_sizes(tmp_path, opened, rng):
-    colours = rng.integers(0, 256, (4, 1, 1, 3), dtype=np.uint8) + np.zeros((1, 16, 32, 1), np.uint8)
-    path = save(tmp_path / "x.mkv", colours, kind="bgr0")
+    colors = rng.integers(0, 256, (4, 1, 1, 3), dtype=np.uint8) + np.zeros((1, 16, 32, 1), np.uint8)
+    path = save(tmp_path / "x.mkv", colors, kind="bgr0")
     dataset = opened(path, frames=2)
-    assert np.array_equal(dataset.images, np.moveaxis(colours, -1, 1).reshape(2, 2, 3, 16, 32).swapaxes(1, 2))
+    assert np.array_equal(dataset.images, np.moveaxis(colors, -1, 1).reshape(2, 2, 3, 16, 32).swapaxes(1, 2))
     small = opened(path, frames=2, size=8, crop="center", channels="grey")
     assert small.images.shape == (2, 1, 2, 8, 8)
     with pytest.raises(UndiffuseError, match="aspect ratio"):

@@ -21,7 +21,7 @@ from undiffuse.evaluation.features.classifier_training import jitter
 from undiffuse.evaluation.features.extract import batches, extract
 
 
-def blobs(folder: Path, shape: tuple[int, ...] = (8, 8), count: int = 60, labelled: bool = True) -> Dataset:
+def blobs(folder: Path, shape: tuple[int, ...] = (8, 8), count: int = 60, labeled: bool = True) -> Dataset:
     """Two classes: bright at the start of the last axis, or at its end; with noise."""
     dice = np.random.default_rng(0)
     labels = np.arange(count) % 2
@@ -30,7 +30,7 @@ def blobs(folder: Path, shape: tuple[int, ...] = (8, 8), count: int = 60, labell
     images[labels == 0, ..., :half] += 150
     images[labels == 1, ..., half:] += 150
     folder.mkdir(exist_ok=True)
-    np.savez(folder / "blobs.npz", x=images, **({"y": labels} if labelled else {}))
+    np.savez(folder / "blobs.npz", x=images, **({"y": labels} if labeled else {}))
     return prepare(DataConfig(source=str(folder / "blobs.npz")), cache=folder / "cache", progress=False)
 
 
@@ -132,9 +132,9 @@ def test_jitter_moves_a_spot_a_little_and_each_image_by_itself() -> None:
         torch.manual_seed(0)
         moved = jitter(images)
     x = torch.arange(28.0)
-    centres = (moved.sum((1, 2)) * x).sum(1) / moved.sum((1, 2, 3))
-    assert float((centres - 13.5).abs().max()) < 0.14 * 14 * 1.1 + 0.1
-    assert float(centres.std()) > 0.5
+    centers = (moved.sum((1, 2)) * x).sum(1) / moved.sum((1, 2, 3))
+    assert float((centers - 13.5).abs().max()) < 0.14 * 14 * 1.1 + 0.1
+    assert float(centers.std()) > 0.5
 
 
 def test_a_series_is_not_turned() -> None:
@@ -160,7 +160,7 @@ def test_data_without_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UndiffuseError, match=r"expected labels .* got none with 'blobs.*' \(put the images.*\); try `extractor="
     ):
-        load_classifier(blobs(tmp_path, labelled=False), cache=tmp_path)
+        load_classifier(blobs(tmp_path, labeled=False), cache=tmp_path)
 
 
 def test_too_few_images_are_refused(tmp_path: Path) -> None:

@@ -52,6 +52,9 @@ def bad_shape():
 def bad_count():
     return lambda images: images.flatten(1)[:1]
 
+def bad_features():
+    return lambda images: (None, images.flatten(1))
+
 def bad_type():
     return lambda images: "features"
 
@@ -127,6 +130,7 @@ def test_a_wrong_factory_is_refused(file: Path, factory: str, said: str) -> None
     [
         ("bad_shape", r"features of the shape \(4, any\), floating, got torch.float32 \(4, 2, 3, 3\)"),
         ("bad_count", r"features of the shape \(4, any\), floating, got torch.float32 \(1, 18\)"),
+        ("bad_features", r"features of the shape \(4, any\), floating, got NoneType"),
         ("bad_type", r"features, \(features, logits\) or Outputs, got str"),
         ("bad_call", r"failed on images of the shape \(4, 2, 3, 3\): RuntimeError"),
     ],

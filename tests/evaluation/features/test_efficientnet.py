@@ -110,8 +110,8 @@ def test_batches_and_order_do_not_matter(published: EfficientNetExtractor) -> No
 
 
 def test_grey_is_colour_with_equal_channels(published: EfficientNetExtractor) -> None:
-    grey = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(published(grey).features, published(grey.expand(-1, 3, -1, -1)).features)
+    gray = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(published(gray).features, published(gray.expand(-1, 3, -1, -1)).features)
 
 
 def test_the_identity_is_the_hash_of_the_file(published: EfficientNetExtractor) -> None:

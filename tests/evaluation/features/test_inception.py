@@ -212,8 +212,8 @@ def test_features_do_not_depend_on_the_batch(network: InceptionV3, monkeypatch: 
 
 
 def test_grey_is_three_equal_channels(network: InceptionV3) -> None:
-    grey = stripes(1, 24, 24)[:, :1]
-    assert torch.equal(extractor(network)(grey).features, extractor(network)(grey.repeat(1, 3, 1, 1)).features)
+    gray = stripes(1, 24, 24)[:, :1]
+    assert torch.equal(extractor(network)(gray).features, extractor(network)(gray.repeat(1, 3, 1, 1)).features)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 8, 8), (2, 2, 8, 8), (2, 3, 8), (2, 3, 8, 8, 8)])

@@ -16,9 +16,9 @@ from undiffuse.evaluation.features.inception_weights import VARIABLE
 from undiffuse.evaluation.features.make import default_extractor, make_extractor
 
 
-def data(folder: Path, shape: tuple[int, ...] = (8, 8), labelled: bool = True) -> Dataset:
+def data(folder: Path, shape: tuple[int, ...] = (8, 8), labeled: bool = True) -> Dataset:
     images = np.random.default_rng(0).integers(0, 256, (40, *shape)).astype(np.uint8)
-    np.savez(folder / "some.npz", x=images, **({"y": np.arange(40) % 2} if labelled else {}))
+    np.savez(folder / "some.npz", x=images, **({"y": np.arange(40) % 2} if labeled else {}))
     return prepare(DataConfig(source=str(folder / "some.npz")), cache=folder, progress=False)
 
 
@@ -81,10 +81,10 @@ def test_labels_make_a_classifier_the_default(tmp_path: Path) -> None:
 def test_the_weights_of_fid_come_first_where_they_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"")
-    labelled = data(tmp_path)
-    assert default_extractor(labelled, weights)[0] == "inception"
+    labeled = data(tmp_path)
+    assert default_extractor(labeled, weights)[0] == "inception"
     monkeypatch.setenv(VARIABLE, str(weights))
-    assert default_extractor(labelled)[0] == "inception"
+    assert default_extractor(labeled)[0] == "inception"
     name, why = default_extractor(data(tmp_path, (2, 8, 8)))
     assert name == "classifier"
     assert "does not take 2-D data with 2 channels" in why
@@ -93,11 +93,11 @@ def test_the_weights_of_fid_come_first_where_they_fit(tmp_path: Path, monkeypatc
 def test_without_labels_images_get_efficientnet_where_it_is_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bare = data(tmp_path, labelled=False)
+    bare = data(tmp_path, labeled=False)
     assert default_extractor(bare)[0] == "pixels"
     monkeypatch.setattr(efficientnet, "PACKAGE", "numpy")
     assert default_extractor(bare)[0] == "efficientnet"
-    name, why = default_extractor(data(tmp_path, (2, 8, 8), labelled=False))
+    name, why = default_extractor(data(tmp_path, (2, 8, 8), labeled=False))
     assert name == "pixels"
     assert why.startswith("FID's network does not take")
 

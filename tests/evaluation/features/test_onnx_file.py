@@ -71,9 +71,9 @@ def test_the_second_output_is_logits(tmp_path: Path) -> None:
 
 def test_grey_is_repeated_and_other_sizes_are_resized(tmp_path: Path) -> None:
     found = load_onnx(write(tmp_path / "tiny.onnx"))
-    grey = torch.rand(2, 1, 8, 6, generator=torch.Generator().manual_seed(0))
-    small = F.interpolate(grey, size=(2, 2), mode="bilinear", antialias=True).expand(-1, 3, -1, -1)
-    assert torch.allclose(found(grey).features, found(small).features, atol=1e-6)
+    gray = torch.rand(2, 1, 8, 6, generator=torch.Generator().manual_seed(0))
+    small = F.interpolate(gray, size=(2, 2), mode="bilinear", antialias=True).expand(-1, 3, -1, -1)
+    assert torch.allclose(found(gray).features, found(small).features, atol=1e-6)
 
 
 def test_an_open_size_is_left_alone(tmp_path: Path) -> None:

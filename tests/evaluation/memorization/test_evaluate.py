@@ -16,22 +16,22 @@ from undiffuse.evaluation.features.extractor import Identity, Outputs
 from undiffuse.evaluation.features.pixels import Pixels
 from undiffuse.evaluation.memorization.evaluate import (
     HeldOutBaseline,
-    Memorisation,
+    Memorization,
     TrainingImages,
-    memorisation,
+    memorization,
     nearest_of_blocks,
     without_self,
 )
 from undiffuse.evaluation.memorization.report import sentences, to_json, verdict
 from undiffuse.evaluation.quality.image_source import DatasetImages
-from undiffuse.reports.memorization import memorisation_page
+from undiffuse.reports.memorization import memorization_page
 
 TRAINING, NEW = 300, 200
 PIXELS = (Pixels(),)
 
 
 @dataclass(frozen=True)
-class Centred:
+class Centerd:
     """Pixels after the brightest one is moved to the middle: a space that does not see shifts."""
 
     identity = Identity("centred", "0" * 64, "none")
@@ -66,13 +66,13 @@ class Bench:
         np.save(path, images)
         return prepare(DataConfig(source=str(path)), cache=self.folder / "cache", progress=False)
 
-    def judge(self, samples, training, held_out=None, extractors=PIXELS, **options) -> Memorisation:
+    def judge(self, samples, training, held_out=None, extractors=PIXELS, **options) -> Memorization:
         against = TrainingImages.of(self.open(training))
         if held_out is None:
             yardstick = HeldOutBaseline.leave_one_out(against)
         else:
             yardstick = HeldOutBaseline.held_out(self.open(held_out), against)
-        return memorisation(DatasetImages.of(self.open(samples)), against, yardstick, extractors, **options)
+        return memorization(DatasetImages.of(self.open(samples)), against, yardstick, extractors, **options)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_exactly_the_planted_copies_are_found(bench, training, planted, with_hel
     (pixels,) = found.spaces
     assert found.copies == list(range(10))
     assert found.exact == {k: [10 + k] for k in range(5)}
-    assert pixels.neighbours[:10, 0].tolist() == [*range(10, 15), *range(20, 25)]
+    assert pixels.neighbors[:10, 0].tolist() == [*range(10, 15), *range(20, 25)]
     assert pixels.distances[:5, 0].tolist() == [0] * 5
     assert sorted(pixels.copies[:5]) == list(range(5))
     assert pixels.alarms == 0
@@ -112,11 +112,11 @@ def test_exactly_the_planted_copies_are_found(bench, training, planted, with_hel
 
 
 def test_a_moved_copy_is_found_in_features_alone(bench, training, planted):
-    found = bench.judge(planted, training, blobs(NEW, 3), extractors=(Pixels(), Centred()))
-    pixels, centred = found.spaces
+    found = bench.judge(planted, training, blobs(NEW, 3), extractors=(Pixels(), Centerd()))
+    pixels, centered = found.spaces
     assert not {10, 11, 12} & set(pixels.copies)
-    assert {10, 11, 12} <= set(centred.copies)
-    assert centred.neighbours[10:13, 0].tolist() == [30, 31, 32]
+    assert {10, 11, 12} <= set(centered.copies)
+    assert centered.neighbors[10:13, 0].tolist() == [30, 31, 32]
     assert found.copies == list(range(13))
 
 
@@ -216,7 +216,7 @@ def test_the_json_holds_what_the_numbers_depend_on(bench, training, planted):
 
 
 def test_the_page_shows_the_closest_pairs_first(bench, training, planted):
-    page = memorisation_page(bench.judge(planted, training, blobs(NEW, 3)))
+    page = memorization_page(bench.judge(planted, training, blobs(NEW, 3)))
     assert "<script" not in page
     assert page.count("data:image/png") == 24 * 6
     assert page.count("exact duplicate</figcaption>") == 5

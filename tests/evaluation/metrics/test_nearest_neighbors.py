@@ -11,7 +11,7 @@ from torch import Tensor
 
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.metrics import nearest_neighbors
-from undiffuse.evaluation.metrics.nearest_neighbors import balls_around, nearest, neighbour_radius
+from undiffuse.evaluation.metrics.nearest_neighbors import balls_around, nearest, neighbor_radius
 
 
 def normal(n: int, dimensions: int, seed: int = 0) -> Tensor:
@@ -35,13 +35,13 @@ def test_they_are_those_of_all_pairs(n: int, m: int, dimensions: int, seed: int)
 def test_blocks_of_any_size_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = normal(30, 5, seed=1), normal(20, 5, seed=2)
     distances, indices = nearest(x, y, 3)
-    counts = balls_around(x, y, neighbour_radius(y, 3))
+    counts = balls_around(x, y, neighbor_radius(y, 3))
     for budget in (1, 100, 300):
         monkeypatch.setattr(nearest_neighbors, "BUDGET", budget)
         found = nearest(x, y, 3)
         assert torch.equal(found[1], indices)
         torch.testing.assert_close(found[0], distances, rtol=1e-13, atol=0)
-        assert torch.equal(balls_around(x, y, neighbour_radius(y, 3)), counts)
+        assert torch.equal(balls_around(x, y, neighbor_radius(y, 3)), counts)
 
 
 def test_duplicates_are_at_distance_zero_exactly() -> None:
@@ -86,25 +86,25 @@ def test_more_duplicates_than_candidates_are_all_at_zero() -> None:
     distances, indices = nearest(x, x, 30)
     assert (distances[:40] == 0).all()
     assert (indices[:40] < 40).all()
-    assert neighbour_radius(x, 30)[:40].tolist() == [0.0] * 40
+    assert neighbor_radius(x, 30)[:40].tolist() == [0.0] * 40
 
 
 def test_a_radius_leaves_the_point_itself_out() -> None:
     x = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
-    assert neighbour_radius(x, 1).tolist() == [1, 1, 2, 4]
-    assert neighbour_radius(x, 3).tolist() == [7, 6, 4, 7]
+    assert neighbor_radius(x, 1).tolist() == [1, 1, 2, 4]
+    assert neighbor_radius(x, 3).tolist() == [7, 6, 4, 7]
 
 
 def test_a_duplicate_is_a_neighbour_at_zero() -> None:
     x = torch.tensor([[0.1], [0.1], [3.0]])
-    assert neighbour_radius(x, 1)[:2].tolist() == [0.0, 0.0]
-    assert neighbour_radius(x, 2)[0] == pytest.approx(2.9)
+    assert neighbor_radius(x, 1)[:2].tolist() == [0.0, 0.0]
+    assert neighbor_radius(x, 2)[0] == pytest.approx(2.9)
 
 
 def test_the_border_belongs_to_the_ball() -> None:
-    centres = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.1, 0.7]])
+    centers = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.1, 0.7]])
     points = torch.tensor([[3.0, 4.0], [3.0, 4.0000005], [0.1, 0.7]])
-    assert balls_around(points, centres, torch.tensor([5.0, 0.0, 0.0], dtype=torch.float64)).tolist() == [2, 0, 2]
+    assert balls_around(points, centers, torch.tensor([5.0, 0.0, 0.0], dtype=torch.float64)).tolist() == [2, 0, 2]
 
 
 def test_every_point_is_in_the_ball_that_reaches_to_it() -> None:
@@ -114,7 +114,7 @@ def test_every_point_is_in_the_ball_that_reaches_to_it() -> None:
     for i in range(0, 80, 7):
         border = x[indices[i, 3:]]
         assert balls_around(border, x[i : i + 1], distances[i, 3:]).item() == 1
-    assert balls_around(x, x, neighbour_radius(x, 3)).sum() == 80 * 4  # itself and three others in every ball
+    assert balls_around(x, x, neighbor_radius(x, 3)).sum() == 80 * 4  # itself and three others in every ball
 
 
 def test_bad_input_is_refused() -> None:
@@ -124,7 +124,7 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(UndiffuseError, match="ask for 1 to 5"):
         nearest(x, x, 0)
     with pytest.raises(UndiffuseError, match="5-th nearest other image"):
-        neighbour_radius(x, 5)
+        neighbor_radius(x, 5)
     with pytest.raises(UndiffuseError, match="3 and 2 dimensions"):
         nearest(x, x[:, :2], 1)
     with pytest.raises(UndiffuseError, match="5 of 5 rows"):

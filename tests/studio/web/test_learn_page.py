@@ -170,9 +170,9 @@ def test_the_way_back_starts_from_one_noise_and_ends_in_what_was_believed(panel:
 
 
 def test_other_noise_is_walked_by_the_server(visit: Visit, studio: Any, until: Until) -> None:
-    grey = {"x_t": [0.0] * 784, "x0": [1.0] * 784, "eps": [0.0] * 784}
-    moments = [{"t": 1000 - 50 * k, "alpha": k / 20, "sigma": 1 - k / 20, "values": grey} for k in range(20)]
-    studio.posts["/v1/walk"] = lambda _: {"shape": [1, 28, 28], "moments": [*moments, {"t": 0, "values": grey}]}
+    gray = {"x_t": [0.0] * 784, "x0": [1.0] * 784, "eps": [0.0] * 784}
+    moments = [{"t": 1000 - 50 * k, "alpha": k / 20, "sigma": 1 - k / 20, "values": gray} for k in range(20)]
+    studio.posts["/v1/walk"] = lambda _: {"shape": [1, 28, 28], "moments": [*moments, {"t": 0, "values": gray}]}
     studio.answers["/v1/pictures"] = {"shape": [1, 28, 28], "pictures": [{"values": [0.0] * 784, "label": "7"}]}
     page = visit("#/learn/back", **CALM)
     page.locator("#back .transport").wait_for()

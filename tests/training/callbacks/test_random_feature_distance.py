@@ -50,7 +50,7 @@ def test_the_distance_is_the_energy_distance_of_the_standardised_features(proxy)
     from undiffuse.evaluation.samplers.energy_distance import energy_distance
 
     x = textures(20, 3, power=0.6)
-    seen = (features(x, proxy.kernels) - proxy.centre) / proxy.scale
+    seen = (features(x, proxy.kernels) - proxy.center) / proxy.scale
     assert proxy(x) == pytest.approx(energy_distance(seen, proxy.reference), rel=1e-6)
     assert mean_within(torch.tensor([[0.0], [1.0], [3.0]])) == 2
 

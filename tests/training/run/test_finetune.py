@@ -19,7 +19,7 @@ from undiffuse.training.run.finetune import started_from
 DDIM = {"steps": 2, "sampler": "ddim", "threshold": "none"}
 
 
-def labelled(data=None):
+def labeled(data=None):
     data = data or tiny_data()
     labels = (data.images.reshape(len(data.images), -1).mean(1) > 128).astype(np.int64)
     return TinyData(replace(data.info, classes=("dark", "light")), data.images, labels)
@@ -47,7 +47,7 @@ def test_the_network_and_what_it_predicts_come_with_the_weights(old):
 
 
 def test_a_run_that_is_told_classes_begins_with_the_samples_of_one_that_is_not(old, tmp_path):
-    start_run(on_from(old, condition=("class",), steps=3), labelled(), tmp_path / "new")
+    start_run(on_from(old, condition=("class",), steps=3), labeled(), tmp_path / "new")
     begun = load(tmp_path / "new" / "checkpoints" / "step-00000000")
     assert "told.label.rows.weight" in begun.network.state_dict()
     np.testing.assert_array_equal(begun.sample(4, **DDIM).array, load(old).sample(4, **DDIM).array)
@@ -74,10 +74,10 @@ def test_a_resumed_run_needs_nothing_of_the_one_it_started_from(old, tmp_path):
     config = on_from(old, condition=("class",), steps=6, checkpoint_every=3, keep=0)
     shutil.copytree(old, tmp_path / "old")
     config = override(config, start_from=str(tmp_path / "old"))
-    whole = start_run(config, labelled(), tmp_path / "new")
+    whole = start_run(config, labeled(), tmp_path / "new")
     shutil.rmtree(tmp_path / "new" / "checkpoints" / "step-00000006")
     shutil.rmtree(tmp_path / "old")
-    resumed = resume_run(tmp_path / "new", dataset=labelled())
+    resumed = resume_run(tmp_path / "new", dataset=labeled())
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(tensor, resumed.network.state_dict()[name])
 
@@ -102,9 +102,9 @@ def test_weights_that_do_not_fit_are_one_sentence_and_leave_no_run(old, tmp_path
 
 
 def test_conditions_are_kept_and_cannot_be_changed(old, tmp_path):
-    start_run(on_from(old, condition=("class",), steps=2), labelled(), tmp_path / "told")
+    start_run(on_from(old, condition=("class",), steps=2), labeled(), tmp_path / "told")
     assert on_from(tmp_path / "told").conditions.condition == ("class",)
-    data = labelled()
+    data = labeled()
     three = TinyData(replace(data.info, classes=("dark", "light", "none of them")), data.images, data.labels)
     with pytest.raises(UndiffuseError, match="a 'label' of 2, and here there would be 3 of them"):
         start_run(on_from(tmp_path / "told", steps=2), three, tmp_path / "more")

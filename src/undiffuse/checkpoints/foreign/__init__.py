@@ -18,7 +18,7 @@ READERS: tuple[ForeignReader, ...] = (DIFFUSERS, ORIGINAL)
 
 def reader_of(path: Path) -> ForeignReader | None:
     """The first reader that knows a path; None where nobody does."""
-    return next((reader for reader in READERS if reader.recognises(path)), None)
+    return next((reader for reader in READERS if reader.recognizes(path)), None)
 
 
 __all__ = ["READERS", "ForeignReader", "SavedModel", "reader_of"]

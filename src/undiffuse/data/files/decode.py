@@ -43,7 +43,7 @@ MAX_PIXELS = 80_000_000
 """Above this the header is taken for a decompression bomb; a little under the number at which Pillow warns."""
 
 _NOT_RGB = {"CMYK", "YCbCr", "LAB", "HSV"}
-_GREY16 = {"I;16", "I;16L", "I;16B", "I;16N"}
+_GRAY16 = {"I;16", "I;16L", "I;16B", "I;16N"}
 NOT_FINITE = "has values that are NaN or infinite; put numbers in their place first (numpy.nan_to_num)"
 TO_RGB = "`channels=rgb` converts it"
 """Ends the reason of files that are read once they may be converted."""
@@ -120,7 +120,7 @@ def decode(data: bytes, at_least: tuple[int, int] | None = None, convert: bool =
                 turned = _orientation(image, look_further=True) >= 5
                 height, width = at_least[::-1] if turned else at_least
                 image.draft(None, (2 * width, 2 * height))
-            pixels = _deep_colour(data) if _is_deep_colour(image) else page_pixels(image, convert)
+            pixels = _deep_color(data) if _is_deep_color(image) else page_pixels(image, convert)
             orientation = _orientation(image, look_further=True)
         if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
             raise UnreadableError(NOT_FINITE)
@@ -165,7 +165,7 @@ def page_kind(image: ImageFile, convert: bool | None = None) -> tuple[int, str]:
     if mode in _NOT_RGB:
         may = convert is not None and mode in _CONVERTIBLE
         raise UnreadableError(f"is {mode}, which has no exact RGB; {TO_RGB if may else 'convert it to RGB'}")
-    if mode in _GREY16 or mode == "I":
+    if mode in _GRAY16 or mode == "I":
         if "transparency" in image.info:
             raise UnreadableError("is 16-bit grey with a transparent value; convert it to 16-bit grey")
         _check_scale(image)
@@ -173,7 +173,7 @@ def page_kind(image: ImageFile, convert: bool | None = None) -> tuple[int, str]:
     if mode == "F":
         return 1, "float32"
     _check_scale(image)
-    if _is_deep_colour(image):
+    if _is_deep_color(image):
         if image.format != "PNG" or _rawmode(image).startswith("LA"):
             raise UnreadableError("has 16-bit colour in a form that would be cut to 8 bits; save it as 16-bit RGB PNG")
         if mode == "RGB" and seen_through:
@@ -191,7 +191,7 @@ def _rawmode(image: ImageFile) -> str:
     return str(args[0] if isinstance(args, tuple) else args)
 
 
-def _is_deep_colour(image: ImageFile) -> bool:
+def _is_deep_color(image: ImageFile) -> bool:
     """A 16-bit file that Pillow would hand out in an 8-bit mode."""
     return image.mode in _BANDS and ";16" in _rawmode(image)
 
@@ -220,7 +220,7 @@ def page_pixels(image: ImageFile, convert: bool | None = None) -> NDArray[Any]:
     return pixels.astype(dtype)
 
 
-def _deep_colour(data: bytes) -> NDArray[Any]:
+def _deep_color(data: bytes) -> NDArray[Any]:
     """16-bit RGB(A) PNG, which Pillow has no mode for.
 
     PNG stores the high byte first. Asked for big-endian values, Pillow keeps the first byte of each pair; asked for

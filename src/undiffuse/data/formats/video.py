@@ -158,6 +158,6 @@ def _pixels(frame: Any) -> NDArray[np.uint8]:
     if any(component.is_alpha for component in frame.format.components):
         seen_through: NDArray[np.uint8] = frame.to_ndarray(format="rgba")
         return seen_through
-    grey = frame.format.name.startswith("gray")
-    pixels: NDArray[np.uint8] = frame.to_ndarray(format="gray" if grey else "rgb24")
-    return pixels[..., None] if grey else pixels
+    gray = frame.format.name.startswith("gray")
+    pixels: NDArray[np.uint8] = frame.to_ndarray(format="gray" if gray else "rgb24")
+    return pixels[..., None] if gray else pixels

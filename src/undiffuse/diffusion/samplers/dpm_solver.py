@@ -62,7 +62,7 @@ class DPMSingleStep:
 
 
 def look_back(gain: float, a: float, h: float, history: History) -> Batch:
-    """The correction of a multistep DPM-Solver to its first-order step, from the 2 or 3 newest (lambda, m).
+    """The correction of a multistep step to the first-order one, from the 2 or 3 newest (lambda, m), this one first.
 
     2 points   gain M_0 / 2 D_1,                    D_1 = (m_t - m_1) / r_0
     3 points   gain (M_1 D_1 + M_2 / 2 D_2)         with the same D_1 = D_10 and D_11 = (m_1 - m_2) / r_1,

@@ -121,10 +121,10 @@ def _enlarged(image: Image.Image) -> Image.Image:
 
 def overlay(image: Image.Image, strength: np.ndarray) -> Image.Image:
     """A grey, dimmed picture under a heat of [0, 1]: black-body colours, as opaque as they are hot."""
-    grey = np.asarray(image.convert("L"), np.float64)[..., None] * 0.6
+    gray = np.asarray(image.convert("L"), np.float64)[..., None] * 0.6
     ramp = np.stack([3 * strength, 3 * strength - 1, 3 * strength - 2], axis=-1).clip(0, 1) * 255
     opacity = np.sqrt(strength)[..., None] * 0.85
-    return Image.fromarray(np.rint(grey * (1 - opacity) + ramp * opacity).astype(np.uint8))
+    return Image.fromarray(np.rint(gray * (1 - opacity) + ramp * opacity).astype(np.uint8))
 
 
 def check_pictures(images: Images) -> None:

@@ -175,8 +175,8 @@ class Standard:
     def scores(self, features: Features) -> dict[str, Array]:
         """Each score of each image by name; higher is stranger."""
         judged, normal = self._raw(features), self._raw(self.normal)
-        scores = {name: _standardised(judged[name], normal[name]) for name in judged}
-        fine = _standardised(features.log_error, self.normal.log_error)[:, : self.fine].mean(1)
+        scores = {name: _standardized(judged[name], normal[name]) for name in judged}
+        fine = _standardized(features.log_error, self.normal.log_error)[:, : self.fine].mean(1)
         scores["typicality"] = np.abs(fine)
         scores["ensemble"] = scores["structure"] + WEIGHT * (scores["typicality"] - USUAL).clip(0)
         return scores
@@ -184,14 +184,14 @@ class Standard:
     def _raw(self, features: Features) -> dict[str, Array]:
         likelihoods = {"bound": features.bound, "ode": features.ode}
         raw = {name: values for name, values in likelihoods.items() if values is not None}
-        levels = _standardised(features.log_error, self.normal.log_error)
+        levels = _standardized(features.log_error, self.normal.log_error)
         raw["reconstruction"] = levels.mean(1)
         raw["structure"] = self._unexplained(levels)
         return raw
 
     def _unexplained(self, levels: Array) -> Array:
         """The middle levels' mean, less its linear prediction from the fine ones, fitted on normal images."""
-        known = _standardised(self.normal.log_error, self.normal.log_error)
+        known = _standardized(self.normal.log_error, self.normal.log_error)
         design = np.column_stack([known[:, : self.fine], np.ones(len(known))])
         weights, *_ = np.linalg.lstsq(design, known[:, self.fine :].mean(1), rcond=None)
         reached = levels[:, : self.fine].clip(-REACH, REACH)
@@ -199,7 +199,7 @@ class Standard:
         return unexplained
 
 
-def _standardised(values: Array, normal: Array) -> Array:
+def _standardized(values: Array, normal: Array) -> Array:
     spread = normal.std(0)
     result: Array = (values - normal.mean(0)) / np.where(spread > 0, spread, 1.0)
     return result

@@ -60,7 +60,7 @@ class ModuleExtractor:
             raise UndiffuseError(
                 f"expected '{name}' to give features, (features, logits) or Outputs, got {type(answer).__name__}"
             )
-        for what, rows in answer.tensors().items():
+        for what, rows in (answer.tensors() | {"features": answer.features}).items():
             check_rows(name, what, rows, len(images))
         return answer
 

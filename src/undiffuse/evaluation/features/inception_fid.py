@@ -48,9 +48,9 @@ def resize_tensorflow(
 
     Positions are computed in float32, and columns before rows, as the reference does, so that results agree bit by bit.
     """
-    left, right, fraction = _neighbours(images.shape[3], width, images)
+    left, right, fraction = _neighbors(images.shape[3], width, images)
     columns = _between(images[..., left], images[..., right], fraction)
-    upper, lower, fraction = _neighbours(images.shape[2], height, images)
+    upper, lower, fraction = _neighbors(images.shape[2], height, images)
     return _between(columns[:, :, upper], columns[:, :, lower], fraction[:, None])
 
 
@@ -61,7 +61,7 @@ def resize_half_pixel(
     return F.interpolate(images, size=(height, width), mode="bilinear", align_corners=False)
 
 
-def _neighbours(size: int, new_size: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _neighbors(size: int, new_size: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """For every output position the two input positions and its share of the way from the first to the second."""
     scale = torch.tensor(size / new_size, dtype=torch.float32)
     position = torch.arange(new_size, dtype=torch.float32) * scale
@@ -123,7 +123,8 @@ class InceptionExtractor:
             )
         device = self.network.fc.weight.device
         with torch.inference_mode(), full_precision(device):
-            return Outputs.join([self._outputs(part.to(device)) for part in images.split(_AT_ONCE)])
+            parts = [self._outputs(part.to(device)) for part in images.split(_AT_ONCE)]
+        return Outputs.join(parts)  # outside, so that callers may change them in place
 
     def _outputs(self, images: Tensor) -> Outputs:
         taps: Taps = self.network(self.rule.apply(images.expand(-1, 3, -1, -1)))

@@ -100,8 +100,8 @@ def load_onnx(path: Path) -> OnnxExtractor:
     size = "the data's own size"
     if height or width:
         size = f"bilinear with antialias to {height or 'any'} x {width or 'any'}"
-    grey = "grey repeated to three channels; " if channels == 3 else ""
-    identity = Identity(f"onnx:{path.name}", digest, f"{size}; {grey}values in [0, 1]")
+    gray = "grey repeated to three channels; " if channels == 3 else ""
+    identity = Identity(f"onnx:{path.name}", digest, f"{size}; {gray}values in [0, 1]")
     return OnnxExtractor(session, identity, inputs[0].name, (batch, channels, height, width))
 
 

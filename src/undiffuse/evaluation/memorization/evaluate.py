@@ -54,7 +54,7 @@ from undiffuse.evaluation.value_range import Extent
 from undiffuse.runtime.standard_streams import hidden
 from undiffuse.runtime.torch_modes import own_modes
 
-NEIGHBOURS = 10
+NEIGHBORS = 10
 """Nearest training images that are looked at. Carlini et al. 2023 take 50, but the further ones only blur what is near:
 on digits noisier copies are told with 10 (docs/develop/lab-notes.md), while with 2 or 3 a near-duplicate hides one."""
 LIMIT = 5000
@@ -140,7 +140,7 @@ class Space:
     identity: Identity
     distances: Float[Tensor, "n k"]
     """From each sample to its nearest different training images, rising, float64."""
-    neighbours: Int[Tensor, "n k"]
+    neighbors: Int[Tensor, "n k"]
     """Their numbers."""
     honest: Float[Tensor, "m k"]
     """The same distances of the honest images."""
@@ -154,11 +154,11 @@ class Space:
     """Closeness below which a sample is a copy."""
 
     @classmethod
-    def of(cls, identity: Identity, distances: Tensor, neighbours: Tensor, honest: Tensor, seed: int = 0) -> Space:
+    def of(cls, identity: Identity, distances: Tensor, neighbors: Tensor, honest: Tensor, seed: int = 0) -> Space:
         first, normal = distances[:, 0], honest[:, 0]
         ratio, z, near = median_ratio(first, normal, seed), rank_z(first, normal), nearness(first, normal)
         threshold = copy_threshold(closeness(honest), len(distances))
-        return cls(identity, distances, neighbours, honest, ratio, z, near, threshold)
+        return cls(identity, distances, neighbors, honest, ratio, z, near, threshold)
 
     @cached_property
     def closeness(self) -> Float[Tensor, "n"]:
@@ -177,7 +177,7 @@ class Space:
 
 
 @dataclass(frozen=True)
-class Memorisation:
+class Memorization:
     """The findings in all spaces, and the images that they are of."""
 
     samples: NDArray[Any]
@@ -198,16 +198,16 @@ class Memorisation:
 
 
 @own_modes()
-def memorisation(
+def memorization(
     subject: ImageSource,
     training: TrainingImages,
     yardstick: HeldOutBaseline,
     extractors: Sequence[Extractor],
     *,
-    neighbours: int = NEIGHBOURS,
+    neighbors: int = NEIGHBORS,
     seed: int = 0,
     progress: bool = False,
-) -> Memorisation:
+) -> Memorization:
     """Look for the samples' nearest training images in each extractor's features.
 
     Distances are Euclidean; those of pixels are divided by the root of their number, so that 0.1 is a root mean square
@@ -235,7 +235,7 @@ def memorisation(
     samples = np.concatenate(blocks)
     spaces = []
     for extractor in extractors:
-        k = min(neighbours, len(training.distinct) - 1)
+        k = min(neighbors, len(training.distinct) - 1)
         own, numbers, honest = _search(samples, training, yardstick, extractor, k, progress)
         spaces.append(Space.of(extractor.identity, own, numbers, honest, seed))
     exact = {k: training.groups[it] for k, it in enumerate(_digests(samples)) if it in training.groups}
@@ -243,7 +243,7 @@ def memorisation(
     extent.look(samples, training.info)
     if words := extent.words(training.info, str(subject.facts()["name"]), f"the training data {training.info.name}"):
         warnings.warn(words, stacklevel=2)
-    return Memorisation(samples, subject.facts(), training, yardstick, tuple(spaces), exact, seed)
+    return Memorization(samples, subject.facts(), training, yardstick, tuple(spaces), exact, seed)
 
 
 def _search(

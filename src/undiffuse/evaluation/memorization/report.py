@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from undiffuse.errors import counted
-from undiffuse.evaluation.memorization.evaluate import Memorisation, Space
+from undiffuse.evaluation.memorization.evaluate import Memorization, Space
 from undiffuse.evaluation.metrics.copy_detection import CHANCE, FAR_Z, NEAR
 from undiffuse.version import __version__
 
@@ -17,7 +17,7 @@ SHOWN = 8
 """Numbers of samples that a sentence lists."""
 
 
-def verdict(found: Memorisation) -> str:
+def verdict(found: Memorization) -> str:
     """The one sentence that answers the question, and another one where not all that was learned was looked at."""
     cut = found.training.dataset.cut
     if cut is None or cut.kind != "random":
@@ -28,7 +28,7 @@ def verdict(found: Memorisation) -> str:
     )
 
 
-def _verdict(found: Memorisation) -> str:
+def _verdict(found: Memorization) -> str:
     n, copies = len(found.samples), len(found.copies)
     if copies:
         whole = any(space.z < -FAR_Z for space in found.spaces)
@@ -49,12 +49,12 @@ def _verdict(found: Memorisation) -> str:
     return f"No sign of memorisation: the samples are no nearer to the training images than {_honest(found)} are."
 
 
-def sentences(found: Memorisation) -> list[str]:
+def sentences(found: Memorization) -> list[str]:
     """The findings in the order of reading, without the verdict."""
     return [_subjects(found), _yardstick(found), _duplicates(found), *(_space(found, space) for space in found.spaces)]
 
 
-def _subjects(found: Memorisation) -> str:
+def _subjects(found: Memorization) -> str:
     facts, info = found.facts, found.training.info
     how = ""
     if facts["kind"] == "run":
@@ -64,7 +64,7 @@ def _subjects(found: Memorisation) -> str:
     )
 
 
-def _yardstick(found: Memorisation) -> str:
+def _yardstick(found: Memorization) -> str:
     stick = found.yardstick
     if stick.left_out:
         return (
@@ -75,7 +75,7 @@ def _yardstick(found: Memorisation) -> str:
     return f"The yardstick is how far {len(stick.numbers):,} held-out images of {stick.dataset.info.name} lie{leaked}."
 
 
-def _duplicates(found: Memorisation) -> str:
+def _duplicates(found: Memorization) -> str:
     repeated = found.training.info.count - len(found.training.distinct)
     duplicates = f" The training images hold {counted(repeated, 'exact duplicate')}; each content counts once."
     inside = duplicates if repeated else ""
@@ -86,7 +86,7 @@ def _duplicates(found: Memorisation) -> str:
     return f"{equal} exactly: {_listed(sorted(found.exact))}.{inside}"
 
 
-def _space(found: Memorisation, space: Space) -> str:
+def _space(found: Memorization, space: Space) -> str:
     n, near = len(found.samples), space.near
     how = "nearer than" if space.z < -FAR_Z else "further than" if space.z > FAR_Z else "as far as"
     copies = f"{len(space.copies):,} {_are(len(space.copies))}"
@@ -103,7 +103,7 @@ def _space(found: Memorisation, space: Space) -> str:
     )
 
 
-def _honest(found: Memorisation) -> str:
+def _honest(found: Memorization) -> str:
     return "other training images" if found.yardstick.left_out else "held-out images"
 
 
@@ -120,7 +120,7 @@ def _listed(numbers: list[int]) -> str:
     return f"number {', '.join(map(str, numbers[:SHOWN]))}{rest}"
 
 
-def to_json(found: Memorisation) -> dict[str, Any]:
+def to_json(found: Memorization) -> dict[str, Any]:
     """The findings and all that they depend on, as plain values."""
     training, stick = found.training, found.yardstick
     return {
@@ -149,7 +149,7 @@ def to_json(found: Memorisation) -> dict[str, Any]:
     }
 
 
-def _space_json(found: Memorisation, space: Space) -> dict[str, Any]:
+def _space_json(found: Memorization, space: Space) -> dict[str, Any]:
     names = found.training.dataset.names()
     closeness = space.closeness.tolist()
     return {
@@ -164,7 +164,7 @@ def _space_json(found: Memorisation, space: Space) -> dict[str, Any]:
         "nearest": [
             {"sample": k, "training": number, "name": names[number], "distance": distance, "over_mean": closeness[k]}
             for k, (number, distance) in enumerate(
-                zip(space.neighbours[:, 0].tolist(), space.distances[:, 0].tolist(), strict=True)
+                zip(space.neighbors[:, 0].tolist(), space.distances[:, 0].tolist(), strict=True)
             )
         ],
     }

@@ -22,11 +22,15 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Interval:
-    """A number and its 95 % confidence interval; a format such as ``.2f`` is that of all three."""
+    """A number and its 95 % confidence interval; a format such as ``.2f`` is that of all three, ``.3f`` by default."""
 
     value: float
     low: float
     high: float
 
     def __format__(self, spec: str) -> str:
+        spec = spec or ".3f"
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+    def __str__(self) -> str:
+        return format(self)

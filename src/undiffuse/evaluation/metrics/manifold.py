@@ -10,7 +10,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from undiffuse.evaluation.metrics.nearest_neighbors import balls_around, nearest, neighbour_radius
+from undiffuse.evaluation.metrics.nearest_neighbors import balls_around, nearest, neighbor_radius
 
 
 def precision_recall(
@@ -32,8 +32,8 @@ def precision_recall(
     Raises:
         UndiffuseError: too few rows for k, NaN or infinite values, or the numbers of dimensions differ.
     """
-    precision = _share(balls_around(fake, real, neighbour_radius(real, k)) > 0)
-    recall = _share(balls_around(real, fake, neighbour_radius(fake, k)) > 0)
+    precision = _share(balls_around(fake, real, neighbor_radius(real, k)) > 0)
+    recall = _share(balls_around(real, fake, neighbor_radius(fake, k)) > 0)
     return precision, recall
 
 
@@ -57,7 +57,7 @@ def density_coverage(
     Raises:
         UndiffuseError: too few rows for k, NaN or infinite values, or the numbers of dimensions differ.
     """
-    radii = neighbour_radius(real, k)
+    radii = neighbor_radius(real, k)
     density = balls_around(fake, real, radii).sum().item() / (k * len(fake))
     coverage = _share(nearest(real, fake, 1)[0][:, 0] <= radii)
     return density, coverage

@@ -57,8 +57,8 @@ class Moments:
         for block in features.split(BLOCK):
             x = block.detach().to(torch.float64)
             mean = x.mean(dim=0)
-            centred = x - mean
-            moments = moments + Moments(len(x), mean, centred.T @ centred)
+            centered = x - mean
+            moments = moments + Moments(len(x), mean, centered.T @ centered)
         return moments
 
     def __add__(self, other: Moments) -> Moments:

@@ -53,7 +53,7 @@ def nearest(
     return torch.cat(distances), torch.cat(indices)
 
 
-def neighbour_radius(x: Float[Tensor, "n dimensions"], k: int) -> Float[Tensor, "n"]:
+def neighbor_radius(x: Float[Tensor, "n dimensions"], k: int) -> Float[Tensor, "n"]:
     """Distance of each row to its k-th nearest other row: 0 where it has k duplicates.
 
     Args:
@@ -69,15 +69,15 @@ def neighbour_radius(x: Float[Tensor, "n dimensions"], k: int) -> Float[Tensor, 
 
 
 def balls_around(
-    points: Float[Tensor, "n dimensions"], centres: Float[Tensor, "m dimensions"], radii: Float[Tensor, "m"]
+    points: Float[Tensor, "n dimensions"], centers: Float[Tensor, "m dimensions"], radii: Float[Tensor, "m"]
 ) -> Int[Tensor, "n"]:
     """The number of balls |point - centre| <= radius that each point lies in; the border belongs to them, exactly."""
-    points, centres = as_float64(points), as_float64(centres)
-    same_space(points, centres)
+    points, centers = as_float64(points), as_float64(centers)
+    same_space(points, centers)
     counts = []
-    for rows, squares, doubt in _squared_distances(points, centres):
+    for rows, squares, doubt in _squared_distances(points, centers):
         inside = squares <= radii.square()
-        _decide(inside, (squares - radii.square()).abs() <= doubt, points[rows], centres, radii)
+        _decide(inside, (squares - radii.square()).abs() <= doubt, points[rows], centers, radii)
         counts.append(inside.sum(dim=1))
     return torch.cat(counts)
 
@@ -86,13 +86,13 @@ def _decide(
     inside: Bool[Tensor, "n m"],
     doubtful: Bool[Tensor, "n m"],
     points: Float[Tensor, "n dimensions"],
-    centres: Float[Tensor, "m dimensions"],
+    centers: Float[Tensor, "m dimensions"],
     radii: Float[Tensor, "m"],
 ) -> None:
     """Measure the doubtful pairs by differences, as `nearest` measures radii, and write them into ``inside``."""
     for pairs in doubtful.nonzero().split(max(1, BUDGET // points.shape[1])):
         i, j = pairs.unbind(dim=1)
-        inside[i, j] = (points[i] - centres[j]).square().sum(dim=1).sqrt() <= radii[j]
+        inside[i, j] = (points[i] - centers[j]).square().sum(dim=1).sqrt() <= radii[j]
 
 
 def _squared_distances(

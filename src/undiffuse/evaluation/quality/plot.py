@@ -13,7 +13,7 @@ from undiffuse.evaluation.quality.evaluate import Quality
 from undiffuse.evaluation.quality.measurement import Measurement
 from undiffuse.evaluation.quality.report import number
 from undiffuse.provenance.own_pictures import SVG_MARK
-from undiffuse.visualization.plot import COLOURS, Axis, Series, line_plot
+from undiffuse.visualization.plot import COLORS, Axis, Series, line_plot
 
 WIDTH, CURVES, ROW = 560, 300, 26
 NAMES, VALUES = 200, 150
@@ -63,13 +63,13 @@ def _bars(figures: list[Measurement]) -> tuple[str, int]:
         scale = (WIDTH - NAMES - VALUES) / (max(figure.value, figure.floor.value) or 1)
         name = shorten(f"{figure.name} ({figure.extractor})", 32, placeholder="...")
         parts.append(f'<text x="{NAMES - 8}" y="{top + 12}" text-anchor="end">{escape(name)}</text>')
-        parts.append(_bar(top + 2, scale * figure.value, 9, COLOURS[0]))
-        parts.append(_bar(top + 13, scale * max(0.0, figure.floor.value), 4, COLOURS[1]))
+        parts.append(_bar(top + 2, scale * figure.value, 9, COLORS[0]))
+        parts.append(_bar(top + 13, scale * max(0.0, figure.floor.value), 4, COLORS[1]))
         words = f"{number(figure.value)} / {number(figure.floor.value)}"
         parts.append(f'<text x="{WIDTH - 4}" y="{top + 12}" text-anchor="end">{words}</text>')
     height = 34 + ROW * len(figures) + 10
     return f'<svg viewBox="0 0 {WIDTH} {height}" font-size="11" fill="currentColor">{"".join(parts)}</svg>', height
 
 
-def _bar(top: float, width: float, height: float, colour: str) -> str:
-    return f'<rect x="{NAMES}" y="{top}" width="{width:.1f}" height="{height}" fill="{colour}"/>'
+def _bar(top: float, width: float, height: float, color: str) -> str:
+    return f'<rect x="{NAMES}" y="{top}" width="{width:.1f}" height="{height}" fill="{color}"/>'

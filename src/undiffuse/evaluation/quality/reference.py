@@ -22,7 +22,7 @@ from undiffuse.data.masks import check_unmasked
 from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.features.extract import batches, extract
 from undiffuse.evaluation.features.extractor import Extractor, Identity, Outputs
-from undiffuse.evaluation.images import agreeing
+from undiffuse.evaluation.images import remedy_for
 from undiffuse.runtime.cache import UnkeptError, cache_root, discard, new_entry
 from undiffuse.runtime.random_streams import generator
 from undiffuse.runtime.safe_tensors import from_bytes, to_bytes
@@ -112,7 +112,7 @@ def split(features: Outputs, count: int, seed: int = 0) -> tuple[Outputs, Output
 
 def check_comparable(subject: DataInfo, reference: DataInfo) -> None:
     """Refuse images of different shapes or kinds of number."""
-    if (remedy := agreeing(reference, subject)) is not None:
+    if (remedy := remedy_for(reference, subject)) is not None:
         raise UndiffuseError(
             f"The images to be measured are {subject.dtype} of the shape {subject.shape}, and the reference "
             f"'{reference.name}' has {reference.dtype} of the shape {reference.shape}: they must agree{remedy}"

@@ -32,7 +32,7 @@ from undiffuse.factories.sampler import make_sampler
 from undiffuse.model import AnyModel
 from undiffuse.model.plan import SamplePlan
 from undiffuse.model.sample_request import of_sampler, unheeded, warn
-from undiffuse.visualization.captions import labelled
+from undiffuse.visualization.captions import labeled
 from undiffuse.visualization.grid import grid, to_image
 
 DEFAULT = ("ddim", "dpm++2m", "unipc2", "deis3", "ddpm", "dpm++2m-sde")
@@ -143,7 +143,7 @@ class SamplerComparison:
     def picture(self) -> Image.Image:
         cells = [[self._tile(cell) for cell in row] for row in self.cells]
         budgets = [str(n) for n in self.contest.budgets]
-        return labelled(cells, self.contest.samplers, budgets, ("sampler", "network evaluations"))
+        return labeled(cells, self.contest.samplers, budgets, ("sampler", "network evaluations"))
 
     def _tile(self, cell: Cell) -> Image.Image:
         images = [to_image(values, self.model.info) for values in cell.array[:SHOWN]]

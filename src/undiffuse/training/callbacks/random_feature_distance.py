@@ -45,7 +45,7 @@ class Proxy:
     """The data's features, and what they are compared by; make it with `Proxy.of`."""
 
     kernels: tuple[Tensor, ...]
-    centre: Float[Tensor, "features"]
+    center: Float[Tensor, "features"]
     scale: Float[Tensor, "features"]
     reference: Float[Tensor, "images features"]
     within: float
@@ -75,15 +75,15 @@ class Proxy:
         batches = chain([first], (images(step) for step in range(1, steps)))
         seen = torch.cat([features(batch, kernels) for batch in batches])[:wanted]
         own, others = seen[: len(seen) // 2], seen[len(seen) // 2 :]
-        centre, deviation = own.mean(0), own.std(0, correction=0)
+        center, deviation = own.mean(0), own.std(0, correction=0)
         scale = deviation.clamp(min=max(TINY * float(deviation.mean()), torch.finfo(torch.float64).tiny))
-        reference = (own - centre) / scale
-        proxy = cls(kernels, centre, scale, reference, mean_within(reference), None)
-        return replace(proxy, floor=proxy._floor((others - centre) / scale, grid))
+        reference = (own - center) / scale
+        proxy = cls(kernels, center, scale, reference, mean_within(reference), None)
+        return replace(proxy, floor=proxy._floor((others - center) / scale, grid))
 
     def __call__(self, x: Float[Tensor, "samples channels *spatial"]) -> float:
         """The distance of samples, at least two, in model space and on any device."""
-        return self._distance((features(x, self.kernels) - self.centre) / self.scale)
+        return self._distance((features(x, self.kernels) - self.center) / self.scale)
 
     def _distance(self, seen: Tensor) -> float:
         across = float(torch.cdist(seen, self.reference).mean())

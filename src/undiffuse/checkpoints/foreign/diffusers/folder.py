@@ -62,7 +62,7 @@ FORMAT = 1
 """Version of `OURS`."""
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """True for a pipeline's folder and one that holds a U-Net of diffusers."""
     if (path / INDEX).is_file() or (path / "unet" / UNET).is_file():
         return True
@@ -126,7 +126,7 @@ def _own(path: Path, stored_in: Weights, scheduler: Settings) -> SavedModel:
     return SavedModel(config, info, values, _provenance(path, stored_in, scheduler))
 
 
-READER = ForeignReader("diffusers", recognises, read_folder)
+READER = ForeignReader("diffusers", recognizes, read_folder)
 
 
 def _check_parts(path: Path) -> None:

@@ -40,7 +40,7 @@ MARKS = {openai.MARK, lucidrains.INSIDE + lucidrains.MARK, edm.MARK, edm.INSIDE 
 SAFE, OTHER_PICKLES = ".safetensors", (".pkl", ".pickle")
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """True for a file of tensors alone: by its ending, and of safetensors by somebody's names in it."""
     if not path.is_file():
         return False
@@ -54,7 +54,7 @@ def recognises(path: Path) -> bool:
 
 
 def holds_weights(path: Path) -> bool:
-    """True where a file that `recognises` knows by its ending holds weights rather than data: by its beginning.
+    """True where a file that `recognizes` knows by its ending holds weights rather than data: by its beginning.
 
     Arrays of images end in .npz, too, and anything may end in .bin.
     """
@@ -84,7 +84,7 @@ def read_file(path: Path) -> SavedModel:
         return _of(path, tensors)
 
 
-READER = ForeignReader("a file of tensors", recognises, read_file)
+READER = ForeignReader("a file of tensors", recognizes, read_file)
 
 
 def _of(path: Path, stored: Tensors) -> SavedModel:
