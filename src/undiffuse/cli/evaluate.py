@@ -92,7 +92,8 @@ def measure(options: dict[str, Any], group: Group) -> None:
             check_fit(held_out.info, model.info)
     check_comparable(subject.info, reference.info)
     check_counts(subject, reference)
-    settings, overwrite = QualitySettings(options.get("seed", 0), options.get("repeat", 1)), "overwrite" in options
+    settings = QualitySettings(options.get("seed", 0), options.get("repeat", 1))
+    overwrite = "overwrite" in options
     if "out" in options:
         check_out(options["out"], overwrite)  # before a classifier is trained, too
     extractors = open_extractors(options, reference, group)

@@ -73,7 +73,8 @@ def run(typed: Namespace) -> None:
     among = options.get("candidates", 200)
     if cost == "bound":
         images = open_images({**options, "limit": count}, options.get("DATA") or model.config.data.source, model)
-        costs, count = measure_bound(model, images, steps, count=among, how=how), len(images)
+        costs = measure_bound(model, images, steps, count=among, how=how)
+        count = len(images)
     else:
         costs = measure_error(model, count, steps, count=among, how=how)
     chosen = learn(model, costs, cost, steps, count)

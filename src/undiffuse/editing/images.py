@@ -82,7 +82,8 @@ def _painted(values: NDArray[Any], top: float, say: Callable[[str], object]) -> 
     """True where a mask is white."""
     if values.shape[2] in (2, 4):
         opaque = values[..., -1] > values[..., -1].max() / 2  # of a soft brush, too
-        paint, color = (convert_channels(values[..., :-1], 1)[..., 0] / top)[opaque], values[..., :-1][opaque] / top
+        paint = (convert_channels(values[..., :-1], 1)[..., 0] / top)[opaque]
+        color = values[..., :-1][opaque] / top
         light, dark = paint > 0.5, (color <= NEAR).all(-1)
         if opaque.any() and not opaque.all():
             if light.all() or dark.all():

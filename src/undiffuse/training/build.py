@@ -153,7 +153,8 @@ def condition_batches(
     """``(step, x0) -> conditions`` of this process's images: what the tables say of them, hidden by a function of
     (seed, step); of a stage the images themselves, made smaller."""
     told, settings = model.conditions, model.config.conditions
-    loop, order, everyone = model.config.loop, order_of(data, model.config), BatchShard(model.config.loop.batch)
+    loop, order = model.config.loop, order_of(data, model.config)
+    everyone = BatchShard(loop.batch)
     if not told:
         return lambda step, x0: {}
     small = low_res_training(settings, loop.seed, loop.batch)

@@ -28,7 +28,8 @@ Encoded = Callable[[NDArray[np.int64]], Tensor]
 
 def resident(images: NDArray[np.uint8], codec: Codec, device: torch.device) -> Encoded:
     """8-bit images on a device."""
-    numbers, table = torch.tensor(images).to(device), codec.encode(np.arange(256, dtype=np.uint8)).to(device)
+    numbers = torch.tensor(images).to(device)
+    table = codec.encode(np.arange(256, dtype=np.uint8)).to(device)
     return lambda chosen: table[numbers[send(torch.from_numpy(chosen), device)].long()]
 
 

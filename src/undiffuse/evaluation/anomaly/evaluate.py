@@ -56,7 +56,8 @@ def features(
     """
     look = look or ReconstructionSettings()
     how = MeasureOptions(seed=look.seed, batch=batch, progress=progress)
-    log_error, bounds = rebuild(model, images, look, how), None
+    log_error = rebuild(model, images, look, how)
+    bounds = None
     if timesteps and isinstance(model.schedule, DiscreteSchedule):
         bounds = bound(model, images, count=min(timesteps, model.schedule.T), how=how).total.numpy()
     return Features(log_error, bounds, ode(model, images, how=how).total.numpy() if with_ode else None)

@@ -89,7 +89,8 @@ def error_maps(
     on_step: Callable[[], object] = lambda: None,
 ) -> Float[Tensor, "images levels *spatial"]:
     """Square errors of the reconstructions, means over draws and channels: where an image is not as expected."""
-    x0, streams, maps = images.x0, images.streams(look.seed, "anomaly"), []
+    x0, streams = images.x0, images.streams(look.seed, "anomaly")
+    maps = []
     for level in look.levels:
         total = torch.zeros_like(x0[:, 0])
         for _ in range(look.draws):

@@ -17,8 +17,7 @@ FEATURES = 64
 WIDEST = 64
 POSITIONS = 64
 """Pooling goes on until so few positions are left."""
-POOLINGS: dict[int, type[nn.MaxPool1d | nn.MaxPool2d | nn.MaxPool3d]]
-POOLINGS = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
+POOLINGS: dict[int, type[nn.Module]] = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 

@@ -114,7 +114,8 @@ def bound_of(
         UndiffuseError: a continuous process, a bad count, or a variance that was not learned.
     """
     chain, mask = chain_of(denoiser.schedule), images.mask
-    x0, edges, streams = kept(images.x0, mask), strata(chain.T, count), images.streams(seed, "bound")
+    x0, streams = kept(images.x0, mask), images.streams(seed, "bound")
+    edges = strata(chain.T, count)
     times = torch.stack([draw_times(edges, stream) for stream in streams])
     rows: dict[str, list[Tensor]] = {"term": [], "x0_error": [], "eps_error": []}
     for t in times.T:

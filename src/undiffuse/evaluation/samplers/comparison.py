@@ -97,6 +97,13 @@ class EnergyReference:
         return cls(x[::2], energy_floor(x), images.dataset.info.name)  # every other one: files may be sorted by class
 
 
+def _aligned(column: Sequence[str], words: bool) -> list[str]:
+    """A column of a Markdown table with the rule below its head: words on the left, numbers on the right."""
+    width = max(map(len, column))
+    head, *cells = [f" {cell.ljust(width) if words else cell.rjust(width)} " for cell in column]
+    return [head, "-" * (width + 2) if words else "-" * (width + 1) + ":", *cells]
+
+
 @dataclass(frozen=True)
 class SamplerComparison:
     """Cells by sampler, then by budget."""
@@ -112,14 +119,11 @@ class SamplerComparison:
         rows = [head + (["distance"] if self.reference else [])]
         for name, row in zip(self.contest.samplers, self.cells, strict=True):
             for budget, cell in zip(self.contest.budgets, row, strict=True):
-                solver, distance = cell.settings.solver, [] if cell.distance is None else [f"{cell.distance:.4f}"]
+                solver = cell.settings.solver
+                distance = [] if cell.distance is None else [f"{cell.distance:.4f}"]
                 numbers = [str(n) for n in (budget, solver.steps, cell.evaluations)]
                 rows.append([name, solver.spacing, *numbers, f"{1000 * cell.seconds:.1f}", *distance])
-        columns = list(zip(*rows, strict=True))
-        for k, column in enumerate(columns):
-            width, words = max(map(len, column)), k < 2  # columns of words; the numbers stand on the right
-            cells = [f" {cell.ljust(width) if words else cell.rjust(width)} " for cell in column]
-            columns[k] = (cells[0], "-" * (width + 2) if words else "-" * (width + 1) + ":", *cells[1:])
+        columns = [_aligned(column, words=k < 2) for k, column in enumerate(zip(*rows, strict=True))]
         lines = [f"|{'|'.join(row)}|" for row in zip(*columns, strict=True)]
         return "\n".join([*lines, "", *self._notes()]) + "\n"
 
@@ -201,7 +205,8 @@ def compare(
     warn(unheeded(settings, True, contest.samplers))  # what the model decides is said when it draws
     rows = []
     for name in contest.samplers:
-        chosen, row = of_sampler(settings, name), []
+        chosen = of_sampler(settings, name)
+        row = []
         for budget in contest.budgets:
             plan = model.plan(chosen.changed(steps=steps_within(chosen, budget)))
             row.append(_draw(plan, contest, reference))

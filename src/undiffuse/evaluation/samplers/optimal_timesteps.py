@@ -106,7 +106,8 @@ def measure_error(
     """
     times = candidates(check_alone(model, "a choice of times").schedule, count, steps)
     std = math.sqrt(sum(value**2 for value in model.info.std) / len(model.info.std))
-    starts, size = range(0, samples, how.size(model)), how.size(model)
+    size = how.size(model)
+    starts = range(0, samples, size)
     noises = (Noise(how.seed, range(start, min(start + size, samples)), model.device) for start in starts)
     with how.asking(model, "error", len(starts) * (len(times) + 1)) as bar:
         return error_costs(how.denoiser(model), times, model.shape, std, noises, bar.update)

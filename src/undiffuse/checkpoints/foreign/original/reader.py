@@ -94,7 +94,8 @@ def _of(path: Path, stored: Tensors) -> SavedModel:
         return _model(path, "openai", openai.layout(path, stored), stored, weights)
     names = ho.named(list(stored.shapes))
     if ho.MARK in names:
-        tensors, averaged = stored.renamed(names), any(ho.AVERAGE in name for name in names.values())
+        tensors = stored.renamed(names)
+        averaged = any(ho.AVERAGE in name for name in names.values())
         return _model(path, "ho", ho.layout(path, tensors), tensors, "ema" if averaged else "raw")
     names = lucidrains.named(list(stored.shapes))
     if lucidrains.MARK in names:
