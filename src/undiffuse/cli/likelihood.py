@@ -17,7 +17,7 @@ from undiffuse.cli.evaluation_options import add_images, add_machine, load_alone
 from undiffuse.cli.options import add_choice, add_count, add_number, add_overwrite
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.write_then_print import said_afterwards
-from undiffuse.config.effect import without_effect
+from undiffuse.config.without_effect import without_effect
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.model.sample_request import warn
 from undiffuse.runtime.process_group import Group, joined

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
 from undiffuse.conditioning.class_names import NONE
-from undiffuse.config.effect import without_effect
 from undiffuse.config.fields import Field, fields_of
+from undiffuse.config.without_effect import without_effect
 from undiffuse.editing.defaults import FillMethod, Method, Way, check_strength
 from undiffuse.errors import UndiffuseError, perhaps
 

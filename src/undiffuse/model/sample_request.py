@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from undiffuse.config.effect import without_effect
 from undiffuse.config.sampling import Compute, Guide, SampleConfig, Solver
+from undiffuse.config.without_effect import without_effect
 from undiffuse.errors import UndiffuseError
 
 BOUNDS = {

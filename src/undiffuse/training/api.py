@@ -42,8 +42,8 @@ from undiffuse.training.run.plan_corrections import Outset
 from undiffuse.training.run.replay import Recorded, recorded
 from undiffuse.training.run.resume import NewBudget, reconcile
 from undiffuse.training.run.session import fit_minutes, run_training
+from undiffuse.training.run.settings_without_effect import unheeded
 from undiffuse.training.run.target_program import changes, fitted
-from undiffuse.training.run.unheeded import unheeded
 from undiffuse.training.run.validate import check
 from undiffuse.training.step_plan import Decision
 

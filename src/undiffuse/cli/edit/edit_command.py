@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undiffuse.cli.naming import load_to_draw
-from undiffuse.config.effect import without_effect
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.sections import flat_fields
+from undiffuse.config.without_effect import without_effect
 from undiffuse.editing.options import EditOptions, options_of, rules_of
 from undiffuse.editing.registry import EDITS, Edit, EditInput, overlap_of
 from undiffuse.errors import UndiffuseError, counted

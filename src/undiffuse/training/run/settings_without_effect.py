@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from undiffuse.config.effect import without_effect
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flatten
+from undiffuse.config.without_effect import without_effect
 
 
 def unheeded(given: Mapping[str, Any], config: TrainConfig) -> list[str]:

@@ -5,7 +5,7 @@ import undiffuse
 from undiffuse.config.files import override
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flatten
-from undiffuse.training.run.unheeded import rules_of, unheeded
+from undiffuse.training.run.settings_without_effect import rules_of, unheeded
 
 
 @pytest.mark.parametrize(
