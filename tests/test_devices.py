@@ -25,7 +25,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.guidance import Clip
 from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.editing import Editor
-from undiffuse.editing.inverse_problems import FillMethod, Method
+from undiffuse.editing.defaults import FillMethod, Method
 from undiffuse.evaluation.anomaly.scores import ReconstructionSettings, error_maps
 from undiffuse.evaluation.images import ImageBatch
 from undiffuse.evaluation.likelihood.bound import bound_of

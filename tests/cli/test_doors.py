@@ -274,11 +274,11 @@ def test_a_run_that_another_process_has_finished_meanwhile_is_left_alone(
 ) -> None:
     import undiffuse.training.api as api
 
-    def held(folder: Path, group: object) -> Any:
+    def exclusive(folder: Path) -> Any:
         (folder / "checkpoints" / "step-00000002").mkdir(parents=True)
         return nullcontext()
 
-    monkeypatch.setattr(api, "held", held)
+    monkeypatch.setattr(api, "exclusive", exclusive)
     assert "holds a run already" in undiffuse("train", "digits", "--runs", tmp_path, "--name", "z", *tiny).err
     assert (tmp_path / "z" / "checkpoints" / "step-00000002").is_dir()
 

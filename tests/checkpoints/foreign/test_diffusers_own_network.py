@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from undiffuse.checkpoints.foreign.diffusers import own_network_folder
 from undiffuse.checkpoints.foreign.diffusers.folder import obstacles
 from undiffuse.checkpoints.saved_model import unknown_data
 from undiffuse.config.files import override
