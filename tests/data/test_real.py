@@ -33,7 +33,7 @@ def test_mnist_has_its_well_known_moments(real: Callable[[str], Path], opened: O
     assert dataset.info.classes == tuple("0123456789")
     assert (dataset.info.mean[0] + 1) / 2 == pytest.approx(0.1325, abs=5e-5)  # the test set's own; train: 0.1307
     assert dataset.info.std[0] / 2 == pytest.approx(0.3105, abs=5e-5)
-    assert find_duplicates(dataset) == []
+    assert list(find_duplicates(dataset)) == []
 
 
 def test_a_folder_of_archives_and_a_zip_of_sound_are_no_image_sets(real: Callable[[str], Path], opened: Open) -> None:

@@ -49,7 +49,7 @@ def test_exact_duplicates_are_counted(tmp_path: Path, opened: Open, rng: np.rand
     images[4] = images[2]
     images[4, 0, 0] ^= 1
     np.save(tmp_path / "a.npy", images)
-    found = find_duplicates(opened(tmp_path / "a.npy"))
+    found = list(find_duplicates(opened(tmp_path / "a.npy")))
     assert found == [(0, 3), (0, 5)]
 
 

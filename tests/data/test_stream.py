@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +60,12 @@ def source(request, tmp_path, pixels, encoded, write_tar, write_parquet):
 def settings(source, **flat):
     config = get_recipe("small").build(open_data(DataConfig(source=str(source), stream=True), False).info)
     return override(config, source=str(source), stream=True, buffer=16, batch=8, steps=10, seed=5, **flat)
+
+
+def test_a_stream_can_be_sent_to_another_process(source):
+    stream = open_stream(DataConfig(source=str(source)), progress=False)
+    order = stream.order(8, 3, 5)
+    assert np.array_equal(pickle.loads(pickle.dumps(stream)).order(8, 3, 5), order)
 
 
 def test_a_stream_holds_what_a_prepared_set_holds(source, opened, pixels):

@@ -62,6 +62,11 @@ def test_a_strength_outside_0_to_1_is_refused(editor, pictures, strength):
         interpolate(editor, pictures[0], pictures[1], way="shared", strength=strength)
 
 
+def test_a_model_in_place_of_a_plan_is_told_how_one_is_made(model):
+    with pytest.raises(UndiffuseError, match=r"takes a plan, got Model: Editor\.of\(model, settings\)"):
+        Editor(model)
+
+
 def test_a_grid_is_cut_at_its_new_start():
     times = torch.tensor([50.0, 30, 10, 0]).double()
     assert times_from(times, torch.tensor(25.0).double()).tolist() == [25, 10, 0]

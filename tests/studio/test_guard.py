@@ -191,6 +191,8 @@ def test_a_proxy_may_serve_the_studio_below_a_path(open_page: Any, below: str) -
     assert client.get("/tools/undiffusex/").status_code == 404
     answer = client.get("/tools/undiffuse?token=x", follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (303, "undiffuse/?token=x")
+    answer = client.get('/tools/undiffuse?a="<x>|{}', follow_redirects=False)
+    assert answer.headers["location"].endswith(str(answer.request.url).partition("?")[2]), "a query goes on as it came"
     with pytest.raises(UndiffuseError, match="--path"):
         Address(path="/a//b")
     with pytest.raises(UndiffuseError, match="--name"):

@@ -5,7 +5,7 @@ A format is one file in `formats/` and one line in `formats.registry`. What it h
 | the data are | bring | and get by |
 |---|---|---|
 | one array in a file | `array_source.ArraySource` with a ``load`` | |
-| many files, one or more samples in each | `FileKind`, often with a `writing.samples.SampleReader` | `folder.Folder` |
+| many files, one or more samples in each | `FileKind`, often with a `writing.volumes.SampleReader` | `folder.Folder` |
 | many encoded images in one file | `records.Shard`: ``index``, ``read`` and ``runs`` | `records.Records` |
 | anything else | `Source` with a ``listing`` and a ``write`` | |
 """

@@ -18,7 +18,6 @@ import json
 import sys
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -35,7 +34,7 @@ from undiffuse.data.formats.hugging_face import PREFIX, files_of, is_saved
 from undiffuse.data.formats.records import Records
 from undiffuse.data.formats.shards import open_shards
 from undiffuse.data.info import DataInfo
-from undiffuse.data.order import EpochOrder, batch_indices, shuffled_runs
+from undiffuse.data.order import batch_indices, shuffled_runs
 from undiffuse.data.preparation.open_source import open_source
 from undiffuse.data.preparation.prepare import PREPARED_VERSION, describe_images, prepare, say_unread
 from undiffuse.data.source import number_classes
@@ -177,6 +176,7 @@ class Stream:
     looked: int
     """Examples that the first look has read."""
     _texts: list[str]
+    _epochs: OrderedDict[tuple[int, int], NDArray[np.int64]] = field(default_factory=OrderedDict, repr=False)
 
     def __len__(self) -> int:
         return self.info.count
@@ -197,10 +197,12 @@ class Stream:
         stand_in = self.images.stand_in
         return np.array([stand_in.get(number, number) for number in numbers.tolist()]) if stand_in else numbers
 
-    @cached_property
-    def _epoch(self) -> EpochOrder:
-        runs = self.images.examples.runs
-        return lru_cache(2)(lambda count, seed, epoch: shuffled_runs(runs, self.window, seed, epoch))
+    def _epoch(self, count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+        if (seed, epoch) not in self._epochs:
+            self._epochs[seed, epoch] = shuffled_runs(self.images.examples.runs, self.window, seed, epoch)
+            while len(self._epochs) > 2:
+                self._epochs.popitem(last=False)
+        return self._epochs[seed, epoch]
 
 
 def open_data(config: DataConfig, progress: bool = True) -> Dataset | Stream:

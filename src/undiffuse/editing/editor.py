@@ -103,6 +103,12 @@ class Editor:
     progress: bool = False
     on_step: Callable[[int, int], object] = field(default=lambda done, of: None, repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.plan, SamplePlan):
+            raise UndiffuseError(
+                f"An Editor takes a plan, got {type(self.plan).__name__}: Editor.of(model, settings) makes it"
+            )
+
     @classmethod
     def of(cls, model: AnyModel, settings: SampleConfig | None = None, **more: Any) -> Self:
         """The editor of a model that draws by itself, or of a stage for `enlarge`, by these settings."""

@@ -48,8 +48,12 @@ def read_mask(path: Path, sides: Sequence[int], say: Callable[[str], object] = l
             nor white: a photograph with a hole, or paint in red, may mean the one or the other.
     """
     try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UndiffuseError(f"Cannot read the mask {path}: {error.strerror or error}") from None
+    try:
         with quiet_pillow():
-            values = decode(path.read_bytes())
+            values = decode(content)
         values = values[..., None] if values.ndim == 2 else values
         if values.shape[:2] != tuple(sides):
             raise UnreadableError(
@@ -58,8 +62,6 @@ def read_mask(path: Path, sides: Sequence[int], say: Callable[[str], object] = l
             )
         top = float(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else 1.0
         white = _painted(values, top, say)
-    except OSError as error:
-        raise UndiffuseError(f"Cannot read the mask {path}: {error.strerror or error}") from None
     except UnreadableError as error:
         raise UndiffuseError(f"The mask {path} {error}") from None
     known = torch.from_numpy((~white).astype(np.float32))

@@ -94,7 +94,8 @@ class Guard:
         if scope["path"] == "":
             query = scope["query_string"].decode("latin-1")
             place = f"{self.doors.path.rpartition('/')[2]}/" + (f"?{query}" if query else "")
-            await RedirectResponse(place, 303)(scope, receive, send)
+            # By hand, for RedirectResponse would quote the query, which goes on as it came.
+            await Response(status_code=303, headers={"location": place})(scope, receive, send)
         elif scope["method"] == "HEAD":
             await self._headed(scope, receive, send)
         else:

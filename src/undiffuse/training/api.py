@@ -218,7 +218,8 @@ def resume_run(
 
     Args:
         dataset: the prepared data; by default they are prepared again as the run's settings say.
-        console, timer, group: as of `start_run`; what a budget has spent is added to the timer's seconds.
+        console, timer, group: as of `start_run`; the timer goes on from what the run's budget has spent, unless the
+            budget is a new one.
         given: settings by flat name; see `resume.reconcile` for what may differ from the run's.
     """
     console, timer = console or Console(), timer or Timer()

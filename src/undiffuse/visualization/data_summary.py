@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -27,13 +29,14 @@ _TILE = 112
 _SHOWN = 5
 
 
-def find_duplicates(dataset: Dataset) -> list[tuple[int, int]]:
+def find_duplicates(dataset: Dataset) -> Iterator[tuple[int, int]]:
     """Indices (first, later) of each sample that is equal, value for value, to an earlier one."""
     seen: dict[bytes, int] = {}
     samples = (sample for chunk in chunks(dataset.images) for sample in np.ascontiguousarray(chunk))
-    digests = (hashlib.blake2b(sample.data, digest_size=16).digest() for sample in samples)
-    pairs = ((seen.setdefault(digest, index), index) for index, digest in enumerate(digests))
-    return [(first, later) for first, later in pairs if first != later]
+    for later, sample in enumerate(samples):
+        first = seen.setdefault(hashlib.blake2b(sample.data, digest_size=16).digest(), later)
+        if first != later:
+            yield first, later
 
 
 def describe(dataset: Dataset | Stream) -> str:
@@ -60,9 +63,11 @@ def describe(dataset: Dataset | Stream) -> str:
         lines.append(f"channels?   {question}")
     if isinstance(dataset, Dataset):
         lines += [*_vectors(dataset), *_pairs(dataset)]
-        duplicates = find_duplicates(dataset)
-        pairs = "; ".join(f"{dataset.name_of(b)} = {dataset.name_of(a)}" for a, b in duplicates[:_SHOWN])
-        lines.append(f"duplicates  {len(duplicates):,}{f' exact: {pairs}' if pairs else ''}")
+        duplicates = find_duplicates(dataset)  # there may be millions: five are shown, the others counted
+        shown = [f"{dataset.name_of(b)} = {dataset.name_of(a)}" for a, b in islice(duplicates, _SHOWN)]
+        count = len(shown) + sum(1 for _ in duplicates)
+        pairs = "; ".join(shown)
+        lines.append(f"duplicates  {count:,}{f' exact: {pairs}' if pairs else ''}")
     lines.append(f"refused     {counted(len(dataset.refused), 'file') if dataset.refused else 0}")
     lines += _reasons(dataset.refused)
     if dataset.ignored:

@@ -234,6 +234,7 @@ REFUSED_NETWORKS = {
     "huge depth": ({"layers_per_block": 10**9}, "layers_per_block"),
     "huge table": ({"num_class_embeds": 10**9}, "num_class_embeds"),
     "wider than its weights": ({"block_out_channels": [64, 128]}, "shape"),
+    "beyond floats": ({"norm_eps": 10**400}, "norm_eps"),
     "deeper than its weights": ({"layers_per_block": 3}, "lacks"),
 }
 

@@ -210,6 +210,7 @@ def test_averages_are_read_where_there_are_any_and_the_optimisers_leavings_passe
         (lambda v: v.update({"model/norm_out/beta": np.ones(3, "f4")}), r"of the shape \(3,\)"),
         (lambda v: v.pop("model/conv_out/W"), "lacks 'conv_out/W'"),
         (lambda v: v.update({"model/conv_in/W": np.ones((3, 3, 12, 32), "f4")}), "block_size of 1"),
+        (lambda v: v.update({"model/conv_in/W": np.ones(32, "f4")}), "lacks 'conv_in.weight'"),
         (lambda v: v.update({"model/conv_in/W": np.array([{}])}), "names that undiffuse does not know"),
     ],
 )

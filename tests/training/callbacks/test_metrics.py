@@ -22,6 +22,14 @@ def metrics_file(path, step=0, window=(), every=2, total=5):
     return MetricsFile(path, step, window, every, Plan(total), t_max=1000.0)
 
 
+def test_a_log_that_was_removed_costs_no_checkpoint(tmp_path):
+    file = metrics_file(tmp_path / "metrics.jsonl")
+    file(result(1, [1.0], [100]))
+    (tmp_path / "metrics.jsonl").unlink(missing_ok=True)
+    file.sync()
+    assert list(read_metrics(tmp_path / "metrics.jsonl")) == []
+
+
 def test_a_line_holds_the_means_since_the_line_before(tmp_path):
     file = metrics_file(tmp_path / "metrics.jsonl")
     file(result(1, [1.0, 3.0], [100, 1000], grad_norm=2.0))

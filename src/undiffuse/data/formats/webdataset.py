@@ -113,7 +113,7 @@ class _Example:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The contents of the .json."""
+        """The contents of the .json, which is parsed each time."""
         return _fields(self.notes.get("json", b"{}"))
 
     def lacks(self, other: _Example) -> bool:
@@ -128,15 +128,17 @@ class _Example:
 
     def unread(self) -> str:
         """Remark on what the .json has in the place of a class; '' without such."""
-        key = next((key for key in CLASS_KEYS if key in self.fields), "")
-        if key and (why := no_label(self.fields[key])):
+        fields = self.fields
+        key = next((key for key in CLASS_KEYS if key in fields), "")
+        if key and (why := no_label(fields[key])):
             return f"{NOT_READ}'{key}' of its .json, {why}"
-        return unread_columns([*self.fields], CLASS_KEYS, ()).replace("its column", "the .json's")
+        return unread_columns([*fields], CLASS_KEYS, ()).replace("its column", "the .json's")
 
     def said(self) -> tuple[str, str]:
-        label = self.notes["cls"].decode().strip() if "cls" in self.notes else _first(self.fields, CLASS_KEYS, as_label)
+        fields = self.fields
+        label = self.notes["cls"].decode().strip() if "cls" in self.notes else _first(fields, CLASS_KEYS, as_label)
         written = next((self.notes[kind].decode().strip() for kind in _TEXT_SUFFIXES if kind in self.notes), "")
-        return label, written or _first(self.fields, TEXT_KEYS, lambda value: value if isinstance(value, str) else "")
+        return label, written or _first(fields, TEXT_KEYS, lambda value: value if isinstance(value, str) else "")
 
 
 def _first(fields: dict[str, Any], keys: Sequence[str], words: Callable[[Any], str]) -> str:

@@ -33,6 +33,7 @@ def survey(
                     raise UnreadableError("is empty (0 bytes)")
                 found[entry.name] = look(entry)
             except UnreadableError as error:
-                failed.append((entry.name, error))
+                # A new one: the traceback of the one that was caught holds the file's bytes.
+                failed.append((entry.name, type(error)(*error.args)))
             progress.update()
     return found, failed

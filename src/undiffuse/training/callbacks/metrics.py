@@ -102,6 +102,7 @@ class MetricsFile:
     def sync(self) -> None:
         """Wait until the disk has the lines: a checkpoint must not outlive the lines before it."""
         with writing(self._path, RESUME):
+            self._path.touch()  # whoever removed it loses its lines, not the checkpoint
             sync(self._path)
 
 

@@ -63,6 +63,9 @@ class Muon(Optimizer):
     Args:
         matrices: parameters of two and more dimensions that Muon moves.
         others: parameters that Adam moves: norms, biases, the first and the last layer.
+        lr: learning rate of both.
+        momentum: mu.
+        betas: Adam's.
     """
 
     def __init__(

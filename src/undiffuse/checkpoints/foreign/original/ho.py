@@ -59,7 +59,7 @@ def layout(path: Path, tensors: Tensors) -> Layout:
             raise shapes.lacks(f"{layer.replace('.', '/')}/W")
         return shape[-1]
 
-    base, channels = outputs("conv_in"), tensors.shapes[MARK][-2]
+    base, channels = outputs("conv_in"), shapes.size(MARK, -2)
     if outputs("conv_out") != channels or channels > 4:
         raise UndiffuseError(
             f"{path} makes {outputs('conv_out')} channels of {channels}: undiffuse reads Ho's networks of 1 to 4 "

@@ -44,7 +44,7 @@ class Shapes:
 
     def size(self, name: str, axis: int = 0) -> int:
         """Length of a tensor along an axis."""
-        if len(self.shapes.get(name, ())) <= axis:
+        if not -len(self.shapes.get(name, ())) <= axis < len(self.shapes.get(name, ())):
             raise self.lacks(name)
         return self.shapes[name][axis]
 
