@@ -34,12 +34,13 @@ EMPTY: Window = (0.0,) * 12
 
 def with_step(window: Window, result: StepResult, t_max: float) -> Window:
     """The sums with one more step."""
+    if result.skipped:
+        steps, loss, norm, skipped, *quarters = window
+        return (steps, loss, norm, skipped + 1, *quarters)
     quarter = (torch.ceil(4 * result.t / t_max) - 1).clamp(0, 3).long()
     losses = torch.zeros(4, dtype=torch.float64).index_add_(0, quarter, result.losses.double()).tolist()
     counts = torch.bincount(quarter, minlength=4).tolist()
     new = (1.0, result.loss, result.grad_norm, 0.0, *losses, *counts)
-    if result.skipped:
-        new = (*EMPTY[:3], 1.0, *EMPTY[4:])
     return tuple(a + b for a, b in zip(window, new, strict=True))
 
 
