@@ -101,7 +101,7 @@ class SamplePlan:
         found: Denoiser = self._evaluated
         factor = self.model.config.conditions.upscale
         if factor > 1:
-            assert self.low_res is not None, "`of` checks that a stage has one"
+            assert self.low_res is not None, "`make_plan` checks that a stage has one"
             found = enlarging(found, self.low_res, factor, self.settings.guide.augmentation, indices, seed)
         return THRESHOLDS[self.settings.guide.threshold](self.request.denoiser(found, indices))
 
