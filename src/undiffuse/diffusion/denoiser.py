@@ -8,7 +8,7 @@ denoisers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -93,6 +93,9 @@ TIME_INPUTS: dict[str, TimeInput] = {
 }
 
 
+NumberInput = Callable[[Schedule, Float[Tensor, "batch"]], Float[Tensor, "batch numbers"]]
+
+
 class NetworkDenoiser:
     """A network as a denoiser.
 
@@ -102,6 +105,7 @@ class NetworkDenoiser:
         schedule: the process it was trained on.
         parameterization: what F means.
         time_input: what its time embedding sees, a name in `TIME_INPUTS`.
+        number_inputs: what the network sees of conditions that are one number for each sample, by name.
 
     Raises:
         UndiffuseError: if the parameterization is singular on the schedule, or its time input is infinite.
@@ -113,12 +117,14 @@ class NetworkDenoiser:
         schedule: Schedule,
         parameterization: Parameterization,
         time_input: Literal["index", "scaled-index", "log-snr", "log-sigma"] = "index",
+        number_inputs: Mapping[str, NumberInput] | None = None,
     ) -> None:
         parameterization.check(schedule)
         self.network = network
         self.schedule = schedule
         self.parameterization = parameterization
         self.time_input = TIME_INPUTS[time_input]
+        self.number_inputs = number_inputs or {}
         if not self.time_input(schedule, torch.tensor(schedule.t_max, dtype=torch.float64)).isfinite():
             raise UndiffuseError(
                 "A schedule that ends in pure noise (alpha = 0) has no ln(sigma/alpha) there: use `time_input=log-snr`"
@@ -128,6 +134,9 @@ class NetworkDenoiser:
         t = as_times(t)
         q_t = self.schedule(t)
         time = send(self.time_input(self.schedule, t).float(), x_t.device).expand(len(x_t))
+        for name in self.number_inputs.keys() & conditions.keys():
+            number = as_times(conditions[name]).expand(len(x_t))
+            conditions[name] = self.number_inputs[name](self.schedule, number).float()
         told = {name: send(value, x_t.device) for name, value in conditions.items()}
         output = self.network(expand(self.parameterization.input_scale(q_t), x_t) * x_t, time, **told)
         output = output.to(x_t.dtype)  # the state stays in float32 around a bfloat16 network

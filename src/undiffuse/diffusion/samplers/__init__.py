@@ -18,6 +18,7 @@ from undiffuse.diffusion.samplers.heun import EDM, Heun
 from undiffuse.diffusion.samplers.lms import LMS, PLMS
 from undiffuse.diffusion.samplers.ode import AdaptiveODE
 from undiffuse.diffusion.samplers.score_sde import EulerMaruyama, PredictorCorrector
+from undiffuse.diffusion.samplers.students import JumpStep, Renoise
 from undiffuse.diffusion.samplers.unipc import UniPC
 from undiffuse.diffusion.trajectory import Sampler
 
@@ -105,7 +106,16 @@ _ENTRIES = (
 )
 
 SAMPLERS = {entry.name: entry for entry in _ENTRIES}
-"""Every sampler by name."""
+"""Every sampler of an ordinary model by name."""
+STUDENT_SAMPLERS = {
+    entry.name: entry
+    for entry in (
+        _ode("ddim", 1, lambda: DDIM(), "a student of halving or of pairs"),
+        _sde("renoise", 1, lambda fresh_noise=1.0: Renoise(fresh_noise), "a student of consistency"),
+        _ode("jump", 1, lambda: JumpStep(), "a student of jumps, which is told where each step ends"),
+    )
+}
+"""The samplers of students by name: each of these knows its own, and no other model can walk by the last two."""
 
 
 __all__ = [
@@ -117,13 +127,16 @@ __all__ = [
     "NOISE",
     "PLMS",
     "SAMPLERS",
+    "STUDENT_SAMPLERS",
     "AdaptiveODE",
     "DPMMultistep",
     "DPMSingleStep",
     "EulerMaruyama",
     "ExponentialMultistep",
     "Heun",
+    "JumpStep",
     "PredictorCorrector",
+    "Renoise",
     "SDEDPMMultistep",
     "SamplerEntry",
     "UniPC",

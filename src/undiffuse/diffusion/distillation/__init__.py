@@ -1,0 +1,32 @@
+"""Students: networks that learn to do in a few evaluations what a teacher does in many.
+
+Every objective here is one sentence. Draw x_t = alpha_t x0 + sigma_t eps; let somebody say, without gradients, where
+x_t should be at an earlier time s; and ask the student for the pair (x~, e~) whose DDIM step takes it there.
+
+    match         the teacher's own pair at t                       another row, or guidance, in one evaluation
+    progressive   two steps of the teacher, t -> m -> s             Salimans & Ho 2022
+    consistency   the student's own x0 from x_s, a little earlier   Song et al. 2023; Geng et al. 2024
+    jump          two of the student's own jumps of half the length; the shortest are the teacher's (Frans et al. 2024)
+
+Reading order: `moves`, `match`, `progressive`, `jump`, `consistency`; `times` has the laws that t is drawn by.
+"""
+
+from undiffuse.diffusion.distillation.consistency import Annealed, Consistency, Neighbors
+from undiffuse.diffusion.distillation.jump import Jump
+from undiffuse.diffusion.distillation.match import Match
+from undiffuse.diffusion.distillation.moves import implied, move
+from undiffuse.diffusion.distillation.progressive import Progressive
+from undiffuse.diffusion.distillation.times import LogNormalRatio, OnGrid
+
+__all__ = [
+    "Annealed",
+    "Consistency",
+    "Jump",
+    "LogNormalRatio",
+    "Match",
+    "Neighbors",
+    "OnGrid",
+    "Progressive",
+    "implied",
+    "move",
+]

@@ -1,0 +1,112 @@
+"""Jumps: one student that is told where its step ends, for 1, 2, 4 or 8 steps with one set of weights.
+
+    G(x_t, t, s) = alpha_s x~ + sigma_s e~,   (x~, e~) = student(x_t, t, until=s)
+
+A jump should be two jumps of half its length, G(x_t, t, s) = G(G(x_t, t, m), m, s), and the shortest ones the teacher's
+DDIM steps: the shortcut models of Frans et al. 2024 (https://arxiv.org/abs/2410.12557), whose shortest steps come from
+data, learned from a teacher instead. All lengths are learned at once, the longer ones from the shorter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from undiffuse.diffusion.denoiser import Denoiser
+from undiffuse.diffusion.distillation.moves import implied, move
+from undiffuse.diffusion.distillation.progressive import follow
+from undiffuse.diffusion.distillation.teacher import UNTIL, Scales, ask
+from undiffuse.diffusion.distillation.times import OnGrid, Walk, at, position
+from undiffuse.diffusion.gaussian import Batch
+from undiffuse.diffusion.guidance.threshold import Clip
+from undiffuse.diffusion.losses.simple import Objective, noise_and_predict
+from undiffuse.diffusion.masking import kept
+from undiffuse.diffusion.schedules import Schedule
+from undiffuse.runtime.devices import send
+
+Places = Int[Tensor, "batch"]
+
+
+@dataclass(frozen=True)
+class Jump:
+    """The distance between the student's (x0, eps) and the pair that two jumps of half the length imply.
+
+    Args:
+        objective: the distance, in the student's own space.
+        teacher: of the shortest jumps, as its samples are drawn.
+        walk: the teacher's times.
+        counts: numbers of jumps from noise to data, powers of two; the largest divides the teacher's steps.
+        clipped: x0 of the student's own jumps is clipped to [-1, 1], as when samples are drawn.
+        scales: guidance that stays a choice; None where the teacher's is fixed.
+    """
+
+    objective: Objective
+    teacher: Denoiser
+    walk: Walk
+    counts: tuple[int, ...]
+    clipped: bool = True
+    scales: Scales | None = None
+
+    def law(self) -> OnGrid:
+        """t of the jumps: each count equally often, and each of its jumps."""
+        shares = [sum(1 / count for count in self.counts if k % (len(self.walk) // count) == 0) for k in self._starts]
+        return OnGrid(tuple(self.walk[k] for k in self._starts), shares)
+
+    @property
+    def _starts(self) -> range:
+        """Positions in the walk at which a jump may begin."""
+        return range(0, len(self.walk), len(self.walk) // max(self.counts))
+
+    def draw(
+        self, schedule: Schedule, t: Float[Tensor, "batch"], progress: float, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        first = position(self.walk, t)
+        strides = torch.tensor([len(self.walk) // count for count in self.counts])
+        # Of the counts that have a jump at t, in proportion to how often `law` meant each there.
+        weights = (first[:, None] % strides == 0) / torch.tensor(self.counts, dtype=torch.float64)
+        chosen = torch.multinomial(weights, 1, generator=generator)[:, 0]
+        rows = {UNTIL: at(self.walk, first + strides[chosen])}
+        return rows if self.scales is None else rows | self.scales.draw(len(t), generator)
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        x0: Batch,
+        t: Float[Tensor, "batch"],
+        eps: Batch,
+        conditions: Mapping[str, Tensor] | None = None,
+        mask: Tensor | None = None,
+    ) -> Float[Tensor, "batch"]:
+        x0, eps = kept(x0, mask), kept(eps, mask)
+        schedule, told = denoiser.schedule, dict(conditions or {})
+        x_t, prediction = noise_and_predict(denoiser, x0, t, eps, told)
+        s = told.pop(UNTIL).to(t)
+        first, last = position(self.walk, t), position((*self.walk, 0.0), s)
+        x_s = torch.empty_like(x_t)
+        shortest = last - first == len(self.walk) // max(self.counts)
+        for rows, way in ((shortest, self._of_teacher), (~shortest, self._in_halves)):
+            if rows.any():
+                here = {name: value[send(rows, value.device)] for name, value in told.items()}
+                x_s[send(rows, x_t.device)] = way(denoiser, x_t[send(rows, x_t.device)], first[rows], last[rows], here)
+        target_x0, target_eps = implied(x_t, x_s, schedule(t), schedule(s))
+        return self.objective.error(prediction, schedule, target_x0, t, target_eps, mask)
+
+    def _of_teacher(
+        self, denoiser: Denoiser, x: Batch, first: Places, last: Places, told: Mapping[str, Tensor]
+    ) -> Batch:
+        steps = len(self.walk) // max(self.counts)
+        return follow(self.teacher, x, [at(self.walk, first + k) for k in range(steps + 1)], told)
+
+    def _in_halves(
+        self, denoiser: Denoiser, x: Batch, first: Places, last: Places, told: Mapping[str, Tensor]
+    ) -> Batch:
+        jumper = Clip(denoiser) if self.clipped else denoiser
+        places = (first, (first + last) // 2, last)
+        for t, s in pairwise(at(self.walk, place) for place in places):
+            x = move(ask(jumper, x, t, {**told, UNTIL: s}), denoiser.schedule(s))
+        return x
