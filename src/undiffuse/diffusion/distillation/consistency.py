@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -33,6 +33,7 @@ from undiffuse.diffusion.schedules import Schedule
 from undiffuse.runtime.devices import send
 
 
+@runtime_checkable
 class Earlier(Protocol):
     """The time s < t at which the student is asked for its target."""
 
