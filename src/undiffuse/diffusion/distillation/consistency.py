@@ -59,8 +59,8 @@ class Annealed:
     Args:
         q: what the gap is divided by from stage to stage.
         stages: of equal length.
-        gap: s is at least this part of the process earlier. A network was never asked between the times that it
-            learned, and next to each other its answers differ by what its time embedding does there.
+        gap: s is about this part of the process earlier or more, and never t itself. A network was never asked between
+            the times that it learned, and next to each other its answers differ by what its time embedding does there.
     """
 
     q: float = 2.0
@@ -71,10 +71,10 @@ class Annealed:
         stage = min(int(progress * self.stages), self.stages - 1)
         q_t = schedule(t)
         ratio = q_t.sigma / q_t.alpha
-        kept = 1 - self.q ** -(stage + 1.0) * (1 + 8 * torch.sigmoid(-ratio))
-        s = trained_times(schedule, schedule.inverse_log_snr(-2 * (ratio * kept.clamp(min=1e-12)).log()))
-        s = torch.minimum(s, t - self.gap * schedule.t_max)
-        return torch.where((kept <= 0) | (s < schedule.t_min), 0.0, s)
+        share = (1 - self.q ** -(stage + 1.0) * (1 + 8 * torch.sigmoid(-ratio))).clamp(min=0)
+        s = schedule.inverse_log_snr(-2 * (ratio * share).log())  # 0 where the share is 0
+        s = torch.minimum(s, t - max(self.gap * schedule.t_max, schedule.t_min))
+        return torch.where(s < schedule.t_min, 0.0, trained_times(schedule, s))
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from undiffuse.diffusion.guidance.threshold import Clip
 from undiffuse.diffusion.losses.simple import Objective, noise_and_predict
 from undiffuse.diffusion.masking import kept
 from undiffuse.diffusion.schedules import Schedule
+from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.devices import send
 
 Places = Int[Tensor, "batch"]
@@ -40,7 +41,8 @@ class Jump:
         objective: the distance, in the student's own space.
         teacher: of the shortest jumps, as its samples are drawn.
         walk: the teacher's times.
-        counts: numbers of jumps from noise to data, powers of two; the largest divides the teacher's steps.
+        counts: numbers of jumps from noise to data, each twice another but the least, for each jump is learned from
+            two of half its length; the largest divides the teacher's steps.
         clipped: x0 of the student's own jumps is clipped to [-1, 1], as when samples are drawn.
         scales: guidance that stays a choice; None where the teacher's is fixed.
     """
@@ -51,6 +53,14 @@ class Jump:
     counts: tuple[int, ...]
     clipped: bool = True
     scales: Scales | None = None
+
+    def __post_init__(self) -> None:
+        steps, counts = len(self.walk), sorted(self.counts)
+        if not counts or steps % counts[-1] or any(2 * a != b for a, b in pairwise(counts)):
+            raise UndiffuseError(
+                f"Numbers of jumps are each twice the one before, such as 1, 2, 4, and the largest divides the "
+                f"{steps} steps of the teacher; got {', '.join(map(str, self.counts)) or 'none'}"
+            )
 
     def law(self) -> OnGrid:
         """t of the jumps: each count equally often, and each of its jumps."""
