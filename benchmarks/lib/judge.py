@@ -195,20 +195,25 @@ class Bench:
         return self.measure(images).row(name)
 
 
-def make_bench(n: int) -> Bench:
-    """Train the judge on MNIST where it is at hand, else on most of the built-in digits; ``n`` digits are held out."""
+def make_bench(n: int, judge: Judge | None = None) -> Bench:
+    """Train the judge on MNIST where it is at hand, else on most of the built-in digits; ``n`` digits are held out.
+
+    Args:
+        judge: one that was trained here before, in place of another training.
+    """
     dataset = prepare(DataConfig(source="digits"))
     assert dataset.labels is not None
     order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
     folder = os.environ.get("UNDIFFUSE_TEST_DATA")
     if folder and (Path(folder) / "mnist-train.npz").exists():
         learned, test = (load_npz(Path(folder) / f"mnist-{part}.npz") for part in ("train", "test"))
-        judge, known, name = train_judge(learned, epochs=4, augment=False), np.sort(order), "60,000 MNIST digits"
+        known, name = np.sort(order), "60,000 MNIST digits"
+        judge = judge or train_judge(learned, epochs=4, augment=False)
         chosen = torch.from_numpy(np.random.Generator(np.random.PCG64(1)).permutation(len(test.images)))
         held_out = test[chosen[:n]]
     else:
         known, name = order[1000:], "4,000 built-in digits"
-        judge = train_judge(Digits.of(dataset.images[known], dataset.labels[known]), epochs=40, augment=True)
+        judge = judge or train_judge(Digits.of(dataset.images[known], dataset.labels[known]), epochs=40, augment=True)
         test = Digits.of(dataset.images[order[:1000]], dataset.labels[order[:1000]])
         held_out = test[:n]
     images, labels = np.ascontiguousarray(dataset.images[known]), dataset.labels[known]
