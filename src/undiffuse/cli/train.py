@@ -43,7 +43,7 @@ def configure(parser: Parser) -> None:
     group.add_argument("--resume", metavar="RUN", nargs="?", const="", help=text)
     group.add_argument("--quiet", action="store_true", help="print nothing")
     for name, field in fields_of(TrainConfig).items():
-        if field.kind.section:
+        if field.kind.section and name != "distillation":  # a student is made by undiffuse distill
             add_fields(parser, field.kind.section, name, omit=("source", "start_sha256"), defaults=False)
 
 

@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from undiffuse.conditioning.class_names import ALL, NONE, class_number, class_numbers
 from undiffuse.conditioning.low_resolution import LowResSource, stage_conditions
+from undiffuse.conditioning.student import student_conditions
 from undiffuse.conditioning.text.encoder import SIZE, load_encoder
 from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.sampling import Guide, Prompt
@@ -67,7 +68,7 @@ def conditions_of(config: TrainConfig, info: DataInfo) -> tuple[Condition, ...]:
                 "the same names"
             )
         found.append(Condition(IMAGE, "image", info.pair.channels))
-    return (*found, *stage_conditions(config.conditions, info))
+    return (*found, *stage_conditions(config.conditions, info), *student_conditions(config.distillation))
 
 
 @dataclass(frozen=True)
@@ -318,4 +319,4 @@ def dropped(
         return {}
     batch = len(next(iter(values.values())))
     drop = torch.rand(batch, generator=generator) < share
-    return {c.name: c.dropped(values[c.name], drop) for c in conditions if not c.required}
+    return {c.name: c.dropped(values[c.name], drop) for c in conditions if c.name in values and not c.required}

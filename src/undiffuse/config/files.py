@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from undiffuse.config.distillation import NoDistillation
 from undiffuse.config.schema import CLASSIFIER, CONFIG_VERSION, TrainConfig
 from undiffuse.config.sections import change, flatten, from_plain, sections, show
 from undiffuse.errors import UndiffuseError, perhaps
@@ -32,16 +33,18 @@ BUDGETS = ("steps", "images", "minutes")
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:
-    """The settings as nested dictionaries of plain values, the format's version first."""
-    return {"version": CONFIG_VERSION, **_plain(asdict(config))}
+    """The settings as nested dictionaries of plain values, the format's version first; those of a student are of
+    students alone."""
+    tree = {"version": CONFIG_VERSION, **_plain(asdict(config))}
+    if isinstance(config.distillation, NoDistillation):
+        del tree["distillation"]
+    return tree
 
 
 def spelled_out(config: TrainConfig) -> dict[str, Any]:
     """As `to_dict`, with the fields of all architectures, others' at their defaults: for people to read."""
-    tree, homes = to_dict(config), sections(TrainConfig)
-    tree |= {section: {} for section in homes.values() if section}
-    for name, value in flatten(config).items():
-        (tree[homes[name]] if homes[name] else tree)[name] = _plain(value)
+    tree, values = to_dict(config), flatten(config)
+    tree["network"] = {name: _plain(values[name]) for name, home in sections(TrainConfig).items() if home == "network"}
     return tree
 
 

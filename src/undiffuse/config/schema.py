@@ -15,6 +15,15 @@ from dataclasses import dataclass, field
 from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.data import DataConfig
 from undiffuse.config.diffusion import DiffusionConfig
+from undiffuse.config.distillation import (
+    ConsistencyConfig,
+    DistillationConfig,
+    JumpConfig,
+    MatchConfig,
+    NoDistillation,
+    ProgressiveConfig,
+    RegressionConfig,
+)
 from undiffuse.config.fields import Variants
 from undiffuse.config.network import NetworkConfig, RMSUNetConfig, ScoreUNetConfig, UNetConfig
 from undiffuse.config.training import EMAConfig, LoopConfig, ObjectiveConfig, OptimizerConfig, StartConfig
@@ -26,6 +35,11 @@ ARCHITECTURES = Variants(NetworkConfig, "architecture")
 """The classes of a network's options by the names of their architectures."""
 for _options in (UNetConfig, RMSUNetConfig, ScoreUNetConfig):
     ARCHITECTURES.add(_options)
+
+METHODS = Variants(DistillationConfig, "method")
+"""The classes of a student's settings by the names of their methods."""
+for _method in (NoDistillation, MatchConfig, ProgressiveConfig, ConsistencyConfig, JumpConfig, RegressionConfig):
+    METHODS.add(_method)
 
 CLASSIFIER = "noisy-classifier"
 """The recipe's name in settings of a classifier of noisy images."""
@@ -46,3 +60,4 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     ema: EMAConfig = field(default_factory=EMAConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
+    distillation: DistillationConfig = field(default_factory=NoDistillation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from undiffuse.config.sampling import Solver
-from undiffuse.diffusion.samplers import SAMPLERS
+from undiffuse.diffusion.samplers import SAMPLERS, STUDENT_SAMPLERS
 from undiffuse.diffusion.trajectory import Sampler
 from undiffuse.errors import UndiffuseError, perhaps
 
@@ -16,7 +16,8 @@ def make_sampler(solver: Solver) -> Sampler[Any]:
     Raises:
         UndiffuseError: there is no such sampler.
     """
-    if solver.sampler not in SAMPLERS:
+    known = STUDENT_SAMPLERS | SAMPLERS
+    if solver.sampler not in known:
         raise UndiffuseError(f"There is no sampler '{solver.sampler}'{perhaps(solver.sampler, SAMPLERS)}")
-    found = SAMPLERS[solver.sampler]
+    found = known[solver.sampler]
     return found.make(**{name: getattr(solver, name) for name in found.options})

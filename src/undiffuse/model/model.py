@@ -19,6 +19,8 @@ from undiffuse.checkpoints.hub import hub_name
 from undiffuse.checkpoints.pretrained import shipped
 from undiffuse.conditioning.low_resolution import LowResSource
 from undiffuse.conditioning.request import conditions_of
+from undiffuse.conditioning.student import number_inputs
+from undiffuse.config.distillation import student_of
 from undiffuse.config.sampling import Compute, SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.codec import Codec, codec_of
@@ -35,6 +37,7 @@ from undiffuse.model.plan import DrawsByPlan, SamplePlan
 from undiffuse.model.resolve import make_plan
 from undiffuse.model.resources import Resources
 from undiffuse.model.sample_request import passed
+from undiffuse.model.student_request import check_typed
 from undiffuse.networks.conditions import Condition
 from undiffuse.runtime.compiling import CompiledEvaluations
 from undiffuse.runtime.precision import in_precision
@@ -83,7 +86,8 @@ class Model(DrawsByPlan):
         """The network as a denoiser; wrap it in guidance, hand it to samplers."""
         diffusion = self.config.diffusion
         row = make_parameterization(diffusion.parameterization, diffusion.sigma_data)
-        return NetworkDenoiser(self.network, self.schedule, row, diffusion.time_input)
+        inputs = number_inputs(self.config.distillation)
+        return NetworkDenoiser(self.network, self.schedule, row, diffusion.time_input, inputs)
 
     @property
     def clipped(self) -> Denoiser:
@@ -154,6 +158,8 @@ class Model(DrawsByPlan):
             UndiffuseError: an unknown setting, one out of range, something named that is not there, or what the model
                 cannot be asked.
         """
+        if student := student_of(self.config.distillation):
+            check_typed(overrides, student)
         return make_plan(self, passed(settings, overrides), low_res, examples)
 
 

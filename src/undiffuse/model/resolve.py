@@ -16,12 +16,14 @@ from undiffuse.checkpoints.learned_timesteps import LearnedTimesteps
 from undiffuse.conditioning.class_names import class_names
 from undiffuse.conditioning.low_resolution import LowResSource
 from undiffuse.conditioning.request import CLASS, Guides, check_null, for_stage, resolve_conditions, told_examples
+from undiffuse.config.distillation import student_of
 from undiffuse.config.sampling import Prompt, SampleConfig
 from undiffuse.diffusion.timesteps import given_timesteps, make_timesteps
 from undiffuse.factories.sampler import make_sampler
 from undiffuse.model.micro_batch import micro_batch_of
 from undiffuse.model.plan import SamplePlan
 from undiffuse.model.sample_request import checked
+from undiffuse.model.student_request import as_made_for
 from undiffuse.runtime.precision import settled
 from undiffuse.runtime.torch_modes import own_modes
 
@@ -81,6 +83,8 @@ def resolve(model: Model, settings: SampleConfig, below: Sequence[Model] = ()) -
 
 def _look_up(model: Model, settings: SampleConfig, below: Sequence[Model]) -> tuple[SampleConfig, Guides]:
     stages = (*below, model)
+    if student := student_of(model.config.distillation):
+        settings = as_made_for(settings, student)
     settings = checked(settings, enlarges(stages), model.loaded_as, model.provenance, model.codec.bounded)
     solver, compute, times = settings.solver, settings.compute, settings.solver.times
     if solver.spacing == "learned" and not times:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from undiffuse.config.distillation import student_of
 from undiffuse.config.sampling import Guide, SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError, perhaps
@@ -30,8 +31,11 @@ def get_recipe(name: str) -> Recipe:
 def advised_sampling(config: TrainConfig) -> SampleConfig:
     """The settings to draw with from what these settings train: the recipe's, in no more steps than the chain has.
 
-    Guidance needs a network that is told something and has learned to do without it; elsewhere there is none.
+    Guidance needs a network that is told something and has learned to do without it; elsewhere there is none. A student
+    is drawn from as it was made for.
     """
+    if (student := student_of(config.distillation)) and student.student_steps:
+        return SampleConfig.of(**student.walk())
     settings = RECIPES[config.recipe].sampling if config.recipe in RECIPES else SampleConfig()
     if not (config.conditions.condition and config.conditions.condition_dropout):
         settings = settings.changed(guidance=Guide.guidance)

@@ -17,7 +17,9 @@ from torch import Tensor
 from undiffuse.checkpoints.training_checkpoint import Checkpoint, State, ema_file, power_file
 from undiffuse.conditioning.low_resolution import low_res_training
 from undiffuse.conditioning.request import CLASS, IMAGE, VECTOR, dropped
+from undiffuse.conditioning.student import OF_STUDENTS
 from undiffuse.conditioning.text.embedding_table import text_table
+from undiffuse.config.distillation import student_of
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.augment import fair_coins, flipped
 from undiffuse.data.codec import codec_of
@@ -25,6 +27,7 @@ from undiffuse.data.crops import Crops
 from undiffuse.data.info import DataInfo
 from undiffuse.data.masks import masks_of
 from undiffuse.data.order import batch_indices
+from undiffuse.diffusion.losses import Loss, TimeLaw
 from undiffuse.factories.loss import make_objective, make_time_law
 from undiffuse.model import Model
 from undiffuse.runtime.compiling import Compiled
@@ -34,6 +37,7 @@ from undiffuse.runtime.random_streams import generator
 from undiffuse.runtime.safe_tensors import check_tensors
 from undiffuse.runtime.threads import RowParallel, pays, the_team
 from undiffuse.training.device_dataset import encoded
+from undiffuse.training.distillation.methods import student_objective, student_time_law
 from undiffuse.training.loop import TrainState, TrainStep
 from undiffuse.training.optim.ema import ema_averages, power_averages
 from undiffuse.training.optim.optimizer import (
@@ -173,7 +177,7 @@ def condition_batches(
 
 def condition_tables(data: TrainData, model: Model) -> dict[str, Callable[[Tensor], Tensor]]:
     """``samples -> values`` of each condition that the data say something of."""
-    told = [condition.name for condition in model.conditions if not condition.required]
+    told = [c.name for c in model.conditions if not c.required and c.name not in OF_STUDENTS]
     return {name: _condition_table(data, name, model.info) for name in told}
 
 
@@ -222,8 +226,21 @@ def make_train_state(model: Model, group: Group = ALONE) -> TrainState:
         make_optimizer(config.optimizer, model.network),
         ema_averages(model.network, config.ema),
         power_averages(model.network, config.ema),
-        make_time_law(config.objective, model.schedule),
+        _time_law(model),
     )
+
+
+def _time_law(model: Model) -> TimeLaw:
+    if student := student_of(model.config.distillation):
+        return student_time_law(student)
+    return make_time_law(model.config.objective, model.schedule)
+
+
+def _objective(model: Model) -> Loss:
+    config, codec = model.config, model.codec
+    if student := student_of(config.distillation):
+        return student_objective(model, student)
+    return make_objective(config.objective, config.diffusion, codec.levels, codec.bounded)
 
 
 def make_train_step(model: Model, data_set: Data, total: int | Plan, group: Group = ALONE) -> TrainStep:
@@ -239,7 +256,7 @@ def make_train_step(model: Model, data_set: Data, total: int | Plan, group: Grou
         model=model,
         plan=total if isinstance(total, Plan) else Plan(total),
         denoiser=compiled,
-        objective=make_objective(config.objective, config.diffusion, model.codec.levels, model.codec.bounded),
+        objective=_objective(model),
         images=image_batches(data, config, share, home),
         whole_images=image_batches(data, config, BatchShard(config.loop.batch)),
         conditions=condition_batches(data, model, share, tables),

@@ -32,6 +32,7 @@ from torch.optim import Optimizer
 
 from undiffuse.config.schema import TrainConfig
 from undiffuse.diffusion.denoiser import Denoiser
+from undiffuse.diffusion.distillation.teacher import Drawing
 from undiffuse.diffusion.losses import Loss, TimeLaw, draw_noise
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
@@ -158,6 +159,15 @@ class TrainStep:
         mask = None if self.masks is None else send(self.masks(step), self.device)
         return TrainBatch(self._place(x0), self._place(self.share.take(eps)), told, mask)
 
+    def drawn(self, batch: TrainBatch, t: Tensor, step: int) -> TrainBatch:
+        """The batch with what the objective draws besides, among its conditions."""
+        if not isinstance(self.objective, Drawing):
+            return batch
+        dice = generator(self.config.loop.seed, "objective", step)
+        rows = self.objective.draw(self.denoiser.schedule, t, step / self.plan.total, dice)
+        taken = {name: self.share.take(values) for name, values in rows.items()}
+        return replace(batch, conditions={**batch.conditions, **taken})
+
     def _place(self, x: Tensor) -> Tensor:
         last = self.config.loop.channels_last and x.ndim in LAYOUTS
         return send(x.contiguous(memory_format=LAYOUTS[x.ndim]) if last else x, self.device)
@@ -185,6 +195,7 @@ def training(train_step: TrainStep, train_state: TrainState) -> Iterator[StepRes
         times = generator(train_step.config.loop.seed, "time", step)
         t = train_state.time_law.draw(train_step.denoiser.schedule, train_step.share.batch, times)
         weight = train_state.time_law.weight(t)
+        batch = train_step.drawn(batch, t, step)
         per_sample = forward_backward(train_step, train_state.network, batch, t, weight, step)
         norm = clip_gradient(train_state.network.parameters(), train_step.config.optimizer.clip)
 

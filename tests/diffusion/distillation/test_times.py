@@ -10,7 +10,7 @@ import torch
 from oracles import COSINE, LINEAR, SCHEDULES, Gaussian, time, walk_of
 
 from undiffuse.diffusion import schedules
-from undiffuse.diffusion.distillation import Annealed, Jump, LogNormalRatio, Neighbors, OnGrid
+from undiffuse.diffusion.distillation import Annealed, Jump, LogNormalRatio, Neighbors, OnGrid, jump_law
 from undiffuse.diffusion.distillation.teacher import UNTIL, Scales, until_input, waves
 from undiffuse.diffusion.distillation.times import at, position, trained_times
 from undiffuse.diffusion.losses import Objective, UniformWeight
@@ -93,7 +93,7 @@ def test_each_count_is_drawn_equally_often_and_each_of_its_jumps(counts, steps):
     """P(t, s) = 1 / (counts n) for each of the n jumps of each count n, exactly in the law, nearly in the draws."""
     walk = walk_of(COSINE, steps)
     loss, batch = jump(counts, walk), 200_000
-    t = loss.law().draw(COSINE, batch, dice())
+    t = jump_law(loss.walk, loss.counts).draw(COSINE, batch, dice())
     found = Counter(zip(t.tolist(), loss.draw(COSINE, t, 0.5, dice(1))[UNTIL].tolist(), strict=True))
     ends = (*walk, 0.0)
     meant = {
@@ -106,7 +106,7 @@ def test_each_count_is_drawn_equally_often_and_each_of_its_jumps(counts, steps):
 
 def test_the_law_of_jumps_is_exact():
     """Of counts 1, 2, 4 over 4 times: 1000 begins one jump of each count, 500 one of two and of four."""
-    law = jump((1, 2, 4), walk_of(COSINE, 4)).law()
+    law = jump_law(walk_of(COSINE, 4), (1, 2, 4))
     assert law.times == (1000, 750, 500, 250)
     assert list(law.weights) == pytest.approx([1 + 1 / 2 + 1 / 4, 1 / 4, 1 / 2 + 1 / 4, 1 / 4])
     assert sum(law.weights) == pytest.approx(3)

@@ -12,7 +12,7 @@ Reading order: `moves`, `match`, `progressive`, `jump`, `consistency`; `times` h
 """
 
 from undiffuse.diffusion.distillation.consistency import Annealed, Consistency, Neighbors
-from undiffuse.diffusion.distillation.jump import Jump
+from undiffuse.diffusion.distillation.jump import Jump, jump_law
 from undiffuse.diffusion.distillation.match import Match
 from undiffuse.diffusion.distillation.moves import implied, move
 from undiffuse.diffusion.distillation.progressive import Progressive
@@ -28,5 +28,6 @@ __all__ = [
     "OnGrid",
     "Progressive",
     "implied",
+    "jump_law",
     "move",
 ]

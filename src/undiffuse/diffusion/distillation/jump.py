@@ -9,7 +9,7 @@ data, learned from a teacher instead. All lengths are learned at once, the longe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -31,6 +31,13 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.devices import send
 
 Places = Int[Tensor, "batch"]
+
+
+def jump_law(walk: Walk, counts: Sequence[int]) -> OnGrid:
+    """The law of t: each count of jumps equally often, and each jump of a count."""
+    starts = range(0, len(walk), len(walk) // max(counts))
+    shares = [sum(1 / count for count in counts if k % (len(walk) // count) == 0) for k in starts]
+    return OnGrid(tuple(walk[k] for k in starts), shares)
 
 
 @dataclass(frozen=True)
@@ -62,22 +69,12 @@ class Jump:
                 f"{steps} steps of the teacher; got {', '.join(map(str, self.counts)) or 'none'}"
             )
 
-    def law(self) -> OnGrid:
-        """t of the jumps: each count equally often, and each of its jumps."""
-        shares = [sum(1 / count for count in self.counts if k % (len(self.walk) // count) == 0) for k in self._starts]
-        return OnGrid(tuple(self.walk[k] for k in self._starts), shares)
-
-    @property
-    def _starts(self) -> range:
-        """Positions in the walk at which a jump may begin."""
-        return range(0, len(self.walk), len(self.walk) // max(self.counts))
-
     def draw(
         self, schedule: Schedule, t: Float[Tensor, "batch"], progress: float, generator: torch.Generator
     ) -> dict[str, Tensor]:
         first = position(self.walk, t)
         strides = torch.tensor([len(self.walk) // count for count in self.counts])
-        # Of the counts that have a jump at t, in proportion to how often `law` meant each there.
+        # Of the counts that have a jump at t, in proportion to how often `jump_law` means each there.
         weights = (first[:, None] % strides == 0) / torch.tensor(self.counts, dtype=torch.float64)
         chosen = torch.multinomial(weights, 1, generator=generator)[:, 0]
         rows = {UNTIL: at(self.walk, first + strides[chosen])}

@@ -111,7 +111,7 @@ STUDENT_SAMPLERS = {
     entry.name: entry
     for entry in (
         _ode("ddim", 1, lambda: DDIM(), "a student of halving or of pairs"),
-        _sde("renoise", 1, lambda fresh_noise=1.0: Renoise(fresh_noise), "a student of consistency"),
+        _sde("renoise", 1, lambda: Renoise(), "a student of consistency"),
         _ode("jump", 1, lambda: JumpStep(), "a student of jumps, which is told where each step ends"),
     )
 }
