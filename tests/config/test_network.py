@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields, make_dataclass
+from types import ModuleType
 from typing import Any, ClassVar, Literal
 
 import pytest
@@ -23,6 +26,7 @@ from undiffuse.config.sections import flatten, sections
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories import network as factory
 from undiffuse.factories.network import build_network, register
+from undiffuse.training.api import train
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,9 @@ def test_names_that_are_taken_are_refused(registered: None) -> None:
 
     with pytest.raises(UndiffuseError, match="'lr' is a setting already"):
         register(Wide, Wide)
+    with pytest.raises(UndiffuseError, match="'quiet' is a setting already"):
+        register(of_fields(quiet=(bool, False)), Wide)
+    assert set(inspect.signature(train).parameters) - {"overrides"} <= set(factory.ARGUMENTS)
 
     class Either:
         """The parent of two."""
@@ -190,6 +197,54 @@ def test_names_that_are_taken_are_refused(registered: None) -> None:
     union.add(Other)
     with pytest.raises(UndiffuseError, match="'size' of Another should be a whole number, by default 3, as in Other"):
         union.add(Another)
+
+
+def of_fields(**named: tuple[Any, Any]) -> type[NetworkConfig]:
+    """A plug-in's options beside its name."""
+    own = [(name, hint, default) for name, (hint, default) in named.items()]
+    return make_dataclass("Own", own, bases=(TokenConfig,), frozen=True)
+
+
+@pytest.mark.parametrize(
+    ("named", "sentence"),
+    [
+        ({"architecture": (str, "own")}, "Own should be a frozen dataclass with a field `architecture`, a Literal of"),
+        ({"architecture": (Literal["own"], "other")}, "with one of them as its default"),
+        ({"architecture": (Literal["own"], "own"), "sides": (dict[str, int], None)}, "None beside one; dict"),
+        ({"architecture": (Literal["own"], "own"), "tokens": (int, MISSING)}, "'tokens' of Own needs a default"),
+    ],
+)
+def test_options_that_no_file_could_hold_are_refused(
+    registered: None, named: dict[str, tuple[Any, Any]], sentence: str
+) -> None:
+    known = dict(ARCHITECTURES.classes)
+    with pytest.raises(UndiffuseError, match=sentence):
+        register(of_fields(**named), lambda *given: given)
+    assert ARCHITECTURES.classes == known
+
+
+def test_options_that_were_typed_at_a_console_have_no_help_and_are_read_all_the_same(registered: None) -> None:
+    typed = """
+from __future__ import annotations
+from dataclasses import dataclass
+from typing import Literal
+from undiffuse.config.network import UNetConfig
+
+@dataclass(frozen=True)
+class Typed(UNetConfig):
+    sides: int = 3
+    'Lost.'
+    architecture: Literal["typed"] = "typed"
+"""
+    console = ModuleType("console")
+    sys.modules[console.__name__] = console
+    try:
+        exec(typed, vars(console))
+        register(console.Typed, lambda *given: given)
+        assert of("typed", sides=4).network == console.Typed(sides=4)
+        assert fields_of(NetworkConfig)["sides"].text == "(architecture typed)"
+    finally:
+        del sys.modules[console.__name__]
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES.classes)

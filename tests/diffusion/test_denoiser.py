@@ -6,6 +6,7 @@ from torch import nn
 
 from undiffuse.diffusion import schedules
 from undiffuse.diffusion.denoiser import NetworkDenoiser, Prediction
+from undiffuse.diffusion.exact_denoisers import MixtureDenoiser
 from undiffuse.diffusion.gaussian import q_sample
 from undiffuse.diffusion.parameterization import EPSILON, ROWS, X0, V, edm
 from undiffuse.diffusion.schedules import VE, VP
@@ -102,3 +103,27 @@ def test_the_log_sigma_input_is_edms_c_noise_and_needs_a_signal_at_the_end():
     assert torch.allclose(network.time.double(), (sigma / alpha).log() / 4)
     with pytest.raises(UndiffuseError, match="use `time_input=log-snr`"):
         NetworkDenoiser(network, schedules.zero_terminal_snr(schedules.linear()), V, "log-sigma")
+
+
+@pytest.mark.parametrize("t", [-1, 1001, float("nan"), torch.tensor([501, -3]), torch.tensor([1e30, 3.0])])
+def test_a_time_that_the_process_does_not_have_is_refused(t):
+    x = torch.zeros(2, 1, 2)
+    denoiser = NetworkDenoiser(Recorder(x), schedules.linear(), EPSILON)
+    for asked in (denoiser, MixtureDenoiser(schedules.linear(), x)):
+        asked(x, torch.tensor([0, 1000]))
+        with pytest.raises(UndiffuseError, match="from 0, where data are, to 1000, where noise is; got"):
+            asked(x, t)
+
+
+def test_times_are_one_or_as_many_as_samples():
+    x = torch.zeros(2, 1, 2)
+    denoiser = NetworkDenoiser(Recorder(x), schedules.linear(), EPSILON)
+    with pytest.raises(UndiffuseError, match=r"one for each of 2 samples, not \[3\]"):
+        denoiser(x, torch.tensor([501, 3, 2]))
+
+
+@pytest.mark.parametrize("returned", [(2, 3, 1, 1), (1, 3, 4, 4), (2, 3, 4), (2, 6, 2, 4)])
+def test_a_network_whose_result_would_be_spread_over_its_input_is_refused(returned):
+    denoiser = NetworkDenoiser(Recorder(torch.zeros(returned)), schedules.linear(), EPSILON)
+    with pytest.raises(UndiffuseError, match=r"got the shape \[2, 3, 4, 4\] and returned"):
+        denoiser(torch.zeros(2, 3, 4, 4), 501)

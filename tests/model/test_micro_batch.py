@@ -123,7 +123,7 @@ def test_settled_settings_hold_the_number_and_keep_one_that_was_asked_for() -> N
     assert model.plan(settled).settings == settled
     assert model.plan(SampleConfig.of(micro_batch=3)).settings.compute.micro_batch == 3
     assert model_of(LARGE).plan(SampleConfig()).settings.compute.micro_batch == 1
-    with pytest.raises(UndiffuseError, match="micro_batch of at least 1"):
+    with pytest.raises(UndiffuseError, match="`micro_batch` of at least 1"):
         model.sample(1, micro_batch=0)
 
 

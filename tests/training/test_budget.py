@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from undiffuse.checkpoints import training_checkpoint
+from undiffuse.cli import main
 from undiffuse.config.training import LoopConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model
@@ -215,16 +216,16 @@ def test_what_is_said_of_short_budgets_fits_them(settings):
 @pytest.mark.parametrize(
     ("flat", "words"),
     [
-        ({"steps": 5, "images": 5}, "steps=5 and images=5"),
-        ({"steps": 5, "minutes": 1.0}, "steps=5 and minutes=1"),
-        ({"steps": 0}, "'steps' must be more than 0"),
-        ({"minutes": float("nan")}, "'minutes' must be more than 0"),
-        ({"clip": 0.0}, "'clip' must be more than 0"),
-        ({"beta2": 1.0}, "'beta2' must be at least 0 and less than 1"),
-        ({"seed": -1}, "'seed' must be at least 0"),
-        ({"ema": ()}, "'ema' must be one or more different rates"),
+        ({"steps": 5, "images": 5}, "`steps=5` and `images=5`"),
+        ({"steps": 5, "minutes": 1.0}, "`steps=5` and `minutes=1"),
+        ({"steps": 0}, "`steps` must be more than 0"),
+        ({"minutes": float("nan")}, "`minutes` must be more than 0"),
+        ({"clip": 0.0}, "`clip` must be more than 0"),
+        ({"beta2": 1.0}, "`beta2` must be at least 0 and less than 1"),
+        ({"seed": -1}, "`seed` must be at least 0"),
+        ({"ema": ()}, "`ema` must be one or more different rates"),
         ({"ema": (0.9, 0.9)}, "different"),
-        ({"batch": 4, "accumulate": 5}, "at most 'batch'"),
+        ({"batch": 4, "accumulate": 5}, "at most `batch`"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(flat, words, settings):
@@ -235,3 +236,17 @@ def test_settings_that_cannot_work_are_refused(flat, words, settings):
 def test_no_budget_is_refused(settings):
     with pytest.raises(UndiffuseError, match=r"exactly one budget.*got none"):
         check(settings(steps=None))
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        (("--steps", "2", "--lr", "-1"), "--lr must be more than 0, got -1.0"),
+        (("--steps", "2", "--beta1", "1"), "--beta1 must be at least 0 and less than 1, got 1.0"),
+        (("--steps", "2", "--batch", "2", "--accumulate", "4"), "--accumulate splits a batch of 2 into 4 parts"),
+        (("--steps", "2", "--minutes", "1"), "budget: --steps, --images or --minutes (for example --steps 1000); got"),
+    ],
+)
+def test_the_command_line_calls_what_is_out_of_range_by_its_option(capsys, tmp_path, typed, sentence):
+    assert main(["train", "digits", "--runs", str(tmp_path), *typed]) == 2
+    assert sentence in capsys.readouterr().err

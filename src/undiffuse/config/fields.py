@@ -193,6 +193,9 @@ def kind_of(hint: Any) -> Kind:
         return _list_of(tuple(kind_of(one) for one in args if one is not Ellipsis), endless=args[-1] is Ellipsis)
     if is_dataclass(hint) and isinstance(hint, type):
         return Kind(_by_fields, _by_fields, "settings", "settings", "", section=hint)
+    if hint not in _SCALARS:
+        known = "int, float, str, bool, Literal, a tuple of these, or None beside one"
+        raise UndiffuseError(f"A setting's annotation should be of {known}; {hint} is none of these")
     return _SCALARS[hint]
 
 
@@ -253,7 +256,15 @@ class Variants:
 
     def add(self, cls: type) -> None:
         """Join a dataclass to the union."""
-        own, names = fields_of(cls), fields_of(cls)[self.told_by].kind.choices
+        own = fields_of(cls)
+        names = own[self.told_by].kind.choices if self.told_by in own else ()
+        if not names or own[self.told_by].default not in names:
+            raise UndiffuseError(
+                f"{cls.__name__} should be a frozen dataclass with a field `{self.told_by}`, a Literal of its names "
+                "with one of them as its default"
+            )
+        if required := [name for name, field in own.items() if field.required]:
+            raise UndiffuseError(f"'{required[0]}' of {cls.__name__} needs a default, for it may be left out")
         if taken := [name for name in names if name in self.classes]:
             raise UndiffuseError(f"the {self.told_by} '{taken[0]}' is there already; give {cls.__name__} another name")
         for name, field in self.fields.items():
@@ -273,7 +284,7 @@ class Variants:
             texts = dict.fromkeys(one.text.removesuffix(".") for one in owners.values())
             return replace(first, kind=_choice(tuple(self.classes)), about=f"{'; '.join(texts)}.")
         few = len(owners) < len(self.classes)
-        return replace(first, about=f"{first.text} ({self.told_by} {', '.join(owners)})") if few else first
+        return replace(first, about=f"{first.text} ({self.told_by} {', '.join(owners)})".lstrip()) if few else first
 
     def own(self, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values that the class of this name has; others are left out where they are at their defaults."""
@@ -310,7 +321,10 @@ def _fields_of(cls: type) -> Mapping[str, Field]:
 @cache
 def _module_texts(module: str) -> dict[str, dict[str, str]]:
     """The string below each annotated field of each class of a module, which Python itself forgets."""
-    source = inspect.getsource(sys.modules[module])
+    try:
+        source = inspect.getsource(sys.modules[module])
+    except (OSError, TypeError):  # written in a notebook or a console: there is no file
+        return {}
     with _ONE_AT_A_TIME:
         tree = ast.parse(source)
     return {node.name: dict(_described(node.body)) for node in tree.body if isinstance(node, ast.ClassDef)}

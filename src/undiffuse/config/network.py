@@ -23,7 +23,7 @@ class NetworkConfig:
     """Options of a network, and what they tell of it before there is one."""
 
     SIZES: ClassVar[tuple[str, ...]]
-    """The fields that make a network large."""
+    """The fields that make a network large, first the one to change."""
 
     @property
     @abstractmethod

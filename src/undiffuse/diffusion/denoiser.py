@@ -96,6 +96,22 @@ TIME_INPUTS: dict[str, TimeInput] = {
 NumberInput = Callable[[Schedule, Float[Tensor, "batch"]], Float[Tensor, "batch numbers"]]
 
 
+def times_of(schedule: Schedule, t: Times, x: Batch) -> Float[Tensor, "*batch"]:
+    """Times of any honest type as schedules have them, one for all of x or one for each sample.
+
+    Raises:
+        UndiffuseError: there are more or fewer, or the process has no such time.
+    """
+    t = as_times(t)
+    if t.shape not in ((), (1,), (len(x),)):
+        raise UndiffuseError(f"A denoiser takes one time, or one for each of {len(x)} samples, not {list(t.shape)}")
+    if not ((t >= 0) & (t <= schedule.t_max * (1 + 1e-9))).all():
+        raise UndiffuseError(
+            f"Times lie from 0, where data are, to {schedule.t_max:g}, where noise is; got {t.tolist()}"
+        )
+    return t
+
+
 class NetworkDenoiser:
     """A network as a denoiser.
 
@@ -131,15 +147,20 @@ class NetworkDenoiser:
             )
 
     def __call__(self, x_t: Batch, t: Times, **conditions: Tensor) -> Prediction:
-        t = as_times(t)
+        t = times_of(self.schedule, t, x_t)
         q_t = self.schedule(t)
         time = send(self.time_input(self.schedule, t).float(), x_t.device).expand(len(x_t))
         for name in self.number_inputs.keys() & conditions.keys():
             number = as_times(conditions[name]).expand(len(x_t))
             conditions[name] = self.number_inputs[name](self.schedule, number).float()
-        told = {name: send(value, x_t.device) for name, value in conditions.items()}
+        told = {name: send(torch.as_tensor(value), x_t.device) for name, value in conditions.items()}
         output = self.network(expand(self.parameterization.input_scale(q_t), x_t) * x_t, time, **told)
         output = output.to(x_t.dtype)  # the state stays in float32 around a bfloat16 network
+        if (len(output), *output.shape[2:]) != (len(x_t), *x_t.shape[2:]):
+            raise UndiffuseError(
+                "A network must return as many samples as it gets, of the same sides; "
+                f"it got the shape {list(x_t.shape)} and returned {list(output.shape)}"
+            )
         if output.shape[1] == x_t.shape[1]:
             return Prediction(*self.parameterization.solve(output, x_t, q_t))
         if output.shape[1] != 2 * x_t.shape[1]:

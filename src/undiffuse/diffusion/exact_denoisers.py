@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from undiffuse.diffusion.denoiser import Prediction
-from undiffuse.diffusion.gaussian import Batch, Times, as_times, expand
+from undiffuse.diffusion.denoiser import Prediction, times_of
+from undiffuse.diffusion.gaussian import Batch, Times, expand
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.diffusion.trajectory import Noise
 
@@ -42,7 +42,7 @@ class MixtureDenoiser:
     weights: Float[Tensor, "components"] | None = None
 
     def __call__(self, x_t: Batch, t: Times, **conditions: Tensor) -> Prediction:
-        t = as_times(t)
+        t = times_of(self.schedule, t, x_t)
         q_t = self.schedule(t)
         variance = (q_t.alpha * self.std) ** 2 + q_t.sigma**2
         means = self.means.to(x_t)

@@ -35,6 +35,8 @@ SIDE, VALUES = 1 << 16, 1 << 30
 """Of one sample: a side, and how many values at most."""
 WEIGHTS = 1 << 34
 """At most, float32 of 64 GB: four times the largest U-Nets there are."""
+ARGUMENTS = ("source", "recipe", "name", "runs", "resume", "quiet", "help")
+"""Of `undiffuse.train` and of its command: no setting can have such a name."""
 
 
 def register(options: type[NetworkConfig], network: Callable[..., nn.Module]) -> None:
@@ -48,7 +50,7 @@ def register(options: type[NetworkConfig], network: Callable[..., nn.Module]) ->
         UndiffuseError: a name of its is taken, or means something else elsewhere.
     """
     taken = {name: section for name, section in sections(TrainConfig).items() if section != "network"}
-    if names := [name for name in fields_of(options) if name in taken]:
+    if names := [name for name in fields_of(options) if name in taken or name in ARGUMENTS]:
         raise UndiffuseError(f"'{names[0]}' is a setting already; give the field of {options.__name__} another name")
     ARCHITECTURES.add(options)
     NETWORKS[options] = network

@@ -37,7 +37,7 @@ def check_bounds(settings: SampleConfig) -> None:
             limits = f"at most {high:g}" if low == -math.inf else f"from {low:g} to {high:g}"
             raise UndiffuseError(f"`{name}` takes a number {limits}, and it is {value:g}")
     if (size := settings.compute.micro_batch) is not None and size < 1:
-        raise UndiffuseError(f"An evaluation takes a micro_batch of at least 1 image, and it is {size}")
+        raise UndiffuseError(f"An evaluation takes a `micro_batch` of at least 1 image, and it is {size}")
 
 
 OF_SAMPLERS = {"eta": "ddim", "variance": "ddpm", "churn": "edm", "tolerance": "ode"}

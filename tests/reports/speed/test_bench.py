@@ -3,7 +3,8 @@
 import json
 import math
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -139,7 +140,7 @@ def test_float32_is_advised_where_bfloat16_gains_nothing(measured):
     assert "--precision float32" in on_formats(measured, 1.2, precision="bfloat16")[0]
     both = {"precision": "bfloat16", "sampling_precision": "bfloat16"}
     assert not on_formats(measured, 1.9, **both)
-    assert "With a --base of 32" in on_formats(measured, 1.9, base=32, **both)[0]
+    assert "At a width of 32" in on_formats(measured, 1.9, base=32, **both)[0]
     assert not on_formats(measured, 1.9, base=32, device="NVIDIA X", **both), "measured on CPUs alone"
 
 
@@ -285,3 +286,18 @@ def test_what_is_above_the_ceiling_is_no_share_of_it():
     assert _of_ceiling(0.42) == "42% of the ceiling"
     assert "%" not in _of_ceiling(5.57)
     assert "run this again" in _of_ceiling(5.57)
+
+
+def test_a_network_too_narrow_is_told_its_own_setting(measured):
+    """Not another architecture's `base`."""
+
+    @dataclass(frozen=True)
+    class Tokens(UNetConfig):
+        SIZES: ClassVar = ("token_width", "depth")
+
+    model, found = measured
+    config = replace(model.config, network=Tokens())
+    thin = replace(found, step_seconds=1e3, device="cpu")
+    assert any("a larger --token-width costs less" in sentence for sentence in advice(thin, config))
+    assert not any("--base" in sentence for sentence in advice(thin, config))
+    assert any("a larger --base costs less" in sentence for sentence in advice(thin, model.config))

@@ -220,7 +220,7 @@ def test_a_run_that_never_began_leaves_its_name_free(data, settings, console, tm
     with pytest.raises(UndiffuseError, match=r"singular|epsilon"):
         start_run(settings(zero_terminal_snr=True), data, tmp_path / "run", console=console)
     assert not (tmp_path / "run").exists()
-    with pytest.raises(UndiffuseError, match="'lr' must be more than 0"):
+    with pytest.raises(UndiffuseError, match="`lr` must be more than 0"):
         start_run(settings(lr=0.0), data, tmp_path / "run", console=console)
     assert not (tmp_path / "run").exists()
 

@@ -113,7 +113,7 @@ def _collect(items: Iterator[Any], path: Path) -> tuple[NDArray[Any], NDArray[An
             if (row.shape, row.dtype) != (first.shape, first.dtype):
                 raise UndiffuseError(
                     f"expected images of one shape and type, got {first.shape} of {first.dtype} first and {row.shape} "
-                    f"of {row.dtype} as number {number}; make them alike, or save them as files and use size=..."
+                    f"of {row.dtype} as number {number}; make them alike, or save them as files and set `size`"
                 )
             rows.write(row[None])
             labels.append(label)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from undiffuse.config.flags import flag_of
 from undiffuse.config.schema import TrainConfig
 from undiffuse.reports.speed.measure import Bench
 
@@ -21,7 +22,7 @@ def advice(found: Bench, config: TrainConfig) -> list[str]:
     if found.kinds.get("attention", 0) > 0.25:
         said.append("Attention takes a quarter or more: leave out the finest level of --attention-levels.")
     if found.step_share < 0.25:
-        said.append(_thin(found))
+        said.append(_thin(found, config))
     if not said:
         said.append("Nothing stands out: most of the time goes into products that run near the machine's speed.")
     return said
@@ -65,15 +66,16 @@ def _on_format(found: Bench, config: TrainConfig) -> list[str]:
         ]
     if short and not wide and found.device == "cpu":
         return [
-            f"With a --base of {config.network.width}, casts may take more time than bfloat16 saves: try {short} with "
+            f"At a width of {config.network.width}, casts may take more time than bfloat16 saves: try {short} with "
             "--precision float32."
         ]
     return []
 
 
-def _thin(found: Bench) -> str:
+def _thin(found: Bench, config: TrainConfig) -> str:
     """The reason why little of the ceiling is reached."""
     small = f"Training reaches {found.step_share:.0%} of what a large matrix product does here"
     if found.device != "cpu" and found.batch < 256:
         return f"{small}: the batch of {found.batch} may be too small to fill the device; try a larger --batch."
-    return f"{small}: the layers are too narrow to fill the machine; a larger --base costs less than it seems."
+    larger = flag_of(config.network.SIZES[0])
+    return f"{small}: the layers are too narrow to fill the machine; a larger {larger} costs less than it seems."

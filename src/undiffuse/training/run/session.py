@@ -148,7 +148,8 @@ def run_training(
             raise
         raise UndiffuseError(
             f"memory ran out on {model.device} with a batch of {loop.batch} in {model.config.optimizer.accumulate} "
-            "part(s): a higher `accumulate` needs less for the same result; a lower `batch` or `base` needs less"
+            f"part(s): a higher `accumulate` needs less for the same result; a lower `batch` or "
+            f"`{model.config.network.SIZES[0]}` needs less"
         ) from error
     finally:
         if tracking:

@@ -22,27 +22,29 @@ def check(config: TrainConfig) -> None:
     flat = flatten(config)
     for name in _POSITIVE:
         if flat[name] is not None and not flat[name] > 0:
-            raise UndiffuseError(f"'{name}' must be more than 0, got {flat[name]}")
+            raise UndiffuseError(f"`{name}` must be more than 0, got {flat[name]}")
     for name in _NOT_NEGATIVE:
         if flat[name] is not None and not flat[name] >= 0:
-            raise UndiffuseError(f"'{name}' must be at least 0, got {flat[name]}")
+            raise UndiffuseError(f"`{name}` must be at least 0, got {flat[name]}")
     for name in _FRACTIONS:
         if not 0 <= flat[name] < 1:
-            raise UndiffuseError(f"'{name}' must be at least 0 and less than 1, got {flat[name]}")
+            raise UndiffuseError(f"`{name}` must be at least 0 and less than 1, got {flat[name]}")
     if not 0 <= config.conditions.augmentation <= 1:
-        raise UndiffuseError(f"'augmentation' must be from 0 to 1, got {config.conditions.augmentation}")
+        raise UndiffuseError(f"`augmentation` must be from 0 to 1, got {config.conditions.augmentation}")
     rates = config.ema.ema
     if not rates or len(set(rates)) < len(rates) or not all(0 <= rate < 1 for rate in rates):
-        raise UndiffuseError(f"'ema' must be one or more different rates from 0 to less than 1, got {list(rates)}")
+        raise UndiffuseError(f"`ema` must be one or more different rates from 0 to less than 1, got {list(rates)}")
     check_widths(config.ema.ema_std)
     if config.optimizer.accumulate > config.loop.batch:
         raise UndiffuseError(
-            f"'accumulate' splits a batch of {config.loop.batch} into {config.optimizer.accumulate} parts; "
-            "it must be at most 'batch'"
+            f"`accumulate` splits a batch of {config.loop.batch} into {config.optimizer.accumulate} parts; "
+            "it must be at most `batch`"
         )
     for name in config.loop.track:
         need(name, f"`track={name}` needs the package {name}", name)
     given = [name for name in BUDGETS if flat[name] is not None]
     if len(given) != 1:
-        got = "none" if not given else " and ".join(f"{name}={flat[name]}" for name in given)
-        raise UndiffuseError(f"give exactly one budget: steps, images or minutes (for example steps=1000); got {got}")
+        got = "none" if not given else " and ".join(f"`{name}={flat[name]}`" for name in given)
+        raise UndiffuseError(
+            f"give exactly one budget: `steps`, `images` or `minutes` (for example `steps=1000`); got {got}"
+        )
