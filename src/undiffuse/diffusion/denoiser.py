@@ -151,7 +151,7 @@ class NetworkDenoiser:
         q_t = self.schedule(t)
         time = send(self.time_input(self.schedule, t).float(), x_t.device).expand(len(x_t))
         for name in self.number_inputs.keys() & conditions.keys():
-            number = as_times(conditions[name]).expand(len(x_t))
+            number = as_times(conditions[name]).cpu().expand(len(x_t))
             conditions[name] = self.number_inputs[name](self.schedule, number).float()
         told = {name: send(torch.as_tensor(value), x_t.device) for name, value in conditions.items()}
         output = self.network(expand(self.parameterization.input_scale(q_t), x_t) * x_t, time, **told)

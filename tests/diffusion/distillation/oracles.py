@@ -11,8 +11,8 @@ distribution function of x_t and Q_r the inverse of P_r.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -154,17 +154,28 @@ class Mixture:
         share = self.below(x, t)
         return float(brentq(lambda y: self.below(y, r) - share, -20, 20, xtol=1e-14))
 
-    def expected(self, x: float, t: float, of, points: int = 40_001) -> Tensor:
-        """E[of(x0, eps) | x_t = x], by a sum over fine steps of x0; ``of`` maps columns to (points, 1)."""
+    def posterior(self, x: float, t: float, points: int = 20_001) -> tuple[Tensor, Tensor, Tensor]:
+        """x0 in fine steps and the eps with which it makes x_t = x, (points, 1), and their share, (points,)."""
         alpha, sigma = self.schedule(t)
         x0 = torch.linspace(-2.5, 2.5, points, dtype=torch.float64)[:, None]
         eps = (x - alpha * x0) / sigma
         density = sum((-((x0 - mean) ** 2) / (2 * self.std**2)).exp() for mean in self.means)
-        weight = density * (-(eps**2) / 2).exp()
-        return (weight * of(x0, eps)).sum() / weight.sum()
+        weight = (density * (-(eps**2) / 2).exp())[:, 0]
+        return x0, eps, weight / weight.sum()
 
 
-@dataclass
+@dataclass(frozen=True)
+class By:
+    """A denoiser that is a function of x_t, t and conditions."""
+
+    schedule: Schedule
+    answer: Callable[..., Prediction]
+
+    def __call__(self, x_t: Tensor, t, **conditions: Tensor) -> Prediction:
+        return self.answer(x_t, as_times(t), **conditions)
+
+
+@dataclass(frozen=True)
 class Answers:
     """A denoiser that answers with the pair whose DDIM step takes x_t where ``way`` says, by the row that it has.
 
@@ -173,13 +184,11 @@ class Answers:
     """
 
     schedule: Schedule
-    way: object
+    way: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     row: Parameterization = V
-    asked: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def __call__(self, x_t: Tensor, t, **conditions: Tensor) -> Prediction:
         t = as_times(t)
-        self.asked.append((x_t, t))
         q_t = self.schedule(t)
         return Prediction(*self.row.solve(self.row.mix(*self.way(x_t, t), q_t), x_t, q_t))
 

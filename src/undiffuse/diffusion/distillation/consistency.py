@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser
-from undiffuse.diffusion.distillation.moves import move
+from undiffuse.diffusion.distillation.progressive import follow
 from undiffuse.diffusion.distillation.teacher import EARLIER, Scales, ask
 from undiffuse.diffusion.distillation.times import Walk, at, position, trained_times
 from undiffuse.diffusion.gaussian import Batch, q_sample
@@ -30,6 +30,7 @@ from undiffuse.diffusion.guidance.threshold import Clip
 from undiffuse.diffusion.losses.simple import noise_and_predict
 from undiffuse.diffusion.masking import kept, mean_over
 from undiffuse.diffusion.schedules import Schedule
+from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.devices import send
 
 
@@ -84,7 +85,8 @@ class Consistency:
     Args:
         earlier: where the student is asked for its target.
         teacher: who steps there, as its samples are drawn; None: the data do.
-        c: of pseudo-Huber, for the root mean square over a sample's values.
+        c: of pseudo-Huber, for the root mean square over a sample's values; positive, for at an error of 0 the square
+            root alone has no slope.
         weighting: w is 1 over the distance of the two noise levels, in r = sigma / alpha ('ratio', Geng et al.) or in
             atan r ('angle'), which does not fade towards pure noise.
         clipped: the target is clipped to [-1, 1], as samples are.
@@ -97,6 +99,10 @@ class Consistency:
     weighting: Literal["ratio", "angle"] = "ratio"
     clipped: bool = True
     scales: Scales | None = None
+
+    def __post_init__(self) -> None:
+        if self.c <= 0:
+            raise UndiffuseError(f"The c of a pseudo-Huber distance is positive; it is {self.c:g}")
 
     def draw(
         self, schedule: Schedule, t: Float[Tensor, "batch"], progress: float, generator: torch.Generator
@@ -118,7 +124,7 @@ class Consistency:
         s = told.pop(EARLIER).to(t)
         q_t, q_s = schedule(t), schedule(s)
         x_t, prediction = noise_and_predict(denoiser, x0, t, eps, told)
-        x_s = q_sample(x0, eps, q_s) if self.teacher is None else move(ask(self.teacher, x_t, t, told), q_s)
+        x_s = q_sample(x0, eps, q_s) if self.teacher is None else follow(self.teacher, x_t, [t, s], told, mask)
         target = ask(Clip(denoiser) if self.clipped else denoiser, x_s, s, told).x0  # x_s itself where s = 0
         error = (mean_over((prediction.x0 - target).square(), mask) + self.c**2).sqrt() - self.c
         ratio_t, ratio_s = q_t.sigma / q_t.alpha, q_s.sigma / q_s.alpha

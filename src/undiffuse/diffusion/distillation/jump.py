@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser
-from undiffuse.diffusion.distillation.moves import implied, move
+from undiffuse.diffusion.distillation.moves import implied
 from undiffuse.diffusion.distillation.progressive import follow
-from undiffuse.diffusion.distillation.teacher import UNTIL, Scales, ask
+from undiffuse.diffusion.distillation.teacher import UNTIL, Scales
 from undiffuse.diffusion.distillation.times import OnGrid, Walk, at, position
 from undiffuse.diffusion.gaussian import Batch
 from undiffuse.diffusion.guidance.threshold import Clip
@@ -29,8 +29,6 @@ from undiffuse.diffusion.masking import kept
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.devices import send
-
-Places = Int[Tensor, "batch"]
 
 
 def jump_law(walk: Walk, counts: Sequence[int]) -> OnGrid:
@@ -94,26 +92,19 @@ class Jump:
         x_t, prediction = noise_and_predict(denoiser, x0, t, eps, told)
         s = told.pop(UNTIL).to(t)
         first, last = position(self.walk, t), position((*self.walk, 0.0), s)
+        shortest = len(self.walk) // max(self.counts)
+        long = last - first > shortest
+        # Processes that share a network ask it equally often: one whose jumps are all short asks it in vain.
+        halved = long if long.any() else torch.ones_like(long)
+        steps = [first + k for k in range(shortest + 1)]
+        jumper = Clip(denoiser) if self.clipped else denoiser
         x_s = torch.empty_like(x_t)
-        shortest = last - first == len(self.walk) // max(self.counts)
-        for rows, way in ((shortest, self._of_teacher), (~shortest, self._in_halves)):
+        for rows, who, places in ((halved, jumper, [first, (first + last) // 2, last]), (~long, self.teacher, steps)):
             if rows.any():
                 here = {name: value[send(rows, value.device)] for name, value in told.items()}
-                x_s[send(rows, x_t.device)] = way(denoiser, x_t[send(rows, x_t.device)], first[rows], last[rows], here)
+                there = send(rows, x_t.device)
+                times = [at(self.walk, place[rows]) for place in places]
+                counts = None if mask is None else mask[send(rows, mask.device)]
+                x_s[there] = follow(who, x_t[there], times, here, counts, tells_end=who is jumper)
         target_x0, target_eps = implied(x_t, x_s, schedule(t), schedule(s))
         return self.objective.error(prediction, schedule, target_x0, t, target_eps, mask)
-
-    def _of_teacher(
-        self, denoiser: Denoiser, x: Batch, first: Places, last: Places, told: Mapping[str, Tensor]
-    ) -> Batch:
-        steps = len(self.walk) // max(self.counts)
-        return follow(self.teacher, x, [at(self.walk, first + k) for k in range(steps + 1)], told)
-
-    def _in_halves(
-        self, denoiser: Denoiser, x: Batch, first: Places, last: Places, told: Mapping[str, Tensor]
-    ) -> Batch:
-        jumper = Clip(denoiser) if self.clipped else denoiser
-        places = (first, (first + last) // 2, last)
-        for t, s in pairwise(at(self.walk, place) for place in places):
-            x = move(ask(jumper, x, t, {**told, UNTIL: s}), denoiser.schedule(s))
-        return x

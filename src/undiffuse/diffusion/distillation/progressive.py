@@ -17,7 +17,7 @@ from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.distillation.moves import implied, move
-from undiffuse.diffusion.distillation.teacher import Scales, ask
+from undiffuse.diffusion.distillation.teacher import UNTIL, Scales, ask
 from undiffuse.diffusion.distillation.times import Walk, at, position
 from undiffuse.diffusion.gaussian import Batch
 from undiffuse.diffusion.losses.simple import Objective, noise_and_predict
@@ -62,16 +62,27 @@ class Progressive:
         x0, eps = kept(x0, mask), kept(eps, mask)
         schedule = denoiser.schedule
         x_t, prediction = noise_and_predict(denoiser, x0, t, eps, conditions)
-        first = position(self.walk, t)
-        x_s = follow(self.teacher, x_t, [at(self.walk, first + k) for k in range(self.stride + 1)], conditions)
-        target_x0, target_eps = implied(x_t, x_s, schedule(t), schedule(at(self.walk, first + self.stride)))
+        times = [at(self.walk, position(self.walk, t) + k) for k in range(self.stride + 1)]
+        x_s = follow(self.teacher, x_t, times, conditions, mask)
+        target_x0, target_eps = implied(x_t, x_s, schedule(t), schedule(times[-1]))
         return self.objective.error(prediction, schedule, target_x0, t, target_eps, mask)
 
 
 def follow(
-    denoiser: Denoiser, x: Batch, times: list[Float[Tensor, "batch"]], conditions: Mapping[str, Tensor] | None
+    denoiser: Denoiser,
+    x: Batch,
+    times: list[Float[Tensor, "batch"]],
+    conditions: Mapping[str, Tensor] | None,
+    mask: Tensor | None = None,
+    tells_end: bool = False,
 ) -> Batch:
-    """x at the last of ``times``, by DDIM steps from the first, without gradients."""
+    """x at the last of ``times``, by DDIM steps from the first, without gradients.
+
+    Args:
+        mask: what does not count is 0 after each step, as in every x that a network is asked at.
+        tells_end: the denoiser is told `until`, the time at which a step ends.
+    """
+    told = dict(conditions or {})
     for t, s in pairwise(times):
-        x = move(ask(denoiser, x, t, conditions), denoiser.schedule(s))
+        x = kept(move(ask(denoiser, x, t, told | {UNTIL: s} if tells_end else told), denoiser.schedule(s)), mask)
     return x
