@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from undiffuse import editing
-from undiffuse.cli import COMMANDS
+from undiffuse.cli import COMMANDS, main
 from undiffuse.cli.edit.make_commands import command
 from undiffuse.cli.parse_values import show
 from undiffuse.cli.parser import Parser
@@ -43,6 +43,18 @@ def actions(name: str) -> dict[str, Any]:
 def test_every_edit_is_a_command_and_described() -> None:
     assert {name.removeprefix("edit ") for name in COMMANDS if name.startswith("edit ")} == set(EDITS)
     assert set(all_fields()["edits"]) == set(EDITS) == {name for name in EDITS if hasattr(editing, name)}
+
+
+def test_a_new_row_is_a_command_before_anybody_wrote_a_page_for_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(EDITS, "mirror", replace(EDITS["vary"], summary="the other way around"))
+    assert main(["edit", "mirror", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "The other way around.\n" in said
+    assert "--strength X" in said
+    assert main(["edit", "miror"]) == 2
+    assert "perhaps you meant 'mirror'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "option"), RULES)

@@ -189,6 +189,8 @@ def _command(argv: list[str]) -> tuple[str, list[str]]:
     if first in COMMANDS:
         return first, rest
     seconds = [name.split()[1] for name in COMMANDS if name.startswith(f"{first} ")]
+    if first in TABLES and not (rest and rest[0] in seconds):  # importing the table takes a while
+        seconds = list(dict.fromkeys([*seconds, *import_module(f"undiffuse.cli.{first}.make_commands").EDITS]))
     if seconds:
         second = rest[0] if rest else ""
         if second in seconds:

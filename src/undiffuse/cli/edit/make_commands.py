@@ -31,7 +31,8 @@ Kinds = Literal["grey", "rgb", "rgba"]
 
 def command(name: str) -> SimpleNamespace:
     """An edit as a command: its page of help, `configure` and `run`."""
-    return SimpleNamespace(__doc__=PAGES[name], configure=partial(configure, name), run=partial(run, name))
+    page = PAGES.get(name, f"{EDITS[name].summary[0].upper()}{EDITS[name].summary[1:]}.")
+    return SimpleNamespace(__doc__=page, configure=partial(configure, name), run=partial(run, name))
 
 
 def configure(name: str, parser: Parser) -> None:
