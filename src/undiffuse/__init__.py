@@ -2,6 +2,7 @@
 
     model = undiffuse.train("photos/")      a `Model`, as `undiffuse.load("runs/NAME")` gives it
     samples = model.sample(16)
+    fast = undiffuse.distill("runs/NAME", steps=4)
     undiffuse.convert(model, path, "onnx")  for other programs
 
 What these are made of is in rooms, each with its own table of contents:
@@ -33,12 +34,14 @@ if TYPE_CHECKING:
     from undiffuse.model import Cascade, Model, load
     from undiffuse.model.make_cascade import make_cascade
     from undiffuse.training.api import train
+    from undiffuse.training.distillation.api import distill
 
 _HOMES = {
     "Cascade": "undiffuse.model",
     "Model": "undiffuse.model",
     "UndiffuseError": "undiffuse.errors",
     "convert": "undiffuse.export",
+    "distill": "undiffuse.training.distillation.api",
     "load": "undiffuse.model",
     "make_cascade": "undiffuse.model.make_cascade",
     "train": "undiffuse.training.api",
@@ -53,6 +56,7 @@ __all__ = [
     "convert",
     "data",
     "diffusion",
+    "distill",
     "editing",
     "evaluation",
     "load",

@@ -33,6 +33,7 @@ from undiffuse.version import __version__
 COMMANDS = {
     "train": "learn from a data set: undiffuse train photos/ --size 64",
     "train-classifier": "a classifier of noisy images that leads a run: undiffuse train-classifier photos/ --run RUN",
+    "distill": "a fast model of a slow one, 1 to 4 evaluations: undiffuse distill runs/NAME --steps 4",
     "sample": "draw pictures from a run, or one picture again: undiffuse sample runs/NAME -n 64",
     "studio": "a page on this machine: understand, train, make pictures, compare: undiffuse studio",
     "report": "write runs/NAME/report.html: samples, curves, settings in one file",
@@ -69,7 +70,7 @@ COMMANDS = {
 
 ALIASES = {"memorisation": "memorization"}
 """Other spellings of commands."""
-TOGETHER = ("train", "sample", "likelihood", "evaluate")
+TOGETHER = ("train", "distill", "sample", "likelihood", "evaluate")
 """Commands that share their work out where torchrun starts several processes; in the others rank 0 works alone."""
 SERVERS = ("studio",)
 """Commands that run for days and should give memory back after a large request."""

@@ -10,6 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+ThresholdName = Literal["none", "clip", "dynamic"]
+MethodName = Literal["progressive", "guidance", "consistency", "jump", "regression"]
+"""The methods that a user asks for; 'guidance' makes settings of the class `MatchConfig`."""
+
 
 @dataclass(frozen=True)
 class DistillationConfig:
@@ -42,10 +46,12 @@ class StudentConfig(DistillationConfig):
     origin_sha256: str = ""
     """sha256 of its weights; filled in."""
     teacher_guidance: float = 1.0
-    """Guidance of the teacher, which the student has inside."""
+    """Guidance that the teacher is asked with."""
+    guidance_inside: float = 1.0
+    """Guidance that the student has inside, from this teacher or from one before."""
     guidance_range: tuple[float, ...] = ()
     """LOW,HIGH scales of guidance that the student can be asked for, in place of one."""
-    teacher_threshold: Literal["none", "clip", "dynamic"] = "clip"
+    teacher_threshold: ThresholdName = "clip"
     """What happens to the teacher's x0 outside [-1, 1], and to the student's."""
     teacher_times: tuple[float, ...] = ()
     """The very times of the teacher's steps, from noise to data."""

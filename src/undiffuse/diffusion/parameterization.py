@@ -70,6 +70,14 @@ class Parameterization:
         p, q = self.row(q_t)
         return q_t.alpha * q - q_t.sigma * p
 
+    @property
+    def keeps_data(self) -> bool:
+        """Whether x0 of a network's finite output tends to x_t as sigma does to 0: f(x, 0) = x without a boundary
+        condition. It does where F says something of eps there, q != 0."""
+        one, none = torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+        q = self.row(Marginal(one, none))[1]
+        return bool(q.isfinite() and q != 0)
+
     def check(self, schedule: Schedule) -> None:
         """Check that this row is not singular on a schedule at the noisy end (epsilon and score where alpha_T = 0)."""
         end = schedule(torch.tensor(schedule.t_max, dtype=torch.float64))

@@ -94,9 +94,9 @@ def _guided(settings: SampleConfig, student: StudentConfig) -> SampleConfig:
         return settings
     if guide.guidance == 1 or not student.student_steps:
         return settings
-    if guide.guidance == student.teacher_guidance:
+    if guide.guidance == student.guidance_inside:
         return settings.changed(guidance=1.0)
     raise UndiffuseError(
-        f"This student has guidance {student.teacher_guidance:g} inside and `guidance` is {guide.guidance:g}: leave it "
+        f"This student has guidance {student.guidance_inside:g} inside and `guidance` is {guide.guidance:g}: leave it "
         f"out, or ask its teacher, {quoted(student.origin)}"
     )

@@ -326,7 +326,7 @@ def new_folder(runs: Path, source: str | Path, name: str | None) -> Path:
     """The place of a new run: ``runs/name``, or the source's name with the first number that is free."""
     if name is not None:
         return runs / _checked(name)
-    stem, number = _stem(source), 1
+    stem, number = named_after(source), 1
     while (folder := runs / (stem if number == 1 else f"{stem}-{number}")).exists():
         number += 1
     return folder
@@ -339,7 +339,7 @@ def run_to_resume(runs: Path, source: str | Path | None, name: str | None) -> Pa
         if not folder.is_dir():
             raise UndiffuseError(f"there is no run {folder} to resume; start it without `resume`")
         return folder
-    pattern = re.compile(rf"{re.escape(_stem(source))}(-\d+)?" if source is not None else ".*")
+    pattern = re.compile(rf"{re.escape(named_after(source))}(-\d+)?" if source is not None else ".*")
     found = sorted(path for path in runs.glob("*") if pattern.fullmatch(path.name) and (path / "config.yaml").is_file())
     if len(found) == 1:
         return found[0]
@@ -348,7 +348,7 @@ def run_to_resume(runs: Path, source: str | Path | None, name: str | None) -> Pa
     raise UndiffuseError(f"several runs could be resumed ({', '.join(p.name for p in found)}); name one by `name`")
 
 
-def _stem(source: str | Path) -> str:
+def named_after(source: str | Path) -> str:
     name = Path(source).resolve().name.split(".")[0]
     return shortened(re.sub(r"[^\w-]+", "-", name).strip("-")) or "run"
 

@@ -1,0 +1,249 @@
+"""What is asked of a distillation, and the trainings that it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from undiffuse.config.distillation import (
+    ConsistencyConfig,
+    JumpConfig,
+    MatchConfig,
+    MethodName,
+    ProgressiveConfig,
+    RegressionConfig,
+    StudentConfig,
+    ThresholdName,
+    student_of,
+)
+from undiffuse.config.fields import fields_of
+from undiffuse.config.files import override
+from undiffuse.config.schema import TrainConfig
+from undiffuse.config.training import EMAConfig, ObjectiveConfig, OptimizerConfig, StartConfig
+from undiffuse.diffusion.parameterization import make_parameterization
+from undiffuse.diffusion.timesteps import make_timesteps
+from undiffuse.errors import UndiffuseError, perhaps, quoted
+from undiffuse.model import Model
+
+METHODS: dict[str, type[StudentConfig]] = {
+    "progressive": ProgressiveConfig,
+    "guidance": MatchConfig,
+    "consistency": ConsistencyConfig,
+    "jump": JumpConfig,
+    "regression": RegressionConfig,
+}
+"""The settings of a student by what the user calls its method."""
+STEPS: dict[str, tuple[int, ...]] = {
+    "progressive": (4,),
+    "guidance": (),
+    "consistency": (2, 1),
+    "jump": (4, 1, 2, 8),
+    "regression": (1,),
+}
+"""In how many steps a student of a method can be sampled unless something else is asked for, the default first."""
+TEACHER_STEPS = 16
+"""Steps of the teacher that a student learns from, if the student takes fewer."""
+
+
+@dataclass(frozen=True)
+class DistillationRequest:
+    """What is asked.
+
+    Args:
+        method: see docs/use/distillation.md.
+        steps: in how many steps the student is to draw; () for the method's usual ones. The first is the default.
+        guidance: of the teacher: nothing (1), a scale that the student has inside, or a range that stays a choice.
+        teacher_steps: of the walk that is learned from.
+        threshold: what happens to x0 outside [-1, 1], for both.
+        settings: of the training and the method, by flat names.
+    """
+
+    method: MethodName = "progressive"
+    steps: tuple[int, ...] = ()
+    guidance: tuple[float, ...] = ()
+    teacher_steps: int = TEACHER_STEPS
+    threshold: ThresholdName = "clip"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training of a distillation.
+
+    Args:
+        called: what its run's name ends in: '8-steps'.
+        config: its settings but for the teacher, who for a later stage is not there yet.
+        minutes: its part of the budget, in units of the shortest stage.
+    """
+
+    called: str
+    config: TrainConfig
+    part: int = 1
+
+    def with_teacher(self, path: str, teacher: Model) -> TrainConfig:
+        """The settings of the training with a teacher, whose weights the student starts from."""
+        sha256, weights = teacher.provenance["sha256"], teacher.loaded_as
+        student, before = student_of(self.config.distillation), student_of(teacher.config.distillation)
+        assert student is not None
+        origin = (before.origin, before.origin_sha256) if before else (path, sha256)
+        told = replace(
+            student,
+            teacher=path,
+            teacher_weights=weights,
+            teacher_sha256=sha256,
+            origin=origin[0],
+            origin_sha256=origin[1],
+        )
+        start = StartConfig(start_from=path, start_weights=weights, start_sha256=sha256)
+        return replace(self.config, distillation=told, start=start)
+
+
+def make_stages(teacher: Model, name: str, request: DistillationRequest) -> list[Stage]:
+    """The trainings that lead from a teacher to the student that is asked for.
+
+    Args:
+        name: of the teacher in sentences.
+
+    Raises:
+        UndiffuseError: the method, the steps or the guidance cannot be had from this teacher.
+    """
+    if request.method not in METHODS:
+        raise UndiffuseError(f"There is no method '{request.method}'{perhaps(request.method, METHODS)}")
+    before = student_of(teacher.config.distillation)
+    steps = _checked_steps(request, before, name)
+    walk = _walk(teacher, request, before)
+    inside = _guidance(teacher, request, before, name)
+    base, methods = student_settings(teacher.config), fields_of(METHODS[request.method]).keys()
+    base = override(base, **{key: value for key, value in request.settings.items() if key not in methods})
+    common: dict[str, Any] = {
+        "teacher_threshold": request.threshold if teacher.codec.bounded else "none",
+        "guidance_inside": inside.fixed,
+        "guidance_range": inside.choice,
+        **{key: value for key, value in request.settings.items() if key in methods},
+    }
+    stages: list[Stage] = []
+    to_v = request.method != "guidance" and not _takes_long_steps(base, request.method)
+    if to_v:
+        base = override(base, parameterization="v")
+    asked = 1.0 if before else inside.fixed
+    if to_v or request.method == "guidance" or (inside.choice and not before):
+        kept = {key: common[key] for key in ("teacher_threshold", "guidance_inside", "guidance_range")}
+        suffix = "guided" if request.guidance else "v"
+        stages.append(Stage(suffix, replace(base, distillation=MatchConfig(teacher_guidance=asked, **kept))))
+        asked = 1.0
+    if request.method == "progressive":
+        while len(walk) > steps[0]:
+            times, walk = walk, walk[::2]
+            common |= {"teacher_times": times, "student_times": walk, "student_steps": (len(walk),)}
+            student: StudentConfig = ProgressiveConfig(teacher_guidance=asked, **common)
+            part = 2 if len(walk) <= 2 else 1  # the last halvings are the hardest
+            called = f"{len(walk)}-step{'s' * (len(walk) > 1)}"
+            stages.append(Stage(called, replace(base, distillation=student), part))
+            asked = 1.0
+    elif request.method != "guidance":
+        own = walk[:: len(walk) // max(steps)]
+        common |= {"teacher_times": walk, "student_times": own, "student_steps": steps}
+        student = METHODS[request.method](teacher_guidance=asked, **common)
+        stages.append(Stage(request.method, replace(base, distillation=student), part=4))
+    return stages
+
+
+@dataclass(frozen=True)
+class _Inside:
+    fixed: float = 1.0
+    choice: tuple[float, ...] = ()
+
+
+def _guidance(teacher: Model, request: DistillationRequest, before: StudentConfig | None, name: str) -> _Inside:
+    """The guidance that the student is to have inside."""
+    asked = request.guidance
+    if before:
+        if asked:
+            raise UndiffuseError(
+                f"{name} has its guidance inside already: leave `guidance` out, or distil from {quoted(before.origin)}"
+            )
+        return _Inside(before.guidance_inside, before.guidance_range)
+    if request.method == "guidance" and not asked:
+        raise UndiffuseError("The method 'guidance' needs `guidance`: a scale such as 2, or a range such as 1,4")
+    if not asked:
+        return _Inside()
+    if not teacher.conditions:
+        raise UndiffuseError(
+            f"{name} is told nothing beside the time, so there is no `guidance` to learn: leave it out, or train a "
+            "teacher with `condition`"
+        )
+    if not teacher.config.conditions.condition_dropout:
+        raise UndiffuseError(
+            f"{name} never learned to draw without its conditions, so guidance has nothing to lead away from: leave "
+            "`guidance` out"
+        )
+    if len(asked) > 2 or (len(asked) == 2 and not asked[0] < asked[1]):
+        raise UndiffuseError(
+            f"`guidance` takes one scale or two that rise, low and high; got {', '.join(f'{w:g}' for w in asked)}"
+        )
+    return _Inside(fixed=asked[0]) if len(asked) == 1 else _Inside(choice=asked)
+
+
+def _checked_steps(request: DistillationRequest, before: StudentConfig | None, name: str) -> tuple[int, ...]:
+    steps, method = request.steps or STEPS[request.method], request.method
+    if method == "guidance":
+        if request.steps:
+            raise UndiffuseError(
+                "A student of guidance is an ordinary model, drawn in any number of steps: leave `steps` out"
+            )
+        return ()
+    shown = ", ".join(map(str, steps))
+    if min(steps) < 1 or len(set(steps)) < len(steps):
+        raise UndiffuseError(f"`steps` takes different numbers from 1 on, got {shown}")
+    if before and before.student_steps and method != "progressive":
+        raise UndiffuseError(
+            f"{name} is a student already, and only halving goes on from one: distil from its teacher, "
+            f"{quoted(before.origin)}"
+        )
+    if before and before.student_steps and len(before.student_steps) > 1:
+        raise UndiffuseError(f"{name} draws in {shown} steps by itself: distil from {quoted(before.origin)}")
+    most = before.student_steps[0] if before and before.student_steps else request.teacher_steps
+    if method in ("progressive", "regression") and len(steps) > 1:
+        raise UndiffuseError(
+            f"A student of the method '{method}' has one number of steps, and `steps` asks for {shown}: use "
+            "`method=jump` for several"
+        )
+    if method == "regression" and steps != (1,):
+        raise UndiffuseError(f"A student of regression draws in 1 step, and `steps` asks for {shown}")
+    if max(steps) >= most:
+        raise UndiffuseError(
+            f"The teacher takes {most} steps and `steps` asks for {max(steps)}: ask for fewer"
+            + ("" if before else ", or learn from more with `teacher_steps`")
+        )
+    if any(most % n or (most // n) & (most // n - 1) for n in steps):
+        example = ", ".join(str(most >> k) for k in range(1, most.bit_length()) if most % (1 << k) == 0)
+        raise UndiffuseError(
+            f"From {most} steps of the teacher, students of {example} can be made, and `steps` asks for {shown}"
+        )
+    return steps
+
+
+def _walk(teacher: Model, request: DistillationRequest, before: StudentConfig | None) -> tuple[float, ...]:
+    """The teacher's times, as far as they can be trained at: whole numbers on a chain."""
+    if before and before.student_times:
+        return before.student_times
+    return tuple(make_timesteps(teacher.schedule, request.teacher_steps).tolist()[:-1])
+
+
+def _takes_long_steps(config: TrainConfig, method: str) -> bool:
+    """Whether a network of this row can say x0 near pure noise, and for consistency is right at data by itself."""
+    row = make_parameterization(config.diffusion.parameterization, config.diffusion.sigma_data)
+    return row.name not in ("epsilon", "score") and (method != "consistency" or row.keeps_data)
+
+
+def student_settings(config: TrainConfig) -> TrainConfig:
+    """A teacher's settings with those that students do better with: no dropout, every t alike, Adam down to nothing."""
+    network = override(config, dropout=0.0).network if hasattr(config.network, "dropout") else config.network
+    return replace(
+        config,
+        network=network,
+        objective=ObjectiveConfig(),
+        optimizer=OptimizerConfig(lr=2e-4, decay="linear", warmup=50, accumulate=config.optimizer.accumulate),
+        ema=EMAConfig(ema=(0.99,)),
+        loop=replace(config.loop, steps=None, images=None, minutes=None, meant_for=""),
+    )
