@@ -332,3 +332,13 @@ def test_a_field_that_nothing_heeds_is_refused(shared, field):
     answer = shared.client.post("/v1/edits/vary", files=files)
     assert answer.status_code == 422
     assert f"no field '{field}': it takes request, image, image_id" in answer.json()["error"]
+
+
+@pytest.mark.filterwarnings("ignore:.*changes nothing here")
+def test_what_changes_nothing_is_said_over_http_as_everywhere(shared: Any) -> None:
+    request = {"model": "a", "options": {"method": "ddnm", "std": 1.5, "scale": 2.0}, "settings": QUICK}
+    told = dict(shared.events(shared.edit("deblur", request, image=png())))
+    assert told["done"]["warning"] == "--scale 2 changes nothing here: it acts with --method pigdm or dps"
+    settings = {"times": [9, 5], "steps": 4}
+    told = dict(shared.events(shared.post("/v1/samples", {"model": "a", "settings": settings})))
+    assert told["done"]["warning"] == "--steps 4 changes nothing here: it acts without --times"

@@ -76,7 +76,8 @@ def train(
         resume: go on with the run ``name`` from its newest whole checkpoint, to the same end, bit for bit; with
             ``minutes``, ``steps`` or ``images`` beyond that end, see `resume.reconcile`.
         quiet: print nothing.
-        overrides: settings by their flat names, such as ``lr=1e-4`` or ``steps=1000``; see `undiffuse.config`.
+        overrides: settings by their flat names, such as ``lr=1e-4`` or ``steps=1000``; ``undiffuse train --help``
+            lists them.
 
     Raises:
         UndiffuseError: anything that the user can mend, in one sentence. After SIGTERM or Ctrl-C it is a

@@ -22,7 +22,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.data.transform import convert_channels, resize
 from undiffuse.editing.editor import Editor, edit_plan
 from undiffuse.editing.images import edit_record, read_mask
-from undiffuse.editing.options import EditOptions, options_of, rules_of
+from undiffuse.editing.options import EditOptions, options_of, rules_of, unheeded
 from undiffuse.editing.registry import EDITS, Edit, EditInput, EditResult, overlap_of
 from undiffuse.errors import UndiffuseError
 from undiffuse.modalities.registry import modality_of
@@ -179,7 +179,7 @@ def work_on(job: Job, loaded: Loaded, wanted: ResolvedEdit, studio: Studio) -> N
         made = wanted.row.work(given, wanted.how)
         job.handle.check()
         job.note = " ".join([*said, *(f"The picture {note}." for note in made.notes[:1])]) or None
-        job.warning = warning_of(plan, made.warning)
+        job.warning = warning_of(plan, *unheeded(wanted.how), made.warning)
         _tell(job, model, loaded, gallery, wanted, made)
 
 

@@ -15,7 +15,7 @@ from undiffuse.config.flags import in_flags
 from undiffuse.diffusion.trajectory import SamplingStep
 from undiffuse.errors import UndiffuseError
 from undiffuse.model.plan import SamplePlan, check_numbers
-from undiffuse.model.sample_request import remarks
+from undiffuse.model.sample_request import beside_times, remarks
 from undiffuse.model.samples import Samples
 from undiffuse.provenance.edit_record import Edited
 from undiffuse.provenance.png import Origin, sheet_chunk
@@ -80,7 +80,7 @@ def draw(job: Job, loaded: Loaded, gallery: Gallery, wanted: SampleJob) -> None:
         plan = wanted.plan.with_network(network)
         blocks = plan.blocks(range(wanted.first, wanted.first + wanted.n))
         job.begin(plan.steps * len(blocks), wanted.n)
-        job.warning = warning_of(plan)
+        job.warning = warning_of(plan, *beside_times(job.request.get("settings", {})))
         for number, block in enumerate(blocks):
 
             def previews(k: int, step: SamplingStep, block: range = block) -> list[dict[str, Any]]:
