@@ -174,9 +174,9 @@ class SamplePlan:
         with tqdm(total=len(blocks) * self.steps, desc="sampling", unit="step", disable=hidden(progress)) as bar:
             made = [samples for block in blocks for samples in self.draw(block, seed, bar.update)]
         array = group.gather_in_order(np.concatenate([part.array for part in made]) if made else None)
-        model = self.model
-        indices = tuple(range(first, first + n))
-        return Samples(array, model.info, seed, indices, self.settings, model.provenance, model.device.type)
+        model, indices = self.model, tuple(range(first, first + n))
+        how = (model.info, seed, indices, self.settings, model.provenance, model.device.type)
+        return Samples(array, *how, max((part.evaluations for part in made), default=0))
 
 
 @dataclass(frozen=True)

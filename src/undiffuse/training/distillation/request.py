@@ -18,7 +18,9 @@ from undiffuse.config.distillation import (
 )
 from undiffuse.config.fields import fields_of
 from undiffuse.config.files import override
+from undiffuse.config.schema import METHODS as VARIANTS
 from undiffuse.config.schema import TrainConfig
+from undiffuse.config.sections import change
 from undiffuse.config.training import EMAConfig, ObjectiveConfig, OptimizerConfig, StartConfig
 from undiffuse.diffusion.parameterization import make_parameterization
 from undiffuse.diffusion.timesteps import make_timesteps
@@ -113,13 +115,14 @@ def make_stages(teacher: Model, name: str, request: DistillationRequest) -> list
     steps = _checked_steps(request, before, name)
     walk = _walk(teacher, request, before)
     inside = _guidance(teacher, request, before, name)
-    base, methods = student_settings(teacher.config), fields_of(METHODS[request.method]).keys()
-    base = override(base, **{key: value for key, value in request.settings.items() if key not in methods})
+    of_method = _of_method(request)
+    others = {name: value for name, value in request.settings.items() if name not in of_method}
+    base = override(student_settings(teacher.config), **others)
     common: dict[str, Any] = {
         "teacher_threshold": request.threshold if teacher.codec.bounded else "none",
         "guidance_inside": inside.fixed,
         "guidance_range": inside.choice,
-        **{key: value for key, value in request.settings.items() if key in methods},
+        **of_method,
     }
     stages: list[Stage] = []
     to_v = request.method != "guidance" and not _takes_long_steps(base, request.method)
@@ -182,6 +185,20 @@ def _guidance(teacher: Model, request: DistillationRequest, before: StudentConfi
             f"`guidance` takes one scale or two that rise, low and high; got {', '.join(f'{w:g}' for w in asked)}"
         )
     return _Inside(fixed=asked[0]) if len(asked) == 1 else _Inside(choice=asked)
+
+
+def _of_method(request: DistillationRequest) -> dict[str, Any]:
+    """The settings of the method itself among all that were given."""
+    shared, own = fields_of(StudentConfig).keys() | {"method"}, fields_of(METHODS[request.method])
+    for name in request.settings:
+        if name in shared:
+            raise UndiffuseError(f"'{name}' of a student is filled in by itself: leave it out")
+        if name in VARIANTS.fields and name not in own:
+            raise UndiffuseError(f"`method={request.method}` has no `{name}`: leave it out")
+    given = {name: value for name, value in request.settings.items() if name in own}
+    return {
+        name: getattr(change(METHODS[request.method](), {name: given[name]}, "the settings"), name) for name in given
+    }
 
 
 def _checked_steps(request: DistillationRequest, before: StudentConfig | None, name: str) -> tuple[int, ...]:

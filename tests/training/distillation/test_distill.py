@@ -1,0 +1,244 @@
+"""`distill`: from a tiny teacher to students of every method, and what is refused before any training."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import undiffuse
+from undiffuse.config.distillation import MatchConfig, ProgressiveConfig, student_of
+from undiffuse.config.files import read_config
+from undiffuse.errors import UndiffuseError
+
+SMALL = {
+    "base": 8,
+    "multipliers": (1,),
+    "blocks": 1,
+    "attention_levels": (),
+    "middle_attention": False,
+    "timesteps": 64,
+    "schedule": "cosine",
+    "batch": 4,
+    "device": "cpu",
+    "sample_every": 0,
+    "quiet": True,
+}
+QUICK = {"quiet": True, "updates": 1}
+
+
+def pictures() -> list[tuple[np.ndarray, str]]:
+    dice = np.random.default_rng(0)
+    return [(dice.integers(0, 256, (8, 8), dtype=np.uint8), "even" if k % 2 else "odd") for k in range(12)]
+
+
+@pytest.fixture(scope="module")
+def home(own_cache, tmp_path_factory) -> Path:
+    """A folder with runs: 'teacher' knows classes and predicts v, 'noise' predicts eps, 'data' x0, 'plain' no class."""
+    folder = tmp_path_factory.mktemp("distill")
+    common = {"source": pictures(), "runs": folder, "steps": 2, **SMALL}
+    undiffuse.train(name="teacher", parameterization="v", condition=("class",), dropout=0.1, **common)
+    undiffuse.train(name="noise", parameterization="epsilon", **common)
+    undiffuse.train(name="data", parameterization="x0", **common)
+    undiffuse.train(name="both", parameterization="v", learn_variance=True, loss="hybrid", **common)
+    return folder
+
+
+def made(folder: Path, name: str) -> object:
+    found = student_of(read_config(folder / name / "config.yaml").distillation)
+    assert found is not None
+    return found
+
+
+def test_halving_is_a_chain_of_runs_each_the_next_ones_teacher(home, tmp_path):
+    student = undiffuse.distill(home / "teacher", steps=2, runs=tmp_path, name="fast", **QUICK)
+    names = ["fast-8-steps", "fast-4-steps", "fast"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    settings = [made(tmp_path, name) for name in names]
+    assert all(isinstance(one, ProgressiveConfig) for one in settings)
+    assert [one.student_steps for one in settings] == [(8,), (4,), (2,)]
+    assert settings[0].teacher_times[0] == 64.0
+    for before, after in pairwise(settings):
+        assert after.teacher_times == before.student_times, "a student's walk is what the next one learns from"
+        assert after.student_times == before.student_times[::2]
+    assert [Path(one.teacher).name for one in settings] == ["teacher", "fast-8-steps", "fast-4-steps"]
+    assert {one.origin for one in settings} == {str(home / "teacher")}
+    assert len({one.teacher_sha256 for one in settings}) == 3
+    drawn = student.sample(3)
+    assert drawn.evaluations == 2
+    assert student.plan().times.tolist() == [64.0, 32.0, 0.0]
+    assert student.config.network.dropout == 0, "a teacher's dropout would blur what its student is told"
+
+
+def test_a_student_starts_as_its_teacher(home, tmp_path):
+    """With a learning rate of nearly nothing the student's first step is the teacher's own."""
+    student = undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, lr=1e-12, **QUICK)
+    teacher = undiffuse.load(home / "teacher")
+    x = torch.randn(2, 1, 8, 8)
+    torch.testing.assert_close(student.denoiser(x, 40.0).x0, teacher.denoiser(x, 40.0).x0, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("method", "steps", "walks"),
+    [
+        ("jump", (4, 1, 2, 8), {4: "jump", 1: "jump", 8: "jump"}),
+        ("consistency", (2, 1), {2: "renoise", 1: "renoise"}),
+    ],
+)
+def test_one_student_of_several_lengths(home, tmp_path, method, steps, walks):
+    student = undiffuse.distill(home / "teacher", method=method, runs=tmp_path, **QUICK)
+    assert made(tmp_path, f"teacher-{method}").student_steps == steps
+    assert student.plan().steps == steps[0], "the first is the default"
+    for count, sampler in walks.items():
+        plan = student.plan(steps=count)
+        assert (plan.steps, plan.settings.solver.sampler) == (count, sampler)
+        assert plan.sample(1).evaluations == count
+    assert student.plan(steps=1).times.tolist() == [64.0, 0.0]
+
+
+def test_consistency_with_a_teacher_learns_its_steps(home, tmp_path):
+    student = undiffuse.distill(
+        home / "teacher", method="consistency", earlier_by="teacher", steps=1, runs=tmp_path, **QUICK
+    )
+    assert student.sample(1).evaluations == 1
+
+
+@pytest.mark.parametrize(("teacher", "method"), [("noise", "progressive"), ("noise", "jump"), ("data", "consistency")])
+def test_a_row_that_cannot_is_matched_into_one_that_can(home, tmp_path, teacher, method):
+    student = undiffuse.distill(home / teacher, method=method, steps=4, runs=tmp_path, name="fast", **QUICK)
+    assert isinstance(made(tmp_path, "fast-v"), MatchConfig)
+    assert student.config.diffusion.parameterization == "v"
+    assert student.sample(1).evaluations == 4
+
+
+def test_x0_is_a_row_that_can_be_halved(home, tmp_path):
+    student = undiffuse.distill(home / "data", steps=8, runs=tmp_path, **QUICK)
+    assert student.config.diffusion.parameterization == "x0"
+
+
+def test_a_learned_variance_is_kept_and_not_used(home, tmp_path):
+    assert undiffuse.distill(home / "both", steps=8, runs=tmp_path, **QUICK).sample(1).evaluations == 8
+
+
+def test_guidance_goes_inside(home, tmp_path):
+    student = undiffuse.distill(home / "teacher", steps=4, guidance=2.0, runs=tmp_path, name="fast", **QUICK)
+    first, second = made(tmp_path, "fast-8-steps"), made(tmp_path, "fast")
+    assert (first.teacher_guidance, first.guidance_inside) == (2.0, 2.0)
+    assert (second.teacher_guidance, second.guidance_inside) == (1.0, 2.0), "its teacher has it inside already"
+    assert student.sample(2).evaluations == 4
+    with pytest.raises(UndiffuseError, match="guidance 2 inside"):
+        student.plan(guidance=3.0)
+
+
+def test_a_range_of_guidance_stays_a_choice(home, tmp_path):
+    student = undiffuse.distill(
+        home / "teacher",
+        method="guidance",
+        guidance=(1.0, 4.0),
+        runs=tmp_path,
+        name="led",
+        lr=0.1,
+        warmup=0,
+        quiet=True,
+        updates=3,
+    )
+    assert made(tmp_path, "led").guidance_range == (1.0, 4.0)
+    one, three = (student.sample(1, guidance=w, steps=3).array for w in (1.0, 3.0))
+    assert not np.array_equal(one, three)
+    with pytest.raises(UndiffuseError, match="from 1 to 4"):
+        student.plan(guidance=5.0)
+    fast = undiffuse.distill(tmp_path / "led", pictures(), steps=8, runs=tmp_path, name="fast", **QUICK)
+    assert made(tmp_path, "fast").guidance_range == (1.0, 4.0)
+    assert fast.plan(guidance=2.0).sample(1).evaluations == 8
+
+
+def test_a_stage_that_was_interrupted_goes_on_bit_for_bit(home, tmp_path):
+    how = {"steps": 4, "quiet": True, "updates": 4, "checkpoint_every": 2, "keep": 0}
+    whole = undiffuse.distill(home / "teacher", runs=tmp_path / "whole", name="fast", **how)
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "fast")
+    shutil.rmtree(tmp_path / "cut" / "fast-8-steps" / "checkpoints" / "step-00000004")
+    again = undiffuse.distill(home / "teacher", runs=tmp_path / "cut", name="fast", resume=True, **how)
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, again.network.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("method", ["jump", "consistency"])
+def test_a_student_that_draws_more_than_noise_goes_on_bit_for_bit(home, tmp_path, method):
+    how = {"method": method, "quiet": True, "updates": 1, "checkpoint_every": 2, "keep": 0, "name": "fast"}
+    whole = undiffuse.distill(home / "teacher", runs=tmp_path / "whole", **how)
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "fast" / "checkpoints" / "step-00000004")
+    again = undiffuse.distill(home / "teacher", runs=tmp_path / "cut", resume=True, **how)
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, again.network.state_dict()[name]), name
+
+
+def test_another_teacher_under_the_same_name_is_refused(home, tmp_path):
+    shutil.copytree(home / "teacher", tmp_path / "teacher")
+    how = {"steps": 8, "runs": tmp_path, "name": "fast", "quiet": True, "updates": 4, "checkpoint_every": 2, "keep": 0}
+    undiffuse.distill(tmp_path / "teacher", **how)
+    shutil.rmtree(tmp_path / "fast" / "checkpoints" / "step-00000004")
+    shutil.rmtree(tmp_path / "teacher")
+    shutil.copytree(home / "data", tmp_path / "teacher")
+    with pytest.raises(UndiffuseError, match="other weights"):
+        undiffuse.train(name="fast", runs=tmp_path, resume=True, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"steps": 3}, "8, 4, 2, 1 can be made, and `steps` asks for 3"),
+        ({"steps": 16}, "16 steps and `steps` asks for 16"),
+        ({"steps": 0}, "from 1 on"),
+        ({"steps": (4, 2)}, "`method=jump`"),
+        ({"method": "halving"}, "no method 'halving'"),
+        ({"method": "guidance"}, "needs `guidance`"),
+        ({"method": "guidance", "guidance": 2.0, "steps": 4}, "leave `steps` out"),
+        ({"guidance": (4.0, 1.0)}, "two that rise"),
+        ({"guidance": (1.0, 2.0, 3.0)}, "two that rise"),
+        ({"teacher": "data", "guidance": 2.0}, "told nothing beside the time"),
+        ({"teacher_steps": 128}, "64 timesteps"),
+        ({"minutes": 1.0}, "one budget"),
+        ({"huber": 0.1}, "`method=progressive` has no `huber`"),
+        ({"method": "consistency", "huber": "small"}, "'huber' in the settings must be a number"),
+        ({"student_times": (1.0,)}, "filled in by itself"),
+        ({"learning_rate": 0.1}, "unknown setting 'learning_rate'"),
+        ({"teacher": "nobody"}, "nobody"),
+        ({"lr": -1.0}, "`lr` must be more than 0"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_before_any_training(home, tmp_path, asked, said):
+    teacher = home / asked.pop("teacher", "teacher")
+    with pytest.raises(UndiffuseError) as error:
+        undiffuse.distill(teacher, runs=tmp_path / "runs", **{"quiet": True, "updates": 1, **asked})
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+
+
+def test_a_name_that_is_taken_is_refused_and_resume_wants_the_same(home, tmp_path):
+    undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", **QUICK)
+    with pytest.raises(UndiffuseError, match="there already"):
+        undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", **QUICK)
+    with pytest.raises(UndiffuseError, match="other settings"):
+        undiffuse.distill(home / "teacher", steps=8, guidance=2.0, runs=tmp_path, name="fast", resume=True, **QUICK)
+    assert undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", resume=True, **QUICK)
+
+
+def test_a_student_is_a_teacher_of_halving_alone(home, tmp_path):
+    undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="eight", **QUICK)
+    four = undiffuse.distill(tmp_path / "eight", pictures(), steps=4, runs=tmp_path, name="four", **QUICK)
+    assert four.plan().steps == 4
+    assert made(tmp_path, "four").origin == str(home / "teacher")
+    for asked, said in (
+        ({"method": "jump"}, "only halving goes on"),
+        ({"steps": 8}, "takes 8 steps"),
+        ({"steps": 4, "guidance": 2.0}, "inside already"),
+    ):
+        with pytest.raises(UndiffuseError, match=said):
+            undiffuse.distill(tmp_path / "eight", runs=tmp_path, name="no", **asked, **QUICK)
