@@ -145,6 +145,8 @@ def test_training_mode_is_given_back(editor, pictures):
     ("edit", "said"),
     [
         (lambda e, x: inpaint(e, x, torch.ones(1, 1, 8, 9)), "mask should have"),
+        (lambda e, x: inpaint(e, x, KNOWN * 0.5), "mask should be 1 where the pictures are known"),
+        (lambda e, x: inpaint(e, x, KNOWN * torch.nan), "it has other values"),
         (lambda e, x: inpaint(e, x, KNOWN, method="dsp"), "perhaps you meant 'dps'"),
         (lambda e, x: colorize(e, x), "3 channels"),
         (lambda e, x: outpaint(e, x, ((-1, 0), (0, 0))), "from 0 on"),

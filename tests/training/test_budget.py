@@ -226,6 +226,11 @@ def test_what_is_said_of_short_budgets_fits_them(settings):
         ({"ema": ()}, "`ema` must be one or more different rates"),
         ({"ema": (0.9, 0.9)}, "different"),
         ({"batch": 4, "accumulate": 5}, "at most `batch`"),
+        ({"gamma": -5.0}, "`gamma` must be more than 0"),
+        ({"logit_std": -1.0}, "`logit_std` must be at least 0"),
+        ({"minutes": float("inf")}, "`minutes` must be a finite number, got inf"),
+        ({"lr": float("inf")}, "`lr` must be a finite number, got inf"),
+        ({"p2_gamma": float("nan")}, "`p2_gamma` must be a finite number, got nan"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(flat, words, settings):

@@ -46,7 +46,7 @@ def inpaint(
         jump, repeats: for repaint, see `with_returns`.
 
     Raises:
-        UndiffuseError: an unknown method, or a mask that fits the pictures in no way.
+        UndiffuseError: an unknown method, or a mask that fits the pictures in no way or has other values.
     """
     warn(unheeded(InpaintOptions(method=method, scale=scale, jump=jump, repeats=repeats)))
     if known.ndim != x0.ndim or any(m not in (1, side) for m, side in zip(known.shape, x0.shape, strict=True)):
@@ -55,6 +55,8 @@ def inpaint(
             f"it has {tuple(known.shape)}"
         )
     known = known.to(x0)
+    if not ((known == 0) | (known == 1)).all():
+        raise UndiffuseError("The mask should be 1 where the pictures are known and 0 elsewhere; it has other values")
 
     def given(batch: MicroBatch) -> tuple[Tensor, Tensor]:
         mask = batch.of(known)

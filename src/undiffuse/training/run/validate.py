@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from undiffuse.config.files import BUDGETS
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flatten
@@ -11,9 +13,18 @@ from undiffuse.training.optim.power_ema import check_widths
 
 _POSITIVE = (
     *("lr", "clip", "condition_lr", "batch", "accumulate", *BUDGETS),
-    *("log_every", "sample_count", "timesteps", "upscale", "ema_copies"),
+    *("log_every", "sample_count", "timesteps", "upscale", "ema_copies", "gamma"),
 )
-_NOT_NEGATIVE = ("weight_decay", "warmup", "seed", "sample_every", "checkpoint_every", "keep", "offset_noise")
+_NOT_NEGATIVE = (
+    "weight_decay",
+    "warmup",
+    "seed",
+    "sample_every",
+    "checkpoint_every",
+    "keep",
+    "offset_noise",
+    "logit_std",
+)
 _FRACTIONS = ("beta1", "beta2", "dropout", "condition_dropout")
 
 
@@ -26,6 +37,9 @@ def check(config: TrainConfig) -> None:
     for name in _NOT_NEGATIVE:
         if flat[name] is not None and not flat[name] >= 0:
             raise UndiffuseError(f"`{name}` must be at least 0, got {flat[name]}")
+    for name, value in flat.items():
+        if isinstance(value, float) and not math.isfinite(value) and (name, value) != ("clip", math.inf):
+            raise UndiffuseError(f"`{name}` must be a finite number, got {value}")
     for name in _FRACTIONS:
         if not 0 <= flat[name] < 1:
             raise UndiffuseError(f"`{name}` must be at least 0 and less than 1, got {flat[name]}")
