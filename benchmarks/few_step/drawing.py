@@ -26,7 +26,7 @@ BLOCK = 500
 """Samples of a file."""
 MICRO_BATCH = 250
 FAITHFUL = 1000
-"""Samples of seed 0 whose distance from the teacher's is measured."""
+"""Samples of seed 0 whose distance from the teacher's is measured, usually."""
 PATH = SampleConfig.of(sampler="ddim", steps=256)
 """The walk of the teacher that a student's images are compared with, from the same noise."""
 
@@ -86,7 +86,7 @@ def name_of(model: Model, settings: SampleConfig, seed: int) -> str:
     """A folder for the samples of one model by some settings: words for the eye and a sha256 of all that counts."""
     usual, solver, guide = SampleConfig().flat(), settings.solver, settings.guide
     unusual = {name: value for name, value in settings.flat().items() if value != usual[name]}
-    told = json.dumps([model.provenance.get("sha256", ""), unusual, seed])
+    told = json.dumps([model.provenance["sha256"], unusual, seed])
     steps = len(solver.times) or solver.steps
     words = f"{solver.sampler}-{steps}-guidance-{guide.guidance:g}-{guide.threshold}-seed-{seed}"
     return f"{words}-{hashlib.sha256(told.encode()).hexdigest()[:10]}"
@@ -123,19 +123,21 @@ def measure_model(
     seed: int,
     judge: SavedJudge,
     teacher: Model | None = None,
+    faithful: int = FAITHFUL,
     folder: Path = FOLDER / "samples",
 ) -> dict[str, Any]:
     """The figures of a model by some settings: evaluations, seconds, those of the judge, and the fidelity.
 
     Args:
-        teacher: whose walk along `PATH` the first `FAITHFUL` samples of seed 0 are compared with; of other seeds there
-            is no fidelity, since that walk costs most of all.
+        teacher: whose walk along `PATH` the samples of seed 0 are compared with; of other seeds there is no fidelity,
+            since that walk costs most of all.
+        faithful: how many samples are compared; 0 for none.
     """
     drawn = draw(model, settings, n, seed, folder)
     row = {"evaluations": round(drawn.evaluations, 3), "seconds": round(drawn.seconds, 1)}
     row |= judge.judge_images(drawn.x, drawn.asked)
-    if teacher is not None and seed == 0:
-        count = min(n, FAITHFUL)
+    if teacher is not None and seed == 0 and faithful:
+        count = min(n, faithful)
         path = draw(teacher, PATH, count, seed, folder)
         row |= fidelity(drawn.x[:count], path.x)
     return row

@@ -126,29 +126,32 @@ class Table:
         once = {_identity(key): key for key in keys}
         return [key for key in once.values() if not self.has(key)]
 
-    def add(self, row: Row, judge: str) -> None:
+    def add(self, row: Row, judge: str, again: bool = False) -> None:
         """Add a row and write the file.
 
         Args:
             row: a key (`key_of`) and what was measured.
             judge: sha256 of the judge that measured it.
+            again: replace a row that is there: a figure is new.
 
         Raises:
             UndiffuseError: there is such a row, or another judge measured it.
         """
         if judge != self.judge:
             raise UndiffuseError(f"{self.path} takes rows of the judge {self.judge[:SHORT]}, not of {judge[:SHORT]}")
-        if self.has(row):
+        if self.has(row) and not again:
             raise UndiffuseError(f"{self.path} has a row of {describe(row)} already")
-        self.rows = sorted([*self.rows, dict(row) | {"judge": judge[:SHORT]}], key=_place)
+        others = [other for other in self.rows if _identity(other) != _identity(row)]
+        self.rows = sorted([*others, dict(row) | {"judge": judge[:SHORT]}], key=_place)
         self.write()
 
     def write(self) -> None:
         """The file at once or not at all, a row a line."""
-        head = json.dumps(self.about | {"judge_sha256": self.judge}, indent=1).removesuffix("\n}")
-        lines = ",\n".join("  " + json.dumps(row) for row in self.rows)
+        about = self.about | {"judge_sha256": self.judge}
+        head = "\n".join(f' "{name}": {json.dumps(value)},' for name, value in about.items())
+        rows = ",\n".join("  " + json.dumps(row) for row in self.rows)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(self.path, f'{head},\n "rows": [\n{lines}\n ]\n}}\n')
+        replace_file(self.path, f'{{\n{head}\n "rows": [\n{rows}\n ]\n}}\n')
 
     def markdown(self) -> str:
         """All rows; the same measured with several sampling seeds stands in one, its figures with commas between."""

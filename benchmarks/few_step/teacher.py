@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 import undiffuse
-from benchmarks.few_step.drawing import measure_model
+from benchmarks.few_step.drawing import FAITHFUL, measure_model
 from benchmarks.few_step.judging import FOLDER, SavedJudge
 from benchmarks.few_step.table import REAL, TEACHER, Table, describe, key_of
 from undiffuse.config.sampling import SampleConfig
@@ -67,54 +67,64 @@ def learned_times(model: Model) -> dict[str, list[float]]:
 
 
 PLAN = {
-    "dpm++2m-sde:trailing:{}": (20, 2, 4, 8, 16),
+    "dpm++2m-sde:trailing:{}": (20, 4, 2, 8),
     "ddim:trailing:{}": (1, 2, 4, 8, 16),
-    "dpm++2m:trailing:{}": (4, 8),
-    "unipc2:trailing:{}": (4, 8, 16),
     "unipc1-bh1:trailing:{}": (4, 8),
-    "unipc2-bh1:trailing:{}": (4, 8),
-    "ddim:learned:{}": (1, 2, 4, 8),
-    "dpm++2m-sde:learned:{}": (2, 4, 8, 16),
-    "unipc2:learned:{}": (4, 8),
+    "unipc2-bh1:trailing:{}": (4,),
+    "unipc2:trailing:{}": (4, 8),
+    "dpm++2m:trailing:{}": (4, 8),
+    "ddim:learned:{}": (1, 2, 4),
     "unipc1-bh1:learned:{}": (4,),
-    "ddim:log-snr:{}": (2, 4),
-    "dpm++2m:log-snr:{}": (4,),
-    "dpm++2m-sde:log-snr:{}": (4, 8),
-    "ddim:trailing:{}::clip": (64,),
-    "ddim:trailing:{}::none": (4, 64),
     "ddim:trailing:{}:1.5": (1, 2),
     "ddim:trailing:{}:2": (1, 2),
+    "dpm++2m:log-snr:{}": (4,),
+    "ddim:trailing:{}::none": (4,),
     "unipc1-bh1:trailing:{}:1.5": (4,),
+    "ddim:trailing:{}::clip": (64,),
+    "dpm++2m-sde:trailing:{}::clip": (16,),
+    "dpm++2m-sde:learned:{}::clip": (4, 8),
+    "dpm++2m-sde:log-snr:{}": (4,),
+    "dpm++2m-sde:trailing:{}:1.5": (4, 8),
     "unipc1-bh1:trailing:{}:2": (4,),
-    "dpm++2m-sde:trailing:{}:1.5": (4, 8, 20),
-    "dpm++2m-sde:trailing:{}:2": (4, 8),
-    "unipc3:trailing:{}": (4,),
-    "deis2:trailing:{}": (4,),
-    "ddpm:trailing:{}": (4, 16),
-    "heun:log-snr:{}": (8,),
+    "dpm++2m-sde:trailing:{}:2": (4,),
 }
 """Cases and their steps, in the order in which they are measured. At two steps every solver of the ODE is DDIM, since
 the first step has no history and the step to data is of first order, and at one step all samplers are the same."""
 CASES = [Case.parse(case.format(steps)) for case, numbers in PLAN.items() for steps in numbers]
 
 
-def fill(
-    table: Table, model: Model, judge: SavedJudge, cases: list[Case], n: int, seeds: list[int], folder: Path
-) -> None:
-    """Measure what the table lacks, row after row."""
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured.
+
+    Args:
+        n: samples of a row.
+        seeds: of their noise, a row for each.
+        faithful: samples of seed 0 whose distance from the walk in 256 steps is measured.
+        again: measure the rows that are there, too: from kept samples, where a figure is new.
+    """
+
+    n: int = 5000
+    seeds: tuple[int, ...] = (0,)
+    faithful: int = FAITHFUL
+    again: bool = False
+
+
+def fill(table: Table, model: Model, judge: SavedJudge, cases: list[Case], effort: Effort, folder: Path) -> None:
+    """Measure what the table lacks, row after row; samples are read from the folder where they were kept."""
     floor = key_of(method=REAL, n=len(judge.bench.held_out.images), threshold="")
-    for key in table.missing([floor]):
-        table.add(key | {"evaluations": 0} | judge.judge_held_out(), judge.sha256)
+    for key in [floor] if effort.again else table.missing([floor]):
+        table.add(key | {"evaluations": 0} | judge.judge_held_out(), judge.sha256, effort.again)
     if "learned" not in table.about:
         table.about |= {"model": MODEL, "model_sha256": model.provenance["sha256"], "learned": learned_times(model)}
         table.write()
-    wanted = {tuple(key.values()): case for seed in seeds for case in cases for key in [case.key(n, seed)]}
-    missing = table.missing([case.key(n, seed) for seed in seeds for case in cases])
-    print(f"{len(missing)} of {len(wanted)} rows are missing", flush=True)
-    for key in missing:
-        settings = wanted[tuple(key.values())].settings(table.about["learned"])
-        row = key | measure_model(model, settings, n, key["seed"], judge, model, folder)
-        table.add(row, judge.sha256)
+    wanted = [(case, case.key(effort.n, seed)) for seed in effort.seeds for case in cases]
+    todo = [(case, key) for case, key in wanted if effort.again or not table.has(key)]
+    print(f"{len(todo)} of {len(wanted)} rows are to be measured", flush=True)
+    for case, key in todo:
+        settings = case.settings(table.about["learned"])
+        row = measure_model(model, settings, effort.n, key["seed"], judge, model, effort.faithful, folder)
+        table.add(key | row, judge.sha256, effort.again)
         print(f"{describe(key)}: FD {row['fd']:g}, accuracy {row['accuracy']:.3f}, {row['seconds']:.0f} s", flush=True)
 
 
@@ -122,8 +132,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", type=Case.parse, help="SAMPLER:SPACING:STEPS[:GUIDANCE[:THRESHOLD]]")
     parser.add_argument("--out", type=Path, required=True, help="the JSON file of the rows, made or added to")
-    parser.add_argument("-n", type=int, default=5000, help="samples of each row (default 5000)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the samples' noise (default 0)")
+    parser.add_argument("-n", type=int, default=Effort.n, help="samples of each row (default 5000)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=Effort.seeds, help="of the samples' noise (default 0)")
+    parser.add_argument("--faithful", type=int, default=FAITHFUL, help="samples compared with DDIM's in 256 steps")
+    parser.add_argument("--again", action="store_true", help="measure rows that are there again, from kept samples")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--results", type=Path, default=FOLDER, help="where the judge and the samples are kept")
     args = parser.parse_args()
@@ -133,7 +145,8 @@ def main() -> None:
     table = Table.open(args.out, judge.sha256, judge.bench.name)
     model = undiffuse.load(MODEL)
     assert isinstance(model, Model)
-    fill(table, model, judge, args.cases or CASES, args.n, args.seeds, args.results / "samples")
+    effort = Effort(args.n, tuple(args.seeds), args.faithful, args.again)
+    fill(table, model, judge, args.cases or CASES, effort, args.results / "samples")
     print(table.markdown())
 
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from benchmarks.few_step.plot import curves, plot
 from benchmarks.few_step.table import REAL, TEACHER, UNIT, Table, key_of
 from undiffuse.errors import UndiffuseError
 
@@ -77,3 +78,18 @@ def test_the_ratio_is_to_the_default_of_as_many_samples_over_all_seeds(table):
     ddim = next(line for line in lines if " ddim " in line)
     assert ddim.endswith("| 0, 1 | 9, 11 | 2.00 |")
     assert next(line for line in lines if "| 10 |" in line).endswith("| 100 | 1.00 |")
+
+
+def test_a_point_of_the_figure_is_the_mean_of_seeds_and_guided_rows_are_left_out(table):
+    for added in (
+        row(5, 0, method=REAL, steps=0),
+        row(9),
+        row(11, seed=1),
+        row(3, guidance=2.0, steps=2),
+        row(30, 1, steps=1, spacing="learned"),
+        row(20, 1, method="halving", steps=1, training_seed=0),
+        row(22, 1, method="halving", steps=1, training_seed=1),
+    ):
+        table.add(added, JUDGE)
+    assert curves(table.rows, 5000) == {"ddim": {4: 10}, "halving": {1: 21}}
+    assert {"ddim", "halving", "real digits"} <= set(plot(table.rows).replace("<", ">").split(">"))

@@ -17,7 +17,7 @@ from benchmarks.few_step import drawing, teacher
 from benchmarks.few_step.drawing import draw, fidelity, measure_model
 from benchmarks.few_step.judging import SavedJudge, read_judge
 from benchmarks.few_step.table import REAL, TEACHER, Table
-from benchmarks.few_step.teacher import Case
+from benchmarks.few_step.teacher import Case, Effort
 from benchmarks.lib import judge as judges
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
@@ -109,9 +109,9 @@ def test_fidelity_is_the_distance_of_an_image_from_its_own_other():
 
 
 def test_the_walk_that_others_are_compared_with_is_faithful_to_itself(model, judge, tmp_path):
-    row = measure_model(model, drawing.PATH, 30, 0, judge, model, tmp_path)
+    row = measure_model(model, drawing.PATH, 30, 0, judge, model, folder=tmp_path)
     assert (row["rms"], row["evaluations"]) == (0, 3)
-    assert "rms" not in measure_model(model, drawing.PATH, 30, 1, judge, model, tmp_path)
+    assert "rms" not in measure_model(model, drawing.PATH, 30, 1, judge, model, folder=tmp_path)
 
 
 def test_the_table_is_filled_and_then_nothing_is_missing(model, judge, tmp_path, monkeypatch, capsys):
@@ -120,16 +120,15 @@ def test_the_table_is_filled_and_then_nothing_is_missing(model, judge, tmp_path,
     monkeypatch.setattr(teacher, "AMONG", 6)
     cases = [Case.parse(text) for text in ("ddim:trailing:2", "ddim:learned:2", "ddim:trailing:1:2:none")]
     path = tmp_path / "table.json"
-    for _ in range(2):
+    for effort in (Effort(30, faithful=0), Effort(30, faithful=0), Effort(30, again=True)):
         table = Table.open(path, judge.sha256, "a judge")
-        teacher.fill(table, model, judge, cases, 30, [0], tmp_path / "samples")
-    assert [line for line in capsys.readouterr().out.splitlines() if "missing" in line] == [
-        "3 of 3 rows are missing",
-        "0 of 3 rows are missing",
-    ]
+        teacher.fill(table, model, judge, cases, effort, tmp_path / "samples")
+    said = [line for line in capsys.readouterr().out.splitlines() if "are to be measured" in line]
+    assert [line[:6] for line in said] == ["3 of 3", "0 of 3", "3 of 3"]
     rows = table.rows
     assert [row["method"] for row in rows] == [REAL, *[TEACHER] * 3]
     assert [row["evaluations"] for row in rows] == [0, 2, 2, 2]
+    assert ["rms" in row for row in rows] == [False, True, True, True]
     assert len(table.about["learned"]["2"]) == 2
 
 
