@@ -228,6 +228,17 @@ def test_towards_pure_noise_one_weight_fades_and_the_other_does_not():
     assert angle > 1
 
 
+def test_at_the_first_of_16_cosine_steps_the_weight_by_ratio_is_next_to_none():
+    """One evaluation starts at that time: a student that shares its weights between times learns the others there."""
+    walk = walk_of(COSINE, 16)
+    t, s = time(walk[0], walk[-1]), time(walk[1], 0)
+    error = torch.full((2, 1), 0.5, dtype=torch.float64)
+    first, last = losses_of(Consistency(Neighbors(walk)), error, t, s).tolist()
+    assert first / last == pytest.approx(5.4e-6, rel=0.02)
+    first, last = losses_of(Consistency(Neighbors(walk), weighting="angle"), error, t, s).tolist()
+    assert first / last == pytest.approx(1.1, rel=0.05)
+
+
 def test_a_clipped_target_is_what_samples_are_clipped_to():
     """A student that says 1.7 at both times is off by 0.7 from the clipped target, and by nothing from the other."""
 

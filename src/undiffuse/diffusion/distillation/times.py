@@ -45,7 +45,7 @@ class OnGrid(TimeLaw):
 
     def draw(self, schedule: Schedule, batch: int, generator: torch.Generator) -> Float[Tensor, "batch"]:
         share = torch.tensor(self.weights or (1.0,) * len(self.times), dtype=torch.float64).cumsum(0)
-        # Stratified: the k-th of the batch has its own stretch of u, so that each batch sees all times.
+        # Stratified: the k-th of the batch has its own stretch of u, so a time of share p is in it p batch +- 2 times.
         u = (torch.arange(batch) + torch.rand(batch, generator=generator, dtype=torch.float64)) / batch
         chosen = torch.searchsorted(share / share[-1], u[torch.randperm(batch, generator=generator)], right=True)
         return torch.tensor(self.times, dtype=torch.float64)[chosen.clamp(max=len(self.times) - 1)]
@@ -56,8 +56,10 @@ class LogNormalRatio(TimeLaw):
     """ln(sigma / alpha) ~ N(mean, std^2) (Karras et al. 2022, table 1, where it is ln sigma).
 
     Args:
-        mean, std: of ln(sigma / alpha), for data of standard deviation 1.
-        first: no t is later than that.
+        mean, std: of ln(sigma / alpha), as they are. The mean of papers, -1.1 for consistency (Geng et al. 2024),
+            is for data of standard deviation 0.5; of other data it is ln(2 std) more.
+        first: no t is later than that; what would be is at it. At the end of a cosine chain sigma / alpha is 20,000,
+            which no usual law draws: a walk should start where the law still goes.
     """
 
     mean: float
