@@ -9,6 +9,8 @@ built-in digits:
 * confidence: the judge's largest probability, on average.
 * precision, recall, coverage: shares of neighbourhoods (`evaluation.metrics.manifold`). A model that forgets a part of
   the data keeps its precision and loses the other two.
+* fd_pixels: the same distance of pixels in [0, 1]: no classifier sees it, so it tells where `fd` is flattered.
+* ink: mean brightness over that of the 5,000 digits: above 1 strokes are too bold.
 * nearest: median Euclidean distance of pixels to the nearest of the 5,000 digits, over that of held-out digits.
 * share_variance: variance of the ten classes' shares as the judge sees them, in percentage points squared: 0 is even.
 """
@@ -26,7 +28,7 @@ from torch import Tensor
 
 from benchmarks.lib.judge import Bench, Judge, look, make_bench, nearest
 from undiffuse.errors import UndiffuseError
-from undiffuse.evaluation.metrics.frechet import frechet_distance, frechet_infinity
+from undiffuse.evaluation.metrics.frechet import Gaussian, frechet_distance, frechet_infinity
 from undiffuse.evaluation.metrics.manifold import density_coverage, precision_recall
 from undiffuse.evaluation.metrics.moments import Moments
 from undiffuse.runtime.durable_files import write_durably
@@ -76,11 +78,13 @@ class SavedJudge:
         figures = {
             "fd": (frechet_distance(Moments.of(features), self._real_moments), 2),
             "fd_infinity": (frechet_infinity(features, self._real_moments, points=POINTS).value, 2),
+            "fd_pixels": (Gaussian.of(Moments.of(_pixels(images))).distance(self._real_pixels), 3),
             "accuracy": (float((seen == asked).double().mean()), 4),
             "confidence": (float(confidence.mean()), 4),
             "precision": (precision, 4),
             "recall": (recall, 4),
             "coverage": (density_coverage(real, fake)[1], 4),
+            "ink": (float(_pixels(images).mean() / _pixels(reference).mean()), 3),
             "nearest": (nearest(images, reference) / pixels, 3),
             "share_variance": (float(shares.var(correction=0)), 3),
         }
@@ -99,6 +103,10 @@ class SavedJudge:
         return Moments.of(self._real)
 
     @cached_property
+    def _real_pixels(self) -> Gaussian:
+        return Gaussian.of(Moments.of(_pixels(self.bench.reference.images)))
+
+    @cached_property
     def _held_out_nearest(self) -> float:
         return nearest(self.bench.held_out.images, self.bench.reference.images)
 
@@ -110,6 +118,11 @@ def read_judge(path: Path) -> Judge:
     check_tensors(tensors, judge.state_dict(), str(path))
     judge.load_state_dict(tensors)
     return judge.eval()
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """Images in [-1, 1] as rows of values in [0, 1], float64."""
+    return (images.flatten(1).double() + 1) / 2
 
 
 def _some(total: int, count: int) -> Tensor:

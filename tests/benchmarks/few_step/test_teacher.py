@@ -63,8 +63,16 @@ def test_a_file_that_holds_no_judge_is_refused(tmp_path):
 
 def test_the_data_themselves_are_at_no_distance(judge, bench):
     figures = judge.judge_images(bench.reference.images, bench.reference.labels)
-    assert figures["fd"] == figures["nearest"] == 0
+    assert figures["fd"] == figures["fd_pixels"] == figures["nearest"] == 0
+    assert figures["ink"] == 1
     assert figures["precision"] == figures["recall"] == figures["coverage"] == 1
+
+
+def test_bolder_images_have_more_ink_and_are_farther_away(judge, bench):
+    x = bench.reference.images
+    bold = judge.judge_images((1.5 * (x + 1) - 1).clamp(-1, 1), bench.reference.labels)
+    assert 1 < bold["ink"] <= 1.5
+    assert bold["fd_pixels"] > 0
 
 
 def test_a_class_that_was_not_asked_for_costs_accuracy(judge, bench):
