@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:
+    from tests.students import Students
 
 # Must come before anything of undiffuse is imported: every jaxtyping annotation of the core becomes a check.
 install_import_hook(
@@ -31,6 +35,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNDIFFUSE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def students(own_cache: None, tmp_path_factory: pytest.TempPathFactory) -> Students:
+    """Tiny students and their teacher."""
+    from tests.students import make_students
+
+    return make_students(tmp_path_factory.mktemp("students"))
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@
 A checkpoint is for training on; this is for handing on. It holds one set of weights, as a rule an average, in half
 precision: its 11 bits of mantissa are finer than what one more step of training changes. The header's metadata have
 one entry, ``undiffuse``, with JSON: format, config, data, step, weights, and the sha256 of all that follows the header.
+
+A student's file has format 2, for whoever knows format 1 alone would draw from it as from any model, and badly.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.checkpoints.saved_model import SavedModel
+from undiffuse.config.distillation import student_of
 from undiffuse.config.files import from_dict, to_dict
 from undiffuse.config.sections import from_plain
 from undiffuse.data.info import StoredInfo
@@ -24,7 +27,7 @@ from undiffuse.runtime.installing import check_format
 from undiffuse.runtime.safe_tensors import from_bytes
 
 SUFFIX = ".safetensors"
-FORMAT = 1
+FORMAT, OF_STUDENTS = 1, 2
 _KEY = "undiffuse"
 
 
@@ -32,7 +35,7 @@ def to_bytes(model: SavedModel) -> bytes:
     """The file of a model, floating-point tensors in half precision."""
     halves = {name: _half(name, tensor) for name, tensor in model.tensors.items()}
     header = {
-        "format": FORMAT,
+        "format": OF_STUDENTS if student_of(model.config.distillation) else FORMAT,
         "config": to_dict(model.config),
         "data": model.info.to_json(),
         "step": model.provenance["step"],
@@ -54,7 +57,7 @@ def model_of(data: bytes, where: Path) -> SavedModel:
         version, step, weights, digest = (header[name] for name in ("format", "step", "weights", "sha256"))
     except (ValueError, KeyError, TypeError, RecursionError):
         raise UndiffuseError(f"{where} is not valid: its header does not hold what a model's does") from None
-    check_format(version, FORMAT, where)
+    check_format(version, OF_STUDENTS, where)
     if type(step) is not int or step < 0 or type(weights) is not str:
         raise UndiffuseError(f"{where} is not valid: it says step {step!r:.20} and weights {weights!r:.20}")
     if digest != _digest(data):

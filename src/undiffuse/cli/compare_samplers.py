@@ -12,6 +12,7 @@ from undiffuse.cli.write_then_print import said_afterwards
 from undiffuse.config.flags import flag_of
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
+from undiffuse.model.sample_request import beside_times, warn
 
 ALONE = ("samplers", "evaluations", "reference")
 """Options that go with --compare only."""
@@ -48,7 +49,7 @@ def check_options(options: dict[str, Any]) -> None:
             raise UndiffuseError(f"--{name} does not go with --compare" + (f", which takes {other}" if other else ""))
 
 
-def compare(options: dict[str, Any], settings: SampleConfig) -> None:
+def compare(options: dict[str, Any], typed: dict[str, Any]) -> None:
     from tqdm import tqdm
 
     from undiffuse.cli.evaluation_options import open_images
@@ -62,11 +63,15 @@ def compare(options: dict[str, Any], settings: SampleConfig) -> None:
         check_samplers,
     )
     from undiffuse.evaluation.samplers.comparison import compare as draw
+    from undiffuse.model.student_request import check_denoises
     from undiffuse.provenance.png import check_free, write_png, write_text
 
     names = tuple(options["samplers"].split(",")) if "samplers" in options else DEFAULT
     check_samplers(names)
+    warn(beside_times(typed))
+    settings = SampleConfig.of(**typed)
     model = load_to_draw(options)
+    check_denoises(model.config, "a comparison of samplers")
     budgets = options.get("evaluations") or tuple(n for n in BUDGETS if n <= model.config.diffusion.timesteps)
     if min(budgets) < 1:
         raise UndiffuseError(f"--evaluations takes whole numbers from 1 on, not {min(budgets)}")

@@ -80,9 +80,12 @@ def measure(options: dict[str, Any], group: Group) -> None:
     from undiffuse.evaluation.quality.plot import plot
     from undiffuse.evaluation.quality.reference import check_comparable
     from undiffuse.evaluation.quality.report import default_file, table, to_text
+    from undiffuse.model.student_request import check_denoises
     from undiffuse.provenance.png import write_text
 
     model = open_model(options, group)
+    if model is not None and options.get("bits"):
+        check_denoises(model.config, "bits/dim by the bound")
     with group.main_first():
         reference = open_reference(options, model)
         subject = open_subject(options, model, reference)
@@ -177,7 +180,7 @@ def open_subject(options: dict[str, Any], model: AnyModel | None, reference: Ref
     seed = options.get("seed", 0)
     if model is None:
         return DatasetImages.of(prepared(options, options["SUBJECT"], None), options.get("n"), seed)
-    return ModelSamples(model.plan(how(options)), options.get("n", min(MOST, reference.info.count)), seed)
+    return ModelSamples(model.plan(**how(options)), options.get("n", min(MOST, reference.info.count)), seed)
 
 
 def open_extractors(options: dict[str, Any], reference: Reference, group: Group) -> list[Extractor]:

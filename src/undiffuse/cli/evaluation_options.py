@@ -40,9 +40,9 @@ def add_machine(group: Any) -> None:
 
 def load_alone(options: dict[str, Any], what: str, group: Group = ALONE) -> Model:
     """The model that is asked for ``what``, which neither a stage nor a cascade can do."""
-    from undiffuse.model.cascade import check_alone
+    from undiffuse.model.cascade import check_denoiser
 
-    return check_alone(load_named(options, group), what)
+    return check_denoiser(load_named(options, group), what)
 
 
 def open_images(options: dict[str, Any], source: str, model: AnyModel, group: Group = ALONE) -> Images:

@@ -119,7 +119,7 @@ def _subject(options: dict[str, Any]) -> tuple[ModelSamples | DatasetImages, Dat
         model = load_to_draw(options, name="SUBJECT")
         if not model.info.fingerprint and "training" not in options:
             raise UndiffuseError(f"{options['SUBJECT']} does not say what it learned from: give --training DATA")
-        generated = ModelSamples(model.plan(settings), options.get("n", SAMPLES), options.get("seed", 0))
+        generated = ModelSamples(model.plan(**settings), options.get("n", SAMPLES), options.get("seed", 0))
         return generated, replace(model.config.data, **given)
     check_images(options)
     preparation = DataConfig(**given)

@@ -28,7 +28,6 @@ from undiffuse.cli.parser import Parser
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.sections import sections
 from undiffuse.errors import UndiffuseError, counted
-from undiffuse.model.sample_request import beside_times, warn
 from undiffuse.provenance.pinned_path import path_of
 
 if TYPE_CHECKING:
@@ -81,31 +80,31 @@ def run(typed: Namespace) -> None:
             compare(options, settings)
 
 
-def how(options: dict[str, Any]) -> SampleConfig:
-    """The settings that were typed."""
-    warn(beside_times(options))
-    settings = SampleConfig.of(**{name: options[name] for name in sections(SampleConfig) if name in options})
+def how(options: dict[str, Any]) -> dict[str, Any]:
+    """The settings that were typed, by name: a model refuses some that are at their defaults as well."""
+    settings = {name: options[name] for name in sections(SampleConfig) if name in options}
     if "timesteps" not in options:
         return settings
     if "spacing" in options or "times" in options:
         raise UndiffuseError("Give one of --timesteps learned, --spacing and --times")
-    return settings.changed(spacing="learned")
+    return {**settings, "spacing": "learned"}
 
 
-def draw(options: dict[str, Any], settings: SampleConfig, group: Group) -> None:
+def draw(options: dict[str, Any], settings: dict[str, Any], group: Group) -> None:
     """Sample, and write pictures, grid and, where asked or needed, values as they come."""
     from undiffuse.data.read_image import find_pictures
     from undiffuse.model.sample_writer import Writing, draw_to, micro_batch_in
     from undiffuse.model.samples import GRID
 
     model = load_to_draw(options, group)
-    plan = model.plan(settings)
-    default = len(find_pictures(path_of(settings.prompt.image))) if settings.prompt.image else DEFAULT
+    plan = model.plan(**settings)
+    image = plan.settings.prompt.image
+    default = len(find_pictures(path_of(image))) if image else DEFAULT
     n, seed, first = options.get("n", default), options.get("seed", 0), options.get("first", 0)
     indices, folder = range(first, first + n), options.get("out") or default_folder(model, plan.settings, seed)
     writing = Writing("npz" in options or None, "overwrite" in options, "resume" in options)
     there = micro_batch_in(folder, indices, model.info) if writing.resume else None
-    if there and settings.compute.micro_batch is None:
+    if there and "micro_batch" not in settings:
         plan = plan.with_micro_batch(there)
     try:
         drawn = draw_to(folder, plan, indices, seed, writing, group, progress=group.is_main)

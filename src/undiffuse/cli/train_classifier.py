@@ -37,14 +37,14 @@ def run(typed: Namespace) -> None:
     from undiffuse.conditioning.class_names import as_typed
     from undiffuse.data.preparation.prepare import prepare
     from undiffuse.model import load
-    from undiffuse.model.cascade import check_alone
+    from undiffuse.model.cascade import check_denoiser
     from undiffuse.training.classifier import classifier_settings, save_classifier, train_noisy_classifier
 
     options = vars(typed)
     if "run" not in options:
         raise UndiffuseError("This needs --run RUN, the model that the classifier is to lead")
     model = load(options["run"])
-    check_alone(model, "guidance by a classifier")
+    check_denoiser(model, "guidance by a classifier")
     settings = ClassifierConfig(**{f.name: options[f.name] for f in fields(ClassifierConfig) if f.name in options})
     folder = options.get("out") or model.home / "classifier"
     check_unlocked(folder, "wait for it, or name another folder with --out")

@@ -7,7 +7,7 @@ are drawn, and all are drawn equally often.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from undiffuse.config.sampling import Guide, Prompt
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.denoiser import Denoiser
+from undiffuse.diffusion.distillation.teacher import SCALE
 from undiffuse.diffusion.guidance import Autoguided, ClassifierFree, ClassifierGuided, Conditioned, Guidance
 from undiffuse.diffusion.guidance.classifier import NoisyClassifier
 from undiffuse.errors import UndiffuseError
@@ -167,6 +168,7 @@ def resolve_conditions(
             that cannot be.
     """
     names = [condition.name for condition in conditions]
+    guide, scale = _told_scale(guide, conditions)
     _check_guides(guide, conditions, info, guides)
     classes = info.classes if CLASS in names else guides.classifier_classes
     if prompt.text and TEXT not in names:
@@ -196,6 +198,7 @@ def resolve_conditions(
         filled = pad_sequence(texts, batch_first=True, padding_value=torch.nan)
         rows[TEXT] = filled[:1]
         negative |= {TEXT: filled[1:]} if len(filled) > 1 else {}
+    rows |= scale
     negative = null_conditions(conditions, rows) | negative
     return GuidedRequest(conditions, rows, negative, _guidance(guide), guides)
 
@@ -236,7 +239,16 @@ def told_examples(
     examples: Mapping[str, Tensor], guide: Guide, conditions: tuple[Condition, ...], guides: Guides = NO_GUIDES
 ) -> GuidedRequest:
     """The request for samples that are told these rows by turns."""
-    return GuidedRequest(conditions, examples, null_conditions(conditions, examples), _guidance(guide), guides)
+    guide, scale = _told_scale(guide, conditions)
+    rows = {**examples, **scale}
+    return GuidedRequest(conditions, rows, null_conditions(conditions, rows), _guidance(guide), guides)
+
+
+def _told_scale(guide: Guide, conditions: tuple[Condition, ...]) -> tuple[Guide, dict[str, Tensor]]:
+    """The guidance that is left, and the row of a student that is told its scale: it leads by itself."""
+    if all(condition.name != SCALE for condition in conditions):
+        return guide, {}
+    return replace(guide, guidance=1.0), {SCALE: torch.tensor([guide.guidance], dtype=torch.float64)}
 
 
 def null_conditions(conditions: tuple[Condition, ...], rows: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from undiffuse.errors import quoted
+
 ThresholdName = Literal["none", "clip", "dynamic"]
 MethodName = Literal["progressive", "guidance", "consistency", "jump", "regression"]
 """The methods that a user asks for; 'guidance' makes settings of the class `MatchConfig`."""
@@ -65,6 +67,19 @@ class StudentConfig(DistillationConfig):
     def sampler(self) -> str:
         """The student's sampler."""
         return "ddim"
+
+    @property
+    def guidance_unsaid(self) -> float:
+        """The guidance that samples are asked for where nobody says: none, unless the student cannot have none."""
+        if not self.guidance_range:
+            return 1.0
+        low, high = self.guidance_range
+        return next((w for w in (1.0, self.guidance_inside, self.teacher_guidance) if low <= w <= high), low)
+
+    @property
+    def first_teacher(self) -> str:
+        """The model that can be asked what students cannot, as sentences name it."""
+        return quoted(self.origin or self.teacher) if self.origin or self.teacher else "the model that it learned from"
 
     def times_of(self, steps: int) -> tuple[float, ...]:
         """The times of a walk of so many steps."""

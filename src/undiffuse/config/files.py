@@ -22,6 +22,7 @@ import yaml
 from undiffuse.config.distillation import NoDistillation
 from undiffuse.config.schema import CLASSIFIER, CONFIG_VERSION, TrainConfig
 from undiffuse.config.sections import change, flatten, from_plain, sections, show
+from undiffuse.config.student_check import check_student
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.runtime.installing import upgrade
 
@@ -52,7 +53,8 @@ def from_dict(tree: Any, where: str = "the settings") -> TrainConfig:
     """The inverse of `to_dict`; ``where`` names the file in messages.
 
     Raises:
-        UndiffuseError: unknown or misspelt key, wrong type, or a version newer than this program's.
+        UndiffuseError: unknown or misspelt key, wrong type, a version newer than this program's, or a student
+            that cannot be.
     """
     if not isinstance(tree, dict):
         raise UndiffuseError(f"{where} must hold settings as 'key: value' lines, got {show(tree)}")
@@ -65,7 +67,9 @@ def from_dict(tree: Any, where: str = "the settings") -> TrainConfig:
             f"{where} has format version {version}, this undiffuse reads up to {CONFIG_VERSION}; "
             f"upgrade with: {upgrade()}"
         )
-    return from_plain(TrainConfig, _of_yesterday(tree), where)
+    config = from_plain(TrainConfig, _of_yesterday(tree), where)
+    check_student(config, where)
+    return config
 
 
 def _of_yesterday(tree: dict[str, Any]) -> dict[str, Any]:

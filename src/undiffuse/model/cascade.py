@@ -28,6 +28,7 @@ from undiffuse.model.model import Model
 from undiffuse.model.plan import DrawsByPlan, LowerStage, SamplePlan
 from undiffuse.model.resolve import make_plan, resolve
 from undiffuse.model.sample_request import passed
+from undiffuse.model.student_request import check_denoises, check_typed, walking_student
 from undiffuse.networks.conditions import Condition
 
 
@@ -96,6 +97,9 @@ class Cascade(DrawsByPlan):
 
     def plan(self, settings: SampleConfig | None = None, **overrides: Any) -> SamplePlan:
         """The plan of the last stage, with the plans of those below inside; see `Model.plan`."""
+        check_top(self.config)
+        for stage in self.stages:
+            check_typed(overrides, stage.config)
         asked = resolve(self.top, passed(settings, overrides), self.stages[:-1])
         plain = asked.changed(augmentation=Guide.augmentation)  # nothing is enlarged in the first one
         plan = make_plan(self.stages[0], plain)
@@ -105,6 +109,15 @@ class Cascade(DrawsByPlan):
 
 
 AnyModel = Model | Cascade
+
+
+def check_top(config: TrainConfig) -> None:
+    """Check that the last stage of a cascade walks as it is asked, for its settings are those of all stages."""
+    if student := walking_student(config):
+        raise UndiffuseError(
+            f"The last stage of a cascade says how the others walk, and this one was distilled by {student.CALLED} for "
+            f"a walk of its own: put its teacher there, {student.first_teacher}"
+        )
 
 
 def stages_of(model: Model | Cascade) -> tuple[Model, ...]:
@@ -126,4 +139,18 @@ def check_alone(model: Model | Cascade, what: str) -> Model:
             f"{what[:1].upper()}{what[1:]} is of a model that makes images of noise alone, and this one enlarges small "
             "images, as a stage of a cascade: name the first model of the cascade, or another one"
         )
+    return model
+
+
+def check_denoiser(model: Model | Cascade, what: str) -> Model:
+    """The model, if noise alone becomes images by it, and its x0 is E[x0 | x_t].
+
+    Args:
+        what: is done with it, as of `check_alone`.
+
+    Raises:
+        UndiffuseError: it is a stage, a cascade or a student.
+    """
+    model = check_alone(model, what)
+    check_denoises(model.config, what)
     return model

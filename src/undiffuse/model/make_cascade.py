@@ -12,7 +12,7 @@ from undiffuse.checkpoints import cascade_folder
 from undiffuse.checkpoints.find import locate
 from undiffuse.checkpoints.foreign import SavedModel
 from undiffuse.errors import UndiffuseError
-from undiffuse.model.cascade import Cascade
+from undiffuse.model.cascade import Cascade, check_top
 from undiffuse.model.loading import load
 from undiffuse.provenance.png import model_name
 from undiffuse.runtime.durable_files import unwritable
@@ -53,6 +53,7 @@ def check_fits(names: Sequence[str], found: Sequence[SavedModel]) -> None:
     Raises:
         UndiffuseError: the first is a stage or another is none, or shapes, kinds of number or conditions differ.
     """
+    check_top(found[-1].config)
     base = found[0]
     if base.config.conditions.upscale > 1:
         raise UndiffuseError(

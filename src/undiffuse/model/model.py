@@ -20,7 +20,6 @@ from undiffuse.checkpoints.pretrained import shipped
 from undiffuse.conditioning.low_resolution import LowResSource
 from undiffuse.conditioning.request import conditions_of
 from undiffuse.conditioning.student import number_inputs
-from undiffuse.config.distillation import student_of
 from undiffuse.config.sampling import Compute, SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.codec import Codec, codec_of
@@ -158,8 +157,7 @@ class Model(DrawsByPlan):
             UndiffuseError: an unknown setting, one out of range, something named that is not there, or what the model
                 cannot be asked.
         """
-        if student := student_of(self.config.distillation):
-            check_typed(overrides, student)
+        check_typed(overrides, self.config)
         return make_plan(self, passed(settings, overrides), low_res, examples)
 
 

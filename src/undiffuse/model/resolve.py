@@ -83,8 +83,7 @@ def resolve(model: Model, settings: SampleConfig, below: Sequence[Model] = ()) -
 
 def _look_up(model: Model, settings: SampleConfig, below: Sequence[Model]) -> tuple[SampleConfig, Guides]:
     stages = (*below, model)
-    if student := student_of(model.config.distillation):
-        settings = as_made_for(settings, student)
+    settings = as_made_for(settings, student_of(model.config.distillation), model.codec.bounded)
     settings = checked(settings, enlarges(stages), model.loaded_as, model.provenance, model.codec.bounded)
     solver, compute, times = settings.solver, settings.compute, settings.solver.times
     if solver.spacing == "learned" and not times:

@@ -16,6 +16,7 @@ from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.codec import codec_of
 from undiffuse.data.read_image import read_pairs
 from undiffuse.errors import UndiffuseError
+from undiffuse.model.student_request import check_denoises
 from undiffuse.provenance.pinned_path import path_of, pinned
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Resources:
         if path not in self.models:
             self.models[path] = self.open_model(path)
         weak = self.models[path].to(model.device)
+        check_denoises(weak.config, "a direction to lead away from")
         same = all(getattr(model.config.diffusion, name) == getattr(weak.config.diffusion, name) for name in PROCESS)
         if not same or weak.info.shape != model.info.shape:
             raise UndiffuseError(f"`weak` must name a model of the same process and shape as this one, {path} is not")

@@ -34,10 +34,13 @@ def advised_sampling(config: TrainConfig) -> SampleConfig:
     Guidance needs a network that is told something and has learned to do without it; elsewhere there is none. A student
     is drawn from as it was made for.
     """
-    if (student := student_of(config.distillation)) and student.student_steps:
-        return SampleConfig.of(**student.walk())
+    student = student_of(config.distillation)
+    if student and student.student_steps:
+        return SampleConfig.of(**student.walk(), guidance=student.guidance_unsaid)
     settings = RECIPES[config.recipe].sampling if config.recipe in RECIPES else SampleConfig()
-    if not (config.conditions.condition and config.conditions.condition_dropout):
+    if student:
+        settings = settings.changed(guidance=student.guidance_unsaid)
+    elif not (config.conditions.condition and config.conditions.condition_dropout):
         settings = settings.changed(guidance=Guide.guidance)
     return settings.changed(steps=min(settings.solver.steps, config.diffusion.timesteps))
 

@@ -36,7 +36,7 @@ from undiffuse.training.callbacks.console import Console
 from undiffuse.training.loop import TrainState, TrainStep
 from undiffuse.training.pace import Timer
 from undiffuse.training.parallel.batch_shards import check_share
-from undiffuse.training.run.finetune import in_its_standard, started_from, starting_model, take_weights
+from undiffuse.training.run.finetune import check_start, in_its_standard, started_from, starting_model, take_weights
 from undiffuse.training.run.folder import ELSEWHERE, RunFolder, changed_environment, claim, edited
 from undiffuse.training.run.plan_corrections import Outset
 from undiffuse.training.run.replay import Recorded, recorded
@@ -166,6 +166,7 @@ def start_run(
     check_share(config, group)
     device = choose_device(config.loop.device, group)
     old = starting_model(config.start)
+    check_start(config, old)
     info = in_its_standard(dataset.info, config.start, old)
     run = RunFolder(folder)
     if group.is_main:

@@ -43,7 +43,7 @@ def run(typed: Namespace) -> None:
     settings = how(options)
     count, seed = options.get("n", 9), options.get("seed", 0)
     model = load_to_draw(options)
-    plan = model.plan(settings)
+    plan = model.plan(**settings)
     check_numbers(count, seed, 0)
 
     def frames(wanted: int) -> Iterator[Frame]:

@@ -26,7 +26,7 @@ from undiffuse.evaluation.options import DEFAULT, MeasureOptions
 from undiffuse.modalities.images import IMAGES
 from undiffuse.modalities.registry import modality_of
 from undiffuse.model import Model
-from undiffuse.model.cascade import check_alone
+from undiffuse.model.cascade import check_denoiser
 from undiffuse.runtime.random_streams import stream_seed
 from undiffuse.runtime.torch_modes import evaluation_mode, own_modes
 from undiffuse.visualization.grid import default_scale, enlarge, grid, to_image, viewable
@@ -65,7 +65,7 @@ def features(
 
 def rebuild(model: Model, images: Images, look: ReconstructionSettings, how: MeasureOptions = DEFAULT) -> Array:
     """The log errors of all images; their maps would fill the memory, so `heat` makes those of a few again."""
-    check_alone(model, "an anomaly score")
+    check_denoiser(model, "an anomaly score")
     check_unmasked(images.dataset, "An anomaly score")
     rounds = math.ceil(len(images) / how.size(model)) * len(look.levels) * look.draws
     with how.asking(model, "reconstructions", rounds) as bar:

@@ -33,7 +33,7 @@ from undiffuse.evaluation.likelihood.probability_flow import Density, Probe, den
 from undiffuse.evaluation.likelihood.units import Units
 from undiffuse.evaluation.options import DEFAULT, MeasureOptions
 from undiffuse.model import Model
-from undiffuse.model.cascade import check_alone
+from undiffuse.model.cascade import check_denoiser
 from undiffuse.runtime.process_group import ALONE, Group
 from undiffuse.runtime.torch_modes import own_modes
 
@@ -125,7 +125,7 @@ def ode(
 
 
 def _check(model: Model) -> None:
-    check_alone(model, "a likelihood")
+    check_denoiser(model, "a likelihood")
     if not model.codec.exact:
         raise UndiffuseError(
             "A likelihood is of the data's own values, and this model diffuses others, of which those are made only "

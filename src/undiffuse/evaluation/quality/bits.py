@@ -13,6 +13,7 @@ from undiffuse.evaluation.likelihood.units import Units
 from undiffuse.evaluation.options import MeasureOptions
 from undiffuse.evaluation.quality.measurement import Measurement
 from undiffuse.model import AnyModel, Cascade
+from undiffuse.model.student_request import walking_student
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,11 @@ def measure_bits(
         seed: of the choice and of the noise.
 
     Returns:
-        None for a model of a continuous process, which has no such bound, and for a cascade, whose stages are told
-        small images that these do not come with.
+        None for a model of a continuous process, which has no such bound, for a cascade, whose stages are told small
+        images that these do not come with, and for a student, whose x0 is no E[x0 | x_t].
     """
     images, units = choose(dataset, model.info, count, seed), Units.of(model.info)
-    if not isinstance(model.schedule, DiscreteSchedule) or isinstance(model, Cascade):
+    if not isinstance(model.schedule, DiscreteSchedule) or isinstance(model, Cascade) or walking_student(model.config):
         return None
     timesteps = min(timesteps, model.schedule.T)
     terms = bound(model, images, count=timesteps, how=MeasureOptions(seed=seed, progress=progress))

@@ -67,7 +67,11 @@ class Quality:
         """With bits/dim as the last figure, or, without any, with a note why not."""
         if bits is None:
             return replace(
-                self, notes=(*self.notes, "no bits/dim: a continuous process or a cascade has no variational bound")
+                self,
+                notes=(
+                    *self.notes,
+                    "no bits/dim: a continuous process, a cascade or a student has no variational bound",
+                ),
             )
         return replace(self, figures=(*self.figures, bits.figure), likelihood=bits.facts)
 

@@ -32,6 +32,7 @@ from undiffuse.factories.sampler import make_sampler
 from undiffuse.model import AnyModel
 from undiffuse.model.plan import SamplePlan
 from undiffuse.model.sample_request import of_sampler, unheeded, warn
+from undiffuse.model.student_request import check_denoises
 from undiffuse.visualization.captions import labeled
 from undiffuse.visualization.grid import grid, to_image
 
@@ -197,6 +198,7 @@ def compare(
         UndiffuseError: a sampler that cannot be compared, or more steps than the chain has.
     """
     check_samplers(contest.samplers)
+    check_denoises(model.config, "a comparison of samplers")
     settings = settings or SampleConfig()
     if settings.solver.times:
         raise UndiffuseError(

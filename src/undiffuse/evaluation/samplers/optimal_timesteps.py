@@ -36,7 +36,7 @@ from undiffuse.evaluation.likelihood.units import Units
 from undiffuse.evaluation.options import DEFAULT, MeasureOptions
 from undiffuse.evaluation.samplers.step_costs import SAME, WalkCosts, bound_costs, error_costs, x0_errors
 from undiffuse.model import Model
-from undiffuse.model.cascade import check_alone
+from undiffuse.model.cascade import check_denoiser
 from undiffuse.runtime.torch_modes import own_modes
 
 BASELINES = ("trailing", "leading", "linspace", "quadratic", "log-snr", "karras")
@@ -88,7 +88,7 @@ def measure_bound(
         steps: numbers of evaluations for which times will be chosen.
         count: times to choose from, beside those of the fixed spacings.
     """
-    times = candidates(check_alone(model, "a choice of times").schedule, count, steps)
+    times = candidates(check_denoiser(model, "a choice of times").schedule, count, steps)
     size = how.size(model)
     with how.asking(model, "bound", math.ceil(len(images) / size) * len(times)) as bar:
         batches = images.batches(size, model.device)
@@ -104,7 +104,7 @@ def measure_error(
 
     They are measured on some samples, whose number is given: no image is needed.
     """
-    times = candidates(check_alone(model, "a choice of times").schedule, count, steps)
+    times = candidates(check_denoiser(model, "a choice of times").schedule, count, steps)
     std = math.sqrt(sum(value**2 for value in model.info.std) / len(model.info.std))
     size = how.size(model)
     starts = range(0, samples, size)

@@ -21,6 +21,7 @@ from undiffuse.model import Model, build_model
 from undiffuse.model.plan import SamplePlan
 from undiffuse.model.resolve import resolve
 from undiffuse.model.samples import Samples
+from undiffuse.model.student_request import walking_student
 from undiffuse.provenance.png import write_png
 from undiffuse.recipes import advised_sampling
 from undiffuse.training.callbacks.console import Console
@@ -39,8 +40,9 @@ PREVIEW_STEPS = 50
 def preview_settings(config: TrainConfig) -> SampleConfig:
     """Settings for grids: the recipe's advice where that is quick, else the defaults."""
     advised = advised_sampling(config)
-    quick = SampleConfig.of(steps=min(Solver.steps, config.diffusion.timesteps))
-    return advised if advised.solver.steps <= PREVIEW_STEPS else quick
+    if advised.solver.steps <= PREVIEW_STEPS or walking_student(config):
+        return advised
+    return SampleConfig.of(steps=min(Solver.steps, config.diffusion.timesteps))
 
 
 class Previews:
@@ -154,11 +156,13 @@ def evaluation_seconds(
     model: Model, images: Images, examples: Mapping[str, Tensor], clock: Callable[[], float]
 ) -> float:
     """Seconds of one evaluation on a micro-batch; the first one, which is not timed, may compile and allocate."""
-    plan = preview_plan(model, images, examples, SampleConfig.of(steps=1))
+    student = walking_student(model.config)
+    steps = min(student.student_steps) if student else 1
+    plan = preview_plan(model, images, examples, SampleConfig.of(steps=steps))
     plan.sample(1)
     began = clock()
     plan.sample(1)
-    return clock() - began
+    return (clock() - began) / steps
 
 
 def statistics(samples: Samples) -> tuple[list[float], list[float]]:

@@ -15,12 +15,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from undiffuse.conditioning.request import IMAGE, VECTOR
+from undiffuse.config.distillation import student_of
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.training import StartConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.network import build_network
 from undiffuse.model import Model, load_model
+from undiffuse.model.student_request import walking_student
 from undiffuse.runtime.safe_tensors import check_tensors
 from undiffuse.runtime.uninitialized import outlined
 
@@ -28,6 +30,16 @@ from undiffuse.runtime.uninitialized import outlined
 def starting_model(start: StartConfig) -> Model | None:
     """The model whose weights a training starts from; None where it starts from chance."""
     return load_model(start.start_from, start.start_weights) if start.start_from else None
+
+
+def check_start(config: TrainConfig, old: Model | None) -> None:
+    """Check that nobody trains a student further as if its x0 were E[x0 | x_t]."""
+    student = walking_student(old.config) if old else None
+    if student and student_of(config.distillation) is None:
+        raise UndiffuseError(
+            f"{config.start.start_from} was distilled by {student.CALLED}, and plain training would undo that: start "
+            f"from its teacher, {student.first_teacher}, or go on by undiffuse distill"
+        )
 
 
 def started_from(config: TrainConfig, start: StartConfig) -> TrainConfig:

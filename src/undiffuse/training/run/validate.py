@@ -7,6 +7,7 @@ import math
 from undiffuse.config.files import BUDGETS
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flatten
+from undiffuse.config.student_check import check_student
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.installing import need
 from undiffuse.training.optim.power_ema import check_widths
@@ -45,6 +46,7 @@ def check(config: TrainConfig) -> None:
             raise UndiffuseError(f"`{name}` must be at least 0 and less than 1, got {flat[name]}")
     if not 0 <= config.conditions.augmentation <= 1:
         raise UndiffuseError(f"`augmentation` must be from 0 to 1, got {config.conditions.augmentation}")
+    check_student(config)
     rates = config.ema.ema
     if not rates or len(set(rates)) < len(rates) or not all(0 <= rate < 1 for rate in rates):
         raise UndiffuseError(f"`ema` must be one or more different rates from 0 to less than 1, got {list(rates)}")

@@ -1,0 +1,96 @@
+"""The check of a student's settings, for whoever trains by them and whoever reads them in a file of a stranger."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from undiffuse.config.diffusion import DiffusionConfig
+from undiffuse.config.distillation import ConsistencyConfig, ProgressiveConfig, RegressionConfig, student_of
+from undiffuse.config.schema import TrainConfig
+from undiffuse.errors import UndiffuseError
+
+LONGEST = 100_000
+"""Times of a walk."""
+MOST_PAIRS = 100_000_000
+"""Walks of a teacher."""
+FARTHEST = 1000.0
+"""Guidance, either way: as far as samples can be asked for."""
+LETTERS = 4096
+"""Of a path."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def check_student(config: TrainConfig, where: str = "") -> None:
+    """Check the section `distillation`, if there is a teacher.
+
+    Args:
+        where: the name of a file, which a message begins with.
+
+    Raises:
+        UndiffuseError: there can be no such student.
+    """
+    student = student_of(config.distillation)
+    if student is None:
+        return
+    said = f"{where}: " if where else ""
+    for name in ("teacher", "teacher_weights", "origin"):
+        text = getattr(student, name)
+        if len(text) > LETTERS or not text.isprintable():
+            raise UndiffuseError(f"{said}`{name}` names a model, and here it is no name: {text!r:.40}")
+    for name in ("teacher_sha256", "origin_sha256"):
+        if (text := getattr(student, name)) and not _SHA256.fullmatch(text):
+            raise UndiffuseError(f"{said}`{name}` is 64 digits of a hash, and here it is {text!r:.40}")
+    for name in ("teacher_times", "student_times"):
+        _check_times(getattr(student, name), config.diffusion, f"{said}`{name}`")
+    _check_steps(student.student_steps, len(student.student_times), f"{said}`student_steps`")
+    for name in ("teacher_guidance", "guidance_inside"):
+        if not -FARTHEST <= (scale := getattr(student, name)) <= FARTHEST:
+            raise UndiffuseError(f"{said}`{name}` lies within {FARTHEST:g} of 0, and here it is {scale:g}")
+    scales = student.guidance_range
+    if scales and not (len(scales) == 2 and -FARTHEST <= scales[0] < scales[1] <= FARTHEST):
+        raise UndiffuseError(
+            f"{said}`guidance_range` is two rising numbers within {FARTHEST:g} of 0, and here it is {_shown(scales)}"
+        )
+    if isinstance(student, ProgressiveConfig):
+        stride = student.teacher_stride
+        if stride < 1 or len(student.teacher_times) % stride or not student.teacher_times:
+            raise UndiffuseError(
+                f"{said}`teacher_stride` divides the teacher's {len(student.teacher_times)} steps, and here it is "
+                f"{stride}"
+            )
+    if isinstance(student, RegressionConfig) and not 1 <= student.pair_count <= MOST_PAIRS:
+        raise UndiffuseError(
+            f"{said}`pair_count` is a number from 1 to {MOST_PAIRS:,}, and here it is {student.pair_count}"
+        )
+    if isinstance(student, ConsistencyConfig):
+        for name, least in {"annealing": 1.0, "ratio_std": 0.0}.items():
+            if not getattr(student, name) > least:
+                raise UndiffuseError(
+                    f"{said}`{name}` is more than {least:g}, and here it is {getattr(student, name):g}"
+                )
+        if student.huber < 0:
+            raise UndiffuseError(f"{said}`huber` is at least 0, and here it is {student.huber:g}")
+
+
+def _check_times(times: Sequence[float], process: DiffusionConfig, name: str) -> None:
+    last = 1.0 if process.schedule in ("vp", "sub-vp") else float(process.timesteps)
+    if len(times) > LONGEST:
+        raise UndiffuseError(f"{name} has at most {LONGEST:,} times, and here it has {len(times):,}")
+    if times and not (times[0] <= last and times[-1] > 0 and all(t > s for t, s in pairwise(times))):
+        raise UndiffuseError(f"{name} falls, from {last:g} at most to more than 0, and here it is {_shown(times)}")
+
+
+def _check_steps(steps: Sequence[int], most: int, name: str) -> None:
+    if len(set(steps)) < len(steps) or len(steps) > 64 or not all(n >= 1 and most % n == 0 for n in steps):
+        raise UndiffuseError(
+            f"{name} has different divisors of the student's {most} times, and here it is {_shown(steps)}"
+        )
+    if steps and not most:
+        raise UndiffuseError(f"{name} needs `student_times`, and here there are none")
+
+
+def _shown(numbers: Sequence[float]) -> str:
+    few = ", ".join(f"{number:.6g}" for number in numbers[:4])
+    return f"{few}{', ...' if len(numbers) > 4 else ''}" or "nothing"
