@@ -22,7 +22,7 @@ import yaml
 from undiffuse.config.distillation import NoDistillation
 from undiffuse.config.schema import CLASSIFIER, CONFIG_VERSION, TrainConfig
 from undiffuse.config.sections import change, flatten, from_plain, sections, show
-from undiffuse.config.student_check import check_student
+from undiffuse.config.students import check_student
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.runtime.installing import upgrade
 

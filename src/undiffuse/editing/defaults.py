@@ -24,6 +24,9 @@ ADVISED: dict[str, SampleConfig] = {
 }
 """What was measured for docs/use/editing.md."""
 
+TO_NOISE = SampleConfig.of(sampler="ddim", steps=100, spacing="linspace")
+"""How walks are inverted."""
+
 ROUNDING: float = 2 / 255 / 12**0.5
 """Standard deviation, in model space, of what rounding to 256 levels does to a value."""
 
@@ -48,6 +51,11 @@ def check_result(sides: Sequence[int]) -> None:
     if math.prod(sides) > LARGEST:
         size = " x ".join(f"{side:,}" for side in sides)
         raise UndiffuseError(f"A result has at most {LARGEST:,} pixels; {size} are asked for: make it in parts")
+
+
+def nearest_strength(times: Sequence[float], t_max: float, strength: float) -> float:
+    """The strength nearest to one wanted that names a time of a walk, 0 at its end left out."""
+    return min((t / t_max for t in times if t > 0), key=lambda part: abs(part - strength))
 
 
 def check_strength(strength: float) -> None:

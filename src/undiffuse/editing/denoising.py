@@ -13,6 +13,7 @@ from undiffuse.diffusion.gaussian import expand
 from undiffuse.editing.editor import Editor, MicroBatch, Pictures, times_from
 from undiffuse.editing.options import DenoiseOptions
 from undiffuse.errors import UndiffuseError
+from undiffuse.model.student_request import check_denoises
 
 MEDIAN_OF_NORMAL = 0.6744897501960817
 """Median of |z| for a standard normal z."""
@@ -98,6 +99,7 @@ def denoise(
     """
     if noise is not None and not noise > 0:
         raise UndiffuseError(f"The standard deviation of noise lies above 0; it is {noise:g}")
+    check_denoises(editor.model.config, "taking noise off from any time")
     stds = estimate_noise(y) if noise is None else torch.full((len(y),), float(noise))
     schedule = editor.model.schedule
     most = float((schedule(torch.tensor(schedule.t_max, dtype=torch.float64)).log_snr / -2).exp())

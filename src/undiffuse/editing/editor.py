@@ -18,12 +18,14 @@ from undiffuse.conditioning.class_names import NONE
 from undiffuse.conditioning.low_resolution import BatchImages
 from undiffuse.conditioning.request import CLASS
 from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.students import walking_student
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.gaussian import Batch, Time
 from undiffuse.diffusion.guidance import Tiled
 from undiffuse.diffusion.trajectory import Noise, Sampler, trajectory
 from undiffuse.editing.defaults import check_strength
 from undiffuse.editing.forecast import Forecast
+from undiffuse.editing.students import own_times_from
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import AnyModel, Cascade, Model
 from undiffuse.model.plan import SamplePlan
@@ -143,6 +145,8 @@ class Editor:
     def times_from(self, strength: float) -> Float[Tensor, "fewer"]:
         """The plan's times from this part of the process on, 0 for data and 1 for its end."""
         check_strength(strength)
+        if walking_student(self.model.config):
+            return own_times_from(self.plan.times, strength, self.model.schedule.t_max)
         return times_from(self.plan.times, torch.tensor(strength * self.model.schedule.t_max, dtype=torch.float64))
 
     def alone(self, row: int) -> Editor:

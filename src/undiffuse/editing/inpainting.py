@@ -21,6 +21,7 @@ from undiffuse.editing.options import InpaintOptions, unheeded
 from undiffuse.editing.repaint import resampled, with_returns
 from undiffuse.errors import UndiffuseError
 from undiffuse.model.sample_request import warn
+from undiffuse.model.student_request import check_denoises
 
 Known = Float[Tensor, "#count #channels *spatial"]
 """1 where a value is known, 0 where it is to be made; broadcasts against pictures."""
@@ -70,6 +71,8 @@ def inpaint(
 
         filled = guided_walk(editor, len(x0), x0.shape[1:], observe, method, scale)
     else:
+        if method == "repaint":
+            check_denoises(editor.model.config, "`method=repaint`")
         filled = _replaced(editor, len(x0), given, (jump, repeats) if method == "repaint" else (1, 1))
     return torch.where(known.bool(), x0.cpu(), filled)
 

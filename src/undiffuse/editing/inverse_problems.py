@@ -30,6 +30,7 @@ from undiffuse.editing.editor import Editor, MicroBatch, Pictures
 from undiffuse.editing.options import DeblurOptions, RestoreOptions, unheeded
 from undiffuse.errors import UndiffuseError
 from undiffuse.model.sample_request import warn
+from undiffuse.model.student_request import check_denoises
 
 
 def restore(
@@ -73,6 +74,7 @@ def guided_walk(
     Args:
         observe: the measurement of a micro-batch.
     """
+    check_denoises(editor.model.config, f"`method={method}`")
     plan = editor.plan
 
     def guided(denoiser: Denoiser, observation: LinearMeasurement) -> Denoiser:

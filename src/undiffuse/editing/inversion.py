@@ -28,10 +28,10 @@ from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.gaussian import Batch, Marginal, Time
-from undiffuse.diffusion.samplers import DDIM
 from undiffuse.diffusion.samplers.exponential import euler_step
 from undiffuse.editing.editor import Editor, MicroBatch, Pictures
 from undiffuse.editing.options import InvertOptions, unheeded
+from undiffuse.editing.students import home_sampler, into_noise
 from undiffuse.errors import counted
 from undiffuse.model.sample_request import warn
 
@@ -129,7 +129,8 @@ def invert(editor: Editor, x0: Pictures, inverter: Inverter | None = None) -> In
     """Latents of pictures under deterministic DDIM, and what they give back.
 
     Args:
-        editor: its times are walked, in both directions; its sampler is not asked. Finer grids invert better, and the
+        editor: its times are walked, in both directions; its sampler is not asked. Of a student the way into noise is
+            its first teacher's. Finer grids invert better, and the
             step from data costs least where the grid ends near it: `spacing` leading or linspace.
         x0: in model space.
     """
@@ -137,23 +138,28 @@ def invert(editor: Editor, x0: Pictures, inverter: Inverter | None = None) -> In
     latents = to_noise(editor, x0, inverter)
     back = from_noise(editor, latents)
     error = (back - x0.cpu()).flatten(1).square().mean(1).sqrt()
-    steps = editor.plan.steps
+    steps = into_noise(editor).plan.steps
     return Inversion(latents, back, error, steps * (1 + (inverter.iterations if inverter.exact else 0)))
 
 
 def to_noise(editor: Editor, x0: Pictures, inverter: Inverter) -> Pictures:
+    there = into_noise(editor)
+
     def work(batch: MicroBatch) -> Tensor:
-        denoiser, x = editor.denoiser(batch.indices), batch.of(x0)
-        for s, t in pairwise(editor.plan.times.flip(0)):
+        denoiser, x = there.denoiser(batch.indices), batch.of(x0)
+        for s, t in pairwise(there.plan.times.flip(0)):
             x = inverter.step(denoiser, x, s, t)
             batch.tick()
         return x
 
-    return editor.run(len(x0), editor.plan.steps, work)
+    return there.run(len(x0), there.plan.steps, work)
 
 
 def from_noise(editor: Editor, latents: Pictures) -> Pictures:
-    """DDIM's pictures of given x_T."""
+    """DDIM's pictures of given x_T, or a student's own."""
     return editor.walk(
-        len(latents), editor.plan.times, lambda batch: (editor.denoiser(batch.indices), batch.of(latents)), DDIM()
+        len(latents),
+        editor.plan.times,
+        lambda batch: (editor.denoiser(batch.indices), batch.of(latents)),
+        home_sampler(editor),
     )

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from undiffuse import editing
+from undiffuse.config.distillation import StudentConfig
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.sections import from_plain
+from undiffuse.config.students import walking_student
 from undiffuse.editing import options as o
-from undiffuse.editing.defaults import ADVISED, QUICK, ROUNDING, Quick, quarter
+from undiffuse.editing.defaults import ADVISED, QUICK, ROUNDING, TO_NOISE, Quick, nearest_strength, quarter
 from undiffuse.errors import UndiffuseError
 
 if TYPE_CHECKING:
@@ -118,6 +120,8 @@ class Edit:
         said = {name: value for name, value in said.items() if value is not None}
         how = from_plain(self.options, said, "the options")
         self.check(model, said)
+        if student := walking_student(model.config):
+            return self._by_student(model, student, said, settings)
         preset = self.quick.get(getattr(how, "method", "")) if quick else None
         usual = preset.settings if preset else self.usual(how, model)
         walked = usual.changed(**settings)
@@ -127,7 +131,27 @@ class Edit:
             raise UndiffuseError(sentence)
         return how, walked
 
+    def _by_student(
+        self, model: AnyModel, student: StudentConfig, said: Said, settings: Said
+    ) -> tuple[o.EditOptions, SampleConfig]:
+        """The same for a student: its walk is its own, and a strength that nobody said is one of its times."""
+        from undiffuse.model.student_request import check_typed
+
+        check_typed(settings, model.config)
+        own: dict[str, Any] = {"method": "replace"}
+        known = o.options_of(self.options)
+        if "strength" in known:
+            steps = settings.get("steps") or len(settings.get("times", ())) or student.student_steps[0]
+            times = student.times_of(steps)
+            own["strength"] = nearest_strength(times, model.schedule.t_max, known["strength"].default)
+        own = {name: value for name, value in own.items() if name in known}
+        how = from_plain(self.options, {**own, **said}, "the options")
+        return how, (self.stage if self.stage and is_stage(model) else SampleConfig()).changed(**settings)
+
     def usual(self, how: o.EditOptions, model: AnyModel) -> SampleConfig:
+        if student := walking_student(model.config):
+            own = self.stage if self.stage and is_stage(model) else SampleConfig()
+            return own.changed(**student.walk(), guidance=student.guidance_unsaid)
         return self.stage if self.stage and is_stage(model) else self.advised(how)
 
     def check_count(self, n: int) -> None:
@@ -194,6 +218,7 @@ def _with_factor(how: o.UpscaleOptions, model: AnyModel, sides: tuple[int, int])
 
 def _check_stage(model: AnyModel, said: Said) -> None:
     if not is_stage(model):
+        _check_restored(model, said)
         return
     from undiffuse.model import Cascade
 
@@ -216,6 +241,22 @@ def _check_color(model: AnyModel, said: Said) -> None:
     from undiffuse.editing.inverse_problems import check_color
 
     check_color(model.info)
+    _check_restored(model, said)
+
+
+def _check_restored(model: AnyModel, said: Said) -> None:
+    _check_denoises(model, f"`method={said.get('method', o.RestoreOptions.method)}`")
+
+
+def _check_filled(model: AnyModel, said: Said) -> None:
+    if said.get("method", "replace") != "replace":  # by which a student fills where nobody says
+        _check_denoises(model, f"`method={said['method']}`")
+
+
+def _check_denoises(model: AnyModel, what: str) -> None:
+    from undiffuse.model.student_request import check_denoises
+
+    check_denoises(model.config, what)
 
 
 def _deblur(given: EditInput, how: o.DeblurOptions) -> EditResult:
@@ -226,8 +267,6 @@ def _deblur(given: EditInput, how: o.DeblurOptions) -> EditResult:
 
 # --- there and back ---------------------------------------------------------------------------------------------------
 
-DDIM = SampleConfig.of(sampler="ddim", steps=100, spacing="linspace")
-"""How walks are inverted."""
 INVERTED = "Only DDIM without noise is inverted: leave out `sampler` and `eta`"
 SLERP = "slerp inverts DDIM without noise: leave out `sampler` and `eta`, or take `way=shared`"
 
@@ -237,6 +276,10 @@ def _denoise(given: EditInput, how: o.DenoiseOptions) -> EditResult:
     said = "seems to have" if how.noise is None else "is taken to have"
     notes = tuple(f"{said} noise of {std * 127.5:.1f} / 255" for std in stds.tolist())
     return EditResult(made, {"given": given.x0}, notes=notes)
+
+
+def _check_denoised(model: AnyModel, said: Said) -> None:
+    _check_denoises(model, "taking noise off from any time")
 
 
 def _vary(given: EditInput, how: o.VaryOptions) -> EditResult:
@@ -288,10 +331,22 @@ ONE_LATENT = "A picture has one latent"
 
 EDITS: dict[str, Edit] = {
     "inpaint": Edit(
-        "paint anew what a mask marks", o.InpaintOptions, _inpaint, _by_method, quick=QUICK, inputs=("image", "mask")
+        "paint anew what a mask marks",
+        o.InpaintOptions,
+        _inpaint,
+        _by_method,
+        quick=QUICK,
+        inputs=("image", "mask"),
+        check=_check_filled,
     ),
     "outpaint": Edit(
-        "paint more around a picture", o.OutpaintOptions, _outpaint, _by_method, quick=QUICK, filled=_with_margins
+        "paint more around a picture",
+        o.OutpaintOptions,
+        _outpaint,
+        _by_method,
+        quick=QUICK,
+        filled=_with_margins,
+        check=_check_filled,
     ),
     "upscale": Edit(
         "make a picture larger",
@@ -305,16 +360,22 @@ EDITS: dict[str, Edit] = {
     "colorize": Edit(
         "give a grey picture colour", o.RestoreOptions, _colorize, _by_method, channels=1, check=_check_color
     ),
-    "deblur": Edit("sharpen a picture blurred by a Gaussian", o.DeblurOptions, _deblur, _by_method),
+    "deblur": Edit(
+        "sharpen a picture blurred by a Gaussian", o.DeblurOptions, _deblur, _by_method, check=_check_restored
+    ),
     "denoise": Edit(
-        "take the noise off", o.DenoiseOptions, _denoise, lambda how: SampleConfig.of(sampler="ddim", steps=50)
+        "take the noise off",
+        o.DenoiseOptions,
+        _denoise,
+        lambda how: SampleConfig.of(sampler="ddim", steps=50),
+        check=_check_denoised,
     ),
     "vary": Edit("variations of a picture", o.VaryOptions, _vary, lambda how: SampleConfig.of(steps=50)),
     "interpolate": Edit(
         "from one picture to another",
         o.InterpolateOptions,
         _interpolate,
-        lambda how: DDIM if how.way == "slerp" else SampleConfig.of(steps=50),
+        lambda how: TO_NOISE if how.way == "slerp" else SampleConfig.of(steps=50),
         inputs=("first", "second"),
         one="Two pictures have one way between them, of as many pictures as `frames` says",
         results=lambda how: int(how.frames),
@@ -324,7 +385,7 @@ EDITS: dict[str, Edit] = {
         "the noise that a picture comes from",
         o.InvertOptions,
         _invert,
-        lambda how: DDIM,
+        lambda how: TO_NOISE,
         files=("latent",),
         one=ONE_LATENT,
         inverts=lambda how: INVERTED,
@@ -333,7 +394,7 @@ EDITS: dict[str, Edit] = {
         "to another class",
         o.TranslateOptions,
         _translate,
-        lambda how: DDIM.changed(guidance=2.0),
+        lambda how: TO_NOISE.changed(guidance=2.0),
         one=ONE_LATENT,
         omit=("classes", "text", "weak", "classifier"),
         inverts=lambda how: INVERTED,

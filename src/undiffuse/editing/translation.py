@@ -13,9 +13,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from jaxtyping import Float
+from torch import Tensor
+
 from undiffuse.conditioning.class_names import class_number
 from undiffuse.conditioning.request import CLASS
 from undiffuse.config.sampling import Guide, Solver
+from undiffuse.config.students import walking_student
 from undiffuse.editing.editor import Editor, Pictures, edit_plan
 from undiffuse.editing.inversion import Inversion, Inverter, from_noise, invert
 from undiffuse.editing.options import TranslateOptions
@@ -60,6 +64,17 @@ def translate(
     times = editor.times_from(strength)
     if len(times) == 1:
         raise UndiffuseError("At strength 0 a picture stays what it is; a translation needs one above 0, up to 1")
+    there, back = _ways(editor, source, to, times)
+    inversion = invert(there, x0, inverter)
+    return Translation(from_noise(back, inversion.latents), inversion)
+
+
+def _ways(editor: Editor, source: str, to: str, times: Float[Tensor, "points"]) -> tuple[Editor, Editor]:
+    """The editors of both walks over these times, each told its class."""
+    if walking_student(editor.model.config):
+        plans = (edit_plan(editor.model, editor.plan.settings.changed(classes=(name,))) for name in (source, to))
+        there, back = (replace(editor, plan=replace(plan, times=times)) for plan in plans)
+        return there, back
     # What these walks do not heed is taken off them, for it was not asked of them: times have no spacing, and the way
     # there has no guidance.
     steps = tuple(times[:-1].tolist())
@@ -67,9 +82,7 @@ def translate(
     guide = walked.guide
     unguided = replace(walked, guide=Guide(augmentation=guide.augmentation, threshold=guide.threshold))
     there = replace(editor, plan=edit_plan(editor.model, unguided.changed(classes=(source,))))
-    back = replace(editor, plan=edit_plan(editor.model, walked.changed(classes=(to,))))
-    inversion = invert(there, x0, inverter)
-    return Translation(from_noise(back, inversion.latents), inversion)
+    return there, replace(editor, plan=edit_plan(editor.model, walked.changed(classes=(to,))))
 
 
 def check_classes(model: AnyModel, *names: str) -> None:

@@ -19,6 +19,7 @@ from torch import nn
 
 from undiffuse.config.sampling import Guide, SampleConfig
 from undiffuse.config.schema import TrainConfig
+from undiffuse.config.students import walking_student
 from undiffuse.data.codec import Codec
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.schedules import Schedule
@@ -28,7 +29,7 @@ from undiffuse.model.model import Model
 from undiffuse.model.plan import DrawsByPlan, LowerStage, SamplePlan
 from undiffuse.model.resolve import make_plan, resolve
 from undiffuse.model.sample_request import passed
-from undiffuse.model.student_request import check_denoises, check_typed, walking_student
+from undiffuse.model.student_request import check_denoises, check_typed
 from undiffuse.networks.conditions import Condition
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from undiffuse.config.distillation import StudentConfig, student_of
 from undiffuse.config.sampling import SampleConfig, Solver
 from undiffuse.config.schema import TrainConfig
+from undiffuse.config.students import walking_student
 from undiffuse.diffusion.samplers import SAMPLERS, STUDENT_SAMPLERS
 from undiffuse.errors import UndiffuseError, quoted
 
@@ -21,12 +22,6 @@ OF_SOLVERS = ("spacing", "eta", "variance", "churn", "tolerance")
 """What a student's steps leave nothing to be said of."""
 OF_GUIDES = ("avoid", "weak", "classifier", "guidance_rescale", "guidance_interval")
 """Guidance that needs E[x0 | x_t], or a scale that is not inside yet."""
-
-
-def walking_student(config: TrainConfig) -> StudentConfig | None:
-    """The settings of a student that walks by steps of its own; None of any other model."""
-    student = student_of(config.distillation)
-    return student if student and student.student_steps else None
 
 
 def as_made_for(settings: SampleConfig, student: StudentConfig | None, bounded: bool = True) -> SampleConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from undiffuse.config.students import walking_student
 from undiffuse.data.dataset import Dataset
 from undiffuse.diffusion.schedules import DiscreteSchedule
 from undiffuse.evaluation.images import choose
@@ -13,7 +14,6 @@ from undiffuse.evaluation.likelihood.units import Units
 from undiffuse.evaluation.options import MeasureOptions
 from undiffuse.evaluation.quality.measurement import Measurement
 from undiffuse.model import AnyModel, Cascade
-from undiffuse.model.student_request import walking_student
 
 
 @dataclass(frozen=True)

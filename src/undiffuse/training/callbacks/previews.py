@@ -14,6 +14,7 @@ from torch import Tensor
 from undiffuse.conditioning.low_resolution import SmallImages, downsample
 from undiffuse.config.sampling import SampleConfig, Solver
 from undiffuse.config.schema import TrainConfig
+from undiffuse.config.students import walking_student
 from undiffuse.data.codec import codec_of
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError, counted
@@ -21,7 +22,6 @@ from undiffuse.model import Model, build_model
 from undiffuse.model.plan import SamplePlan
 from undiffuse.model.resolve import resolve
 from undiffuse.model.samples import Samples
-from undiffuse.model.student_request import walking_student
 from undiffuse.provenance.png import write_png
 from undiffuse.recipes import advised_sampling
 from undiffuse.training.callbacks.console import Console

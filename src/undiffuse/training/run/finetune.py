@@ -17,12 +17,12 @@ from dataclasses import replace
 from undiffuse.conditioning.request import IMAGE, VECTOR
 from undiffuse.config.distillation import student_of
 from undiffuse.config.schema import TrainConfig
+from undiffuse.config.students import walking_student
 from undiffuse.config.training import StartConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.network import build_network
 from undiffuse.model import Model, load_model
-from undiffuse.model.student_request import walking_student
 from undiffuse.runtime.safe_tensors import check_tensors
 from undiffuse.runtime.uninitialized import outlined
 

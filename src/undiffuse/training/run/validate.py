@@ -7,7 +7,7 @@ import math
 from undiffuse.config.files import BUDGETS
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flatten
-from undiffuse.config.student_check import check_student
+from undiffuse.config.students import check_student
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.installing import need
 from undiffuse.training.optim.power_ema import check_widths

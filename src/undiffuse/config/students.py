@@ -1,4 +1,4 @@
-"""The check of a student's settings, for whoever trains by them and whoever reads them in a file of a stranger."""
+"""Who is a student, and the check of its settings: for whoever trains by them, and reads them in a stranger's file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from undiffuse.config.diffusion import DiffusionConfig
-from undiffuse.config.distillation import ConsistencyConfig, ProgressiveConfig, RegressionConfig, student_of
+from undiffuse.config.distillation import (
+    ConsistencyConfig,
+    ProgressiveConfig,
+    RegressionConfig,
+    StudentConfig,
+    student_of,
+)
 from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError
 
@@ -20,6 +26,12 @@ FARTHEST = 1000.0
 LETTERS = 4096
 """Of a path."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def walking_student(config: TrainConfig) -> StudentConfig | None:
+    """The settings of a student that walks by steps of its own; None of any other model."""
+    student = student_of(config.distillation)
+    return student if student and student.student_steps else None
 
 
 def check_student(config: TrainConfig, where: str = "") -> None:
