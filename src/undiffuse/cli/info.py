@@ -79,7 +79,9 @@ def about_picture(path: Path) -> dict[str, Any]:
 
 def about_model(path: Path) -> dict[str, Any]:
     """The state of a training, and everything it depends on."""
+    from undiffuse.config.distillation import student_of
     from undiffuse.config.files import spelled_out
+    from undiffuse.config.student_words import in_words, spent_in_words, walk_in_words
     from undiffuse.model import load
     from undiffuse.model.cascade import stages_of
 
@@ -92,7 +94,12 @@ def about_model(path: Path) -> dict[str, Any]:
         }
         for number, part in enumerate(stages_of(model))
     }
+    told = {}
+    if student := student_of(model.config.distillation):
+        spent = spent_in_words(model.config, model.provenance["step"])
+        told = {"student": in_words(student), "walk": walk_in_words(student), "evaluations spent": spent}
     return {
+        **told,
         **model.provenance,
         "parameters": sum(part["parameters"] for part in parts.values()),
         **({"cascade": parts} if len(parts) > 1 else {}),

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 
 from undiffuse.checkpoints.foreign.diffusers.folder import obstacles
+from undiffuse.config.distillation import student_of
 from undiffuse.config.files import to_yaml
+from undiffuse.config.schema import TrainConfig
+from undiffuse.config.student_words import in_words
 from undiffuse.errors import counted
 from undiffuse.export.preconditions import without_paths
 from undiffuse.model import Model
@@ -39,6 +42,11 @@ undiffuse cascade make BASE {word} --name NAME
 """The use of a stage of a cascade, which draws nothing by itself."""
 
 
+def _distilled(config: TrainConfig) -> str:
+    student = student_of(config.distillation)
+    return f"| Distilled | {in_words(student)} |\n" if student else ""
+
+
 def hub_card(model: Model, repo: str, to: str, samples: int) -> str:
     """Markdown that says what the model is, what it learned from, and how to use it.
 
@@ -48,6 +56,7 @@ def hub_card(model: Model, repo: str, to: str, samples: int) -> str:
     """
     config, info, process = without_paths(model.config), model.info, model.config.diffusion
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
+    weights = f"{model.provenance.get('weights', 'raw')}, after {counted(model.provenance.get('step', 0), 'step')}"
     task = "unconditional-image-generation"
     picture = f"\n![{counted(samples, 'sample')}, not chosen](samples.png)\n" if samples else ""
     classes = f" in {counted(len(info.classes), 'class', 'classes')}" if info.classes else ""
@@ -78,7 +87,7 @@ A denoising diffusion model, written by undiffuse {__version__}.
 | Parameters | {parameters:,} |
 | Process | {process.schedule}, T = {process.timesteps}, predicts {process.parameterization} |
 | Told | {", ".join(config.conditions.condition) or "nothing"} |
-| Weights | {model.provenance.get("weights", "raw")}, after {counted(model.provenance.get("step", 0), "step")} |
+{_distilled(config)}| Weights | {weights} |
 
 Samples of a model are as biased as its data. Quality and memorisation were not measured for this card; `undiffuse
 evaluate` and `undiffuse memorization` do so.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from undiffuse.config.distillation import student_of
 from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import AnyModel, Cascade, Model
@@ -22,4 +23,8 @@ def check_whole(model: AnyModel) -> Model:
 def without_paths(config: TrainConfig) -> TrainConfig:
     """The settings with names for what was on the disk of whoever trained, not where it was."""
     data = replace(config.data, source=Path(config.data.source).name, pairs=Path(config.data.pairs).name)
-    return replace(config, data=data, start=replace(config.start, start_from=Path(config.start.start_from).name))
+    start = replace(config.start, start_from=Path(config.start.start_from).name)
+    if student := student_of(config.distillation):
+        student = replace(student, teacher=Path(student.teacher).name, origin=Path(student.origin).name)
+        config = replace(config, distillation=student)
+    return replace(config, data=data, start=start)

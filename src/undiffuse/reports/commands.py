@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from pathlib import Path
 from typing import Any
 
 from undiffuse.conditioning.class_names import as_typed
+from undiffuse.config.distillation import MatchConfig, ProgressiveConfig, StudentConfig, student_of
 from undiffuse.config.files import BUDGETS
 from undiffuse.config.flags import flag_of
 from undiffuse.config.sampling import Guide
 from undiffuse.config.sections import flatten
+from undiffuse.config.students import walking_student
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.recipes import get_recipe
 from undiffuse.reports.run_history import Story
@@ -22,6 +25,8 @@ RUNS = "runs"
 def train_command(story: Story) -> str:
     """The shortest command with these settings: what the recipe would have chosen for the data is left out."""
     config = story.model.config
+    if student := student_of(config.distillation):
+        return distill_command(story, student)
     run = story.run.resolve()
     words = ["undiffuse", "train", config.data.source, "--recipe", config.recipe, "--name", run.name]
     if run.parent != Path(RUNS).resolve():
@@ -34,6 +39,34 @@ def train_command(story: Story) -> str:
         redundant = name in ("source", "recipe") or (name in BUDGETS and value is None)
         if not redundant and (name not in standard or standard[name] != value):
             words += option(name, value)
+    return shlex.join(words)
+
+
+def distill_command(story: Story, student: StudentConfig) -> str:
+    """The command that makes such a student of this one's teacher, for about as long."""
+    config, run = story.model.config, story.run.resolve()
+    method = "guidance" if isinstance(student, MatchConfig) else str(vars(student)["method"])
+    words = ["undiffuse", "distill", student.teacher, "--method", method]
+    words += option("steps", student.student_steps) if student.student_steps else []
+    scales = student.guidance_range or ((student.teacher_guidance,) if student.teacher_guidance != 1 else ())
+    if scales and student.teacher_sha256 == student.origin_sha256:
+        words += option("guidance", tuple(f"{scale:g}" for scale in scales))
+    if student.teacher_times:
+        words += ["--teacher-steps", str(len(student.teacher_times))]
+    if student.teacher_threshold != StudentConfig.teacher_threshold:
+        words += ["--threshold", student.teacher_threshold]
+    halved = isinstance(student, ProgressiveConfig)  # a stage of a distillation: see `Stage.part`
+    part = 1 if method == "guidance" or (halved and max(student.student_steps) > 2) else 2 if halved else 4
+    words += [
+        "--updates",
+        str(math.ceil(story.state["total"] / part)),
+        "--batch",
+        str(config.loop.batch),
+        "--name",
+        run.name,
+    ]
+    if run.parent != Path(RUNS).resolve():
+        words += ["--runs", str(story.run.parent if story.run.name == run.name else run.parent)]
     return shlex.join(words)
 
 
@@ -57,6 +90,8 @@ def sample_commands(story: Story) -> list[str]:
     led = "" if guidance == Guide.guidance else f" --guidance {guidance:g}"
     if story.model.config.conditions.upscale > 1:
         return list(stage_commands(story.run))
+    if walking_student(story.model.config):
+        return [f"undiffuse sample {run} -n 64 --seed 1", f"undiffuse animate reverse {run}"]
     return [
         f"undiffuse sample {run} -n 64 --seed 1 --sampler {sampler} --steps {steps}{led}",
         f"undiffuse sample {run} -n 16 --sampler ddpm --steps {story.model.config.diffusion.timesteps}{led}",

@@ -8,9 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from undiffuse.config.distillation import student_of
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flatten, sections
+from undiffuse.config.student_words import in_words
+from undiffuse.config.students import walking_student
 from undiffuse.errors import UndiffuseError, counted, quoted
 from undiffuse.model import load_model
 from undiffuse.reports.run_history import Story
@@ -18,7 +21,7 @@ from undiffuse.reports.table import Matrix
 from undiffuse.training.callbacks.progress_line import duration
 from undiffuse.visualization.plot import COLORS
 
-OF_THE_LOSS = ("diffusion", "objective")
+OF_THE_LOSS = ("diffusion", "objective", "distillation")
 """Sections of the settings that decide what a loss is a loss of."""
 Item = TypeVar("Item")
 
@@ -61,15 +64,16 @@ class Lineup:
 
     @cached_property
     def settings(self) -> list[dict[str, Any]]:
-        """The settings of each run by their flat names."""
-        return [flatten(story.model.config) for story in self.stories]
+        """The settings of each run by their flat names; those of students where there is one."""
+        flats, homes = [flatten(story.model.config) for story in self.stories], sections(TrainConfig)
+        if any(student_of(story.model.config.distillation) for story in self.stories):
+            return flats
+        return [{name: flat[name] for name in flat if homes[name] != "distillation"} for flat in flats]
 
     @cached_property
     def differing(self) -> tuple[str, ...]:
         return tuple(
-            name
-            for name in sections(TrainConfig)
-            if any(flat[name] != self.settings[0][name] for flat in self.settings)
+            name for name in self.settings[0] if any(flat[name] != self.settings[0][name] for flat in self.settings)
         )
 
     @property
@@ -83,6 +87,8 @@ class Lineup:
 
     def facts_matrix(self) -> Matrix:
         columns = [facts(story) for story in self.stories]
+        if all(column["student"] == "no" for column in columns):
+            columns = [{name: column[name] for name in column if name != "student"} for column in columns]
         return Matrix(("", *self.names), tuple((name, *(column[name] for column in columns)) for name in columns[0]))
 
     def warnings(self) -> list[str]:
@@ -165,6 +171,7 @@ def facts(story: Story) -> dict[str, str]:
     model, state, settings = story.model, story.state, how_drawn(story)
     return {
         "recipe": model.config.recipe,
+        "student": in_words(student) if (student := student_of(model.config.distillation)) else "no",
         "data": f"{model.info.name} ({model.info.fingerprint[:8]})",
         "images learned": f"{model.info.count:,}",
         "shape": " x ".join(map(str, model.info.shape)),
@@ -190,7 +197,9 @@ def proxy_in_words(story: Story) -> str:
 
 
 def how_drawn(story: Story) -> SampleConfig:
-    """The default sampler, in fewer steps where the chain is shorter."""
+    """The default sampler, in fewer steps where the chain is shorter; a student's own."""
+    if student := walking_student(story.model.config):
+        return SampleConfig.of(**student.walk(), guidance=student.guidance_unsaid)
     settings = SampleConfig()
     return settings.changed(steps=min(settings.solver.steps, story.model.config.diffusion.timesteps))
 

@@ -7,8 +7,11 @@ from pathlib import Path
 from undiffuse.checkpoints import cascade_folder
 from undiffuse.checkpoints.find import is_model
 from undiffuse.checkpoints.run_lock import has_begun
+from undiffuse.config.distillation import student_of
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flatten, sections
+from undiffuse.config.student_words import in_words, spent_in_words
+from undiffuse.config.students import walking_student
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.model import load_model
 from undiffuse.provenance.png import check_free
@@ -84,6 +87,9 @@ def _head(story: Story) -> str:
         "last loss": story.last_loss,
     }
     text = f"A denoising diffusion model that learned from {info.name}, by the recipe {story.model.config.recipe}."
+    if student := student_of(story.model.config.distillation):
+        facts["evaluations"] = spent_in_words(story.model.config, story.state["step"]).split()[0]
+        text = f"A student of {info.name}: {in_words(student)}."
     return f"<header><h1>{html(story.run.resolve().name)}</h1><p>{html(text)}</p>{tiles(facts)}</header>"
 
 
@@ -120,10 +126,14 @@ def _reverse(story: Story) -> str:
     noisy, clean = reverse_columns(story)
     if not noisy:
         return section("Out of noise", story.missing_data, "")
+    means = (
+        "where the walk of its teacher would end, which is no mean of pictures"
+        if walking_student(story.model.config)
+        else "the mean of all pictures that could have become this x_t, blurred as long as there are many"
+    )
     text = (
-        "The model walks back. Below each x_t stands what it takes the picture to be at that moment: the mean of "
-        "all pictures that could have become this x_t, blurred as long as there are many. These are the first samples "
-        "from above."
+        f"The model walks back. Below each x_t stands what it takes the picture to be at that moment: {means}. These "
+        "are the first samples from above."
     )
     return section("Out of noise", text, heading("x_t") + strip(noisy) + heading("predicted x0") + strip(clean))
 
@@ -158,6 +168,8 @@ def _commands(story: Story) -> str:
 def _settings(story: Story) -> str:
     flat, homes = flatten(story.model.config), sections(TrainConfig)
     names = dict.fromkeys(homes.values())
+    if student_of(story.model.config.distillation) is None:
+        del names["distillation"]
     grouped = {home: {name: value for name, value in flat.items() if homes[name] == home} for home in names}
     settings = "".join(table(rows, home or "run") for home, rows in grouped.items())
     data = table(story.model.info.to_json(), "data set")

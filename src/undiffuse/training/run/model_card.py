@@ -7,7 +7,10 @@ from typing import Any
 
 from undiffuse.checkpoints.training_checkpoint import State
 from undiffuse.config.conditioning import ConditionConfig
+from undiffuse.config.distillation import student_of
 from undiffuse.config.files import BUDGETS, to_yaml
+from undiffuse.config.schema import TrainConfig
+from undiffuse.config.student_words import in_words, spent_in_words, walk_in_words
 from undiffuse.config.training import StartConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import counted, quoted
@@ -46,7 +49,7 @@ A denoising diffusion model made by undiffuse {__version__}, recipe `{config.rec
 | Process | {process.schedule}, T = {process.timesteps}, predicts {process.parameterization} |
 | Told | {_told(config.conditions, info)} |
 | Started from | {_start(config.start)} |
-| Budget | {budget}: {counted(state.total, "step")} of {config.loop.batch} |
+{_distilled(config, state)}| Budget | {budget}: {counted(state.total, "step")} of {config.loop.batch} |
 | Progress | {progress}: step {state.step:,}, {counted(state.images, "image")} in {duration(state.seconds)} |
 | Steps skipped | {state.skipped} whose loss or gradient was not finite |
 | Loss | {_losses(metrics)} |
@@ -74,6 +77,16 @@ def _start(start: StartConfig) -> str:
     if not start.start_from:
         return "random weights"
     return f"`{start.start_from}` ({start.start_weights}), sha256 `{start.start_sha256}`"
+
+
+def _distilled(config: TrainConfig, state: State) -> str:
+    student = student_of(config.distillation)
+    if student is None:
+        return ""
+    return f"""| Distilled | {in_words(student)} |
+| Drawn by | {walk_in_words(student)} |
+| Evaluations | {spent_in_words(config, state.step)} |
+"""
 
 
 def _use(path: Path, conditions: ConditionConfig) -> str:

@@ -1,0 +1,101 @@
+"""What a student is and what it cost, in words for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from undiffuse.config.distillation import (
+    ConsistencyConfig,
+    JumpConfig,
+    MatchConfig,
+    ProgressiveConfig,
+    RegressionConfig,
+    StudentConfig,
+    student_of,
+)
+from undiffuse.config.schema import TrainConfig
+from undiffuse.errors import counted
+
+LEARNING = 3
+"""Evaluations of the student for a sample that it learns from: one, and its gradient as two."""
+
+
+def in_words(student: StudentConfig) -> str:
+    """'4 evaluations, distilled from digits (sha256 713914...) by halving, guidance 2 inside'."""
+    first, *others = student.student_steps or (0,)
+    more = f" ({' or '.join(map(str, others))} if asked)" if others else ""
+    how = counted(first, "evaluation") + more if first else "an ordinary model for any sampler"
+    sha256 = f" (sha256 {student.origin_sha256[:6]}...)" if student.origin_sha256 else ""
+    found = f"{how}, distilled from {student.first_teacher}{sha256} by {student.CALLED}"
+    if student.guidance_range:
+        low, high = student.guidance_range
+        return f"{found}, guidance from {low:g} to {high:g} is a choice"
+    return found + (f", guidance {student.guidance_inside:g} inside" if student.guidance_inside != 1 else "")
+
+
+def walk_in_words(student: StudentConfig) -> str:
+    """The walk that it makes where nobody says anything: 'jump at t = 1000, 750, 500, 250'."""
+    if not student.student_steps:
+        return "any"
+    times = student.times_of(student.student_steps[0])
+    shown = ", ".join(f"{t:.6g}" for t in times[:8]) + (", ..." if len(times) > 8 else "")
+    return f"{student.sampler} at t = {shown}"
+
+
+def spent_in_words(config: TrainConfig, step: int) -> str:
+    """The evaluations of networks that a student's training took, and what is counted; '' where there is no teacher."""
+    student = student_of(config.distillation)
+    if student is None:
+        return ""
+    target, once = TARGETS.get(type(student), _nothing)(student)
+    samples = step * config.loop.batch
+    total = round(samples * (LEARNING + target)) + once
+    pairs = f", and {once:,} of the teacher's for pairs" if once else ""
+    return (
+        f"{total:,} in this training: {LEARNING} of the student for each of {samples:,} samples, its gradient as two, "
+        f"{target:g} for the target{pairs}"
+    )
+
+
+def _per_teacher(student: StudentConfig) -> int:
+    """Evaluations of one answer of the teacher: two where it is guided."""
+    first = student.teacher_sha256 == student.origin_sha256
+    return 2 if student.teacher_guidance != 1 or (student.guidance_range and first) else 1
+
+
+def _match(student: MatchConfig) -> tuple[float, int]:
+    return _per_teacher(student), 0
+
+
+def _progressive(student: ProgressiveConfig) -> tuple[float, int]:
+    return student.teacher_stride * _per_teacher(student), 0
+
+
+def _consistency(student: ConsistencyConfig) -> tuple[float, int]:
+    return 1 + (_per_teacher(student) if student.earlier_by == "teacher" else 0), 0
+
+
+def _jump(student: JumpConfig) -> tuple[float, int]:
+    """Each number of jumps is learned equally often: the largest from the teacher, the others from two own jumps."""
+    counts = student.student_steps or (1,)
+    by_teacher = len(student.teacher_times) // max(counts) * _per_teacher(student)
+    return (by_teacher + 2 * (len(counts) - 1)) / len(counts), 0
+
+
+def _regression(student: RegressionConfig) -> tuple[float, int]:
+    return 0, student.pair_count * len(student.teacher_times) * _per_teacher(student)
+
+
+def _nothing(student: StudentConfig) -> tuple[float, int]:
+    return 0, 0
+
+
+TARGETS: Mapping[type[StudentConfig], Callable[[Any], tuple[float, int]]] = {
+    MatchConfig: _match,
+    ProgressiveConfig: _progressive,
+    ConsistencyConfig: _consistency,
+    JumpConfig: _jump,
+    RegressionConfig: _regression,
+}
+"""Evaluations for the target of a sample, on average, and those made once, by the class of the settings."""
