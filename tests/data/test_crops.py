@@ -24,7 +24,7 @@ from undiffuse.evaluation.memorization.evaluate import HeldOutBaseline, Memoriza
 from undiffuse.evaluation.memorization.report import verdict
 from undiffuse.evaluation.quality.reference import Reference
 from undiffuse.runtime.process_group import ALONE
-from undiffuse.training.build import TrainData, image_batches
+from undiffuse.training.batches import TrainData, image_batches
 from undiffuse.training.parallel.batch_shards import BatchShard
 from undiffuse.visualization.data_summary import contact_sheet, describe
 

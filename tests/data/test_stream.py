@@ -17,7 +17,7 @@ from undiffuse.data.stream import open_data, open_stream
 from undiffuse.errors import UndiffuseError
 from undiffuse.recipes import get_recipe
 from undiffuse.runtime.process_group import Group
-from undiffuse.training.build import TrainData, image_batches, order_of
+from undiffuse.training.batches import TrainData, image_batches, order_of
 from undiffuse.training.parallel.batch_shards import BatchShard
 
 COUNT = 60

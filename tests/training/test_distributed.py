@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from undiffuse.checkpoints.training_checkpoint import checkpoints, load, verify
 from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.process_group import Group
-from undiffuse.training.build import TrainData, image_batches
+from undiffuse.training.batches import TrainData, image_batches
 from undiffuse.training.callbacks.metrics import read_metrics
 from undiffuse.training.parallel.batch_shards import BatchShard, SlicedDropout, SliceOffset, check_share
 

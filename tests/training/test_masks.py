@@ -12,7 +12,8 @@ import torch
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import build_model
-from undiffuse.training.build import TrainData, make_train_state, make_train_step, mask_batches
+from undiffuse.training.batches import TrainData, mask_batches
+from undiffuse.training.build import make_train_state, make_train_step
 from undiffuse.training.loop import training
 from undiffuse.training.parallel.batch_shards import BatchShard
 

@@ -20,7 +20,8 @@ from undiffuse.model import build_model, load
 from undiffuse.networks.conditions import Condition
 from undiffuse.runtime.process_group import Group
 from undiffuse.training.api import resume_run, start_run
-from undiffuse.training.build import TrainData, condition_batches, condition_tables, make_train_step
+from undiffuse.training.batches import TrainData, condition_batches, condition_tables
+from undiffuse.training.build import make_train_step
 from undiffuse.training.parallel.batch_shards import BatchShard
 from undiffuse.visualization.data_summary import describe
 

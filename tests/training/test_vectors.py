@@ -20,7 +20,8 @@ from undiffuse.model import build_model, load
 from undiffuse.networks.conditions import Condition
 from undiffuse.runtime.random_streams import generator
 from undiffuse.training.api import resume_run, start_run
-from undiffuse.training.build import TrainData, examples_of, make_train_step, order_of
+from undiffuse.training.batches import TrainData, examples_of, order_of
+from undiffuse.training.build import make_train_step
 from undiffuse.training.callbacks.previews import preview_plan
 from undiffuse.training.run.finetune import started_from
 

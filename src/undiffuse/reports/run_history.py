@@ -17,7 +17,7 @@ from undiffuse.data.stream import Stream, open_data
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
 from undiffuse.model.plan import SamplePlan
-from undiffuse.training.build import TrainData, condition_tables, examples_of, image_batches
+from undiffuse.training.batches import TrainData, condition_tables, examples_of, image_batches
 from undiffuse.training.callbacks.metrics import read_metrics
 from undiffuse.training.callbacks.previews import preview_plan, preview_settings
 from undiffuse.training.parallel.batch_shards import BatchShard

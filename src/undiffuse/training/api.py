@@ -30,8 +30,9 @@ from undiffuse.runtime.durable_files import shortened
 from undiffuse.runtime.precision import slow_bfloat16
 from undiffuse.runtime.process_group import ALONE, Group, joined
 from undiffuse.runtime.torch_modes import own_modes
+from undiffuse.training.batches import Data
 from undiffuse.training.budget import fixed_total, too_short
-from undiffuse.training.build import Data, make_train_state, make_train_step, restore, to_checkpoint
+from undiffuse.training.build import make_train_state, make_train_step, restore, to_checkpoint
 from undiffuse.training.callbacks.console import Console
 from undiffuse.training.loop import TrainState, TrainStep
 from undiffuse.training.pace import Timer

@@ -37,7 +37,7 @@ from undiffuse.runtime.devices import choose_device
 from undiffuse.runtime.durable_files import ELSEWHERE, replace_file
 from undiffuse.runtime.random_streams import generator, stream_seed
 from undiffuse.runtime.torch_modes import own_modes
-from undiffuse.training.build import Data
+from undiffuse.training.batches import Data
 from undiffuse.training.optim.optimizer import clip_gradient, learning_rate, make_optimizer, set_learning_rate
 
 HELD_OUT = 10
