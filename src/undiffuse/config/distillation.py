@@ -138,8 +138,12 @@ class ConsistencyConfig(StudentConfig):
     """Standard deviation of the same."""
     huber: float = 0.00054
     """c of pseudo-Huber, for the root mean square of a sample's error: smaller errors count squared."""
-    pair_weight: Literal["ratio", "angle"] = "ratio"
-    """Weight of a pair: 1 over the difference of sigma/alpha, or of its arc tangent."""
+    own_times: float = 0.25
+    """Part of the later points that lie at the student's own times, the only ones that it is sampled at; without the
+    teacher."""
+    pair_weight: Literal["ratio", "angle"] = "angle"
+    """Weight of a pair: 1 over the difference of sigma/alpha, which all but forgets the pure noise that samples start
+    from, or of its arc tangent."""
     fresh_noise: bool = True
     """The student's walk takes new noise in every step, in place of the noise that is there."""
 

@@ -31,7 +31,10 @@ from undiffuse.diffusion.losses.simple import DISTANCES
 from undiffuse.diffusion.parameterization import make_parameterization
 from undiffuse.factories.loss import make_weighting
 from undiffuse.model import Model
-from undiffuse.training.distillation.teacher import Teacher, load_teacher
+from undiffuse.runtime.process_group import Group
+from undiffuse.training.batches import TrainData
+from undiffuse.training.distillation.pairs import pairs_of
+from undiffuse.training.distillation.teacher import Teacher, as_teacher, load_teacher
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,13 @@ class Method:
     Args:
         loss: of the settings, the distance in the student's space, the teacher.
         law: of the settings.
+        data: of the settings, the teacher's model, its data, the seed and the processes: what is learned from, where
+            that is not the data.
     """
 
     loss: Callable[[Any, Objective, Teacher], Loss]
     law: Callable[[Any], TimeLaw]
+    data: Callable[[Any, Model, TrainData, int, Group], TrainData] | None = None
 
 
 def _match(config: MatchConfig, objective: Objective, teacher: Teacher) -> Loss:
@@ -83,17 +89,23 @@ METHODS: Mapping[type[StudentConfig], Method] = {
     ProgressiveConfig: Method(_progressive, lambda config: OnGrid(config.student_times)),
     ConsistencyConfig: Method(_consistency, _pair_law),
     JumpConfig: Method(_jump, lambda config: jump_law(config.teacher_times, config.student_steps)),
-    RegressionConfig: Method(lambda config, objective, teacher: objective, lambda config: OnGrid(config.student_times)),
+    RegressionConfig: Method(
+        lambda config, objective, teacher: objective, lambda config: OnGrid(config.student_times), pairs_of
+    ),
 }
 """By the class of the settings."""
 
 
-def student_objective(model: Model, config: StudentConfig) -> Loss:
-    """What a student minimizes, its teacher on the model's device."""
-    objective, diffusion = model.config.objective, model.config.diffusion
+def student_lesson(model: Model, config: StudentConfig, data: TrainData, group: Group) -> tuple[Loss, TrainData]:
+    """What a student minimizes, its teacher on the model's device, and what it learns from."""
+    objective, diffusion, method = model.config.objective, model.config.diffusion, METHODS[type(config)]
     space = make_parameterization(diffusion.parameterization, diffusion.sigma_data)
     distance = Objective(space, make_weighting(objective), DISTANCES[objective.distance], objective.clipped_error)
-    return METHODS[type(config)].loss(config, distance, load_teacher(config, model.device))
+    teacher = load_teacher(config, model.device)
+    loss = method.loss(config, distance, as_teacher(teacher, config.teacher_guidance, config.teacher_threshold))
+    if method.data:
+        data = method.data(config, teacher, data, model.config.loop.seed, group)
+    return loss, data
 
 
 def student_time_law(config: StudentConfig) -> TimeLaw:

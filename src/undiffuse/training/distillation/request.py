@@ -144,6 +144,8 @@ def make_stages(teacher: Model, name: str, request: DistillationRequest) -> list
             stages.append(Stage(called, replace(base, distillation=student), part))
             asked = 1.0
     elif request.method != "guidance":
+        if request.method == "regression":  # the end of a walk for one class is no answer for none
+            base = override(base, condition_dropout=0.0, flip=False)
         own = walk[:: len(walk) // max(steps)]
         common |= {"teacher_times": walk, "student_times": own, "student_steps": steps}
         student = METHODS[request.method](teacher_guidance=asked, **common)

@@ -56,7 +56,7 @@ class Teacher:
         return ClassifierFree(self.denoiser, rows, without, Guidance(scale))
 
 
-def load_teacher(config: StudentConfig, device: torch.device) -> Teacher:
+def load_teacher(config: StudentConfig, device: torch.device) -> Model:
     """The teacher that a student's settings name.
 
     Raises:
@@ -68,7 +68,7 @@ def load_teacher(config: StudentConfig, device: torch.device) -> Teacher:
             f"The teacher {config.teacher} has other weights now than when this student began: bring them back "
             f"(sha256 {config.teacher_sha256[:12]}...)"
         )
-    return as_teacher(model.to(device), config.teacher_guidance, config.teacher_threshold)
+    return model.to(device)
 
 
 def as_teacher(model: Model, guidance: float = 1.0, threshold: str = "clip") -> Teacher:
