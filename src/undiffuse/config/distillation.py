@@ -168,14 +168,14 @@ class JumpConfig(StudentConfig):
 
 @dataclass(frozen=True)
 class RegressionConfig(StudentConfig):
-    """The end of the teacher's walk from the same noise."""
+    """The teacher's own walk from the same noise, by a sampler that may be better than DDIM."""
 
     CALLED: ClassVar = "regression"
 
     method: Literal["regression"] = "regression"
-    """The end of the teacher's walk from the same noise, in one step (Luhman & Luhman 2021)."""
-    pair_count: int = 20_000
-    """Walks of the teacher that the student learns from."""
+    """The teacher's walk from the same noise, in fewer steps (Luhman & Luhman 2021)."""
+    teacher_sampler: str = "unipc2-bh1"
+    """The sampler of the teacher's walk, one that adds no noise."""
 
 
 def student_of(config: DistillationConfig) -> StudentConfig | None:

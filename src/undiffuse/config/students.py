@@ -19,8 +19,6 @@ from undiffuse.errors import UndiffuseError
 
 LONGEST = 100_000
 """Times of a walk."""
-MOST_PAIRS = 100_000_000
-"""Walks of a teacher."""
 FARTHEST = 1000.0
 """Guidance, either way: as far as samples can be asked for."""
 LETTERS = 4096
@@ -72,18 +70,22 @@ def check_student(config: TrainConfig, where: str = "") -> None:
                 f"{said}`teacher_stride` divides the teacher's {len(student.teacher_times)} steps, and here it is "
                 f"{stride}"
             )
-    if isinstance(student, RegressionConfig) and not 1 <= student.pair_count <= MOST_PAIRS:
-        raise UndiffuseError(
-            f"{said}`pair_count` is a number from 1 to {MOST_PAIRS:,}, and here it is {student.pair_count}"
-        )
+    if isinstance(student, RegressionConfig) and student.student_times != student.teacher_times[:: _stride(student)]:
+        raise UndiffuseError(f"{said}`student_times` are every n-th of `teacher_times`, and here they are not")
     if isinstance(student, ConsistencyConfig):
         for name, least in {"annealing": 1.0, "ratio_std": 0.0}.items():
             if not getattr(student, name) > least:
                 raise UndiffuseError(
                     f"{said}`{name}` is more than {least:g}, and here it is {getattr(student, name):g}"
                 )
-        if student.huber < 0:
-            raise UndiffuseError(f"{said}`huber` is at least 0, and here it is {student.huber:g}")
+        if not student.huber > 0:
+            raise UndiffuseError(f"{said}`huber` is more than 0, and here it is {student.huber:g}")
+        if not 0 <= student.own_times <= 1:
+            raise UndiffuseError(f"{said}`own_times` lies from 0 to 1, and here it is {student.own_times:g}")
+
+
+def _stride(student: RegressionConfig) -> int:
+    return max(1, len(student.teacher_times) // max(1, len(student.student_times)))
 
 
 def _check_times(times: Sequence[float], process: DiffusionConfig, name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Protocol
@@ -24,7 +24,6 @@ from undiffuse.data.crops import Crops
 from undiffuse.data.info import DataInfo
 from undiffuse.data.masks import masks_of
 from undiffuse.data.order import batch_indices
-from undiffuse.diffusion.losses import draw_noise
 from undiffuse.model import Model
 from undiffuse.runtime.random_streams import generator
 from undiffuse.training.device_dataset import encoded
@@ -63,8 +62,6 @@ class TrainData:
         texts: gives what is said of each sample; '' where nothing is.
         pairs: (count, channels, *spatial), pictures that go with the samples.
         masks: see `data.masks`.
-        noise: ``samples -> eps``, (samples, channels, *spatial) on the CPU: the noise that belongs to each sample; None
-            where it is drawn anew in every step.
         order: gives the samples of batch (batch, step, seed), once its images were asked for; before that some may be
             others. None: in any order.
     """
@@ -76,7 +73,6 @@ class TrainData:
     texts: Callable[[], list[str]] | None = None
     pairs: Images | None = None
     masks: NDArray[np.bool_] | None = None
-    noise: Callable[[NDArray[np.int64]], Tensor] | None = None
     order: Callable[[int, int, int], NDArray[np.int64]] | None = None
 
     @classmethod
@@ -126,19 +122,6 @@ def mask_batches(data: TrainData, config: TrainConfig, share: BatchShard) -> Cal
     if masks is None:
         return None
     return lambda step: flipped_alike(torch.from_numpy(masks[share.take(order(step))]), config, step, share)
-
-
-def noise_batches(data: TrainData, config: TrainConfig, share: BatchShard) -> Callable[[int, Sequence[int]], Tensor]:
-    """``(step, shape of a sample) -> eps`` of the images of `image_batches`."""
-    loop, order, noise = config.loop, order_of(data, config), data.noise
-    if noise is not None:
-        return lambda step, shape: noise(share.take(order(step)))
-
-    def drawn(step: int, shape: Sequence[int]) -> Tensor:
-        dice = generator(loop.seed, "noise", step)
-        return share.take(draw_noise((loop.batch, *shape), dice, config.objective.offset_noise))
-
-    return drawn
 
 
 Tables = Mapping[str, Callable[[Tensor], Tensor]]

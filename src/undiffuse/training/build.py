@@ -26,9 +26,8 @@ from undiffuse.training.batches import (
     examples_of,
     image_batches,
     mask_batches,
-    noise_batches,
 )
-from undiffuse.training.distillation.methods import student_lesson, student_time_law
+from undiffuse.training.distillation.methods import student_objective, student_time_law
 from undiffuse.training.loop import TrainState, TrainStep
 from undiffuse.training.optim.ema import ema_averages, power_averages
 from undiffuse.training.optim.optimizer import (
@@ -67,16 +66,15 @@ def _time_law(model: Model) -> TimeLaw:
     return make_time_law(model.config.objective, model.schedule)
 
 
-def _objective_and_data(model: Model, data: TrainData, group: Group) -> tuple[Loss, TrainData]:
+def _objective(model: Model) -> Loss:
     config, codec = model.config, model.codec
     if student := student_of(config.distillation):
-        return student_lesson(model, student, data, group)
-    return make_objective(config.objective, config.diffusion, codec.levels, codec.bounded), data
+        return student_objective(model, student)
+    return make_objective(config.objective, config.diffusion, codec.levels, codec.bounded)
 
 
 def make_train_step(model: Model, data_set: Data, total: int | Plan, group: Group = ALONE) -> TrainStep:
-    config = model.config
-    objective, data = _objective_and_data(model, TrainData.of(data_set), group)
+    config, data = model.config, TrainData.of(data_set)
     share = BatchShard(config.loop.batch, config.optimizer.accumulate, group)
     tables = condition_tables(data, model)
     home = CPU if config.conditions.upscale > 1 else model.device  # small images are made of large ones on the CPU
@@ -88,9 +86,8 @@ def make_train_step(model: Model, data_set: Data, total: int | Plan, group: Grou
         model=model,
         plan=total if isinstance(total, Plan) else Plan(total),
         denoiser=compiled,
-        objective=objective,
+        objective=_objective(model),
         images=image_batches(data, config, share, home),
-        noise=noise_batches(data, config, share),
         whole_images=image_batches(data, config, BatchShard(config.loop.batch)),
         conditions=condition_batches(data, model, share, tables),
         examples=examples_of(data, model, tables),

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -33,7 +33,7 @@ from torch.optim import Optimizer
 from undiffuse.config.schema import TrainConfig
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.distillation.teacher import Drawing
-from undiffuse.diffusion.losses import Loss, TimeLaw
+from undiffuse.diffusion.losses import Loss, TimeLaw, draw_noise
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
 from undiffuse.networks.layers import LAYOUTS
@@ -121,8 +121,7 @@ class TrainStep:
         denoiser: the model's, perhaps compiled.
         objective: what is minimised.
         images: ``step -> x0`` in model space, float32 of (mine, channels, *spatial): a pure function.
-        noise: ``(step, shape of a sample) -> eps`` of this process's images, float32 on the CPU.
-        whole_images: ``images`` of the whole batch, for whoever wants to look at data.
+        whole_images: the same of the whole batch, for whoever wants to look at data.
         conditions: ``(step, x0) -> conditions`` of this process's images, some of them null.
         examples: what is said of a few images of the data, for grids of samples; by name, one a row.
         share: which samples of a batch are this process's.
@@ -136,7 +135,6 @@ class TrainStep:
     denoiser: Denoiser
     objective: Loss
     images: Callable[[int], Tensor]
-    noise: Callable[[int, Sequence[int]], Tensor]
     whole_images: Callable[[int], Tensor]
     conditions: Callable[[int, Tensor], Mapping[str, Tensor]]
     examples: Mapping[str, Tensor]
@@ -155,10 +153,11 @@ class TrainStep:
 
     def batch(self, step: int) -> TrainBatch:
         """The batch of a step: data and noise. The streams are CPU ones, so they are the same for any device."""
-        x0 = self.images(step)
+        x0, dice = self.images(step), generator(self.config.loop.seed, "noise", step)
+        eps = draw_noise((self.share.batch, *x0.shape[1:]), dice, self.config.objective.offset_noise)
         told = {name: send(value, self.device) for name, value in self.conditions(step, x0).items()}
         mask = None if self.masks is None else send(self.masks(step), self.device)
-        return TrainBatch(self._place(x0), self._place(self.noise(step, x0.shape[1:])), told, mask)
+        return TrainBatch(self._place(x0), self._place(self.share.take(eps)), told, mask)
 
     def drawn(self, batch: TrainBatch, t: Tensor, step: int) -> TrainBatch:
         """The batch with what the objective draws besides, among its conditions."""

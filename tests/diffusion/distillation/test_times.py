@@ -220,3 +220,10 @@ def test_scales_are_drawn_evenly_between_their_ends():
     assert 3.999 < float(w.max()) <= 4
     assert float(w.mean()) == pytest.approx(2.5, abs=0.01)
     torch.testing.assert_close(scales.network_input(COSINE, time(1, 2.5, 4)), waves(time(0, 0.5, 1)))
+
+
+def test_a_share_of_a_law_lies_at_the_times_of_the_walk():
+    law = LogNormalRatio(-0.44, 2.0, 1000.0, (1000.0, 500.0), 0.25)
+    t = law.draw(COSINE, 40_000, dice())
+    assert float((t == 1000).double().mean()) == pytest.approx(0.125, abs=0.006)
+    assert float((t == 500).double().mean()) == pytest.approx(0.125, abs=0.008)

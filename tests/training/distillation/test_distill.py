@@ -13,11 +13,7 @@ import torch
 import undiffuse
 from undiffuse.config.distillation import MatchConfig, ProgressiveConfig, student_of
 from undiffuse.config.files import read_config
-from undiffuse.data.stream import open_data
-from undiffuse.diffusion.guidance import Clip, Conditioned
-from undiffuse.diffusion.trajectory import Noise, trajectory
 from undiffuse.errors import UndiffuseError
-from undiffuse.training.build import make_train_step
 
 SMALL = {
     "base": 8,
@@ -248,19 +244,17 @@ def test_a_student_is_a_teacher_of_halving_alone(home, tmp_path):
             undiffuse.distill(tmp_path / "eight", runs=tmp_path, name="no", **asked, **QUICK)
 
 
-def test_pairs_are_the_teachers_samples_and_the_noise_that_they_start_from(home, tmp_path):
-    student = undiffuse.distill(home / "teacher", method="regression", pair_count=30, runs=tmp_path, **QUICK)
-    config, teacher = made(tmp_path, "teacher-regression"), undiffuse.load(home / "teacher")
-    dataset = open_data(student.config.data)
-    step = make_train_step(student, dataset, 1)
-    batch = step.batch(0)
-    plan = teacher.plan(sampler="ddim", times=config.teacher_times, classes=("even", "odd"))
-    denoiser = Conditioned(Clip(teacher.denoiser), {"label": batch.conditions["label"]})
-    times = torch.tensor([*config.teacher_times, 0.0], dtype=torch.float64)
-    x = batch.eps
-    for x_s in trajectory(denoiser, plan.sampler, times, batch.eps, Noise(0, range(4))):
-        x = x_s
-    torch.testing.assert_close(x, batch.x0, atol=1 / 255, rtol=0)  # half a level, and the convolutions' rounding
-    assert student.config.conditions.condition_dropout == 0
-    assert student.sample(2).evaluations == 1
-    assert torch.equal(make_train_step(student, dataset, 1).batch(5).x0, step.batch(5).x0), "drawn again, the same"
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_a_student_of_regression_learns_its_teachers_walk_by_a_better_sampler(home, tmp_path, steps):
+    student = undiffuse.distill(
+        home / "teacher", method="regression", teacher_steps=8, steps=steps, runs=tmp_path, **QUICK
+    )
+    assert made(tmp_path, "teacher-regression").teacher_sampler == "unipc2-bh1"
+    assert student.sample(2).evaluations == steps
+
+
+def test_a_walk_with_noise_cannot_be_learned(home, tmp_path):
+    with pytest.raises(UndiffuseError, match="adds noise"):
+        undiffuse.distill(
+            home / "teacher", method="regression", teacher_sampler="dpm++2m-sde", runs=tmp_path / "runs", **QUICK
+        )

@@ -59,13 +59,20 @@ class LogNormalRatio(TimeLaw):
         mean, std: of ln(sigma / alpha), as they are. The mean of papers, -1.1 for consistency (Geng et al. 2024),
             is for data of standard deviation 0.5; of other data it is ln(2 std) more.
         first: no t is later than that; what would be is at it. At the end of a cosine chain sigma / alpha is 20,000,
-            which no usual law draws: a walk should start where the law still goes.
+            which no usual law draws.
+        own, share: times at which samples will be drawn, and the part of all draws that are taken from them alike.
     """
 
     mean: float
     std: float
     first: float
+    own: Walk = ()
+    share: float = 0.0
 
     def draw(self, schedule: Schedule, batch: int, generator: torch.Generator) -> Float[Tensor, "batch"]:
         ratio = self.mean + self.std * torch.randn(batch, generator=generator, dtype=torch.float64)
-        return trained_times(schedule, schedule.inverse_log_snr(-2 * ratio).clamp(max=self.first))
+        t = trained_times(schedule, schedule.inverse_log_snr(-2 * ratio).clamp(max=self.first))
+        if not self.share:
+            return t
+        dice, which = torch.rand(2, batch, generator=generator, dtype=torch.float64)
+        return torch.where(dice < self.share, at(self.own, (which * len(self.own)).long()), t)

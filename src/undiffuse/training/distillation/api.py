@@ -97,8 +97,7 @@ def distill(
             else:
                 config = stage.with_teacher(taught_by, model)
                 budget = {"steps": updates * stage.part} if updates else {"minutes": unit * stage.part}
-                mine = replace(wanted, flip=config.data.flip)
-                config = replace(config, data=mine, loop=replace(config.loop, **budget))
+                config = replace(config, data=wanted, loop=replace(config.loop, **budget))
                 model = start_run(config, dataset, folder, console=console, group=group)
             taught_by = str(folder)
         return model

@@ -15,6 +15,7 @@ from undiffuse.config.distillation import (
     RegressionConfig,
     StudentConfig,
 )
+from undiffuse.config.sampling import Solver
 from undiffuse.diffusion.distillation import (
     Annealed,
     Consistency,
@@ -24,16 +25,15 @@ from undiffuse.diffusion.distillation import (
     Neighbors,
     OnGrid,
     Progressive,
+    Regression,
     jump_law,
 )
 from undiffuse.diffusion.losses import Loss, Objective, TimeLaw, Uniform
 from undiffuse.diffusion.losses.simple import DISTANCES
 from undiffuse.diffusion.parameterization import make_parameterization
 from undiffuse.factories.loss import make_weighting
+from undiffuse.factories.sampler import make_sampler
 from undiffuse.model import Model
-from undiffuse.runtime.process_group import Group
-from undiffuse.training.batches import TrainData
-from undiffuse.training.distillation.pairs import pairs_of
 from undiffuse.training.distillation.teacher import Teacher, as_teacher, load_teacher
 
 
@@ -44,13 +44,10 @@ class Method:
     Args:
         loss: of the settings, the distance in the student's space, the teacher.
         law: of the settings.
-        data: of the settings, the teacher's model, its data, the seed and the processes: what is learned from, where
-            that is not the data.
     """
 
     loss: Callable[[Any, Objective, Teacher], Loss]
     law: Callable[[Any], TimeLaw]
-    data: Callable[[Any, Model, TrainData, int, Group], TrainData] | None = None
 
 
 def _match(config: MatchConfig, objective: Objective, teacher: Teacher) -> Loss:
@@ -76,7 +73,8 @@ def _consistency(config: ConsistencyConfig, objective: Objective, teacher: Teach
 def _pair_law(config: ConsistencyConfig) -> TimeLaw:
     if config.earlier_by == "teacher":
         return OnGrid(config.teacher_times)
-    return LogNormalRatio(config.ratio_mean, config.ratio_std, config.student_times[0])
+    times = config.student_times
+    return LogNormalRatio(config.ratio_mean, config.ratio_std, times[0], times, config.own_times)
 
 
 def _jump(config: JumpConfig, objective: Objective, teacher: Teacher) -> Loss:
@@ -84,28 +82,28 @@ def _jump(config: JumpConfig, objective: Objective, teacher: Teacher) -> Loss:
     return Jump(objective, teacher, config.teacher_times, config.student_steps, clipped, scales_of(config))
 
 
+def _regression(config: RegressionConfig, objective: Objective, teacher: Teacher) -> Loss:
+    sampler = make_sampler(Solver(sampler=config.teacher_sampler, steps=len(config.teacher_times)))
+    return Regression(objective, teacher, sampler, config.teacher_times, len(config.student_times))
+
+
 METHODS: Mapping[type[StudentConfig], Method] = {
     MatchConfig: Method(_match, lambda config: Uniform()),
     ProgressiveConfig: Method(_progressive, lambda config: OnGrid(config.student_times)),
     ConsistencyConfig: Method(_consistency, _pair_law),
     JumpConfig: Method(_jump, lambda config: jump_law(config.teacher_times, config.student_steps)),
-    RegressionConfig: Method(
-        lambda config, objective, teacher: objective, lambda config: OnGrid(config.student_times), pairs_of
-    ),
+    RegressionConfig: Method(_regression, lambda config: OnGrid(config.student_times)),
 }
 """By the class of the settings."""
 
 
-def student_lesson(model: Model, config: StudentConfig, data: TrainData, group: Group) -> tuple[Loss, TrainData]:
-    """What a student minimizes, its teacher on the model's device, and what it learns from."""
-    objective, diffusion, method = model.config.objective, model.config.diffusion, METHODS[type(config)]
+def student_objective(model: Model, config: StudentConfig) -> Loss:
+    """What a student minimizes, its teacher on the model's device."""
+    objective, diffusion = model.config.objective, model.config.diffusion
     space = make_parameterization(diffusion.parameterization, diffusion.sigma_data)
     distance = Objective(space, make_weighting(objective), DISTANCES[objective.distance], objective.clipped_error)
-    teacher = load_teacher(config, model.device)
-    loss = method.loss(config, distance, as_teacher(teacher, config.teacher_guidance, config.teacher_threshold))
-    if method.data:
-        data = method.data(config, teacher, data, model.config.loop.seed, group)
-    return loss, data
+    teacher = as_teacher(load_teacher(config, model.device), config.teacher_guidance, config.teacher_threshold)
+    return METHODS[type(config)].loss(config, distance, teacher)
 
 
 def student_time_law(config: StudentConfig) -> TimeLaw:

@@ -23,6 +23,7 @@ from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import change
 from undiffuse.config.training import EMAConfig, ObjectiveConfig, OptimizerConfig, StartConfig
 from undiffuse.diffusion.parameterization import make_parameterization
+from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.errors import UndiffuseError, perhaps, quoted
 from undiffuse.model import Model
@@ -144,8 +145,6 @@ def make_stages(teacher: Model, name: str, request: DistillationRequest) -> list
             stages.append(Stage(called, replace(base, distillation=student), part))
             asked = 1.0
     elif request.method != "guidance":
-        if request.method == "regression":  # the end of a walk for one class is no answer for none
-            base = override(base, condition_dropout=0.0, flip=False)
         own = walk[:: len(walk) // max(steps)]
         common |= {"teacher_times": walk, "student_times": own, "student_steps": steps}
         student = METHODS[request.method](teacher_guidance=asked, **common)
@@ -198,9 +197,20 @@ def _of_method(request: DistillationRequest) -> dict[str, Any]:
         if name in VARIANTS.fields and name not in own:
             raise UndiffuseError(f"`method={request.method}` has no `{name}`: leave it out")
     given = {name: value for name, value in request.settings.items() if name in own}
-    return {
-        name: getattr(change(METHODS[request.method](), {name: given[name]}, "the settings"), name) for name in given
-    }
+    learner = change(METHODS[request.method](), given, "the settings")
+    if isinstance(learner, RegressionConfig):
+        _check_sampler(learner.teacher_sampler)
+    return {name: getattr(learner, name) for name in given}
+
+
+def _check_sampler(name: str) -> None:
+    if name not in SAMPLERS:
+        raise UndiffuseError(f"There is no sampler '{name}'{perhaps(name, SAMPLERS)}")
+    if SAMPLERS[name].stochastic:
+        raise UndiffuseError(
+            f"The sampler '{name}' adds noise on its way, so its end is no function of its start: learn the walk of "
+            "another, such as `teacher_sampler=unipc2-bh1`"
+        )
 
 
 def _checked_steps(request: DistillationRequest, before: StudentConfig | None, name: str) -> tuple[int, ...]:
@@ -227,8 +237,6 @@ def _checked_steps(request: DistillationRequest, before: StudentConfig | None, n
             f"A student of the method '{method}' has one number of steps, and `steps` asks for {shown}: use "
             "`method=jump` for several"
         )
-    if method == "regression" and steps != (1,):
-        raise UndiffuseError(f"A student of regression draws in 1 step, and `steps` asks for {shown}")
     if max(steps) >= most:
         raise UndiffuseError(
             f"The teacher takes {most} steps and `steps` asks for {max(steps)}: ask for fewer"
