@@ -21,6 +21,7 @@ from undiffuse.diffusion.guidance import Clip, Conditioned
 from undiffuse.diffusion.trajectory import Noise, start
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, load_model
+from undiffuse.model.cascade import check_top
 
 
 @pytest.fixture(scope="module")
@@ -229,3 +230,9 @@ def _header(path: Path) -> dict[str, Any]:
     length = int.from_bytes(data[:8], "little")
     found: dict[str, Any] = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["undiffuse"])
     return found
+
+
+def test_a_student_is_no_last_stage_of_a_cascade(students: Students) -> None:
+    with pytest.raises(UndiffuseError, match=r"says how the others walk, .* by halving .*: put its teacher there, "):
+        check_top(load_model(students.halving).config)
+    check_top(load_model(students.teacher).config)

@@ -58,6 +58,24 @@ def nearest_strength(times: Sequence[float], t_max: float, strength: float) -> f
     return min((t / t_max for t in times if t > 0), key=lambda part: abs(part - strength))
 
 
+def own_strength(times: Sequence[float], t_max: float, strength: float) -> float:
+    """The strength of a student's time that a strength names, within a rounding to two digits.
+
+    Args:
+        times: of its walk, from noise to data.
+
+    Raises:
+        UndiffuseError: it names none.
+    """
+    own = [t for t in times if t > 0]
+    nearest = nearest_strength(own, t_max, strength)
+    if abs(nearest - strength) <= 0.005:
+        return nearest
+    allowed = ", ".join(f"{t / t_max:.3g}" for t in reversed(own))
+    where = "1 step and starts at its one time" if len(own) == 1 else f"{len(own)} steps and starts at one of its times"
+    raise UndiffuseError(f"This model was distilled for {where} alone: `strength` is {allowed}, and it is {strength:g}")
+
+
 def check_strength(strength: float) -> None:
     if not 0 <= strength <= 1:
         raise UndiffuseError(f"A strength lies in 0..1, from the picture itself to pure noise; it is {strength:g}")

@@ -17,7 +17,17 @@ from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.sections import from_plain
 from undiffuse.config.students import walking_student
 from undiffuse.editing import options as o
-from undiffuse.editing.defaults import ADVISED, QUICK, ROUNDING, TO_NOISE, Quick, nearest_strength, quarter
+from undiffuse.editing.defaults import (
+    ADVISED,
+    QUICK,
+    ROUNDING,
+    TO_NOISE,
+    Quick,
+    check_strength,
+    nearest_strength,
+    own_strength,
+    quarter,
+)
 from undiffuse.errors import UndiffuseError
 
 if TYPE_CHECKING:
@@ -144,6 +154,9 @@ class Edit:
             steps = settings.get("steps") or len(settings.get("times", ())) or student.student_steps[0]
             times = student.times_of(steps)
             own["strength"] = nearest_strength(times, model.schedule.t_max, known["strength"].default)
+            if strength := said.get("strength"):
+                check_strength(strength)
+                own_strength(times, model.schedule.t_max, strength)
         own = {name: value for name, value in own.items() if name in known}
         how = from_plain(self.options, {**own, **said}, "the options")
         return how, (self.stage if self.stage and is_stage(model) else SampleConfig()).changed(**settings)

@@ -17,7 +17,7 @@ from undiffuse.config.students import walking_student
 from undiffuse.diffusion.samplers import DDIM
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.diffusion.trajectory import Sampler
-from undiffuse.editing.defaults import TO_NOISE, nearest_strength
+from undiffuse.editing.defaults import TO_NOISE, own_strength
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
 
@@ -33,15 +33,7 @@ def own_times_from(times: Float[Tensor, "points"], strength: float, t_max: float
     """
     if strength == 0:
         return times[-1:]
-    nearest = nearest_strength(times.tolist(), t_max, strength)
-    if abs(nearest - strength) > 0.005:
-        allowed = ", ".join(f"{float(t) / t_max:.3g}" for t in times[:-1].flip(0))
-        one = len(times) == 2
-        raise UndiffuseError(
-            f"This model was distilled for {len(times) - 1} step{'s' * (not one)} and starts at "
-            f"{'its one time' if one else 'one of its times'} alone: `strength` is {allowed}, and it is {strength:g}"
-        )
-    return times[times <= nearest * t_max + 1e-9]
+    return times[times <= own_strength(times.tolist(), t_max, strength) * t_max + 1e-9]
 
 
 def home_sampler(editor: Editor) -> Sampler[Any]:

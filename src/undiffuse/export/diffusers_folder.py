@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from undiffuse.checkpoints.foreign.diffusers.folder import INDEX, write_folder
+from undiffuse.config.distillation import student_of
 from undiffuse.errors import UndiffuseError
 from undiffuse.export.preconditions import without_paths
 from undiffuse.model import Model
@@ -14,6 +15,7 @@ from undiffuse.runtime.durable_files import PLACE, check_writable, writing
 
 def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
     """See `undiffuse.export`. The folder appears when it is whole; with ``overwrite`` other files in it stay."""
+    _check_ordinary(model)
     _check_place(path, overwrite)
     check_writable(path, PLACE)
     partial = path.with_name(f".{path.name}.partial")
@@ -41,6 +43,16 @@ def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
             f'diffusers.UNet2DModel.from_pretrained("{path / "unet"}")(x, t, class_labels=...)'
         ]
     return [f'folder  {path}: diffusers.DDPMPipeline.from_pretrained("{path}")']
+
+
+def _check_ordinary(model: Model) -> None:
+    student = student_of(model.config.distillation)
+    if student and (student.student_steps or student.guidance_range):
+        raise UndiffuseError(
+            f"A folder of diffusers' cannot say how this model, distilled by {student.CALLED}, is to be sampled, and "
+            f"its pipelines would walk otherwise: use `to=file` or `to=onnx`, or convert its teacher, "
+            f"{student.first_teacher}"
+        )
 
 
 def _check_place(path: Path, overwrite: bool) -> None:

@@ -23,6 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from undiffuse.conditioning.student import OF_STUDENTS as OF_STUDENTS_TOLD
+from undiffuse.config.distillation import StudentConfig, student_of
+from undiffuse.config.students import walking_student
 from undiffuse.diffusion.denoiser import TIME_INPUTS
 from undiffuse.diffusion.parameterization import make_parameterization
 from undiffuse.diffusion.schedules import DiscreteSchedule
@@ -33,8 +36,8 @@ from undiffuse.model.micro_batch import micro_batch
 from undiffuse.networks.conditions import Condition
 from undiffuse.version import __version__
 
-FORMAT = 1
-"""Version of the description."""
+FORMAT, OF_STUDENTS = 1, 2
+"""Version of the description; whoever reads the first alone knows nothing of a student's walk."""
 KEY = "undiffuse"
 """Under which it stands in a file's metadata."""
 ROWS = 1000
@@ -78,7 +81,7 @@ def examples(model: Model, batch: int, seed: int = 0) -> list[Tensor]:
 def _example(condition: Condition, batch: int, dice: torch.Generator) -> Tensor:
     if condition.kind == "class":
         return torch.randint(condition.size + 1, (batch,), generator=dice)
-    value = torch.randn(batch, 3, condition.size, generator=dice)
+    value = torch.randn(batch, *([3] if condition.kind == "tokens" else []), condition.size, generator=dice)
     value[0] = torch.nan
     return value
 
@@ -86,7 +89,8 @@ def _example(condition: Condition, batch: int, dice: torch.Generator) -> Tensor:
 def program(model: Model) -> torch.export.ExportedProgram:
     """The network as a program; the number of samples, and of a text's pieces, is free."""
     batch = torch.export.Dim("batch", min=1)
-    free = {"class": {0: batch}, "tokens": {0: batch, 1: torch.export.Dim("length", min=1)}}
+    alone = {0: batch}
+    free = {"class": alone, "vector": alone, "tokens": {0: batch, 1: torch.export.Dim("length", min=1)}}
     told = tuple(free[condition.kind] for condition in model.conditions)
     shapes = ({0: batch}, {0: batch}, *((told,) if told else ()))
     network = Positional(model.network, names(model)[2:]).eval()
@@ -146,6 +150,9 @@ def _outputs(model: Model, run: Run) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _times(model: Model) -> Tensor:
+    """Times at which a walk may stop, from data to noise: a student's are its own."""
+    if student := walking_student(model.config):
+        return torch.tensor(student.student_times, dtype=torch.float64).flip(0)
     count = model.schedule.T if isinstance(model.schedule, DiscreteSchedule) else ROWS
     return make_timesteps(model.schedule, count, "trailing")[:-1].flip(0)
 
@@ -166,8 +173,9 @@ def describe(model: Model) -> dict[str, Any]:
         "scale": row.input_scale(q_t),
     }
     end = model.schedule(torch.zeros((), dtype=torch.float64))
+    student = walking_student(model.config)
     return {
-        "format": FORMAT,
+        "format": OF_STUDENTS if student else FORMAT,
         "made_by": f"undiffuse {__version__}",
         "weights_sha256": model.provenance.get("sha256", ""),
         "micro_batch": micro_batch(model.config.network.activations(info.spatial), "cpu"),
@@ -181,14 +189,38 @@ def describe(model: Model) -> dict[str, Any]:
         "prior_std": model.schedule.prior_std,
         "end": {"alpha": float(end.alpha), "sigma": float(end.sigma)},
         "rows": {name: column.tolist() for name, column in columns.items()},
+        **({"student": _walk(student, model.codec.bounded)} if student else {}),
+    }
+
+
+def _walk(student: StudentConfig, bounded: bool) -> dict[str, Any]:
+    """How a student is sampled: ``steps`` in how many, first in how many it is where nobody says."""
+    return {
+        "sampler": student.sampler,
+        "steps": list(student.student_steps),
+        "threshold": student.teacher_threshold if bounded else "none",
+        "guidance": student.guidance_unsaid if student.guidance_range else student.guidance_inside,
+        "scales": list(student.guidance_range),
+        "distilled_from": {"name": Path(student.origin).name, "sha256": student.origin_sha256},
     }
 
 
 def check_model(model: Model) -> Model:
     """The model on the CPU, ready to be exported."""
     for condition in model.conditions:
-        if condition.kind not in ("class", "tokens"):
+        if condition.kind not in ("class", "tokens") and condition.name not in OF_STUDENTS_TOLD:
             raise UndiffuseError(f"A model that is told '{condition.name}', {condition.kind}, cannot be exported yet")
+    student = student_of(model.config.distillation)
+    if student and student.guidance_range and not student.student_steps:
+        raise UndiffuseError(
+            "A model that is told its guidance cannot be exported yet: export a student of fixed steps, or its "
+            f"teacher, {student.first_teacher}"
+        )
+    if student and student.student_steps and student.teacher_threshold == "dynamic":
+        raise UndiffuseError(
+            "The script beside an export keeps x0 within [-1, 1] or lets it be, and this student was distilled with "
+            "`threshold=dynamic`: use `to=file`"
+        )
     return model.to("cpu")
 
 

@@ -126,7 +126,8 @@ def _command(story: Story, evaluation: dict[str, Any]) -> str:
     standard = SampleConfig().flat()
     for name, value in subject["settings"].items():
         chosen = tuple(value) if isinstance(value, list) else value
-        words += option(name, chosen) if chosen != standard.get(name) else []
+        counted_by_times = name == "steps" and subject["settings"].get("times")
+        words += option(name, chosen) if chosen != standard.get(name) and not counted_by_times else []
     return shlex.join(words)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from undiffuse.config.sampling import SampleConfig
+from undiffuse.config.schema import METHODS
 from undiffuse.errors import UndiffuseError
 
 FOR_THE_COMMAND_LINE = {
     "sample": ("image", "classifier", "compile"),
     "data": ("source", "pairs"),
+    "distillation": tuple(METHODS.fields),
     "start": ("start_from", "start_weights", "start_sha256"),
     "loop": ("device", "parallel", "compile", "track"),
 }

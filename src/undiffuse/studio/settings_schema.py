@@ -66,7 +66,7 @@ def all_fields() -> dict[str, Any]:
         "train": {
             name: described(field.kind.section, FOR_THE_COMMAND_LINE.get(name, ()))
             for name, field in fields_of(TrainConfig).items()
-            if field.kind.section
+            if field.kind.section and name != "distillation"  # a student is made by undiffuse distill
         },
         "edits": {name: edit_options(row) for name, row in EDITS.items()},
     }

@@ -12,7 +12,9 @@ import torch
 
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
+from undiffuse.model.cascade import stages_of
 from undiffuse.model.plan import SamplePlan
+from undiffuse.model.student_request import check_typed
 from undiffuse.runtime.precision import slow_bfloat16
 from undiffuse.studio.jobs.queue import JobQueue, finite
 from undiffuse.studio.jobs.training import Trainings
@@ -69,9 +71,12 @@ class Studio:
             raise UndiffuseError(sentence)
         return self.library.settled(settings)
 
-    def ready(self, model: str, settings: SampleConfig) -> tuple[Loaded, SamplePlan]:
-        """A model in memory, and what these settings come to for it."""
+    def ready(self, model: str, given: dict[str, Any]) -> tuple[Loaded, SamplePlan]:
+        """A model in memory, and what the settings that came come to for it."""
+        settings = self.settings(given)
         loaded = self.library.load(model, settings.compute.weights)
+        for stage in stages_of(loaded.model):
+            check_typed(given, stage.config)
         return loaded, loaded.model.plan(settings)
 
     def close(self) -> None:

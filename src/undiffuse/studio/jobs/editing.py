@@ -238,7 +238,7 @@ def command(wanted: ResolvedEdit, model: AnyModel, run: str) -> list[str]:
             words += option(rules[name].flag or name, value)
     usual = wanted.row.usual(wanted.how, model).flat()
     for name, value in wanted.settings.flat().items():
-        if value != usual[name]:
+        if value != usual[name] and not (name == "steps" and wanted.settings.solver.times):  # which are as many
             words += option(name, value)
     if wanted.n > 1:
         words += ["-n", str(wanted.n)]

@@ -162,6 +162,6 @@ def sample_command(made_by: Origin) -> list[str]:
     words += ["--seed", str(made_by.seed)]
     standard = SampleConfig().flat()
     for name, value in made_by.sample.flat().items():
-        if value != standard[name]:
+        if value != standard[name] and not (name == "steps" and made_by.sample.solver.times):  # which are as many
             words += option(name, value)
     return words

@@ -14,6 +14,9 @@ from undiffuse.config.fields import fields_of
 from undiffuse.config.files import spelled_out
 from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import Solver
+from undiffuse.config.schema import TrainConfig
+from undiffuse.config.student_words import in_words
+from undiffuse.config.students import walking_student
 from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.diffusion.schedules import DiscreteSchedule
 from undiffuse.editing.registry import EDITS, edits_of
@@ -159,7 +162,28 @@ def _in_full(studio: Studio, identity: str) -> dict[str, Any]:
         "data": {name: getattr(model.info, name) for name in ("name", "count", "mean", "std")},
         "settings": spelled_out(config),
         "sampling": advised_sampling(config).flat(),
+        "student": _student(config, schedule.t_max),
         "shares": bool(loaded.evaluator.sizes),
+    }
+
+
+def _student(config: TrainConfig, t_max: float) -> dict[str, Any] | None:
+    """How a student is asked; None of any other model.
+
+    `steps` are all that it takes, the usual first, `strengths` of an edit those of its times by the steps, `scales` the
+    ends of a guidance that stays a choice.
+    """
+    student = walking_student(config)
+    if student is None:
+        return None
+    return {
+        "words": in_words(student),
+        "teacher": student.origin,
+        "steps": list(student.student_steps),
+        "sampler": student.sampler,
+        "strengths": {n: [t / t_max for t in student.times_of(n)] for n in student.student_steps},
+        "guidance": student.guidance_unsaid if student.guidance_range else student.guidance_inside,
+        "scales": list(student.guidance_range),
     }
 
 

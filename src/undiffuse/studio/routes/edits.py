@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 
 from undiffuse.config.sampling import Compute
+from undiffuse.config.students import walking_student
 from undiffuse.editing.registry import EDITS, edits_of
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.studio.jobs.editing import resolve_edit, take_in, work_on
@@ -74,6 +75,8 @@ def _submitted(studio: Studio, name: str, body: EditRequest, sent: dict[str, byt
     convert = body.options.get("fit") == "convert"
     inputs = {picture: _input(studio, picture, content, parts, convert) for picture, content in sent.items()}
     loaded = studio.library.load(entry.id, body.settings.get("weights", Compute.weights))
+    if walking_student(loaded.model.config):
+        EDITS[name].check(loaded.model, body.options)  # which says who can do it
     if name not in edits_of(loaded.model):
         raise UndiffuseError(f"This model cannot do '{name}'")
     wanted = resolve_edit({"edit": name, **body.model_dump()}, loaded.model, inputs)

@@ -40,7 +40,7 @@ def router(studio: Studio) -> APIRouter:
     def sample(body: SampleRequest) -> Response:
         """Draw pictures; the answer says where the job can be watched."""
         studio.limits.check_count(body.n)
-        loaded, plan = studio.ready(body.model, studio.settings(body.settings))
+        loaded, plan = studio.ready(body.model, body.settings)
         check_numbers(body.n, body.seed, body.first)
         wanted = SampleJob(
             plan=plan,

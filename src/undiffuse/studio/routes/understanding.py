@@ -13,6 +13,7 @@ from torch import Tensor
 
 from undiffuse.config.data import DataConfig
 from undiffuse.config.sampling import Solver
+from undiffuse.config.students import walking_student
 from undiffuse.data.codec import codec_of
 from undiffuse.data.info import DataInfo
 from undiffuse.data.preparation.prepare import prepare
@@ -57,7 +58,7 @@ def router(studio: Studio) -> APIRouter:
     @routes.post("/walk")
     async def walk(body: WalkRequest) -> Response:
         """Where a sampler stood at each moment, and what the model saw from there."""
-        loaded, plan = await run_in_threadpool(lambda: studio.ready(body.model, studio.settings(body.settings)))
+        loaded, plan = await run_in_threadpool(lambda: studio.ready(body.model, body.settings))
         if body.values and int(np.prod(loaded.model.info.shape)) > MOST_VALUES:
             raise UndiffuseError("These pictures have too many values to be sent one by one; leave out 'values'")
         found: list[dict[str, Any]] = []
@@ -103,7 +104,8 @@ async def _samples(studio: Studio, count: int, identity: str) -> dict[str, Any]:
     loaded = await run_in_threadpool(lambda: studio.library.load(identity))
     info = loaded.model.info
     steps = min(Solver.steps, loaded.model.config.diffusion.timesteps)
-    _, plan = await run_in_threadpool(lambda: studio.ready(identity, studio.settings({"steps": steps})))
+    given = {} if walking_student(loaded.model.config) else {"steps": steps}
+    _, plan = await run_in_threadpool(lambda: studio.ready(identity, given))
     found: list[dict[str, Any]] = []
 
     def draw(job: Job) -> None:

@@ -1,6 +1,6 @@
 // Pictures side by side that begin from the same noise: of several models, or of several samplers and numbers of steps.
 
-import { ApiError, at } from "../api.js";
+import { ApiError, at, get } from "../api.js";
 import { begin, duration, plural } from "../create/job.js";
 import { chips } from "../create/settings.js";
 import { shown } from "../create/canvas.js";
@@ -93,8 +93,8 @@ export function noiseGrid({ models, signal }) {
   const cells = models.map((model) => ({ model, place: cell(model.name) }));
   const columns = h("div", { class: "columns" }, cells.map(({ model, place }) => h("div", {}, h("h3", {}, model.name), place.element)));
   const tasks = (seed) =>
-    cells.map(({ model, place }) => (end, own) => {
-      const settings = { steps: steps.value };
+    cells.map(({ model, place }) => async (end, own) => {
+      const settings = (await get(`/v1/models/${encodeURIComponent(model.id)}`, { signal })).student ? {} : { steps: steps.value };
       return place.fill({ model: model.id, n: count.value, seed, previews: count.value, keep: false, settings }, end, own);
     });
   return h("div", { class: "stack" }, bench({ words: "Draw from the same noise", controls: [count.element, steps.element], tasks, signal }), columns);

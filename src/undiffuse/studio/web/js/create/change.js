@@ -71,10 +71,20 @@ export function changePane({ edits, pick, board, signal }) {
   /** A field as the page asks for it: the classes that a model knows are chosen, not typed. */
   function asked(field) {
     const named = { ...field, label: LABELS[field.name] };
+    if (model.student && field.name === "method") return { ...named, choices: ["replace"], default: "replace" };
+    if (model.student && field.name === "strength") return { ...named, ...ofStudent(field) };
     if (name !== "translate" || !["to", "source"].includes(field.name)) return named;
     if (field.name === "to") return { ...named, choices: model.classes, default: field.default || model.classes[0] };
     const nothing = model.classes.includes("none") ? ":none" : "none"; // a class goes before the word
     return { ...named, choices: [nothing, ...model.classes], default: nothing };
+  }
+
+  /** A student begins at one of its times alone; nearest to what is usual, unless a person says another. */
+  function ofStudent(field) {
+    const allowed = model.student.strengths[model.student.steps[0]];
+    const near = allowed.reduce((a, b) => (Math.abs(b - field.default) < Math.abs(a - field.default) ? b : a));
+    const words = allowed.map((part) => Number(part.toFixed(3))).join(", ");
+    return { default: Number(near.toFixed(3)), help: `How far into noise: ${words}. This model was made for ${allowed.length === 1 ? "one step" : "these steps"} alone.` };
   }
 
   const options = () => Object.assign({}, ...groups.map((group) => group.values()));
@@ -142,13 +152,14 @@ export function changePane({ edits, pick, board, signal }) {
   }
 
   function show(shown) {
+    const otherKind = Boolean(model?.student || shown.student);
     model = shown;
     const can = offered(edits.map((edit) => edit.name)).filter((each) => model.edits.includes(each));
     element.hidden = can.length === 0;
     if (!can.length) return;
     kind.offer(can.map((each) => [each, verb(each)]), name);
     // the classes that can be turned into are those of the model
-    if (!can.includes(name) || name === "translate") build(can.includes(name) ? name : can[0]);
+    if (!can.includes(name) || name === "translate" || otherKind) build(can.includes(name) ? name : can[0]);
   }
 
   async function request({ model, seed, settings }) {

@@ -150,7 +150,8 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
     const [channels, ...sides] = model.shape;
     const kind = { 1: "grey", 3: "colour" }[channels] ?? `${channels} channels`;
     const far = ["training", "stopped"].includes(model.state) ? `; as it was at step ${(model.step ?? 0).toLocaleString("en-GB")} of its training` : "";
-    about.textContent = `${sides.join(" × ")}, ${kind}, ${(model.parameters / 1e6).toFixed(1)} million parameters${far}`;
+    const fast = model.student ? `; ${model.student.words}` : "";
+    about.textContent = `${sides.join(" × ")}, ${kind}, ${(model.parameters / 1e6).toFixed(1)} million parameters${far}${fast}`;
   }
 
   function whole(entry, name) {
@@ -180,7 +181,7 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
     const chosen = form.settings();
     const n = count.value;
     const previews = Math.min(n, status.limits.previews);
-    const body = { model: model.id, n, seed: number, first: from, settings: chosen, previews, preview_every: Math.ceil(chosen.steps / MOMENTS) };
+    const body = { model: model.id, n, seed: number, first: from, settings: chosen, previews, preview_every: Math.ceil((chosen.steps ?? model.sampling.steps) / MOMENTS) };
     reveal();
     finished(await stage.run("/v1/samples", body, { count: n, first: from }));
   }

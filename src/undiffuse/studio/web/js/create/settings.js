@@ -6,6 +6,8 @@ import { controls, folded } from "./fields.js";
 
 /** Settings that have a control of their own. */
 const OWN = ["sampler", "steps", "classes", "text", "guidance"];
+/** Those that a student, which knows its own walk, leaves open beside the class, the text and its guidance. */
+const OF_STUDENTS = ["vector", "weights", "micro_batch", "precision"];
 /** More classes than this are typed, not pressed. */
 const CHIPS = 24;
 
@@ -56,6 +58,7 @@ export function samplingForm({ descriptions, samplers, extra = [] }) {
   let given = {};
   let classes = null;
   let names = [];
+  let student = null;
   const notes = new Map(samplers.map(({ name, note }) => [name, note]));
   const note = h("p", { class: "hint" });
   const say = () => (note.textContent = sentence(notes.get(sampler.value) ?? ""));
@@ -74,6 +77,8 @@ export function samplingForm({ descriptions, samplers, extra = [] }) {
     format: (k) => (stepsOfEdit ? "the edit’s own" : String(k)),
     onInput: () => ((stepsOfEdit = false), steps.refresh()),
   });
+  const ownSteps = select({ label: "Steps", choices: [], value: "", hint: "All that this model was made for." });
+  ownSteps.element.hidden = true;
   const text = field({ label: "What it shows", type: "textarea", hint: "In plain words, as the texts it was trained with.", maxlength: 1000 });
   const guidance = slider({
     label: "Guidance",
@@ -99,7 +104,8 @@ export function samplingForm({ descriptions, samplers, extra = [] }) {
     else if (asGiven) aside = { ...aside, sampler: now.sampler };
     say();
     setSteps(now.steps);
-    guidance.input.max = Math.max(8, now.guidance);
+    if (student?.steps.includes(now.steps)) ownSteps.input.value = String(now.steps);
+    if (!student) guidance.input.max = Math.max(8, now.guidance);
     guidance.set(now.guidance);
     text.set(now.text ?? "");
     const known = now.classes ?? [];
@@ -118,7 +124,14 @@ export function samplingForm({ descriptions, samplers, extra = [] }) {
     classPlace.replaceChildren(...(classes ? [classes.element] : []));
     classPlace.hidden = !classes;
     text.element.hidden = !model.conditions.includes("text");
-    guidance.element.hidden = model.conditions.length === 0;
+    student = model.student ?? null;
+    const scales = student ? student.scales : [0, 8];
+    guidance.element.hidden = scales.length === 0 || model.conditions.length === 0;
+    if (scales.length) [guidance.input.min, guidance.input.max] = scales;
+    ownSteps.offer((student?.steps ?? []).map((n) => [String(n), String(n)]), String(student?.steps[0]));
+    ownSteps.element.hidden = !(student?.steps.length > 1);
+    sampler.element.hidden = steps.element.hidden = student !== null;
+    rest.only((name) => !student || OF_STUDENTS.includes(name));
     given = Object.fromEntries(descriptions.map(({ name, default: standard }) => [name, standard]));
     write(model.sampling, true);
     if (!chosen) return;
@@ -139,8 +152,14 @@ export function samplingForm({ descriptions, samplers, extra = [] }) {
 
   function own() {
     const chosen = {};
+    if (!ownSteps.element.hidden) chosen.steps = Number(ownSteps.value);
+    if (student) return shownOf(chosen);
     if (sampler.value) chosen.sampler = sampler.value;
     if (!stepsOfEdit) chosen.steps = steps.value;
+    return shownOf(chosen);
+  }
+
+  function shownOf(chosen) {
     if (!guidance.element.hidden) chosen.guidance = guidance.value;
     if (!text.element.hidden) chosen.text = text.value.trim();
     if (classes?.value().length) chosen.classes = classes.value();
@@ -170,6 +189,7 @@ export function samplingForm({ descriptions, samplers, extra = [] }) {
       guidance.element,
       sampler.element,
       steps.element,
+      ownSteps.element,
       folded("More settings", extra, rest.element),
     ),
     show,
