@@ -13,7 +13,15 @@ import torch
 
 from tests.students import Students, settings_of, student_model, write_student
 from undiffuse.checkpoints.model_file import FORMAT, OF_STUDENTS, read
-from undiffuse.config.distillation import JumpConfig, MatchConfig, ProgressiveConfig, student_of
+from undiffuse.config.distillation import (
+    ConsistencyConfig,
+    JumpConfig,
+    MatchConfig,
+    ProgressiveConfig,
+    RegressionConfig,
+    StudentConfig,
+    student_of,
+)
 from undiffuse.config.files import from_dict, to_dict
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.distillation.moves import move
@@ -22,6 +30,7 @@ from undiffuse.diffusion.trajectory import Noise, start
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model, load_model
 from undiffuse.model.cascade import check_top
+from undiffuse.model.student_words import spent_in_words
 
 
 @pytest.fixture(scope="module")
@@ -236,3 +245,35 @@ def test_a_student_is_no_last_stage_of_a_cascade(students: Students) -> None:
     with pytest.raises(UndiffuseError, match=r"says how the others walk, .* by halving .*: put its teacher there, "):
         check_top(load_model(students.halving).config)
     check_top(load_model(students.teacher).config)
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cls", "more", "target"),
+    [
+        (MatchConfig, {}, 1),
+        (MatchConfig, {"teacher_guidance": 2.0}, 2),
+        (MatchConfig, {"guidance_range": (1.0, 4.0)}, 2),  # the first teacher is asked with and without its class
+        (MatchConfig, {"guidance_range": (1.0, 4.0), "teacher_sha256": "0" * 64}, 1),  # a later one is told the scale
+        (ProgressiveConfig, {"student_steps": (4,)}, 2),
+        (ProgressiveConfig, {"student_steps": (4,), "teacher_guidance": 2.0}, 4),
+        (ConsistencyConfig, {"student_steps": (2,)}, 1),
+        (ConsistencyConfig, {"student_steps": (2,), "earlier_by": "teacher"}, 2),
+        (JumpConfig, {"student_steps": (4, 2, 1)}, (2 + 2 * 2) / 3),  # a third by 2 steps of the teacher, others by 2
+        (RegressionConfig, {"student_steps": (1,), "teacher_sampler": "unipc2"}, 8),
+        (RegressionConfig, {"student_steps": (1,), "teacher_sampler": "heun"}, 16),
+    ],
+)
+def test_evaluations_spent_count_student_and_teacher(
+    cls: type[StudentConfig], more: dict[str, Any], target: float, students: Students
+) -> None:
+    teacher = load_model(students.teacher)
+    student = replace(settings_of(teacher, cls, 8, 4), **more)
+    config = replace(teacher.config, distillation=student)
+    samples = 6 * config.loop.batch
+    assert spent_in_words(config, 6).startswith(
+        f"{round(samples * (3 + target)):,} in this training: 3 of the student "
+    )
+    assert spent_in_words(teacher.config, 6) == ""

@@ -81,9 +81,9 @@ def about_model(path: Path) -> dict[str, Any]:
     """The state of a training, and everything it depends on."""
     from undiffuse.config.distillation import student_of
     from undiffuse.config.files import spelled_out
-    from undiffuse.config.student_words import in_words, spent_in_words, walk_in_words
     from undiffuse.model import load
     from undiffuse.model.cascade import stages_of
+    from undiffuse.model.student_words import in_words, spent_in_words, walk_in_words
 
     model = load(path)
     parts = {

@@ -8,10 +8,10 @@ from undiffuse.checkpoints.foreign.diffusers.folder import obstacles
 from undiffuse.config.distillation import student_of
 from undiffuse.config.files import to_yaml
 from undiffuse.config.schema import TrainConfig
-from undiffuse.config.student_words import in_words
 from undiffuse.errors import counted
 from undiffuse.export.preconditions import without_paths
 from undiffuse.model import Model
+from undiffuse.model.student_words import in_words
 from undiffuse.version import __version__
 
 OURS = """```python

@@ -12,10 +12,10 @@ from undiffuse.config.distillation import student_of
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flatten, sections
-from undiffuse.config.student_words import in_words
 from undiffuse.config.students import walking_student
 from undiffuse.errors import UndiffuseError, counted, quoted
 from undiffuse.model import load_model
+from undiffuse.model.student_words import in_words
 from undiffuse.reports.run_history import Story
 from undiffuse.reports.table import Matrix
 from undiffuse.training.callbacks.progress_line import duration

@@ -10,10 +10,10 @@ from undiffuse.checkpoints.run_lock import has_begun
 from undiffuse.config.distillation import student_of
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flatten, sections
-from undiffuse.config.student_words import in_words, spent_in_words
 from undiffuse.config.students import walking_student
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.model import load_model
+from undiffuse.model.student_words import in_words, spent_in_words
 from undiffuse.provenance.png import check_free
 from undiffuse.reports.commands import sample_commands, train_command
 from undiffuse.reports.figures import (

@@ -15,13 +15,13 @@ from undiffuse.config.files import spelled_out
 from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import Solver
 from undiffuse.config.schema import TrainConfig
-from undiffuse.config.student_words import in_words
 from undiffuse.config.students import walking_student
 from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.diffusion.schedules import DiscreteSchedule
 from undiffuse.editing.registry import EDITS, edits_of
 from undiffuse.factories.schedule import make_schedule
 from undiffuse.model.cascade import stages_of
+from undiffuse.model.student_words import in_words
 from undiffuse.recipes import RECIPES, advised_sampling
 from undiffuse.studio.jobs.training import progress_of
 from undiffuse.studio.library.models import LibraryEntry, curves

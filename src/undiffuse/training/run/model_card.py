@@ -10,11 +10,11 @@ from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.distillation import student_of
 from undiffuse.config.files import BUDGETS, to_yaml
 from undiffuse.config.schema import TrainConfig
-from undiffuse.config.student_words import in_words, spent_in_words, walk_in_words
 from undiffuse.config.training import StartConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import counted, quoted
 from undiffuse.model import Model
+from undiffuse.model.student_words import in_words, spent_in_words, walk_in_words
 from undiffuse.training.callbacks.progress_line import duration
 from undiffuse.version import __version__
 

@@ -15,6 +15,7 @@ from undiffuse.config.distillation import (
     student_of,
 )
 from undiffuse.config.schema import TrainConfig
+from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.errors import counted
 
 LEARNING = 3
@@ -48,13 +49,10 @@ def spent_in_words(config: TrainConfig, step: int) -> str:
     student = student_of(config.distillation)
     if student is None:
         return ""
-    target, once = TARGETS.get(type(student), _nothing)(student)
-    samples = step * config.loop.batch
-    total = round(samples * (LEARNING + target)) + once
-    pairs = f", and {once:,} of the teacher's for pairs" if once else ""
+    target, samples = TARGETS[type(student)](student), step * config.loop.batch
     return (
-        f"{total:,} in this training: {LEARNING} of the student for each of {samples:,} samples, its gradient as two, "
-        f"{target:g} for the target{pairs}"
+        f"{round(samples * (LEARNING + target)):,} in this training: {LEARNING} of the student for each of {samples:,} "
+        f"samples, its gradient as two, {target:g} for the target"
     )
 
 
@@ -64,38 +62,37 @@ def _per_teacher(student: StudentConfig) -> int:
     return 2 if student.teacher_guidance != 1 or (student.guidance_range and first) else 1
 
 
-def _match(student: MatchConfig) -> tuple[float, int]:
-    return _per_teacher(student), 0
+def _match(student: MatchConfig) -> float:
+    return _per_teacher(student)
 
 
-def _progressive(student: ProgressiveConfig) -> tuple[float, int]:
-    return student.teacher_stride * _per_teacher(student), 0
+def _progressive(student: ProgressiveConfig) -> float:
+    return student.teacher_stride * _per_teacher(student)
 
 
-def _consistency(student: ConsistencyConfig) -> tuple[float, int]:
-    return 1 + (_per_teacher(student) if student.earlier_by == "teacher" else 0), 0
+def _consistency(student: ConsistencyConfig) -> float:
+    return 1 + (_per_teacher(student) if student.earlier_by == "teacher" else 0)
 
 
-def _jump(student: JumpConfig) -> tuple[float, int]:
+def _jump(student: JumpConfig) -> float:
     """Each number of jumps is learned equally often: the largest from the teacher, the others from two own jumps."""
     counts = student.student_steps or (1,)
     by_teacher = len(student.teacher_times) // max(counts) * _per_teacher(student)
-    return (by_teacher + 2 * (len(counts) - 1)) / len(counts), 0
+    return (by_teacher + 2 * (len(counts) - 1)) / len(counts)
 
 
-def _regression(student: RegressionConfig) -> tuple[float, int]:
-    return 0, student.pair_count * len(student.teacher_times) * _per_teacher(student)
+def _regression(student: RegressionConfig) -> float:
+    """A walk of the teacher; what a sampler takes more in some steps is left out."""
+    known = SAMPLERS.get(student.teacher_sampler)
+    each = (known.evaluations_per_step if known else None) or 1
+    return each * len(student.teacher_times) * _per_teacher(student)
 
 
-def _nothing(student: StudentConfig) -> tuple[float, int]:
-    return 0, 0
-
-
-TARGETS: Mapping[type[StudentConfig], Callable[[Any], tuple[float, int]]] = {
+TARGETS: Mapping[type[StudentConfig], Callable[[Any], float]] = {
     MatchConfig: _match,
     ProgressiveConfig: _progressive,
     ConsistencyConfig: _consistency,
     JumpConfig: _jump,
     RegressionConfig: _regression,
 }
-"""Evaluations for the target of a sample, on average, and those made once, by the class of the settings."""
+"""Evaluations for the target of a sample, on average, by the class of the settings."""
