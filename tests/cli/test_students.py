@@ -109,6 +109,8 @@ def test_a_report_and_a_comparison_know_a_student(undiffuse, students: Students,
     page = (tmp_path / "both.html").read_text(encoding="utf-8")
     assert "2 evaluations, distilled from" in page
     assert "ddim, 2 steps" in page
+    assert "not of one objective (loss" not in page
+    assert "distillation differ" in page or "distillation differs" in page
     card = (students.halving / "README.md").read_text(encoding="utf-8")
     assert "| Distilled | 2 evaluations, distilled from" in card
     assert "Distilled" not in (students.teacher / "README.md").read_text(encoding="utf-8")

@@ -75,6 +75,13 @@ def test_holes_are_filled_by_replacement(name: str, students: Students, x0: torc
     assert EDITS["inpaint"].resolve(model, {}, {})[0].method == "replace"
 
 
+def test_a_picture_is_extended_in_tiles(jump: Model, x0: torch.Tensor) -> None:
+    made = editing.outpaint(Editor.of(jump, overlap=14), x0[:1], ((0, 0), (0, 14)), method="replace")
+    assert made.shape == (1, 1, 28, 42)
+    assert torch.equal(made[..., :28], x0[:1])
+    assert made.isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("edit", "said"),
     [

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.students import Students
+from tests.students import Students, settings_of, write_student
 from undiffuse.cli import main
+from undiffuse.config.distillation import ProgressiveConfig
+from undiffuse.model import load_model
+from undiffuse.studio.limits import Limits
 
 
 @pytest.fixture
@@ -73,6 +76,17 @@ def test_a_choice_of_guidance_and_of_steps_is_heeded(studio: Any) -> None:
     assert image["recipe"]["settings"]["guidance"] == 3.0
     (image,) = studio.draw(model="jump", n=1, settings={"steps": 1})
     assert image["recipe"]["settings"]["times"] == [60]
+
+
+def test_a_walk_longer_than_the_studio_takes_is_refused(
+    open_page: Callable[..., Any], students: Students, tmp_path: Path
+) -> None:
+    teacher = load_model(students.teacher)
+    half = settings_of(teacher, ProgressiveConfig, 60, 30, student_steps=(30,))
+    page = open_page(runs=tmp_path, limits=Limits(steps=20))
+    page.studio.library._given = [(write_student(tmp_path / "long.safetensors", teacher, half), "long")]
+    answer = page.post("/v1/samples", {"model": "long", "n": 1}, status=422)
+    assert "At most 20 steps are taken here, and 30 came" in str(answer)
 
 
 def test_edits_begin_at_its_times(studio: Any) -> None:

@@ -101,7 +101,9 @@ class Lineup:
                 f"These runs learned different data: {parts}. Losses, distances and likelihoods compare "
                 "models of the same data only."
             )
-        objective = [name for name in self.differing if sections(TrainConfig)[name] in OF_THE_LOSS]
+        homes = sections(TrainConfig)
+        named = ("distillation" if homes[name] == "distillation" else name for name in self.differing)
+        objective = [name for name in dict.fromkeys(named) if homes.get(name, name) in OF_THE_LOSS]
         if objective:
             verb = "differs" if len(objective) == 1 else "differ"
             found.append(

@@ -71,6 +71,10 @@ class Limits:
         if settings.solver.sampler == "ode" and settings.solver.tolerance < 1e-7:
             raise UndiffuseError(f"tolerance lies at 1e-7 or above here; it is {settings.solver.tolerance:g}")
 
+    def check_steps(self, steps: int) -> None:
+        """Check the steps of a walk that nobody asked for: a student's file says how many they are."""
+        _most("steps", steps, self.steps)
+
     def check_count(self, n: int, what: str = "pictures") -> None:
         _most(what, n, self.count)
 

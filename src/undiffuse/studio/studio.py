@@ -77,7 +77,9 @@ class Studio:
         loaded = self.library.load(model, settings.compute.weights)
         for stage in stages_of(loaded.model):
             check_typed(given, stage.config)
-        return loaded, loaded.model.plan(settings)
+        plan = loaded.model.plan(settings)
+        self.limits.check_steps(plan.steps)
+        return loaded, plan
 
     def close(self) -> None:
         """Cancel what is under way; trainings go on."""
