@@ -125,6 +125,7 @@ def test_pictures_go_into_noise_by_the_first_teacher_and_home_by_the_student(
     found = editing.invert(editor, x0)
     assert torch.equal(found.latents, by_teacher.latents)
     assert found.evaluations == 60
+    assert f"ask its teacher, {students.teacher}" in str(found.warning)  # a student has no more steps to take
     x = found.latents[:1]
     denoiser = editor.denoiser([0])
     with torch.no_grad():

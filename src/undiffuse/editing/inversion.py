@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from undiffuse.config.students import walking_student
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.gaussian import Batch, Marginal, Time
 from undiffuse.diffusion.samplers.exponential import euler_step
@@ -101,12 +102,14 @@ class Inversion:
         reconstructions: DDIM's walk home from them, on the same times.
         error: root mean square difference from the picture, in model space, one a picture.
         evaluations: of the network, for the inversion of a picture; the most that an exact one may take.
+        better: what gives pictures back better.
     """
 
     latents: Pictures
     reconstructions: Pictures
     error: Float[Tensor, "count"]
     evaluations: int
+    better: str = "take more steps, or `exact`"
 
     @property
     def psnr(self) -> Float[Tensor, "count"]:
@@ -120,8 +123,7 @@ class Inversion:
             return None
         return (
             f"{poor} of {counted(len(self.error), 'picture')} {'comes' if poor == 1 else 'come'} back with less than "
-            f"{POOR_PSNR:g} dB from their latents (the worst with {float(self.psnr.min()):.1f}): take more steps, "
-            "or `exact`"
+            f"{POOR_PSNR:g} dB from their latents (the worst with {float(self.psnr.min()):.1f}): {self.better}"
         )
 
 
@@ -139,7 +141,10 @@ def invert(editor: Editor, x0: Pictures, inverter: Inverter | None = None) -> In
     back = from_noise(editor, latents)
     error = (back - x0.cpu()).flatten(1).square().mean(1).sqrt()
     steps = into_noise(editor).plan.steps
-    return Inversion(latents, back, error, steps * (1 + (inverter.iterations if inverter.exact else 0)))
+    evaluations = steps * (1 + (inverter.iterations if inverter.exact else 0))
+    if student := walking_student(editor.model.config):
+        return Inversion(latents, back, error, evaluations, f"ask its teacher, {student.first_teacher}")
+    return Inversion(latents, back, error, evaluations)
 
 
 def to_noise(editor: Editor, x0: Pictures, inverter: Inverter) -> Pictures:
