@@ -159,5 +159,14 @@ def test_a_teacher_that_is_gone_or_another_is_named(students: Students, x0: torc
         editing.invert(Editor.of(other), x0)
 
 
+def test_a_teacher_that_was_asked_with_its_raw_weights_is_found(students: Students, x0: torch.Tensor) -> None:
+    raw = load_model(students.teacher, "raw")
+    assert raw.provenance["sha256"] != load_model(students.teacher).provenance["sha256"]
+    half = settings_of(raw, ProgressiveConfig, 4, 2, student_steps=(2,))
+    settings = SampleConfig.of(sampler="ddim", steps=60, spacing="linspace", classes=("none",))
+    wanted = editing.invert(Editor.of(raw, settings), x0).latents
+    assert torch.equal(editing.invert(Editor.of(student_model(raw, half), classes_of_none()), x0).latents, wanted)
+
+
 def classes_of_none() -> SampleConfig:
     return SampleConfig.of(classes=("none",))

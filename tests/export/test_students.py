@@ -17,6 +17,7 @@ from undiffuse.config.distillation import MatchConfig, ProgressiveConfig, studen
 from undiffuse.diffusion.trajectory import Noise
 from undiffuse.errors import UndiffuseError
 from undiffuse.export import convert
+from undiffuse.export.card import hub_card
 from undiffuse.export.program import describe, names
 from undiffuse.model import Model, load, load_model
 
@@ -114,6 +115,13 @@ def test_one_file_goes_on_knowing_and_names_no_folders(students: Students, tmp_p
     assert again.plan().settings.solver == model.plan().settings.solver
     assert student_of(again.config.distillation).origin == "teacher"
     assert str(students.folder).encode() not in (tmp_path / "fast.safetensors").read_bytes()
+
+
+def test_the_hubs_card_says_what_it_is_and_names_no_folders(students: Students) -> None:
+    card = hub_card(load_model(students.halving), "somebody/fast", "file", 0)
+    assert "| Distilled | 2 evaluations, distilled from teacher (sha256 " in card
+    assert str(students.folder) not in card
+    assert "Distilled" not in hub_card(load_model(students.teacher), "somebody/slow", "file", 0)
 
 
 def test_what_cannot_be_said_elsewhere_is_refused(students: Students, tmp_path: Path) -> None:

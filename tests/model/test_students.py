@@ -131,6 +131,12 @@ def test_guidance_of_a_range_is_what_the_network_is_told(scales: Model, students
     assert np.array_equal(by_examples, four)
 
 
+def test_what_is_no_number_is_said_before_what_a_student_heeds(scales: Model) -> None:
+    for typed in ({"guidance": "much"}, {"guidance": None}, {"steps": "all"}, {"surprise": 1}):
+        with pytest.raises(UndiffuseError, match=r"guidance|steps|surprise"):
+            scales.plan(**typed)
+
+
 def test_a_range_without_1_is_asked_as_its_teacher_was(students: Students) -> None:
     teacher = load_model(students.teacher)
     half = settings_of(teacher, ProgressiveConfig, 4, 2, student_steps=(2,), guidance_range=(1.5, 4.0))

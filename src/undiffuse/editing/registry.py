@@ -147,6 +147,7 @@ class Edit:
         """The same for a student: its walk is its own, and a strength that nobody said is one of its times."""
         from undiffuse.model.student_request import check_typed
 
+        walked = (self.stage if self.stage and is_stage(model) else SampleConfig()).changed(**settings)
         check_typed(settings, model.config)
         own: dict[str, Any] = {"method": "replace"}
         known = o.options_of(self.options)
@@ -159,7 +160,7 @@ class Edit:
                 own_strength(times, model.schedule.t_max, strength)
         own = {name: value for name, value in own.items() if name in known}
         how = from_plain(self.options, {**own, **said}, "the options")
-        return how, (self.stage if self.stage and is_stage(model) else SampleConfig()).changed(**settings)
+        return how, walked
 
     def usual(self, how: o.EditOptions, model: AnyModel) -> SampleConfig:
         if student := walking_student(model.config):

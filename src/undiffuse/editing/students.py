@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.diffusion.trajectory import Sampler
 from undiffuse.editing.defaults import TO_NOISE, own_strength
 from undiffuse.errors import UndiffuseError
-from undiffuse.model import Model
+from undiffuse.model import Model, load_model
 
 if TYPE_CHECKING:
     from undiffuse.editing.editor import Editor
@@ -78,6 +79,10 @@ def _first_teacher(model: Model, student: StudentConfig) -> Model:
                 "there: bring it back, or draw new pictures"
             )
         models[path] = model.resources.open_model(path)
+    others = iter((student.teacher_weights, "raw"))  # it may have been asked with others than its usual ones
+    while models[path].provenance["sha256"] != student.origin_sha256 and (weights := next(others, None)):
+        with suppress(UndiffuseError):
+            models[path] = load_model(path, weights)
     teacher = models[path].to(model.device)
     if teacher.provenance["sha256"] != student.origin_sha256:
         raise UndiffuseError(

@@ -99,9 +99,10 @@ class Cascade(DrawsByPlan):
     def plan(self, settings: SampleConfig | None = None, **overrides: Any) -> SamplePlan:
         """The plan of the last stage, with the plans of those below inside; see `Model.plan`."""
         check_top(self.config)
+        wanted = passed(settings, overrides)
         for stage in self.stages:
             check_typed(overrides, stage.config)
-        asked = resolve(self.top, passed(settings, overrides), self.stages[:-1])
+        asked = resolve(self.top, wanted, self.stages[:-1])
         plain = asked.changed(augmentation=Guide.augmentation)  # nothing is enlarged in the first one
         plan = make_plan(self.stages[0], plain)
         for number, stage in enumerate(self.stages[1:], start=1):

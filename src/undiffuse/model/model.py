@@ -157,8 +157,9 @@ class Model(DrawsByPlan):
             UndiffuseError: an unknown setting, one out of range, something named that is not there, or what the model
                 cannot be asked.
         """
+        asked = passed(settings, overrides)
         check_typed(overrides, self.config)
-        return make_plan(self, passed(settings, overrides), low_res, examples)
+        return make_plan(self, asked, low_res, examples)
 
 
 @own_modes()
