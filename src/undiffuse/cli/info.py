@@ -91,6 +91,7 @@ def about_model(path: Path) -> dict[str, Any]:
             "shape": list(part.info.shape),
             "step": part.provenance["step"],
             "parameters": sum(parameter.numel() for parameter in part.network.parameters()),
+            **({"student": in_words(own)} if (own := student_of(part.config.distillation)) else {}),
         }
         for number, part in enumerate(stages_of(model))
     }
