@@ -1,6 +1,6 @@
 """Kills real training processes and compares what their resumed runs end in with an uninterrupted run.
 
-    python kill_driver.py FOLDER KILLS SEED  ->  one JSON line
+    python kill_driver.py FOLDER KILLS SEED [METHOD]  ->  one JSON line; with a METHOD the runs are those of students
 
 A training here is a process forked from one that has torch imported, so that a kill costs no import. Half of the
 kills fall at a random moment; the other half inside the writing of files: before or after the k-th call of os.fsync,
@@ -21,6 +21,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -34,6 +35,9 @@ from undiffuse.training.callbacks.console import Console
 from undiffuse.training.callbacks.metrics import read_metrics
 
 FINISHED, NOTHING_TO_RESUME = 0, 3
+ROW = {"parameterization": "v", "dropout": 0.0}
+STUDENT: dict[str, Any] = {}
+"""The settings of a student, if the runs are of one."""
 KILLS_A_RUN = 5
 
 
@@ -84,7 +88,7 @@ def train(folder: Path) -> int:
         resume_run(folder, dataset=tiny_data(), console=console)
     else:
         shutil.rmtree(folder, ignore_errors=True)  # killed before its first step: there is nothing to lose
-        start_run(tiny_settings(), tiny_data(), folder, console=console)
+        start_run(tiny_settings(**STUDENT), tiny_data(), folder, console=console)
     return FINISHED
 
 
@@ -121,9 +125,15 @@ def outcome(folder: Path) -> dict[str, object]:
     return {"lines": lines, "last": last.name, "hashes": hashes, "left": left}
 
 
-def main(folder: Path, kills: int, seed: int) -> dict[str, object]:
+def main(folder: Path, kills: int, seed: int, method: str = "") -> dict[str, object]:
     torch.set_num_threads(1)
     chance = random.Random(seed)
+    if method:
+        STUDENT.update(ROW)
+        assert not wait(fork(folder / "teacher"))
+        walks = {"teacher_times": (8.0, 6.0, 4.0, 2.0), "student_times": (8.0, 4.0), "student_steps": (2, 1)}
+        named = {"method": method, "teacher": str(folder / "teacher"), "origin": str(folder / "teacher")}
+        STUDENT.update(named, **walks, start_from=str(folder / "teacher"))
     reference = folder / "uninterrupted"
     began = time.monotonic()
     assert not wait(fork(reference))
@@ -152,4 +162,4 @@ def main(folder: Path, kills: int, seed: int) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))
+    print(json.dumps(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])))

@@ -302,3 +302,42 @@ def test_a_budget_in_minutes_is_one_decision(launcher):
     state = load(last).state
     assert state.step == state.total == state.decisions[-1][2]
     assert 0 < state.spent < 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["jump", "progressive"])
+def test_processes_teach_as_one_does(launcher, method):
+    """What a student draws besides is a function of the step, and all ask the network equally often."""
+    own = [
+        f"--{name}={value}" for name, value in SETTINGS.items() if name in ("device", "log-every", "checkpoint-every")
+    ]
+    part = 4 if method == "jump" else 2
+    counts = (
+        ["--teacher-steps", "8", "--steps", "4,2"] if method == "jump" else ["--teacher-steps", "4", "--steps", "2"]
+    )
+
+    def distill(name, world, *more):
+        argv = [
+            "distill",
+            str(launcher.run("teacher")),
+            "--method",
+            method,
+            "--name",
+            name,
+            "--keep",
+            "0",
+            *counts,
+            *own,
+        ]
+        runs = ["--runs", str(launcher.folder / "runs"), "--updates", str(12 // part), "--sample-every", "0"]
+        return {"world": world, "argv": [*argv, *runs, *more]}
+
+    done = launcher(
+        launcher.train("teacher", 1, "--parameterization", "v", "--schedule", "cosine"),
+        distill("one", 1),
+        distill("two", 2),
+        distill("cut", 2, "--parallel", "fsdp"),
+    )
+    assert [set(each["status"]) for each in done] == [{"0"}] * 4, [each["err"] for each in done]
+    assert_agree(launcher, "one", "two")
+    assert_agree(launcher, "one", "cut")

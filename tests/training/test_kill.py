@@ -14,9 +14,9 @@ import pytest
 DRIVER = Path(__file__).with_name("kill_driver.py")
 
 
-def killed_runs(folder, kills, seed):
+def killed_runs(folder, kills, seed, *method):
     done = subprocess.run(
-        [sys.executable, DRIVER, folder, str(kills), str(seed)],
+        [sys.executable, DRIVER, folder, str(kills), str(seed), *method],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -39,4 +39,12 @@ def test_thirty_kills_change_no_bit(tmp_path, seed):
     result = killed_runs(tmp_path, kills=30, seed=seed)
     assert sum(result["kills"].values()) >= 30
     assert min(result["kills"].values()) >= 1
+    assert result["differing"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["jump", "consistency", "regression"])
+def test_kills_change_no_bit_of_a_student(tmp_path, method):
+    result = killed_runs(tmp_path, 6, 4, method)
+    assert sum(result["kills"].values()) >= 6
     assert result["differing"] == []
