@@ -4,6 +4,7 @@
   undiffuse distill digits --steps 1 --minutes 30              the model that comes with undiffuse
   undiffuse distill runs/NAME --steps 4 --guidance 2           guidance is inside; --guidance 1,4: it stays a choice
   undiffuse distill runs/NAME --method jump                    1, 2, 4 or 8 steps by one model
+  undiffuse distill runs/NAME --method distribution --steps 1  one step, as good as many: samples are matched, not walks
   undiffuse distill runs/NAME --method consistency --steps 2,1
   undiffuse distill runs/NAME --method guidance --guidance 2   one evaluation where guidance took two
   undiffuse distill google/ddpm-cifar10-32 images/ --steps 4   somebody else's model, and data like those it knows
@@ -46,7 +47,12 @@ def configure(parser: Parser) -> None:
     text = "guidance that it has inside, or LOW,HIGH between which it stays a choice"
     group.add_argument("--guidance", type=OptionReader("--guidance", tuple[float, ...]), metavar="W", help=text)
     parser.lists |= {"--steps", "--guidance"}
-    add_count(group, "--teacher-steps", 2, "steps of the teacher's walk that is learned from (default: 16)")
+    add_count(
+        group,
+        "--teacher-steps",
+        2,
+        "steps of the teacher's walk that is learned from (default: 16; fewer by better samplers)",
+    )
     group.add_argument(
         "--threshold",
         type=OptionReader("--threshold", ThresholdName),

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 from undiffuse.errors import quoted
 
 ThresholdName = Literal["none", "clip", "dynamic"]
-MethodName = Literal["progressive", "guidance", "consistency", "jump", "regression"]
+MethodName = Literal["progressive", "guidance", "consistency", "jump", "regression", "distribution"]
 """The methods that a user asks for; 'guidance' makes settings of the class `MatchConfig`."""
 
 
@@ -178,6 +178,29 @@ class RegressionConfig(StudentConfig):
     """The sampler of the teacher's walk, one that adds no noise."""
 
 
+@dataclass(frozen=True)
+class DistributionConfig(StudentConfig):
+    """Samples of the teacher's distribution, whatever the walk."""
+
+    CALLED: ClassVar = "distribution matching"
+
+    method: Literal["distribution"] = "distribution"
+    """Samples of the teacher's distribution, by a critic that learns beside (Yin et al. 2024)."""
+    critic_lr: float = 4.0
+    """Learning rate of the critic, in units of `lr`."""
+    with_critic: bool = True
+    """The critic is kept with the student, to go on with the training; a model's file is without."""
+
+    @property
+    def sampler(self) -> str:
+        return "renoise" if len(self.student_times) > 1 else "ddim"
+
+
 def student_of(config: DistillationConfig) -> StudentConfig | None:
     """The settings of a student; None where there is no teacher."""
     return config if isinstance(config, StudentConfig) else None
+
+
+def has_critic(config: DistillationConfig) -> bool:
+    """Whether a critic is in the student's network."""
+    return isinstance(config, DistributionConfig) and config.with_critic

@@ -18,6 +18,7 @@ from undiffuse.config.diffusion import DiffusionConfig
 from undiffuse.config.distillation import (
     ConsistencyConfig,
     DistillationConfig,
+    DistributionConfig,
     JumpConfig,
     MatchConfig,
     NoDistillation,
@@ -38,7 +39,15 @@ for _options in (UNetConfig, RMSUNetConfig, ScoreUNetConfig):
 
 METHODS = Variants(DistillationConfig, "method")
 """The classes of a student's settings by the names of their methods."""
-for _method in (NoDistillation, MatchConfig, ProgressiveConfig, ConsistencyConfig, JumpConfig, RegressionConfig):
+for _method in (
+    NoDistillation,
+    MatchConfig,
+    ProgressiveConfig,
+    ConsistencyConfig,
+    JumpConfig,
+    RegressionConfig,
+    DistributionConfig,
+):
     METHODS.add(_method)
 
 CLASSIFIER = "noisy-classifier"

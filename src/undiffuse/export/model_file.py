@@ -8,6 +8,7 @@ from undiffuse.checkpoints.model_file import SUFFIX, to_bytes
 from undiffuse.checkpoints.saved_model import SavedModel
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.export.preconditions import without_paths
+from undiffuse.factories.network import without_critic
 from undiffuse.model import Model
 from undiffuse.provenance.png import check_free, write_file
 from undiffuse.runtime.durable_files import PLACE
@@ -18,7 +19,8 @@ def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
         raise UndiffuseError(f"A model's file is called NAME{SUFFIX}, not {path.name}")
     check_free(path, overwrite, PLACE)
     weights, step = str(model.provenance.get("weights", "raw")), int(model.provenance.get("step", 0))
-    saved = SavedModel.of(without_paths(model.config), model.info, model.network.state_dict(), step, weights)
+    tensors = without_critic(model.network.state_dict())
+    saved = SavedModel.of(without_paths(model.config), model.info, tensors, step, weights)
     data = to_bytes(saved)
     write_file(path, data, overwrite, PLACE)
     use = f"edit upscale {quoted(path)} small.png" if model.config.conditions.upscale > 1 else f"sample {quoted(path)}"

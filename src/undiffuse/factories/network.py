@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from undiffuse.conditioning.request import conditions_of
+from undiffuse.config.distillation import has_critic
 from undiffuse.config.fields import fields_of
 from undiffuse.config.network import NetworkConfig, RMSUNetConfig, ScoreUNetConfig, UNetConfig
 from undiffuse.config.schema import ARCHITECTURES, TrainConfig
@@ -31,6 +32,8 @@ NETWORKS: dict[type[NetworkConfig], Callable[..., nn.Module]] = {
     ScoreUNetConfig: ScoreUNet,
 }
 """What builds a network, from channels of x and of the result, dimensions, options and conditions."""
+CRITIC = "critic"
+"""The module of a student's network that learns what the student draws; see `diffusion.distillation.distribution`."""
 SIDE, VALUES = 1 << 16, 1 << 30
 """Of one sample: a side, and how many values at most."""
 WEIGHTS = 1 << 34
@@ -73,10 +76,17 @@ def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ..
         told = conditions_of(config, info) if told is None else told
         build = NETWORKS[type(config.network)]
         network = accelerate_cpu(build(channels, outputs, len(sides), config.network, told))
+        if has_critic(config.distillation):  # it goes where the student goes: optimizer, averages, checkpoints, shards
+            setattr(network, CRITIC, accelerate_cpu(build(channels, outputs, len(sides), config.network, told)))
     layout = LAYOUTS.get(len(info.spatial) + 2)
     if config.loop.channels_last and layout is not None:
         network = network.to(memory_format=layout)  # type: ignore[call-overload]
     return network
+
+
+def without_critic(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a student without those of its critic."""
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{CRITIC}.")}
 
 
 def check_size(config: TrainConfig, info: DataInfo) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from undiffuse.config.distillation import (
     ConsistencyConfig,
+    DistributionConfig,
     JumpConfig,
     MatchConfig,
     ProgressiveConfig,
@@ -88,11 +89,17 @@ def _regression(student: RegressionConfig) -> float:
     return each * len(student.teacher_times) * _per_teacher(student)
 
 
+def _distribution(student: DistributionConfig) -> float:
+    """Half the student's steps before the one that learns, the teacher's answer, the critic's and its own learning."""
+    return (len(student.student_times) - 1) / 2 + _per_teacher(student) + 1 + LEARNING
+
+
 TARGETS: Mapping[type[StudentConfig], Callable[[Any], float]] = {
     MatchConfig: _match,
     ProgressiveConfig: _progressive,
     ConsistencyConfig: _consistency,
     JumpConfig: _jump,
     RegressionConfig: _regression,
+    DistributionConfig: _distribution,
 }
 """Evaluations for the target of a sample, on average, by the class of the settings."""

@@ -34,6 +34,7 @@ from undiffuse.training.batches import Data
 from undiffuse.training.budget import fixed_total, too_short
 from undiffuse.training.build import make_train_state, make_train_step, restore, to_checkpoint
 from undiffuse.training.callbacks.console import Console
+from undiffuse.training.distillation.teacher import start_critic
 from undiffuse.training.loop import TrainState, TrainStep
 from undiffuse.training.pace import Timer
 from undiffuse.training.parallel.batch_shards import check_share
@@ -183,6 +184,7 @@ def start_run(
             console.say(f"run: {folder}")
             model = build_model(config, info)
             take_weights(model, old)
+            start_critic(model)
             del old  # its memory is for the training
             train_state = make_train_state(model.to(device), group)
             train_step = make_train_step(model, dataset, total=fixed_total(config.loop) or 1, group=group)

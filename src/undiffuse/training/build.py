@@ -27,7 +27,7 @@ from undiffuse.training.batches import (
     image_batches,
     mask_batches,
 )
-from undiffuse.training.distillation.methods import student_objective, student_time_law
+from undiffuse.training.distillation.methods import module_rates, student_objective, student_time_law
 from undiffuse.training.loop import TrainState, TrainStep
 from undiffuse.training.optim.ema import ema_averages, power_averages
 from undiffuse.training.optim.optimizer import (
@@ -53,7 +53,7 @@ def make_train_state(model: Model, group: Group = ALONE) -> TrainState:
         shard(model.network, group, model.device)
     return TrainState(
         model.network,
-        make_optimizer(config.optimizer, model.network),
+        make_optimizer(config.optimizer, model.network, module_rates(config.distillation)),
         ema_averages(model.network, config.ema),
         power_averages(model.network, config.ema),
         _time_law(model),

@@ -167,7 +167,7 @@ def test_a_stage_that_was_interrupted_goes_on_bit_for_bit(home, tmp_path):
         assert torch.equal(tensor, again.network.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("method", ["jump", "consistency"])
+@pytest.mark.parametrize("method", ["jump", "consistency", "distribution"])
 def test_a_student_that_draws_more_than_noise_goes_on_bit_for_bit(home, tmp_path, method):
     how = {"method": method, "quiet": True, "updates": 1, "checkpoint_every": 2, "keep": 0, "name": "fast"}
     whole = undiffuse.distill(home / "teacher", runs=tmp_path / "whole", **how)
@@ -251,6 +251,41 @@ def test_a_student_of_regression_learns_its_teachers_walk_by_a_better_sampler(ho
     )
     assert made(tmp_path, "teacher-regression").teacher_sampler == "unipc2-bh1"
     assert student.sample(2).evaluations == steps
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_student_of_the_distribution_starts_from_one_of_the_walk(home, tmp_path, steps):
+    student = undiffuse.distill(
+        home / "teacher", method="distribution", steps=steps, runs=tmp_path, name="fast", **QUICK
+    )
+    start, end = made(tmp_path, "fast-start"), made(tmp_path, "fast")
+    assert (start.method, end.method) == ("regression", "distribution")
+    assert start.teacher == end.teacher == end.origin == str(home / "teacher")
+    assert read_config(tmp_path / "fast" / "config.yaml").start.start_from == str(tmp_path / "fast-start")
+    assert student.sample(2).evaluations == steps
+    assert student.plan().settings.solver.sampler == ("renoise" if steps > 1 else "ddim")
+
+
+def test_a_critic_learns_beside_its_student_and_starts_as_the_teacher(home, tmp_path):
+    how = {"method": "distribution", "runs": tmp_path, "name": "fast", "lr": 1e-3, "critic_lr": 1e-9, **QUICK}
+    student = undiffuse.distill(home / "teacher", **how)
+    teacher = undiffuse.load(home / "teacher").network.state_dict()
+    critic = {name: tensor for name, tensor in student.network.state_dict().items() if name.startswith("critic.")}
+    assert len(critic) == len(teacher)
+    for name, tensor in critic.items():
+        torch.testing.assert_close(tensor, teacher[name.removeprefix("critic.")], atol=1e-6, rtol=0)
+    weights = (tmp_path / "fast", tmp_path / "fast-start")
+    own, start = (undiffuse.load(path, "raw").network.state_dict() for path in weights)
+    assert not torch.equal(own["stem.weight"], start["stem.weight"]), "the student does learn"
+
+
+def test_a_students_file_is_without_its_critic_and_draws_the_same(home, tmp_path):
+    student = undiffuse.distill(home / "teacher", method="distribution", runs=tmp_path, name="fast", **QUICK)
+    undiffuse.convert(student, tmp_path / "fast.safetensors", "file")
+    alone = undiffuse.load(tmp_path / "fast.safetensors")
+    assert not [name for name in alone.network.state_dict() if name.startswith("critic.")]
+    a, b = student.sample(2).array.astype(int), alone.sample(2).array.astype(int)
+    assert np.abs(a - b).max() <= 2, "half precision"
 
 
 def test_a_walk_with_noise_cannot_be_learned(home, tmp_path):

@@ -90,16 +90,17 @@ def distill(
         wanted = replace(model.config.data, source=str(data)) if data is not None else model.config.data
         dataset = prepare_together(wanted, console, group)
         console.say(_plan_in_words(folders, unit * parts, updates))
-        taught_by = str(teacher)
+        taught_by = started_from = str(teacher), model
         for stage, folder in zip(stages, folders, strict=True):
             if RunFolder(folder).config.is_file() and resume:
                 model = _resumed(stage, folder, console=console, group=group)
             else:
-                config = stage.with_teacher(taught_by, model)
+                config = stage.with_teacher(*taught_by, *started_from)
                 budget = {"steps": updates * stage.part} if updates else {"minutes": unit * stage.part}
                 config = replace(config, data=wanted, loop=replace(config.loop, **budget))
                 model = start_run(config, dataset, folder, console=console, group=group)
-            taught_by = str(folder)
+            started_from = str(folder), model
+            taught_by = started_from if stage.teaches else taught_by
         return model
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from undiffuse.config.distillation import (
     ConsistencyConfig,
+    DistributionConfig,
     JumpConfig,
     MatchConfig,
     MethodName,
@@ -34,6 +35,7 @@ METHODS: dict[str, type[StudentConfig]] = {
     "consistency": ConsistencyConfig,
     "jump": JumpConfig,
     "regression": RegressionConfig,
+    "distribution": DistributionConfig,
 }
 """The settings of a student by what the user calls its method."""
 STEPS: dict[str, tuple[int, ...]] = {
@@ -42,10 +44,15 @@ STEPS: dict[str, tuple[int, ...]] = {
     "consistency": (2, 1),
     "jump": (4, 1, 2, 8),
     "regression": (1,),
+    "distribution": (1,),
 }
 """In how many steps a student of a method can be sampled unless something else is asked for, the default first."""
-TEACHER_STEPS = 16
-"""Steps of the teacher that a student learns from, if the student takes fewer."""
+CHASING = {"lr": 1e-4, "decay": "constant", "beta1": 0.0, "beta2": 0.99, "weighting": "min-snr"}
+"""Settings for two networks that chase each other: no momentum, the same rate to the end."""
+SEVERAL = ("consistency", "jump")
+"""Methods whose students draw in several numbers of steps."""
+WALKED = ("regression", "distribution")
+"""Methods that learn from walks of a better sampler than DDIM, which needs fewer steps."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,8 @@ class DistillationRequest:
         method: see docs/use/distillation.md.
         steps: in how many steps the student is to draw; () for the method's usual ones. The first is the default.
         guidance: of the teacher: nothing (1), a scale that the student has inside, or a range that stays a choice.
-        teacher_steps: of the walk that is learned from.
+        teacher_steps: of the walk that is learned from; 0 for 16, or where its sampler may be better than DDIM twice
+            those of the student and at least 4.
         threshold: what happens to x0 outside [-1, 1], for both.
         settings: of the training and the method, by flat names.
     """
@@ -64,7 +72,7 @@ class DistillationRequest:
     method: MethodName = "progressive"
     steps: tuple[int, ...] = ()
     guidance: tuple[float, ...] = ()
-    teacher_steps: int = TEACHER_STEPS
+    teacher_steps: int = 0
     threshold: ThresholdName = "clip"
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -76,15 +84,17 @@ class Stage:
     Args:
         called: what its run's name ends in: '8-steps'.
         config: its settings but for the teacher, who for a later stage is not there yet.
-        minutes: its part of the budget, in units of the shortest stage.
+        part: of the budget, in units of the shortest stage.
+        teaches: its student is the next stage's teacher; otherwise that one's student starts from its weights alone.
     """
 
     called: str
     config: TrainConfig
     part: int = 1
+    teaches: bool = True
 
-    def with_teacher(self, path: str, teacher: Model) -> TrainConfig:
-        """The settings of the training with a teacher, whose weights the student starts from."""
+    def with_teacher(self, path: str, teacher: Model, start_path: str, start: Model) -> TrainConfig:
+        """The settings of the training with a teacher, from the weights of a model that may be another."""
         sha256, weights = teacher.provenance["sha256"], teacher.loaded_as
         student, before = student_of(self.config.distillation), student_of(teacher.config.distillation)
         assert student is not None
@@ -97,8 +107,8 @@ class Stage:
             origin=origin[0],
             origin_sha256=origin[1],
         )
-        start = StartConfig(start_from=path, start_weights=weights, start_sha256=sha256)
-        return replace(self.config, distillation=told, start=start)
+        begins = StartConfig(start_path, start.loaded_as, start.provenance["sha256"])
+        return replace(self.config, distillation=told, start=begins)
 
 
 def make_stages(teacher: Model, name: str, request: DistillationRequest) -> list[Stage]:
@@ -113,6 +123,7 @@ def make_stages(teacher: Model, name: str, request: DistillationRequest) -> list
     if request.method not in METHODS:
         raise UndiffuseError(f"There is no method '{request.method}'{perhaps(request.method, METHODS)}")
     before = student_of(teacher.config.distillation)
+    request = replace(request, teacher_steps=request.teacher_steps or _teacher_steps(request))
     steps = _checked_steps(request, before, name)
     walk = _walk(teacher, request, before)
     inside = _guidance(teacher, request, before, name)
@@ -147,9 +158,18 @@ def make_stages(teacher: Model, name: str, request: DistillationRequest) -> list
     elif request.method != "guidance":
         own = walk[:: len(walk) // max(steps)]
         common |= {"teacher_times": walk, "student_times": own, "student_steps": steps}
+        if request.method == "distribution":
+            warm = {name: value for name, value in common.items() if name not in of_method}
+            student = RegressionConfig(teacher_guidance=asked, **warm)
+            stages.append(Stage("start", replace(base, distillation=student), part=4, teaches=False))
+            base = override(base, **{**CHASING, **others})
         student = METHODS[request.method](teacher_guidance=asked, **common)
         stages.append(Stage(request.method, replace(base, distillation=student), part=4))
     return stages
+
+
+def _teacher_steps(request: DistillationRequest) -> int:
+    return max(4, 2 * max(request.steps or (1,))) if request.method in WALKED else 16
 
 
 @dataclass(frozen=True)
@@ -232,7 +252,7 @@ def _checked_steps(request: DistillationRequest, before: StudentConfig | None, n
     if before and before.student_steps and len(before.student_steps) > 1:
         raise UndiffuseError(f"{name} draws in {shown} steps by itself: distil from {quoted(before.origin)}")
     most = before.student_steps[0] if before and before.student_steps else request.teacher_steps
-    if method in ("progressive", "regression") and len(steps) > 1:
+    if method not in SEVERAL and len(steps) > 1:
         raise UndiffuseError(
             f"A student of the method '{method}' has one number of steps, and `steps` asks for {shown}: use "
             "`method=jump` for several"

@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from undiffuse.conditioning.request import null_conditions
-from undiffuse.config.distillation import StudentConfig
+from undiffuse.config.distillation import StudentConfig, has_critic, student_of
 from undiffuse.diffusion.denoiser import Denoiser, Prediction
 from undiffuse.diffusion.distillation.teacher import SCALE
 from undiffuse.diffusion.gaussian import Batch, Times
 from undiffuse.diffusion.guidance import THRESHOLDS, ClassifierFree, Conditioned, Guidance
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
+from undiffuse.factories.network import CRITIC, without_critic
 from undiffuse.model import Model, load_model
 from undiffuse.networks.conditions import Condition
+from undiffuse.runtime.safe_tensors import check_tensors
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,16 @@ def load_teacher(config: StudentConfig, device: torch.device) -> Model:
             f"(sha256 {config.teacher_sha256[:12]}...)"
         )
     return model.to(device)
+
+
+def start_critic(model: Model) -> None:
+    """Give a student's critic, if it has one, the weights of the teacher: at first both say the same."""
+    student = student_of(model.config.distillation)
+    if student is None or not has_critic(student):
+        return
+    critic, weights = model.network.get_submodule(CRITIC), load_teacher(student, model.device).network.state_dict()
+    check_tensors(without_critic(weights), critic.state_dict(), student.teacher)
+    critic.load_state_dict(without_critic(weights))
 
 
 def as_teacher(model: Model, guidance: float = 1.0, threshold: str = "clip") -> Teacher:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +23,12 @@ FOREACH_DEVICES = ("cpu", "cuda")
 """Devices with one call for many tensors; PyTorch refuses it elsewhere, on Apple's among them, or does without."""
 
 
-def make_optimizer(config: OptimizerConfig, network: nn.Module) -> Optimizer:
+def make_optimizer(config: OptimizerConfig, network: nn.Module, rates: Mapping[str, float] | None = None) -> Optimizer:
     """Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or Muon over all parameters of ``network``.
 
-    With ``condition_lr`` other than 1, what embeds conditions is a group of its own, whose rate is in units of the
-    others'.
+    Args:
+        rates: learning rates of modules by name, in units of the others'; each is a group of its own, as what embeds
+            conditions is with ``condition_lr`` other than 1.
     """
     parameters, betas = list(network.parameters()), (config.beta1, config.beta2)
     fused = parameters[0].device.type in FUSED_DEVICES
@@ -37,14 +38,17 @@ def make_optimizer(config: OptimizerConfig, network: nn.Module) -> Optimizer:
         optimizer = AdamW(parameters, lr=config.lr, betas=betas, weight_decay=config.weight_decay, fused=fused)
     else:
         optimizer = Adam(parameters, lr=config.lr, betas=betas, fused=fused)
-    told = {id(p) for name, p in network.named_parameters() if name.startswith(f"{CONDITIONS}.")}
-    if config.condition_lr != 1 and told:
-        for group in optimizer.param_groups:
-            group["params"] = [p for p in group["params"] if id(p) not in told]
-        alike = {key: value for key, value in optimizer.param_groups[-1].items() if key != "params"}
-        moved = [p for p in parameters if id(p) in told]
-        optimizer.add_param_group({**alike, "params": moved, RELATIVE: config.condition_lr})
-        set_learning_rate(optimizer, config.lr)
+    for module, rate in {CONDITIONS: config.condition_lr, **(rates or {})}.items():
+        own = {id(p) for name, p in network.named_parameters() if name.startswith(f"{module}.")}
+        if rate == 1 or not own:
+            continue
+        for group in list(optimizer.param_groups):
+            moved = [p for p in group["params"] if id(p) in own]
+            group["params"] = [p for p in group["params"] if id(p) not in own]
+            alike = {key: value for key, value in group.items() if key != "params"}
+            if moved:
+                optimizer.add_param_group({**alike, "params": moved, RELATIVE: rate})
+    set_learning_rate(optimizer, config.lr)
     return optimizer
 
 

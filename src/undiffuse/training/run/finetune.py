@@ -15,13 +15,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from undiffuse.conditioning.request import IMAGE, VECTOR
-from undiffuse.config.distillation import student_of
+from undiffuse.config.distillation import NoDistillation, student_of
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.students import walking_student
 from undiffuse.config.training import StartConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
-from undiffuse.factories.network import build_network
+from undiffuse.factories.network import build_network, without_critic
 from undiffuse.model import Model, load_model
 from undiffuse.runtime.safe_tensors import check_tensors
 from undiffuse.runtime.uninitialized import outlined
@@ -90,8 +90,8 @@ def take_weights(model: Model, old: Model | None) -> None:
                 f"{start.start_from} is told a '{condition.name}' of {condition.size}, and here there would be {now}: "
                 "conditions can be added to a network, not changed or taken away"
             )
-    weights = old.network.state_dict()
+    weights = without_critic(old.network.state_dict())
     with outlined():
-        plain = build_network(model.config, model.info, old.conditions)
+        plain = build_network(replace(model.config, distillation=NoDistillation()), model.info, old.conditions)
     check_tensors(weights, plain.state_dict(), start.start_from)
     model.network.load_state_dict(weights, strict=False)

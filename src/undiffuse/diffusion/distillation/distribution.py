@@ -1,0 +1,129 @@
+"""Distribution matching: the student's samples, not its walks, become those of the teacher.
+
+Let p be the distribution of the teacher's samples, q that of the student's, and both be noised to a time t. Their
+Kullback-Leibler divergence falls fastest where the sample moves along the difference of the two scores, which two
+denoisers know: the teacher, and a *critic* that learns to denoise what the student draws. With x a sample of the
+student, x_t = alpha_t x + sigma_t z:
+
+    g      = (x0_critic(x_t) - x0_teacher(x_t)) / mean |x - x0_teacher(x_t)|
+    loss   = 1/2 |x - sg(x - g)|^2        + the critic's own loss of noise in sg(x)
+
+(Yin et al. 2024, https://arxiv.org/abs/2311.18828, eq. 7-8, and https://arxiv.org/abs/2405.14867 for several steps.) No
+walk of the teacher bounds this student: it may draw better than its teacher does by a deterministic sampler. Neither
+part of the loss measures quality, for both chase a target that moves.
+
+A student of several steps takes the ones before in its own way, with new noise after each, and learns in one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from undiffuse.diffusion.denoiser import Denoiser
+from undiffuse.diffusion.distillation.teacher import ask
+from undiffuse.diffusion.distillation.times import Walk, trained_times
+from undiffuse.diffusion.gaussian import Batch, q_sample
+from undiffuse.diffusion.guidance.threshold import Clip
+from undiffuse.diffusion.losses.simple import Objective
+from undiffuse.diffusion.losses.time_sampling import TimeLaw
+from undiffuse.diffusion.masking import kept, mean_over
+from undiffuse.diffusion.schedules import Schedule
+from undiffuse.diffusion.trajectory import Noise
+
+OWN_STEP, CRITIC_TIME, STREAM = "own step", "critic's time", "stream of noise"
+"""What is drawn besides: which of the student's steps learns, the critic's t, and a number of each sample's noise."""
+STREAMS = 1 << 52
+"""Numbers of streams, whole in float64."""
+
+
+@dataclass(frozen=True)
+class Between(TimeLaw):
+    """t / t_max ~ U[low, high]: at the ends of the process the two scores tell nothing of each other."""
+
+    low: float = 0.02
+    high: float = 0.98
+
+    def draw(self, schedule: Schedule, batch: int, generator: torch.Generator) -> Float[Tensor, "batch"]:
+        u = torch.rand(batch, generator=generator, dtype=torch.float64)
+        return trained_times(schedule, schedule.t_max * (self.low + (self.high - self.low) * u))
+
+
+@dataclass(frozen=True)
+class DistributionMatching:
+    """See the head of this file; x0 of the data is not used, and t is where both scores are asked (`Between`).
+
+    Args:
+        objective: the critic's.
+        teacher: as its samples are drawn.
+        critic: a denoiser whose network learns with the student's.
+        walk: the student's times.
+        clipped: samples are clipped to [-1, 1], between the steps and where the critic learns.
+    """
+
+    objective: Objective
+    teacher: Denoiser
+    critic: Denoiser
+    walk: Walk
+    clipped: bool = True
+
+    def draw(
+        self, schedule: Schedule, t: Float[Tensor, "batch"], progress: float, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        step = torch.randint(len(self.walk), (), generator=generator)  # one for all: no process asks more than others
+        u = torch.rand(len(t), generator=generator, dtype=torch.float64)
+        streams = torch.randint(STREAMS, t.shape, generator=generator)
+        return {OWN_STEP: step.double().expand(len(t)), CRITIC_TIME: schedule.from_uniform(u), STREAM: streams.double()}
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        x0: Batch,
+        t: Float[Tensor, "batch"],
+        eps: Batch,
+        conditions: Mapping[str, Tensor] | None = None,
+        mask: Tensor | None = None,
+    ) -> Float[Tensor, "batch"]:
+        schedule, told = denoiser.schedule, dict(conditions or {})
+        step, critic_t, streams = (told.pop(name).cpu().double() for name in (OWN_STEP, CRITIC_TIME, STREAM))
+        noise = Noise(0, [int(stream) for stream in streams], eps.device)
+        x = kept(self._sample(denoiser, eps * schedule.prior_std, int(step[0]), noise, told, mask), mask)
+        return self._chase(x, t, kept(noise.like(x), mask), told, mask) + self._criticize(
+            x.detach(), critic_t, kept(noise.like(x), mask), told, mask
+        )
+
+    def _sample(
+        self, denoiser: Denoiser, x: Batch, last: int, noise: Noise, told: Mapping[str, Tensor], mask: Tensor | None
+    ) -> Batch:
+        """x0 of the student's step number ``last``, the ones before taken without gradients."""
+        x = kept(x, mask)
+        for k in range(last):
+            before = kept(self._kept_in_range(ask(denoiser, x, self._at(k, x), told).x0), mask)
+            x = q_sample(before, kept(noise.like(x), mask), denoiser.schedule(self._at(k + 1, x)))
+        return denoiser(x, self._at(last, x), **told).x0
+
+    def _chase(
+        self, x: Batch, t: Float[Tensor, "batch"], z: Batch, told: Mapping[str, Tensor], mask: Tensor | None
+    ) -> Float[Tensor, "batch"]:
+        with torch.no_grad():
+            x_t = q_sample(x, z, self.teacher.schedule(t))
+            real = self.teacher(x_t, t, **told).x0
+            fake = (Clip(self.critic) if self.clipped else self.critic)(x_t, t, **told).x0
+            size = mean_over((x - real).abs(), mask).clamp(min=1e-3)
+            target = x - (fake - real) / size.reshape(-1, *[1] * (x.ndim - 1))
+        return 0.5 * mean_over((x - target).square(), mask)
+
+    def _criticize(
+        self, x: Batch, t: Float[Tensor, "batch"], z: Batch, told: Mapping[str, Tensor], mask: Tensor | None
+    ) -> Float[Tensor, "batch"]:
+        return self.objective(self.critic, self._kept_in_range(x), t, z, told, mask)
+
+    def _kept_in_range(self, x: Batch) -> Batch:
+        return x.clamp(-1, 1) if self.clipped else x
+
+    def _at(self, k: int, x: Batch) -> Float[Tensor, "batch"]:
+        return torch.full((len(x),), self.walk[k], dtype=torch.float64)
