@@ -10,8 +10,9 @@ from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flat_fields
+from undiffuse.editing.edit import Edit
 from undiffuse.editing.options import rules_of
-from undiffuse.editing.registry import EDITS, Edit
+from undiffuse.editing.registry import EDITS
 from undiffuse.studio.limits import FOR_THE_COMMAND_LINE
 
 NAMES = {WHOLE: "int", NUMBER: "float", FLAG: "bool"}

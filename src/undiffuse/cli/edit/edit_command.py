@@ -13,8 +13,9 @@ from undiffuse.cli.naming import load_to_draw
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.sections import flat_fields
 from undiffuse.config.without_effect import without_effect
+from undiffuse.editing.edit import Edit, EditInput
 from undiffuse.editing.options import EditOptions, options_of, rules_of
-from undiffuse.editing.registry import EDITS, Edit, EditInput, overlap_of
+from undiffuse.editing.registry import EDITS, overlap_of
 from undiffuse.errors import UndiffuseError, counted
 from undiffuse.model.sample_request import beside_times, warn
 from undiffuse.runtime.durable_files import NAME_BYTES, shortened

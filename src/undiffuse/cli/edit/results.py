@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from undiffuse.cli.edit.edit_command import EditCommand, PictureBatch
-from undiffuse.editing.registry import EditResult
+from undiffuse.editing.edit import EditResult
 
 if TYPE_CHECKING:
     from undiffuse.provenance.edit_record import Edited

@@ -20,10 +20,11 @@ from undiffuse.data.files.decode import TO_RGB, UnreadableError, decode, quiet_p
 from undiffuse.data.files.unsupported import kind_not_read
 from undiffuse.data.info import DataInfo
 from undiffuse.data.transform import convert_channels, resize
+from undiffuse.editing.edit import Edit, EditInput, EditResult
 from undiffuse.editing.editor import Editor, edit_plan
 from undiffuse.editing.images import edit_record, read_mask
 from undiffuse.editing.options import EditOptions, options_of, rules_of, unheeded
-from undiffuse.editing.registry import EDITS, Edit, EditInput, EditResult, overlap_of
+from undiffuse.editing.registry import EDITS, overlap_of
 from undiffuse.errors import UndiffuseError
 from undiffuse.modalities.registry import modality_of
 from undiffuse.model import AnyModel
