@@ -92,7 +92,9 @@ def test_the_page_names_the_versions_that_there_are() -> None:
 
     page = (Path(__file__).parents[1] / "docs" / "use" / "formats.md").read_text()
     rows = [line.split("|") for line in page.splitlines() if line.startswith("| ")][1:]
-    now = {row[1].strip(): int(row[3]) for row in rows}
+    told = {row[1].strip(): row[3].strip().partition("; ") for row in rows}
+    now, students = ({name: parts[k] for name, parts in told.items()} for k in (0, 2))
+    now = {name: int(number) for name, number in now.items()}
     assert now["`config.yaml`, and settings inside other files"] == CONFIG_VERSION
     assert now["checkpoint, in its `config.json`"] == training_checkpoint.FORMAT
     assert now["model in one file"] == model_file.FORMAT
@@ -100,4 +102,10 @@ def test_the_page_names_the_versions_that_there_are() -> None:
     assert now["PNG of an edit"] == edit_record.Edited.FORMAT
     assert now["`timesteps-N.json`"] == learned_timesteps.FORMAT
     assert now["`evaluation/*.json`"] == evaluate.FORMAT
-    assert now["exported description (ONNX, pt2)"] == program.FORMAT == sample_onnx.FORMAT
+    assert now["exported description (ONNX, pt2)"] == program.FORMAT
+    assert sample_onnx.FORMAT == program.OF_STUDENTS, "the script reads both"
+    of_students = {name: text for name, text in students.items() if text}
+    assert of_students == dict.fromkeys(
+        ("model in one file", "exported description (ONNX, pt2)"), f"{model_file.OF_STUDENTS} for a student"
+    )
+    assert model_file.OF_STUDENTS == program.OF_STUDENTS

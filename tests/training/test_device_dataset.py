@@ -94,7 +94,7 @@ def test_grids_of_data_and_stages_read_them_on_the_cpu(
         asked.append(device)
         return encoded(images, info, CPU)
 
-    monkeypatch.setattr("undiffuse.training.build.encoded", spied)
+    monkeypatch.setattr("undiffuse.training.batches.encoded", spied)
     meta = torch.device("meta")
     make_train_step(build_model(settings(), data.info).to(meta), data, 3)
     assert asked == [meta, CPU]

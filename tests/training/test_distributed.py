@@ -304,33 +304,25 @@ def test_a_budget_in_minutes_is_one_decision(launcher):
     assert 0 < state.spent < 60
 
 
+TAUGHT = {
+    "jump": ["--teacher-steps", "8", "--steps", "4,2", "--updates", "3"],
+    "progressive": ["--teacher-steps", "4", "--steps", "2", "--updates", "6"],
+    "distribution": ["--teacher-steps", "4", "--steps", "2", "--updates", "3"],
+}
+"""Twelve steps of each, by the length of their stages."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["jump", "progressive"])
+@pytest.mark.parametrize("method", TAUGHT)
 def test_processes_teach_as_one_does(launcher, method):
     """What a student draws besides is a function of the step, and all ask the network equally often."""
-    own = [
-        f"--{name}={value}" for name, value in SETTINGS.items() if name in ("device", "log-every", "checkpoint-every")
-    ]
-    part = 4 if method == "jump" else 2
-    counts = (
-        ["--teacher-steps", "8", "--steps", "4,2"] if method == "jump" else ["--teacher-steps", "4", "--steps", "2"]
-    )
+    shared = ("device", "log-every", "checkpoint-every", "keep")
+    own = [f"--{name}={value}" for name, value in SETTINGS.items() if name in shared]
 
     def distill(name, world, *more):
-        argv = [
-            "distill",
-            str(launcher.run("teacher")),
-            "--method",
-            method,
-            "--name",
-            name,
-            "--keep",
-            "0",
-            *counts,
-            *own,
-        ]
-        runs = ["--runs", str(launcher.folder / "runs"), "--updates", str(12 // part), "--sample-every", "0"]
-        return {"world": world, "argv": [*argv, *runs, *more]}
+        what = ["distill", str(launcher.run("teacher")), "--method", method, *TAUGHT[method]]
+        where = ["--name", name, "--runs", str(launcher.folder / "runs"), "--sample-every", "0"]
+        return {"world": world, "argv": [*what, *where, *own, *more]}
 
     done = launcher(
         launcher.train("teacher", 1, "--parameterization", "v", "--schedule", "cosine"),

@@ -43,7 +43,7 @@ def test_thirty_kills_change_no_bit(tmp_path, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["jump", "consistency", "regression"])
+@pytest.mark.parametrize("method", ["jump", "consistency", "regression", "distribution"])
 def test_kills_change_no_bit_of_a_student(tmp_path, method):
     result = killed_runs(tmp_path, 6, 4, method)
     assert sum(result["kills"].values()) >= 6

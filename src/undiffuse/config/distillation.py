@@ -174,7 +174,7 @@ class RegressionConfig(StudentConfig):
 
     method: Literal["regression"] = "regression"
     """The teacher's walk from the same noise, in fewer steps (Luhman & Luhman 2021)."""
-    teacher_sampler: str = "unipc2-bh1"
+    teacher_sampler: str = "unipc2"
     """The sampler of the teacher's walk, one that adds no noise."""
 
 

@@ -229,7 +229,7 @@ def _check_sampler(name: str) -> None:
     if SAMPLERS[name].stochastic:
         raise UndiffuseError(
             f"The sampler '{name}' adds noise on its way, so its end is no function of its start: learn the walk of "
-            "another, such as `teacher_sampler=unipc2-bh1`"
+            "another, such as `teacher_sampler=unipc2`"
         )
 
 
