@@ -16,6 +16,7 @@ def runs(studio: Any) -> Any:
     studio.answers |= {
         "/v1/models": {"models": [{"id": name, "name": name, "kind": "run"} for name in names]},
         "/v1/runs": {"runs": [{"id": name, "name": name, "state": "done"} for name in names]},
+        **{f"/v1/models/{name}": {"id": name, "name": name, "student": None} for name in names},
         "/v1/compare": lambda query: {
             "names": query["runs"],
             "colours": {"a": "#1c5d99", "b": "#b4431a"},
@@ -67,6 +68,7 @@ def test_runs_are_laid_side_by_side(visit: Any, runs: Any) -> None:
 def test_a_model_without_a_run_is_compared_by_its_pictures(visit: Any, runs: Any) -> None:
     shipped = {"id": "digits", "name": "digits", "kind": "shipped", "step": None}
     runs.answers["/v1/models"]["models"].append(shipped)
+    runs.answers["/v1/models/digits"] = {**shipped, "student": None}
     page = visit("#/compare?runs=a&runs=digits")
     page.get_by_text("Of digits there is no run's folder to read").wait_for()
     page.get_by_role("button", name="Draw from the same noise").click()

@@ -78,7 +78,7 @@ export function samplingForm({ descriptions, samplers, extra = [] }) {
     onInput: () => ((stepsOfEdit = false), steps.refresh()),
   });
   const ownSteps = select({ label: "Steps", choices: [], value: "", hint: "All that this model was made for." });
-  ownSteps.element.hidden = true;
+  const stepsPlace = h("div", {}, steps.element); // one of the two: a label names one control
   const text = field({ label: "What it shows", type: "textarea", hint: "In plain words, as the texts it was trained with.", maxlength: 1000 });
   const guidance = slider({
     label: "Guidance",
@@ -129,8 +129,8 @@ export function samplingForm({ descriptions, samplers, extra = [] }) {
     guidance.element.hidden = scales.length === 0 || model.conditions.length === 0;
     if (scales.length) [guidance.input.min, guidance.input.max] = scales;
     ownSteps.offer((student?.steps ?? []).map((n) => [String(n), String(n)]), String(student?.steps[0]));
-    ownSteps.element.hidden = !(student?.steps.length > 1);
-    sampler.element.hidden = steps.element.hidden = student !== null;
+    stepsPlace.replaceChildren(...(student ? (student.steps.length > 1 ? [ownSteps.element] : []) : [steps.element]));
+    sampler.element.hidden = student !== null;
     rest.only((name) => !student || OF_STUDENTS.includes(name));
     given = Object.fromEntries(descriptions.map(({ name, default: standard }) => [name, standard]));
     write(model.sampling, true);
@@ -152,7 +152,7 @@ export function samplingForm({ descriptions, samplers, extra = [] }) {
 
   function own() {
     const chosen = {};
-    if (!ownSteps.element.hidden) chosen.steps = Number(ownSteps.value);
+    if (student?.steps.length > 1) chosen.steps = Number(ownSteps.value);
     if (student) return shownOf(chosen);
     if (sampler.value) chosen.sampler = sampler.value;
     if (!stepsOfEdit) chosen.steps = steps.value;
@@ -188,8 +188,7 @@ export function samplingForm({ descriptions, samplers, extra = [] }) {
       text.element,
       guidance.element,
       sampler.element,
-      steps.element,
-      ownSteps.element,
+      stepsPlace,
       folded("More settings", extra, rest.element),
     ),
     show,
