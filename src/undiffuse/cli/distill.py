@@ -61,7 +61,7 @@ def configure(parser: Parser) -> None:
     )
     group.add_argument("--weights", metavar="NAME", help="the teacher's: ema, raw or a rate (default: ema)")
     group = parser.add_argument_group("the training")
-    text = "minutes in all (default: 5 for a stage, 10 for a halving to 2 or 1, 20 for other methods)"
+    text = "minutes in all (default: 5 for a stage, 10 for a halving to 2 or 1, 20 for each training of other methods)"
     group.add_argument("--minutes", type=OptionReader("--minutes", float), metavar="NUMBER", help=text)
     add_count(group, "--updates", 1, "optimiser steps of the shortest stage, in place of minutes")
     group.add_argument("--name", metavar="TEXT", help="of the student's run (default: the teacher's and the steps)")

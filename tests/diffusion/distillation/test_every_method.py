@@ -10,12 +10,13 @@ from oracles import ALL_ROWS, COSINE, By, LinearStudent, numbers, time, walk_of
 from torch import Tensor, nn
 
 from undiffuse.diffusion.denoiser import NetworkDenoiser, Prediction
-from undiffuse.diffusion.distillation import Consistency, Jump, Match, Neighbors, Progressive
+from undiffuse.diffusion.distillation import Consistency, Jump, Match, Neighbors, Progressive, Regression
 from undiffuse.diffusion.distillation.teacher import EARLIER, SCALE, UNTIL, Drawing, Scales, until_input
 from undiffuse.diffusion.exact_denoisers import gaussian_denoiser
 from undiffuse.diffusion.guidance import Clip
 from undiffuse.diffusion.losses import Loss, Objective, UniformWeight
 from undiffuse.diffusion.parameterization import EPSILON, V
+from undiffuse.diffusion.samplers import DDIM
 
 WALK = walk_of(COSINE, 8)
 DISTANCE = Objective(V, UniformWeight())
@@ -23,6 +24,7 @@ TEACHER = gaussian_denoiser(COSINE, (2, 3))
 METHODS: dict[str, Callable[..., Drawing]] = {
     "match": lambda teacher, **more: Match(DISTANCE, teacher, **more),
     "progressive": lambda teacher, **more: Progressive(DISTANCE, teacher, WALK, **more),
+    "regression": lambda teacher, **more: Regression(DISTANCE, teacher, DDIM(), WALK, 4, **more),
     "jump": lambda teacher, **more: Jump(DISTANCE, teacher, WALK, (1, 2, 4, 8), **more),
     "consistency": lambda teacher, **more: Consistency(Neighbors(WALK), teacher, **more),
     "consistency from data": lambda teacher, **more: Consistency(Neighbors(WALK), None, **more),

@@ -293,3 +293,14 @@ def test_a_walk_with_noise_cannot_be_learned(home, tmp_path):
         undiffuse.distill(
             home / "teacher", method="regression", teacher_sampler="dpm++2m-sde", runs=tmp_path / "runs", **QUICK
         )
+
+
+@pytest.mark.parametrize("method", ["regression", "distribution"])
+def test_a_range_of_guidance_is_learned_by_students_of_walks_and_of_distributions(home, tmp_path, method):
+    how = {"method": method, "guidance": (1.0, 4.0), "runs": tmp_path, "name": "fast", "lr": 0.1, "warmup": 0, **QUICK}
+    student = undiffuse.distill(home / "teacher", **how)
+    maps = {name: tensor for name, tensor in student.network.state_dict().items() if "scale.map" in name}
+    assert maps
+    before = undiffuse.load(read_config(tmp_path / "fast" / "config.yaml").start.start_from).network.state_dict()
+    for name, tensor in maps.items():
+        assert not torch.equal(tensor, before.get(name.removeprefix("critic."))), "whoever is told the scale heeds it"

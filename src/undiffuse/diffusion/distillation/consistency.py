@@ -23,7 +23,7 @@ from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.distillation.progressive import follow
-from undiffuse.diffusion.distillation.teacher import EARLIER, Scales, ask
+from undiffuse.diffusion.distillation.teacher import EARLIER, Scales, ask, scale_rows
 from undiffuse.diffusion.distillation.times import Walk, at, position, trained_times
 from undiffuse.diffusion.gaussian import Batch, q_sample
 from undiffuse.diffusion.guidance.threshold import Clip
@@ -108,8 +108,7 @@ class Consistency:
     def draw(
         self, schedule: Schedule, t: Float[Tensor, "batch"], progress: float, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        rows = {EARLIER: self.earlier(schedule, t, progress)}
-        return rows if self.scales is None else rows | self.scales.draw(len(t), generator)
+        return {EARLIER: self.earlier(schedule, t, progress)} | scale_rows(self.scales, len(t), generator)
 
     def __call__(
         self,

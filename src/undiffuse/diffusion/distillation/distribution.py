@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser
-from undiffuse.diffusion.distillation.teacher import ask
+from undiffuse.diffusion.distillation.teacher import Scales, ask, scale_rows
 from undiffuse.diffusion.distillation.times import Walk, trained_times
 from undiffuse.diffusion.gaussian import Batch, q_sample
 from undiffuse.diffusion.guidance.threshold import Clip
@@ -63,6 +63,7 @@ class DistributionMatching:
         critic: a denoiser whose network learns with the student's.
         walk: the student's times.
         clipped: samples are clipped to [-1, 1], between the steps and where the critic learns.
+        scales: guidance that stays a choice; None where the teacher's is fixed.
     """
 
     objective: Objective
@@ -70,6 +71,7 @@ class DistributionMatching:
     critic: Denoiser
     walk: Walk
     clipped: bool = True
+    scales: Scales | None = None
 
     def draw(
         self, schedule: Schedule, t: Float[Tensor, "batch"], progress: float, generator: torch.Generator
@@ -77,7 +79,8 @@ class DistributionMatching:
         step = torch.randint(len(self.walk), (), generator=generator)  # one for all: no process asks more than others
         u = torch.rand(len(t), generator=generator, dtype=torch.float64)
         streams = torch.randint(STREAMS, t.shape, generator=generator)
-        return {OWN_STEP: step.double().expand(len(t)), CRITIC_TIME: schedule.from_uniform(u), STREAM: streams.double()}
+        rows = {OWN_STEP: step.double().expand(len(t)), CRITIC_TIME: schedule.from_uniform(u), STREAM: streams.double()}
+        return rows | scale_rows(self.scales, len(t), generator)
 
     def __call__(
         self,

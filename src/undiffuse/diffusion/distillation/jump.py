@@ -20,7 +20,7 @@ from torch import Tensor
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.distillation.moves import implied
 from undiffuse.diffusion.distillation.progressive import follow
-from undiffuse.diffusion.distillation.teacher import UNTIL, Scales
+from undiffuse.diffusion.distillation.teacher import UNTIL, Scales, scale_rows
 from undiffuse.diffusion.distillation.times import OnGrid, Walk, at, position
 from undiffuse.diffusion.gaussian import Batch
 from undiffuse.diffusion.guidance.threshold import Clip
@@ -75,8 +75,7 @@ class Jump:
         # Of the counts that have a jump at t, in proportion to how often `jump_law` means each there.
         weights = (first[:, None] % strides == 0) / torch.tensor(self.counts, dtype=torch.float64)
         chosen = torch.multinomial(weights, 1, generator=generator)[:, 0]
-        rows = {UNTIL: at(self.walk, first + strides[chosen])}
-        return rows if self.scales is None else rows | self.scales.draw(len(t), generator)
+        return {UNTIL: at(self.walk, first + strides[chosen])} | scale_rows(self.scales, len(t), generator)
 
     def __call__(
         self,

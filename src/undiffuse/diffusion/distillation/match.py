@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser
-from undiffuse.diffusion.distillation.teacher import Scales, ask
+from undiffuse.diffusion.distillation.teacher import Scales, ask, scale_rows
 from undiffuse.diffusion.gaussian import Batch
 from undiffuse.diffusion.losses.simple import Objective, noise_and_predict
 from undiffuse.diffusion.masking import kept
@@ -37,7 +37,7 @@ class Match:
     def draw(
         self, schedule: Schedule, t: Float[Tensor, "batch"], progress: float, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        return {} if self.scales is None else self.scales.draw(len(t), generator)
+        return scale_rows(self.scales, len(t), generator)
 
     def __call__(
         self,

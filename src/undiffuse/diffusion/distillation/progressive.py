@@ -17,7 +17,7 @@ from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.distillation.moves import implied, move
-from undiffuse.diffusion.distillation.teacher import UNTIL, Scales, ask
+from undiffuse.diffusion.distillation.teacher import UNTIL, Scales, ask, scale_rows
 from undiffuse.diffusion.distillation.times import Walk, at, position
 from undiffuse.diffusion.gaussian import Batch
 from undiffuse.diffusion.losses.simple import Objective, noise_and_predict
@@ -48,7 +48,7 @@ class Progressive:
     def draw(
         self, schedule: Schedule, t: Float[Tensor, "batch"], progress: float, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        return {} if self.scales is None else self.scales.draw(len(t), generator)
+        return scale_rows(self.scales, len(t), generator)
 
     def __call__(
         self,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -18,12 +19,14 @@ from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.distillation.moves import implied
+from undiffuse.diffusion.distillation.teacher import Scales, scale_rows
 from undiffuse.diffusion.distillation.times import Walk, position
 from undiffuse.diffusion.gaussian import Batch
 from undiffuse.diffusion.guidance.conditioned import Conditioned
 from undiffuse.diffusion.losses.simple import Objective
 from undiffuse.diffusion.masking import kept
-from undiffuse.diffusion.trajectory import Noise, Sampler, trajectory
+from undiffuse.diffusion.schedules import Schedule
+from undiffuse.diffusion.trajectory import Noise, Sampler
 from undiffuse.runtime.devices import send
 
 
@@ -39,6 +42,7 @@ class Regression:
         sampler: of the teacher's walk, without noise.
         walk: the teacher's times.
         steps: of the student; they divide the teacher's.
+        scales: guidance that stays a choice; None where the teacher's is fixed.
     """
 
     objective: Objective
@@ -46,6 +50,12 @@ class Regression:
     sampler: Sampler[Any]
     walk: Walk
     steps: int
+    scales: Scales | None = None
+
+    def draw(
+        self, schedule: Schedule, t: Float[Tensor, "batch"], progress: float, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        return scale_rows(self.scales, len(t), generator)
 
     def __call__(
         self,
@@ -58,17 +68,23 @@ class Regression:
     ) -> Float[Tensor, "batch"]:
         schedule, told = denoiser.schedule, dict(conditions or {})
         stride = len(self.walk) // self.steps
-        points = self._points(kept(eps, mask) * schedule.prior_std, told)[::stride]
+        points = self._points(kept(eps, mask) * schedule.prior_std, told, mask)[::stride]
         step = send(position(self.walk[::stride], t), eps.device)
         rows = torch.arange(len(eps), device=eps.device)
-        x_t, x_s = kept(points[step, rows], mask), points[step + 1, rows]
+        x_t, x_s = points[step, rows], points[step + 1, rows]
         s = torch.tensor((*self.walk[::stride], 0.0), dtype=torch.float64)[step.cpu() + 1]
         target_x0, target_eps = implied(x_t, x_s, schedule(t), schedule(s))
         return self.objective.error(denoiser(x_t, t, **told), schedule, target_x0, t, target_eps, mask)
 
     @torch.no_grad()
-    def _points(self, x: Batch, told: Mapping[str, Tensor]) -> Float[Tensor, "points batch *shape"]:
-        """The teacher's walk from x, both ends too."""
+    def _points(
+        self, x: Batch, told: Mapping[str, Tensor], mask: Tensor | None
+    ) -> Float[Tensor, "points batch *shape"]:
+        """The teacher's walk from x, both ends too; it sees 0 wherever nothing counts, at every point."""
         times = torch.tensor((*self.walk, 0.0), dtype=torch.float64)
-        silent = Noise(0, ())  # a sampler without noise asks for none
-        return torch.stack([x, *trajectory(Conditioned(self.teacher, told), self.sampler, times, x, silent)])
+        teacher, silent = Conditioned(self.teacher, told), Noise(0, ())  # a sampler without noise asks for none
+        points, state = [x], self.sampler.init()
+        for t, s in pairwise(times):
+            x, state = self.sampler.step(teacher, x, t, s, state, silent)
+            points.append(x := kept(x, mask))
+        return torch.stack(points)

@@ -68,6 +68,11 @@ class Scales:
         return waves((w - self.low) / (self.high - self.low))
 
 
+def scale_rows(scales: Scales | None, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """The scales that a batch is told; nothing where guidance is no choice."""
+    return {} if scales is None else scales.draw(batch, generator)
+
+
 @torch.no_grad()
 def ask(denoiser: Denoiser, x_t: Batch, t: Times, conditions: Mapping[str, Tensor] | None) -> Prediction:
     """The prediction of a denoiser that is asked and does not learn."""

@@ -89,14 +89,13 @@ def _jump(config: JumpConfig, objective: Objective, teacher: Teacher, model: Mod
 
 def _regression(config: RegressionConfig, objective: Objective, teacher: Teacher, model: Model) -> Loss:
     sampler = make_sampler(Solver(sampler=config.teacher_sampler, steps=len(config.teacher_times)))
-    return Regression(objective, teacher, sampler, config.teacher_times, len(config.student_times))
+    return Regression(objective, teacher, sampler, config.teacher_times, len(config.student_times), scales_of(config))
 
 
 def _distribution(config: DistributionConfig, objective: Objective, teacher: Teacher, model: Model) -> Loss:
     critic = model.with_network(model.network.get_submodule(CRITIC)).denoiser
-    return DistributionMatching(
-        objective, teacher, critic, config.student_times, clipped=config.teacher_threshold == "clip"
-    )
+    clipped = config.teacher_threshold == "clip"
+    return DistributionMatching(objective, teacher, critic, config.student_times, clipped, scales_of(config))
 
 
 METHODS: Mapping[type[StudentConfig], Method] = {
