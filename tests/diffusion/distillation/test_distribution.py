@@ -8,7 +8,7 @@ from torch import Tensor
 
 from undiffuse.diffusion import MinSNR, Objective, Prediction, V, cosine, gaussian_denoiser
 from undiffuse.diffusion.distillation import Between, DistributionMatching
-from undiffuse.diffusion.distillation.distribution import CRITIC_TIME, OWN_STEP, STREAM
+from undiffuse.diffusion.distillation.distribution import CRITIC_TIME, OWN_STEP, STEPS, STREAM
 from undiffuse.diffusion.gaussian import expand
 
 COSINE = cosine()
@@ -44,9 +44,13 @@ class ExactCritic:
         return gaussian_denoiser(COSINE, SHAPE, mean, std)(x_t, t)
 
 
-def matching(student: Student, walk: tuple[float, ...] = (1000.0,)) -> DistributionMatching:
+def matching(
+    student: Student, walk: tuple[float, ...] = (1000.0,), steps: tuple[int, ...] = ()
+) -> DistributionMatching:
     teacher = gaussian_denoiser(COSINE, SHAPE, MEAN, STD)
-    return DistributionMatching(Objective(V, MinSNR(5.0)), teacher, ExactCritic(student), walk, clipped=False)
+    return DistributionMatching(
+        Objective(V, MinSNR(5.0)), teacher, ExactCritic(student), walk, steps or (len(walk),), clipped=False
+    )
 
 
 def loss_of(loss: DistributionMatching, student: Student, batch: int, seed: int, t: float | None = None) -> Tensor:
@@ -114,7 +118,7 @@ class Trained(Student):
 def test_the_critic_learns_what_the_student_draws_and_the_student_nothing_of_it():
     student, critic = Student(0.8, 0.4), Trained()
     teacher = gaussian_denoiser(COSINE, SHAPE, MEAN, STD)
-    loss = DistributionMatching(Objective(V, MinSNR(5.0)), teacher, critic, (1000.0,), clipped=False)
+    loss = DistributionMatching(Objective(V, MinSNR(5.0)), teacher, critic, (1000.0,), (1,), clipped=False)
     optimizer = torch.optim.Adam((critic.mean, critic.std), lr=0.05)
     for step in range(200):
         dice = torch.Generator().manual_seed(step)
@@ -142,11 +146,38 @@ def test_every_step_of_the_walk_learns_equally_often_and_all_of_a_batch_the_same
     assert len(streams.unique()) == len(streams), "each sample has noise of its own"
 
 
+def test_every_number_of_steps_is_walked_equally_often_by_its_own_times():
+    """Of the walks of 4, 2 and 1 steps, 1000 is in all, 500 in two: each time where a walk's step learns, by shares."""
+    loss = matching(Student(0.0, 1.0), (1000.0, 750.0, 500.0, 250.0), (4, 2, 1))
+    learned, dice = [], torch.Generator().manual_seed(0)
+
+    class Watching(Student):
+        def __call__(self, x_t: Tensor, t: Tensor, **conditions: Tensor) -> Prediction:
+            walked.append(float(t[0]))
+            return super().__call__(x_t, t, **conditions)
+
+    for _ in range(1200):
+        walked: list[float] = []
+        t = torch.full((1,), 500.0, dtype=torch.float64)
+        eps = torch.randn(1, *SHAPE, generator=dice, dtype=torch.float64)
+        loss(Watching(0.0, 1.0), eps, t, eps, loss.draw(COSINE, t, 0.0, dice))
+        learned.append(tuple(walked))
+    shares = {walk: learned.count(walk) for walk in set(learned)}
+    assert shares == {
+        (1000.0,): pytest.approx(1200 * (1 + 1 / 2 + 1 / 4) / 3, abs=60),
+        (1000.0, 500.0): pytest.approx(1200 / 6, abs=60),
+        (1000.0, 750.0): pytest.approx(1200 / 12, abs=60),
+        (1000.0, 750.0, 500.0): pytest.approx(1200 / 12, abs=60),
+        (1000.0, 750.0, 500.0, 250.0): pytest.approx(1200 / 12, abs=60),
+    }
+
+
 def test_the_steps_before_are_the_students_own_with_new_noise():
     """The third point of a walk of three: alpha_3 D(alpha_2 D(eps) + sigma_2 z) + sigma_3 z', for D = m + g x."""
     student = Student(0.0, 0.5)
     loss = matching(student, (1000.0, 600.0, 300.0))
     rows = {
+        STEPS: torch.full((20_000,), 3.0, dtype=torch.float64),
         OWN_STEP: torch.full((20_000,), 2.0, dtype=torch.float64),
         CRITIC_TIME: torch.full((20_000,), 500.0, dtype=torch.float64),
         STREAM: torch.arange(20_000, dtype=torch.float64),

@@ -13,12 +13,14 @@ walk of the teacher bounds this student: it may draw better than its teacher doe
 part of the loss measures quality, for both chase a target that moves.
 
 A student of several steps takes the ones before in its own way, with new noise after each, and learns in one of them.
+A student of several numbers of steps learns each of its walks as often as the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -35,8 +37,8 @@ from undiffuse.diffusion.masking import kept, mean_over
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.diffusion.trajectory import Noise
 
-OWN_STEP, CRITIC_TIME, STREAM = "own step", "critic's time", "stream of noise"
-"""What is drawn besides: which of the student's steps learns, the critic's t, and a number of each sample's noise."""
+STEPS, OWN_STEP, CRITIC_TIME, STREAM = "steps", "own step", "critic's time", "stream of noise"
+"""What is drawn besides: in how many steps the student walks, which of them learns, the critic's t, each sample's noise."""
 STREAMS = 1 << 52
 """Numbers of streams, whole in float64."""
 
@@ -61,7 +63,8 @@ class DistributionMatching:
         objective: the critic's.
         teacher: as its samples are drawn.
         critic: a denoiser whose network learns with the student's.
-        walk: the student's times.
+        walk: the student's times where it takes the most steps.
+        steps: in how many it draws; fewer than the most are every second, fourth, ... of its times.
         clipped: samples are clipped to [-1, 1], between the steps and where the critic learns.
         scales: guidance that stays a choice; None where the teacher's is fixed.
     """
@@ -70,16 +73,24 @@ class DistributionMatching:
     teacher: Denoiser
     critic: Denoiser
     walk: Walk
+    steps: tuple[int, ...]
     clipped: bool = True
     scales: Scales | None = None
 
     def draw(
         self, schedule: Schedule, t: Float[Tensor, "batch"], progress: float, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        step = torch.randint(len(self.walk), (), generator=generator)  # one for all: no process asks more than others
+        # One for all: no process asks more than others.
+        steps = self.steps[int(torch.randint(len(self.steps), (), generator=generator))]
+        step = torch.randint(steps, (), generator=generator)
         u = torch.rand(len(t), generator=generator, dtype=torch.float64)
         streams = torch.randint(STREAMS, t.shape, generator=generator)
-        rows = {OWN_STEP: step.double().expand(len(t)), CRITIC_TIME: schedule.from_uniform(u), STREAM: streams.double()}
+        rows = {
+            STEPS: torch.full(t.shape, float(steps), dtype=torch.float64),
+            OWN_STEP: step.double().expand(len(t)),
+            CRITIC_TIME: schedule.from_uniform(u),
+            STREAM: streams.double(),
+        }
         return rows | scale_rows(self.scales, len(t), generator)
 
     def __call__(
@@ -92,22 +103,24 @@ class DistributionMatching:
         mask: Tensor | None = None,
     ) -> Float[Tensor, "batch"]:
         schedule, told = denoiser.schedule, dict(conditions or {})
-        step, critic_t, streams = (told.pop(name).cpu().double() for name in (OWN_STEP, CRITIC_TIME, STREAM))
+        drawn = (told.pop(name).cpu().double() for name in (STEPS, OWN_STEP, CRITIC_TIME, STREAM))
+        steps, step, critic_t, streams = drawn
+        walk = self.walk[:: len(self.walk) // int(steps[0])][: int(step[0]) + 1]
         noise = Noise(0, [int(stream) for stream in streams], eps.device)
-        x = kept(self._sample(denoiser, eps * schedule.prior_std, int(step[0]), noise, told, mask), mask)
+        x = kept(self._sample(denoiser, eps * schedule.prior_std, walk, noise, told, mask), mask)
         return self._chase(x, t, kept(noise.like(x), mask), told, mask) + self._criticize(
             x.detach(), critic_t, kept(noise.like(x), mask), told, mask
         )
 
     def _sample(
-        self, denoiser: Denoiser, x: Batch, last: int, noise: Noise, told: Mapping[str, Tensor], mask: Tensor | None
+        self, denoiser: Denoiser, x: Batch, walk: Walk, noise: Noise, told: Mapping[str, Tensor], mask: Tensor | None
     ) -> Batch:
-        """x0 of the student's step number ``last``, the ones before taken without gradients."""
-        x = kept(x, mask)
-        for k in range(last):
-            before = kept(self._kept_in_range(ask(denoiser, x, self._at(k, x), told).x0), mask)
-            x = q_sample(before, kept(noise.like(x), mask), denoiser.schedule(self._at(k + 1, x)))
-        return denoiser(x, self._at(last, x), **told).x0
+        """x0 of the last step of the student's walk, the ones before taken without gradients."""
+        x, rows = kept(x, mask), x.new_ones(len(x), dtype=torch.float64, device="cpu")
+        for t, s in pairwise(walk):
+            before = kept(self._kept_in_range(ask(denoiser, x, t * rows, told).x0), mask)
+            x = q_sample(before, kept(noise.like(x), mask), denoiser.schedule(s * rows))
+        return denoiser(x, walk[-1] * rows, **told).x0
 
     def _chase(
         self, x: Batch, t: Float[Tensor, "batch"], z: Batch, told: Mapping[str, Tensor], mask: Tensor | None
@@ -127,6 +140,3 @@ class DistributionMatching:
 
     def _kept_in_range(self, x: Batch) -> Batch:
         return x.clamp(-1, 1) if self.clipped else x
-
-    def _at(self, k: int, x: Batch) -> Float[Tensor, "batch"]:
-        return torch.full((len(x),), self.walk[k], dtype=torch.float64)

@@ -95,7 +95,8 @@ def _regression(config: RegressionConfig, objective: Objective, teacher: Teacher
 def _distribution(config: DistributionConfig, objective: Objective, teacher: Teacher, model: Model) -> Loss:
     critic = model.with_network(model.network.get_submodule(CRITIC)).denoiser
     clipped = config.teacher_threshold == "clip"
-    return DistributionMatching(objective, teacher, critic, config.student_times, clipped, scales_of(config))
+    walk, steps = config.student_times, config.student_steps
+    return DistributionMatching(objective, teacher, critic, walk, steps, clipped, scales_of(config))
 
 
 METHODS: Mapping[type[StudentConfig], Method] = {

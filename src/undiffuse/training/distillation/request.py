@@ -49,7 +49,7 @@ STEPS: dict[str, tuple[int, ...]] = {
 """In how many steps a student of a method can be sampled unless something else is asked for, the default first."""
 CHASING = {"lr": 1e-4, "decay": "constant", "beta1": 0.0, "beta2": 0.99, "weighting": "min-snr"}
 """Settings for two networks that chase each other: no momentum, the same rate to the end."""
-SEVERAL = ("consistency", "jump")
+SEVERAL = ("consistency", "jump", "distribution")
 """Methods whose students draw in several numbers of steps."""
 WALKED = ("regression", "distribution")
 """Methods that learn from walks of a better sampler than DDIM, which needs fewer steps."""
