@@ -38,7 +38,7 @@ from undiffuse.diffusion.schedules import Schedule
 from undiffuse.diffusion.trajectory import Noise
 
 STEPS, OWN_STEP, CRITIC_TIME, STREAM = "steps", "own step", "critic's time", "stream of noise"
-"""What is drawn besides: in how many steps the student walks, which of them learns, the critic's t, each sample's noise."""
+"""What is drawn besides: how many steps the student takes, which of them learns, the critic's t, a sample's noise."""
 STREAMS = 1 << 52
 """Numbers of streams, whole in float64."""
 

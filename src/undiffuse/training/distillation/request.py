@@ -47,6 +47,8 @@ STEPS: dict[str, tuple[int, ...]] = {
     "distribution": (1,),
 }
 """In how many steps a student of a method can be sampled unless something else is asked for, the default first."""
+STARTING = {"optimizer": "muon", "lr": 1e-3, "decay": "linear"}
+"""Settings for the regression that distribution matching starts from: the quickest way to a rough student."""
 CHASING = {"lr": 1e-4, "decay": "constant", "beta1": 0.0, "beta2": 0.99, "weighting": "min-snr"}
 """Settings for two networks that chase each other: no momentum, the same rate to the end."""
 SEVERAL = ("consistency", "jump", "distribution")
@@ -161,7 +163,8 @@ def make_stages(teacher: Model, name: str, request: DistillationRequest) -> list
         if request.method == "distribution":
             warm = {name: value for name, value in common.items() if name not in of_method}
             student = RegressionConfig(teacher_guidance=asked, **warm)
-            stages.append(Stage("start", replace(base, distillation=student), part=4, teaches=False))
+            start = replace(override(base, **STARTING), distillation=student)
+            stages.append(Stage("start", start, part=1, teaches=False))
             base = override(base, **{**CHASING, **others})
         student = METHODS[request.method](teacher_guidance=asked, **common)
         stages.append(Stage(request.method, replace(base, distillation=student), part=4))
