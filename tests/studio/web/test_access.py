@@ -12,7 +12,7 @@ Visit = Callable[..., Any]
 CALM = {"reduced_motion": "reduce"}
 PAGES = {
     "": ".door",
-    "learn": "#guidance .transport",
+    "learn": "#few .transport",
     "create": ".go-row",
     "train": ".start",
     "compare": ".sampler-table, .bench",
@@ -105,7 +105,7 @@ def test_no_page_is_wider_than_its_screen(visit: Visit, furnished: Any, name: st
 
 def test_what_plays_does_not_talk(visit: Visit, furnished: Any) -> None:
     page = visit("#/learn", **CALM)
-    page.locator("#guidance .transport").wait_for()
+    page.locator("#few .transport").wait_for()
     assert page.locator("output:not([aria-live=off])").count() == 0
     assert (
         page.get_by_role("slider", name="Time since the drop fell").get_attribute("aria-valuetext").startswith("t = ")

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+from undiffuse.diffusion.denoiser import Prediction
 from undiffuse.diffusion.exact_denoisers import MixtureDenoiser
 from undiffuse.diffusion.samplers.ddim import DDIM
 from undiffuse.diffusion.samplers.ddpm import DDPM
 from undiffuse.diffusion.samplers.dpm_solver import DPMMultistep
 from undiffuse.diffusion.samplers.heun import Heun
+from undiffuse.diffusion.samplers.students import Renoise
 from undiffuse.diffusion.schedules import VP, cosine, linear
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.diffusion.trajectory import Noise, trajectory
@@ -31,7 +33,7 @@ TIMES = [1e-3, 0.05, 0.3, 0.77, 1.0]
 def script(visit: Callable[..., Any]) -> Callable[..., Any]:
     """Run JavaScript with the page's mathematical modules in scope."""
     page = visit("page/icon.svg", refused=True)  # does nothing itself; the browser asks for an icon of the icon
-    names = ["schedule", "mixture", "samplers", "water", "random"]
+    names = ["schedule", "mixture", "samplers", "students", "water", "random"]
     loads = ", ".join(f"import('/page/js/math/{name}.js')" for name in names)
 
     def run(body: str, argument: Any = None) -> Any:
@@ -69,6 +71,12 @@ def test_the_schedules_are_those_of_undiffuse(script: Any) -> None:
 def test_the_times_are_even_in_log_snr(script: Any, steps: int) -> None:
     found = script("return schedule.evenInLogSnr(new schedule.VP(), given)", steps)
     np.testing.assert_allclose(found, make_timesteps(VP(), steps, "log-snr").numpy(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 20, 200])
+def test_the_times_of_few_leaps_are_trailing(script: Any, steps: int) -> None:
+    found = script("return schedule.evenInTime(schedule.cosine(), given)", steps)
+    assert found == make_timesteps(cosine(), steps, "trailing").tolist()
 
 
 def test_the_mixture_is_denoised_exactly(script: Any, exact: MixtureDenoiser) -> None:
@@ -122,6 +130,103 @@ def test_the_samplers_walk_as_those_of_undiffuse(script: Any, exact: MixtureDeno
     walk = trajectory(exact, sampler, times, torch.from_numpy(x), Told(noise))
     for here, there in zip(found[1:], walk, strict=True):
         np.testing.assert_allclose(here, there.flatten().numpy(), rtol=1e-7, atol=1e-9)
+
+
+def test_a_world_of_pictures_is_denoised_exactly(script: Any) -> None:
+    random = np.random.default_rng(2)
+    pictures, x = random.uniform(-1, 1, (4, 36)), random.standard_normal(36)
+    ideal = MixtureDenoiser(cosine(), torch.from_numpy(pictures))
+    body = "const { x0, eps } = new mixture.Pictures(given.pictures).denoise(given.x, schedule.cosine().at(given.t));"
+    for t in (1000.0, 900.0, 700.0, 300.0, 5.0):
+        given = {"pictures": pictures.tolist(), "x": x.tolist(), "t": t}
+        x0, eps = script(f"{body} return [[...x0], [...eps]]", given)
+        wanted = ideal(torch.from_numpy(x)[None], torch.tensor(t, dtype=torch.float64))
+        np.testing.assert_allclose(x0, wanted.x0[0], atol=1e-11)
+        np.testing.assert_allclose(eps, wanted.eps[0], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["clouds", "cloud", "moons"])
+def test_one_leap_ends_in_the_posterior_mean(script: Any, name: str) -> None:
+    """D(x_T) = E[x0 | x_T], which is the mean of the data but for alpha_T = 5e-5."""
+    x = np.random.default_rng(3).standard_normal((200, 2))
+    body = f"const mix = mixture.{name}(), chain = schedule.cosine(), times = schedule.evenInTime(chain, 1);"
+    body += "const x = Float64Array.from(given);"
+    body += "const predict = (x, t) => mix.denoise(x, chain.at(t));"
+    body += "const walked = samplers.walk(samplers.SAMPLERS.ddim, { predict, schedule: chain, times, x });"
+    body += "return [[...walked.at(-1)], [...mix.means], [...mix.weights], mix.std, mix.moments()]"
+    end, means, weights, std, moments = script(body, x.ravel().tolist())
+    mu, w = np.reshape(means, (-1, 2)).astype(float), np.array(weights, dtype=float)
+    exact = MixtureDenoiser(cosine(), torch.from_numpy(mu), std, torch.from_numpy(w))
+    wanted = exact(torch.from_numpy(x), torch.tensor(1000.0, dtype=torch.float64)).x0.numpy()
+    np.testing.assert_allclose(np.reshape(end, (-1, 2)), wanted, atol=1e-12)
+    mean = w @ mu
+    np.testing.assert_allclose(wanted, np.broadcast_to(mean, x.shape), atol=1e-3)
+    np.testing.assert_allclose(moments["mean"], mean, atol=1e-14)
+    assert moments["spread"] ** 2 == pytest.approx(2 * std**2 + w @ np.square(mu - mean).sum(1), rel=1e-12)
+
+
+STUDENT = "const mix = mixture.{shape}(), chain = schedule.cosine();"
+STUDENT += "const taught = schedule.evenInTime(chain, {taught}), times = schedule.evenInTime(chain, {count});"
+STUDENT += "let i = 0; const told = {{ normal: () => given.noise[i++] }}, x = Float64Array.from(given.x);"
+STUDENT += "const teacher = (x, t) => mix.denoise(x, chain.at(t));"
+STUDENT += "const learned = students.student({{ predict: teacher, schedule: chain, times: taught }});"
+STUDENT += "const walker = {walker}, predict = {predict};"
+STUDENT += "return [...samplers.walk(walker, {{ predict, schedule: chain, times, x, random: told }}).at(-1)];"
+
+
+@pytest.fixture
+def drawn(script: Any) -> Callable[..., Any]:
+    """Where points of noise end: by DDIM, or by a sampler of a student of so many steps."""
+
+    def run(walker: str, count: int, x: Any, taught: int = 20, shape: str = "clouds", noise: Any = ()) -> Any:
+        teacher = walker == "ddim"
+        chosen = "samplers.SAMPLERS.ddim" if teacher else f"students.STUDENT_SAMPLERS.{walker}"
+        given = {"x": np.ravel(x).tolist(), "noise": list(noise)}
+        predict = "teacher" if teacher else "learned"
+        body = STUDENT.format(shape=shape, taught=taught, count=count, walker=chosen, predict=predict)
+        return np.reshape(script(body, given), (-1, 2))
+
+    return run
+
+
+@pytest.mark.parametrize(("steps", "std"), [(1, 0.000012321), (2, 0.198520663), (4, 0.331433346)])
+def test_leaps_from_one_cloud_lose_the_spread_that_the_equations_say(drawn: Any, steps: int, std: float) -> None:
+    """std = prod c(t, s) for N(0, 0.5^2), c = (alpha_s alpha_t 0.25 + sigma_s sigma_t) / v_t."""
+    x = np.array([[1.0, -2.0]])
+    np.testing.assert_allclose(drawn("ddim", steps, x, shape="cloud"), std * x, atol=2e-9)
+
+
+@pytest.mark.parametrize("taught", [20, 200])
+@pytest.mark.parametrize("count", [1, 2, 4, 20])
+def test_jumps_end_where_the_walk_ends_however_many(drawn: Any, taught: int, count: int) -> None:
+    x = np.random.default_rng(4).standard_normal((20, 2))
+    np.testing.assert_array_equal(drawn("jump", count, x, taught), drawn("ddim", taught, x))
+
+
+class Consistent:
+    """A student without error of the walk along `times`: x0 is where the walk from x_t ends."""
+
+    schedule = cosine()
+
+    def __init__(self, teacher: MixtureDenoiser, times: torch.Tensor) -> None:
+        self.teacher, self.times = teacher, times
+
+    def __call__(self, x: torch.Tensor, t: Any, **conditions: Any) -> Prediction:
+        rest = self.times[self.times <= float(t)]
+        *_, end = trajectory(self.teacher, DDIM(), rest, x, Told([]))
+        return Prediction(end, torch.zeros_like(x))
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_fresh_noise_is_added_as_by_the_sampler_of_undiffuse(drawn: Any, script: Any, count: int) -> None:
+    random = np.random.default_rng(5)
+    x, noise = random.standard_normal((6, 2)), random.standard_normal(12 * count)
+    means, weights, std = script("const m = mixture.clouds(); return [[...m.means], [...m.weights], m.std]")
+    mu = torch.tensor(means, dtype=torch.float64).reshape(-1, 2)
+    teacher = MixtureDenoiser(cosine(), mu, std, torch.tensor(weights, dtype=torch.float64))
+    learned = Consistent(teacher, make_timesteps(cosine(), 20))
+    *_, end = trajectory(learned, Renoise(), make_timesteps(cosine(), count), torch.from_numpy(x), Told(noise.tolist()))
+    np.testing.assert_allclose(drawn("renoise", count, x, noise=noise), end.numpy(), atol=1e-9)
 
 
 def test_the_ink_has_the_density_of_undiffuse(script: Any) -> None:

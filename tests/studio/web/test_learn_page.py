@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from undiffuse.visualization.brownian import Water
 
 Visit = Callable[..., Any]
 Until = Callable[[Any, str], None]
-PANELS = ["ink", "drown", "back", "flat", "guidance"]
+PANELS = ["ink", "drown", "back", "flat", "guidance", "few"]
 CALM = {"reduced_motion": "reduce"}
 
 
@@ -238,6 +239,104 @@ def test_guidance_obeys_and_costs_variety(panel: Any, until: Until) -> None:
     assert seen[4]["variety"] < seen[1]["variety"] - 0.03
 
 
+COUNTS = (1, 2, 4, 20)
+CHOICES = {"steps": "Evaluations of the network", "taught": "The student has learned the walk of", "data": "The data"}
+
+
+@dataclass
+class Few:
+    """The panel `few`, open."""
+
+    page: Any
+
+    def figures(self, square: str, **chosen: str) -> dict[str, float]:
+        """Those below a square, after choices; a distance that dice decide is left out."""
+        for name, value in chosen.items():
+            group = self.page.get_by_role("group", name=CHOICES[name], exact=True)
+            group.locator("label", has_text=re.compile(f"^{value}$")).click()
+        said = {name: figure(self.page, f"{square}-{name}") for name in ("spread", "error", "path", "distance")}
+        return {name: 0.0 if text == "≈ 0" else float(text) for name, text in said.items() if text != "dice"}
+
+
+@pytest.fixture
+def few(panel: Any, until: Until) -> Few:
+    page = panel("few")
+    until(page, "document.querySelector('[data-figure=teacher-spread]').textContent != ''")
+    return Few(page)
+
+
+def test_one_evaluation_draws_the_mean_and_more_come_nearer(few: Few) -> None:
+    script = "import('/page/js/math/mixture.js').then(m => m.clouds()).then(c => [[...c.means], [...c.weights], c.std])"
+    means, weights, std = few.page.evaluate(script)
+    mu, w = torch.tensor(means).reshape(-1, 2), torch.tensor(weights)
+    exact = math.sqrt(2 * std**2 + float(w @ (mu - w @ mu).square().sum(1)))
+    assert few.figures("data")["spread"] == pytest.approx(exact, abs=5.1e-4)
+    seen = {n: few.figures("teacher", steps=str(n)) for n in COUNTS}
+    assert seen[1]["spread"] == seen[1]["error"] == 0
+    for name in ("path", "distance"):
+        assert seen[1][name] > 2 * seen[2][name] > 2 * seen[4][name] > 2 * seen[20][name]
+    assert seen[2]["spread"] < seen[4]["spread"] < seen[20]["spread"] < exact
+
+
+def test_jumps_have_the_spread_of_the_data_however_few(few: Few) -> None:
+    for data in ("five clouds", "one cloud"):
+        exact = few.figures("data", data=data)["spread"]
+        seen = [few.figures("jump", steps=str(n)) for n in COUNTS]
+        assert seen[0] == seen[1] == seen[2] == seen[3]
+        assert seen[0]["path"] == 0
+        assert seen[0]["spread"] == pytest.approx(exact, abs=4 * seen[0]["error"])
+        assert seen[0]["distance"] < 0.1
+
+
+def test_a_student_of_twenty_steps_is_its_teacher_and_fresh_noise_repairs_nothing(few: Few) -> None:
+    """N(0, 0.5^2) by cosine: the spread is sqrt(2) A, and var' = A^2 (alpha^2 var + sigma^2) where noise is added."""
+    narrow = {1: 0.653522, 2: 0.651067, 4: 0.641622, 20: 0.608807}  # of the data's 0.707107
+    assert few.figures("data", data="one cloud", taught="20 steps")["spread"] == 0.707
+    assert few.figures("jump", steps="1") == few.figures("teacher", steps="20")
+    for n, exact in narrow.items():
+        seen = few.figures("renoise", steps=str(n))
+        assert seen["spread"] == pytest.approx(exact, abs=4 * seen["error"])
+        assert seen["spread"] < 0.707 - 2 * seen["error"]
+    assert "path" in few.figures("renoise", steps="1")
+    assert "path" not in few.figures("renoise", steps="4")
+
+
+def test_of_ten_pictures_one_evaluation_is_the_blur_of_all(few: Few, until: Until) -> None:
+    page = few.page
+    page.locator(".ends").scroll_into_view_if_needed()
+    until(page, "document.querySelector('[data-figure=arrived-jump]').textContent != '–'")
+    digits = page.evaluate(
+        "import('/page/js/learn/walks.js').then(w => w.recorded())"
+        ".then(record => record.classes.map(name => [...record.walks.get(name).end]))"
+    )
+    mean = torch.tensor(digits, dtype=torch.float64).mean(0)
+    for row in (1, 2, 3):
+        blur = torch.tensor(pixels(page, f".ends tbody tr:nth-child({row}) td:nth-child(2) canvas"))
+        assert (blur / 127.5 - 1 - mean).abs().max() < 1.5 / 127.5
+        jump, twenty = (pixels(page, f".ends tbody tr:nth-child({row}) td:nth-child({k}) canvas") for k in (6, 5))
+        whole = [[round((value + 1) * 127.5) for value in digit] for digit in digits]
+        assert min(sum(map(abs, map(int.__sub__, jump, digit))) for digit in whole) <= 784
+        assert min(sum(map(abs, map(int.__sub__, twenty, digit))) for digit in whole) <= 784
+    gap = (torch.tensor(digits, dtype=torch.float64) - mean).square().mean(1).sqrt().min()
+    assert float(figure(page, "blur-1")) == pytest.approx(127.5 * float(gap), abs=0.1)
+    arrived = [int(figure(page, f"arrived-{n}")) for n in (*COUNTS, "jump")]
+    assert arrived == sorted(set(arrived))
+    assert (arrived[0], arrived[-1]) == (0, 40)
+    few.figures("jump", taught="20 steps")
+    until(page, f"document.querySelector('[data-figure=arrived-jump]').textContent == '{arrived[3]}'")
+
+
+def test_the_leaps_are_scrubbed_and_chosen_by_keyboard_from_other_noise(few: Few, until: Until) -> None:
+    page = few.page
+    before = few.figures("jump")
+    page.get_by_label("1", exact=True).press("ArrowRight")
+    assert page.get_by_label("2", exact=True).is_checked()
+    page.get_by_label("Time, from noise to data").press("Home")
+    assert "at t 1000, in 2 evaluations" in page.locator(".world canvas").first.get_attribute("aria-label")
+    page.get_by_role("button", name="Other noise").press("Enter")
+    until(page, f"document.querySelector('[data-figure=jump-spread]').textContent != '{before['spread']:.3f}'")
+
+
 def test_the_chapters_are_reached_from_their_contents(visit: Visit, studio: Any, until: Until) -> None:
     studio.answers["/v1/pictures"] = {"shape": [1, 28, 28], "pictures": []}
     page = visit("#/learn", **CALM)
@@ -251,7 +350,7 @@ def test_the_chapters_are_reached_from_their_contents(visit: Visit, studio: Any,
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_panel_fits_and_everything_in_it_has_a_name(visit: Visit, theme: str) -> None:
     page = visit("page/learn.html", color_scheme=theme, **CALM)
-    page.wait_for_selector("#guidance .transport")
+    page.wait_for_selector("#few .transport")
     assert page.get_attribute("html", "data-theme") == theme
     targets = "[...document.querySelectorAll('button, .segments label, .thumb')]"
     small = "box => Math.min(box.width, box.height) < 24"
@@ -269,7 +368,7 @@ def test_every_panel_fits_and_everything_in_it_has_a_name(visit: Visit, theme: s
 
 def test_a_name_that_is_no_panel_is_told_which_there_are(visit: Visit) -> None:
     page = visit("page/learn.html?panel=inc")
-    page.get_by_text("ink, drown, back, flat, guidance").wait_for()
+    page.get_by_text("ink, drown, back, flat, guidance, few").wait_for()
 
 
 def test_the_panels_need_nothing_but_files(visit: Visit, tmp_path: Any, until: Until) -> None:

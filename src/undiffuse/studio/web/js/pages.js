@@ -9,7 +9,7 @@ export const PAGES = [
   {
     name: "learn",
     title: "Learn",
-    door: "How it works, in five moving pictures: a drop of ink, a picture that drowns, and the way back. Ten minutes.",
+    door: "How it works, in six moving pictures: a drop of ink, a picture that drowns, and the way back. Ten minutes.",
     go: "Begin with the ink",
     load: () => import("./learn/page.js"),
   },

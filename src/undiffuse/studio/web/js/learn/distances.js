@@ -8,11 +8,22 @@ export function rootMeanSquare(a, b) {
   return Math.sqrt(sum / (length / 2));
 }
 
+/** Root of the mean squared distance from the middle of the points, and the standard error of it. */
+export function spread(points) {
+  const count = points.length / 2;
+  const mean = [0, 1].map((side) => points.reduce((sum, value, i) => (i % 2 === side ? sum + value : sum), 0) / count);
+  const squares = Array.from({ length: count }, (_, i) => (points[2 * i] - mean[0]) ** 2 + (points[2 * i + 1] - mean[1]) ** 2);
+  const square = squares.reduce((a, b) => a + b) / count;
+  const deviation = Math.sqrt(squares.reduce((sum, value) => sum + (value - square) ** 2, 0) / count);
+  return { value: Math.sqrt(square), error: square && deviation / Math.sqrt(count) / (2 * Math.sqrt(square)) };
+}
+
 /** Mean distance between a point of a and another one of b. */
 function meanDistance(a, b) {
   let sum = 0;
   for (let i = 0; i < a.length; i += 2) {
-    for (let j = 0; j < b.length; j += 2) sum += Math.hypot(a[i] - b[j], a[i + 1] - b[j + 1]);
+    // Math.hypot guards against overflow, which takes several times as long
+    for (let j = 0; j < b.length; j += 2) sum += Math.sqrt((a[i] - b[j]) ** 2 + (a[i + 1] - b[j + 1]) ** 2);
   }
   const pairs = (a.length / 2) * (b.length / 2);
   return sum / (a === b ? pairs - a.length / 2 : pairs);
@@ -29,3 +40,6 @@ function meanDistance(a, b) {
 export function energyDistance(x, y) {
   return Math.sqrt(Math.max(0, 2 * meanDistance(x, y) - meanDistance(x, x) - meanDistance(y, y)));
 }
+
+/** A distance that may be nothing at all, as far as so many points can tell. */
+export const small = (distance) => (distance < 0.0005 ? "≈ 0" : distance.toFixed(3));

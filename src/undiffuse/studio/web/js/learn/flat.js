@@ -7,7 +7,7 @@ import { VP, evenInLogSnr, logSnr } from "../math/schedule.js";
 import { button, segments, slider, transport } from "../ui/controls.js";
 import { calm } from "../ui/canvas.js";
 import { equation, frac, freshId, h, hat, inline, minus, named, row, sub, tinted } from "../ui/dom.js";
-import { energyDistance, rootMeanSquare } from "./distances.js";
+import { energyDistance, rootMeanSquare, small } from "./distances.js";
 import { whenNear } from "./readouts.js";
 import { REACH, between, field, pathTo, world } from "./world.js";
 
@@ -22,9 +22,6 @@ const DATA = 800;
 /** Moments of the time slider, even in log-SNR. */
 const MOMENTS = 200;
 const ENDS = [SCHEDULE.tMax, SCHEDULE.tMin].map((t) => logSnr(SCHEDULE.at(t)));
-
-/** A distance that may be nothing at all, as far as so many points can tell. */
-const small = (distance) => (distance < 0.0005 ? "≈ 0" : distance.toFixed(3));
 
 export const chapter = {
   id: "flat",

@@ -7,10 +7,11 @@ import { chapter as drown } from "./drown.js";
 import { chapter as back } from "./back.js";
 import { chapter as flat } from "./flat.js";
 import { chapter as guidance } from "./guidance.js";
+import { chapter as few } from "./few.js";
 
 // A chapter is { id, title, equation, gloss, prose, panel, hint }: the equation and what its letters mean, paragraphs, a
 // function (signal) -> the panel's elements, and something to try.
-const CHAPTERS = [ink, drown, back, flat, guidance];
+const CHAPTERS = [ink, drown, back, flat, guidance, few];
 
 /** Show all chapters, or `only` one of them; path[0] names the one to begin at. */
 export function show(root, { path, only = null, signal }) {
@@ -33,7 +34,7 @@ function head() {
     "header",
     { class: "page-head" },
     h("h1", {}, "How pictures come out of noise"),
-    h("p", { class: "lead" }, "Five moving pictures, one equation each, ten minutes. All of it is computed as you watch: drag it, play it, break it."),
+    h("p", { class: "lead" }, "Six moving pictures, one equation each, ten minutes. All of it is computed as you watch: drag it, play it, break it."),
     h("nav", { class: "contents", "aria-label": "Chapters" }, CHAPTERS.map(link)),
   );
 }

@@ -1,4 +1,4 @@
-// A view of the plane for panels 4 and 5: the density as a haze, the score as arrows, particles and their paths.
+// A view of the plane for panels 4 to 6: the density as a haze, the score as arrows, particles and their paths.
 
 import { line, scale, stage } from "../ui/canvas.js";
 import { colour } from "../ui/theme.js";

@@ -75,6 +75,15 @@ export class Mixture {
     return this.denoise(x, marginal).eps.map((value) => -value / marginal.sigma);
   }
 
+  /** Mean of the data, and the root of its mean squared distance from there: sqrt(2 std^2 + sum_k w_k |mu_k - mean|^2). */
+  moments() {
+    const { means, std, count, weights } = this;
+    const sum = (of) => weights.reduce((total, w, k) => total + w * of(k), 0);
+    const mean = [0, 1].map((side) => sum((k) => means[2 * k + side]));
+    const between = sum((k) => (means[2 * k] - mean[0]) ** 2 + (means[2 * k + 1] - mean[1]) ** 2);
+    return { mean, spread: Math.sqrt(2 * std ** 2 + between) };
+  }
+
   /** `count` points of the data. */
   draw(count, random) {
     const points = new Float64Array(2 * count);
@@ -86,6 +95,39 @@ export class Mixture {
     }
     return points;
   }
+}
+
+/** The exact denoiser where a few pictures are all that there are, equally likely: a mixture with std = 0, of any size. */
+export class Pictures {
+  constructor(pictures) {
+    this.pictures = pictures.map((values) => Float64Array.from(values));
+  }
+
+  /**
+   * For one x_t:   p(k | x_t) = softmax_k ((alpha x_t . mu_k - alpha^2 |mu_k|^2 / 2) / sigma^2)
+   *                x0 = sum_k p(k | x_t) mu_k,   eps = (x_t - alpha x0) / sigma
+   */
+  denoise(x, { alpha, sigma }) {
+    const logits = this.pictures.map((mu) => {
+      let product = 0;
+      for (let i = 0; i < x.length; i += 1) product += (alpha * x[i] - (alpha ** 2 * mu[i]) / 2) * mu[i];
+      return product / sigma ** 2;
+    });
+    const highest = Math.max(...logits);
+    const likely = logits.map((logit) => Math.exp(logit - highest));
+    const total = likely.reduce((a, b) => a + b);
+    const x0 = new Float64Array(x.length);
+    this.pictures.forEach((mu, k) => {
+      const share = likely[k] / total;
+      if (share > 0) for (let i = 0; i < x.length; i += 1) x0[i] += share * mu[i];
+    });
+    return { x0, eps: x0.map((value, i) => (x[i] - alpha * value) / sigma) };
+  }
+}
+
+/** One round cloud. */
+export function cloud() {
+  return new Mixture({ means: [0, 0], std: 0.5 });
 }
 
 /** Five round clouds on a circle, one heavier than the others. */

@@ -73,3 +73,8 @@ export function evenInLogSnr(schedule, steps) {
   );
   return [...times, 0];
 }
+
+/** `steps` falling times, even in t from the end of the process, and a final 0: "trailing" in undiffuse. */
+export function evenInTime(schedule, steps) {
+  return Array.from({ length: steps + 1 }, (_, k) => (schedule.tMax * (steps - k)) / steps);
+}
