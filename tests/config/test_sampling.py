@@ -21,6 +21,8 @@ ORDER = [
     "variance",
     "churn",
     "tolerance",
+    "morph_to",
+    "morph",
     "classes",
     "text",
     "vector",

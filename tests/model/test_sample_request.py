@@ -82,6 +82,7 @@ def test_learned_times_of_a_model_without_a_folder_are_chosen_by_its_name(digits
         ({"guidance_interval": (0.1, 2.0)}, "`guidance_interval=0.1,2.0` .* `guidance` other than 1"),
         ({"avoid": "3"}, "`avoid=3` .* `guidance` other than 1"),
         ({"augmentation": 0.2}, "`augmentation=0.2` .* a cascade"),
+        ({"morph": 0.2}, "`morph=0.2` .* `morph_to`"),
     ],
 )
 def test_a_setting_without_effect_is_said_to_be_so(digits: Model, settings: dict[str, object], words: str) -> None:
@@ -127,3 +128,34 @@ def test_samples_name_the_weights_that_were_loaded(digits: Model) -> None:
     assert digits.sample(1, steps=1, weights=digits.provenance["weights"]).settings.compute.weights == "0.995"
     with pytest.raises(UndiffuseError, match=r"loaded with the weights '0.995'.*undiffuse.load\(..., weights='raw'\)"):
         digits.sample(1, steps=1, weights="raw")
+
+
+def test_a_morph_goes_from_one_seeds_sample_to_the_others_to_the_bit(digits: Model) -> None:
+    """By a sampler that takes fresh noise in every step."""
+    how: dict[str, object] = {"steps": 3, "sampler": "dpm++2m-sde"}
+    first, second = (digits.sample(2, seed=seed, first=5, **how).array for seed in (3, 8))
+    morphs = [digits.sample(2, seed=3, first=5, morph_to=8, morph=part, **how).array for part in (0.0, 0.5, 1.0)]
+    assert np.array_equal(morphs[0], first)
+    assert np.array_equal(morphs[2], second)
+    assert not np.array_equal(morphs[1], first)
+    assert not np.array_equal(morphs[1], second)
+    back = digits.sample(2, seed=8, first=5, morph_to=3, morph=0.5, **how).array
+    assert np.abs(back.astype(int) - morphs[1].astype(int)).max() <= 1, "the middle is the same from both sides"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"morph_to": -1}, "`morph_to` takes a seed, a whole number from 0, and it is -1"),
+        ({"morph_to": 1, "morph": 1.5}, "`morph` takes a number from 0 to 1, and it is 1.5"),
+    ],
+)
+def test_a_morph_out_of_range_is_refused(digits: Model, settings: dict[str, object], words: str) -> None:
+    with pytest.raises(UndiffuseError, match=words):
+        digits.sample(1, **settings)
+
+
+def test_what_enlarges_does_not_morph(digits: Model) -> None:
+    stage = replace(digits, config=replace(digits.config, conditions=replace(digits.config.conditions, upscale=2)))
+    with pytest.raises(UndiffuseError, match="`morph_to` .* enlarges small images"):
+        Cascade((digits, stage)).plan(morph_to=1)

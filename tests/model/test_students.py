@@ -283,3 +283,13 @@ def test_evaluations_spent_count_student_and_teacher(
         f"{round(samples * (3 + target)):,} in this training: 3 of the student "
     )
     assert spent_in_words(teacher.config, 6) == ""
+
+
+@pytest.mark.parametrize("name", ["jump", "consistency", "scales"])
+def test_a_student_morphs_from_seed_to_seed_to_the_bit(students: Students, name: str) -> None:
+    """One of them takes fresh noise between its steps, which morphs as the noise does that it starts from."""
+    model = load_model(getattr(students, name))
+    ends = [model.sample(1, seed=seed).array for seed in (3, 8)]
+    for part, end in zip((0.0, 1.0), ends, strict=True):
+        assert np.array_equal(model.sample(1, seed=3, morph_to=8, morph=part).array, end)
+    assert not any(np.array_equal(model.sample(1, seed=3, morph_to=8).array, end) for end in ends)

@@ -11,7 +11,7 @@ from undiffuse.config.sections import Flat
 
 @dataclass(frozen=True)
 class Solver:
-    """The way of a walk from noise to data: by which steps, at which times."""
+    """The way of a walk from noise to data: by which steps, at which times, from which noise."""
 
     sampler: str = "dpm++2m-sde"
     """Rule for one step; `undiffuse samplers` lists them."""
@@ -29,6 +29,10 @@ class Solver:
     """EDM only: its S_churn, the fresh noise of the whole walk; 0 is Heun's method."""
     tolerance: float = 1e-5
     """ODE only: the error that a step may make, relative and absolute."""
+    morph_to: int | None = None
+    """Another seed, to morph to: all noise lies on the arc from the sample's own to that of the other seed."""
+    morph: float = 0.5
+    """How far on that arc: 0 is the seed's own sample, 1 the other's."""
 
 
 @dataclass(frozen=True)

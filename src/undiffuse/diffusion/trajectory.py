@@ -49,6 +49,43 @@ class Noise:
         return self.normal(x.shape[1:]).to(x.dtype)
 
 
+def slerp(
+    a: Float[Tensor, "#rows *shape"], b: Float[Tensor, "#rows *shape"], part: Float[Tensor, "..."]
+) -> Float[Tensor, "rows *shape"]:
+    """Points on the arc between two vectors, taken over everything but the first axis (Shoemake 1985).
+
+    slerp = sin((1 - u) w) / sin w  a + sin(u w) / sin w  b,   cos w = <a, b> / |a| |b|
+
+    Latents of high dimension lie on a sphere; on the straight line between two of them their length, the noise's
+    variance, would fall to a half. For vectors (nearly) on one line it is the straight one. At u = 0 it is a and at
+    u = 1 b, to the bit.
+    """
+    cosine = torch.cosine_similarity(a.double().flatten(1), b.double().flatten(1))
+    angle = cosine.clamp(-1, 1).acos().reshape(-1, *[1] * (a.ndim - 1))
+    part = part.double()
+    arc = ((1 - part) * angle).sin() / angle.sin() * a + (part * angle).sin() / angle.sin() * b
+    return torch.where(angle.sin() < 1e-6, torch.lerp(a.double(), b.double(), part), arc).to(a.dtype)
+
+
+class NoiseBetween(Noise):
+    """Noise on the arc from that of one seed to that of another, in every draw: its walks morph from one to the other.
+
+    z = slerp(z_first, z_second, part): standard normal numbers again, the first's own at 0 and the second's at 1.
+
+    Args:
+        first, second: of the same samples, on the CPU.
+        part: of the arc, in [0, 1].
+        device: where the noise is wanted.
+    """
+
+    def __init__(self, first: Noise, second: Noise, part: float, device: torch.device | str = "cpu") -> None:
+        self.first, self.second, self.part = first, second, torch.tensor(part, dtype=torch.float64)
+        self.device = torch.device(device)
+
+    def normal(self, shape: Sequence[int]) -> Batch:
+        return send(slerp(self.first.normal(shape), self.second.normal(shape), self.part), self.device)
+
+
 @runtime_checkable
 class Sampler(Protocol[State]):
     """The rule for one step t -> s.

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Said = Mapping[str, Any]
 """Options that were said, by name."""
+OF_SAMPLES = ("morph_to", "morph")
+"""Settings of sampling that are for no edit: they say of which noise a sample is made, and an edit begins with a
+picture."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Edit:
         one: why a picture has one result alone; empty where several may be asked for.
         results: how many pictures come of one.
         channels: that pictures must have; by default the model's.
-        omit: settings of sampling that are not for it.
+        omit: settings of sampling that are not for it, beside `OF_SAMPLES`.
         inverts: the sentence for another sampler than DDIM without noise; '' where any will do.
         check: refuses a model that cannot do it, and options that were said and that this model cannot take.
     """

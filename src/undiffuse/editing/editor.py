@@ -42,7 +42,14 @@ def edit_plan(model: AnyModel, settings: SampleConfig) -> SamplePlan:
     others, which exact inversions and solvers of adaptive steps would not give in any batch, and costs what one picture
     costs. Where samples would be of all classes by turns, a picture is told none: it says itself what it shows. A stage
     has nothing below it yet: each batch's own small pictures come there.
+
+    Raises:
+        UndiffuseError: as for `Model.plan`, or the settings morph from seed to seed.
     """
+    if settings.solver.morph_to is not None:
+        raise UndiffuseError(
+            "An edit begins with a picture, and `morph_to` is for samples, made of noise: leave it out"
+        )
     classes = any(condition.name == CLASS for condition in model.conditions)
     untold = classes and not (settings.prompt.classes or settings.guide.classifier)
     asked = settings.changed(classes=(NONE,)) if untold else settings

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from undiffuse.diffusion.trajectory import slerp
 from undiffuse.editing.defaults import Way
 from undiffuse.editing.editor import Editor, Pictures
 from undiffuse.editing.inversion import Inverter, from_noise, to_noise
@@ -57,20 +58,3 @@ def interpolate(
         return line
     stream = editor.indices[0] if editor.indices else 0
     return noised_and_back(replace(editor, indices=(stream,) * frames), line, times)
-
-
-def slerp(a: Pictures, b: Pictures, part: Float[Tensor, "..."]) -> Pictures:
-    """Points on the arc between two vectors, taken over everything but the first axis (Shoemake 1985).
-
-    slerp = sin((1 - u) w) / sin w  a + sin(u w) / sin w  b,   cos w = <a, b> / |a| |b|
-
-    Latents of high dimension lie on a sphere; on the straight line between two of them their length, the noise's
-    variance, would fall to a half. For vectors (nearly) on one line it is the straight one.
-    """
-    cosine = torch.cosine_similarity(a.double().flatten(1), b.double().flatten(1))
-    angle = cosine.clamp(-1, 1).acos().reshape(-1, *[1] * (a.ndim - 1))
-    part = part.double()
-    if bool((angle.sin() < 1e-6).any()):
-        return torch.lerp(a.double(), b.double(), part).to(a.dtype)
-    arc = ((1 - part) * angle).sin() / angle.sin() * a + (part * angle).sin() / angle.sin() * b
-    return arc.to(a.dtype)

@@ -30,7 +30,7 @@ from undiffuse.conditioning.request import GuidedRequest
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.guidance import THRESHOLDS
-from undiffuse.diffusion.trajectory import Noise, Sampler, SamplingStep, iterate_steps, start
+from undiffuse.diffusion.trajectory import Noise, NoiseBetween, Sampler, SamplingStep, iterate_steps, start
 from undiffuse.errors import UndiffuseError
 from undiffuse.model.samples import Samples
 from undiffuse.runtime.process_group import ALONE, Group
@@ -123,9 +123,15 @@ class SamplePlan:
         first = block.start // self.micro_batch * self.micro_batch
         slots = range(first, first + self.micro_batch)
         denoiser = self.denoiser(slots, seed)
-        noise = Noise(seed, slots, self.model.device)
+        noise = self._noise(seed, slots)
         steps = iterate_steps(denoiser, self.sampler, self.times, start(denoiser, self.model.shape, noise), noise)
         return evaluating(self.model.network, steps)
+
+    def _noise(self, seed: int, indices: Sequence[int]) -> Noise:
+        solver, device = self.settings.solver, self.model.device
+        if solver.morph_to is None:
+            return Noise(seed, indices, device)
+        return NoiseBetween(Noise(seed, indices), Noise(solver.morph_to, indices), solver.morph, device)
 
     def draw(self, indices: range, seed: int = 0, on_step: Callable[[], object] = lambda: None) -> Iterator[Samples]:
         """Samples of these numbers, micro-batch after micro-batch; one of them at a time is in memory.

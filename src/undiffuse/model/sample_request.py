@@ -18,6 +18,7 @@ BOUNDS = {
     "tolerance": (1e-12, 1.0),
     "guidance": (-1000.0, 1000.0),
     "augmentation": (0.0, 1.0),
+    "morph": (0.0, 1.0),
 }
 """Finite numbers that mean something, by the field of `SampleConfig`; beyond them there is noise, NaN, or no end."""
 SATURATING = 50.0
@@ -38,6 +39,8 @@ def check_bounds(settings: SampleConfig) -> None:
             raise UndiffuseError(f"`{name}` takes a number {limits}, and it is {value:g}")
     if (size := settings.compute.micro_batch) is not None and size < 1:
         raise UndiffuseError(f"An evaluation takes a `micro_batch` of at least 1 image, and it is {size}")
+    if (other := settings.solver.morph_to) is not None and other < 0:
+        raise UndiffuseError(f"`morph_to` takes a seed, a whole number from 0, and it is {other}")
 
 
 OF_SAMPLERS = {"eta": "ddim", "variance": "ddpm", "churn": "edm", "tolerance": "ode"}
@@ -60,6 +63,7 @@ def unheeded(settings: SampleConfig, enlarges: bool, samplers: Sequence[str] = (
         "guidance_rescale": leads,
         "guidance_interval": leads,
         "augmentation": (enlarges, "with a cascade, or a stage of one"),
+        "morph": (settings.solver.morph_to is not None, "with `morph_to`"),
     }
     return without_effect(settings.flat(), rules, SampleConfig().flat())
 
@@ -135,9 +139,15 @@ def checked(
     """The settings as they can be for a model, its weights and its bounds filled in; `remarks` are warned of.
 
     Raises:
-        UndiffuseError: a number is senseless, or other weights or another threshold are asked for than there are.
+        UndiffuseError: a number is senseless, other weights or another threshold are asked for than there are, or a
+            model that enlarges is to morph.
     """
     check_bounds(settings)
+    if enlarges and settings.solver.morph_to is not None:
+        raise UndiffuseError(
+            "`morph_to` morphs the noise of a model that makes images of noise alone, and this one enlarges small "
+            "images, as a stage of a cascade: leave it out"
+        )
     settings = with_threshold(with_weights(settings, loaded_as, provenance.get("weights")), bounded)
     warn(remarks(settings, enlarges))
     return settings

@@ -20,6 +20,7 @@ from undiffuse.cli.parser import Parser
 from undiffuse.config.fields import FLAG, Field
 from undiffuse.config.flags import flag_of
 from undiffuse.config.sampling import SampleConfig
+from undiffuse.editing.edit import OF_SAMPLES
 from undiffuse.editing.options import Rule, options_of, rules_of
 from undiffuse.editing.registry import EDITS
 
@@ -65,7 +66,7 @@ def configure(name: str, parser: Parser) -> None:
     add_device(group)
     usual = edit.advised(SimpleNamespace(**{each: option.default for each, option in options.items()}))
     by = [f"--{each} {options[each].default}" for each in ("method", "way") if each in options]
-    add_fields(parser, SampleConfig, " with ".join(["how", *by]), edit.omit, usual=usual)
+    add_fields(parser, SampleConfig, " with ".join(["how", *by]), (*edit.omit, *OF_SAMPLES), usual=usual)
     group = parser.add_argument_group("where to")
     group.add_argument("--out", type=folder_of_pictures, metavar="DIR", help=f"folder (default: RUN/edits/{name})")
     group.add_argument("--no-strips", action="store_true", help="no strips of what was given and what was made")
