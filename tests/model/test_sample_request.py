@@ -157,5 +157,5 @@ def test_a_morph_out_of_range_is_refused(digits: Model, settings: dict[str, obje
 
 def test_what_enlarges_does_not_morph(digits: Model) -> None:
     stage = replace(digits, config=replace(digits.config, conditions=replace(digits.config.conditions, upscale=2)))
-    with pytest.raises(UndiffuseError, match="`morph_to` .* enlarges small images"):
+    with pytest.raises(UndiffuseError, match=r"`morph_to` .* enlarges small images"):
         Cascade((digits, stage)).plan(morph_to=1)

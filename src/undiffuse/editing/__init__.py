@@ -12,10 +12,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from undiffuse.diffusion.trajectory import slerp
     from undiffuse.editing.denoising import denoise, estimate_noise
     from undiffuse.editing.editor import Editor
     from undiffuse.editing.inpainting import inpaint, outpaint
-    from undiffuse.editing.interpolation import interpolate, slerp
+    from undiffuse.editing.interpolation import interpolate
     from undiffuse.editing.inverse_problems import colorize, deblur, restore, upscale
     from undiffuse.editing.inversion import Inversion, Inverter, invert
     from undiffuse.editing.super_resolution import enlarge

@@ -19,14 +19,14 @@ from undiffuse.studio.documentation import documentation
 from undiffuse.studio.guard import Guard
 from undiffuse.studio.jobs.queue import FULL, BusyError, of_disk
 from undiffuse.studio.page_files import page_file
-from undiffuse.studio.routes import about, edits, gallery, samples, training, understanding
+from undiffuse.studio.routes import about, edits, gallery, live, samples, training, understanding
 from undiffuse.studio.routes.answers import refused
 from undiffuse.studio.routes.bodies import known_query
 from undiffuse.studio.routes.forms import WrongKindError, is_json, sentence
 from undiffuse.studio.studio import Studio
 from undiffuse.version import __version__
 
-PARTS = (about, samples, gallery, edits, training, understanding)
+PARTS = (about, samples, live, gallery, edits, training, understanding)
 SENTENCES = {404: "There is nothing at this address", 405: "This address does not take such a request"}
 
 

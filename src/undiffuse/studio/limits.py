@@ -18,6 +18,10 @@ FOR_THE_COMMAND_LINE = {
 """Settings that a request may not have, by section: they name files, are the machine's, or send things elsewhere."""
 
 
+EXACT = 2**53 - 1
+"""The largest number that every reader of JSON keeps exactly."""
+
+
 class TooLargeError(UndiffuseError):
     """More came than is taken."""
 
@@ -46,6 +50,8 @@ class Limits:
     """Of a data set."""
     pixels: int = 1 << 24
     """Of a picture, in or out."""
+    live: int = 8
+    """Evaluations of a picture that follows a slider."""
     larger: int = 64
     """Times as many pixels as the model learned, of an edit's results together: a gradient remembers all tiles."""
 
@@ -68,6 +74,8 @@ class Limits:
         for name, value in settings.flat().items():
             if isinstance(value, tuple | str):
                 _most(f"letters of {name}" if isinstance(value, str) else name, len(value), self.text)
+        if (settings.solver.morph_to or 0) > EXACT:
+            raise UndiffuseError(f"morph_to takes a seed of at most {EXACT} here, and it is {settings.solver.morph_to}")
         if settings.solver.sampler == "ode" and settings.solver.tolerance < 1e-7:
             raise UndiffuseError(f"tolerance lies at 1e-7 or above here; it is {settings.solver.tolerance:g}")
 

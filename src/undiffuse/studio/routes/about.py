@@ -19,10 +19,13 @@ from undiffuse.config.students import walking_student
 from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.diffusion.schedules import DiscreteSchedule
 from undiffuse.editing.registry import EDITS, edits_of
+from undiffuse.errors import UndiffuseError
 from undiffuse.factories.schedule import make_schedule
+from undiffuse.model import AnyModel
 from undiffuse.model.cascade import stages_of
 from undiffuse.model.student_words import in_words
 from undiffuse.recipes import RECIPES, advised_sampling
+from undiffuse.studio.jobs.live import live_steps
 from undiffuse.studio.jobs.training import progress_of
 from undiffuse.studio.library.models import LibraryEntry, curves
 from undiffuse.studio.routes.answers import PROBLEMS, answer
@@ -163,6 +166,7 @@ def _in_full(studio: Studio, identity: str) -> dict[str, Any]:
         "settings": spelled_out(config),
         "sampling": advised_sampling(config).flat(),
         "student": _student(config, schedule.t_max),
+        "live": _live(model, studio.limits.live),
         "shares": bool(loaded.evaluator.sizes),
     }
 
@@ -185,6 +189,14 @@ def _student(config: TrainConfig, t_max: float) -> dict[str, Any] | None:
         "guidance": student.guidance_unsaid if student.guidance_range else student.guidance_inside,
         "scales": list(student.guidance_range),
     }
+
+
+def _live(model: AnyModel, most: int) -> dict[str, Any]:
+    """The numbers of steps in which a model's pictures can follow a slider; where there are none, `why`."""
+    try:
+        return {"steps": live_steps(model, most), "why": None}
+    except UndiffuseError as error:
+        return {"steps": [], "why": str(error)}
 
 
 def _schedule(name: str, points: int) -> dict[str, Any]:

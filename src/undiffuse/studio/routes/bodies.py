@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
 from undiffuse.config.sampling import Compute, Guide, Prompt, SampleConfig, Solver
 from undiffuse.errors import UndiffuseError
-from undiffuse.studio.limits import FOR_THE_COMMAND_LINE
+from undiffuse.studio.limits import EXACT, FOR_THE_COMMAND_LINE
 
 
 class Body(BaseModel):
@@ -56,7 +56,5 @@ _SETTINGS = {
 Settings = Annotated[dict[str, Any], WithJsonSchema(_SETTINGS)]
 """Settings of a sampler by name; what is left out keeps its default."""
 ModelId = Annotated[str, Field(description="The id of a model, from GET /v1/models", max_length=100)]
-EXACT = 2**53 - 1
-"""The largest number that every reader of JSON keeps exactly."""
 Seed = Annotated[int, Field(ge=0, le=EXACT, description="Of the noise")]
 Index = Annotated[int, Field(ge=0, le=2**31 - 1, description="Number of the sample among those of the seed")]

@@ -9,7 +9,7 @@ import { toast } from "../ui/overlays.js";
 import { begin, duration, plural } from "./job.js";
 
 /** Pictures up to this many pixels wide are shown with their pixels as they are. */
-const SMALL = 128;
+export const SMALL = 128;
 /** Seconds that nobody needs to be told of. */
 const PATIENCE = 5;
 /** More tiles than this may be small. */
