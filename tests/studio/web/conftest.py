@@ -57,6 +57,8 @@ SAMPLE = [
     setting("classes", "str", [], list=True),
     setting("text", "str", ""),
     setting("guidance", "float", 1.0),
+    setting("morph_to", "int", None, optional=True),
+    setting("morph", "float", 0.5),
 ]
 MODEL = {
     "id": "digits",
@@ -70,6 +72,8 @@ MODEL = {
     "conditions": ["class"],
     "edits": ["inpaint", "outpaint", "upscale", "vary", "interpolate", "translate"],
     "sampling": {"sampler": "ddim", "steps": 20, "guidance": 2.0, "classes": ["all"]},
+    "student": None,
+    "live": {"steps": [], "why": "Live drawing takes a model that draws in at most 8 evaluations of its network"},
 }
 METHOD = setting("method", "str", "dps", choices=["replace", "repaint", "dps"])
 JUMP = setting("jump", "int", 10, acts_with={"method": ["repaint"]})

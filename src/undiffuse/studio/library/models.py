@@ -110,9 +110,10 @@ class ModelLibrary:
         places: set[Path] = set()
 
         def add(kind: Literal["given", "run", "shipped"], path: Path, called: str) -> None:
-            if path.resolve() in places:
+            place = path.resolve()
+            if place in places:
                 return
-            places.add(path.resolve())
+            places.add(place)
             name = re.sub(r"[^A-Za-z0-9._-]", "_", called)[:90] or "model"
             name, number = name.lstrip(".") or "model", 1
             while (unique := name if number == 1 else f"{name}-{number}") in found:

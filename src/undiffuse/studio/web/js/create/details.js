@@ -6,7 +6,7 @@ import { freshId, h } from "../ui/dom.js";
 import { dialog, toast } from "../ui/overlays.js";
 import { shown } from "./canvas.js";
 import { spoken, typed } from "./fields.js";
-import { madeHow } from "./gallery.js";
+import { isMorph, madeHow } from "./gallery.js";
 import { begin } from "./job.js";
 import { verb } from "./verbs.js";
 
@@ -37,8 +37,9 @@ function rows({ recipe, width, height, created, kind }, usual) {
   ];
   if (recipe.seed !== null && recipe.seed !== undefined) told.push(["seed", `${recipe.seed}, number ${recipe.index}`]);
   const differs = ([name, value]) => typed(value) !== "" && typed(value) !== typed(usual.get(name));
+  const always = isMorph(recipe) ? [...ALWAYS, "morph"] : ALWAYS;
   const settings = Object.entries(recipe.settings ?? {});
-  told.push(...settings.filter((entry) => (ALWAYS.includes(entry[0]) ? typed(entry[1]) !== "" : differs(entry))));
+  told.push(...settings.filter((entry) => (always.includes(entry[0]) ? typed(entry[1]) !== "" : differs(entry))));
   told.push(...Object.entries(recipe.options ?? {}).filter(([, value]) => typed(value) !== ""));
   return told.map(([name, value]) => h("div", {}, h("dt", {}, spoken(name)), h("dd", {}, typed(value))));
 }

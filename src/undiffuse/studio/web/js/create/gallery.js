@@ -26,9 +26,15 @@ const PAGE = 48;
 /** What was done to get a picture, in a word. */
 export const madeHow = (kind) => KINDS[kind] ?? kind;
 
+/** Whether a picture lies between two seeds. */
+export const isMorph = ({ settings }) => (settings?.morph_to ?? null) !== null;
+
+/** What a sample is called under its picture. */
+const caption = (recipe) => (isMorph(recipe) ? `seed ${recipe.seed} to ${recipe.settings.morph_to}` : `seed ${recipe.seed}, no. ${recipe.index ?? 0}`);
+
 /** A picture in a few words: "mnist, drawn, seed 3, number 0". */
 function inWords({ kind, model, recipe }) {
-  const seed = recipe.seed === null || recipe.seed === undefined ? "" : `, seed ${recipe.seed}`;
+  const seed = recipe.seed === null || recipe.seed === undefined ? "" : `, seed ${recipe.seed}${isMorph(recipe) ? ` to ${recipe.settings.morph_to}` : ""}`;
   return `${model}, ${madeHow(kind)}${seed}, number ${recipe.index ?? 0}`;
 }
 
@@ -88,11 +94,11 @@ export function gallery({ onOpen, aside, signal }) {
 
   function tile(item) {
     const press = () => (picking ? answer(item) : onOpen(item));
-    const caption = h("span", { class: "caption", "aria-hidden": "true" }, item.kind === "sample" ? `seed ${item.recipe.seed}, no. ${item.recipe.index ?? 0}` : madeHow(item.kind));
+    const words = h("span", { class: "caption", "aria-hidden": "true" }, item.kind === "sample" ? caption(item.recipe) : madeHow(item.kind));
     return h(
       "li",
       {},
-      h("button", { type: "button", class: "tile done", "aria-label": inWords(item), onclick: press }, shown(item.url, "", item.width), caption),
+      h("button", { type: "button", class: "tile done", "aria-label": inWords(item), onclick: press }, shown(item.url, "", item.width), words),
     );
   }
 

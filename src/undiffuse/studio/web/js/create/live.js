@@ -2,16 +2,15 @@
 
 import { at, post } from "../api.js";
 import { button, iconButton, segments, slider } from "../ui/controls.js";
-import { freshId, h, tell } from "../ui/dom.js";
+import { h } from "../ui/dom.js";
 import { toast } from "../ui/overlays.js";
 import { SMALL } from "./canvas.js";
 import { begin, plural } from "./job.js";
 
-/** Seeds on a slider; the dice know more. */
+/** The last seed on a slider, unless a larger one was typed. */
 const SEEDS = 999;
-const DICE = 100000;
 
-/** "", "halfway", "38 %": a part of the way between two seeds. */
+/** A part of the way between two seeds: "38 %". */
 const percent = (part) => `${Math.round(100 * part)} %`;
 
 /** A slider of seeds with a die beside it: { element, value, set }. */
@@ -22,7 +21,7 @@ function seedSlider({ label, dice, value, onInput }) {
     moved.set(seed);
   };
   const die = iconButton("dice", dice, () => {
-    set(Math.floor(Math.random() * DICE));
+    set(Math.floor(Math.random() * (SEEDS + 1)));
     onInput();
   });
   return {
@@ -61,7 +60,7 @@ function place(element, image) {
  * @param {object} options settings: () -> the other settings of the form; onSeed: seed -> void, when it is chosen here;
  *   onKept: () -> void; signal.
  * @returns {{ pane, stage, show, enter, leave, refresh }} pane: the sliders; stage: the picture; show(model): offers what a
- *   model can; enter(seed, settings): begins there; refresh(): something of `settings` has changed.
+ *   model can; enter(seed): begins there; refresh(): something of `settings` has changed.
  */
 export function livePane({ settings, onSeed, onKept, signal }) {
   let model = null;
@@ -83,7 +82,7 @@ export function livePane({ settings, onSeed, onKept, signal }) {
   const image = h("img", { hidden: true, alt: "", draggable: "false" });
   const said = h("p", { class: "moment", "aria-live": "off" });
   const wrong = h("p", { class: "form-error", role: "alert" });
-  const way = slider({ label: "Morph", min: 0, max: 1, step: 0.01, value: 0, format: percent, onInput: follow });
+  const way = slider({ label: "Between the seeds", min: 0, max: 1, step: 0.01, value: 0, format: percent, onInput: follow });
   const ends = [0, 1].map((part) => {
     const small = h("img", { hidden: true, alt: "", draggable: "false" });
     return { ...end(part, small), small };
@@ -92,7 +91,7 @@ export function livePane({ settings, onSeed, onKept, signal }) {
   const keep = button("Keep this picture", keepIt, { sign: "download", disabled: true });
   const stage = h(
     "section",
-    { class: "live", "aria-label": "The picture", hidden: true },
+    { class: "live-stage", "aria-label": "The picture", hidden: true },
     picture.element,
     h("div", { class: "live-morph" }, ends[0].element, way.element, ends[1].element),
     wrong,
@@ -138,7 +137,7 @@ export function livePane({ settings, onSeed, onKept, signal }) {
       for (let next = due(); next && next.key !== failed; next = due()) {
         failed = next.key; // unless an answer comes
         const began = performance.now();
-        const told = await post("/v1/live", next.body, { signal: AbortSignal.any([signal, mine.signal]) });
+        const told = await post("/v1/live", next.body, { signal: mine.signal });
         if (mine.signal.aborted) return;
         failed = null;
         wrong.textContent = "";
@@ -146,7 +145,7 @@ export function livePane({ settings, onSeed, onKept, signal }) {
         if (next.where === picture) shown(next.body, told, performance.now() - began);
       }
     } catch (error) {
-      if (!signal.aborted && !mine.signal.aborted) wrong.textContent = error.message;
+      if (!mine.signal.aborted) wrong.textContent = error.message;
     } finally {
       if (asking === mine) asking = null;
     }
@@ -225,13 +224,20 @@ export function livePane({ settings, onSeed, onKept, signal }) {
     stepsPlace.hidden = !steps;
   }
 
-  function enter(number, { classes, guidance: scale } = {}) {
+  /** Class and guidance that the form has are taken over; where it holds what is none, that is said when it is drawn by. */
+  function enter(number) {
     here = true;
     stage.hidden = false;
     seed.set(number);
-    const known = model.classes.indexOf(classes?.[0]);
-    if (known >= 0) classSlider.set(known);
-    if (scale !== undefined && model.student.scales.length) guidance.set(scale);
+    if (goal.value === seed.value) goal.set(seed.value + 1);
+    try {
+      const { classes, guidance: scale } = settings();
+      const known = model.classes.indexOf(classes?.[0]);
+      if (known >= 0) classSlider.set(known);
+      if (scale !== undefined && model.student.scales.length) guidance.set(scale);
+    } catch {
+      // the form says it
+    }
     follow();
   }
 
@@ -241,5 +247,6 @@ export function livePane({ settings, onSeed, onKept, signal }) {
     stop();
   }
 
+  signal.addEventListener("abort", stop);
   return { pane, stage, show, enter, leave, refresh: run };
 }

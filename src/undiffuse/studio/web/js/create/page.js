@@ -8,11 +8,14 @@ import { changePane } from "./change.js";
 import { openDetails, save } from "./details.js";
 import { canvas } from "./canvas.js";
 import { gallery } from "./gallery.js";
+import { livePane } from "./live.js";
 import { samplingForm } from "./settings.js";
 import { droppable, filePicker } from "./source.js";
 import { offered, verb } from "./verbs.js";
 
 const LARGEST = 2 ** 31;
+/** Conditions that have no slider: the form's own controls stay for them. */
+const ASKED_LIVE = ["text", "vector"];
 /** Moments of a walk that are shown and kept for looking back. */
 const MOMENTS = 100;
 
@@ -67,17 +70,21 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
   const wrong = h("p", { class: "form-error", role: "alert" });
   const desk = freshId("form");
   const go = button("Draw", null, { kind: "primary go", type: "submit", form: desk, disabled: true });
+  const live = livePane({ settings: () => form.settings(), onSeed: (number) => seed.set(number), onKept: () => shelf.refresh(), signal });
   let drawn = [];
   const together = button("All as one PNG", allAsOne, { sign: "download", hidden: true });
   stage.element.append(together);
   const drawPane = h("div", { class: "stack" }, count.element);
   const changeTab = h("div", { class: "stack" }, change.element);
   const asks = h("div", { class: "stack asks", hidden: true }, form.element);
+  const seedRow = h("div", { class: "seed" }, seed.element, dice);
+  const goRow = h("div", { class: "go-row" }, go, wrong);
   const modes = tabs({
     label: "Draw or change",
-    tabs: [["draw", "Draw anew", drawPane], ["change", "Change a picture", changeTab]],
+    tabs: [["draw", "Draw anew", drawPane], ["change", "Change a picture", changeTab], ["live", "Live", live.pane]],
     onChange: (chosen) => enter(chosen),
   });
+  modes.offer("live", false);
   const element = h(
     "div",
     {},
@@ -89,23 +96,29 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
         { id: desk, class: "workshop-form", novalidate: true, "aria-label": "What to make", onsubmit: (event) => (event.preventDefault(), start()) },
         chooser.element,
         modes.element,
-        h("div", { class: "seed" }, seed.element, dice),
+        seedRow,
         asks,
       ),
-      h("div", { class: "workshop-stage" }, h("div", { class: "go-row" }, go, wrong), board, stage.element),
+      h("div", { class: "workshop-stage" }, goRow, board, live.stage, stage.element),
     ),
     shelf.element,
   );
   droppable(element, ([file]) => restore(file));
+  asks.addEventListener("input", () => live.refresh());
 
   function enter(chosen) {
     mode = chosen;
     board.hidden = mode !== "change";
+    for (const part of [seedRow, goRow, stage.element]) part.hidden = mode === "live";
+    if (mode !== "live") live.leave();
     if (!model) return;
+    first.element.hidden = mode !== "draw";
+    form.forLive(mode === "live");
+    form.forEdits(mode === "change");
+    asks.hidden = mode === "live" && !model.conditions.some((name) => ASKED_LIVE.includes(name));
+    if (mode === "live") return live.enter(Number(seed.value) || 0);
     go.textContent = mode === "draw" ? "Draw" : "Change it";
     wrong.textContent = "";
-    first.element.hidden = mode !== "draw";
-    form.forEdits(mode === "change");
     if (mode === "draw") waiting();
     else clear();
   }
@@ -126,7 +139,8 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
     chooser.input.value = id;
     about.textContent = "Loading …";
     model = null;
-    for (const part of [asks, changeTab]) part.inert = true;
+    for (const part of [asks, changeTab, live.pane]) part.inert = true;
+    live.leave();
     go.disabled = true;
     let found;
     try {
@@ -140,10 +154,14 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
     describe();
     form.show(model);
     change.show(model);
+    live.show(model);
+    const alive = model.live.steps.length > 0;
+    modes.offer("live", alive);
     asks.hidden = false;
-    for (const part of [asks, changeTab]) part.inert = false;
+    for (const part of [asks, changeTab, live.pane]) part.inert = false;
     go.disabled = stage.busy;
-    enter(mode);
+    if (mode === "live" && !alive) modes.choose("draw");
+    else enter(mode);
   }
 
   function describe() {
@@ -151,7 +169,8 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
     const kind = { 1: "grey", 3: "colour" }[channels] ?? `${channels} channels`;
     const far = ["training", "stopped"].includes(model.state) ? `; as it was at step ${(model.step ?? 0).toLocaleString("en-GB")} of its training` : "";
     const fast = model.student ? `; ${model.student.words}` : "";
-    about.textContent = `${sides.join(" × ")}, ${kind}, ${(model.parameters / 1e6).toFixed(1)} million parameters${far}${fast}`;
+    const size = `${sides.join(" × ")}, ${kind}, ${(model.parameters / 1e6).toFixed(1)} million parameters${far}${fast}`;
+    about.textContent = model.live.why ? `${size}. ${model.live.why}.` : size;
   }
 
   function whole(entry, name) {
@@ -163,7 +182,7 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
   }
 
   async function start() {
-    if (!model || stage.busy) return;
+    if (!model || stage.busy || mode === "live") return;
     wrong.textContent = "";
     const number = whole(seed, "seed");
     if (number === null) return;

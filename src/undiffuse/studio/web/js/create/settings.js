@@ -7,7 +7,9 @@ import { controls, folded } from "./fields.js";
 /** Settings that have a control of their own. */
 const OWN = ["sampler", "steps", "classes", "text", "guidance"];
 /** Those that a student, which knows its own walk, leaves open beside the class, the text and its guidance. */
-const OF_STUDENTS = ["vector", "weights", "micro_batch", "precision"];
+const OF_STUDENTS = ["vector", "morph_to", "morph", "weights", "micro_batch", "precision"];
+/** Those that are for no edit: an edit begins with a picture, not with the noise of a seed. */
+const OF_SAMPLES = ["morph_to", "morph"];
 /** More classes than this are typed, not pressed. */
 const CHIPS = 24;
 
@@ -49,10 +51,10 @@ function typedClasses(classes) {
  * The form of the settings of sampling.
  *
  * @param {object} options descriptions: of all settings; samplers: as the API tells them; extra: elements beside the rarer ones.
- * @returns {{ element, show, settings, touched, restore, forEdits }}
+ * @returns {{ element, show, settings, touched, restore, forEdits, forLive }}
  *   show(model): offers what a model can, at its recipe's values; settings(): all of them; touched(): those that the person
  *   changed, for edits, which have good values of their own; restore(settings): those of a picture; forEdits(whether) leaves
- *   sampler and steps to the edit.
+ *   sampler and steps to the edit, forLive(whether) class, guidance and steps to the sliders there.
  */
 export function samplingForm({ descriptions, samplers, extra = [] }) {
   let given = {};
@@ -131,12 +133,14 @@ export function samplingForm({ descriptions, samplers, extra = [] }) {
     ownSteps.offer((student?.steps ?? []).map((n) => [String(n), String(n)]), String(student?.steps[0]));
     stepsPlace.replaceChildren(...(student ? (student.steps.length > 1 ? [ownSteps.element] : []) : [steps.element]));
     sampler.element.hidden = student !== null;
-    rest.only((name) => !student || OF_STUDENTS.includes(name));
+    offerRest();
     given = Object.fromEntries(descriptions.map(({ name, default: standard }) => [name, standard]));
     write(model.sampling, true);
     if (!chosen) return;
     write(chosen, false); // what a person has set stays, as far as this model knows it
   }
+
+  const offerRest = () => rest.only((name) => (!student || OF_STUDENTS.includes(name)) && !(ofEdit && OF_SAMPLES.includes(name)));
 
   function forEdits(whether) {
     if (whether === ofEdit) return;
@@ -148,6 +152,7 @@ export function samplingForm({ descriptions, samplers, extra = [] }) {
     aside = now;
     say();
     steps.refresh();
+    offerRest();
   }
 
   function own() {
@@ -180,19 +185,22 @@ export function samplingForm({ descriptions, samplers, extra = [] }) {
   }
 
   const differs = ([name, value]) => ["sampler", "steps"].includes(name) || JSON.stringify(value) !== JSON.stringify(given[name]);
+  for (const slid of [classPlace, guidance.element, sampler.element, stepsPlace]) slid.classList.add("slid");
+  const element = h(
+    "div",
+    { class: "stack" },
+    classPlace,
+    text.element,
+    guidance.element,
+    sampler.element,
+    stepsPlace,
+    folded("More settings", extra, rest.element),
+  );
   return {
-    element: h(
-      "div",
-      { class: "stack" },
-      classPlace,
-      text.element,
-      guidance.element,
-      sampler.element,
-      stepsPlace,
-      folded("More settings", extra, rest.element),
-    ),
+    element,
     show,
     forEdits,
+    forLive: (whether) => element.classList.toggle("live-form", whether),
     restore: (settings) => write(settings, false),
     settings: () => ({ ...rest.values(), ...own() }),
     touched: () => ({ ...rest.touched(), ...Object.fromEntries(Object.entries(own()).filter(differs)) }),

@@ -29,7 +29,7 @@ export function slider({ label, min, max, step = 1, value, format = String, onIn
     const now = Number(input.value);
     output.textContent = format(now);
     input.setAttribute("aria-valuetext", format(now));
-    input.style.setProperty("--filled", `${(100 * (now - min)) / (Number(input.max) - min || 1)}%`);
+    input.style.setProperty("--filled", `${(100 * (now - Number(input.min))) / (Number(input.max) - Number(input.min) || 1)}%`);
   };
   input.addEventListener("input", () => {
     show();

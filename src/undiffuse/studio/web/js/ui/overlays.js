@@ -51,6 +51,7 @@ export function dialog({ title, body, actions = [["close", "Close", "primary"]] 
  * Tabs with their panels; arrow keys move between them.
  *
  * @param {object} options label; tabs: [id, text, panel element][]; onChange: id -> void.
+ * @returns {{ element, choose, offer }} offer(id, whether) shows a tab, or takes it away.
  */
 export function tabs({ label, tabs: rows, onChange }) {
   const list = h("div", { class: "tabs", role: "tablist", "aria-label": label });
@@ -75,13 +76,15 @@ export function tabs({ label, tabs: rows, onChange }) {
   list.addEventListener("keydown", (event) => {
     const move = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!move) return;
-    const now = heads.indexOf(document.activeElement);
-    choose(rows[(now + move + rows.length) % rows.length][0], true);
+    const open = heads.filter(({ hidden }) => !hidden);
+    const next = open[(open.indexOf(document.activeElement) + move + open.length) % open.length];
+    choose(rows[heads.indexOf(next)][0], true);
     event.preventDefault();
   });
   list.append(...heads);
   choose(rows[0][0]);
-  return { element: h("div", {}, list, rows.map(([, , panel]) => panel)), choose };
+  const offer = (wanted, whether) => (heads[rows.findIndex(([id]) => id === wanted)].hidden = !whether);
+  return { element: h("div", {}, list, rows.map(([, , panel]) => panel)), choose, offer };
 }
 
 /** What a person sees where something could not be done, with a way to try again. */
