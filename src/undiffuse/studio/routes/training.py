@@ -25,9 +25,9 @@ from undiffuse.recipes import get_recipe
 from undiffuse.studio.jobs.queue import finite
 from undiffuse.studio.library.models import UnknownError
 from undiffuse.studio.library.uploads import run_name_of
-from undiffuse.studio.limits import FOR_THE_COMMAND_LINE
+from undiffuse.studio.limits import EXACT, FOR_THE_COMMAND_LINE
 from undiffuse.studio.routes.answers import EVENTS, PROBLEMS, Png, answer, event_stream
-from undiffuse.studio.routes.bodies import EXACT, Body
+from undiffuse.studio.routes.bodies import Body
 from undiffuse.studio.routes.forms import FILE, form, json_of, multipart, text_of
 from undiffuse.studio.studio import Studio
 from undiffuse.visualization.data_summary import contact_sheet

@@ -77,7 +77,8 @@ export function livePane({ settings, onSeed, onKept, signal }) {
   const guidance = slider({ label: "Guidance", min: 0, max: 1, step: 0.05, value: 1, format: (w) => String(Number(w.toFixed(2))), onInput: follow });
   const stepsPlace = h("div", { hidden: true });
   let steps = null;
-  const pane = h("div", { class: "stack" }, seed.element, goal.element, classSlider.element, guidance.element, stepsPlace);
+  const sliders = [seed.element, goal.element, classSlider.element, guidance.element, stepsPlace];
+  const pane = h("div", { class: "stack" }); // with sliders while they are seen: other panes have some of these names
 
   const image = h("img", { hidden: true, alt: "", draggable: "false" });
   const said = h("p", { class: "moment", "aria-live": "off" });
@@ -224,29 +225,38 @@ export function livePane({ settings, onSeed, onKept, signal }) {
     stepsPlace.hidden = !steps;
   }
 
-  /** Class and guidance that the form has are taken over; where it holds what is none, that is said when it is drawn by. */
-  function enter(number) {
-    here = true;
-    stage.hidden = false;
-    seed.set(number);
-    if (goal.value === seed.value) goal.set(seed.value + 1);
+  /** Begin with the class and the guidance of the form; what is wrong there is said when it is drawn by. */
+  function takeOver() {
     try {
       const { classes, guidance: scale } = settings();
       const known = model.classes.indexOf(classes?.[0]);
       if (known >= 0) classSlider.set(known);
       if (scale !== undefined && model.student.scales.length) guidance.set(scale);
     } catch {
-      // the form says it
+      // a field that says itself what is wrong with it
     }
+  }
+
+  function enter(number) {
+    if (!here) {
+      pane.append(...sliders);
+      takeOver();
+    }
+    here = true;
+    stage.hidden = false;
+    seed.set(number);
+    if (goal.value === seed.value) goal.set(seed.value + 1);
     follow();
   }
 
   function leave() {
     here = false;
     stage.hidden = true;
+    pane.replaceChildren();
     stop();
   }
 
+  label();
   signal.addEventListener("abort", stop);
   return { pane, stage, show, enter, leave, refresh: run };
 }

@@ -140,7 +140,6 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
     about.textContent = "Loading …";
     model = null;
     for (const part of [asks, changeTab, live.pane]) part.inert = true;
-    live.leave();
     go.disabled = true;
     let found;
     try {
