@@ -75,9 +75,9 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Server]:
-    """A studio in a folder, as a process of its own."""
-    words = [sys.executable, "-m", "undiffuse", "studio", "digits", "--port", "0", "--device", "cpu"]
+def serving(folder: Path, *models: str) -> Iterator[Server]:
+    """A studio of models in a folder, as a process of its own."""
+    words = [sys.executable, "-m", "undiffuse", "studio", *(models or ["digits"]), "--port", "0", "--device", "cpu"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=folder) as process:
         try:
             assert process.stdout is not None
