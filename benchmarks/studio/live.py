@@ -19,6 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,11 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--moves", type=int, default=60, help="of each model and number of steps")
     typed = parser.parse_args(words)
     places = [str(Path(name).resolve()) if Path(name).exists() else name for name in typed.models]
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), *places) as server:
-        connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(Path(folder), *places) as server,
+        closing(HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection,
+    ):
         given = ask(connection, "/v1/models")["models"][: len(places)]
         models = [ask(connection, f"/v1/models/{model['id']}") for model in given]
         cases = [(model, steps) for model in models for steps in sorted(model["live"]["steps"])]
