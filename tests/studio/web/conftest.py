@@ -120,7 +120,7 @@ class Studio:
     Args:
         pace: seconds between two steps of a job.
         answers: path of a GET -> its JSON, or a function of the query; (JSON, status) for a refusal.
-        posts: path of a POST -> a function of the JSON that came.
+        posts: path of a POST -> a function of the JSON that came, likewise.
     """
 
     pace: float = 0.01
@@ -286,7 +286,8 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "/v1/gallery/grid":
             self.send(png(1, (56, 56)), "image/png")
         elif path in studio.posts:
-            self.answer(studio.posts[path](request), 202)
+            found = studio.posts[path](request)
+            self.answer(*(found if isinstance(found, tuple) else (found, 202)))
         else:
             self.answer({"error": f"There is no {path}."}, 404)
 

@@ -233,6 +233,57 @@ def test_what_cannot_be_drawn_is_said_and_the_next_move_is_tried(visit: Visit, f
     assert page.get_by_text("The studio is busy").count() == 0
 
 
+def test_a_text_is_followed_as_it_is_typed(visit: Visit, fast: Any, until: Until) -> None:
+    """A model of texts without classes and with one number of steps: what it lacks has no slider."""
+    student = {**STUDENT, "steps": [4], "scales": []}
+    more = {"conditions": ["text"], "classes": [], "student": student, "live": {"steps": [4], "why": None}}
+    fast.answers["/v1/models/fast"] |= more
+    page = enter(visit)
+    page.get_by_role("img", name="Seed 0", exact=True).wait_for()
+    for name in ("Class", "Guidance"):
+        assert page.get_by_role("slider", name=name).count() == 0
+    assert page.get_by_role("group", name="Evaluations").count() == 0
+    page.get_by_label("What it shows").press_sequentially("a dot")
+    until(page, f"document.querySelector('.live-picture img').src === {json.dumps(png(DOT))}")
+
+
+DOT = json.dumps({"model": "fast", "seed": 0, "settings": {"text": "a dot"}}, sort_keys=True)
+
+
+def test_a_move_that_came_while_a_request_failed_is_drawn(visit: Visit, fast: Any, until: Until) -> None:
+    page = enter(visit, refused=True)
+    settled(page, until)
+    asked_for, go = threading.Event(), threading.Event()
+
+    def once(body: Any) -> Any:
+        if body["seed"] != 5:
+            return answer(body)
+        asked_for.set()
+        go.wait(20)
+        return {"error": "The studio is busy; try again in 1 s"}, 429
+
+    fast.posts["/v1/live"] = once
+    slide(page, "Seed", 5)
+    assert asked_for.wait(20)
+    slide(page, "Seed", 6)
+    go.set()
+    settled(page, until, seed=6)
+    assert page.get_by_text("The studio is busy").count() == 0
+
+
+def test_a_model_that_cannot_be_loaded_leaves_nothing_to_move(visit: Visit, fast: Any, until: Until) -> None:
+    page = enter(visit, refused=True)
+    settled(page, until)
+    fast.answers["/v1/models/digits"] = ({"error": "The checkpoint is damaged."}, 422)
+    page.get_by_label("Model", exact=True).select_option("digits")
+    page.get_by_text("The checkpoint is damaged.").wait_for()
+    fast.asked.clear()
+    slide(page, "Between the seeds", 0.3)
+    page.wait_for_timeout(200)
+    assert asked(fast) == []
+    assert page.get_by_role("button", name="Keep this picture").is_disabled()
+
+
 def test_it_is_drawn_with_the_keyboard_alone(visit: Visit, fast: Any, until: Until) -> None:
     page = visit("#/create?model=fast")
     page.get_by_role("tab", name="Draw anew").focus()

@@ -59,8 +59,8 @@ function place(element, image) {
  *
  * @param {object} options settings: () -> the other settings of the form; onSeed: seed -> void, when it is chosen here;
  *   onKept: () -> void; signal.
- * @returns {{ pane, stage, show, enter, leave, refresh }} pane: the sliders; stage: the picture; show(model): offers what a
- *   model can; enter(seed): begins there; refresh(): something of `settings` has changed.
+ * @returns {{ pane, stage, rest, show, enter, leave, refresh }} pane: the sliders; stage: the picture; rest(): no model is
+ *   there; show(model): offers what one can; enter(seed): begins there; refresh(): something of `settings` has changed.
  */
 export function livePane({ settings, onSeed, onKept, signal }) {
   let model = null;
@@ -84,10 +84,7 @@ export function livePane({ settings, onSeed, onKept, signal }) {
   const said = h("p", { class: "moment", "aria-live": "off" });
   const wrong = h("p", { class: "form-error", role: "alert" });
   const way = slider({ label: "Between the seeds", min: 0, max: 1, step: 0.01, value: 0, format: percent, onInput: follow });
-  const ends = [0, 1].map((part) => {
-    const small = h("img", { hidden: true, alt: "", draggable: "false" });
-    return { ...end(part, small), small };
-  });
+  const ends = [0, 1].map(end);
   const picture = place(h("div", { class: "tile live-picture" }, image), image);
   const keep = button("Keep this picture", keepIt, { sign: "download", disabled: true });
   const stage = h(
@@ -100,7 +97,8 @@ export function livePane({ settings, onSeed, onKept, signal }) {
   );
 
   /** One end of the morph, which a press goes to. */
-  function end(part, small) {
+  function end(part) {
+    const small = h("img", { hidden: true, alt: "", draggable: "false" });
     const press = () => {
       way.set(part);
       follow();
@@ -132,23 +130,35 @@ export function livePane({ settings, onSeed, onKept, signal }) {
 
   async function run() {
     if (asking || !here || !model) return;
-    asking = new AbortController();
-    const mine = asking;
-    try {
-      for (let next = due(); next && next.key !== failed; next = due()) {
-        failed = next.key; // unless an answer comes
-        const began = performance.now();
-        const told = await post("/v1/live", next.body, { signal: mine.signal });
-        if (mine.signal.aborted) return;
-        failed = null;
-        wrong.textContent = "";
-        next.where.show(next.key, told.url, told.width);
-        if (next.where === picture) shown(next.body, told, performance.now() - began);
+    const mine = new AbortController();
+    asking = mine;
+    for (let next = wanted(); next && next.key !== failed; next = wanted()) await ask(next, mine.signal);
+    if (asking === mine) asking = null;
+
+    /** Nothing for one who has left, or holds a setting that is none, which is said. */
+    function wanted() {
+      try {
+        return mine.signal.aborted ? null : due();
+      } catch (error) {
+        wrong.textContent = error.message;
+        return null;
       }
+    }
+  }
+
+  async function ask({ where, body, key }, stopped) {
+    const began = performance.now();
+    try {
+      const told = await post("/v1/live", body, { signal: stopped });
+      if (stopped.aborted) return;
+      failed = null;
+      wrong.textContent = "";
+      where.show(key, told.url, told.width);
+      if (where === picture) shown(body, told, performance.now() - began);
     } catch (error) {
-      if (!mine.signal.aborted) wrong.textContent = error.message;
-    } finally {
-      if (asking === mine) asking = null;
+      if (stopped.aborted) return;
+      failed = key; // until something is moved, it is not asked again
+      wrong.textContent = error.message;
     }
   }
 
@@ -196,11 +206,17 @@ export function livePane({ settings, onSeed, onKept, signal }) {
     failed = null;
   }
 
-  function show(next) {
+  /** Another model is loading: nothing is drawn with the one before. */
+  function rest() {
     stop();
-    model = next.live.steps.length ? next : null;
+    model = null;
     last = null;
     keep.disabled = true;
+  }
+
+  function show(next) {
+    rest();
+    model = next.live.steps.length ? next : null;
     said.textContent = "";
     wrong.textContent = "";
     for (const each of [picture, ...ends]) each.forget();
@@ -258,5 +274,5 @@ export function livePane({ settings, onSeed, onKept, signal }) {
 
   label();
   signal.addEventListener("abort", stop);
-  return { pane, stage, show, enter, leave, refresh: run };
+  return { pane, stage, rest, show, enter, leave, refresh: run };
 }

@@ -140,6 +140,7 @@ function createPage({ status, models, samplers, settings, edits, signal }) {
     about.textContent = "Loading …";
     model = null;
     for (const part of [asks, changeTab, live.pane]) part.inert = true;
+    live.rest();
     go.disabled = true;
     let found;
     try {
