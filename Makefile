@@ -60,7 +60,7 @@ SHIPPED := runs/shipped-digits
 shipped-model: $(INSTALLED)
 	@if [ -d $(SHIPPED) ]; then $(BIN)/undiffuse train --resume $(SHIPPED); \
 	else $(BIN)/undiffuse train digits --recipe digits --parameterization v --no-clipped-error --condition class --steps 5000 --name $(notdir $(SHIPPED)); fi
-	$(BIN)/python -m undiffuse.checkpoints.pretrained.make $(SHIPPED) --name digits
+	$(BIN)/python -m undiffuse.export.shipped $(SHIPPED) --name digits
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -62,6 +63,9 @@ FIGURES = {
     "minutes": "minutes",
 }
 """Columns of the table behind those of the key, and their heads."""
+
+NARROW = ("fd_pixels", "accuracy", "precision", "recall", "coverage", "ink")
+"""Figures of the table for a page, beside the distance."""
 
 
 def key_of(**given: Any) -> dict[str, Any]:
@@ -129,7 +133,7 @@ class Table:
         return [key for key in once.values() if not self.has(key)]
 
     def add(self, row: Row, judge: str, again: bool = False) -> None:
-        """Add a row and write the file.
+        """Add a row and write the file, the rows that others have added since kept.
 
         Args:
             row: a key (`key_of`) and what was measured.
@@ -141,6 +145,8 @@ class Table:
         """
         if judge != self.judge:
             raise UndiffuseError(f"{self.path} takes rows of the judge {self.judge[:SHORT]}, not of {judge[:SHORT]}")
+        if self.path.exists():
+            self.rows = Table.open(self.path, self.judge, self.about["judge"]).rows
         if self.has(row) and not again:
             raise UndiffuseError(f"{self.path} has a row of {describe(row)} already")
         others = [other for other in self.rows if _identity(other) != _identity(row)]
@@ -168,6 +174,24 @@ class Table:
         head, *body = ["| " + " | ".join(row) + " |" for row in cells]
         return "\n".join([head, "|---" * len(cells[0]) + "|", *body])
 
+    def summary(self, n: int = 5000) -> str:
+        """The narrow table for a page: a row for each way to draw with all its seeds, the fewest evaluations first."""
+        groups: dict[tuple[Any, ...], list[Row]] = {}
+        for row in self.rows:
+            if row["n"] == n:
+                groups.setdefault(tuple(row[name] for name in KEY if name not in ("training_seed", "seed")), []).append(
+                    row
+                )
+        lines = ["| evaluations | drawn by | FD | ratio |" + "".join(f" {FIGURES[name]} |" for name in NARROW)]
+        lines.append("|--:|---|--:|--:|" + "--:|" * len(NARROW))
+        for group in sorted(groups.values(), key=lambda rows: (rows[0]["evaluations"], _mean(rows, "fd"))):
+            first = group[0]
+            fd = ", ".join(f"{row['fd']:.1f}" for row in group)
+            ratio = self._figure("ratio", group)
+            figures = "".join(f" {_mean(group, name):.2f} |" for name in NARROW)
+            lines.append(f"| {first['evaluations']:g} | {_way(first)} | {fd} | {ratio} |{figures}")
+        return "\n".join(lines)
+
     def _figure(self, name: str, group: Sequence[Row]) -> str:
         """A cell: the value of each seed, or the mean of their ratios to the unit of the same number of samples."""
         if name != "ratio":
@@ -182,6 +206,19 @@ class Table:
         return statistics.fmean(found) if found else None
 
 
+def _mean(rows: Sequence[Row], figure: str) -> float:
+    return statistics.fmean(row[figure] for row in rows)
+
+
+def _way(row: Row) -> str:
+    """How samples were drawn, in a few words."""
+    if row["method"] == REAL:
+        return REAL
+    words = [f"`{row['sampler']}`", row["spacing"]] if row["method"] == TEACHER else [f"**{row['method']}**"]
+    words += [f"guidance {row['guidance']:g}"] if row["guidance"] != 1 else []
+    return " ".join([*words, *(["not clipped"] if row["threshold"] == "none" else [])])
+
+
 def _word(value: Any) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float | int) else str(value)
 
@@ -189,3 +226,9 @@ def _word(value: Any) -> str:
 def describe(row: Row) -> str:
     """A key in words."""
     return ", ".join(f"{name} {row[name]}" for name in KEY if row[name] is not None and row[name] != KEY[name])
+
+
+if __name__ == "__main__":  # python -m benchmarks.few_step.table docs/measure/few-step.json
+    given = Path(sys.argv[1])
+    about = json.loads(given.read_text())
+    print(Table.open(given, about["judge_sha256"], about["judge"]).summary())

@@ -12,7 +12,6 @@ import safetensors.torch
 import torch
 
 from undiffuse.checkpoints.model_file import read, to_bytes
-from undiffuse.checkpoints.pretrained.make import main, make
 from undiffuse.checkpoints.saved_model import SavedModel
 from undiffuse.checkpoints.training_checkpoint import Checkpoint, State, save
 from undiffuse.config.network import UNetConfig
@@ -20,6 +19,7 @@ from undiffuse.config.schema import TrainConfig
 from undiffuse.config.training import EMAConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
+from undiffuse.export.shipped import main, make
 from undiffuse.model import build_model, load
 
 INFO = DataInfo("things", "0" * 64, 10, (1, 8, 8), "uint8", 0.0, 255.0, (0.1,), (0.5,), ("cat", "dog"))
@@ -140,13 +140,13 @@ def test_whole_numbers_stay_as_they_are(tmp_path: Path) -> None:
 def test_one_command_makes_the_file_that_ships(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("undiffuse.checkpoints.pretrained.make.FOLDER", tmp_path)
+    monkeypatch.setattr("undiffuse.export.shipped.FOLDER", tmp_path)
     monkeypatch.setattr("sys.argv", ["make", str(run), "--name", "things"])
     assert main() == 0
     assert load(tmp_path / "things.safetensors").provenance["step"] == 7
-    monkeypatch.setattr("undiffuse.checkpoints.pretrained.make.LIMIT", 1000)
+    monkeypatch.setattr("undiffuse.export.shipped.LIMIT", 1000)
     assert main() == 2
     assert "at most 1,000 ship" in capsys.readouterr().err
-    monkeypatch.setattr("sys.argv", ["make", str(tmp_path / "nothing")])
+    monkeypatch.setattr("sys.argv", ["make", str(tmp_path / "nothing"), "--name", "nothing"])
     assert main() == 2
-    assert "holds no whole checkpoint" in capsys.readouterr().err
+    assert "nothing is not there" in capsys.readouterr().err

@@ -10,9 +10,9 @@ import pytest
 
 from undiffuse.checkpoints.model_file import read
 from undiffuse.checkpoints.pretrained import FOLDER, names, shipped
-from undiffuse.checkpoints.pretrained.make import LIMIT
 from undiffuse.cli import main
 from undiffuse.errors import UndiffuseError
+from undiffuse.export.shipped import LIMIT
 from undiffuse.model import Model, load
 from undiffuse.provenance.png import read_metadata
 

@@ -15,6 +15,7 @@ from tests.students import Students, settings_of, student_model, write_student
 from undiffuse.checkpoints.model_file import FORMAT, OF_STUDENTS, read
 from undiffuse.config.distillation import (
     ConsistencyConfig,
+    DistributionConfig,
     JumpConfig,
     MatchConfig,
     ProgressiveConfig,
@@ -270,6 +271,10 @@ def test_a_student_is_no_last_stage_of_a_cascade(students: Students) -> None:
         (JumpConfig, {"student_steps": (4, 2, 1)}, (2 + 2 * 2) / 3),  # a third by 2 steps of the teacher, others by 2
         (RegressionConfig, {"student_steps": (1,), "teacher_sampler": "unipc2"}, 8),
         (RegressionConfig, {"student_steps": (1,), "teacher_sampler": "heun"}, 16),
+        # The critic's learning, and half the time two answers, half the time a walk of 8 steps from the first time, 4
+        # from the middle; the second of two steps has one before it.
+        (DistributionConfig, {"student_steps": (1,)}, 3 + (2 + 8) / 2),
+        (DistributionConfig, {"student_steps": (2, 1)}, 3 + (5 + (5 + 1 + (2 + 4) / 2) / 2) / 2),
     ],
 )
 def test_evaluations_spent_count_student_and_teacher(

@@ -68,9 +68,10 @@ def configure(parser: Parser) -> None:
     group.add_argument("--runs", metavar="DIR", type=Path, help="folder of runs (default: runs)")
     group.add_argument("--resume", action="store_true", help="go on where the same command was interrupted")
     group.add_argument("--quiet", action="store_true", help="print nothing")
-    shared = tuple(fields_of(StudentConfig))
+    there = {*fields_of(StudentConfig), "method"}
     for name, cls in METHODS.classes.items():
-        add_fields(parser, cls, f"the method {name}", omit=(*shared, "method"))
+        add_fields(parser, cls, f"the method {name}", omit=tuple(there))
+        there |= fields_of(cls).keys()  # a setting of several methods is one option
     add_fields(parser, ObjectiveConfig, "distance", omit=_others(ObjectiveConfig, "weighting", "gamma", "distance"))
     add_fields(parser, OptimizerConfig, "optimizer", defaults=False)
     add_fields(parser, EMAConfig, "ema", defaults=False)

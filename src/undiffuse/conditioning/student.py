@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from undiffuse.config.distillation import DistillationConfig, JumpConfig, StudentConfig
+from collections.abc import Iterable
+
+from undiffuse.config.distillation import DistillationConfig, DistributionConfig, JumpConfig, StudentConfig
 from undiffuse.diffusion.denoiser import NumberInput
-from undiffuse.diffusion.distillation.teacher import SCALE, UNTIL, WAVES, Scales, until_input
+from undiffuse.diffusion.distillation.teacher import SCALE, SINCE, UNTIL, WAVES, Scales, until_input
 from undiffuse.networks.conditions import Condition
 
 OF_STUDENTS = (UNTIL, SCALE)
@@ -24,4 +26,19 @@ def number_inputs(config: DistillationConfig) -> dict[str, NumberInput]:
 
 def student_conditions(config: DistillationConfig) -> tuple[Condition, ...]:
     """The conditions of the student's network that its teacher's does not have."""
-    return tuple(Condition(name, "vector", 2 * WAVES) for name in number_inputs(config))
+    return _conditions(number_inputs(config))
+
+
+def critic_inputs(config: DistillationConfig) -> dict[str, NumberInput]:
+    """What a critic sees of numbers that the student does not: the times of the step that a sample comes from."""
+    several = isinstance(config, DistributionConfig) and len(config.student_times) > 1
+    return {SINCE: until_input, UNTIL: until_input} if several else {}
+
+
+def critic_conditions(config: DistillationConfig) -> tuple[Condition, ...]:
+    """The conditions of the critic's network that the student's does not have."""
+    return _conditions(critic_inputs(config))
+
+
+def _conditions(names: Iterable[str]) -> tuple[Condition, ...]:
+    return tuple(Condition(name, "vector", 2 * WAVES) for name in names)

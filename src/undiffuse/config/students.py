@@ -9,6 +9,7 @@ from itertools import pairwise
 from undiffuse.config.diffusion import DiffusionConfig
 from undiffuse.config.distillation import (
     ConsistencyConfig,
+    DistributionConfig,
     ProgressiveConfig,
     RegressionConfig,
     StudentConfig,
@@ -70,7 +71,8 @@ def check_student(config: TrainConfig, where: str = "") -> None:
                 f"{said}`teacher_stride` divides the teacher's {len(student.teacher_times)} steps, and here it is "
                 f"{stride}"
             )
-    if isinstance(student, RegressionConfig) and student.student_times != student.teacher_times[:: _stride(student)]:
+    walks = isinstance(student, RegressionConfig | DistributionConfig)
+    if walks and student.student_times != student.teacher_times[:: _stride(student)]:
         raise UndiffuseError(f"{said}`student_times` are every n-th of `teacher_times`, and here they are not")
     if isinstance(student, ConsistencyConfig):
         for name, least in {"annealing": 1.0, "ratio_std": 0.0}.items():
@@ -84,7 +86,7 @@ def check_student(config: TrainConfig, where: str = "") -> None:
             raise UndiffuseError(f"{said}`own_times` lies from 0 to 1, and here it is {student.own_times:g}")
 
 
-def _stride(student: RegressionConfig) -> int:
+def _stride(student: StudentConfig) -> int:
     return max(1, len(student.teacher_times) // max(1, len(student.student_times)))
 
 

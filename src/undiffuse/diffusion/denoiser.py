@@ -7,6 +7,7 @@ denoisers.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -145,6 +146,12 @@ class NetworkDenoiser:
             raise UndiffuseError(
                 "A schedule that ends in pure noise (alpha = 0) has no ln(sigma/alpha) there: use `time_input=log-snr`"
             )
+
+    def with_inputs(self, number_inputs: Mapping[str, NumberInput]) -> NetworkDenoiser:
+        """The same network, told more numbers."""
+        told = copy.copy(self)
+        told.number_inputs = {**self.number_inputs, **number_inputs}
+        return told
 
     def __call__(self, x_t: Batch, t: Times, **conditions: Tensor) -> Prediction:
         t = times_of(self.schedule, t, x_t)

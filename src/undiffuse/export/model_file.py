@@ -18,10 +18,14 @@ def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
     if path.suffix != SUFFIX:
         raise UndiffuseError(f"A model's file is called NAME{SUFFIX}, not {path.name}")
     check_free(path, overwrite, PLACE)
-    weights, step = str(model.provenance.get("weights", "raw")), int(model.provenance.get("step", 0))
-    tensors = without_critic(model.network.state_dict())
-    saved = SavedModel.of(without_paths(model.config), model.info, tensors, step, weights)
-    data = to_bytes(saved)
+    data = packed(model)
     write_file(path, data, overwrite, PLACE)
     use = f"edit upscale {quoted(path)} small.png" if model.config.conditions.upscale > 1 else f"sample {quoted(path)}"
     return [f"file    {path}, {len(data):,} bytes: undiffuse {use}"]
+
+
+def packed(model: Model) -> bytes:
+    """The file's bytes."""
+    weights, step = str(model.provenance.get("weights", "raw")), int(model.provenance.get("step", 0))
+    tensors = without_critic(model.network.state_dict())
+    return to_bytes(SavedModel.of(without_paths(model.config), model.info, tensors, step, weights))

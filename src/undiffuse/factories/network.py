@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.conditioning.request import conditions_of
+from undiffuse.conditioning.student import critic_conditions
 from undiffuse.config.distillation import has_critic
 from undiffuse.config.fields import fields_of
 from undiffuse.config.network import NetworkConfig, RMSUNetConfig, ScoreUNetConfig, UNetConfig
@@ -77,6 +78,7 @@ def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ..
         build = NETWORKS[type(config.network)]
         network = accelerate_cpu(build(channels, outputs, len(sides), config.network, told))
         if has_critic(config.distillation):  # it goes where the student goes: optimizer, averages, checkpoints, shards
+            told = (*told, *critic_conditions(config.distillation))
             setattr(network, CRITIC, accelerate_cpu(build(channels, outputs, len(sides), config.network, told)))
     layout = LAYOUTS.get(len(info.spatial) + 2)
     if config.loop.channels_last and layout is not None:

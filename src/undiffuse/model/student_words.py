@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from statistics import fmean
 from typing import Any
 
 from undiffuse.config.distillation import (
@@ -83,15 +84,22 @@ def _jump(student: JumpConfig) -> float:
 
 
 def _regression(student: RegressionConfig) -> float:
-    """A walk of the teacher; what a sampler takes more in some steps is left out."""
+    return _walk_from(student, student.teacher_times[0])
+
+
+def _walk_from(student: RegressionConfig | DistributionConfig, t: float) -> float:
+    """A walk of the teacher from t; what a sampler takes more in some steps is left out."""
     known = SAMPLERS.get(student.teacher_sampler)
     each = (known.evaluations_per_step if known else None) or 1
-    return each * len(student.teacher_times) * _per_teacher(student)
+    return each * sum(time <= t for time in student.teacher_times) * _per_teacher(student)
 
 
 def _distribution(student: DistributionConfig) -> float:
-    """Half the student's steps before the one that learns, the teacher's answer, the critic's and its own learning."""
-    return (len(student.student_times) - 1) / 2 + _per_teacher(student) + 1 + LEARNING
+    """The student's steps before the one that learns, teacher and critic or a walk of the teacher, the critic's own
+    learning; each of the student's walks is as frequent as the others."""
+    asked, walks = 1 + _per_teacher(student), [student.times_of(steps) for steps in student.student_steps]
+    costs = [[k + (asked + _walk_from(student, t)) / 2 for k, t in enumerate(walk)] for walk in walks]
+    return LEARNING + fmean(fmean(steps) for steps in costs)
 
 
 TARGETS: Mapping[type[StudentConfig], Callable[[Any], float]] = {

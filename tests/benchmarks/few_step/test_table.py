@@ -49,6 +49,13 @@ def test_what_is_there_is_not_missing_and_not_added_again(table):
         table.add(row(7), JUDGE)
 
 
+def test_two_who_add_to_one_file_keep_each_others_rows(table):
+    other = Table.open(table.path, JUDGE, "a judge")
+    table.add(row(5, 16, steps=16), JUDGE)
+    other.add(row(6, 4), JUDGE)
+    assert [found["fd"] for found in Table.open(table.path, JUDGE, "a judge").rows] == [6, 5]
+
+
 def test_rows_of_two_judges_do_not_meet(table):
     with pytest.raises(UndiffuseError, match="not of bbbbbbbbbbbb"):
         table.add(row(6), OTHER)
@@ -93,3 +100,21 @@ def test_a_point_of_the_figure_is_the_mean_of_seeds_and_guided_rows_are_left_out
         table.add(added, JUDGE)
     assert curves(table.rows, 5000) == {"ddim": {4: 10}, "halving": {1: 21}}
     assert {"ddim", "halving", "real digits"} <= set(plot(table.rows).replace("<", ">").split(">"))
+
+
+def test_the_table_for_a_page_has_a_row_for_each_way_with_all_its_seeds(table):
+    rest = dict.fromkeys(("fd_pixels", "accuracy", "precision", "recall", "coverage", "ink"), 0.5)
+    for added in (
+        row(4.0, 20, **UNIT),
+        row(9.0, 1, method="jump", training_seed=0, steps=1),
+        row(7.0, 1, method="jump", training_seed=1, steps=1),
+        row(3.0, 4),
+        row(99.0, 4, n=1000),
+    ):
+        table.add(added | rest, JUDGE)
+    figures = " 0.50 |" * 6
+    assert table.summary().splitlines()[2:] == [
+        f"| 1 | **jump** | 9.0, 7.0 | 2.00 |{figures}",
+        f"| 4 | `ddim` trailing | 3.0 | 0.75 |{figures}",
+        f"| 20 | `dpm++2m-sde` trailing | 4.0 | 1.00 |{figures}",
+    ]

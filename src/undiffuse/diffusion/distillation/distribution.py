@@ -13,7 +13,9 @@ walk of the teacher bounds this student: it may draw better than its teacher doe
 part of the loss measures quality, for both chase a target that moves.
 
 A student of several steps takes the ones before in its own way, with new noise after each, and learns in one of them.
-A student of several numbers of steps learns each of its walks as often as the others.
+The critic is told between which times that step lies: one that is not knows the mixture of all steps' samples alone,
+and moves each of them against the others' faults. A chase forgets rare samples, so every second batch learns where the
+teacher's walk ends instead, from the same point (`Regression`, from the student's own points).
 """
 
 from __future__ import annotations
@@ -21,13 +23,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from undiffuse.diffusion.denoiser import Denoiser
-from undiffuse.diffusion.distillation.teacher import Scales, ask, scale_rows
+from undiffuse.diffusion.denoiser import Denoiser, Prediction
+from undiffuse.diffusion.distillation.moves import implied
+from undiffuse.diffusion.distillation.regression import points_of
+from undiffuse.diffusion.distillation.teacher import SINCE, UNTIL, Scales, ask, scale_rows
 from undiffuse.diffusion.distillation.times import Walk, trained_times
 from undiffuse.diffusion.gaussian import Batch, q_sample
 from undiffuse.diffusion.guidance.threshold import Clip
@@ -35,10 +40,11 @@ from undiffuse.diffusion.losses.simple import Objective
 from undiffuse.diffusion.losses.time_sampling import TimeLaw
 from undiffuse.diffusion.masking import kept, mean_over
 from undiffuse.diffusion.schedules import Schedule
-from undiffuse.diffusion.trajectory import Noise
+from undiffuse.diffusion.trajectory import Noise, Sampler
 
-STEPS, OWN_STEP, CRITIC_TIME, STREAM = "steps", "own step", "critic's time", "stream of noise"
-"""What is drawn besides: how many steps the student takes, which of them learns, the critic's t, a sample's noise."""
+CHASES, STEPS, OWN_STEP, CRITIC_TIME, STREAM = "chases", "steps", "own step", "critic's time", "stream of noise"
+"""What is drawn besides: whether the scores lead or the teacher's walk, how many steps the student takes, which of them
+learns, the critic's t, a number of each sample's noise."""
 STREAMS = 1 << 52
 """Numbers of streams, whole in float64."""
 
@@ -60,11 +66,13 @@ class DistributionMatching:
     """See the head of this file; x0 of the data is not used, and t is where both scores are asked (`Between`).
 
     Args:
-        objective: the critic's.
+        objective: the critic's, and the distance from where the teacher goes.
         teacher: as its samples are drawn.
-        critic: a denoiser whose network learns with the student's.
+        critic: a denoiser whose network learns with the student's, and is told `SINCE` and `UNTIL` of several steps.
         walk: the student's times where it takes the most steps.
         steps: in how many it draws; fewer than the most are every second, fourth, ... of its times.
+        teacher_walk: the teacher's times; the student's are among them.
+        sampler: of the teacher's walk, without noise.
         clipped: samples are clipped to [-1, 1], between the steps and where the critic learns.
         scales: guidance that stays a choice; None where the teacher's is fixed.
     """
@@ -74,18 +82,22 @@ class DistributionMatching:
     critic: Denoiser
     walk: Walk
     steps: tuple[int, ...]
+    teacher_walk: Walk
+    sampler: Sampler[Any]
     clipped: bool = True
     scales: Scales | None = None
 
     def draw(
         self, schedule: Schedule, t: Float[Tensor, "batch"], progress: float, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        # One for all: no process asks more than others.
+        # One for all of a batch: no process asks more than others.
+        chases = torch.randint(2, (), generator=generator)
         steps = self.steps[int(torch.randint(len(self.steps), (), generator=generator))]
         step = torch.randint(steps, (), generator=generator)
         u = torch.rand(len(t), generator=generator, dtype=torch.float64)
         streams = torch.randint(STREAMS, t.shape, generator=generator)
         rows = {
+            CHASES: chases.double().expand(len(t)),
             STEPS: torch.full(t.shape, float(steps), dtype=torch.float64),
             OWN_STEP: step.double().expand(len(t)),
             CRITIC_TIME: schedule.from_uniform(u),
@@ -102,25 +114,46 @@ class DistributionMatching:
         conditions: Mapping[str, Tensor] | None = None,
         mask: Tensor | None = None,
     ) -> Float[Tensor, "batch"]:
-        schedule, told = denoiser.schedule, dict(conditions or {})
-        drawn = (told.pop(name).cpu().double() for name in (STEPS, OWN_STEP, CRITIC_TIME, STREAM))
-        steps, step, critic_t, streams = drawn
-        walk = self.walk[:: len(self.walk) // int(steps[0])][: int(step[0]) + 1]
+        told = dict(conditions or {})
+        drawn = (told.pop(name).cpu().double() for name in (CHASES, STEPS, OWN_STEP, CRITIC_TIME, STREAM))
+        chases, steps, step, critic_t, streams = drawn
+        walk = (*self.walk[:: len(self.walk) // int(steps[0])], 0.0)[: int(step[0]) + 2]
         noise = Noise(0, [int(stream) for stream in streams], eps.device)
-        x = kept(self._sample(denoiser, eps * schedule.prior_std, walk, noise, told, mask), mask)
-        return self._chase(x, t, kept(noise.like(x), mask), told, mask) + self._criticize(
-            x.detach(), critic_t, kept(noise.like(x), mask), told, mask
-        )
+        x_t = self._point(denoiser, eps * denoiser.schedule.prior_std, walk[:-1], noise, told, mask)
+        since, until = (torch.full((len(eps),), time, dtype=torch.float64) for time in walk[-2:])
+        prediction = denoiser(x_t, since, **told)
+        x = kept(prediction.x0, mask)
+        of_step = told | ({SINCE: since, UNTIL: until} if len(self.walk) > 1 else {})
+        if chases[0]:
+            loss = self._chase(x, t, kept(noise.like(x), mask), of_step, mask)
+        else:
+            loss = self._follow(prediction, x_t, since, told, mask)
+        return loss + self._criticize(x.detach(), critic_t, kept(noise.like(x), mask), of_step, mask)
 
-    def _sample(
-        self, denoiser: Denoiser, x: Batch, walk: Walk, noise: Noise, told: Mapping[str, Tensor], mask: Tensor | None
+    def _point(
+        self, denoiser: Denoiser, x: Batch, times: Walk, noise: Noise, told: Mapping[str, Tensor], mask: Tensor | None
     ) -> Batch:
-        """x0 of the last step of the student's walk, the ones before taken without gradients."""
-        x, rows = kept(x, mask), x.new_ones(len(x), dtype=torch.float64, device="cpu")
-        for t, s in pairwise(walk):
+        """x_t of the student's own walk at the last of some times."""
+        x, rows = kept(x, mask), torch.ones(len(x), dtype=torch.float64)
+        for t, s in pairwise(times):
             before = kept(self._kept_in_range(ask(denoiser, x, t * rows, told).x0), mask)
             x = q_sample(before, kept(noise.like(x), mask), denoiser.schedule(s * rows))
-        return denoiser(x, walk[-1] * rows, **told).x0
+        return x
+
+    def _follow(
+        self,
+        prediction: Prediction,
+        x_t: Batch,
+        t: Float[Tensor, "batch"],
+        told: Mapping[str, Tensor],
+        mask: Tensor | None,
+    ) -> Float[Tensor, "batch"]:
+        """How far a prediction is from the pair that leads to where the teacher goes from x_t."""
+        schedule = self.teacher.schedule
+        walk = tuple(time for time in self.teacher_walk if time <= float(t[0]))
+        end = points_of(self.teacher, self.sampler, walk, x_t, told, mask)[-1]
+        target_x0, target_eps = implied(x_t, end, schedule(t), schedule(0 * t))
+        return self.objective.error(prediction, schedule, target_x0, t, target_eps, mask)
 
     def _chase(
         self, x: Batch, t: Float[Tensor, "batch"], z: Batch, told: Mapping[str, Tensor], mask: Tensor | None

@@ -68,7 +68,8 @@ class Regression:
     ) -> Float[Tensor, "batch"]:
         schedule, told = denoiser.schedule, dict(conditions or {})
         stride = len(self.walk) // self.steps
-        points = self._points(kept(eps, mask) * schedule.prior_std, told, mask)[::stride]
+        noise = kept(eps, mask) * schedule.prior_std
+        points = points_of(self.teacher, self.sampler, self.walk, noise, told, mask)[::stride]
         step = send(position(self.walk[::stride], t), eps.device)
         rows = torch.arange(len(eps), device=eps.device)
         x_t, x_s = points[step, rows], points[step + 1, rows]
@@ -76,15 +77,21 @@ class Regression:
         target_x0, target_eps = implied(x_t, x_s, schedule(t), schedule(s))
         return self.objective.error(denoiser(x_t, t, **told), schedule, target_x0, t, target_eps, mask)
 
-    @torch.no_grad()
-    def _points(
-        self, x: Batch, told: Mapping[str, Tensor], mask: Tensor | None
-    ) -> Float[Tensor, "points batch *shape"]:
-        """The teacher's walk from x, both ends too; it sees 0 wherever nothing counts, at every point."""
-        times = torch.tensor((*self.walk, 0.0), dtype=torch.float64)
-        teacher, silent = Conditioned(self.teacher, told), Noise(0, ())  # a sampler without noise asks for none
-        points, state = [x], self.sampler.init()
-        for t, s in pairwise(times):
-            x, state = self.sampler.step(teacher, x, t, s, state, silent)
-            points.append(x := kept(x, mask))
-        return torch.stack(points)
+
+@torch.no_grad()
+def points_of(
+    teacher: Denoiser,
+    sampler: Sampler[Any],
+    walk: Walk,
+    x: Batch,
+    told: Mapping[str, Tensor] | None = None,
+    mask: Tensor | None = None,
+) -> Float[Tensor, "points batch *shape"]:
+    """A teacher's walk to data from x, both ends too; it sees 0 wherever nothing counts, at every point."""
+    times = torch.tensor((*walk, 0.0), dtype=torch.float64)
+    teacher, silent = Conditioned(teacher, told or {}), Noise(0, ())  # a sampler without noise asks for none
+    points, state = [x], sampler.init()
+    for t, s in pairwise(times):
+        x, state = sampler.step(teacher, x, t, s, state, silent)
+        points.append(x := kept(x, mask))
+    return torch.stack(points)

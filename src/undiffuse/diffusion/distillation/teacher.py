@@ -16,8 +16,8 @@ from undiffuse.diffusion.gaussian import Batch, Times
 from undiffuse.diffusion.losses.simple import Loss
 from undiffuse.diffusion.schedules import Schedule
 
-UNTIL, SCALE = "until", "scale"
-"""Arguments that carry the time s at which a jump ends, and the scale w of guidance."""
+SINCE, UNTIL, SCALE = "since", "until", "scale"
+"""Arguments that carry the times t and s between which a step lies, and the scale w of guidance."""
 EARLIER = "earlier"
 """The time s < t of a pair of times; no network is told it."""
 WAVES = 8

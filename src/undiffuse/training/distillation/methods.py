@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from undiffuse.conditioning.student import scales_of
+from undiffuse.conditioning.student import critic_inputs, scales_of
 from undiffuse.config.distillation import (
     ConsistencyConfig,
     DistillationConfig,
@@ -35,6 +35,7 @@ from undiffuse.diffusion.distillation import (
 from undiffuse.diffusion.losses import Loss, Objective, TimeLaw, Uniform
 from undiffuse.diffusion.losses.simple import DISTANCES
 from undiffuse.diffusion.parameterization import make_parameterization
+from undiffuse.diffusion.trajectory import Sampler
 from undiffuse.factories.loss import make_weighting
 from undiffuse.factories.network import CRITIC
 from undiffuse.factories.sampler import make_sampler
@@ -88,15 +89,28 @@ def _jump(config: JumpConfig, objective: Objective, teacher: Teacher, model: Mod
 
 
 def _regression(config: RegressionConfig, objective: Objective, teacher: Teacher, model: Model) -> Loss:
-    sampler = make_sampler(Solver(sampler=config.teacher_sampler, steps=len(config.teacher_times)))
-    return Regression(objective, teacher, sampler, config.teacher_times, len(config.student_times), scales_of(config))
+    steps = len(config.student_times)
+    return Regression(objective, teacher, _walking(config), config.teacher_times, steps, scales_of(config))
 
 
 def _distribution(config: DistributionConfig, objective: Objective, teacher: Teacher, model: Model) -> Loss:
     critic = model.with_network(model.network.get_submodule(CRITIC)).denoiser
-    clipped = config.teacher_threshold == "clip"
-    walk, steps = config.student_times, config.student_steps
-    return DistributionMatching(objective, teacher, critic, walk, steps, clipped, scales_of(config))
+    return DistributionMatching(
+        objective,
+        teacher,
+        critic.with_inputs(critic_inputs(config)),
+        config.student_times,
+        config.student_steps,
+        config.teacher_times,
+        _walking(config),
+        config.teacher_threshold == "clip",
+        scales_of(config),
+    )
+
+
+def _walking(config: RegressionConfig | DistributionConfig) -> Sampler[Any]:
+    """The sampler of the teacher's walk."""
+    return make_sampler(Solver(sampler=config.teacher_sampler, steps=len(config.teacher_times)))
 
 
 METHODS: Mapping[type[StudentConfig], Method] = {

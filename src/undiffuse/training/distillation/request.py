@@ -44,7 +44,7 @@ STEPS: dict[str, tuple[int, ...]] = {
     "consistency": (2, 1),
     "jump": (4, 1, 2, 8),
     "regression": (1,),
-    "distribution": (1,),
+    "distribution": (4, 2, 1),
 }
 """In how many steps a student of a method can be sampled unless something else is asked for, the default first."""
 STARTING = {"optimizer": "muon", "lr": 1e-3, "decay": "linear"}
@@ -143,7 +143,9 @@ def make_stages(teacher: Model, name: str, request: DistillationRequest) -> list
     if to_v:
         base = override(base, parameterization="v")
     asked = 1.0 if before else inside.fixed
-    if to_v or request.method == "guidance" or (inside.choice and not before):
+    # A teacher that is asked anyway at the student's points is asked with and without conditions, at any scale.
+    learned_first = inside.choice and not before and request.method not in WALKED
+    if to_v or request.method == "guidance" or learned_first:
         kept = {key: common[key] for key in ("teacher_threshold", "guidance_inside", "guidance_range")}
         suffix = "guided" if request.guidance else "v"
         stages.append(Stage(suffix, replace(base, distillation=MatchConfig(teacher_guidance=asked, **kept))))
@@ -161,7 +163,7 @@ def make_stages(teacher: Model, name: str, request: DistillationRequest) -> list
         own = walk[:: len(walk) // max(steps)]
         common |= {"teacher_times": walk, "student_times": own, "student_steps": steps}
         if request.method == "distribution":
-            warm = {name: value for name, value in common.items() if name not in of_method}
+            warm = {name: value for name, value in common.items() if name in fields_of(RegressionConfig)}
             student = RegressionConfig(teacher_guidance=asked, **warm)
             start = replace(override(base, **STARTING), distillation=student)
             stages.append(Stage("start", start, part=1, teaches=False))
@@ -172,7 +174,7 @@ def make_stages(teacher: Model, name: str, request: DistillationRequest) -> list
 
 
 def _teacher_steps(request: DistillationRequest) -> int:
-    return max(4, 2 * max(request.steps or (1,))) if request.method in WALKED else 16
+    return max(4, 2 * max(request.steps or STEPS[request.method])) if request.method in WALKED else 16
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ def _of_method(request: DistillationRequest) -> dict[str, Any]:
             raise UndiffuseError(f"`method={request.method}` has no `{name}`: leave it out")
     given = {name: value for name, value in request.settings.items() if name in own}
     learner = change(METHODS[request.method](), given, "the settings")
-    if isinstance(learner, RegressionConfig):
+    if isinstance(learner, RegressionConfig | DistributionConfig):
         _check_sampler(learner.teacher_sampler)
     return {name: getattr(learner, name) for name in given}
 

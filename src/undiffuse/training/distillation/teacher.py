@@ -16,10 +16,10 @@ from undiffuse.diffusion.gaussian import Batch, Times
 from undiffuse.diffusion.guidance import THRESHOLDS, ClassifierFree, Conditioned, Guidance
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
-from undiffuse.factories.network import CRITIC, without_critic
+from undiffuse.factories.network import CRITIC
 from undiffuse.model import Model, load_model
 from undiffuse.networks.conditions import Condition
-from undiffuse.runtime.safe_tensors import check_tensors
+from undiffuse.training.run.finetune import fill
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,7 @@ def start_critic(model: Model) -> None:
     student = student_of(model.config.distillation)
     if student is None or not has_critic(student):
         return
-    critic, weights = model.network.get_submodule(CRITIC), load_teacher(student, model.device).network.state_dict()
-    check_tensors(without_critic(weights), critic.state_dict(), student.teacher)
-    critic.load_state_dict(without_critic(weights))
+    fill(model.network.get_submodule(CRITIC), model, load_teacher(student, model.device), student.teacher)
 
 
 def as_teacher(model: Model, guidance: float = 1.0, threshold: str = "clip") -> Teacher:

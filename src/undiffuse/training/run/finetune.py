@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from torch import nn
+
 from undiffuse.conditioning.request import IMAGE, VECTOR
 from undiffuse.config.distillation import NoDistillation, student_of
 from undiffuse.config.schema import TrainConfig
@@ -90,8 +92,17 @@ def take_weights(model: Model, old: Model | None) -> None:
                 f"{start.start_from} is told a '{condition.name}' of {condition.size}, and here there would be {now}: "
                 "conditions can be added to a network, not changed or taken away"
             )
+    fill(model.network, model, old, start.start_from)
+
+
+def fill(network: nn.Module, model: Model, old: Model, where: str) -> None:
+    """Give a network of a model's kind the weights of another; what it alone is told has no effect at first.
+
+    Args:
+        where: the other model's name in messages.
+    """
     weights = without_critic(old.network.state_dict())
     with outlined():
         plain = build_network(replace(model.config, distillation=NoDistillation()), model.info, old.conditions)
-    check_tensors(weights, plain.state_dict(), start.start_from)
-    model.network.load_state_dict(weights, strict=False)
+    check_tensors(weights, plain.state_dict(), where)
+    network.load_state_dict(weights, strict=False)

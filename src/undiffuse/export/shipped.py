@@ -1,23 +1,21 @@
 """Turn a run's newest checkpoint into a model that ships with the package.
 
-  python -m undiffuse.checkpoints.pretrained.make runs/NAME [--name digits]
+  python -m undiffuse.export.shipped runs/NAME --name digits
 
-``make shipped-model`` trains the run first. The file is written into the package's own folder.
+``make shipped-model`` trains the runs first. The file is written into the package's own folder.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-from undiffuse.checkpoints.model_file import to_bytes
 from undiffuse.checkpoints.pretrained import FOLDER
-from undiffuse.checkpoints.saved_model import SavedModel
-from undiffuse.checkpoints.training_checkpoint import latest, load
 from undiffuse.config.flags import in_flags
 from undiffuse.errors import UndiffuseError
+from undiffuse.export.model_file import packed
+from undiffuse.model import load_model
 from undiffuse.runtime.durable_files import replace_bytes
 
 LIMIT = 2_000_000
@@ -26,16 +24,10 @@ LIMIT = 2_000_000
 
 def make(run: Path, target: Path) -> int:
     """Write the first average of a run's newest whole checkpoint, and return the file's size."""
-    folder, _ = latest(run / "checkpoints")
-    if folder is None:
-        raise UndiffuseError(f"{run} holds no whole checkpoint; a run is made by undiffuse train")
-    saved = load(folder)
-    if not saved.averages:
+    model = load_model(run, "ema")
+    if model.provenance["weights"] == "raw":
         raise UndiffuseError(f"{run} has no averaged weights: train it with `ema=0.995`")
-    rate, tensors = next(iter(saved.averages.items()))
-    # The data's name, not where they were on the disk of whoever trained: the file goes to everybody.
-    config = replace(saved.config, data=replace(saved.config.data, source=Path(saved.config.data.source).name))
-    data = to_bytes(SavedModel.of(config, saved.info, tensors, saved.state.step, str(rate)))
+    data = packed(model)
     if len(data) > LIMIT:
         raise UndiffuseError(f"{run} makes a file of {len(data):,} bytes, and at most {LIMIT:,} ship; lower `base`")
     replace_bytes(target, data)
@@ -45,7 +37,7 @@ def make(run: Path, target: Path) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
-    parser.add_argument("--name", default="digits", help="what the model will be called (default: digits)")
+    parser.add_argument("--name", required=True, help="what the model will be called")
     typed = parser.parse_args()
     target = FOLDER / f"{typed.name}.safetensors"
     try:
