@@ -1,12 +1,12 @@
 """Students of the shipped model by each method, with several training seeds, beside the bar of teacher.py.
 
     python -m benchmarks.few_step.students --out docs/measure/few-step.json --training-seeds 0 1 2
-    python -m benchmarks.few_step.students --out other.json distribution jump
+    python -m benchmarks.few_step.students --out other.json distribution
 
 A row is one student at one number of steps; students that are trained and rows that are there are not made again, and a
 training that broke off goes on. `minutes` are those of all stages that lead to the student, as the runs' metrics have
-them, without previews and starts: of as many threads as ``--threads`` says, one where nobody does, so half as many of
-two cores at the most. The updates are fixed, so a busy machine changes the minutes alone.
+them, without previews, in as many threads as ``--threads`` says: one where nobody does. The updates are fixed, so a
+busy machine changes the minutes alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from undiffuse.config.sampling import SampleConfig
 from undiffuse.model import Model
 from undiffuse.training.run.folder import RunFolder
 
-MUON = {"optimizer": "muon", "lr": 1e-3}
 STUDENTS: Mapping[str, dict[str, Any]] = {
     "distribution": {"method": "distribution", "steps": (4, 2, 1), "teacher_steps": 8, "updates": 400},
 }

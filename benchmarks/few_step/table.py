@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -176,12 +177,11 @@ class Table:
 
     def summary(self, n: int = 5000) -> str:
         """The narrow table for a page: a row for each way to draw with all its seeds, the fewest evaluations first."""
-        groups: dict[tuple[Any, ...], list[Row]] = {}
+        ways = [name for name in KEY if name not in ("training_seed", "seed")]
+        groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
         for row in self.rows:
             if row["n"] == n:
-                groups.setdefault(tuple(row[name] for name in KEY if name not in ("training_seed", "seed")), []).append(
-                    row
-                )
+                groups[tuple(row[name] for name in ways)].append(row)
         lines = ["| evaluations | drawn by | FD | ratio |" + "".join(f" {FIGURES[name]} |" for name in NARROW)]
         lines.append("|--:|---|--:|--:|" + "--:|" * len(NARROW))
         for group in sorted(groups.values(), key=lambda rows: (rows[0]["evaluations"], _mean(rows, "fd"))):

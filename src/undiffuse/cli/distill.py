@@ -4,7 +4,7 @@
   undiffuse distill digits --steps 1 --minutes 30              the model that comes with undiffuse
   undiffuse distill runs/NAME --steps 4 --guidance 2           guidance is inside; --guidance 1,4: it stays a choice
   undiffuse distill runs/NAME --method jump                    1, 2, 4 or 8 steps by one model
-  undiffuse distill runs/NAME --method distribution --steps 1  one step, as good as many: samples are matched, not walks
+  undiffuse distill runs/NAME --method distribution            4, 2 or 1 steps by one model that matches samples
   undiffuse distill runs/NAME --method consistency --steps 2,1
   undiffuse distill runs/NAME --method guidance --guidance 2   one evaluation where guidance took two
   undiffuse distill google/ddpm-cifar10-32 images/ --steps 4   somebody else's model, and data like those it knows
@@ -61,7 +61,7 @@ def configure(parser: Parser) -> None:
     )
     group.add_argument("--weights", metavar="NAME", help="the teacher's: ema, raw or a rate (default: ema)")
     group = parser.add_argument_group("the training")
-    text = "minutes in all (default: 5 for a stage, 10 for a halving to 2 or 1, 20 for each training of other methods)"
+    text = "minutes in all (default: 5 for a stage, 10 for a halving to 2 or 1, 20 for other methods)"
     group.add_argument("--minutes", type=OptionReader("--minutes", float), metavar="NUMBER", help=text)
     add_count(group, "--updates", 1, "optimiser steps of the shortest stage, in place of minutes")
     group.add_argument("--name", metavar="TEXT", help="of the student's run (default: the teacher's and the steps)")

@@ -187,7 +187,7 @@ class DistributionConfig(StudentConfig):
     method: Literal["distribution"] = "distribution"
     """Samples of the teacher's distribution, by a critic that learns beside (Yin et al. 2024)."""
     teacher_sampler: str = "unipc2"
-    """The sampler of the teacher's walk, which the student starts from and its later steps end in."""
+    """The sampler of the teacher's walk, one that adds no noise."""
     critic_lr: float = 4.0
     """Learning rate of the critic, in units of `lr`."""
     with_critic: bool = True

@@ -274,6 +274,7 @@ def test_a_critic_learns_beside_its_student_and_starts_as_the_teacher(home, tmp_
     more = {name for name in critic if name.removeprefix("critic.") not in teacher}
     assert len(critic) - len(more) == len(teacher)
     assert all("since" in name or "until" in name for name in more), "it is told between which times a step lies"
+    assert all(float(critic[name].abs().max()) < 1e-6 for name in more if ".map." in name), "with no effect at first"
     for name in critic.keys() - more:
         torch.testing.assert_close(critic[name], teacher[name.removeprefix("critic.")], atol=1e-6, rtol=0)
     weights = (tmp_path / "fast", tmp_path / "fast-start")

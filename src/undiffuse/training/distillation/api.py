@@ -53,10 +53,10 @@ def distill(
         teacher: a run, a checkpoint, a model's file, the name of one that comes with the package, or somebody else's.
         data: what the teacher learned from; by default as its settings say.
         method: 'progressive' halves the steps stage by stage; 'guidance' brings guidance into one evaluation;
-            'consistency', 'jump' and 'regression' train one student, see docs/use/distillation.md.
+            'consistency', 'jump', 'regression' and 'distribution' train one student, see docs/use/distillation.md.
         steps: in how many steps the student is to draw; the first is its default.
         guidance: the teacher's: one scale, which the student has inside, or two, between which it stays a choice.
-        teacher_steps: steps of the teacher's walk, a power of two times those of the student.
+        teacher_steps: steps of the teacher's walk, a power of two times those of the student; 0 for the method's own.
         threshold: what happens to a predicted x0 outside [-1, 1].
         minutes: in all; by default 5 for each unit of the stages, of which the last halvings take two, others one.
         updates: optimiser steps of the shortest stage, in place of minutes.
