@@ -17,46 +17,40 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.few_step.judging import CLASSES, FOLDER, SavedJudge
-from benchmarks.lib.judge import model_space
+from undiffuse.conditioning.request import CLASS
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.model import Model
 
 BLOCK = 500
 """Samples of a file."""
 MICRO_BATCH = 250
-FAITHFUL = 1000
-"""Samples of seed 0 whose distance from the teacher's is measured, usually."""
-PATH = SampleConfig.of(sampler="ddim", steps=256)
-"""The walk of the teacher that a student's images are compared with, from the same noise."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Samples 0 .. n - 1 of a seed, the ten classes in turns.
+    """Samples 0 .. n - 1 of a seed, the model's classes by turns.
 
     Args:
-        images: (n, 1, 28, 28) of 256 levels.
+        images: (n, *shape) of the data's own type and range.
         evaluations: of the network, for each of them; guidance asks it twice.
         seconds: of the processor, for all of them.
     """
 
-    images: NDArray[np.uint8]
+    images: NDArray[Any]
     evaluations: float
     seconds: float
 
-    @property
-    def x(self) -> Tensor:
-        """The images in [-1, 1], (n, 1, 28, 28)."""
-        return model_space(self.images)
 
-    @property
-    def asked(self) -> Tensor:
-        """The class of each."""
-        return torch.arange(len(self.images)) % CLASSES
+def tells_class(model: Model) -> bool:
+    return any(condition.name == CLASS for condition in model.conditions)
 
 
-def draw(model: Model, settings: SampleConfig, n: int, seed: int, folder: Path = FOLDER / "samples") -> Drawn:
+def classes_by_turns(model: Model, n: int) -> Tensor | None:
+    """The classes that samples 0 .. n - 1 are drawn for; None of a model that is told no class."""
+    return torch.arange(n) % len(model.info.classes) if tells_class(model) else None
+
+
+def draw(model: Model, settings: SampleConfig, n: int, seed: int, folder: Path) -> Drawn:
     """Draw what no file has yet, a block at a time; what is there is read."""
     settings = settings.changed(micro_batch=min(n, MICRO_BATCH))
     plan, home, parts = model.plan(settings), folder / name_of(model, settings, seed), []
@@ -74,7 +68,7 @@ def draw(model: Model, settings: SampleConfig, n: int, seed: int, folder: Path =
     return Drawn(np.concatenate([part.images for part in parts]), evaluations, sum(part.seconds for part in parts))
 
 
-def _write(path: Path, images: NDArray[np.uint8], evaluations: float, seconds: float) -> None:
+def _write(path: Path, images: NDArray[Any], evaluations: float, seconds: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
@@ -114,30 +108,3 @@ def fidelity(images: Tensor, others: Tensor) -> dict[str, float]:
         "rms": round(math.sqrt(float(apart.square().mean())), 4),
         "distance": round(float(apart.norm(dim=1).mean()), 3),
     }
-
-
-def measure_model(
-    model: Model,
-    settings: SampleConfig,
-    n: int,
-    seed: int,
-    judge: SavedJudge,
-    teacher: Model | None = None,
-    faithful: int = FAITHFUL,
-    folder: Path = FOLDER / "samples",
-) -> dict[str, Any]:
-    """The figures of a model by some settings: evaluations, seconds, those of the judge, and the fidelity.
-
-    Args:
-        teacher: whose walk along `PATH` the samples of seed 0 are compared with; of other seeds there is no fidelity,
-            since that walk costs most of all.
-        faithful: how many samples are compared; 0 for none.
-    """
-    drawn = draw(model, settings, n, seed, folder)
-    row = {"evaluations": round(drawn.evaluations, 3), "seconds": round(drawn.seconds, 1)}
-    row |= judge.judge_images(drawn.x, drawn.asked)
-    if teacher is not None and seed == 0 and faithful:
-        count = min(n, faithful)
-        path = draw(teacher, PATH, count, seed, folder)
-        row |= fidelity(drawn.x[:count], path.x)
-    return row

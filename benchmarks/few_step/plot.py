@@ -4,7 +4,7 @@
 
 Both axes are logarithmic. A curve is a sampler of the teacher without guidance, on one spacing (`CURVES`), or a
 student's method, over its numbers of evaluations; each point is the mean of all seeds of one number of samples. The
-lowest line is that of real digits.
+lowest line is that of real images.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.few_step.table import REAL, TEACHER, Row
+from benchmarks.few_step.table import TEACHER, Row, is_real
 from benchmarks.lib.alternation import write_plot
 from undiffuse.visualization.plot import Axis, Series, line_plot
 
@@ -29,7 +29,7 @@ def curves(rows: Sequence[Row], n: int) -> dict[str, dict[float, float]]:
     found: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         how, usual = (row["sampler"], row["spacing"]), row["guidance"] == 1 and row["threshold"] == "clip"
-        if row["n"] != n or row["method"] == REAL:
+        if row["n"] != n or is_real(row):
             continue
         if row["method"] != TEACHER:
             found[row["method"]][row["evaluations"]].append(row["fd"])
@@ -46,9 +46,10 @@ def plot(rows: Sequence[Row], n: int = 5000) -> str:
     drawn = curves(rows, n)
     series = [Series(name, list(points), list(points.values())) for name, points in drawn.items()]
     ends = [evaluations for points in drawn.values() for evaluations in points]
-    floor = [row["fd"] for row in rows if row["method"] == REAL and row["n"] == n]
+    floor = next((row for row in rows if is_real(row) and row["n"] == n), None)
     if floor and ends:
-        series.append(Series("real digits", [min(ends), max(ends)], floor * 2))
+        name = floor["method"].replace("held-out", "real")
+        series.append(Series(name, [min(ends), max(ends)], [floor["fd"]] * 2))
     x, y = Axis("evaluations of the network", log=True), Axis(f"Frechet distance, N = {n:,}", log=True)
     return line_plot(series, x, y, width=720, height=380)
 

@@ -1,12 +1,14 @@
-"""Students of the shipped model by each method, with several training seeds, beside the bar of teacher.py.
+"""Students of a model by each method, with several training seeds, beside the bar of teacher.py.
 
     python -m benchmarks.few_step.students --out docs/measure/few-step.json --training-seeds 0 1 2
     python -m benchmarks.few_step.students --out other.json distribution
+    python -m benchmarks.few_step.students --out c.json --model runs/cifar --data cifar10/train --held-out cifar10/test
 
-A row is one student at one number of steps; students that are trained and rows that are there are not made again, and a
-training that broke off goes on. `minutes` are those of all stages that lead to the student, as the runs' metrics have
-them, without previews, in as many threads as ``--threads`` says: one where nobody does. The updates are fixed, so a
-busy machine changes the minutes alone.
+The model is the shipped one of digits, or one of other labelled data (study.py); a folder of results keeps students of
+one model. A row is one student at one number of steps; students that are trained and rows that are there are not made
+again, and a training that broke off goes on. `minutes` are those of all stages that lead to the student, as the runs'
+metrics have them, without previews, in as many threads as ``--threads`` says: one where nobody does. The updates are
+fixed, so a busy machine changes the minutes alone.
 """
 
 from __future__ import annotations
@@ -17,16 +19,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import undiffuse
-from benchmarks.few_step.drawing import FAITHFUL, measure_model
-from benchmarks.few_step.judging import FOLDER, SavedJudge
+from benchmarks.few_step.study import Study, add_options
 from benchmarks.few_step.table import Table, describe, key_of
-from benchmarks.few_step.teacher import MODEL
 from undiffuse.config.distillation import StudentConfig, student_of
 from undiffuse.config.files import read_config
 from undiffuse.config.sampling import SampleConfig
+from undiffuse.errors import UndiffuseError
 from undiffuse.model import Model
 from undiffuse.training.run.folder import RunFolder
 
@@ -36,30 +35,41 @@ STUDENTS: Mapping[str, dict[str, Any]] = {
 """By the name of a row, what is asked of `undiffuse.distill`."""
 
 
-def train(name: str, seed: int, runs: Path) -> Model:
+def train(study: Study, name: str, seed: int) -> Model:
     """The student of a name by one training seed; a run that is there goes on, or is read if it is done."""
     asked = {"quiet": True, "resume": True, "sample_every": 0} | STUDENTS[name]
-    return undiffuse.distill(MODEL, name=_run(name, seed), runs=runs, seed=seed, **asked)
+    folder = _folder(study, name, seed)
+    return undiffuse.distill(study.name, study.data, name=folder.name, runs=folder.parent, seed=seed, **asked)
 
 
-def minutes_of(folder: Path, runs: Path) -> float:
-    """Minutes of the steps of a student's run and of the runs that it started from, its first teacher left out."""
-    return sum(_seconds(run) for run in _chain(folder, runs)) / 60
+def minutes_of(folder: Path, teacher_sha256: str) -> float:
+    """Minutes of the steps of a student's run and of the runs that it started from, its first teacher left out.
+
+    Raises:
+        UndiffuseError: the student is another teacher's.
+    """
+    return sum(_seconds(run) for run in _chain(folder, teacher_sha256)) / 60
 
 
-def _chain(folder: Path, runs: Path) -> Iterator[Path]:
-    while folder.parent == runs:
-        yield folder
-        folder = Path(read_config(RunFolder(folder).config).start.start_from)
+def _chain(student: Path, teacher_sha256: str) -> Iterator[Path]:
+    """A student's run and those that it started from, which lie beside it, back to its teacher's weights."""
+    run = student
+    while RunFolder(run).config.is_file():
+        yield run
+        start = read_config(RunFolder(run).config).start
+        if start.start_sha256 == teacher_sha256:
+            return
+        run = student.parent / Path(start.start_from).name
+    raise UndiffuseError(f"{student} has another teacher: give the students of each model their own `--results`")
 
 
 def _seconds(folder: Path) -> float:
     lines = RunFolder(folder).metrics.read_text().splitlines()
-    return sum(json.loads(line).get("time", {}).get("seconds", 0.0) for line in lines)
+    return sum((float(json.loads(line).get("time", {}).get("seconds", 0)) for line in lines), start=0.0)
 
 
-def _run(name: str, seed: int) -> str:
-    return f"{name.replace(' ', '-')}-seed-{seed}"
+def _folder(study: Study, name: str, seed: int) -> Path:
+    return study.results / "runs" / f"{name.replace(' ', '-')}-seed-{seed}"
 
 
 def keys(name: str, seed: int, student: StudentConfig, n: int) -> list[dict[str, Any]]:
@@ -69,39 +79,32 @@ def keys(name: str, seed: int, student: StudentConfig, n: int) -> list[dict[str,
     ]
 
 
-def fill(table: Table, names: list[str], seeds: list[int], n: int, judge: SavedJudge, results: Path) -> None:
+def fill(table: Table, study: Study, names: list[str], seeds: list[int]) -> None:
     """Train what is not there, and add the rows that the table lacks."""
-    runs, teacher = results / "runs", undiffuse.load(MODEL)
-    assert isinstance(teacher, Model)
     for seed in seeds:
         for name in names:
-            model = train(name, seed, runs)
+            model = train(study, name, seed)
             student = student_of(model.config.distillation)
             assert student is not None
-            minutes = round(minutes_of(runs / _run(name, seed), runs), 1)
-            for key in table.missing(keys(name, seed, student, n)):
-                settings = SampleConfig.of(**student.walk(key["steps"]))
-                row = measure_model(model, settings, n, 0, judge, teacher, FAITHFUL, results / "samples")
-                table.add(key | row | {"minutes": minutes}, judge.sha256)
+            minutes = round(minutes_of(_folder(study, name, seed), study.sha256), 1)
+            for key in table.missing(keys(name, seed, student, study.n)):
+                row = study.measure(model, SampleConfig.of(**student.walk(key["steps"])), seed=0)
+                table.add(key | row | {"minutes": minutes}, study.judge.sha256)
                 print(f"{describe(key)}: FD {row['fd']:g}, recall {row['recall']:.3f}, {minutes:g} min", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"all without any: {', '.join(STUDENTS)}")
-    parser.add_argument("--out", type=Path, required=True, help="the JSON file of the rows, made or added to")
-    parser.add_argument("-n", type=int, default=5000, help="samples of each row (default 5000)")
+    add_options(parser, threads=1)
     parser.add_argument("--training-seeds", type=int, nargs="+", default=[0], help="(default 0)")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--results", type=Path, default=FOLDER, help="where the judge, runs and samples are kept")
     args = parser.parse_args()
 
     if unknown := set(args.names) - STUDENTS.keys():
         parser.error(f"there is no student {min(unknown)}, but {', '.join(STUDENTS)}")
-    torch.set_num_threads(args.threads)
-    judge = SavedJudge.of(args.results / "judge.safetensors", args.n)
-    table = Table.open(args.out, judge.sha256, judge.bench.name)
-    fill(table, args.names or list(STUDENTS), args.training_seeds, args.n, judge, args.results)
+    study = Study.of(args)
+    table = study.open_table(args.out)
+    fill(table, study, args.names or list(STUDENTS), args.training_seeds)
     print(table.markdown())
 
 

@@ -1,8 +1,8 @@
 """Rows of measurements in a JSON file that grows by a row at a time, and the Markdown table of them.
 
-    table = Table.open(path, judge.sha256, judge.bench.name)
+    table = Table.open(path, judge.sha256, judge.name)
     for key in table.missing(keys):
-        table.add(key | measured)
+        table.add(key | measured, judge.sha256)
     print(table.markdown())
 
 A row's key is what was measured (`KEY`), the rest what came out. A row that is there is not measured again, so a broken
@@ -41,9 +41,9 @@ KEY = {
 """What tells rows apart, with what is meant where a key does not say."""
 ORDER = ("training_seed", "evaluations", "guidance", "sampler", "spacing", "threshold", "n", "seed")
 """What rows are sorted by, after their method."""
-REAL, TEACHER = "held-out digits", "teacher"
+TEACHER = "teacher"
 UNIT = {"method": TEACHER, "sampler": "dpm++2m-sde", "spacing": "trailing", "steps": 20}
-"""The row whose distance is 1: the shipped model by the default settings."""
+"""The row whose distance is 1: the model by the default settings."""
 SHORT = 12
 """Digits of the judge's sha256 in a row."""
 FIGURES = {
@@ -76,14 +76,18 @@ def key_of(**given: Any) -> dict[str, Any]:
     return KEY | given
 
 
+def is_real(row: Row) -> bool:
+    """Whether a row is that of held-out images, which no network drew."""
+    return not row["evaluations"]
+
+
 def _identity(row: Row) -> tuple[Any, ...]:
     return tuple(row[name] for name in KEY)
 
 
 def _place(row: Row) -> tuple[Any, ...]:
-    """Real digits first, then the teacher, then students; None before every number."""
-    method = row["method"]
-    first = (method != REAL, method != TEACHER, method)
+    """Real images first, then the teacher, then students; None before every number."""
+    first = (not is_real(row), row["method"] != TEACHER, row["method"])
     return first, *((row[name] is not None, row[name] or type(KEY.get(name) or 0)()) for name in ORDER)
 
 
@@ -134,7 +138,7 @@ class Table:
         return [key for key in once.values() if not self.has(key)]
 
     def add(self, row: Row, judge: str, again: bool = False) -> None:
-        """Add a row and write the file, the rows that others have added since kept.
+        """Add a row and write the file, what others have added since kept.
 
         Args:
             row: a key (`key_of`) and what was measured.
@@ -147,7 +151,8 @@ class Table:
         if judge != self.judge:
             raise UndiffuseError(f"{self.path} takes rows of the judge {self.judge[:SHORT]}, not of {judge[:SHORT]}")
         if self.path.exists():
-            self.rows = Table.open(self.path, self.judge, self.about["judge"]).rows
+            there = Table.open(self.path, self.judge, self.about["judge"])
+            self.rows, self.about = there.rows, there.about | self.about
         if self.has(row) and not again:
             raise UndiffuseError(f"{self.path} has a row of {describe(row)} already")
         others = [other for other in self.rows if _identity(other) != _identity(row)]
@@ -188,7 +193,7 @@ class Table:
             first = group[0]
             fd = ", ".join(f"{row['fd']:.1f}" for row in group)
             ratio = self._figure("ratio", group)
-            figures = "".join(f" {_mean(group, name):.2f} |" for name in NARROW)
+            figures = "".join(f" {_rounded(group, name)} |" for name in NARROW)
             lines.append(f"| {first['evaluations']:g} | {_way(first)} | {fd} | {ratio} |{figures}")
         return "\n".join(lines)
 
@@ -210,10 +215,14 @@ def _mean(rows: Sequence[Row], figure: str) -> float:
     return statistics.fmean(row[figure] for row in rows)
 
 
+def _rounded(rows: Sequence[Row], figure: str) -> str:
+    return f"{_mean(rows, figure):.2f}" if figure in rows[0] else ""
+
+
 def _way(row: Row) -> str:
     """How samples were drawn, in a few words."""
-    if row["method"] == REAL:
-        return REAL
+    if is_real(row):
+        return str(row["method"])
     words = [f"`{row['sampler']}`", row["spacing"]] if row["method"] == TEACHER else [f"**{row['method']}**"]
     words += [f"guidance {row['guidance']:g}"] if row["guidance"] != 1 else []
     return " ".join([*words, *(["not clipped"] if row["threshold"] == "none" else [])])

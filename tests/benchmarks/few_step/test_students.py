@@ -8,14 +8,14 @@ import pytest
 
 import undiffuse
 from benchmarks.few_step import drawing, students
-from benchmarks.few_step.judging import SavedJudge
-from benchmarks.few_step.table import Table
-from undiffuse.config.sampling import SampleConfig
+from benchmarks.few_step.judges import judge_of
+from benchmarks.few_step.study import Study
+from undiffuse.errors import UndiffuseError
 
 
 @pytest.fixture
-def model(bench, monkeypatch, tmp_path):
-    monkeypatch.setattr(drawing, "PATH", SampleConfig.of(sampler="ddim", steps=3))
+def study(bench, monkeypatch, tmp_path):
+    """A teacher that is a run beside its students, and one method."""
     monkeypatch.setattr(drawing, "BLOCK", 30)
     images = [(image[0], str(k % 10)) for k, image in enumerate(bench.data.images[:40])]
     common = {
@@ -27,16 +27,17 @@ def model(bench, monkeypatch, tmp_path):
         "timesteps": 64,
         "parameterization": "v",
     }
-    undiffuse.train(source=images, name="teacher", runs=tmp_path, base=8, multipliers=(1,), batch=8, steps=1, **common)
-    monkeypatch.setattr(students, "MODEL", str(tmp_path / "teacher"))
+    runs = tmp_path / "runs"
+    undiffuse.train(source=images, name="teacher", runs=runs, base=8, multipliers=(1,), batch=8, steps=1, **common)
     asked = {"method": "distribution", "steps": (4, 2), "teacher_steps": 8, "updates": 3, "batch": 8, "log_every": 1}
     monkeypatch.setattr(students, "STUDENTS", {"by distribution": asked})
+    path = str(runs / "teacher")
+    return Study(path, undiffuse.load(path), judge_of(bench, "c" * 64), results=tmp_path, n=60, faithful=0)
 
 
-def test_a_student_is_a_row_at_each_number_of_steps_with_the_minutes_of_its_stages(model, bench, tmp_path):
-    judge = SavedJudge(bench, "c" * 64)
-    table = Table.open(tmp_path / "rows.json", judge.sha256, "the judge of a test")
-    students.fill(table, ["by distribution"], [0], 60, judge, tmp_path)
+def test_a_student_is_a_row_at_each_number_of_steps_with_the_minutes_of_its_stages(study, tmp_path):
+    table = study.open_table(tmp_path / "rows.json")
+    students.fill(table, study, ["by distribution"], [0])
     assert [(row["method"], row["training_seed"], row["steps"], row["evaluations"]) for row in table.rows] == [
         ("by distribution", 0, 2, 2.0),
         ("by distribution", 0, 4, 4.0),
@@ -49,7 +50,10 @@ def test_a_student_is_a_row_at_each_number_of_steps_with_the_minutes_of_its_stag
         if "time" in json.loads(line)
     ]
     assert len(seconds) == 3 + 12
-    assert students.minutes_of(runs / "by-distribution-seed-0", runs) == pytest.approx(sum(seconds) / 60)
+    student = runs / "by-distribution-seed-0"
+    assert students.minutes_of(student, study.sha256) == pytest.approx(sum(seconds) / 60)
+    with pytest.raises(UndiffuseError, match="by-distribution-seed-0 has another teacher"):
+        students.minutes_of(student, "0" * 64)
     before = table.path.read_bytes()
-    students.fill(table, ["by distribution"], [0], 60, judge, tmp_path)
+    students.fill(table, study, ["by distribution"], [0])
     assert table.path.read_bytes() == before, "nothing is made again"

@@ -13,11 +13,12 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "training"))
 
 from tiny import tiny_settings
 
-from benchmarks.few_step import drawing, teacher
-from benchmarks.few_step.drawing import draw, fidelity, measure_model
-from benchmarks.few_step.judging import SavedJudge, read_judge
-from benchmarks.few_step.table import REAL, TEACHER, Table
-from benchmarks.few_step.teacher import Case, Effort
+from benchmarks.few_step import drawing, study, teacher
+from benchmarks.few_step.drawing import draw, fidelity
+from benchmarks.few_step.judges import digit_judge, judge_of, read_judge
+from benchmarks.few_step.study import Study
+from benchmarks.few_step.table import TEACHER
+from benchmarks.few_step.teacher import Case
 from benchmarks.lib import judge as judges
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
@@ -26,12 +27,12 @@ from undiffuse.model import build_model
 
 @pytest.fixture
 def judge(bench):
-    return SavedJudge(bench, "c" * 64)
+    return judge_of(bench, "c" * 64)
 
 
 @pytest.fixture
 def model(bench, monkeypatch):
-    monkeypatch.setattr(drawing, "PATH", SampleConfig.of(sampler="ddim", steps=3))
+    monkeypatch.setattr(study, "PATH", SampleConfig.of(sampler="ddim", steps=3))
     monkeypatch.setattr(drawing, "BLOCK", 30)
     info = replace(bench.data.info, classes=tuple("0123456789"))
     model = build_model(tiny_settings(condition=("class",), dropout=0.0, timesteps=100), info)
@@ -46,9 +47,8 @@ def test_a_judge_is_trained_once_and_read_afterwards(bench, tmp_path, monkeypatc
         trained.append(judge is None)
         return replace(bench, judge=judge or bench.judge)
 
-    monkeypatch.setattr("benchmarks.few_step.judging.make_bench", make_bench)
-    path = tmp_path / "results" / "judge.safetensors"
-    first, second = SavedJudge.of(path), SavedJudge.of(path)
+    monkeypatch.setattr("benchmarks.few_step.judges.make_bench", make_bench)
+    first, second = digit_judge(tmp_path / "results"), digit_judge(tmp_path / "results")
     assert trained == [True, False]
     assert first.sha256 == second.sha256
     assert first.judge_held_out() == second.judge_held_out()
@@ -66,6 +66,15 @@ def test_the_data_themselves_are_at_no_distance(judge, bench):
     assert figures["fd"] == figures["fd_pixels"] == figures["nearest"] == 0
     assert figures["ink"] == 1
     assert figures["precision"] == figures["recall"] == figures["coverage"] == 1
+
+
+def test_the_figures_of_digits_are_those_of_the_bench(judge, bench):
+    x, seen = bench.held_out.images, judges.look(bench.judge, bench.held_out.images)[1].argmax(-1)
+    figures, scores = judge.judge_images(x, seen), bench.measure(x)
+    assert figures["fd"] == round(scores.fd, 2)
+    assert figures["confidence"] == round(scores.confidence, 4)
+    assert figures["nearest"] == round(scores.nearest, 3) == 1
+    assert (figures["accuracy"], judge.floor) == (1, "held-out digits")
 
 
 def test_bolder_images_have_more_ink_and_are_farther_away(judge, bench):
@@ -117,9 +126,10 @@ def test_fidelity_is_the_distance_of_an_image_from_its_own_other():
 
 
 def test_the_walk_that_others_are_compared_with_is_faithful_to_itself(model, judge, tmp_path):
-    row = measure_model(model, drawing.PATH, 30, 0, judge, model, folder=tmp_path)
+    own = Study("a model", model, judge, results=tmp_path, n=30)
+    row = own.measure(model, study.PATH, seed=0)
     assert (row["rms"], row["evaluations"]) == (0, 3)
-    assert "rms" not in measure_model(model, drawing.PATH, 30, 1, judge, model, folder=tmp_path)
+    assert "rms" not in own.measure(model, study.PATH, seed=1)
 
 
 def test_the_table_is_filled_and_then_nothing_is_missing(model, judge, tmp_path, monkeypatch, capsys):
@@ -127,17 +137,25 @@ def test_the_table_is_filled_and_then_nothing_is_missing(model, judge, tmp_path,
     monkeypatch.setattr(teacher, "LEARNED_ON", 2)
     monkeypatch.setattr(teacher, "AMONG", 6)
     cases = [Case.parse(text) for text in ("ddim:trailing:2", "ddim:learned:2", "ddim:trailing:1:2:none")]
-    path = tmp_path / "table.json"
-    for effort in (Effort(30, faithful=0), Effort(30, faithful=0), Effort(30, again=True)):
-        table = Table.open(path, judge.sha256, "a judge")
-        teacher.fill(table, model, judge, cases, effort, tmp_path / "samples")
+    for faithful, again in ((0, False), (0, False), (1000, True)):
+        own = Study("a model", model, judge, results=tmp_path, n=30, faithful=faithful)
+        table = own.open_table(tmp_path / "table.json")
+        teacher.fill(table, own, cases, again=again)
     said = [line for line in capsys.readouterr().out.splitlines() if "are to be measured" in line]
     assert [line[:6] for line in said] == ["3 of 3", "0 of 3", "3 of 3"]
     rows = table.rows
-    assert [row["method"] for row in rows] == [REAL, *[TEACHER] * 3]
+    assert [row["method"] for row in rows] == ["held-out digits", *[TEACHER] * 3]
     assert [row["evaluations"] for row in rows] == [0, 2, 2, 2]
     assert ["rms" in row for row in rows] == [False, True, True, True]
     assert len(table.about["learned"]["2"]) == 2
+
+
+def test_times_are_learned_where_a_case_asks_for_them_alone(model, judge, tmp_path, monkeypatch):
+    monkeypatch.setattr(teacher, "learned_times", lambda _: pytest.fail("learned"))
+    own = Study("a model", model, judge, results=tmp_path, n=30, faithful=0)
+    table = own.open_table(tmp_path / "table.json")
+    teacher.fill(table, own, [Case.parse("ddim:trailing:1")])
+    assert list(table.about) == ["judge", "model", "model_sha256"]
 
 
 def test_a_case_says_what_is_unusual_alone():
