@@ -27,5 +27,5 @@ def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
 def packed(model: Model) -> bytes:
     """The file's bytes."""
     weights, step = str(model.provenance.get("weights", "raw")), int(model.provenance.get("step", 0))
-    tensors = without_critic(model.network.state_dict())
+    tensors = without_critic(model.config, model.network.state_dict())
     return to_bytes(SavedModel.of(without_paths(model.config), model.info, tensors, step, weights))

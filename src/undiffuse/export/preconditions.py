@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from undiffuse.config.distillation import DistributionConfig, student_of
+from undiffuse.config.distillation import student_of
 from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError
+from undiffuse.factories.network import drawing_settings
 from undiffuse.model import AnyModel, Cascade, Model
 
 
@@ -26,7 +27,5 @@ def without_paths(config: TrainConfig) -> TrainConfig:
     start = replace(config.start, start_from=Path(config.start.start_from).name)
     if student := student_of(config.distillation):
         student = replace(student, teacher=Path(student.teacher).name, origin=Path(student.origin).name)
-        if isinstance(student, DistributionConfig):
-            student = replace(student, with_critic=False)  # which nobody needs who draws
         config = replace(config, distillation=student)
-    return replace(config, data=data, start=start)
+    return replace(drawing_settings(config), data=data, start=start)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from undiffuse.conditioning.request import conditions_of
 from undiffuse.conditioning.student import critic_conditions
-from undiffuse.config.distillation import has_critic
+from undiffuse.config.distillation import DistributionConfig, has_critic
 from undiffuse.config.fields import fields_of
 from undiffuse.config.network import NetworkConfig, RMSUNetConfig, ScoreUNetConfig, UNetConfig
 from undiffuse.config.schema import ARCHITECTURES, TrainConfig
@@ -86,9 +87,17 @@ def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ..
     return network
 
 
-def without_critic(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a student without those of its critic."""
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{CRITIC}.")}
+def drawing_settings(config: TrainConfig) -> TrainConfig:
+    """Settings whose network has no critic: nobody needs one who draws, and nobody who learns from the student."""
+    if isinstance(config.distillation, DistributionConfig):
+        return replace(config, distillation=replace(config.distillation, with_critic=False))
+    return config
+
+
+def without_critic(config: TrainConfig, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the network that these settings describe but for those of its critic, if it has one."""
+    critic = f"{CRITIC}." if has_critic(config.distillation) else None
+    return {name: tensor for name, tensor in tensors.items() if critic is None or not name.startswith(critic)}
 
 
 def check_size(config: TrainConfig, info: DataInfo) -> None:

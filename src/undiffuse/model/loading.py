@@ -8,7 +8,7 @@ from pathlib import Path
 from undiffuse.checkpoints import cascade_folder
 from undiffuse.checkpoints.find import locate
 from undiffuse.errors import UndiffuseError
-from undiffuse.factories.network import outline
+from undiffuse.factories.network import drawing_settings, outline, without_critic
 from undiffuse.model.cascade import Cascade
 from undiffuse.model.model import Model, build_model
 from undiffuse.runtime.devices import there
@@ -38,10 +38,11 @@ def load(path: str | Path, weights: str = "ema", device: str = "cpu", revision: 
         return _cascade(parts, weights).to(there(device))
     where, found = there(device), locate(path, str(weights), revision)
     what = f"{found.provenance['checkpoint']} ({found.provenance['weights']})"
-    check_tensors(found.tensors, outline(found.config, found.info), what)
+    config, tensors = drawing_settings(found.config), without_critic(found.config, found.tensors)
+    check_tensors(tensors, outline(config, found.info), what)
     with undrawn():
-        model = build_model(found.config, found.info)
-    model.network.load_state_dict(found.tensors)
+        model = build_model(config, found.info)
+    model.network.load_state_dict(tensors)
     model.network.eval()
     model.provenance, model.loaded_as = found.provenance, str(weights)
     return model.to(where)

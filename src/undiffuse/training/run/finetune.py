@@ -101,7 +101,7 @@ def fill(network: nn.Module, model: Model, old: Model, where: str) -> None:
     Args:
         where: the other model's name in messages.
     """
-    weights = without_critic(old.network.state_dict())
+    weights = without_critic(old.config, old.network.state_dict())
     with outlined():
         plain = build_network(replace(model.config, distillation=NoDistillation()), model.info, old.conditions)
     check_tensors(weights, plain.state_dict(), where)
