@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from itertools import pairwise
 
 from undiffuse.config.diffusion import DiffusionConfig
 from undiffuse.config.distillation import (
-    ConsistencyConfig,
     DistributionConfig,
     ProgressiveConfig,
     RegressionConfig,
@@ -74,16 +74,12 @@ def check_student(config: TrainConfig, where: str = "") -> None:
     walks = isinstance(student, RegressionConfig | DistributionConfig)
     if walks and student.student_times != student.teacher_times[:: _stride(student)]:
         raise UndiffuseError(f"{said}`student_times` are every n-th of `teacher_times`, and here they are not")
-    if isinstance(student, ConsistencyConfig):
-        for name, least in {"annealing": 1.0, "ratio_std": 0.0}.items():
-            if not getattr(student, name) > least:
-                raise UndiffuseError(
-                    f"{said}`{name}` is more than {least:g}, and here it is {getattr(student, name):g}"
-                )
-        if not student.huber > 0:
-            raise UndiffuseError(f"{said}`huber` is more than 0, and here it is {student.huber:g}")
-        if not 0 <= student.own_times <= 1:
-            raise UndiffuseError(f"{said}`own_times` lies from 0 to 1, and here it is {student.own_times:g}")
+    for name, least in {"annealing": 1.0, "ratio_std": 0.0, "huber": 0.0, "critic_lr": 0.0}.items():
+        if not (value := getattr(student, name, math.inf)) > least:
+            raise UndiffuseError(f"{said}`{name}` is more than {least:g}, and here it is {value:g}")
+    for name in ("own_times", "matched"):
+        if not 0 <= (share := getattr(student, name, 0.0)) <= 1:
+            raise UndiffuseError(f"{said}`{name}` lies from 0 to 1, and here it is {share:g}")
 
 
 def _stride(student: StudentConfig) -> int:

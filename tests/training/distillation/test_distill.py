@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 import undiffuse
+from undiffuse.checkpoints import training_checkpoint
 from undiffuse.config.distillation import MatchConfig, ProgressiveConfig, student_of
 from undiffuse.config.files import read_config
 from undiffuse.errors import UndiffuseError
@@ -52,6 +54,12 @@ def made(folder: Path, name: str) -> object:
     found = student_of(read_config(folder / name / "config.yaml").distillation)
     assert found is not None
     return found
+
+
+def learned(run: Path) -> dict[str, torch.Tensor]:
+    """All that a run has learned, the first average of it."""
+    checkpoint = training_checkpoint.load(max((run / "checkpoints").iterdir()))
+    return next(iter(checkpoint.averages.values()))
 
 
 def test_halving_is_a_chain_of_runs_each_the_next_ones_teacher(home, tmp_path):
@@ -210,6 +218,8 @@ def test_another_teacher_under_the_same_name_is_refused(home, tmp_path):
         ({"learning_rate": 0.1}, "unknown setting 'learning_rate'"),
         ({"teacher": "nobody"}, "nobody"),
         ({"lr": -1.0}, "`lr` must be more than 0"),
+        ({"method": "distribution", "matched": 1.5}, "`matched` lies from 0 to 1, and here it is 1.5"),
+        ({"method": "distribution", "critic_lr": 0.0}, "`critic_lr` is more than 0, and here it is 0"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_before_any_training(home, tmp_path, asked, said):
@@ -268,9 +278,9 @@ def test_a_student_of_the_distribution_starts_from_one_of_the_walk(home, tmp_pat
 
 def test_a_critic_learns_beside_its_student_and_starts_as_the_teacher(home, tmp_path):
     how = {"method": "distribution", "runs": tmp_path, "name": "fast", "lr": 1e-3, "critic_lr": 1e-9, **QUICK}
-    student = undiffuse.distill(home / "teacher", **how)
+    undiffuse.distill(home / "teacher", **how)
     teacher = undiffuse.load(home / "teacher").network.state_dict()
-    critic = {name: tensor for name, tensor in student.network.state_dict().items() if name.startswith("critic.")}
+    critic = {name: tensor for name, tensor in learned(tmp_path / "fast").items() if name.startswith("critic.")}
     more = {name for name in critic if name.removeprefix("critic.") not in teacher}
     assert len(critic) - len(more) == len(teacher)
     assert all("since" in name or "until" in name for name in more), "it is told between which times a step lies"
@@ -291,6 +301,21 @@ def test_a_students_file_is_without_its_critic_and_draws_the_same(home, tmp_path
     assert np.abs(a - b).max() <= 2, "half precision"
 
 
+def test_a_student_is_loaded_without_its_critic_whatever_that_was_told(home, tmp_path):
+    student = undiffuse.distill(home / "teacher", method="distribution", runs=tmp_path, name="fast", **QUICK)
+    checkpoint = training_checkpoint.load(max((tmp_path / "fast" / "checkpoints").iterdir()))
+
+    def untold(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: tensor for name, tensor in tensors.items() if "since" not in name and "until" not in name}
+
+    averages = {rate: untold(tensors) for rate, tensors in checkpoint.averages.items()}
+    before = replace(checkpoint, weights=untold(checkpoint.weights), averages=averages)
+    assert before.weights.keys() < checkpoint.weights.keys()
+    loaded = undiffuse.load(training_checkpoint.save(before, tmp_path / "before"))
+    assert not [name for name in loaded.network.state_dict() if name.startswith("critic.")]
+    assert np.array_equal(loaded.sample(2).array, student.sample(2).array)
+
+
 def test_a_walk_with_noise_cannot_be_learned(home, tmp_path):
     with pytest.raises(UndiffuseError, match="adds noise"):
         undiffuse.distill(
@@ -302,7 +327,7 @@ def test_a_walk_with_noise_cannot_be_learned(home, tmp_path):
 def test_a_range_of_guidance_is_learned_by_students_of_walks_and_of_distributions(home, tmp_path, method):
     how = {"method": method, "guidance": (1.0, 4.0), "runs": tmp_path, "name": "fast", "lr": 0.1, "warmup": 0, **QUICK}
     student = undiffuse.distill(home / "teacher", **how)
-    names = [name for name in student.network.state_dict() if "scale" in name]
+    names = [name for name in learned(tmp_path / "fast") if "scale" in name]
     assert any(name.startswith("critic.") for name in names) == (method == "distribution"), "the critic is told it, too"
     weak, strong = (student.sample(2, guidance=scale, classes=("even",)).array for scale in (1, 4))
     assert not np.array_equal(weak, strong), "whoever is told the scale heeds it"

@@ -10,7 +10,7 @@ from undiffuse.config.distillation import MethodName, ThresholdName, student_of
 from undiffuse.config.files import read_config
 from undiffuse.data.preparation.in_memory import is_given, keep_given
 from undiffuse.data.preparation.named import typed_source
-from undiffuse.errors import UndiffuseError, counted
+from undiffuse.errors import UndiffuseError, counted, quoted
 from undiffuse.model import Model, load_model
 from undiffuse.runtime.process_group import joined
 from undiffuse.runtime.torch_modes import own_modes
@@ -88,7 +88,13 @@ def distill(
         parts = sum(stage.part for stage in stages)
         unit = MINUTES if minutes is None else minutes / parts
         wanted = replace(model.config.data, source=str(data)) if data is not None else model.config.data
-        dataset = prepare_together(wanted, console, group)
+        try:
+            dataset = prepare_together(wanted, console, group)
+        except UndiffuseError as error:
+            if data is not None:
+                raise
+            here = f"`undiffuse distill {quoted(str(teacher))} DATA`"
+            raise UndiffuseError(f"{error}; {teacher} names it as its data, so say where they are: {here}") from None
         console.say(_plan_in_words(folders, unit * parts, updates))
         taught_by = started_from = str(teacher), model
         for stage, folder in zip(stages, folders, strict=True):

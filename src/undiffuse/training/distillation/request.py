@@ -22,6 +22,7 @@ from undiffuse.config.files import override
 from undiffuse.config.schema import METHODS as VARIANTS
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import change
+from undiffuse.config.students import check_student
 from undiffuse.config.training import EMAConfig, ObjectiveConfig, OptimizerConfig, StartConfig
 from undiffuse.diffusion.parameterization import make_parameterization
 from undiffuse.diffusion.samplers import SAMPLERS
@@ -49,8 +50,8 @@ STEPS: dict[str, tuple[int, ...]] = {
 """In how many steps a student of a method can be sampled unless something else is asked for, the default first."""
 STARTING = {"optimizer": "muon", "lr": 1e-3, "decay": "linear"}
 """Settings for the regression that distribution matching starts from: the quickest way to a rough student."""
-CHASING = {"lr": 1e-4, "decay": "constant", "beta1": 0.0, "beta2": 0.99, "weighting": "min-snr"}
-"""Settings for two networks that chase each other: no momentum, the same rate to the end."""
+CHASING = {"lr": 1e-4, "decay": "wsd", "beta1": 0.0, "beta2": 0.99, "weighting": "min-snr"}
+"""Settings for two networks that chase each other: no momentum, and the same rate for most of the time."""
 SEVERAL = ("consistency", "jump", "distribution")
 """Methods whose students draw in several numbers of steps."""
 WALKED = ("regression", "distribution")
@@ -170,6 +171,8 @@ def make_stages(teacher: Model, name: str, request: DistillationRequest) -> list
             base = override(base, **{**CHASING, **others})
         student = METHODS[request.method](teacher_guidance=asked, **common)
         stages.append(Stage(request.method, replace(base, distillation=student), part=4))
+    for stage in stages:  # now, and not when the stages before have taken their minutes
+        check_student(stage.config)
     return stages
 
 
