@@ -188,6 +188,8 @@ class DistributionConfig(StudentConfig):
     """Samples of the teacher's distribution, by a critic that learns beside (Yin et al. 2024)."""
     teacher_sampler: str = "unipc2"
     """The sampler of the teacher's walk, one that adds no noise."""
+    matched: float = 0.75
+    """Part of the batches that match the distribution; the others learn where the teacher's walk ends."""
     critic_lr: float = 4.0
     """Learning rate of the critic, in units of `lr`."""
     with_critic: bool = True

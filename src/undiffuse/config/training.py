@@ -68,8 +68,9 @@ class OptimizerConfig:
     """Decoupled weight decay of AdamW."""
     warmup: int = 0
     """Steps over which the learning rate rises linearly from 0."""
-    decay: Literal["constant", "cosine", "linear", "inverse-sqrt"] = "constant"
-    """Learning rate after the warm-up: constant, down to 0 at the last step, or as 1/sqrt(step)."""
+    decay: Literal["constant", "cosine", "linear", "wsd", "inverse-sqrt"] = "constant"
+    """Learning rate after the warm-up: constant, down to 0 at the last step, all along or (wsd) in the last quarter, or
+    as 1/sqrt(step)."""
     clip: float | None = 1.0
     """Largest global norm of the gradient."""
     accumulate: int = 1

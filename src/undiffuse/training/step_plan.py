@@ -23,7 +23,7 @@ from dataclasses import astuple, dataclass
 
 from undiffuse.config.training import OptimizerConfig
 from undiffuse.errors import UndiffuseError
-from undiffuse.training.optim.optimizer import learning_rate
+from undiffuse.training.optim.optimizer import FALL, learning_rate
 
 WARMUP_SHARE = 0.1
 """Part of a budget in minutes after which the warm-up is over, however many steps it was meant to take."""
@@ -120,6 +120,7 @@ class Plan:
             inverse-sqrt    lr min(rise, sqrt(max(w, 1) / n))
             linear          lr rise (1 - p)
             cosine          lr rise (1 + cos(pi p)) / 2
+            wsd             lr rise min(1, 4 (1 - p))
         """
         decision = self.before(step)
         if decision is None:
@@ -130,4 +131,4 @@ class Plan:
             return config.lr * rise
         if config.decay == "inverse-sqrt":
             return config.lr * min(rise, math.sqrt(max(w, 1) / n))
-        return config.lr * rise * (1 - p if config.decay == "linear" else (1 + math.cos(math.pi * p)) / 2)
+        return config.lr * rise * FALL[config.decay](p)

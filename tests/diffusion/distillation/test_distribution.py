@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -147,14 +148,20 @@ def test_the_critic_learns_what_the_student_draws_and_the_student_nothing_of_it(
     assert float(critic.mean.detach()) == pytest.approx(0.8 - gain * float(q_t.alpha) * 0.8, rel=0.03)
 
 
-def test_each_walk_is_learned_as_often_as_the_others_and_every_second_time_by_the_teachers_walk():
-    loss = matching(Student(0.0, 1.0), (1000.0, 750.0, 500.0, 250.0), (4, 2, 1))
+@pytest.mark.parametrize("matched", [0.5, 0.75])
+def test_each_walk_is_learned_as_often_as_the_others_and_in_part_by_the_teachers_walk(matched):
+    loss = replace(matching(Student(0.0, 1.0), (1000.0, 750.0, 500.0, 250.0), (4, 2, 1)), matched=matched)
     dice, t = torch.Generator().manual_seed(0), torch.full((4,), 500.0, dtype=torch.float64)
     drawn = [loss.draw(COSINE, t, 0.0, dice) for _ in range(3000)]
     found = torch.stack([torch.stack([rows[CHASES], rows[STEPS], rows[OWN_STEP]]) for rows in drawn])
     assert bool((found == found[..., :1]).all()), "all of a batch learn the same"
     counts = Counter(tuple(int(value) for value in one) for one in found[..., 0].tolist())
-    shares = {(chases, steps, step): 500 / steps for chases in (0, 1) for steps in (4, 2, 1) for step in range(steps)}
+    shares = {
+        (chases, steps, step): 1000 / steps * (matched if chases else 1 - matched)
+        for chases in (0, 1)
+        for steps in (4, 2, 1)
+        for step in range(steps)
+    }
     assert counts.keys() == shares.keys()
     assert all(counts[key] == pytest.approx(share, abs=4.5 * share**0.5) for key, share in shares.items())
     streams = torch.cat([rows[STREAM] for rows in drawn])
@@ -167,7 +174,7 @@ def rows_of(batch: int, steps: int, step: int, chases: bool = True) -> dict[str,
     return rows | {STREAM: torch.arange(batch, dtype=torch.float64)}
 
 
-def test_every_second_time_a_step_goes_where_the_teacher_goes_from_the_students_own_point():
+def test_otherwise_a_step_goes_where_the_teacher_goes_from_the_students_own_point():
     """A student that answers each x_t with the end of the teacher's four steps of DDIM from there has learned all.
 
     For a Gaussian that end is m + k (x - alpha_t m); k is measured here by the same steps.

@@ -18,7 +18,7 @@ from undiffuse.training.optim.optimizer import (
 )
 
 
-@pytest.mark.parametrize("decay", ["constant", "cosine", "linear", "inverse-sqrt"])
+@pytest.mark.parametrize("decay", ["constant", "cosine", "linear", "wsd", "inverse-sqrt"])
 def test_the_warm_up_is_a_straight_line_to_the_peak(decay):
     config = OptimizerConfig(lr=1.0, warmup=4, decay=decay)
     assert [learning_rate(config, step, 100) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
@@ -30,6 +30,7 @@ def test_the_warm_up_is_a_straight_line_to_the_peak(decay):
         ("constant", [2.0] * 9),
         ("linear", [2.0, 1.75, 1.5, 1.25, 1.0, 0.75, 0.5, 0.25]),
         ("cosine", [2.0, 1 + math.cos(math.pi / 8), 1 + math.sqrt(0.5), 1 + math.sin(math.pi / 8), 1.0]),
+        ("wsd", [2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0]),
         ("inverse-sqrt", [2 * math.sqrt(2 / 3), math.sqrt(2), 2 * math.sqrt(2 / 5)]),
     ],
 )
@@ -39,7 +40,7 @@ def test_the_decays_after_two_steps_of_warm_up_in_ten(decay, expected):
     assert found == pytest.approx(expected, rel=1e-15)
 
 
-@pytest.mark.parametrize("decay", ["linear", "cosine"])
+@pytest.mark.parametrize("decay", ["linear", "cosine", "wsd"])
 def test_the_decay_reaches_zero_after_the_last_step_and_not_before(decay):
     config = OptimizerConfig(lr=1.0, warmup=3, decay=decay)
     assert learning_rate(config, 999, 1000) > 0
@@ -47,7 +48,7 @@ def test_the_decay_reaches_zero_after_the_last_step_and_not_before(decay):
 
 
 def test_without_warm_up_the_first_step_has_the_peak_rate():
-    for decay in ("constant", "linear", "cosine", "inverse-sqrt"):
+    for decay in ("constant", "linear", "cosine", "wsd", "inverse-sqrt"):
         assert learning_rate(OptimizerConfig(lr=0.3, decay=decay), 0, 10) == 0.3
 
 

@@ -14,7 +14,7 @@ part of the loss measures quality, for both chase a target that moves.
 
 A student of several steps takes the ones before in its own way, with new noise after each, and learns in one of them.
 The critic is told between which times that step lies: one that is not knows the mixture of all steps' samples alone,
-and moves each of them against the others' faults. A chase forgets rare samples, so every second batch learns where the
+and moves each of them against the others' faults. A chase forgets rare samples, so some batches learn where the
 teacher's walk ends instead, from the same point (`Regression`, from the student's own points).
 """
 
@@ -73,6 +73,7 @@ class DistributionMatching:
         steps: in how many it draws; fewer than the most are every second, fourth, ... of its times.
         teacher_walk: the teacher's times; the student's are among them.
         sampler: of the teacher's walk, without noise.
+        matched: part of the batches that learn by the scores; the others learn by the teacher's walk.
         clipped: samples are clipped to [-1, 1], between the steps and where the critic learns.
         scales: guidance that stays a choice; None where the teacher's is fixed.
     """
@@ -84,6 +85,7 @@ class DistributionMatching:
     steps: tuple[int, ...]
     teacher_walk: Walk
     sampler: Sampler[Any]
+    matched: float = 0.75
     clipped: bool = True
     scales: Scales | None = None
 
@@ -91,7 +93,7 @@ class DistributionMatching:
         self, schedule: Schedule, t: Float[Tensor, "batch"], progress: float, generator: torch.Generator
     ) -> dict[str, Tensor]:
         # One for all of a batch: no process asks more than others.
-        chases = torch.randint(2, (), generator=generator)
+        chases = torch.rand((), generator=generator, dtype=torch.float64) < self.matched
         steps = self.steps[int(torch.randint(len(self.steps), (), generator=generator))]
         step = torch.randint(steps, (), generator=generator)
         u = torch.rand(len(t), generator=generator, dtype=torch.float64)

@@ -103,6 +103,7 @@ def _distribution(config: DistributionConfig, objective: Objective, teacher: Tea
         config.student_steps,
         config.teacher_times,
         _walking(config),
+        config.matched,
         config.teacher_threshold == "clip",
         scales_of(config),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,14 @@ def make_optimizer(config: OptimizerConfig, network: nn.Module, rates: Mapping[s
     return optimizer
 
 
+FALL: Mapping[str, Callable[[float], float]] = {
+    "linear": lambda p: 1 - p,
+    "cosine": lambda p: (1 + math.cos(math.pi * p)) / 2,
+    "wsd": lambda p: min(1.0, 4 * (1 - p)),
+}
+"""Of the learning rate to 0, by the part of the training that is done."""
+
+
 def learning_rate(config: OptimizerConfig, step: int, total: int) -> float:
     """Learning rate of step ``step`` in 0..total-1: a pure function, so that resuming needs no scheduler's state.
 
@@ -61,6 +69,7 @@ def learning_rate(config: OptimizerConfig, step: int, total: int) -> float:
         constant:       lr
         linear:         lr (1 - p)                  p = (step - w) / (total - w) in [0, 1)
         cosine:         lr (1 + cos(pi p)) / 2
+        wsd:            lr min(1, 4 (1 - p))        warm-up, stable, decay: https://arxiv.org/abs/2405.18392
         inverse-sqrt:   lr sqrt(max(w, 1) / n)
 
     The first step already moves (n / w, not step / w), and 0 is reached after the last step, so that no step is wasted.
@@ -72,8 +81,7 @@ def learning_rate(config: OptimizerConfig, step: int, total: int) -> float:
         return config.lr
     if config.decay == "inverse-sqrt":
         return config.lr * math.sqrt(max(w, 1) / n)
-    p = (step - w) / (total - w)
-    return config.lr * (1 - p if config.decay == "linear" else (1 + math.cos(math.pi * p)) / 2)
+    return config.lr * FALL[config.decay]((step - w) / (total - w))
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
