@@ -149,7 +149,7 @@ def test_the_critic_learns_what_the_student_draws_and_the_student_nothing_of_it(
 
 
 @pytest.mark.parametrize("matched", [0.5, 0.75])
-def test_each_walk_is_learned_as_often_as_the_others_and_in_part_by_the_teachers_walk(matched):
+def test_each_step_is_learned_as_often_as_the_others_and_in_part_by_the_teachers_walk(matched):
     loss = replace(matching(Student(0.0, 1.0), (1000.0, 750.0, 500.0, 250.0), (4, 2, 1)), matched=matched)
     dice, t = torch.Generator().manual_seed(0), torch.full((4,), 500.0, dtype=torch.float64)
     drawn = [loss.draw(COSINE, t, 0.0, dice) for _ in range(3000)]
@@ -157,7 +157,7 @@ def test_each_walk_is_learned_as_often_as_the_others_and_in_part_by_the_teachers
     assert bool((found == found[..., :1]).all()), "all of a batch learn the same"
     counts = Counter(tuple(int(value) for value in one) for one in found[..., 0].tolist())
     shares = {
-        (chases, steps, step): 1000 / steps * (matched if chases else 1 - matched)
+        (chases, steps, step): 3000 / 7 * (matched if chases else 1 - matched)
         for chases in (0, 1)
         for steps in (4, 2, 1)
         for step in range(steps)

@@ -94,7 +94,8 @@ class DistributionMatching:
     ) -> dict[str, Tensor]:
         # One for all of a batch: no process asks more than others.
         chases = torch.rand((), generator=generator, dtype=torch.float64) < self.matched
-        steps = self.steps[int(torch.randint(len(self.steps), (), generator=generator))]
+        # Each step of each walk as often: a walk of more has more to learn.
+        steps = self.steps[int(torch.multinomial(torch.tensor(self.steps).double(), 1, generator=generator))]
         step = torch.randint(steps, (), generator=generator)
         u = torch.rand(len(t), generator=generator, dtype=torch.float64)
         streams = torch.randint(STREAMS, t.shape, generator=generator)
