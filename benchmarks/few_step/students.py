@@ -26,20 +26,27 @@ from undiffuse.config.distillation import StudentConfig, student_of
 from undiffuse.config.files import read_config
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
-from undiffuse.model import Model
+from undiffuse.model import load_model
+from undiffuse.training.distillation.request import METHODS
 from undiffuse.training.run.folder import RunFolder
 
 STUDENTS: Mapping[str, dict[str, Any]] = {
-    "distribution": {"method": "distribution", "steps": (4, 2, 1), "teacher_steps": 8, "updates": 400},
+    "distribution": {"method": "distribution", "steps": (4, 2, 1), "updates": 500},
+    "progressive": {"method": "progressive", "steps": 1, "updates": 1000},
+    "jump": {"method": "jump", "steps": (4, 2, 1), "updates": 6000},
+    "consistency": {"method": "consistency", "steps": (4, 2, 1), "updates": 7000},
+    "regression-4": {"method": "regression", "steps": 4, "updates": 3000},
+    "regression-1": {"method": "regression", "steps": 1, "teacher_steps": 8, "updates": 3000},
 }
-"""By the name of a row, what is asked of `undiffuse.distill`."""
+"""By the name of a training, what is asked of `undiffuse.distill`: on digits half an hour of one core for each."""
 
 
-def train(study: Study, name: str, seed: int) -> Model:
-    """The student of a name by one training seed; a run that is there goes on, or is read if it is done."""
+def train(study: Study, name: str, seed: int) -> Path:
+    """The run of a student by one training seed; what is there goes on, or is left as it is if it is done."""
     asked = {"quiet": True, "resume": True, "sample_every": 0} | STUDENTS[name]
-    folder = _folder(study, name, seed)
-    return undiffuse.distill(study.name, study.data, name=folder.name, runs=folder.parent, seed=seed, **asked)
+    folder = study.results / "runs" / f"{name}-seed-{seed}"
+    undiffuse.distill(study.name, study.data, name=folder.name, runs=folder.parent, seed=seed, **asked)
+    return folder
 
 
 def minutes_of(folder: Path, teacher_sha256: str) -> float:
@@ -68,29 +75,33 @@ def _seconds(folder: Path) -> float:
     return sum((float(json.loads(line).get("time", {}).get("seconds", 0)) for line in lines), start=0.0)
 
 
-def _folder(study: Study, name: str, seed: int) -> Path:
-    return study.results / "runs" / f"{name.replace(' ', '-')}-seed-{seed}"
-
-
-def keys(name: str, seed: int, student: StudentConfig, n: int) -> list[dict[str, Any]]:
+def keys(method: str, student: StudentConfig, seed: int, n: int) -> list[dict[str, Any]]:
+    """The keys of a student's rows, the most steps first."""
     return [
-        key_of(method=name, training_seed=seed, sampler=student.sampler, steps=steps, n=n)
+        key_of(method=method, training_seed=seed, sampler=student.sampler, steps=steps, n=n)
         for steps in sorted(student.student_steps, reverse=True)
     ]
 
 
 def fill(table: Table, study: Study, names: list[str], seeds: list[int]) -> None:
-    """Train what is not there, and add the rows that the table lacks."""
+    """Train what is not there, and add the rows that the table lacks; each stage of a chain of halvings has its own."""
     for seed in seeds:
         for name in names:
-            model = train(study, name, seed)
-            student = student_of(model.config.distillation)
-            assert student is not None
-            minutes = round(minutes_of(_folder(study, name, seed), study.sha256), 1)
-            for key in table.missing(keys(name, seed, student, study.n)):
-                row = study.measure(model, SampleConfig.of(**student.walk(key["steps"])), seed=0)
-                table.add(key | row | {"minutes": minutes}, study.judge.sha256)
-                print(f"{describe(key)}: FD {row['fd']:g}, recall {row['recall']:.3f}, {minutes:g} min", flush=True)
+            method = STUDENTS[name]["method"]
+            for run in _chain(train(study, name, seed), study.sha256):
+                student = student_of(read_config(RunFolder(run).config).distillation)
+                if isinstance(student, METHODS[method]):
+                    missing = table.missing(keys(method, student, seed, study.n))
+                    measure(table, study, run, student, missing)
+
+
+def measure(table: Table, study: Study, run: Path, student: StudentConfig, missing: list[dict[str, Any]]) -> None:
+    """Add the rows of one student whose keys are these."""
+    minutes = round(minutes_of(run, study.sha256), 1)
+    for key in missing:
+        row = study.measure(load_model(run), SampleConfig.of(**student.walk(key["steps"])), seed=0)
+        table.add(key | row | {"minutes": minutes}, study.judge.sha256)
+        print(f"{describe(key)}: FD {row['fd']:g}, recall {row['recall']:.3f}, {minutes:g} min", flush=True)
 
 
 def main() -> None:
