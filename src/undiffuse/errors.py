@@ -44,6 +44,12 @@ def counted(count: float, noun: str, several: str = "") -> str:
     return f"{number} {noun if count == 1 else several or f'{noun}s'}"
 
 
+def one_of(choices: Iterable[object]) -> str:
+    """Some choices in words: '4', '1 or 2', '1, 2 or 4'."""
+    *others, last = map(str, choices)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def first_line(error: Exception) -> str:
     """The first line of an error's text, or its kind where it has none."""
     return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -6,6 +6,7 @@ import json
 import tomllib
 from pathlib import Path, PurePath
 
+import numpy as np
 import pytest
 
 from undiffuse.checkpoints.model_file import read
@@ -46,6 +47,20 @@ def test_digits_draws_what_was_asked_for(digits: Model) -> None:
     """A one takes little ink and a zero much; in the data it is 19 and 44 of 255 on average."""
     one, zero = (digits.sample(8, seed=1, steps=10, classes=(word,)).array.mean() for word in ("one", "zero"))
     assert 10 < one < 28 < 34 < zero < 56
+
+
+def test_the_fast_digits_need_no_word_and_draw_what_was_asked_for() -> None:
+    fast = load("digits-fast")
+    for steps in (None, 1, 2):
+        asked = {} if steps is None else {"steps": steps}
+        one, zero = (fast.sample(16, seed=1, classes=(word,), **asked) for word in ("one", "zero"))
+        assert one.evaluations == (steps or 4)
+        assert 8 < one.array.mean() < 32 < zero.array.mean() < 60
+    assert fast.config.distillation.first_teacher == "builtin:digits"
+    stronger = fast.sample(4, seed=1, guidance=3, classes=("two",)).array
+    assert not np.array_equal(stronger, fast.sample(4, seed=1, classes=("two",)).array), "guidance is a choice"
+    with pytest.raises(UndiffuseError, match=r"ask its teacher, builtin:digits"):
+        fast.sample(1, sampler="dpm++2m")
 
 
 def test_digits_is_called_so_on_every_machine(digits: Model) -> None:
@@ -89,5 +104,5 @@ def test_a_run_of_that_name_goes_first_and_a_folder_of_images_does_not() -> None
 
 def test_a_name_that_does_not_ship_is_told_those_that_do() -> None:
     assert shipped("runs/digits") is None
-    with pytest.raises(UndiffuseError, match=r"letters is not there.*comes with undiffuse \(digits\)"):
+    with pytest.raises(UndiffuseError, match=r"letters is not there.*comes with undiffuse \(digits, digits-fast\)"):
         load("letters")

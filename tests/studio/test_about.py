@@ -18,7 +18,7 @@ from undiffuse.studio.page_files import FOLDER, TYPES
 
 def test_models_are_the_runs_and_those_that_ship(shared: Any, runs: Path) -> None:
     models = {model["id"]: model for model in shared.get("/v1/models")["models"]}
-    assert set(models) == {"a", "b", "digits"}
+    assert set(models) == {"a", "b", "digits", "digits-fast"}
     assert models["a"] == {
         "id": "a", "name": "a", "kind": "run", "path": str(runs / "a"), "state": "ready", "step": 2
     }  # fmt: skip
@@ -131,5 +131,6 @@ def test_models_begin_with_a_finished_one(open_page: Any, runs: Path, tmp_path: 
         ("n-new", "ready"),
         ("m-old", "ready"),
         ("digits", "ready"),
+        ("digits-fast", "ready"),
         ("a-half", "stopped"),
     ]

@@ -100,7 +100,7 @@ def test_a_model_says_whether_it_is_fast_enough(studio: Any, students: Students,
     ("model", "settings", "said"),
     [
         ("teacher", {}, "at most 8 evaluations of its network, and this one was made for more"),
-        ("jump", {"steps": 3}, "for 1 or 2 or 4 steps and --steps is 3"),
+        ("jump", {"steps": 3}, "for 1, 2 or 4 steps and --steps is 3"),
         ("scales", {"guidance": 9.0}, "guidance from 1 to 4 and --guidance is 9"),
         ("jump", {"morph_to": 1, "morph": 1.5}, "--morph takes a number from 0 to 1, and it is 1.5"),
         ("jump", {"morph_to": -1}, "--morph-to takes a seed, a whole number from 0, and it is -1"),

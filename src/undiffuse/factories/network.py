@@ -18,7 +18,7 @@ from undiffuse.config.schema import ARCHITECTURES, TrainConfig
 from undiffuse.config.sections import sections
 from undiffuse.data.codec import codec_of
 from undiffuse.data.info import DataInfo
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, one_of
 from undiffuse.networks.conditions import Condition
 from undiffuse.networks.kernels import accelerate_cpu
 from undiffuse.networks.layers import LAYOUTS
@@ -114,9 +114,8 @@ def check_size(config: TrainConfig, info: DataInfo) -> None:
     if config.loop.seed < 0:
         raise UndiffuseError(f"`seed` must be a whole number from 0 on, not {_short(config.loop.seed)}")
     if network.count_weights(info.channels, len(shape) - 1) > WEIGHTS:
-        *others, last = [f"`{name}`" for name in network.SIZES]
-        flags = f"{', '.join(others)} or {last}" if others else last
-        raise UndiffuseError(f"The network is too large, over {WEIGHTS:,} weights: lower {flags}")
+        sizes = one_of(f"`{name}`" for name in network.SIZES)
+        raise UndiffuseError(f"The network is too large, over {WEIGHTS:,} weights: lower {sizes}")
 
 
 def _short(value: object) -> str:

@@ -15,7 +15,7 @@ from undiffuse.config.sampling import SampleConfig, Solver
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.students import walking_student
 from undiffuse.diffusion.samplers import SAMPLERS, STUDENT_SAMPLERS
-from undiffuse.errors import UndiffuseError, quoted
+from undiffuse.errors import UndiffuseError, one_of, quoted
 
 DEFAULTS = SampleConfig().flat()
 OF_SOLVERS = ("spacing", "eta", "variance", "churn", "tolerance")
@@ -125,7 +125,7 @@ def _steps(solver: Solver, student: StudentConfig) -> int:
 
 def _steps_in_words(student: StudentConfig) -> str:
     steps = sorted(student.student_steps)
-    return f"{' or '.join(map(str, steps))} step{'s' * (steps != [1])}"
+    return f"{one_of(steps)} step{'s' * (steps != [1])}"
 
 
 def _other_steps(steps: int, student: StudentConfig) -> UndiffuseError:

@@ -18,7 +18,7 @@ from undiffuse.config.distillation import (
 )
 from undiffuse.config.schema import TrainConfig
 from undiffuse.diffusion.samplers import SAMPLERS
-from undiffuse.errors import counted
+from undiffuse.errors import counted, one_of
 
 LEARNING = 3
 """Evaluations of the student for a sample that it learns from: one, and its gradient as two."""
@@ -27,7 +27,7 @@ LEARNING = 3
 def in_words(student: StudentConfig) -> str:
     """'4 evaluations, distilled from digits (sha256 713914...) by halving, guidance 2 inside'."""
     first, *others = student.student_steps or (0,)
-    more = f" ({' or '.join(map(str, others))} if asked)" if others else ""
+    more = f" ({one_of(others)} if asked)" if others else ""
     how = counted(first, "evaluation") + more if first else "an ordinary model for any sampler"
     sha256 = f" (sha256 {student.origin_sha256[:6]}...)" if student.origin_sha256 else ""
     found = f"{how}, distilled from {student.first_teacher}{sha256} by {student.CALLED}"
@@ -54,7 +54,7 @@ def spent_in_words(config: TrainConfig, step: int) -> str:
     target, samples = TARGETS[type(student)](student), step * config.loop.batch
     return (
         f"{round(samples * (LEARNING + target)):,} in this training: {LEARNING} of the student for each of {samples:,} "
-        f"samples, its gradient as two, {target:g} for the target"
+        f"samples, its gradient as two, {target:.3g} for the target"
     )
 
 
@@ -96,10 +96,13 @@ def _walk_from(student: RegressionConfig | DistributionConfig, t: float) -> floa
 
 def _distribution(student: DistributionConfig) -> float:
     """The student's steps before the one that learns, teacher and critic or a walk of the teacher, the critic's own
-    learning; each of the student's walks is as frequent as the others."""
-    asked, walks = 1 + _per_teacher(student), [student.times_of(steps) for steps in student.student_steps]
-    costs = [[k + (asked + _walk_from(student, t)) / 2 for k, t in enumerate(walk)] for walk in walks]
-    return LEARNING + fmean(fmean(steps) for steps in costs)
+    learning; each step of each walk is as frequent as the others."""
+    asked, part = 1 + _per_teacher(student), student.matched
+    return LEARNING + fmean(
+        before + part * asked + (1 - part) * _walk_from(student, t)
+        for steps in student.student_steps
+        for before, t in enumerate(student.times_of(steps))
+    )
 
 
 TARGETS: Mapping[type[StudentConfig], Callable[[Any], float]] = {
