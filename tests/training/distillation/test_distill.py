@@ -325,7 +325,7 @@ def test_a_walk_with_noise_cannot_be_learned(home, tmp_path):
 
 @pytest.mark.parametrize("method", ["regression", "distribution"])
 def test_a_range_of_guidance_is_learned_by_students_of_walks_and_of_distributions(home, tmp_path, method):
-    how = {"method": method, "guidance": (1.0, 4.0), "runs": tmp_path, "name": "fast", "lr": 0.1, "warmup": 0, **QUICK}
+    how = {"method": method, "guidance": (1.0, 4.0), "runs": tmp_path, "name": "fast", "lr": 0.01, "warmup": 0, **QUICK}
     student = undiffuse.distill(home / "teacher", **how)
     names = [name for name in learned(tmp_path / "fast") if "scale" in name]
     assert any(name.startswith("critic.") for name in names) == (method == "distribution"), "the critic is told it, too"
