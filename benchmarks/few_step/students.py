@@ -33,12 +33,13 @@ from undiffuse.training.run.folder import RunFolder
 STUDENTS: Mapping[str, dict[str, Any]] = {
     "distribution": {"method": "distribution", "steps": (4, 2, 1), "updates": 500},
     "progressive": {"method": "progressive", "steps": 1, "updates": 1000},
-    "jump": {"method": "jump", "steps": (4, 2, 1), "updates": 6000},
-    "consistency": {"method": "consistency", "steps": (4, 2, 1), "updates": 7000},
-    "regression-4": {"method": "regression", "steps": 4, "updates": 3000},
-    "regression-1": {"method": "regression", "steps": 1, "teacher_steps": 8, "updates": 3000},
+    "jump": {"method": "jump", "steps": (4, 2, 1), "updates": 1500},
+    "consistency": {"method": "consistency", "steps": (4, 2, 1), "updates": 1750},
+    "regression-4": {"method": "regression", "steps": 4, "updates": 750},
+    "regression-1": {"method": "regression", "steps": 1, "teacher_steps": 8, "updates": 750},
 }
-"""By the name of a training, what is asked of `undiffuse.distill`: on digits half an hour of one core for each."""
+"""By the name of a training, what is asked of `undiffuse.distill`: on digits about half an hour of one core for each. A
+student in one stage takes four steps for each of the `updates`, as a student of distributions does after its start."""
 
 
 def train(study: Study, name: str, seed: int) -> Path:
