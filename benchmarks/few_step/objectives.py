@@ -154,7 +154,7 @@ class MeanFlow:
     whose right side, without gradients and with v = eps - x0 of the sample, is the target. A step is x_r = x_t -
     (t - r) u, which is DDIM's of the pair x0 = x_t - t u, eps = x_t + (1 - t) u.
 
-    loss = |u - target|^2 / sg(|u - target|^2 + c)^power
+    loss = mean of (u - target)^2 over the values / sg(|u - target|^2 + c)^power
 
     Args:
         own: the derivative is taken along the network's own v, which has no noise of the sample. The gradient of

@@ -91,16 +91,17 @@ def fill(table: Table, study: Study, names: list[str], seeds: list[int]) -> None
             method = STUDENTS[name]["method"]
             for run in _chain(train(study, name, seed), study.sha256):
                 student = student_of(read_config(RunFolder(run).config).distillation)
-                if isinstance(student, METHODS[method]):
-                    missing = table.missing(keys(method, student, seed, study.n))
+                if not isinstance(student, METHODS[method]):
+                    continue
+                if missing := table.missing(keys(method, student, seed, study.n)):
                     measure(table, study, run, student, missing)
 
 
 def measure(table: Table, study: Study, run: Path, student: StudentConfig, missing: list[dict[str, Any]]) -> None:
     """Add the rows of one student whose keys are these."""
-    minutes = round(minutes_of(run, study.sha256), 1)
+    minutes, model = round(minutes_of(run, study.sha256), 1), load_model(run)
     for key in missing:
-        row = study.measure(load_model(run), SampleConfig.of(**student.walk(key["steps"])), seed=0)
+        row = study.measure(model, SampleConfig.of(**student.walk(key["steps"])), seed=0)
         table.add(key | row | {"minutes": minutes}, study.judge.sha256)
         print(f"{describe(key)}: FD {row['fd']:g}, recall {row['recall']:.3f}, {minutes:g} min", flush=True)
 

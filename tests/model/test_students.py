@@ -226,6 +226,14 @@ def test_a_strangers_student_is_checked_before_anything_is_made_of_it(
     assert "\x1b" not in str(error.value)
 
 
+@pytest.mark.parametrize("method", ["regression", "distribution"])
+def test_a_strangers_student_of_a_walk_has_steps(method: str, students: Students) -> None:
+    tree = to_dict(load_model(students.halving).config)
+    tree["distillation"] = {"method": method}
+    with pytest.raises(UndiffuseError, match="`student_steps` of a student that learns a walk are one or more"):
+        from_dict(tree, "model.safetensors")
+
+
 def test_a_walk_of_too_many_times_is_refused(students: Students) -> None:
     tree = to_dict(load_model(students.halving).config)
     tree["distillation"]["teacher_times"] = np.linspace(60, 1, 100_001).tolist()

@@ -72,6 +72,10 @@ def check_student(config: TrainConfig, where: str = "") -> None:
                 f"{stride}"
             )
     walks = isinstance(student, RegressionConfig | DistributionConfig)
+    if walks and not student.student_steps:
+        raise UndiffuseError(
+            f"{said}`student_steps` of a student that learns a walk are one or more, and here are none"
+        )
     if walks and student.student_times != student.teacher_times[:: _stride(student)]:
         raise UndiffuseError(f"{said}`student_times` are every n-th of `teacher_times`, and here they are not")
     for name, least in {"annealing": 1.0, "ratio_std": 0.0, "huber": 0.0, "critic_lr": 0.0}.items():

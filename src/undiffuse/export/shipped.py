@@ -2,7 +2,8 @@
 
   python -m undiffuse.export.shipped runs/NAME --name digits
 
-``make shipped-model`` trains the runs first. The file is written into the package's own folder.
+``make shipped-model`` and ``make shipped-fast-model`` train the runs first. The file is written into the package's own
+folder.
 """
 
 from __future__ import annotations

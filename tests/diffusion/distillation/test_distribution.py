@@ -63,6 +63,7 @@ def matching(
         steps or (len(walk),),
         teacher_walk=(1000.0, 875.0, 750.0, 625.0, 500.0, 375.0, 250.0, 125.0),
         sampler=DDIM(),
+        matched=0.75,
         clipped=False,
     )
 

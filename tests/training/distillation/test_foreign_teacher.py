@@ -53,3 +53,11 @@ def test_a_folder_of_diffusers_needs_to_be_told_its_data(theirs, tmp_path):
         undiffuse.distill(theirs, steps=4, runs=tmp_path, name="fast", **QUICK)
     assert str(error.value).endswith(f"so say where they are: `undiffuse distill {theirs} DATA`")
     assert not list(tmp_path.iterdir())
+
+
+def test_data_that_are_there_and_cannot_be_read_are_told_as_they_are(theirs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / theirs.name).mkdir()
+    with pytest.raises(UndiffuseError) as error:
+        undiffuse.distill(theirs, steps=4, runs=tmp_path / "runs", name="fast", **QUICK)
+    assert "names it as its data" not in str(error.value)

@@ -21,6 +21,10 @@ from undiffuse.provenance.own_pictures import is_run, values_beside
 from undiffuse.runtime.durable_files import expanded
 
 
+class NoSourceError(UndiffuseError):
+    """Nothing has the name that a source was given."""
+
+
 def open_source(source: str) -> Source:
     """Find out what ``source`` is. ``FILE/FOLDER`` names a folder inside an archive; docs/use/data.md has all kinds.
 
@@ -44,7 +48,7 @@ def open_source(source: str) -> Source:
         return found
     beside = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
     near = perhaps(path.name, difflib.get_close_matches(path.name, [*beside, *BUILTIN], n=1) or BUILTIN)
-    raise UndiffuseError(f"expected a folder, a file or a built-in name, got '{source}', which does not exist{near}")
+    raise NoSourceError(f"expected a folder, a file or a built-in name, got '{source}', which does not exist{near}")
 
 
 def _open_inside(path: Path) -> Source | None:

@@ -85,7 +85,7 @@ class DistributionMatching:
     steps: tuple[int, ...]
     teacher_walk: Walk
     sampler: Sampler[Any]
-    matched: float = 0.75
+    matched: float
     clipped: bool = True
     scales: Scales | None = None
 

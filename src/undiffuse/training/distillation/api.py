@@ -10,6 +10,7 @@ from undiffuse.config.distillation import MethodName, ThresholdName, student_of
 from undiffuse.config.files import read_config
 from undiffuse.data.preparation.in_memory import is_given, keep_given
 from undiffuse.data.preparation.named import typed_source
+from undiffuse.data.preparation.open_source import NoSourceError
 from undiffuse.errors import UndiffuseError, counted, quoted
 from undiffuse.model import Model, load_model
 from undiffuse.runtime.process_group import joined
@@ -90,7 +91,7 @@ def distill(
         wanted = replace(model.config.data, source=str(data)) if data is not None else model.config.data
         try:
             dataset = prepare_together(wanted, console, group)
-        except UndiffuseError as error:
+        except NoSourceError as error:
             if data is not None:
                 raise
             here = f"`undiffuse distill {quoted(str(teacher))} DATA`"
