@@ -50,7 +50,8 @@ def plot(rows: Sequence[Row], n: int = 5000) -> str:
     if floor and ends:
         name = floor["method"].replace("held-out", "real")
         series.append(Series(name, [min(ends), max(ends)], [floor["fd"]] * 2))
-    x, y = Axis("evaluations of the network", log=True), Axis(f"Frechet distance, N = {n:,}", log=True)
+    ticks = [2**power for power in range(11)]
+    x, y = Axis("evaluations of the network", log=True, ticks=ticks), Axis(f"Frechet distance, N = {n:,}", log=True)
     return line_plot(series, x, y, width=720, height=380)
 
 

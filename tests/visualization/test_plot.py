@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import xml.etree.ElementTree as ElementTree
 
@@ -102,3 +103,45 @@ def test_a_running_mean_of_a_constant_is_the_constant_and_of_one_is_the_curve() 
     assert smooth([2.0] * 5, 3) == pytest.approx([2.0] * 5)
     assert smooth([1.0, 5.0, 3.0], 1) == pytest.approx([1.0, 5.0, 3.0])
     assert smooth([0.0, 3.0, 6.0], 2) == pytest.approx([0.0, 1.5, 4.5])
+
+
+def _legend(svg: str) -> list[tuple[str, float, float]]:
+    """Name, left end and height of each text of the legend, which follows a line of 14 pixels."""
+    found = [(text.text or "", float(text.attrib["x"]), float(text.attrib["y"])) for text in texts(svg)]
+    marks = {(float(line.attrib["x2"]) + 4, float(line.attrib["y1"]) + 4) for line in thick(svg)}
+    return [(name, x, y) for name, x, y in found if (x, y) in marks]
+
+
+def texts(svg: str) -> list[ElementTree.Element]:
+    return list(ElementTree.fromstring(svg).iter(f"{SVG}text"))
+
+
+def thick(svg: str) -> list[ElementTree.Element]:
+    return [line for line in ElementTree.fromstring(svg).iter(f"{SVG}line") if "stroke-width" in line.attrib]
+
+
+def test_a_legend_that_is_wider_than_the_plot_goes_on_below_and_no_name_lies_on_another() -> None:
+    names = [f"sampler number {k}" for k in range(14)]
+    svg = line_plot([Series(name, [0, 1], [0, k]) for k, name in enumerate(names)], width=560)
+    found = _legend(svg)
+    assert [name for name, _, _ in found] == names
+    heights = sorted({y for _, _, y in found})
+    assert len(heights) > 2
+    for height in heights:
+        lefts = [x for _, x, y in found if y == height]
+        assert lefts[0] >= 0
+        assert all(later - earlier > 5 * len(names[0]) for earlier, later in itertools.pairwise(lefts))
+    assert min(y for curve in lines(svg) for _, y in curve) > heights[-1]
+
+
+def test_curves_after_the_last_color_are_dashed_like_their_names() -> None:
+    svg = line_plot([Series(str(k), [0, 1], [0, k]) for k in range(13)])
+    curves = list(ElementTree.fromstring(svg).iter(f"{SVG}polyline"))
+    looks = [(curve.attrib["stroke"], curve.attrib.get("stroke-dasharray")) for curve in curves]
+    assert len(set(looks)) == 13
+    assert [(line.attrib["stroke"], line.attrib.get("stroke-dasharray")) for line in thick(svg)] == looks
+
+
+def test_an_axis_with_ticks_of_its_own_shows_those_within_its_limits() -> None:
+    svg = line_plot([Series("s", [1, 20], [1, 2])], x=Axis(log=True, ticks=[0.5, 1, 4, 16, 64]), y=Axis(ticks=[]))
+    assert words(svg) == ["1", "4", "16"]

@@ -16,8 +16,13 @@ import numpy as np
 from undiffuse.provenance.own_pictures import SVG_MARK
 
 COLORS = ("#3b82f6", "#f2793a", "#18a77b", "#c657c9", "#c99a10", "#e0526b")
-"""Told apart on white and on near-black ground, and in the order of their use by most colour-blind readers."""
+"""Told apart on white and on near-black ground, and in the order of their use by most colour-blind readers. Where there
+are more curves, the colours begin again, dashed."""
+DASHES = ("", ' stroke-dasharray="6 3"', ' stroke-dasharray="2 2"')
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 30, 42
+LEGEND_ROW = 16
+"""Height of each row of the legend after the first."""
+NARROW, WIDE = frozenset("fijlrtI.,:;'|()[] "), frozenset("mwMW@%+=")
 MAX_POINTS = 600
 
 
@@ -40,6 +45,8 @@ class Axis:
     log: bool = False
     low: float | None = None
     high: float | None = None
+    ticks: Sequence[float] | None = None
+    """Where to put numbers, of those within the limits; round numbers by default."""
 
 
 def line_plot(
@@ -57,20 +64,18 @@ def line_plot(
     if not drawn:
         return _frame(title, width, height, [_text(width / 2, height / 2, "nothing to draw yet", "middle")])
     everything = np.concatenate(drawn)
+    names = [one.name for one in series if not one.faint]
+    rows = _legend_rows(names, width) if legend and len(names) > 1 else []
+    top = TOP + LEGEND_ROW * max(0, len(rows) - 1)
     x_scale = _Scale(x, everything[:, 0], LEFT, width - RIGHT)
-    y_scale = _Scale(y, everything[:, 1], height - BOTTOM, TOP)
-    parts = [*_x_axis(x_scale, x, width, height), *_y_axis(y_scale, y, width, height)]
+    y_scale = _Scale(y, everything[:, 1], height - BOTTOM, top)
+    parts = [*_x_axis(x_scale, x, width, height, top), *_y_axis(y_scale, y, width, height, top)]
     color = 0
-    names: list[tuple[str, str]] = []
     for one, curve in zip(series, curves, strict=True):
         if len(curve):
-            parts.append(_curve(curve, x_scale, y_scale, COLORS[color % len(COLORS)], one.faint))
-        if not one.faint:
-            names.append((one.name, COLORS[color % len(COLORS)]))
-            color += 1
-    if legend and len(names) > 1:
-        parts += _legend(names, width)
-    return _frame(title, width, height, parts)
+            parts.append(_curve(curve, x_scale, y_scale, color, one.faint))
+        color += not one.faint
+    return _frame(title, width, height, [*parts, *_legend(rows, width)])
 
 
 def smooth(y: Sequence[float], window: int) -> list[float]:
@@ -108,7 +113,10 @@ class _Scale:
         high = float(values.max()) if axis.high is None else axis.high
         if high <= low:
             low, high = (low / 2, high * 2) if axis.log else (low - 0.5, high + 0.5)
-        self.ticks = log_ticks(low, high) if axis.log else linear_ticks(low, high)
+        if axis.ticks is None:
+            self.ticks = log_ticks(low, high) if axis.log else linear_ticks(low, high)
+        else:
+            self.ticks = [tick for tick in axis.ticks if low <= tick <= high]
         self.low, self.high = (math.log10(low), math.log10(high)) if axis.log else (low, high)
 
     def __call__(self, value: float) -> float:
@@ -129,29 +137,35 @@ def _points(one: Series, x: Axis, y: Axis) -> np.ndarray:
     return np.stack([part.mean(axis=0) for part in np.array_split(points, MAX_POINTS)])
 
 
-def _curve(curve: np.ndarray, x: _Scale, y: _Scale, color: str, faint: bool) -> str:
+def _look(number: int) -> tuple[str, str]:
+    """Color and dashes of the curve of this number."""
+    return COLORS[number % len(COLORS)], DASHES[number // len(COLORS) % len(DASHES)]
+
+
+def _curve(curve: np.ndarray, x: _Scale, y: _Scale, number: int, faint: bool) -> str:
+    color, dashes = _look(number)
     if len(curve) == 1:
         return f'<circle cx="{x(float(curve[0, 0])):.1f}" cy="{y(float(curve[0, 1])):.1f}" r="3" fill="{color}"/>'
     points = " ".join(f"{x(float(a)):.1f},{y(float(b)):.1f}" for a, b in curve)
     look = 'stroke-width="1" opacity="0.35"' if faint else 'stroke-width="2"'
-    return f'<polyline points="{points}" fill="none" stroke="{color}" stroke-linejoin="round" {look}/>'
+    return f'<polyline points="{points}" fill="none" stroke="{color}" stroke-linejoin="round" {look}{dashes}/>'
 
 
-def _x_axis(scale: _Scale, axis: Axis, width: int, height: int) -> list[str]:
+def _x_axis(scale: _Scale, axis: Axis, width: int, height: int, top: int) -> list[str]:
     bottom = height - BOTTOM
     parts = [_line(LEFT, bottom, width - RIGHT, bottom, 0.5)]
     for tick in scale.ticks:
-        parts += [_line(scale(tick), TOP, scale(tick), bottom, 0.1)]
+        parts += [_line(scale(tick), top, scale(tick), bottom, 0.1)]
         parts += [_text(scale(tick), bottom + 16, tick_label(tick), "middle")]
     return [*parts, _text((LEFT + width - RIGHT) / 2, height - 8, axis.label, "middle")]
 
 
-def _y_axis(scale: _Scale, axis: Axis, width: int, height: int) -> list[str]:
+def _y_axis(scale: _Scale, axis: Axis, width: int, height: int, top: int) -> list[str]:
     parts = []
     for tick in scale.ticks:
         parts += [_line(LEFT, scale(tick), width - RIGHT, scale(tick), 0.1)]
         parts += [_text(LEFT - 7, scale(tick) + 4, tick_label(tick), "end")]
-    middle = (TOP + height - BOTTOM) / 2
+    middle = (top + height - BOTTOM) / 2
     turned = f'transform="rotate(-90 14 {middle:.1f})"'
     return [*parts, _text(14, middle, axis.label, "middle", turned)]
 
@@ -167,15 +181,35 @@ def tick_label(value: float) -> str:
     return f"{value:.6g}"
 
 
-def _legend(names: Sequence[tuple[str, str]], width: int) -> list[str]:
-    """Names at the top right, from right to left, each after a short line of its colour."""
+def _width(name: str) -> float:
+    """Pixels of a name in the legend, with its line and the gap to the next, by a rough width of each letter."""
+    return sum(3.8 if letter in NARROW else 9.8 if letter in WIDE else 6.6 for letter in name) + 32
+
+
+def _legend_rows(names: Sequence[str], width: int) -> list[list[tuple[int, str]]]:
+    """The names with their numbers, cut into rows that fit."""
+    rows: list[list[tuple[int, str]]] = []
+    left = 0.0
+    for number, name in enumerate(names):
+        left -= _width(name)
+        if left < 0 or not rows:
+            rows.append([])
+            left = width - RIGHT - _width(name)
+        rows[-1].append((number, name))
+    return rows
+
+
+def _legend(rows: Sequence[Sequence[tuple[int, str]]], width: int) -> list[str]:
+    """Names at the top right, each after a short line like its curve."""
     parts: list[str] = []
-    right = float(width - RIGHT)
-    for name, color in reversed(names):
-        left = right - 6.4 * len(name) - 22
-        parts.append(f'<line x1="{left:.1f}" x2="{left + 14:.1f}" y1="18" y2="18" stroke="{color}" stroke-width="3"/>')
-        parts.append(_text(left + 18, 22, name, "start"))
-        right = left - 10
+    for row, named in enumerate(rows):
+        y, left = 18 + LEGEND_ROW * row, width - RIGHT - sum(_width(name) for _, name in named) + 10
+        for number, name in named:
+            color, dashes = _look(number)
+            ends = f'x1="{left:.1f}" x2="{left + 14:.1f}" y1="{y}" y2="{y}"'
+            parts.append(f'<line {ends} stroke="{color}" stroke-width="3"{dashes}/>')
+            parts.append(_text(left + 18, y + 4, name, "start"))
+            left += _width(name)
     return parts
 
 
