@@ -27,7 +27,7 @@ from undiffuse.config.files import read_config
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import load_model
-from undiffuse.training.distillation.request import METHODS
+from undiffuse.training.distillation.stages import PLANS
 from undiffuse.training.run.folder import RunFolder
 
 STUDENTS: Mapping[str, dict[str, Any]] = {
@@ -91,7 +91,7 @@ def fill(table: Table, study: Study, names: list[str], seeds: list[int]) -> None
             method = STUDENTS[name]["method"]
             for run in _chain(train(study, name, seed), study.sha256):
                 student = student_of(read_config(RunFolder(run).config).distillation)
-                if not isinstance(student, METHODS[method]):
+                if not isinstance(student, PLANS[method].student):
                     continue
                 if missing := table.missing(keys(method, student, seed, study.n)):
                     measure(table, study, run, student, missing)

@@ -17,7 +17,8 @@ from undiffuse.runtime.process_group import joined
 from undiffuse.runtime.torch_modes import own_modes
 from undiffuse.training.api import named_after, prepare_together, resume_run, start_run
 from undiffuse.training.callbacks.console import Console
-from undiffuse.training.distillation.request import DistillationRequest, Stage, make_stages
+from undiffuse.training.distillation.request import DistillationRequest, make_stages
+from undiffuse.training.distillation.stages import Stage
 from undiffuse.training.run.folder import RunFolder
 
 MINUTES = 5.0

@@ -8,10 +8,7 @@ from typing import Any
 from undiffuse.config.distillation import (
     ConsistencyConfig,
     DistributionConfig,
-    JumpConfig,
-    MatchConfig,
     MethodName,
-    ProgressiveConfig,
     RegressionConfig,
     StudentConfig,
     ThresholdName,
@@ -23,39 +20,13 @@ from undiffuse.config.schema import METHODS as VARIANTS
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import change
 from undiffuse.config.students import check_student
-from undiffuse.config.training import EMAConfig, ObjectiveConfig, OptimizerConfig, StartConfig
+from undiffuse.config.training import EMAConfig, ObjectiveConfig, OptimizerConfig
 from undiffuse.diffusion.parameterization import make_parameterization
 from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.errors import UndiffuseError, perhaps, quoted
 from undiffuse.model import Model
-
-METHODS: dict[str, type[StudentConfig]] = {
-    "progressive": ProgressiveConfig,
-    "guidance": MatchConfig,
-    "consistency": ConsistencyConfig,
-    "jump": JumpConfig,
-    "regression": RegressionConfig,
-    "distribution": DistributionConfig,
-}
-"""The settings of a student by what the user calls its method."""
-STEPS: dict[str, tuple[int, ...]] = {
-    "progressive": (4,),
-    "guidance": (),
-    "consistency": (2, 1),
-    "jump": (4, 1, 2, 8),
-    "regression": (1,),
-    "distribution": (4, 2, 1),
-}
-"""In how many steps a student of a method can be sampled unless something else is asked for, the default first."""
-STARTING = {"optimizer": "muon", "lr": 1e-3, "decay": "linear"}
-"""Settings for the regression that distribution matching starts from: the quickest way to a rough student."""
-CHASING = {"lr": 1e-4, "decay": "wsd", "beta1": 0.0, "beta2": 0.99, "weighting": "min-snr"}
-"""Settings for two networks that chase each other: no momentum, and the same rate for most of the time."""
-SEVERAL = ("consistency", "jump", "distribution")
-"""Methods whose students draw in several numbers of steps."""
-WALKED = ("regression", "distribution")
-"""Methods that learn from walks of a better sampler than DDIM, which needs fewer steps."""
+from undiffuse.training.distillation.stages import PLANS, Lesson, Plan, Stage, match
 
 
 @dataclass(frozen=True)
@@ -80,40 +51,6 @@ class DistillationRequest:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One training of a distillation.
-
-    Args:
-        called: what its run's name ends in: '8-steps'.
-        config: its settings but for the teacher, who for a later stage is not there yet.
-        part: of the budget, in units of the shortest stage.
-        teaches: its student is the next stage's teacher; otherwise that one's student starts from its weights alone.
-    """
-
-    called: str
-    config: TrainConfig
-    part: int = 1
-    teaches: bool = True
-
-    def with_teacher(self, path: str, teacher: Model, start_path: str, start: Model) -> TrainConfig:
-        """The settings of the training with a teacher, from the weights of a model that may be another."""
-        sha256, weights = teacher.provenance["sha256"], teacher.loaded_as
-        student, before = student_of(self.config.distillation), student_of(teacher.config.distillation)
-        assert student is not None
-        origin = (before.origin, before.origin_sha256) if before else (path, sha256)
-        told = replace(
-            student,
-            teacher=path,
-            teacher_weights=weights,
-            teacher_sha256=sha256,
-            origin=origin[0],
-            origin_sha256=origin[1],
-        )
-        begins = StartConfig(start_path, start.loaded_as, start.provenance["sha256"])
-        return replace(self.config, distillation=told, start=begins)
-
-
 def make_stages(teacher: Model, name: str, request: DistillationRequest) -> list[Stage]:
     """The trainings that lead from a teacher to the student that is asked for.
 
@@ -123,61 +60,35 @@ def make_stages(teacher: Model, name: str, request: DistillationRequest) -> list
     Raises:
         UndiffuseError: the method, the steps or the guidance cannot be had from this teacher.
     """
-    if request.method not in METHODS:
-        raise UndiffuseError(f"There is no method '{request.method}'{perhaps(request.method, METHODS)}")
-    before = student_of(teacher.config.distillation)
-    request = replace(request, teacher_steps=request.teacher_steps or _teacher_steps(request))
-    steps = _checked_steps(request, before, name)
+    if request.method not in PLANS:
+        raise UndiffuseError(f"There is no method '{request.method}'{perhaps(request.method, PLANS)}")
+    plan, before = PLANS[request.method], student_of(teacher.config.distillation)
+    request = replace(request, teacher_steps=request.teacher_steps or plan.teacher_steps(request.steps))
+    steps = _checked_steps(request, plan, before, name)
     walk = _walk(teacher, request, before)
     inside = _guidance(teacher, request, before, name)
-    of_method = _of_method(request)
-    others = {name: value for name, value in request.settings.items() if name not in of_method}
-    base = override(student_settings(teacher.config), **others)
-    common: dict[str, Any] = {
+    of_method = _of_method(request, plan)
+    changed = {name: value for name, value in request.settings.items() if name not in of_method}
+    shared = {
         "teacher_threshold": request.threshold if teacher.codec.bounded else "none",
         "guidance_inside": inside.fixed,
         "guidance_range": inside.choice,
         **of_method,
     }
+    base = override(student_settings(teacher.config), **changed)
+    lesson = Lesson(base, changed, shared, walk, steps, 1.0 if before else inside.fixed)
     stages: list[Stage] = []
-    to_v = request.method != "guidance" and not _takes_long_steps(base, request.method)
-    if to_v:
-        base = override(base, parameterization="v")
-    asked = 1.0 if before else inside.fixed
-    # A teacher that is asked anyway at the student's points is asked with and without conditions, at any scale.
-    learned_first = inside.choice and not before and request.method not in WALKED
-    if to_v or request.method == "guidance" or learned_first:
-        kept = {key: common[key] for key in ("teacher_threshold", "guidance_inside", "guidance_range")}
-        suffix = "guided" if request.guidance else "v"
-        stages.append(Stage(suffix, replace(base, distillation=MatchConfig(teacher_guidance=asked, **kept))))
-        asked = 1.0
-    if request.method == "progressive":
-        while len(walk) > steps[0]:
-            times, walk = walk, walk[::2]
-            common |= {"teacher_times": times, "student_times": walk, "student_steps": (len(walk),)}
-            student: StudentConfig = ProgressiveConfig(teacher_guidance=asked, **common)
-            part = 2 if len(walk) <= 2 else 1  # the last halvings are the hardest
-            called = f"{len(walk)}-step{'s' * (len(walk) > 1)}"
-            stages.append(Stage(called, replace(base, distillation=student), part))
-            asked = 1.0
-    elif request.method != "guidance":
-        own = walk[:: len(walk) // max(steps)]
-        common |= {"teacher_times": walk, "student_times": own, "student_steps": steps}
-        if request.method == "distribution":
-            warm = {name: value for name, value in common.items() if name in fields_of(RegressionConfig)}
-            student = RegressionConfig(teacher_guidance=asked, **warm)
-            start = replace(override(base, **STARTING), distillation=student)
-            stages.append(Stage("start", start, part=1, teaches=False))
-            base = override(base, **{**CHASING, **others})
-        student = METHODS[request.method](teacher_guidance=asked, **common)
-        stages.append(Stage(request.method, replace(base, distillation=student), part=4))
+    if plan.steps:
+        to_v = not _takes_long_steps(base, plan.student)
+        if to_v:
+            lesson = replace(lesson, base=override(base, parameterization="v"))
+        if to_v or (inside.choice and not before and not plan.walked):
+            stages.append(match(lesson, "guided" if request.guidance else "v"))
+            lesson = replace(lesson, teacher_guidance=1.0)
+    stages += plan.stages(lesson)
     for stage in stages:  # now, and not when the stages before have taken their minutes
         check_student(stage.config)
     return stages
-
-
-def _teacher_steps(request: DistillationRequest) -> int:
-    return max(4, 2 * max(request.steps or STEPS[request.method])) if request.method in WALKED else 16
 
 
 @dataclass(frozen=True)
@@ -216,16 +127,16 @@ def _guidance(teacher: Model, request: DistillationRequest, before: StudentConfi
     return _Inside(fixed=asked[0]) if len(asked) == 1 else _Inside(choice=asked)
 
 
-def _of_method(request: DistillationRequest) -> dict[str, Any]:
+def _of_method(request: DistillationRequest, plan: Plan) -> dict[str, Any]:
     """The settings of the method itself among all that were given."""
-    shared, own = fields_of(StudentConfig).keys() | {"method"}, fields_of(METHODS[request.method])
+    shared, own = fields_of(StudentConfig).keys() | {"method"}, fields_of(plan.student)
     for name in request.settings:
         if name in shared:
             raise UndiffuseError(f"'{name}' of a student is filled in by itself: leave it out")
         if name in VARIANTS.fields and name not in own:
             raise UndiffuseError(f"`method={request.method}` has no `{name}`: leave it out")
     given = {name: value for name, value in request.settings.items() if name in own}
-    learner = change(METHODS[request.method](), given, "the settings")
+    learner = change(plan.student(), given, "the settings")
     if isinstance(learner, RegressionConfig | DistributionConfig):
         _check_sampler(learner.teacher_sampler)
     return {name: getattr(learner, name) for name in given}
@@ -241,9 +152,11 @@ def _check_sampler(name: str) -> None:
         )
 
 
-def _checked_steps(request: DistillationRequest, before: StudentConfig | None, name: str) -> tuple[int, ...]:
-    steps, method = request.steps or STEPS[request.method], request.method
-    if method == "guidance":
+def _checked_steps(
+    request: DistillationRequest, plan: Plan, before: StudentConfig | None, name: str
+) -> tuple[int, ...]:
+    steps, method = request.steps or plan.steps, request.method
+    if not plan.steps:
         if request.steps:
             raise UndiffuseError(
                 "A student of guidance is an ordinary model, drawn in any number of steps: leave `steps` out"
@@ -260,7 +173,7 @@ def _checked_steps(request: DistillationRequest, before: StudentConfig | None, n
     if before and before.student_steps and len(before.student_steps) > 1:
         raise UndiffuseError(f"{name} draws in {shown} steps by itself: distil from {quoted(before.origin)}")
     most = before.student_steps[0] if before and before.student_steps else request.teacher_steps
-    if method not in SEVERAL and len(steps) > 1:
+    if not plan.several and len(steps) > 1:
         raise UndiffuseError(
             f"A student of the method '{method}' has one number of steps, and `steps` asks for {shown}: use "
             "`method=jump` for several"
@@ -285,10 +198,10 @@ def _walk(teacher: Model, request: DistillationRequest, before: StudentConfig | 
     return tuple(make_timesteps(teacher.schedule, request.teacher_steps).tolist()[:-1])
 
 
-def _takes_long_steps(config: TrainConfig, method: str) -> bool:
+def _takes_long_steps(config: TrainConfig, student: type[StudentConfig]) -> bool:
     """Whether a network of this row can say x0 near pure noise, and for consistency is right at data by itself."""
     row = make_parameterization(config.diffusion.parameterization, config.diffusion.sigma_data)
-    return row.name not in ("epsilon", "score") and (method != "consistency" or row.keeps_data)
+    return row.name not in ("epsilon", "score") and (student is not ConsistencyConfig or row.keeps_data)
 
 
 def student_settings(config: TrainConfig) -> TrainConfig:
