@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.students import Students
+from undiffuse import load
 from undiffuse.provenance.png import read_metadata
 
 
@@ -144,3 +145,35 @@ def test_edits_at_the_command_line_take_a_students_times(undiffuse, students: St
     assert "--strength is 1, and it is 0.5" in done.err
     done = undiffuse("edit", "deblur", students.one, picture)
     assert "--method pigdm needs E[x0 | x_t]" in done.err
+
+
+def test_the_student_of_a_model_that_enlarges_enlarges(undiffuse, tiny: list[str], data: Path, tmp_path: Path) -> None:
+    where = ("--runs", tmp_path, "--quiet", "--device", "cpu", "--batch", 4, "--sample-every", 0)
+    more = ("--parameterization", "v", "--upscale", 2)
+    assert undiffuse("train", data, "--name", "up", *tiny, *more, "--runs", tmp_path).status == 0
+    made = undiffuse("distill", tmp_path / "up", "--method", "jump", "--steps", "2,1", "--updates", 1, *where)
+    assert made.status == 0, made.err
+    small = tmp_path / "small.png"
+    Image.new("L", (4, 4), 90).save(small)
+    for steps in ((), ("--steps", 1)):
+        out = tmp_path / f"out{len(steps)}"
+        done = undiffuse("edit", "upscale", tmp_path / "up-jump", small, "--out", out, *steps)
+        assert done.status == 0, done.err
+        with Image.open(out / "small.png") as large:
+            assert large.size == (8, 8)
+    refused = undiffuse("edit", "upscale", tmp_path / "up-jump", small, "--out", tmp_path / "no", "--steps", 4)
+    assert "for 1 or 2 steps and --steps is 4" in refused.err
+
+
+def test_a_student_of_distributions_is_measured(monkeypatch) -> None:
+    """Its file has no critic, and a training step needs one."""
+    from undiffuse.reports.speed import measure
+
+    def one_step(work, *others):
+        work()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(measure, "ceilings", lambda *given: {})
+    monkeypatch.setattr(measure, "median_seconds", one_step)
+    with pytest.raises(KeyboardInterrupt):
+        measure.bench(load("digits-fast"), "digits-fast", seconds=0.1, batch=2)

@@ -25,7 +25,8 @@ from undiffuse.cli.fields_to_options import add_fields
 from undiffuse.cli.options import add_count
 from undiffuse.cli.parse_values import OptionReader
 from undiffuse.cli.parser import Parser
-from undiffuse.config.distillation import MethodName, StudentConfig, ThresholdName
+from undiffuse.config.data import DataConfig
+from undiffuse.config.distillation import FILLED_IN, MethodName, StudentConfig, ThresholdName
 from undiffuse.config.fields import fields_of
 from undiffuse.config.files import BUDGETS
 from undiffuse.config.schema import METHODS
@@ -68,11 +69,13 @@ def configure(parser: Parser) -> None:
     group.add_argument("--runs", metavar="DIR", type=Path, help="folder of runs (default: runs)")
     group.add_argument("--resume", action="store_true", help="go on where the same command was interrupted")
     group.add_argument("--quiet", action="store_true", help="print nothing")
-    there = {*fields_of(StudentConfig), "method"}
+    there = {*fields_of(StudentConfig), *FILLED_IN}
     for name, cls in METHODS.classes.items():
         add_fields(parser, cls, f"the method {name}", omit=tuple(there))
         there |= fields_of(cls).keys()  # a setting of several methods is one option
-    add_fields(parser, ObjectiveConfig, "distance", omit=_others(ObjectiveConfig, "weighting", "gamma", "distance"))
+    add_fields(parser, DataConfig, "the data (default: as the teacher's)", omit=("source",), defaults=False)
+    measured = ("weighting", "gamma", "p2_gamma", "distance")
+    add_fields(parser, ObjectiveConfig, "distance", omit=_others(ObjectiveConfig, *measured))
     add_fields(parser, OptimizerConfig, "optimizer", defaults=False)
     add_fields(parser, EMAConfig, "ema", defaults=False)
     add_fields(parser, LoopConfig, "loop", omit=(*BUDGETS, "meant_for"), defaults=False)

@@ -15,6 +15,8 @@ from undiffuse.errors import quoted
 ThresholdName = Literal["none", "clip", "dynamic"]
 MethodName = Literal["progressive", "guidance", "consistency", "jump", "regression", "distribution"]
 """The methods that a user asks for; 'guidance' makes settings of the class `MatchConfig`."""
+FILLED_IN = ("method", "with_critic")
+"""Settings of methods that nobody chooses, as nobody does those that all students have."""
 
 
 @dataclass(frozen=True)

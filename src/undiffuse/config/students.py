@@ -24,6 +24,8 @@ FARTHEST = 1000.0
 """Guidance, either way: as far as samples can be asked for."""
 LETTERS = 4096
 """Of a path."""
+CONTINUOUS = ("vp", "sub-vp")
+"""Schedules whose time goes from 0 to 1, without a chain of timesteps."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -91,7 +93,7 @@ def _stride(student: StudentConfig) -> int:
 
 
 def _check_times(times: Sequence[float], process: DiffusionConfig, name: str) -> None:
-    last = 1.0 if process.schedule in ("vp", "sub-vp") else float(process.timesteps)
+    last = 1.0 if process.schedule in CONTINUOUS else float(process.timesteps)
     if len(times) > LONGEST:
         raise UndiffuseError(f"{name} has at most {LONGEST:,} times, and here it has {len(times):,}")
     if times and not (times[0] <= last and times[-1] > 0 and all(t > s for t, s in pairwise(times))):

@@ -133,7 +133,7 @@ class Edit:
 
         walked = (self.stage if self.stage and is_stage(model) else SampleConfig()).changed(**settings)
         check_typed(settings, model.config)
-        own: dict[str, Any] = {"method": "replace"}
+        own: dict[str, Any] = {} if is_stage(model) else {"method": "replace"}
         known = o.options_of(self.options)
         if "strength" in known:
             steps = settings.get("steps") or len(settings.get("times", ())) or student.student_steps[0]

@@ -89,8 +89,17 @@ def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ..
 
 def drawing_settings(config: TrainConfig) -> TrainConfig:
     """Settings whose network has no critic: nobody needs one who draws, and nobody who learns from the student."""
+    return _with_critic(config, False)
+
+
+def learning_settings(config: TrainConfig) -> TrainConfig:
+    """Settings whose network has all that a training needs: the inverse of `drawing_settings`."""
+    return _with_critic(config, True)
+
+
+def _with_critic(config: TrainConfig, there: bool) -> TrainConfig:
     if isinstance(config.distillation, DistributionConfig):
-        return replace(config, distillation=replace(config.distillation, with_critic=False))
+        return replace(config, distillation=replace(config.distillation, with_critic=there))
     return config
 
 

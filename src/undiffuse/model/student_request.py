@@ -95,6 +95,12 @@ def check_denoises(config: TrainConfig, what: str) -> None:
 
 def refused(what: str, student: StudentConfig) -> UndiffuseError:
     """The error for what a student cannot do, naming who can."""
+    if not student.student_steps:
+        low, high = student.guidance_range
+        return UndiffuseError(
+            f"This student is told its guidance, from {low:g} to {high:g}, and does nothing with {what}: leave it out, "
+            f"or ask its teacher, {student.first_teacher}"
+        )
     return UndiffuseError(
         f"This model was distilled by {student.CALLED} for a walk of its own, {_steps_in_words(student)} by "
         f"`sampler={student.sampler}`, and does nothing with {what}: leave it out, or ask its teacher, "

@@ -330,7 +330,7 @@ def _empty(folder: Path) -> None:
 def new_folder(runs: Path, source: str | Path, name: str | None) -> Path:
     """The place of a new run: ``runs/name``, or the source's name with the first number that is free."""
     if name is not None:
-        return runs / _checked(name)
+        return runs / checked_name(name)
     stem, number = named_after(source), 1
     while (folder := runs / (stem if number == 1 else f"{stem}-{number}")).exists():
         number += 1
@@ -340,7 +340,7 @@ def new_folder(runs: Path, source: str | Path, name: str | None) -> Path:
 def run_to_resume(runs: Path, source: str | Path | None, name: str | None) -> Path:
     """The folder of the run that is meant."""
     if name is not None:
-        folder = runs / _checked(name)
+        folder = runs / checked_name(name)
         if not folder.is_dir():
             raise UndiffuseError(f"there is no run {folder} to resume; start it without `resume`")
         return folder
@@ -358,7 +358,7 @@ def named_after(source: str | Path) -> str:
     return shortened(re.sub(r"[^\w-]+", "-", name).strip("-")) or "run"
 
 
-def _checked(name: str) -> str:
+def checked_name(name: str) -> str:
     name = str(name)
     if name in ("", ".", "..") or Path(name).name != name or any(ord(sign) < 32 for sign in name):
         raise UndiffuseError(

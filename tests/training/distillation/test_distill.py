@@ -16,6 +16,8 @@ from undiffuse.checkpoints import training_checkpoint
 from undiffuse.config.distillation import MatchConfig, ProgressiveConfig, student_of
 from undiffuse.config.files import read_config
 from undiffuse.errors import UndiffuseError
+from undiffuse.factories.network import learning_settings
+from undiffuse.model import build_model
 
 SMALL = {
     "base": 8,
@@ -159,6 +161,10 @@ def test_a_range_of_guidance_stays_a_choice(home, tmp_path):
     assert not np.array_equal(one, three)
     with pytest.raises(UndiffuseError, match="from 1 to 4"):
         student.plan(guidance=5.0)
+    with pytest.raises(UndiffuseError, match="is told its guidance, from 1 to 4, and does nothing with `avoid=odd`"):
+        student.plan(classes=("even",), guidance=2.0, avoid="odd")
+    with pytest.raises(UndiffuseError, match="was distilled by matching, and plain training would undo that"):
+        undiffuse.train(pictures(), start_from=str(tmp_path / "led"), runs=tmp_path, steps=1, quiet=True)
     fast = undiffuse.distill(tmp_path / "led", pictures(), steps=8, runs=tmp_path, name="fast", **QUICK)
     assert made(tmp_path, "fast").guidance_range == (1.0, 4.0)
     assert fast.plan(guidance=2.0).sample(1).evaluations == 8
@@ -210,7 +216,7 @@ def test_another_teacher_under_the_same_name_is_refused(home, tmp_path):
         ({"guidance": (4.0, 1.0)}, "two that rise"),
         ({"guidance": (1.0, 2.0, 3.0)}, "two that rise"),
         ({"teacher": "data", "guidance": 2.0}, "told nothing beside the time"),
-        ({"teacher_steps": 128}, "64 timesteps"),
+        ({"teacher_steps": 128}, "takes 64 steps at most, and `teacher_steps` is 128"),
         ({"minutes": 1.0}, "one budget"),
         ({"huber": 0.1}, "`method=progressive` has no `huber`"),
         ({"method": "consistency", "huber": "small"}, "'huber' in the settings must be a number"),
@@ -220,10 +226,42 @@ def test_another_teacher_under_the_same_name_is_refused(home, tmp_path):
         ({"lr": -1.0}, "`lr` must be more than 0"),
         ({"method": "distribution", "matched": 1.5}, "`matched` lies from 0 to 1, and here it is 1.5"),
         ({"method": "distribution", "critic_lr": 0.0}, "`critic_lr` is more than 0, and here it is 0"),
+        ({"method": "distribution", "with_critic": False}, "filled in by itself"),
+        ({"teacher": "noise", "method": "jump", "steps": (4, 1)}, "each twice another but the least"),
+        ({"teacher_stride": 1}, "`teacher_stride` is a whole number from 2 on, got 1"),
+        ({"teacher_stride": 4, "steps": 2}, "students of 4, 1 can be made"),
+        ({"teacher_steps": 1}, "`teacher_steps` is a whole number from 2 on, got 1"),
+        ({"method": "guidance", "guidance": 2.0, "teacher_steps": 8}, "leave `teacher_steps` out"),
+        ({"method": "guidance", "guidance": 1.0}, "Guidance 1 is none"),
+        ({"guidance": 1e9}, "`guidance` lies within 1000 of 0, and here it is 1e+09"),
+        ({"guidance": (1.0, float("nan"))}, "two that rise"),
+        ({"guidance": float("nan")}, "`guidance` lies within 1000 of 0, and here it is nan"),
+        ({"method": "jump", "threshold": "dynamic"}, "`threshold=clip` or `threshold=none`"),
+        ({"threshold": "foo"}, "`threshold` must be one of 'none', 'clip', 'dynamic' or null, got 'foo'"),
+        ({"steps": 4.0}, "`steps` must be a whole number or a list, each a whole number, got 4.0"),
+        ({"guidance": "2"}, "`guidance` must be a number or a list, each a number, got '2'"),
+        ({"method": None}, "`method` must be a text, got None"),
+        ({"updates": 0}, "`updates` must be a whole number from 1 on, got 0"),
+        ({"updates": None, "minutes": -1.0}, "`minutes` must be a finite number above 0, got -1"),
+        ({"updates": None, "minutes": "5"}, "`minutes` must be a number or null, got '5'"),
+        ({"name": "a/b"}, "'a/b' cannot be the name of a run"),
+        ({"name": ""}, "'' cannot be the name of a run"),
+        ({"base": 16}, "`base` is the teacher's"),
+        ({"schedule": "linear"}, "`schedule` is the teacher's"),
+        ({"parameterization": "x0"}, "`parameterization` is the teacher's"),
+        ({"start_from": "runs/other"}, "`start_from` is the teacher's"),
+        ({"loss": "vlb"}, "`loss` is not for students"),
+        ({"dropout": 0.1}, "`dropout` is not for students"),
+        ({"images": 100}, "as `minutes` or `updates` say"),
+        ({"source": "digits"}, "leave `source` out"),
+        ({"data": "cats and dogs"}, "knows the classes even, odd, and 'array.npz' has cat, dog"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_before_any_training(home, tmp_path, asked, said):
+    asked = {**asked}
     teacher = home / asked.pop("teacher", "teacher")
+    if "data" in asked:
+        asked["data"] = [(image, {"even": "cat", "odd": "dog"}[name]) for image, name in pictures()]
     with pytest.raises(UndiffuseError) as error:
         undiffuse.distill(teacher, runs=tmp_path / "runs", **{"quiet": True, "updates": 1, **asked})
     assert said in str(error.value)
@@ -240,6 +278,46 @@ def test_a_name_that_is_taken_is_refused_and_resume_wants_the_same(home, tmp_pat
     assert undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", resume=True, **QUICK)
 
 
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"lr": 0.5}, "was begun with `lr=0.0002`"),
+        ({"batch": 2}, "was begun with `batch=4`"),
+        ({"updates": 2}, "was begun with another budget"),
+        ({"updates": None, "minutes": 1.0}, "was begun with another budget"),
+        ({"size": 4}, "was begun with `size=None`"),
+        ({"weights": "raw"}, "was begun with a teacher of other weights"),
+        ({"teacher": "data"}, "was begun with a teacher of other weights"),
+        ({"data": "others"}, "are not those that the run learned from"),
+    ],
+)
+def test_what_goes_on_is_what_was_begun(home, tmp_path, other, said):
+    undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", **QUICK)
+    other = {**other}
+    teacher = home / other.pop("teacher", "teacher")
+    if "data" in other:
+        other["data"] = [(255 - image, name) for image, name in pictures()]
+    with pytest.raises(UndiffuseError, match=said):
+        undiffuse.distill(teacher, **{"steps": 8, "runs": tmp_path, "name": "fast", "resume": True, **QUICK, **other})
+
+
+def test_a_stage_without_a_checkpoint_is_in_the_way_and_said_to_be(home, tmp_path):
+    """So it is left by a process that was killed in its first second."""
+    undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", **QUICK)
+    shutil.rmtree(tmp_path / "fast" / "checkpoints")
+    for resume in (False, True):
+        with pytest.raises(UndiffuseError, match="fast is not empty and holds no checkpoint: delete it"):
+            undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", resume=resume, **QUICK)
+
+
+def test_a_student_may_take_four_of_its_teachers_steps_at_once(home, tmp_path):
+    student = undiffuse.distill(home / "teacher", steps=1, teacher_stride=4, runs=tmp_path, name="fast", **QUICK)
+    first, last = made(tmp_path, "fast-4-steps"), made(tmp_path, "fast")
+    assert first.student_times == first.teacher_times[::4]
+    assert (last.teacher_times, last.student_times) == (first.student_times, (64.0,))
+    assert student.sample(2).evaluations == 1
+
+
 def test_a_student_is_a_teacher_of_halving_alone(home, tmp_path):
     undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="eight", **QUICK)
     four = undiffuse.distill(tmp_path / "eight", pictures(), steps=4, runs=tmp_path, name="four", **QUICK)
@@ -249,9 +327,37 @@ def test_a_student_is_a_teacher_of_halving_alone(home, tmp_path):
         ({"method": "jump"}, "only halving goes on"),
         ({"steps": 8}, "takes 8 steps"),
         ({"steps": 4, "guidance": 2.0}, "inside already"),
+        ({"method": "guidance"}, "inside already"),
+        ({"steps": 4, "teacher_steps": 16}, "leave `teacher_steps` out"),
+        ({"steps": 4, "threshold": "none"}, "made for `threshold=clip`"),
     ):
         with pytest.raises(UndiffuseError, match=said):
             undiffuse.distill(tmp_path / "eight", runs=tmp_path, name="no", **asked, **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("method", "steps", "said"),
+    [
+        ("jump", 2, "distilled by jumps for 2 steps, has no walk that could be halved"),
+        ("consistency", 2, "distilled by consistency for 2 steps, has no walk that could be halved"),
+        ("consistency", (2, 1), "distilled by consistency for 1 or 2 steps, has no walk that could be halved"),
+    ],
+)
+def test_a_walk_that_is_not_of_ddim_is_not_halved(home, tmp_path, method, steps, said):
+    undiffuse.distill(home / "teacher", method=method, steps=steps, runs=tmp_path, name="first", **QUICK)
+    with pytest.raises(UndiffuseError, match=said) as error:
+        undiffuse.distill(tmp_path / "first", steps=1, runs=tmp_path, name="no", **QUICK)
+    assert str(home / "teacher") in str(error.value)
+
+
+def test_data_may_be_prepared_for_a_teacher_that_is_a_file(home, tmp_path):
+    """A model's file says nothing of how its data were prepared."""
+    undiffuse.convert(undiffuse.load(home / "data"), tmp_path / "data.safetensors", "file")
+    larger = [np.kron(image, np.ones((2, 2), np.uint8)) for image, _ in pictures()]
+    how = {"steps": 8, "runs": tmp_path, "name": "fast", **QUICK}
+    with pytest.raises(UndiffuseError, match="prepare them alike with `size`"):
+        undiffuse.distill(tmp_path / "data.safetensors", larger, **how)
+    assert undiffuse.distill(tmp_path / "data.safetensors", larger, size=8, **how).config.data.size == 8
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4])
@@ -299,6 +405,8 @@ def test_a_students_file_is_without_its_critic_and_draws_the_same(home, tmp_path
     assert not [name for name in alone.network.state_dict() if name.startswith("critic.")]
     a, b = student.sample(2).array.astype(int), alone.sample(2).array.astype(int)
     assert np.abs(a - b).max() <= 2, "half precision"
+    whole = build_model(learning_settings(alone.config), alone.info)
+    assert any(name.startswith("critic.") for name in whole.network.state_dict()), "a benchmark trains it"
 
 
 def test_a_student_is_loaded_without_its_critic_whatever_that_was_told(home, tmp_path):

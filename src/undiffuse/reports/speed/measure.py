@@ -18,6 +18,7 @@ from undiffuse.config.sampling import Compute
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
+from undiffuse.factories.network import learning_settings
 from undiffuse.model import Model, build_model
 from undiffuse.model.cascade import check_alone
 from undiffuse.recipes import get_recipe
@@ -257,7 +258,7 @@ def compilation(
 def _settings(model: Model, batch: int | None, precision: PrecisionName | None) -> TrainConfig:
     own = model.config.loop
     given = {"batch": batch or own.batch, "precision": precision or own.precision}
-    return override(model.config, **given, steps=ENDLESS, images=None, minutes=None)
+    return override(learning_settings(model.config), **given, steps=ENDLESS, images=None, minutes=None)
 
 
 def _data(info: DataInfo, seed: int) -> RandomData:

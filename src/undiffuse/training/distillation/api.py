@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from undiffuse.config.distillation import MethodName, ThresholdName, student_of
-from undiffuse.config.files import read_config
+from undiffuse.checkpoints.training_checkpoint import checkpoints
+from undiffuse.conditioning.request import CLASS
+from undiffuse.config.data import DataConfig
+from undiffuse.config.distillation import MethodName, StudentConfig, ThresholdName, student_of
+from undiffuse.config.fields import fields_of, kind_of
+from undiffuse.config.files import BUDGETS, read_config
+from undiffuse.config.schema import TrainConfig
+from undiffuse.config.sections import change, flatten, show
+from undiffuse.data.formats.builtin import BUILTIN_PREFIX
+from undiffuse.data.info import DataInfo
 from undiffuse.data.preparation.in_memory import is_given, keep_given
 from undiffuse.data.preparation.named import typed_source
 from undiffuse.data.preparation.open_source import NoSourceError
@@ -15,11 +24,13 @@ from undiffuse.errors import UndiffuseError, counted, quoted
 from undiffuse.model import Model, load_model
 from undiffuse.runtime.process_group import joined
 from undiffuse.runtime.torch_modes import own_modes
-from undiffuse.training.api import named_after, prepare_together, resume_run, start_run
+from undiffuse.training.api import checked_name, named_after, prepare_together, resume_run, start_run
 from undiffuse.training.callbacks.console import Console
 from undiffuse.training.distillation.request import DistillationRequest, make_stages
 from undiffuse.training.distillation.stages import Stage
-from undiffuse.training.run.folder import RunFolder
+from undiffuse.training.run.folder import RunFolder, check_free
+from undiffuse.training.run.resume import FREE
+from undiffuse.training.run.validate import check
 
 MINUTES = 5.0
 """Of the shortest stage, where nobody gives a budget."""
@@ -34,7 +45,7 @@ def distill(
     steps: int | tuple[int, ...] = (),
     guidance: float | tuple[float, ...] = (),
     teacher_steps: int = DistillationRequest.teacher_steps,
-    threshold: ThresholdName = "clip",
+    threshold: ThresholdName | None = None,
     minutes: float | None = None,
     updates: int | None = None,
     name: str | None = None,
@@ -59,7 +70,7 @@ def distill(
         steps: in how many steps the student is to draw; the first is its default.
         guidance: the teacher's: one scale, which the student has inside, or two, between which it stays a choice.
         teacher_steps: steps of the teacher's walk, a power of two times those of the student; 0 for the method's own.
-        threshold: what happens to a predicted x0 outside [-1, 1].
+        threshold: what happens to a predicted x0 outside [-1, 1]; by default 'clip', and of a student its own.
         minutes: in all; by default 5 for each unit of the stages, of which the last halvings take two, others one.
         updates: optimiser steps of the shortest stage, in place of minutes.
         name: of the student's run; by default that of the teacher with the steps: photos-4-steps.
@@ -67,15 +78,23 @@ def distill(
         weights: of the teacher.
         resume: go on with the stages that the same call began.
         quiet: print nothing.
-        settings: of the training and of the method by flat names, such as ``lr=1e-4``.
+        settings: of the data's preparation, the training and the method by flat names, such as ``lr=1e-4``.
 
     Raises:
         UndiffuseError: anything that the user can mend, in one sentence, before any training.
     """
-    runs = Path(runs)
-    request = DistillationRequest(method, _several(steps), _several(guidance), teacher_steps, threshold, {**settings})
-    if minutes is not None and updates is not None:
-        raise UndiffuseError("Give one budget: `minutes` in all, or `updates` of each stage")
+    runs, name = Path(runs), None if name is None else checked_name(name)
+    request = DistillationRequest(
+        _fitting("method", method, str),
+        _several(_fitting("steps", steps, int | tuple[int, ...])),
+        _several(_fitting("guidance", guidance, float | tuple[float, ...])),
+        _fitting("teacher_steps", teacher_steps, int),
+        _fitting("threshold", threshold, ThresholdName | None),
+        {**settings},
+    )
+    budget = _Budget(_fitting("minutes", minutes, float | None), _fitting("updates", updates, int | None))
+    if "pairs" in settings:
+        settings["pairs"] = typed_source(str(settings["pairs"]), quiet).removeprefix(BUILTIN_PREFIX)
     if is_given(data):
         data = keep_given(data)
     elif data is not None:
@@ -85,11 +104,16 @@ def distill(
         model = load_model(teacher, weights)
         stages = make_stages(model, str(teacher), request)
         folders = _folders(stages, str(teacher), runs, name)
-        if not resume and (there := [folder for folder in folders if folder.exists()]):
-            raise UndiffuseError(f"{there[0]} is there already: go on with it by `resume`, or choose another `name`")
-        parts = sum(stage.part for stage in stages)
-        unit = MINUTES if minutes is None else minutes / parts
+        begun = _begun(folders, resume)
         wanted = replace(model.config.data, source=str(data)) if data is not None else model.config.data
+        of_data = {key: value for key, value in settings.items() if key in fields_of(DataConfig)}
+        wanted = change(wanted, of_data, "the settings")
+        parts = sum(stage.part for stage in stages)
+        stages = [budget.given_to(replace(stage, config=replace(stage.config, data=wanted)), parts) for stage in stages]
+        for stage, folder in zip(stages, folders, strict=True):
+            check(stage.config)
+            if folder in begun:
+                _check_begun(folder, stage.config, {*settings, *budget.typed})
         try:
             dataset = prepare_together(wanted, console, group)
         except NoSourceError as error:
@@ -97,23 +121,69 @@ def distill(
                 raise
             here = f"`undiffuse distill {quoted(str(teacher))} DATA`"
             raise UndiffuseError(f"{error}; {teacher} names it as its data, so say where they are: {here}") from None
-        console.say(_plan_in_words(folders, unit * parts, updates))
+        _check_classes(model, dataset.info, str(teacher))
+        console.say(f"distilling in {counted(len(folders), 'stage')}, {budget.in_words(parts)}: {_listed(folders)}")
         taught_by = started_from = str(teacher), model
         for stage, folder in zip(stages, folders, strict=True):
-            if RunFolder(folder).config.is_file() and resume:
-                model = _resumed(stage, folder, console=console, group=group)
+            config = stage.with_teacher(*taught_by, *started_from)
+            if folder in begun:
+                _check_teacher(folder, config)
+                asked = {key: flatten(config)[key] for key in {"source", *settings} if key in FREE}
+                model = resume_run(folder, dataset=dataset, console=console, group=group, **asked)
             else:
-                config = stage.with_teacher(*taught_by, *started_from)
-                budget = {"steps": updates * stage.part} if updates else {"minutes": unit * stage.part}
-                config = replace(config, data=wanted, loop=replace(config.loop, **budget))
                 model = start_run(config, dataset, folder, console=console, group=group)
             started_from = str(folder), model
             taught_by = started_from if stage.teaches else taught_by
         return model
 
 
+@dataclass(frozen=True)
+class _Budget:
+    """How long the stages take, in minutes of all or in updates of the shortest."""
+
+    minutes: float | None
+    updates: int | None
+
+    def __post_init__(self) -> None:
+        if self.minutes is not None and self.updates is not None:
+            raise UndiffuseError("Give one budget: `minutes` in all, or `updates` of each stage")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise UndiffuseError(f"`minutes` must be a finite number above 0, got {self.minutes:g}")
+        if self.updates is not None and self.updates < 1:
+            raise UndiffuseError(f"`updates` must be a whole number from 1 on, got {self.updates}")
+
+    @property
+    def typed(self) -> tuple[str, ...]:
+        """The settings of a training that somebody chose with it."""
+        return () if self.minutes is None and self.updates is None else ("steps", "minutes")
+
+    def given_to(self, stage: Stage, parts: int) -> Stage:
+        unit = MINUTES if self.minutes is None else self.minutes / parts
+        own = {"steps": self.updates * stage.part} if self.updates else {"minutes": unit * stage.part}
+        return replace(stage, config=replace(stage.config, loop=replace(stage.config.loop, **own)))
+
+    def in_words(self, parts: int) -> str:
+        if self.updates:
+            return f"{counted(self.updates, 'update')} for the shortest"
+        minutes = MINUTES * parts if self.minutes is None else self.minutes
+        return f"about {counted(float(f'{minutes:.2g}') if minutes < 1 else round(minutes, 1), 'minute')}"
+
+
+def _fitting(name: str, value: Any, hint: Any) -> Any:
+    """An argument's value of an annotation's kind."""
+    kind = kind_of(hint)
+    try:
+        return kind.fit(value)
+    except TypeError:
+        raise UndiffuseError(f"`{name}` must be {kind.stored}, got {show(value)}") from None
+
+
 def _several(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, tuple | list) else (value,)
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _listed(folders: list[Path]) -> str:
+    return ", ".join(map(str, folders))
 
 
 def _folders(stages: list[Stage], teacher: str, runs: Path, name: str | None) -> list[Path]:
@@ -122,24 +192,61 @@ def _folders(stages: list[Stage], teacher: str, runs: Path, name: str | None) ->
     return [*folders[:-1], runs / name] if name else folders
 
 
-def _plan_in_words(folders: list[Path], minutes: float, updates: int | None) -> str:
-    made, length = ", ".join(map(str, folders)), f"about {counted(round(minutes, 1), 'minute')}"
-    if updates:
-        length = f"{counted(updates, 'update')} for the shortest"
-    return f"distilling in {counted(len(folders), 'stage')}, {length}: {made}"
+def _begun(folders: list[Path], resume: bool) -> list[Path]:
+    """The folders with runs to go on with; the others are free.
+
+    Raises:
+        UndiffuseError: one is taken.
+    """
+    begun = [folder for folder in folders if checkpoints(RunFolder(folder).checkpoints)]
+    if begun and not resume:
+        raise UndiffuseError(f"{begun[0]} is there already: go on with it by `resume`, or choose another `name`")
+    for folder in folders:
+        if folder not in begun:
+            check_free(folder)
+    return begun
 
 
-def _resumed(stage: Stage, folder: Path, **around: Any) -> Model:
-    """The model of a stage that was begun, its training finished."""
-    before = student_of(read_config(RunFolder(folder).config).distillation)
-    asked = student_of(stage.config.distillation)
-    assert asked is not None
-    if before is None or _of_request(before) != _of_request(asked):
-        raise UndiffuseError(f"{folder} was begun with other settings: repeat them, or choose another `name`")
-    return resume_run(folder, **around)
+def _check_classes(teacher: Model, info: DataInfo, name: str) -> None:
+    """Check that the classes of the data are the teacher's: a student would be told one and taught another."""
+    known, given = teacher.info.classes, info.classes
+    numbered = known == tuple(map(str, range(len(given))))  # of a model that says nothing of their names
+    if CLASS in [condition.name for condition in teacher.conditions] and given and given != known and not numbered:
+        raise UndiffuseError(
+            f"{name} knows the classes {_few(known)}, and '{info.name}' has {_few(given)}: give them the same names"
+        )
 
 
-def _of_request(student: Any) -> Any:
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+
+
+def _check_begun(folder: Path, config: TrainConfig, typed: set[str]) -> None:
+    """Check that a stage was begun as it is asked for now."""
+    has = read_config(RunFolder(folder).config)
+    flat, wanted = flatten(has), flatten(config)
+    other = [name for name in sorted(typed) if name not in FREE and flat[name] != wanted[name]]
+    if _of_request(has) == _of_request(config) and not other:
+        return
+    what = f"`{other[0]}={flat[other[0]]}`" if other else "other settings"
+    if {*other} & {*BUDGETS}:
+        what = "another budget"
+    raise UndiffuseError(f"{folder} was begun with {what}: repeat the command, or choose another `name`")
+
+
+def _check_teacher(folder: Path, config: TrainConfig) -> None:
+    """Check that a stage was begun with the teacher that it has now."""
+    before, now = (student_of(each.distillation) for each in (read_config(RunFolder(folder).config), config))
+    assert before is not None
+    assert now is not None
+    if before.teacher_sha256 != now.teacher_sha256:
+        raise UndiffuseError(
+            f"{folder} was begun with a teacher of other weights, {before.teacher} (sha256 "
+            f"{before.teacher_sha256[:12]}...): bring those back, or choose another `name`"
+        )
+
+
+def _of_request(config: TrainConfig) -> StudentConfig | None:
     """A student's settings without what the teacher filled in."""
-    blank = dict.fromkeys(("teacher", "teacher_weights", "teacher_sha256", "origin", "origin_sha256"), "")
-    return replace(student, **blank)
+    student = student_of(config.distillation)
+    return student and replace(student, teacher="", teacher_weights="", teacher_sha256="", origin="", origin_sha256="")

@@ -3,30 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from undiffuse.config.distillation import (
+    FILLED_IN,
     ConsistencyConfig,
     DistributionConfig,
     MethodName,
+    ProgressiveConfig,
     RegressionConfig,
     StudentConfig,
     ThresholdName,
     student_of,
 )
 from undiffuse.config.fields import fields_of
-from undiffuse.config.files import override
+from undiffuse.config.files import BUDGETS, override
 from undiffuse.config.schema import METHODS as VARIANTS
 from undiffuse.config.schema import TrainConfig
-from undiffuse.config.sections import change
-from undiffuse.config.students import check_student
+from undiffuse.config.sections import change, sections
+from undiffuse.config.students import CONTINUOUS, FARTHEST, LONGEST, check_student
 from undiffuse.config.training import EMAConfig, ObjectiveConfig, OptimizerConfig
 from undiffuse.diffusion.parameterization import make_parameterization
 from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.diffusion.timesteps import make_timesteps
-from undiffuse.errors import UndiffuseError, perhaps, quoted
+from undiffuse.errors import UndiffuseError, counted, one_of, perhaps
 from undiffuse.model import Model
 from undiffuse.training.distillation.stages import PLANS, Lesson, Plan, Stage, match
+
+NOT_OF_STUDENTS = (
+    "loss",
+    "time_law",
+    "logit_mean",
+    "logit_std",
+    "logit_uniform",
+    "offset_noise",
+    "meant_for",
+    "dropout",
+)
+"""Settings of a training that students have no use for, or do worse with."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +54,15 @@ class DistillationRequest:
         guidance: of the teacher: nothing (1), a scale that the student has inside, or a range that stays a choice.
         teacher_steps: of the walk that is learned from; 0 for 16, or where its sampler may be better than DDIM twice
             those of the student and at least 4.
-        threshold: what happens to x0 outside [-1, 1], for both.
-        settings: of the training and the method, by flat names.
+        threshold: what happens to x0 outside [-1, 1], for both; None for 'clip', and of a student its own.
+        settings: of the data, the training and the method, by flat names.
     """
 
     method: MethodName = "progressive"
     steps: tuple[int, ...] = ()
     guidance: tuple[float, ...] = ()
     teacher_steps: int = 0
-    threshold: ThresholdName = "clip"
+    threshold: ThresholdName | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -63,12 +78,14 @@ def make_stages(teacher: Model, name: str, request: DistillationRequest) -> list
     if request.method not in PLANS:
         raise UndiffuseError(f"There is no method '{request.method}'{perhaps(request.method, PLANS)}")
     plan, before = PLANS[request.method], student_of(teacher.config.distillation)
-    request = replace(request, teacher_steps=request.teacher_steps or plan.teacher_steps(request.steps))
-    steps = _checked_steps(request, plan, before, name)
-    walk = _walk(teacher, request, before)
-    inside = _guidance(teacher, request, before, name)
     of_method = _of_method(request, plan)
     changed = {name: value for name, value in request.settings.items() if name not in of_method}
+    _check_others(changed)
+    request = _filled(request, plan, before, name)
+    stride = of_method.get("teacher_stride", ProgressiveConfig.teacher_stride)
+    steps = _checked_steps(request, plan, before, name, stride)
+    walk = _walk(teacher, request, before, name)
+    inside = _guidance(teacher, request, before, name)
     shared = {
         "teacher_threshold": request.threshold if teacher.codec.bounded else "none",
         "guidance_inside": inside.fixed,
@@ -101,9 +118,11 @@ def _guidance(teacher: Model, request: DistillationRequest, before: StudentConfi
     """The guidance that the student is to have inside."""
     asked = request.guidance
     if before:
-        if asked:
+        if asked or request.method == "guidance":
+            advice = "choose another `method`" if request.method == "guidance" else "leave `guidance` out"
             raise UndiffuseError(
-                f"{name} has its guidance inside already: leave `guidance` out, or distil from {quoted(before.origin)}"
+                f"{name} is a student, with its guidance inside already: {advice}, or distil from its teacher, "
+                f"{before.first_teacher}"
             )
         return _Inside(before.guidance_inside, before.guidance_range)
     if request.method == "guidance" and not asked:
@@ -124,12 +143,16 @@ def _guidance(teacher: Model, request: DistillationRequest, before: StudentConfi
         raise UndiffuseError(
             f"`guidance` takes one scale or two that rise, low and high; got {', '.join(f'{w:g}' for w in asked)}"
         )
+    if far := [scale for scale in asked if not -FARTHEST <= scale <= FARTHEST]:
+        raise UndiffuseError(f"`guidance` lies within {FARTHEST:g} of 0, and here it is {far[0]:g}")
+    if request.method == "guidance" and asked == (1.0,):
+        raise UndiffuseError("Guidance 1 is none, so its student would be its teacher: ask for another scale")
     return _Inside(fixed=asked[0]) if len(asked) == 1 else _Inside(choice=asked)
 
 
 def _of_method(request: DistillationRequest, plan: Plan) -> dict[str, Any]:
     """The settings of the method itself among all that were given."""
-    shared, own = fields_of(StudentConfig).keys() | {"method"}, fields_of(plan.student)
+    shared, own = {*fields_of(StudentConfig), *FILLED_IN}, fields_of(plan.student)
     for name in request.settings:
         if name in shared:
             raise UndiffuseError(f"'{name}' of a student is filled in by itself: leave it out")
@@ -142,6 +165,21 @@ def _of_method(request: DistillationRequest, plan: Plan) -> dict[str, Any]:
     return {name: getattr(learner, name) for name in given}
 
 
+def _check_others(given: dict[str, Any]) -> None:
+    """Check that settings are of the data's preparation or of a training, and not of what is the teacher's."""
+    homes = sections(TrainConfig)
+    for name in given:
+        home = homes.get(name)
+        if name in BUDGETS:
+            raise UndiffuseError(f"A distillation is as long as `minutes` or `updates` say: leave `{name}` out")
+        if name == "source":
+            raise UndiffuseError("The data are the second argument of a distillation: leave `source` out")
+        if name in NOT_OF_STUDENTS:
+            raise UndiffuseError(f"`{name}` is not for students: leave it out")
+        if home in ("network", "diffusion", "conditions", "start", ""):
+            raise UndiffuseError(f"`{name}` is the teacher's, and so its student's: leave it out")
+
+
 def _check_sampler(name: str) -> None:
     if name not in SAMPLERS:
         raise UndiffuseError(f"There is no sampler '{name}'{perhaps(name, SAMPLERS)}")
@@ -152,10 +190,33 @@ def _check_sampler(name: str) -> None:
         )
 
 
+def _filled(request: DistillationRequest, plan: Plan, before: StudentConfig | None, name: str) -> DistillationRequest:
+    """What is asked, with the teacher's steps and the threshold where nobody said them."""
+    steps, threshold, most = request.teacher_steps, request.threshold, len(before.student_times) if before else 0
+    if steps and not plan.steps:
+        raise UndiffuseError("A student of guidance learns at every time, and no walk: leave `teacher_steps` out")
+    if steps and steps < 2:
+        raise UndiffuseError(f"`teacher_steps` is a whole number from 2 on, got {steps}")
+    if before and most and steps not in (0, most):
+        raise UndiffuseError(f"{name} is a student that takes {most} steps: leave `teacher_steps` out")
+    if before and most and threshold not in (None, before.teacher_threshold):
+        raise UndiffuseError(
+            f"{name} is a student that was made for `threshold={before.teacher_threshold}`: leave `threshold` out"
+        )
+    if threshold == "dynamic" and plan.several:
+        raise UndiffuseError(
+            f"A student of the method '{request.method}' learns from its own steps, whose x0 is clipped or left as it "
+            "is: use `threshold=clip` or `threshold=none`"
+        )
+    own = before.teacher_threshold if before and most else "clip"
+    steps = most or steps or plan.teacher_steps(request.steps)
+    return replace(request, teacher_steps=steps, threshold=threshold or own)
+
+
 def _checked_steps(
-    request: DistillationRequest, plan: Plan, before: StudentConfig | None, name: str
+    request: DistillationRequest, plan: Plan, before: StudentConfig | None, name: str, stride: int
 ) -> tuple[int, ...]:
-    steps, method = request.steps or plan.steps, request.method
+    steps, method, most = request.steps or plan.steps, request.method, request.teacher_steps
     if not plan.steps:
         if request.steps:
             raise UndiffuseError(
@@ -165,14 +226,12 @@ def _checked_steps(
     shown = ", ".join(map(str, steps))
     if min(steps) < 1 or len(set(steps)) < len(steps):
         raise UndiffuseError(f"`steps` takes different numbers from 1 on, got {shown}")
-    if before and before.student_steps and method != "progressive":
-        raise UndiffuseError(
-            f"{name} is a student already, and only halving goes on from one: distil from its teacher, "
-            f"{quoted(before.origin)}"
-        )
-    if before and before.student_steps and len(before.student_steps) > 1:
-        raise UndiffuseError(f"{name} draws in {shown} steps by itself: distil from {quoted(before.origin)}")
-    most = before.student_steps[0] if before and before.student_steps else request.teacher_steps
+    if stride < 2:
+        raise UndiffuseError(f"`teacher_stride` is a whole number from 2 on, got {stride}")
+    advice = "learn from more with `teacher_steps`"
+    if before and before.student_steps:
+        _check_halved(before, method, name)
+        advice = f"distil from its teacher, {before.first_teacher}"
     if not plan.several and len(steps) > 1:
         raise UndiffuseError(
             f"A student of the method '{method}' has one number of steps, and `steps` asks for {shown}: use "
@@ -180,22 +239,44 @@ def _checked_steps(
         )
     if max(steps) >= most:
         raise UndiffuseError(
-            f"The teacher takes {most} steps and `steps` asks for {max(steps)}: ask for fewer"
-            + ("" if before else ", or learn from more with `teacher_steps`")
+            f"The teacher takes {counted(most, 'step')} and `steps` asks for {max(steps)}: ask for fewer, or {advice}"
         )
-    if any(most % n or (most // n) & (most // n - 1) for n in steps):
-        example = ", ".join(str(most >> k) for k in range(1, most.bit_length()) if most % (1 << k) == 0)
+    possible = [most // stride**k for k in range(1, most.bit_length()) if most % stride**k == 0]
+    if not set(steps) <= set(possible):
+        can = f"students of {', '.join(map(str, possible))} can be made" if possible else "no student can be made"
+        raise UndiffuseError(f"From {most} steps of the teacher, {can}, and `steps` asks for {shown}")
+    if method == "jump" and any(2 * a != b for a, b in pairwise(sorted(steps))):
         raise UndiffuseError(
-            f"From {most} steps of the teacher, students of {example} can be made, and `steps` asks for {shown}"
+            "A jump is learned from two of half its length, so `steps` of jumps are each twice another but the least, "
+            f"such as 4,2,1, and here they are {shown}"
         )
     return steps
 
 
-def _walk(teacher: Model, request: DistillationRequest, before: StudentConfig | None) -> tuple[float, ...]:
+def _check_halved(before: StudentConfig, method: str, name: str) -> None:
+    """Check that a student, who walks by steps of its own, is a teacher of halving, with one walk that is DDIM's."""
+    if method != "progressive":
+        raise UndiffuseError(
+            f"{name} is a student already, and only halving goes on from one: distil from its teacher, "
+            f"{before.first_teacher}"
+        )
+    own = sorted(before.student_steps)
+    if len(own) > 1 or before.sampler != ProgressiveConfig().sampler:
+        raise UndiffuseError(
+            f"{name}, distilled by {before.CALLED} for {one_of(own)} step{'s' * (own != [1])}, has no walk that could "
+            f"be halved: distil from its teacher, {before.first_teacher}"
+        )
+
+
+def _walk(teacher: Model, request: DistillationRequest, before: StudentConfig | None, name: str) -> tuple[float, ...]:
     """The teacher's times, as far as they can be trained at: whole numbers on a chain."""
     if before and before.student_times:
         return before.student_times
-    return tuple(make_timesteps(teacher.schedule, request.teacher_steps).tolist()[:-1])
+    process, steps = teacher.config.diffusion, request.teacher_steps
+    most = LONGEST if process.schedule in CONTINUOUS else process.timesteps
+    if steps > most:
+        raise UndiffuseError(f"{name} takes {most:,} steps at most, and `teacher_steps` is {steps:,}: ask for fewer")
+    return tuple(make_timesteps(teacher.schedule, steps).tolist()[:-1])
 
 
 def _takes_long_steps(config: TrainConfig, student: type[StudentConfig]) -> bool:

@@ -95,11 +95,11 @@ def match(lesson: Lesson, called: str) -> Stage:
 
 
 def _halvings(lesson: Lesson) -> list[Stage]:
-    """A training for each halving of the teacher's walk."""
+    """A training for each halving of the teacher's walk, or for each third, ... of it."""
     stages: list[Stage] = []
-    walk = lesson.walk
+    walk, stride = lesson.walk, lesson.shared.get("teacher_stride", ProgressiveConfig.teacher_stride)
     while len(walk) > lesson.steps[0]:
-        times, walk = walk, walk[::2]
+        times, walk = walk, walk[::stride]
         own = {"teacher_times": times, "student_times": walk, "student_steps": (len(walk),)}
         student = lesson.student(ProgressiveConfig, **own)
         part = 2 if len(walk) <= 2 else 1  # the last halvings are the hardest

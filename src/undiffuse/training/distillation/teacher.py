@@ -15,7 +15,7 @@ from undiffuse.diffusion.distillation.teacher import SCALE
 from undiffuse.diffusion.gaussian import Batch, Times
 from undiffuse.diffusion.guidance import THRESHOLDS, ClassifierFree, Conditioned, Guidance
 from undiffuse.diffusion.schedules import Schedule
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.factories.network import CRITIC
 from undiffuse.model import Model, load_model
 from undiffuse.networks.conditions import Condition
@@ -64,7 +64,10 @@ def load_teacher(config: StudentConfig, device: torch.device) -> Model:
     Raises:
         UndiffuseError: it is not there, or has other weights than when the settings were made.
     """
-    model = load_model(config.teacher, config.teacher_weights)
+    try:
+        model = load_model(config.teacher, config.teacher_weights)
+    except UndiffuseError as error:
+        raise UndiffuseError(f"A student's training asks its teacher, {quoted(config.teacher)}: {error}") from error
     if config.teacher_sha256 and model.provenance["sha256"] != config.teacher_sha256:
         raise UndiffuseError(
             f"The teacher {config.teacher} has other weights now than when this student began: bring them back "

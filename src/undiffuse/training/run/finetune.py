@@ -19,7 +19,6 @@ from torch import nn
 from undiffuse.conditioning.request import IMAGE, VECTOR
 from undiffuse.config.distillation import NoDistillation, student_of
 from undiffuse.config.schema import TrainConfig
-from undiffuse.config.students import walking_student
 from undiffuse.config.training import StartConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
@@ -35,9 +34,10 @@ def starting_model(start: StartConfig) -> Model | None:
 
 
 def check_start(config: TrainConfig, old: Model | None) -> None:
-    """Check that nobody trains a student further as if its x0 were E[x0 | x_t]."""
-    student = walking_student(old.config) if old else None
-    if student and student_of(config.distillation) is None:
+    """Check that nobody trains a student further as if its x0 were E[x0 | x_t], or as if it were told no guidance."""
+    student = student_of(old.config.distillation) if old else None
+    own = student and (student.student_steps or student.guidance_range)
+    if student and own and student_of(config.distillation) is None:
         raise UndiffuseError(
             f"{config.start.start_from} was distilled by {student.CALLED}, and plain training would undo that: start "
             f"from its teacher, {student.first_teacher}, or go on by undiffuse distill"

@@ -82,7 +82,12 @@ def claim(path: Path) -> None:
     """Make the folder of a new run, or refuse one that holds something."""
     with writing(path, ELSEWHERE):
         path.mkdir(parents=True, exist_ok=True)
-        used = any(entry.name != ".lock" for entry in path.iterdir())
+        check_free(path)
+
+
+def check_free(path: Path) -> None:
+    """Check that a new run may have this folder: there is none, or nothing in it."""
+    used = path.exists() and any(entry.name != ".lock" for entry in path.iterdir())
     if used:
         check_unlocked(path)
     if used and checkpoints(path / "checkpoints"):
