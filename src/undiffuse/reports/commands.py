@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import math
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from undiffuse.conditioning.class_names import as_typed
-from undiffuse.config.distillation import MatchConfig, ProgressiveConfig, StudentConfig, student_of
-from undiffuse.config.files import BUDGETS
+from undiffuse.config.distillation import (
+    FILLED_IN,
+    DistributionConfig,
+    MatchConfig,
+    ProgressiveConfig,
+    RegressionConfig,
+    StudentConfig,
+    student_of,
+)
+from undiffuse.config.fields import fields_of
+from undiffuse.config.files import BUDGETS, override
 from undiffuse.config.flags import flag_of
 from undiffuse.config.sampling import Guide
+from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flatten
 from undiffuse.config.students import walking_student
+from undiffuse.config.training import EMAConfig, ObjectiveConfig, OptimizerConfig
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.recipes import get_recipe
 from undiffuse.reports.run_history import Story
+from undiffuse.training.distillation.request import NOT_OF_STUDENTS, student_settings
+from undiffuse.training.distillation.stages import CHASING, STARTING
 
 RUNS = "runs"
 """Where `undiffuse train` puts runs that no --runs says otherwise of."""
@@ -45,7 +59,15 @@ def train_command(story: Story) -> str:
 def distill_command(story: Story, student: StudentConfig) -> str:
     """The command that makes such a student of this one's teacher, for about as long."""
     config, run = story.model.config, story.run.resolve()
-    method = "guidance" if isinstance(student, MatchConfig) else str(vars(student)["method"])
+    name, method = run.name, str(vars(student)["method"])
+    matched = isinstance(student, MatchConfig)
+    if matched and student.teacher_guidance == 1 and not student.guidance_range:
+        name, method = name.removesuffix("-v"), "consistency"  # the first stage of any method that needs v
+    elif matched:
+        method = "guidance"
+    starts = isinstance(student, RegressionConfig) and len(student.student_steps) > 1
+    if starts:
+        name, method = name.removesuffix("-start"), "distribution"
     words = ["undiffuse", "distill", student.teacher, "--method", method]
     words += option("steps", student.student_steps) if student.student_steps else []
     scales = student.guidance_range or ((student.teacher_guidance,) if student.teacher_guidance != 1 else ())
@@ -56,18 +78,27 @@ def distill_command(story: Story, student: StudentConfig) -> str:
     if student.teacher_threshold != StudentConfig.teacher_threshold:
         words += ["--threshold", student.teacher_threshold]
     halved = isinstance(student, ProgressiveConfig)  # a stage of a distillation: see `Stage.part`
-    part = 1 if method == "guidance" or (halved and max(student.student_steps) > 2) else 2 if halved else 4
-    words += [
-        "--updates",
-        str(math.ceil(story.state["total"] / part)),
-        "--batch",
-        str(config.loop.batch),
-        "--name",
-        run.name,
-    ]
+    part = 1 if matched or starts or (halved and max(student.student_steps) > 2) else 2 if halved else 4
+    words += ["--updates", str(math.ceil(story.state["total"] / part)), "--batch", str(config.loop.batch)]
+    words += [*_otherwise(config, student), "--name", name]
     if run.parent != Path(RUNS).resolve():
         words += ["--runs", str(story.run.parent if story.run.name == run.name else run.parent)]
     return shlex.join(words)
+
+
+def _otherwise(config: TrainConfig, student: StudentConfig) -> list[str]:
+    """Options for the settings that are not those of every student by the same method."""
+    usual = replace(student_settings(config), distillation=type(student)())
+    if isinstance(student, DistributionConfig):
+        usual = override(usual, **CHASING)
+    if isinstance(student, RegressionConfig) and len(student.student_steps) > 1:
+        usual = override(usual, **STARTING)
+    has, had, words = flatten(config), flatten(usual), list[str]()
+    for part in (type(student), ObjectiveConfig, OptimizerConfig, EMAConfig):
+        for name in fields_of(part):
+            if has[name] != had[name] and name not in (*fields_of(StudentConfig), *FILLED_IN, *NOT_OF_STUDENTS):
+                words += option(name, has[name])
+    return words
 
 
 def option(name: str, value: Any) -> list[str]:

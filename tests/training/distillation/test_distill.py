@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from dataclasses import replace
 from itertools import pairwise
@@ -13,11 +14,14 @@ import torch
 
 import undiffuse
 from undiffuse.checkpoints import training_checkpoint
+from undiffuse.cli import main
 from undiffuse.config.distillation import MatchConfig, ProgressiveConfig, student_of
 from undiffuse.config.files import read_config
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.network import learning_settings
 from undiffuse.model import build_model
+from undiffuse.reports.commands import train_command
+from undiffuse.reports.run_history import Story
 
 SMALL = {
     "base": 8,
@@ -440,3 +444,50 @@ def test_a_range_of_guidance_is_learned_by_students_of_walks_and_of_distribution
     weak, strong = (student.sample(2, guidance=scale, classes=("even",)).array for scale in (1, 4))
     assert not np.array_equal(weak, strong), "whoever is told the scale heeds it"
     assert not (tmp_path / "fast-guided").exists(), "the first teacher is asked at any scale"
+
+
+def told(capsys: pytest.CaptureFixture[str], teacher: Path, folder: Path, **asked: object) -> str:
+    undiffuse.distill(teacher, runs=folder, name="fast", **{"updates": 1, **asked})
+    return capsys.readouterr().err
+
+
+def test_what_of_the_teacher_its_student_has_not_is_said(home, tmp_path, capsys):
+    said = told(capsys, home / "noise", tmp_path / "noise", steps=8)
+    assert "predicts epsilon, of which no such student can be made: a first stage turns it into v" in said
+    assert "dropout 0.1 of" in told(capsys, home / "teacher", tmp_path / "teacher", steps=8)
+    assert "is not used by students, whose steps need none" in told(capsys, home / "both", tmp_path / "both", steps=8)
+    assert "predicts" not in told(capsys, home / "data", tmp_path / "data", steps=8)
+
+
+def test_a_setting_without_effect_is_warned_of(home, tmp_path, capsys):
+    said = told(capsys, home / "teacher", tmp_path / "a", steps=8, gamma=3.0)
+    assert "`gamma=3` changes nothing here: it acts with `weighting=min-snr`" in said
+    consistency = {"method": "consistency", "steps": 1}
+    said = told(capsys, home / "teacher", tmp_path / "b", distance="l1", **consistency)
+    assert "`distance=l1` changes nothing here: it acts with another `method`" in said
+    said = told(capsys, home / "teacher", tmp_path / "c", earlier_by="teacher", annealing=3.0, **consistency)
+    assert "`annealing=3` changes nothing here: it acts with `earlier_by=data`" in said
+    said = told(capsys, home / "teacher", tmp_path / "d", annealing=3.0, **consistency)
+    assert "changes nothing" not in said
+
+
+@pytest.mark.parametrize(
+    ("teacher", "asked"),
+    [
+        ("teacher", {"method": "consistency", "earlier_by": "teacher", "huber": 0.1, "steps": 1}),
+        ("teacher", {"steps": 8, "guidance": (1.0, 3.0), "weighting": "p2", "p2_gamma": 0.5, "condition_lr": 3.0}),
+        ("noise", {"method": "distribution", "steps": (2, 1), "ema": (0.9,), "threshold": "none"}),
+        ("teacher", {"method": "regression", "teacher_sampler": "heun", "guidance": 2.0}),
+        ("teacher", {"steps": 4, "teacher_stride": 4, "optimizer": "muon"}),
+    ],
+)
+def test_the_command_of_a_report_makes_each_stage_again_bit_for_bit(home, tmp_path, teacher, asked):
+    undiffuse.distill(home / teacher, runs=tmp_path / "runs", name="fast", **asked, **QUICK)
+    for folder in sorted((tmp_path / "runs").iterdir()):
+        words = shlex.split(train_command(Story(folder, undiffuse.load(folder))))
+        words[words.index("--runs") + 1] = str(tmp_path / "again")
+        assert main([*words[1:], "--quiet"]) == 0
+        before, again = (learned(runs / folder.name) for runs in (tmp_path / "runs", tmp_path / "again"))
+        assert before.keys() == again.keys()
+        assert all(torch.equal(before[name], again[name]) for name in before), words
+        shutil.rmtree(tmp_path / "again")

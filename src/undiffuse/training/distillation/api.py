@@ -26,6 +26,7 @@ from undiffuse.runtime.process_group import joined
 from undiffuse.runtime.torch_modes import own_modes
 from undiffuse.training.api import checked_name, named_after, prepare_together, resume_run, start_run
 from undiffuse.training.callbacks.console import Console
+from undiffuse.training.distillation.remarks import remarks, unheeded
 from undiffuse.training.distillation.request import DistillationRequest, make_stages
 from undiffuse.training.distillation.stages import Stage
 from undiffuse.training.run.folder import RunFolder, check_free
@@ -122,6 +123,10 @@ def distill(
             here = f"`undiffuse distill {quoted(str(teacher))} DATA`"
             raise UndiffuseError(f"{error}; {teacher} names it as its data, so say where they are: {here}") from None
         _check_classes(model, dataset.info, str(teacher))
+        for sentence in remarks(model, str(teacher), stages):
+            console.say(sentence)
+        for sentence in unheeded(settings, stages[-1].config):
+            console.say(f"warning: {sentence}")
         console.say(f"distilling in {counted(len(folders), 'stage')}, {budget.in_words(parts)}: {_listed(folders)}")
         taught_by = started_from = str(teacher), model
         for stage, folder in zip(stages, folders, strict=True):
