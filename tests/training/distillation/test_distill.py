@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import undiffuse
+from tests.training.run.test_going_on import stop_at
 from undiffuse.checkpoints import training_checkpoint
 from undiffuse.cli import main
 from undiffuse.config.distillation import MatchConfig, ProgressiveConfig, student_of
@@ -22,6 +23,7 @@ from undiffuse.factories.network import learning_settings
 from undiffuse.model import build_model
 from undiffuse.reports.commands import train_command
 from undiffuse.reports.run_history import Story
+from undiffuse.training.run.signals import StoppedError
 
 SMALL = {
     "base": 8,
@@ -192,6 +194,23 @@ def test_a_student_that_draws_more_than_noise_goes_on_bit_for_bit(home, tmp_path
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     shutil.rmtree(tmp_path / "cut" / "fast" / "checkpoints" / "step-00000004")
     again = undiffuse.distill(home / "teacher", runs=tmp_path / "cut", resume=True, **how)
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, again.network.state_dict()[name]), name
+
+
+def test_whoever_stops_a_stage_is_told_how_all_of_them_go_on(home, tmp_path, monkeypatch):
+    how = {"steps": 4, "runs": tmp_path, "quiet": True, "updates": 4, "name": "fast"}
+    with monkeypatch.context() as patch:
+        stop_at(2, patch)
+        with pytest.raises(StoppedError) as error:
+            undiffuse.distill(home / "teacher", **how)
+    one = f"undiffuse train --resume {tmp_path / 'fast-8-steps'}"
+    assert f"go on with: {one}, or with this stage and the later ones: the same command and `resume`" in str(
+        error.value
+    )
+    assert main([*one.split()[1:], "--quiet"]) == 0
+    again = undiffuse.distill(home / "teacher", resume=True, **how)
+    whole = undiffuse.distill(home / "teacher", **how | {"name": "whole"})
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(tensor, again.network.state_dict()[name]), name
 

@@ -31,6 +31,7 @@ from undiffuse.training.distillation.request import DistillationRequest, make_st
 from undiffuse.training.distillation.stages import Stage
 from undiffuse.training.run.folder import RunFolder, check_free
 from undiffuse.training.run.resume import FREE
+from undiffuse.training.run.signals import StoppedError
 from undiffuse.training.run.validate import check
 
 MINUTES = 5.0
@@ -131,12 +132,17 @@ def distill(
         taught_by = started_from = str(teacher), model
         for stage, folder in zip(stages, folders, strict=True):
             config = stage.with_teacher(*taught_by, *started_from)
-            if folder in begun:
-                _check_teacher(folder, config)
-                asked = {key: flatten(config)[key] for key in {"source", *settings} if key in FREE}
-                model = resume_run(folder, dataset=dataset, console=console, group=group, **asked)
-            else:
-                model = start_run(config, dataset, folder, console=console, group=group)
+            try:
+                if folder in begun:
+                    _check_teacher(folder, config)
+                    asked = {key: flatten(config)[key] for key in {"source", *settings} if key in FREE}
+                    model = resume_run(folder, dataset=dataset, console=console, group=group, **asked)
+                else:
+                    model = start_run(config, dataset, folder, console=console, group=group)
+            except StoppedError as error:
+                if stage is not stages[-1]:
+                    error.args = (f"{error}, or with this stage and the later ones: the same command and `resume`",)
+                raise
             started_from = str(folder), model
             taught_by = started_from if stage.teaches else taught_by
         return model
