@@ -50,8 +50,7 @@ def _check_ordinary(model: Model) -> None:
     if student and (student.student_steps or student.guidance_range):
         raise UndiffuseError(
             f"A folder of diffusers' cannot say how this model, distilled by {student.CALLED}, is to be sampled, and "
-            f"its pipelines would walk otherwise: use `to=file` or `to=onnx`, or convert its teacher, "
-            f"{student.first_teacher}"
+            f"its pipelines would walk otherwise: use `to=file`, or convert its teacher, {student.first_teacher}"
         )
 
 

@@ -333,6 +333,13 @@ def test_a_stage_without_a_checkpoint_is_in_the_way_and_said_to_be(home, tmp_pat
             undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", resume=resume, **QUICK)
 
 
+def test_a_file_is_no_place_for_a_student(home, tmp_path):
+    (tmp_path / "fast").write_text("mine")
+    with pytest.raises(UndiffuseError, match="fast is not empty and holds no checkpoint"):
+        undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", **QUICK)
+    assert (tmp_path / "fast").read_text() == "mine"
+
+
 def test_a_student_may_take_four_of_its_teachers_steps_at_once(home, tmp_path):
     student = undiffuse.distill(home / "teacher", steps=1, teacher_stride=4, runs=tmp_path, name="fast", **QUICK)
     first, last = made(tmp_path, "fast-4-steps"), made(tmp_path, "fast")

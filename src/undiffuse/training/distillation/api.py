@@ -241,7 +241,7 @@ def _check_begun(folder: Path, config: TrainConfig, typed: set[str]) -> None:
         return
     what = f"`{other[0]}={flat[other[0]]}`" if other else "other settings"
     if {*other} & {*BUDGETS}:
-        what = "another budget"
+        raise UndiffuseError(f"{folder} was begun with another budget: leave it out, or choose another `name`")
     raise UndiffuseError(f"{folder} was begun with {what}: repeat the command, or choose another `name`")
 
 

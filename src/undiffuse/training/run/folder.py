@@ -87,7 +87,7 @@ def claim(path: Path) -> None:
 
 def check_free(path: Path) -> None:
     """Check that a new run may have this folder: there is none, or nothing in it."""
-    used = path.exists() and any(entry.name != ".lock" for entry in path.iterdir())
+    used = path.exists() and not (path.is_dir() and all(entry.name == ".lock" for entry in path.iterdir()))
     if used:
         check_unlocked(path)
     if used and checkpoints(path / "checkpoints"):
