@@ -23,6 +23,7 @@ from undiffuse.factories.network import learning_settings
 from undiffuse.model import build_model
 from undiffuse.reports.commands import train_command
 from undiffuse.reports.run_history import Story
+from undiffuse.training.distillation.methods import student_objective
 from undiffuse.training.run.signals import StoppedError
 
 SMALL = {
@@ -116,6 +117,16 @@ def test_one_student_of_several_lengths(home, tmp_path, method, steps, walks):
     assert student.plan(steps=1).times.tolist() == [64.0, 0.0]
 
 
+def test_consistency_learns_guidance_from_a_teacher(home, tmp_path):
+    how = {"method": "consistency", "earlier_by": "teacher", "steps": (2, 1), **QUICK}
+    undiffuse.distill(home / "teacher", guidance=2.0, runs=tmp_path / "fixed", **how)
+    config = read_config(tmp_path / "fixed" / "teacher-consistency" / "config.yaml")
+    model = undiffuse.load(tmp_path / "fixed" / "teacher-consistency")
+    assert student_objective(model, config.distillation).teacher.guidance == 2.0
+    choice = undiffuse.distill(home / "teacher", guidance=(1.0, 2.0), runs=tmp_path / "choice", **how)
+    assert choice.plan(guidance=1.5).sample(1).evaluations == 2
+
+
 def test_consistency_with_a_teacher_learns_its_steps(home, tmp_path):
     student = undiffuse.distill(
         home / "teacher", method="consistency", earlier_by="teacher", steps=1, runs=tmp_path, **QUICK
@@ -171,6 +182,8 @@ def test_a_range_of_guidance_stays_a_choice(home, tmp_path):
         student.plan(classes=("even",), guidance=2.0, avoid="odd")
     with pytest.raises(UndiffuseError, match="was distilled by matching, and plain training would undo that"):
         undiffuse.train(pictures(), start_from=str(tmp_path / "led"), runs=tmp_path, steps=1, quiet=True)
+    with pytest.raises(UndiffuseError, match="would forget guidance: add `earlier_by=teacher`"):
+        undiffuse.distill(tmp_path / "led", pictures(), method="consistency", runs=tmp_path, name="no", **QUICK)
     fast = undiffuse.distill(tmp_path / "led", pictures(), steps=8, runs=tmp_path, name="fast", **QUICK)
     assert made(tmp_path, "fast").guidance_range == (1.0, 4.0)
     assert fast.plan(guidance=2.0).sample(1).evaluations == 8
@@ -256,6 +269,8 @@ def test_another_teacher_under_the_same_name_is_refused(home, tmp_path):
         ({"teacher_steps": 1}, "`teacher_steps` is a whole number from 2 on, got 1"),
         ({"method": "guidance", "guidance": 2.0, "teacher_steps": 8}, "leave `teacher_steps` out"),
         ({"method": "guidance", "guidance": 1.0}, "Guidance 1 is none"),
+        ({"method": "consistency", "guidance": 2.0}, "would forget guidance: add `earlier_by=teacher`"),
+        ({"method": "consistency", "guidance": (1.0, 2.0)}, "would forget guidance: add `earlier_by=teacher`"),
         ({"guidance": 1e9}, "`guidance` lies within 1000 of 0, and here it is 1e+09"),
         ({"guidance": (1.0, float("nan"))}, "two that rise"),
         ({"guidance": float("nan")}, "`guidance` lies within 1000 of 0, and here it is nan"),

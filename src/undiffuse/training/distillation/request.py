@@ -86,6 +86,12 @@ def make_stages(teacher: Model, name: str, request: DistillationRequest) -> list
     steps = _checked_steps(request, plan, before, name, stride)
     walk = _walk(teacher, request, before, name)
     inside = _guidance(teacher, request, before, name)
+    led = inside.fixed != 1 or bool(inside.choice)
+    if led and plan.student is ConsistencyConfig and of_method.get("earlier_by") != "teacher":
+        raise UndiffuseError(
+            "Consistency of the data's own noise asks no teacher, and so would forget guidance: add "
+            "`earlier_by=teacher`, or choose another `method`"
+        )
     shared = {
         "teacher_threshold": request.threshold if teacher.codec.bounded else "none",
         "guidance_inside": inside.fixed,
