@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import undiffuse
 from tests.training.run.test_going_on import stop_at
@@ -348,6 +349,21 @@ def test_a_stage_without_a_checkpoint_is_in_the_way_and_said_to_be(home, tmp_pat
             undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", resume=resume, **QUICK)
 
 
+def test_pairs_that_are_elsewhere_now_are_asked_for(own_cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("images", "inputs"):
+        Path(folder).mkdir()
+        for k, (image, _) in enumerate(pictures()):
+            Image.fromarray(image).save(Path(folder) / f"{k}.png")
+    told = {"pairs": "inputs", "condition": ("image",), "parameterization": "v"}
+    undiffuse.train("images", name="teacher", steps=1, **told, **SMALL)
+    Path("inputs").rename("moved")
+    how = {"steps": 8, "name": "fast", **QUICK}
+    with pytest.raises(UndiffuseError, match=r"'inputs', which .* runs/teacher names it as its `pairs`, so say where"):
+        undiffuse.distill("runs/teacher", **how)
+    assert undiffuse.distill("runs/teacher", pairs="moved", **how).config.data.pairs == "moved"
+
+
 def test_a_file_is_no_place_for_a_student(home, tmp_path):
     (tmp_path / "fast").write_text("mine")
     with pytest.raises(UndiffuseError, match="fast is not empty and holds no checkpoint"):
@@ -395,8 +411,7 @@ def test_a_walk_that_is_not_of_ddim_is_not_halved(home, tmp_path, method, steps,
     assert str(home / "teacher") in str(error.value)
 
 
-def test_data_may_be_prepared_for_a_teacher_that_is_a_file(home, tmp_path):
-    """A model's file says nothing of how its data were prepared."""
+def test_data_may_be_prepared_otherwise_than_the_teachers(home, tmp_path):
     undiffuse.convert(undiffuse.load(home / "data"), tmp_path / "data.safetensors", "file")
     larger = [np.kron(image, np.ones((2, 2), np.uint8)) for image, _ in pictures()]
     how = {"steps": 8, "runs": tmp_path, "name": "fast", **QUICK}

@@ -119,6 +119,8 @@ def distill(
         try:
             dataset = prepare_together(wanted, console, group)
         except NoSourceError as error:
+            if wanted.pairs and "pairs" not in settings and f"'{wanted.pairs}'" in str(error):
+                raise UndiffuseError(f"{error}; {teacher} names it as its `pairs`, so say where they are") from None
             if data is not None:
                 raise
             here = f"`undiffuse distill {quoted(str(teacher))} DATA`"
