@@ -364,6 +364,12 @@ def test_pairs_that_are_elsewhere_now_are_asked_for(own_cache, tmp_path, monkeyp
     assert undiffuse.distill("runs/teacher", pairs="moved", **how).config.data.pairs == "moved"
 
 
+@pytest.mark.parametrize(("asked", "used"), [({}, "muon"), ({"optimizer": "adam"}, "adam")])
+def test_an_optimizer_that_is_asked_for_is_that_of_every_stage(home, tmp_path, asked, used):
+    undiffuse.distill(home / "teacher", method="distribution", runs=tmp_path, name="fast", **asked, **QUICK)
+    assert read_config(tmp_path / "fast-start" / "config.yaml").optimizer.optimizer == used
+
+
 def test_a_file_is_no_place_for_a_student(home, tmp_path):
     (tmp_path / "fast").write_text("mine")
     with pytest.raises(UndiffuseError, match="fast is not empty and holds no checkpoint"):

@@ -121,7 +121,8 @@ def _of_walk(lesson: Lesson, kind: type[StudentConfig]) -> StudentConfig:
 
 def _start_and_chase(lesson: Lesson) -> list[Stage]:
     """A rough student of the walk, then from its weights one of the distribution."""
-    rough = replace(override(lesson.base, **STARTING), distillation=_of_walk(lesson, RegressionConfig))
+    starting = {} if "optimizer" in lesson.changed else STARTING  # Muon cannot be had everywhere, such as with fsdp
+    rough = replace(override(lesson.base, **starting), distillation=_of_walk(lesson, RegressionConfig))
     chasing = override(lesson.base, **{**CHASING, **lesson.changed})
     chasing = replace(chasing, distillation=_of_walk(lesson, DistributionConfig))
     return [Stage("start", rough, teaches=False), Stage("distribution", chasing, part=4)]
