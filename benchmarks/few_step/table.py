@@ -12,9 +12,9 @@ versions shows the new rows. Rows by another judge are refused: they do not comp
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -237,7 +237,13 @@ def describe(row: Row) -> str:
     return ", ".join(f"{name} {row[name]}" for name in KEY if row[name] is not None and row[name] != KEY[name])
 
 
-if __name__ == "__main__":  # python -m benchmarks.few_step.table docs/measure/few-step.json
-    given = Path(sys.argv[1])
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The table of a page.")
+    parser.add_argument("rows", type=Path, help="the JSON file of the rows, such as docs/measure/few-step.json")
+    given = parser.parse_args().rows
     about = json.loads(given.read_text())
     print(Table.open(given, about["judge_sha256"], about["judge"]).summary())
+
+
+if __name__ == "__main__":
+    main()

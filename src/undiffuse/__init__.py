@@ -2,7 +2,7 @@
 
     model = undiffuse.train("photos/")      a `Model`, as `undiffuse.load("runs/NAME")` gives it
     samples = model.sample(16)
-    fast = undiffuse.distill("runs/NAME", steps=4)
+    fast = undiffuse.distill("runs/NAME")
     undiffuse.convert(model, path, "onnx")  for other programs
 
 What these are made of is in rooms, each with its own table of contents:

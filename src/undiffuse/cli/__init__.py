@@ -33,7 +33,7 @@ from undiffuse.version import __version__
 COMMANDS = {
     "train": "learn from a data set: undiffuse train photos/ --size 64",
     "train-classifier": "a classifier of noisy images that leads a run: undiffuse train-classifier photos/ --run RUN",
-    "distill": "a fast model of a slow one, 1 to 4 evaluations: undiffuse distill runs/NAME --steps 4",
+    "distill": "a fast model of a slow one, 1 to 4 evaluations: undiffuse distill runs/NAME",
     "sample": "draw pictures from a run, or one picture again: undiffuse sample runs/NAME -n 64",
     "studio": "a page on this machine: understand, train, make pictures, compare: undiffuse studio",
     "report": "write runs/NAME/report.html: samples, curves, settings in one file",

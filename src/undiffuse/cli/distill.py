@@ -1,15 +1,15 @@
 """Make a fast model of a trained one: a student that draws in 1, 2 or 4 evaluations. Everything goes to runs/.
 
-  undiffuse distill runs/NAME --steps 4                        halving from 16, to runs/NAME-4-steps
+  undiffuse distill runs/NAME                                  4, 2 or 1 steps by one model, runs/NAME-distribution
   undiffuse distill digits --steps 1 --minutes 30              the model that comes with undiffuse
-  undiffuse distill runs/NAME --steps 4 --guidance 2           guidance is inside; --guidance 1,4: it stays a choice
+  undiffuse distill runs/NAME --guidance 2                     guidance is inside; --guidance 1,4: it stays a choice
+  undiffuse distill runs/NAME --method progressive --steps 4   halving from 16, to runs/NAME-4-steps
   undiffuse distill runs/NAME --method jump                    1, 2, 4 or 8 steps by one model
-  undiffuse distill runs/NAME --method distribution            4, 2 or 1 steps by one model that matches samples
   undiffuse distill runs/NAME --method consistency --steps 2,1
   undiffuse distill runs/NAME --method guidance --guidance 2   one evaluation where guidance took two
-  undiffuse distill google/ddpm-cifar10-32 images/ --steps 4   somebody else's model, and data like those it knows
-  undiffuse distill runs/NAME --steps 4 --resume               go on where the same command was interrupted
-  undiffuse sample runs/NAME-4-steps                           the student knows how it is to be sampled
+  undiffuse distill google/ddpm-cifar10-32 images/ --size 32   somebody else's model, and data like those it knows
+  undiffuse distill runs/NAME --resume                         go on where the same command was interrupted
+  undiffuse sample runs/NAME-distribution                      the student knows how it is to be sampled
 
 What is not typed is what students do well with; see docs/use/distillation.md.
 """
@@ -41,9 +41,9 @@ def configure(parser: Parser) -> None:
     group = parser.add_argument_group("the student")
     names = ", ".join(get_args(MethodName))
     group.add_argument(
-        "--method", type=OptionReader("--method", MethodName), metavar="NAME", help=f"{names} (default: progressive)"
+        "--method", type=OptionReader("--method", MethodName), metavar="NAME", help=f"{names} (default: distribution)"
     )
-    text = "evaluations that it is to draw in, the default first (default: 4 by halving)"
+    text = "evaluations that it is to draw in, the default first (default: the method's)"
     group.add_argument("--steps", type=OptionReader("--steps", tuple[int, ...]), metavar="N,N", help=text)
     text = "guidance that it has inside, or LOW,HIGH between which it stays a choice"
     group.add_argument("--guidance", type=OptionReader("--guidance", tuple[float, ...]), metavar="W", help=text)
@@ -62,10 +62,11 @@ def configure(parser: Parser) -> None:
     )
     group.add_argument("--weights", metavar="NAME", help="the teacher's: ema, raw or a rate (default: ema)")
     group = parser.add_argument_group("the training")
-    text = "minutes in all (default: 5 for a stage, 10 for a halving to 2 or 1, 20 for other methods)"
+    text = "minutes in all (default: 25; 5 for a halving, 10 for one to 2 or 1; 20 for other methods)"
     group.add_argument("--minutes", type=OptionReader("--minutes", float), metavar="NUMBER", help=text)
     add_count(group, "--updates", 1, "optimiser steps of the shortest stage, in place of minutes")
-    group.add_argument("--name", metavar="TEXT", help="of the student's run (default: the teacher's and the steps)")
+    text = "of the student's run (default: the teacher's with the method or the steps)"
+    group.add_argument("--name", metavar="TEXT", help=text)
     group.add_argument("--runs", metavar="DIR", type=Path, help="folder of runs (default: runs)")
     group.add_argument("--resume", action="store_true", help="go on where the same command was interrupted")
     group.add_argument("--quiet", action="store_true", help="print nothing")

@@ -239,20 +239,20 @@ def test_at_the_first_of_16_cosine_steps_the_weight_by_ratio_is_next_to_none():
     assert first / last == pytest.approx(1.1, rel=0.05)
 
 
-def test_a_clipped_target_is_what_samples_are_clipped_to():
-    """A student that says 1.7 at both times is off by 0.7 from the clipped target, and by nothing from the other."""
+@pytest.mark.parametrize(("later", "to_clipped", "to_plain"), [(0.5, 0.5, 1.2), (1.0, 0.0, 0.7), (1.7, 0.0, 0.0)])
+def test_a_clipped_target_is_what_samples_are_clipped_to(later, to_clipped, to_plain):
+    """The earlier answer is 1.7, so 1 as a sample; what a later one overshoots 1 by is clipped in samples as well."""
 
     def answer(x_t: Tensor, t: Tensor, **conditions: Tensor) -> Prediction:
-        return Prediction(x_t, x_t).with_x0(torch.full_like(x_t, 1.7), x_t, COSINE(t))
+        x0 = torch.full_like(x_t, 1.7 if t[0] < 500 else later)
+        return Prediction(x_t, x_t).with_x0(x0, x_t, COSINE(t))
 
     x0, args = numbers(0.2), (time(700), numbers(1), {EARLIER: time(300)})
-    clipped, plain = (
-        Consistency(Neighbors((1.0,)), weighting="angle", clipped=clipped)(By(COSINE, answer), x0, *args)
-        for clipped in (True, False)
-    )
     angles = [float(torch.atan2(COSINE(t).sigma, COSINE(t).alpha)) for t in (700, 300)]
-    assert float(clipped) * (angles[0] - angles[1]) == pytest.approx((0.49 + 0.00054**2) ** 0.5 - 0.00054, rel=1e-9)
-    assert float(plain) == 0
+    for clipped, error in ((True, to_clipped), (False, to_plain)):
+        loss = Consistency(Neighbors((1.0,)), weighting="angle", clipped=clipped)(By(COSINE, answer), x0, *args)
+        expected = (error**2 + 0.00054**2) ** 0.5 - 0.00054
+        assert float(loss) * (angles[0] - angles[1]) == pytest.approx(expected, rel=1e-9, abs=1e-15)
 
 
 def test_a_student_of_the_exact_way_has_no_loss_with_fine_steps():

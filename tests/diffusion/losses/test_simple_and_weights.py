@@ -20,6 +20,7 @@ from undiffuse.diffusion.losses import (
     UniformWeight,
     draw_noise,
 )
+from undiffuse.diffusion.losses.simple import overshoots
 from undiffuse.diffusion.parameterization import EPSILON, FLOW, ROWS, SCORE, X0, V, edm
 from undiffuse.diffusion.schedules import VP
 from undiffuse.errors import UndiffuseError
@@ -189,9 +190,9 @@ def test_settings_name_laws_and_weightings():
 @pytest.mark.parametrize("space", [*ROWS.values(), edm()], ids=lambda row: row.name)
 def test_a_clipped_error_is_that_of_the_clipped_prediction_in_every_space(space):
     """Where data lie at an end of [-1, 1], overshooting it costs nothing; everything else costs what it did."""
-    x0 = torch.tensor([[-1.0, -1.0, 1.0, 1.0, 0.5, -0.9]], dtype=torch.float64)
-    seen = torch.tensor([[-1.2, -0.9, 1.3, 0.8, 1.4, -1.1]], dtype=torch.float64, requires_grad=True)
-    same_but_ends = torch.tensor([[-1.0, -0.9, 1.0, 0.8, 1.4, -1.1]], dtype=torch.float64)
+    x0 = torch.tensor([[-1.0, -1.0, 1.0, 1.0, 0.5, -0.9, 1.4]], dtype=torch.float64)
+    seen = torch.tensor([[-1.2, -0.9, 1.3, 0.8, 1.4, -1.1, 0.9]], dtype=torch.float64, requires_grad=True)
+    same_but_ends = torch.tensor([[-1.0, -0.9, 1.0, 0.8, 1.4, -1.1, 0.9]], dtype=torch.float64)
     eps, t = torch.full_like(x0, 0.3), torch.tensor([300.0], dtype=torch.float64)
     x_t = q_sample(x0, eps, CHAIN(t))
 
@@ -203,7 +204,13 @@ def test_a_clipped_error_is_that_of_the_clipped_prediction_in_every_space(space)
     torch.testing.assert_close(found, loss(same_but_ends, clipped=False))
     (gradient,) = torch.autograd.grad(found.sum(), seen)
     assert (gradient[0, [0, 2]] == 0).all(), "no pull back into the range"
-    assert (gradient[0, [1, 3, 4, 5]] != 0).all()
+    assert (gradient[0, [1, 3, 4, 5, 6]] != 0).all()
+
+
+def test_a_target_that_rounding_keeps_from_an_end_lies_there():
+    """A teacher's clipped walk implies x0 = -1 up to the rounding of a few float operations."""
+    x0, seen = torch.tensor([[-1 + 3e-7, 1 - 3e-6, 0.996]]), torch.tensor([[-1.01, 1.02, 1.01]])
+    assert overshoots(seen, x0).tolist() == [[True, True, False]]
 
 
 def test_a_clipped_error_has_the_optimum_of_the_plain_one():

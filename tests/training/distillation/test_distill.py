@@ -41,6 +41,7 @@ SMALL = {
     "quiet": True,
 }
 QUICK = {"quiet": True, "updates": 1}
+HALVING = {**QUICK, "method": "progressive"}
 
 
 def pictures() -> list[tuple[np.ndarray, str]]:
@@ -73,7 +74,7 @@ def learned(run: Path) -> dict[str, torch.Tensor]:
 
 
 def test_halving_is_a_chain_of_runs_each_the_next_ones_teacher(home, tmp_path):
-    student = undiffuse.distill(home / "teacher", steps=2, runs=tmp_path, name="fast", **QUICK)
+    student = undiffuse.distill(home / "teacher", steps=2, runs=tmp_path, name="fast", **HALVING)
     names = ["fast-8-steps", "fast-4-steps", "fast"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     settings = [made(tmp_path, name) for name in names]
@@ -94,7 +95,7 @@ def test_halving_is_a_chain_of_runs_each_the_next_ones_teacher(home, tmp_path):
 
 def test_a_student_starts_as_its_teacher(home, tmp_path):
     """With a learning rate of nearly nothing the student's first step is the teacher's own."""
-    student = undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, lr=1e-12, **QUICK)
+    student = undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, lr=1e-12, **HALVING)
     teacher = undiffuse.load(home / "teacher")
     x = torch.randn(2, 1, 8, 8)
     torch.testing.assert_close(student.denoiser(x, 40.0).x0, teacher.denoiser(x, 40.0).x0, atol=1e-5, rtol=0)
@@ -144,16 +145,16 @@ def test_a_row_that_cannot_is_matched_into_one_that_can(home, tmp_path, teacher,
 
 
 def test_x0_is_a_row_that_can_be_halved(home, tmp_path):
-    student = undiffuse.distill(home / "data", steps=8, runs=tmp_path, **QUICK)
+    student = undiffuse.distill(home / "data", steps=8, runs=tmp_path, **HALVING)
     assert student.config.diffusion.parameterization == "x0"
 
 
 def test_a_learned_variance_is_kept_and_not_used(home, tmp_path):
-    assert undiffuse.distill(home / "both", steps=8, runs=tmp_path, **QUICK).sample(1).evaluations == 8
+    assert undiffuse.distill(home / "both", steps=8, runs=tmp_path, **HALVING).sample(1).evaluations == 8
 
 
 def test_guidance_goes_inside(home, tmp_path):
-    student = undiffuse.distill(home / "teacher", steps=4, guidance=2.0, runs=tmp_path, name="fast", **QUICK)
+    student = undiffuse.distill(home / "teacher", steps=4, guidance=2.0, runs=tmp_path, name="fast", **HALVING)
     first, second = made(tmp_path, "fast-8-steps"), made(tmp_path, "fast")
     assert (first.teacher_guidance, first.guidance_inside) == (2.0, 2.0)
     assert (second.teacher_guidance, second.guidance_inside) == (1.0, 2.0), "its teacher has it inside already"
@@ -185,13 +186,13 @@ def test_a_range_of_guidance_stays_a_choice(home, tmp_path):
         undiffuse.train(pictures(), start_from=str(tmp_path / "led"), runs=tmp_path, steps=1, quiet=True)
     with pytest.raises(UndiffuseError, match="would forget guidance: add `earlier_by=teacher`"):
         undiffuse.distill(tmp_path / "led", pictures(), method="consistency", runs=tmp_path, name="no", **QUICK)
-    fast = undiffuse.distill(tmp_path / "led", pictures(), steps=8, runs=tmp_path, name="fast", **QUICK)
+    fast = undiffuse.distill(tmp_path / "led", pictures(), steps=8, runs=tmp_path, name="fast", **HALVING)
     assert made(tmp_path, "fast").guidance_range == (1.0, 4.0)
     assert fast.plan(guidance=2.0).sample(1).evaluations == 8
 
 
 def test_a_stage_that_was_interrupted_goes_on_bit_for_bit(home, tmp_path):
-    how = {"steps": 4, "quiet": True, "updates": 4, "checkpoint_every": 2, "keep": 0}
+    how = {"steps": 4, **HALVING, "updates": 4, "checkpoint_every": 2, "keep": 0}
     whole = undiffuse.distill(home / "teacher", runs=tmp_path / "whole", name="fast", **how)
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     shutil.rmtree(tmp_path / "cut" / "fast")
@@ -213,7 +214,7 @@ def test_a_student_that_draws_more_than_noise_goes_on_bit_for_bit(home, tmp_path
 
 
 def test_whoever_stops_a_stage_is_told_how_all_of_them_go_on(home, tmp_path, monkeypatch):
-    how = {"steps": 4, "runs": tmp_path, "quiet": True, "updates": 4, "name": "fast"}
+    how = {"steps": 4, "runs": tmp_path, **HALVING, "updates": 4, "name": "fast"}
     with monkeypatch.context() as patch:
         stop_at(2, patch)
         with pytest.raises(StoppedError) as error:
@@ -231,7 +232,7 @@ def test_whoever_stops_a_stage_is_told_how_all_of_them_go_on(home, tmp_path, mon
 
 def test_another_teacher_under_the_same_name_is_refused(home, tmp_path):
     shutil.copytree(home / "teacher", tmp_path / "teacher")
-    how = {"steps": 8, "runs": tmp_path, "name": "fast", "quiet": True, "updates": 4, "checkpoint_every": 2, "keep": 0}
+    how = {"steps": 8, "runs": tmp_path, "name": "fast", **HALVING, "updates": 4, "checkpoint_every": 2, "keep": 0}
     undiffuse.distill(tmp_path / "teacher", **how)
     shutil.rmtree(tmp_path / "fast" / "checkpoints" / "step-00000004")
     shutil.rmtree(tmp_path / "teacher")
@@ -302,19 +303,19 @@ def test_what_cannot_be_is_one_sentence_before_any_training(home, tmp_path, aske
     if "data" in asked:
         asked["data"] = [(image, {"even": "cat", "odd": "dog"}[name]) for image, name in pictures()]
     with pytest.raises(UndiffuseError) as error:
-        undiffuse.distill(teacher, runs=tmp_path / "runs", **{"quiet": True, "updates": 1, **asked})
+        undiffuse.distill(teacher, runs=tmp_path / "runs", **{**HALVING, **asked})
     assert said in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
 
 
 def test_a_name_that_is_taken_is_refused_and_resume_wants_the_same(home, tmp_path):
-    undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", **QUICK)
+    undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", **HALVING)
     with pytest.raises(UndiffuseError, match="there already"):
-        undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", **QUICK)
+        undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", **HALVING)
     with pytest.raises(UndiffuseError, match="other settings"):
-        undiffuse.distill(home / "teacher", steps=8, guidance=2.0, runs=tmp_path, name="fast", resume=True, **QUICK)
-    assert undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", resume=True, **QUICK)
+        undiffuse.distill(home / "teacher", steps=8, guidance=2.0, runs=tmp_path, name="fast", resume=True, **HALVING)
+    assert undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", resume=True, **HALVING)
 
 
 @pytest.mark.parametrize(
@@ -331,22 +332,22 @@ def test_a_name_that_is_taken_is_refused_and_resume_wants_the_same(home, tmp_pat
     ],
 )
 def test_what_goes_on_is_what_was_begun(home, tmp_path, other, said):
-    undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", **QUICK)
+    undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", **HALVING)
     other = {**other}
     teacher = home / other.pop("teacher", "teacher")
     if "data" in other:
         other["data"] = [(255 - image, name) for image, name in pictures()]
     with pytest.raises(UndiffuseError, match=said):
-        undiffuse.distill(teacher, **{"steps": 8, "runs": tmp_path, "name": "fast", "resume": True, **QUICK, **other})
+        undiffuse.distill(teacher, **{"steps": 8, "runs": tmp_path, "name": "fast", "resume": True, **HALVING, **other})
 
 
 def test_a_stage_without_a_checkpoint_is_in_the_way_and_said_to_be(home, tmp_path):
     """So it is left by a process that was killed in its first second."""
-    undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", **QUICK)
+    undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", **HALVING)
     shutil.rmtree(tmp_path / "fast" / "checkpoints")
     for resume in (False, True):
         with pytest.raises(UndiffuseError, match="fast is not empty and holds no checkpoint: delete it"):
-            undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", resume=resume, **QUICK)
+            undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", resume=resume, **HALVING)
 
 
 def test_pairs_that_are_elsewhere_now_are_asked_for(own_cache, tmp_path, monkeypatch):
@@ -358,7 +359,7 @@ def test_pairs_that_are_elsewhere_now_are_asked_for(own_cache, tmp_path, monkeyp
     told = {"pairs": "inputs", "condition": ("image",), "parameterization": "v"}
     undiffuse.train("images", name="teacher", steps=1, **told, **SMALL)
     Path("inputs").rename("moved")
-    how = {"steps": 8, "name": "fast", **QUICK}
+    how = {"steps": 8, "name": "fast", **HALVING}
     with pytest.raises(UndiffuseError, match=r"'inputs', which .* runs/teacher names it as its `pairs`, so say where"):
         undiffuse.distill("runs/teacher", **how)
     assert undiffuse.distill("runs/teacher", pairs="moved", **how).config.data.pairs == "moved"
@@ -373,12 +374,12 @@ def test_an_optimizer_that_is_asked_for_is_that_of_every_stage(home, tmp_path, a
 def test_a_file_is_no_place_for_a_student(home, tmp_path):
     (tmp_path / "fast").write_text("mine")
     with pytest.raises(UndiffuseError, match="fast is not empty and holds no checkpoint"):
-        undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", **QUICK)
+        undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="fast", **HALVING)
     assert (tmp_path / "fast").read_text() == "mine"
 
 
 def test_a_student_may_take_four_of_its_teachers_steps_at_once(home, tmp_path):
-    student = undiffuse.distill(home / "teacher", steps=1, teacher_stride=4, runs=tmp_path, name="fast", **QUICK)
+    student = undiffuse.distill(home / "teacher", steps=1, teacher_stride=4, runs=tmp_path, name="fast", **HALVING)
     first, last = made(tmp_path, "fast-4-steps"), made(tmp_path, "fast")
     assert first.student_times == first.teacher_times[::4]
     assert (last.teacher_times, last.student_times) == (first.student_times, (64.0,))
@@ -386,12 +387,12 @@ def test_a_student_may_take_four_of_its_teachers_steps_at_once(home, tmp_path):
 
 
 def test_a_student_is_a_teacher_of_halving_alone(home, tmp_path):
-    undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="eight", **QUICK)
-    four = undiffuse.distill(tmp_path / "eight", pictures(), steps=4, runs=tmp_path, name="four", **QUICK)
+    undiffuse.distill(home / "teacher", steps=8, runs=tmp_path, name="eight", **HALVING)
+    four = undiffuse.distill(tmp_path / "eight", pictures(), steps=4, runs=tmp_path, name="four", **HALVING)
     assert four.plan().steps == 4
     assert made(tmp_path, "four").origin == str(home / "teacher")
     for asked, said in (
-        ({"method": "jump"}, "only halving goes on"),
+        ({"method": "jump"}, "only halving goes on from one: add `method=progressive`"),
         ({"steps": 8}, "takes 8 steps"),
         ({"steps": 4, "guidance": 2.0}, "inside already"),
         ({"method": "guidance"}, "inside already"),
@@ -399,7 +400,7 @@ def test_a_student_is_a_teacher_of_halving_alone(home, tmp_path):
         ({"steps": 4, "threshold": "none"}, "made for `threshold=clip`"),
     ):
         with pytest.raises(UndiffuseError, match=said):
-            undiffuse.distill(tmp_path / "eight", runs=tmp_path, name="no", **asked, **QUICK)
+            undiffuse.distill(tmp_path / "eight", runs=tmp_path, name="no", **{**HALVING, **asked})
 
 
 @pytest.mark.parametrize(
@@ -413,14 +414,14 @@ def test_a_student_is_a_teacher_of_halving_alone(home, tmp_path):
 def test_a_walk_that_is_not_of_ddim_is_not_halved(home, tmp_path, method, steps, said):
     undiffuse.distill(home / "teacher", method=method, steps=steps, runs=tmp_path, name="first", **QUICK)
     with pytest.raises(UndiffuseError, match=said) as error:
-        undiffuse.distill(tmp_path / "first", steps=1, runs=tmp_path, name="no", **QUICK)
+        undiffuse.distill(tmp_path / "first", steps=1, runs=tmp_path, name="no", **HALVING)
     assert str(home / "teacher") in str(error.value)
 
 
 def test_data_may_be_prepared_otherwise_than_the_teachers(home, tmp_path):
     undiffuse.convert(undiffuse.load(home / "data"), tmp_path / "data.safetensors", "file")
     larger = [np.kron(image, np.ones((2, 2), np.uint8)) for image, _ in pictures()]
-    how = {"steps": 8, "runs": tmp_path, "name": "fast", **QUICK}
+    how = {"steps": 8, "runs": tmp_path, "name": "fast", **HALVING}
     with pytest.raises(UndiffuseError, match="prepare them alike with `size`"):
         undiffuse.distill(tmp_path / "data.safetensors", larger, **how)
     assert undiffuse.distill(tmp_path / "data.safetensors", larger, size=8, **how).config.data.size == 8
@@ -509,7 +510,7 @@ def test_a_range_of_guidance_is_learned_by_students_of_walks_and_of_distribution
 
 
 def told(capsys: pytest.CaptureFixture[str], teacher: Path, folder: Path, **asked: object) -> str:
-    undiffuse.distill(teacher, runs=folder, name="fast", **{"updates": 1, **asked})
+    undiffuse.distill(teacher, runs=folder, name="fast", **{"method": "progressive", "updates": 1, **asked})
     return capsys.readouterr().err
 
 
@@ -544,7 +545,7 @@ def test_a_setting_without_effect_is_warned_of(home, tmp_path, capsys):
     ],
 )
 def test_the_command_of_a_report_makes_each_stage_again_bit_for_bit(home, tmp_path, teacher, asked):
-    undiffuse.distill(home / teacher, runs=tmp_path / "runs", name="fast", **asked, **QUICK)
+    undiffuse.distill(home / teacher, runs=tmp_path / "runs", name="fast", **{**HALVING, **asked})
     for folder in sorted((tmp_path / "runs").iterdir()):
         words = shlex.split(train_command(Story(folder, undiffuse.load(folder))))
         words[words.index("--runs") + 1] = str(tmp_path / "again")

@@ -50,7 +50,7 @@ def test_a_folder_of_diffusers_is_matched_in_v_and_distilled(theirs, tmp_path, m
 
 def test_a_folder_of_diffusers_needs_to_be_told_its_data(theirs, tmp_path):
     with pytest.raises(UndiffuseError) as error:
-        undiffuse.distill(theirs, steps=4, runs=tmp_path, name="fast", **QUICK)
+        undiffuse.distill(theirs, runs=tmp_path, name="fast", **QUICK)
     assert str(error.value).endswith(f"so say where they are: `undiffuse distill {theirs} DATA`")
     assert not list(tmp_path.iterdir())
 
@@ -59,5 +59,5 @@ def test_data_that_are_there_and_cannot_be_read_are_told_as_they_are(theirs, tmp
     monkeypatch.chdir(tmp_path)
     (tmp_path / theirs.name).mkdir()
     with pytest.raises(UndiffuseError) as error:
-        undiffuse.distill(theirs, steps=4, runs=tmp_path / "runs", name="fast", **QUICK)
+        undiffuse.distill(theirs, runs=tmp_path / "runs", name="fast", **QUICK)
     assert "names it as its data" not in str(error.value)

@@ -27,7 +27,7 @@ from undiffuse.diffusion.distillation.teacher import EARLIER, Scales, ask, scale
 from undiffuse.diffusion.distillation.times import Walk, at, position, trained_times
 from undiffuse.diffusion.gaussian import Batch, q_sample
 from undiffuse.diffusion.guidance.threshold import Clip
-from undiffuse.diffusion.losses.simple import noise_and_predict
+from undiffuse.diffusion.losses.simple import noise_and_predict, overshoots
 from undiffuse.diffusion.masking import kept, mean_over
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
@@ -90,7 +90,8 @@ class Consistency:
         weighting: w is 1 over the distance of the two noise levels, in r = sigma / alpha ('ratio', Geng et al.) or in
             atan r ('angle'), which does not fade towards pure noise. For 16 steps of a cosine chain the first weight
             is a 200,000th of the last by 'ratio', and as large as that by 'angle'.
-        clipped: the target is clipped to [-1, 1], as samples are.
+        clipped: the target is clipped to [-1, 1], as samples are; where it lies at an end, to overshoot that end costs
+            nothing.
         scales: guidance that stays a choice; None where the teacher's is fixed.
     """
 
@@ -126,7 +127,10 @@ class Consistency:
         x_t, prediction = noise_and_predict(denoiser, x0, t, eps, told)
         x_s = q_sample(x0, eps, q_s) if self.teacher is None else follow(self.teacher, x_t, [t, s], told, mask)
         target = ask(Clip(denoiser) if self.clipped else denoiser, x_s, s, told).x0  # x_s itself where s = 0
-        error = (mean_over((prediction.x0 - target).square(), mask) + self.c**2).sqrt() - self.c
+        squares = (prediction.x0 - target).square()
+        if self.clipped:
+            squares = squares.masked_fill(overshoots(prediction.x0, target), 0)
+        error = (mean_over(squares, mask) + self.c**2).sqrt() - self.c
         ratio_t, ratio_s = q_t.sigma / q_t.alpha, q_s.sigma / q_s.alpha
         weight = 1 / (ratio_t - ratio_s if self.weighting == "ratio" else ratio_t.atan() - ratio_s.atan())
         return send(weight.to(error.dtype), error.device) * error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -51,6 +51,11 @@ DISTANCES: dict[str, Distance] = {
     "huber": lambda a, b: F.huber_loss(a, b, reduction="none"),
 }
 """Element-wise distances; 'huber' is quadratic up to an error of 1."""
+
+
+def overshoots(predicted: Batch, x0: Batch) -> Bool[Tensor, "batch channels *spatial"]:
+    """Where x0 lies at an end of [-1, 1], up to rounding, or beyond, and the predicted value does so, too."""
+    return (x0.abs() >= 1 - 1e-4) & (predicted * x0.sign() >= 1)
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ class Objective:
         output = self.space.mix(prediction.x0, prediction.eps, q_t)
         error = self.distance(output, self.space.mix(x0, eps, q_t))
         if self.clipped:
-            error = error.masked_fill((x0.abs() >= 1) & (x0 * prediction.x0 >= 1), 0)
+            error = error.masked_fill(overshoots(prediction.x0, x0), 0)
         error = mean_over(error, mask)
         weight = self.weighting.weight(schedule, t, self.space)
         return send(weight.to(error.dtype), error.device) * error

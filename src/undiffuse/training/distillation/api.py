@@ -43,7 +43,7 @@ def distill(
     teacher: str | Path,
     data: Any = None,
     *,
-    method: MethodName = "progressive",
+    method: MethodName = "distribution",
     steps: int | tuple[int, ...] = (),
     guidance: float | tuple[float, ...] = (),
     teacher_steps: int = DistillationRequest.teacher_steps,
@@ -59,7 +59,7 @@ def distill(
 ) -> Model:
     """Train a student that draws in a few evaluations what a trained model draws in many, and return it.
 
-        fast = undiffuse.distill("runs/photos", steps=4)
+        fast = undiffuse.distill("runs/photos")
         fast.sample(16)                                     # in 4 evaluations: it knows how
 
     Each stage is a run of its own in ``runs``, resumable as any other.
@@ -67,15 +67,15 @@ def distill(
     Args:
         teacher: a run, a checkpoint, a model's file, the name of one that comes with the package, or somebody else's.
         data: what the teacher learned from; by default as its settings say.
-        method: 'progressive' halves the steps stage by stage; 'guidance' brings guidance into one evaluation;
-            'consistency', 'jump', 'regression' and 'distribution' train one student, see docs/use/distillation.md.
+        method: 'distribution' matches samples, 'progressive' halves the steps stage by stage, 'guidance' brings it
+            into one evaluation; 'consistency', 'jump' and 'regression' are others, see docs/use/distillation.md.
         steps: in how many steps the student is to draw; the first is its default.
         guidance: the teacher's: one scale, which the student has inside, or two, between which it stays a choice.
         teacher_steps: steps of the teacher's walk, a power of two times those of the student; 0 for the method's own.
         threshold: what happens to a predicted x0 outside [-1, 1]; by default 'clip', and of a student its own.
         minutes: in all; by default 5 for each unit of the stages, of which the last halvings take two, others one.
         updates: optimiser steps of the shortest stage, in place of minutes.
-        name: of the student's run; by default that of the teacher with the steps: photos-4-steps.
+        name: of the student's run; by default the teacher's with the method or the steps: photos-distribution.
         runs: folder of runs.
         weights: of the teacher.
         resume: go on with the stages that the same call began.

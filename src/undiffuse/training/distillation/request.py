@@ -58,7 +58,7 @@ class DistillationRequest:
         settings: of the data, the training and the method, by flat names.
     """
 
-    method: MethodName = "progressive"
+    method: MethodName = "distribution"
     steps: tuple[int, ...] = ()
     guidance: tuple[float, ...] = ()
     teacher_steps: int = 0
@@ -261,16 +261,16 @@ def _checked_steps(
 
 def _check_halved(before: StudentConfig, method: str, name: str) -> None:
     """Check that a student, who walks by steps of its own, is a teacher of halving, with one walk that is DDIM's."""
-    if method != "progressive":
-        raise UndiffuseError(
-            f"{name} is a student already, and only halving goes on from one: distil from its teacher, "
-            f"{before.first_teacher}"
-        )
     own = sorted(before.student_steps)
     if len(own) > 1 or before.sampler != ProgressiveConfig().sampler:
         raise UndiffuseError(
             f"{name}, distilled by {before.CALLED} for {one_of(own)} step{'s' * (own != [1])}, has no walk that could "
             f"be halved: distil from its teacher, {before.first_teacher}"
+        )
+    if method != "progressive":
+        raise UndiffuseError(
+            f"{name} is a student already, and only halving goes on from one: add `method=progressive`, or distil from "
+            f"its teacher, {before.first_teacher}"
         )
 
 
