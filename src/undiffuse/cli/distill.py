@@ -58,7 +58,7 @@ def configure(parser: Parser) -> None:
         "--threshold",
         type=OptionReader("--threshold", ThresholdName),
         metavar="NAME",
-        help="what happens to x0 outside [-1, 1], teacher's and student's (default: clip)",
+        help="what happens to x0 outside [-1, 1] (default: clip; none by halving and jumps without guidance)",
     )
     group.add_argument("--weights", metavar="NAME", help="the teacher's: ema, raw or a rate (default: ema)")
     group = parser.add_argument_group("the training")
@@ -75,8 +75,8 @@ def configure(parser: Parser) -> None:
         add_fields(parser, cls, f"the method {name}", omit=tuple(there))
         there |= fields_of(cls).keys()  # a setting of several methods is one option
     add_fields(parser, DataConfig, "the data (default: as the teacher's)", omit=("source",), defaults=False)
-    measured = ("weighting", "gamma", "p2_gamma", "distance")
-    add_fields(parser, ObjectiveConfig, "distance", omit=_others(ObjectiveConfig, *measured))
+    measured = ("weighting", "gamma", "p2_gamma", "distance", "clipped_error")
+    add_fields(parser, ObjectiveConfig, "distance", omit=_others(ObjectiveConfig, *measured), defaults=False)
     add_fields(parser, OptimizerConfig, "optimizer", defaults=False)
     add_fields(parser, EMAConfig, "ema", defaults=False)
     add_fields(parser, LoopConfig, "loop", omit=(*BUDGETS, "meant_for"), defaults=False)

@@ -11,7 +11,6 @@ from typing import Any
 from undiffuse.conditioning.class_names import as_typed
 from undiffuse.config.distillation import (
     FILLED_IN,
-    DistributionConfig,
     MatchConfig,
     ProgressiveConfig,
     RegressionConfig,
@@ -30,7 +29,7 @@ from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.recipes import get_recipe
 from undiffuse.reports.run_history import Story
 from undiffuse.training.distillation.request import NOT_OF_STUDENTS, student_settings
-from undiffuse.training.distillation.stages import CHASING, STARTING
+from undiffuse.training.distillation.stages import STARTING, usual_settings
 
 RUNS = "runs"
 """Where `undiffuse train` puts runs that no --runs says otherwise of."""
@@ -75,9 +74,10 @@ def distill_command(story: Story, student: StudentConfig) -> str:
         words += option("guidance", tuple(f"{scale:g}" for scale in scales))
     if student.teacher_times:
         words += ["--teacher-steps", str(len(student.teacher_times))]
-    if student.teacher_threshold != StudentConfig.teacher_threshold:
+    halved = isinstance(student, ProgressiveConfig)
+    if halved or student.teacher_threshold != StudentConfig.teacher_threshold:
         words += ["--threshold", student.teacher_threshold]
-    halved = isinstance(student, ProgressiveConfig)  # a stage of a distillation: see `Stage.part`
+    # A stage of a distillation: see `Stage.part`.
     part = 1 if matched or starts or (halved and max(student.student_steps) > 2) else 2 if halved else 4
     words += ["--updates", str(math.ceil(story.state["total"] / part)), "--batch", str(config.loop.batch)]
     words += [*_otherwise(config, student), "--name", name]
@@ -88,11 +88,9 @@ def distill_command(story: Story, student: StudentConfig) -> str:
 
 def _otherwise(config: TrainConfig, student: StudentConfig) -> list[str]:
     """Options for the settings that are not those of every student by the same method."""
+    starts = isinstance(student, RegressionConfig) and len(student.student_steps) > 1
     usual = replace(student_settings(config), distillation=type(student)())
-    if isinstance(student, DistributionConfig):
-        usual = override(usual, **CHASING)
-    if isinstance(student, RegressionConfig) and len(student.student_steps) > 1:
-        usual = override(usual, **STARTING)
+    usual = override(usual, **(STARTING if starts else usual_settings(student)))
     has, had, words = flatten(config), flatten(usual), list[str]()
     for part in (type(student), ObjectiveConfig, OptimizerConfig, EMAConfig):
         for name in fields_of(part):

@@ -96,7 +96,7 @@ def test_consistency_by_neighbors(weighting, training, teacher):
 
 @pytest.mark.parametrize(
     ("steps", "counts", "updates"),
-    [(8, (1, 2, 4), 100), pytest.param(16, (1, 2, 4, 8), 200, marks=pytest.mark.slow)],
+    [(8, (1, 2, 4), 220), pytest.param(16, (1, 2, 4, 8), 600, marks=pytest.mark.slow)],
 )
 def test_jumps_of_several_counts(steps, counts, updates):
     """One set of numbers, told where its step ends, draws with any of its counts what the teacher's steps draw."""

@@ -321,7 +321,7 @@ def test_a_name_that_is_taken_is_refused_and_resume_wants_the_same(home, tmp_pat
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ({"lr": 0.5}, "was begun with `lr=0.0002`"),
+        ({"lr": 0.5}, "was begun with `lr=0.0005`"),
         ({"batch": 2}, "was begun with `batch=4`"),
         ({"updates": 2}, "was begun with another budget"),
         ({"updates": None, "minutes": 1.0}, "was begun with another budget"),
@@ -397,7 +397,7 @@ def test_a_student_is_a_teacher_of_halving_alone(home, tmp_path):
         ({"steps": 4, "guidance": 2.0}, "inside already"),
         ({"method": "guidance"}, "inside already"),
         ({"steps": 4, "teacher_steps": 16}, "leave `teacher_steps` out"),
-        ({"steps": 4, "threshold": "none"}, "made for `threshold=clip`"),
+        ({"steps": 4, "threshold": "clip"}, "made for `threshold=none`"),
     ):
         with pytest.raises(UndiffuseError, match=said):
             undiffuse.distill(tmp_path / "eight", runs=tmp_path, name="no", **{**HALVING, **asked})

@@ -32,9 +32,9 @@ from undiffuse.runtime.devices import send
 
 
 def jump_law(walk: Walk, counts: Sequence[int]) -> OnGrid:
-    """The law of t: each count of jumps equally often, and each jump of a count."""
+    """The law of t: each jump of each count equally often, so that those of the longest walk are learned as well."""
     starts = range(0, len(walk), len(walk) // max(counts))
-    shares = [sum(1 / count for count in counts if k % (len(walk) // count) == 0) for k in starts]
+    shares = [float(sum(k % (len(walk) // count) == 0 for count in counts)) for k in starts]
     return OnGrid(tuple(walk[k] for k in starts), shares)
 
 
@@ -72,9 +72,8 @@ class Jump:
     ) -> dict[str, Tensor]:
         first = position(self.walk, t)
         strides = torch.tensor([len(self.walk) // count for count in self.counts])
-        # Of the counts that have a jump at t, in proportion to how often `jump_law` means each there.
-        weights = (first[:, None] % strides == 0) / torch.tensor(self.counts, dtype=torch.float64)
-        chosen = torch.multinomial(weights, 1, generator=generator)[:, 0]
+        there = (first[:, None] % strides == 0).double()  # of the counts that have a jump at t, each equally often
+        chosen = torch.multinomial(there, 1, generator=generator)[:, 0]
         return {UNTIL: at(self.walk, first + strides[chosen])} | scale_rows(self.scales, len(t), generator)
 
     def __call__(

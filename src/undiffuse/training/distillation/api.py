@@ -72,7 +72,8 @@ def distill(
         steps: in how many steps the student is to draw; the first is its default.
         guidance: the teacher's: one scale, which the student has inside, or two, between which it stays a choice.
         teacher_steps: steps of the teacher's walk, a power of two times those of the student; 0 for the method's own.
-        threshold: what happens to a predicted x0 outside [-1, 1]; by default 'clip', and of a student its own.
+        threshold: what happens to a predicted x0 outside [-1, 1]; by default 'clip', by halving and jumps
+            without guidance 'none', and of a student its own.
         minutes: in all; by default 5 for each unit of the stages, of which the last halvings take two, others one.
         updates: optimiser steps of the shortest stage, in place of minutes.
         name: of the student's run; by default the teacher's with the method or the steps: photos-distribution.

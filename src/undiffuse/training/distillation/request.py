@@ -81,7 +81,7 @@ def make_stages(teacher: Model, name: str, request: DistillationRequest) -> list
     of_method = _of_method(request, plan)
     changed = {name: value for name, value in request.settings.items() if name not in of_method}
     _check_others(changed)
-    request = _filled(request, plan, before, name)
+    request = _filled(teacher, request, plan, before, name)
     stride = of_method.get("teacher_stride", ProgressiveConfig.teacher_stride)
     steps = _checked_steps(request, plan, before, name, stride)
     walk = _walk(teacher, request, before, name)
@@ -196,7 +196,9 @@ def _check_sampler(name: str) -> None:
         )
 
 
-def _filled(request: DistillationRequest, plan: Plan, before: StudentConfig | None, name: str) -> DistillationRequest:
+def _filled(
+    teacher: Model, request: DistillationRequest, plan: Plan, before: StudentConfig | None, name: str
+) -> DistillationRequest:
     """What is asked, with the teacher's steps and the threshold where nobody said them."""
     steps, threshold, most = request.teacher_steps, request.threshold, len(before.student_times) if before else 0
     if steps and not plan.steps:
@@ -214,7 +216,9 @@ def _filled(request: DistillationRequest, plan: Plan, before: StudentConfig | No
             f"A student of the method '{request.method}' learns from its own steps, whose x0 is clipped or left as it "
             "is: use `threshold=clip` or `threshold=none`"
         )
-    own = before.teacher_threshold if before and most else "clip"
+    clipped = plan.clipped or request.guidance or not _takes_long_steps(teacher.config, plan.student)
+    usual: ThresholdName = "clip" if clipped else "none"
+    own = before.teacher_threshold if before else usual
     steps = most or steps or plan.teacher_steps(request.steps)
     return replace(request, teacher_steps=steps, threshold=threshold or own)
 

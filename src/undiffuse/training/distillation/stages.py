@@ -28,6 +28,17 @@ CHASING = {"lr": 1e-4, "decay": "wsd", "beta1": 0.0, "beta2": 0.99, "weighting":
 """Settings for two networks that chase each other: no momentum, and the same rate for most of the time."""
 
 
+def usual_settings(student: StudentConfig) -> Mapping[str, Any]:
+    """Settings that the training of such a student does well with, in place of those of all students."""
+    if isinstance(student, DistributionConfig):
+        return CHASING
+    if isinstance(student, MatchConfig | ConsistencyConfig | JumpConfig):
+        return {}
+    # A student of a walk. Where x0 is clipped, to overshoot an end of the range costs nothing.
+    clipped = student.teacher_threshold == "clip"
+    return {"optimizer": "muon", "lr": 5e-4, "decay": "linear", "clipped_error": clipped}
+
+
 @dataclass(frozen=True)
 class Stage:
     """One training of a distillation.
@@ -82,6 +93,10 @@ class Lesson:
     steps: tuple[int, ...]
     teacher_guidance: float
 
+    def training(self, student: StudentConfig) -> TrainConfig:
+        """Settings of a student's training, the usual ones where the user asked for no other."""
+        return replace(override(self.base, **{**usual_settings(student), **self.changed}), distillation=student)
+
     def student(self, kind: type[StudentConfig], **settings: Any) -> StudentConfig:
         """The settings of a student of a kind, as far as it has them."""
         known = fields_of(kind)
@@ -91,7 +106,7 @@ class Lesson:
 
 def match(lesson: Lesson, called: str) -> Stage:
     """The teacher's answers at every t, by a student that is an ordinary model."""
-    return Stage(called, replace(lesson.base, distillation=lesson.student(MatchConfig)))
+    return Stage(called, lesson.training(lesson.student(MatchConfig)))
 
 
 def _halvings(lesson: Lesson) -> list[Stage]:
@@ -104,14 +119,14 @@ def _halvings(lesson: Lesson) -> list[Stage]:
         student = lesson.student(ProgressiveConfig, **own)
         part = 2 if len(walk) <= 2 else 1  # the last halvings are the hardest
         called = f"{len(walk)}-step{'s' * (len(walk) > 1)}"
-        stages.append(Stage(called, replace(lesson.base, distillation=student), part))
+        stages.append(Stage(called, lesson.training(student), part))
         lesson = replace(lesson, teacher_guidance=1.0)  # inside now
     return stages
 
 
 def _one_student(kind: type[StudentConfig], called: str) -> Callable[[Lesson], list[Stage]]:
     """One training, of the teacher's whole walk."""
-    return lambda lesson: [Stage(called, replace(lesson.base, distillation=_of_walk(lesson, kind)), part=4)]
+    return lambda lesson: [Stage(called, lesson.training(_of_walk(lesson, kind)), part=4)]
 
 
 def _of_walk(lesson: Lesson, kind: type[StudentConfig]) -> StudentConfig:
@@ -123,8 +138,7 @@ def _start_and_chase(lesson: Lesson) -> list[Stage]:
     """A rough student of the walk, then from its weights one of the distribution."""
     starting = {} if "optimizer" in lesson.changed else STARTING  # Muon cannot be had everywhere, such as with fsdp
     rough = replace(override(lesson.base, **starting), distillation=_of_walk(lesson, RegressionConfig))
-    chasing = override(lesson.base, **{**CHASING, **lesson.changed})
-    chasing = replace(chasing, distillation=_of_walk(lesson, DistributionConfig))
+    chasing = lesson.training(_of_walk(lesson, DistributionConfig))
     return [Stage("start", rough, teaches=False), Stage("distribution", chasing, part=4)]
 
 
@@ -140,6 +154,9 @@ class Plan:
         several: one student draws in several numbers of steps.
         walked: the teacher walks by a better sampler than DDIM, which needs fewer steps. It is asked at the student's
             points with and without conditions, so at any scale of guidance.
+        clipped: x0 outside [-1, 1] is clipped where nobody says. A student that is told a target of exactly -1 is off
+            to both sides of it, and clipped to one, which lifts a dark ground (docs/develop/lab-notes.md). What
+            guidance or a teacher of epsilon exaggerates is clipped by every method.
     """
 
     student: type[StudentConfig]
@@ -147,6 +164,7 @@ class Plan:
     stages: Callable[[Lesson], list[Stage]]
     several: bool = False
     walked: bool = False
+    clipped: bool = True
 
     def teacher_steps(self, steps: tuple[int, ...]) -> int:
         """Steps of the teacher's walk where nobody says."""
@@ -154,10 +172,10 @@ class Plan:
 
 
 PLANS: Mapping[str, Plan] = {
-    "progressive": Plan(ProgressiveConfig, (4,), _halvings),
+    "progressive": Plan(ProgressiveConfig, (4,), _halvings, clipped=False),
     "guidance": Plan(MatchConfig, (), lambda lesson: [match(lesson, "guided")]),
     "consistency": Plan(ConsistencyConfig, (2, 1), _one_student(ConsistencyConfig, "consistency"), several=True),
-    "jump": Plan(JumpConfig, (4, 1, 2, 8), _one_student(JumpConfig, "jump"), several=True),
+    "jump": Plan(JumpConfig, (4, 1, 2, 8), _one_student(JumpConfig, "jump"), several=True, clipped=False),
     "regression": Plan(RegressionConfig, (1,), _one_student(RegressionConfig, "regression"), walked=True),
     "distribution": Plan(DistributionConfig, (4, 2, 1), _start_and_chase, several=True, walked=True),
 }
