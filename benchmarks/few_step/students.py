@@ -32,7 +32,7 @@ from undiffuse.training.run.folder import RunFolder
 
 STUDENTS: Mapping[str, dict[str, Any]] = {
     "distribution": {"method": "distribution", "steps": (4, 2, 1), "updates": 500},
-    "progressive": {"method": "progressive", "steps": 1, "updates": 1000},
+    "progressive": {"method": "progressive", "steps": 1, "updates": 750},
     "jump": {"method": "jump", "steps": (4, 2, 1), "updates": 1500},
     "consistency": {"method": "consistency", "steps": (4, 2, 1), "updates": 1750},
     "regression-4": {"method": "regression", "steps": 4, "updates": 750},
