@@ -32,7 +32,7 @@ def usual_settings(student: StudentConfig) -> Mapping[str, Any]:
     """Settings that the training of such a student does well with, in place of those of all students."""
     if isinstance(student, DistributionConfig):
         return CHASING
-    if isinstance(student, MatchConfig | ConsistencyConfig | JumpConfig):
+    if isinstance(student, MatchConfig | ConsistencyConfig):
         return {}
     # A student of a walk. Where x0 is clipped, to overshoot an end of the range costs nothing.
     clipped = student.teacher_threshold == "clip"
