@@ -64,7 +64,7 @@ def distill_command(story: Story, student: StudentConfig) -> str:
         name, method = name.removesuffix("-v"), "consistency"  # the first stage of any method that needs v
     elif matched:
         method = "guidance"
-    starts = isinstance(student, RegressionConfig) and len(student.student_steps) > 1
+    starts = _starts(student)
     if starts:
         name, method = name.removesuffix("-start"), "distribution"
     words = ["undiffuse", "distill", student.teacher, "--method", method]
@@ -75,9 +75,9 @@ def distill_command(story: Story, student: StudentConfig) -> str:
     if student.teacher_times:
         words += ["--teacher-steps", str(len(student.teacher_times))]
     halved = isinstance(student, ProgressiveConfig)
-    if halved or student.teacher_threshold != StudentConfig.teacher_threshold:
-        words += ["--threshold", student.teacher_threshold]
-    # A stage of a distillation: see `Stage.part`.
+    if student.teacher_times or student.teacher_threshold != StudentConfig.teacher_threshold:
+        words += ["--threshold", student.teacher_threshold]  # what is usual depends on the method and the teacher
+    # The part of the budget that a stage takes: see `Stage.part`.
     part = 1 if matched or starts or (halved and max(student.student_steps) > 2) else 2 if halved else 4
     words += ["--updates", str(math.ceil(story.state["total"] / part)), "--batch", str(config.loop.batch)]
     words += [*_otherwise(config, student), "--name", name]
@@ -86,11 +86,15 @@ def distill_command(story: Story, student: StudentConfig) -> str:
     return shlex.join(words)
 
 
+def _starts(student: StudentConfig) -> bool:
+    """Whether a student of distributions begins as this one: others that regress draw in one number of steps."""
+    return isinstance(student, RegressionConfig) and len(student.student_steps) > 1
+
+
 def _otherwise(config: TrainConfig, student: StudentConfig) -> list[str]:
     """Options for the settings that are not those of every student by the same method."""
-    starts = isinstance(student, RegressionConfig) and len(student.student_steps) > 1
     usual = replace(student_settings(config), distillation=type(student)())
-    usual = override(usual, **(STARTING if starts else usual_settings(student)))
+    usual = override(usual, **(STARTING if _starts(student) else usual_settings(student)))
     has, had, words = flatten(config), flatten(usual), list[str]()
     for part in (type(student), ObjectiveConfig, OptimizerConfig, EMAConfig):
         for name in fields_of(part):

@@ -25,6 +25,7 @@ from undiffuse.model import build_model
 from undiffuse.reports.commands import train_command
 from undiffuse.reports.run_history import Story
 from undiffuse.training.distillation.methods import student_objective
+from undiffuse.training.distillation.request import DistillationRequest, make_stages
 from undiffuse.training.run.signals import StoppedError
 
 SMALL = {
@@ -554,3 +555,22 @@ def test_the_command_of_a_report_makes_each_stage_again_bit_for_bit(home, tmp_pa
         assert before.keys() == again.keys()
         assert all(torch.equal(before[name], again[name]) for name in before), words
         shutil.rmtree(tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("teacher", "asked", "threshold"),
+    [
+        ("teacher", {"method": "progressive"}, "none"),
+        ("teacher", {"method": "progressive", "guidance": (2.0,)}, "clip"),
+        ("teacher", {"method": "progressive", "threshold": "clip"}, "clip"),
+        ("noise", {"method": "progressive"}, "clip"),
+        ("data", {"method": "jump"}, "none"),
+        ("teacher", {"method": "regression"}, "clip"),
+    ],
+)
+def test_a_walk_is_clipped_where_guidance_or_epsilon_exaggerates(home, teacher, asked, threshold):
+    """And where x0 is clipped, to overshoot an end of the range costs nothing."""
+    config = make_stages(undiffuse.load(home / teacher), teacher, DistillationRequest(**asked))[-1].config
+    assert config.distillation.teacher_threshold == threshold
+    assert config.objective.clipped_error == (threshold == "clip")
+    assert config.optimizer.optimizer == "muon"

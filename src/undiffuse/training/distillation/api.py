@@ -67,8 +67,8 @@ def distill(
     Args:
         teacher: a run, a checkpoint, a model's file, the name of one that comes with the package, or somebody else's.
         data: what the teacher learned from; by default as its settings say.
-        method: 'distribution' matches samples, 'progressive' halves the steps stage by stage, 'guidance' brings it
-            into one evaluation; 'consistency', 'jump' and 'regression' are others, see docs/use/distillation.md.
+        method: 'distribution' matches samples, 'progressive' halves the steps stage by stage, 'guidance' brings
+            guidance into one evaluation; for 'consistency', 'jump' and 'regression' see docs/use/distillation.md.
         steps: in how many steps the student is to draw; the first is its default.
         guidance: the teacher's: one scale, which the student has inside, or two, between which it stays a choice.
         teacher_steps: steps of the teacher's walk, a power of two times those of the student; 0 for the method's own.

@@ -54,7 +54,8 @@ class DistillationRequest:
         guidance: of the teacher: nothing (1), a scale that the student has inside, or a range that stays a choice.
         teacher_steps: of the walk that is learned from; 0 for 16, or where its sampler may be better than DDIM twice
             those of the student and at least 4.
-        threshold: what happens to x0 outside [-1, 1], for both; None for 'clip', and of a student its own.
+        threshold: what happens to x0 outside [-1, 1], for both; None for what the method does well with
+            (`Plan.clipped`), and of a student its own.
         settings: of the data, the training and the method, by flat names.
     """
 
