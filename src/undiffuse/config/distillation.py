@@ -130,7 +130,7 @@ class ConsistencyConfig(StudentConfig):
 
     method: Literal["consistency"] = "consistency"
     """The same x0 from every point of a way (Song et al. 2023)."""
-    earlier_by: Literal["teacher", "data"] = "data"
+    earlier_by: Literal["teacher", "data"] = "teacher"
     """Where the earlier point of two lies: where the teacher steps, or where the data are with the same noise."""
     annealing: float = 2.0
     """By how much the gap between the two shrinks in each eighth of the training, without the teacher."""

@@ -43,6 +43,7 @@ SMALL = {
 }
 QUICK = {"quiet": True, "updates": 1}
 HALVING = {**QUICK, "method": "progressive"}
+OF_DATA = {"method": "consistency", "earlier_by": "data"}
 
 
 def pictures() -> list[tuple[np.ndarray, str]]:
@@ -121,7 +122,7 @@ def test_one_student_of_several_lengths(home, tmp_path, method, steps, walks):
 
 
 def test_consistency_learns_guidance_from_a_teacher(home, tmp_path):
-    how = {"method": "consistency", "earlier_by": "teacher", "steps": (2, 1), **QUICK}
+    how = {"method": "consistency", "steps": (2, 1), **QUICK}
     undiffuse.distill(home / "teacher", guidance=2.0, runs=tmp_path / "fixed", **how)
     config = read_config(tmp_path / "fixed" / "teacher-consistency" / "config.yaml")
     model = undiffuse.load(tmp_path / "fixed" / "teacher-consistency")
@@ -130,10 +131,13 @@ def test_consistency_learns_guidance_from_a_teacher(home, tmp_path):
     assert choice.plan(guidance=1.5).sample(1).evaluations == 2
 
 
-def test_consistency_with_a_teacher_learns_its_steps(home, tmp_path):
+@pytest.mark.parametrize("earlier_by", ["teacher", "data"])
+def test_consistency_learns_the_steps_of_a_teacher_or_of_the_noise(home, tmp_path, earlier_by):
     student = undiffuse.distill(
-        home / "teacher", method="consistency", earlier_by="teacher", steps=1, runs=tmp_path, **QUICK
+        home / "teacher", method="consistency", earlier_by=earlier_by, steps=1, runs=tmp_path, **QUICK
     )
+    objective = student_objective(student, student.config.distillation)
+    assert (objective.teacher is None) == (earlier_by == "data")
     assert student.sample(1).evaluations == 1
 
 
@@ -185,8 +189,8 @@ def test_a_range_of_guidance_stays_a_choice(home, tmp_path):
         student.plan(classes=("even",), guidance=2.0, avoid="odd")
     with pytest.raises(UndiffuseError, match="was distilled by matching, and plain training would undo that"):
         undiffuse.train(pictures(), start_from=str(tmp_path / "led"), runs=tmp_path, steps=1, quiet=True)
-    with pytest.raises(UndiffuseError, match="would forget guidance: add `earlier_by=teacher`"):
-        undiffuse.distill(tmp_path / "led", pictures(), method="consistency", runs=tmp_path, name="no", **QUICK)
+    with pytest.raises(UndiffuseError, match="would forget guidance: leave `earlier_by=data` out"):
+        undiffuse.distill(tmp_path / "led", pictures(), runs=tmp_path, name="no", **OF_DATA, **QUICK)
     fast = undiffuse.distill(tmp_path / "led", pictures(), steps=8, runs=tmp_path, name="fast", **HALVING)
     assert made(tmp_path, "fast").guidance_range == (1.0, 4.0)
     assert fast.plan(guidance=2.0).sample(1).evaluations == 8
@@ -272,8 +276,8 @@ def test_another_teacher_under_the_same_name_is_refused(home, tmp_path):
         ({"teacher_steps": 1}, "`teacher_steps` is a whole number from 2 on, got 1"),
         ({"method": "guidance", "guidance": 2.0, "teacher_steps": 8}, "leave `teacher_steps` out"),
         ({"method": "guidance", "guidance": 1.0}, "Guidance 1 is none"),
-        ({"method": "consistency", "guidance": 2.0}, "would forget guidance: add `earlier_by=teacher`"),
-        ({"method": "consistency", "guidance": (1.0, 2.0)}, "would forget guidance: add `earlier_by=teacher`"),
+        ({**OF_DATA, "guidance": 2.0}, "would forget guidance: leave `earlier_by=data` out"),
+        ({**OF_DATA, "guidance": (1.0, 2.0)}, "would forget guidance: leave `earlier_by=data` out"),
         ({"guidance": 1e9}, "`guidance` lies within 1000 of 0, and here it is 1e+09"),
         ({"guidance": (1.0, float("nan"))}, "two that rise"),
         ({"guidance": float("nan")}, "`guidance` lies within 1000 of 0, and here it is nan"),
@@ -529,16 +533,16 @@ def test_a_setting_without_effect_is_warned_of(home, tmp_path, capsys):
     consistency = {"method": "consistency", "steps": 1}
     said = told(capsys, home / "teacher", tmp_path / "b", distance="l1", **consistency)
     assert "`distance=l1` changes nothing here: it acts with another `method`" in said
-    said = told(capsys, home / "teacher", tmp_path / "c", earlier_by="teacher", annealing=3.0, **consistency)
+    said = told(capsys, home / "teacher", tmp_path / "c", annealing=3.0, **consistency)
     assert "`annealing=3` changes nothing here: it acts with `earlier_by=data`" in said
-    said = told(capsys, home / "teacher", tmp_path / "d", annealing=3.0, **consistency)
+    said = told(capsys, home / "teacher", tmp_path / "d", earlier_by="data", annealing=3.0, **consistency)
     assert "changes nothing" not in said
 
 
 @pytest.mark.parametrize(
     ("teacher", "asked"),
     [
-        ("teacher", {"method": "consistency", "earlier_by": "teacher", "huber": 0.1, "steps": 1}),
+        ("teacher", {"method": "consistency", "huber": 0.1, "steps": 1}),
         ("teacher", {"steps": 8, "guidance": (1.0, 3.0), "weighting": "p2", "p2_gamma": 0.5, "condition_lr": 3.0}),
         ("noise", {"method": "distribution", "steps": (2, 1), "ema": (0.9,), "threshold": "none"}),
         ("teacher", {"method": "regression", "teacher_sampler": "heun", "guidance": 2.0}),

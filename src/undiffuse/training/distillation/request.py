@@ -88,10 +88,10 @@ def make_stages(teacher: Model, name: str, request: DistillationRequest) -> list
     walk = _walk(teacher, request, before, name)
     inside = _guidance(teacher, request, before, name)
     led = inside.fixed != 1 or bool(inside.choice)
-    if led and plan.student is ConsistencyConfig and of_method.get("earlier_by") != "teacher":
+    if led and plan.student is ConsistencyConfig and of_method.get("earlier_by") == "data":
         raise UndiffuseError(
-            "Consistency of the data's own noise asks no teacher, and so would forget guidance: add "
-            "`earlier_by=teacher`, or choose another `method`"
+            "Consistency of the data's own noise asks no teacher, and so would forget guidance: leave "
+            "`earlier_by=data` out, or choose another `method`"
         )
     shared = {
         "teacher_threshold": request.threshold if teacher.codec.bounded else "none",

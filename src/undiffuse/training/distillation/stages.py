@@ -32,11 +32,13 @@ def usual_settings(student: StudentConfig) -> Mapping[str, Any]:
     """Settings that the training of such a student does well with, in place of those of all students."""
     if isinstance(student, DistributionConfig):
         return CHASING
-    if isinstance(student, MatchConfig | ConsistencyConfig):
+    if isinstance(student, MatchConfig):
         return {}
-    # A student of a walk. Where x0 is clipped, to overshoot an end of the range costs nothing.
-    clipped = student.teacher_threshold == "clip"
-    return {"optimizer": "muon", "lr": 5e-4, "decay": "linear", "clipped_error": clipped}
+    walking = {"optimizer": "muon", "lr": 5e-4, "decay": "linear"}
+    if isinstance(student, ConsistencyConfig):
+        return walking
+    # Where x0 is clipped, to overshoot an end of the range costs nothing.
+    return walking | {"clipped_error": student.teacher_threshold == "clip"}
 
 
 @dataclass(frozen=True)
