@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,21 @@ def test_evaluations_that_gradients_are_wanted_of_are_not_compiled(
     monkeypatch.setattr(compiled, "_compiled", None)
     compiled(torch.randn(2, 1, 2, 2), torch.zeros(2)).sum().backward()
     assert compiled.network.weight.grad is not None
+
+
+def test_sizes_of_batches_that_are_not_compiled_for_go_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A student of jumps asks for a part of the batch, another in every step, and each would be compiled by itself."""
+    seen: list[int] = []
+
+    def compile(network: nn.Module, **options: Any) -> Callable[..., Tensor]:
+        return lambda x, time: (seen.append(len(x)), network(x, time))[1]
+
+    monkeypatch.setattr(torch, "compile", compile)
+    compiled = Compiled(Doubled(), sizes=(4, 3))
+    for size in (4, 2, 3, 1, 4):
+        x = torch.randn(size, 1, 2, 2)
+        assert torch.equal(compiled(x, torch.zeros(size)), 2 * x)
+    assert seen == [4, 3, 4]
 
 
 class Failing(nn.Module):

@@ -10,6 +10,8 @@ worth more to large ones than what fusion saves (docs/develop/lab-notes.md).
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 
@@ -17,15 +19,25 @@ from undiffuse.errors import UndiffuseError
 
 
 class Compiled(nn.Module):
-    """A network whose calls are compiled, forward and backward; ``network(x, time, **conditions)`` as before."""
+    """A network whose calls are compiled, forward and backward; ``network(x, time, **conditions)`` as before.
 
-    def __init__(self, network: nn.Module, mode: str | None = None) -> None:
+    Args:
+        sizes: of the batches that are compiled for; any other goes eagerly. Each size is compiled by itself, half a
+            minute or more, and a student of jumps asks its network for another part of the batch in every step. None:
+            all are compiled for.
+    """
+
+    def __init__(self, network: nn.Module, mode: str | None = None, sizes: Collection[int] | None = None) -> None:
         super().__init__()
         self.network = network
+        self._sizes = sizes
         # Batches of a training and micro-batches have one size each; a compiler that saw two would make code for any.
         self._compiled = torch.compile(network, mode=mode, dynamic=False)
 
     def forward(self, x: Tensor, time: Tensor, **conditions: Tensor) -> Tensor:
+        if self._sizes is not None and len(x) not in self._sizes:
+            eager: Tensor = self.network(x, time, **conditions)
+            return eager
         try:
             y: Tensor = self._compiled(x, time, **conditions)
         except Exception as error:

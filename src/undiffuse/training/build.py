@@ -81,7 +81,7 @@ def make_train_step(model: Model, data_set: Data, total: int | Plan, group: Grou
     compiled = model.denoiser
     compiled.network = share.connect(model.network, config.loop)
     if config.loop.compile:
-        compiled.network = Compiled(compiled.network)
+        compiled.network = Compiled(compiled.network, sizes=share.sizes)
     return TrainStep(
         model=model,
         plan=total if isinstance(total, Plan) else Plan(total),

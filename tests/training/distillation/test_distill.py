@@ -141,6 +141,26 @@ def test_consistency_learns_the_steps_of_a_teacher_or_of_the_noise(home, tmp_pat
     assert student.sample(1).evaluations == 1
 
 
+def test_jumps_are_compiled_for_whole_batches_alone(home, tmp_path, monkeypatch):
+    """How many of a batch are two jumps of half the length differs from step to step."""
+    sizes: dict[str, set[int]] = {"compiled": set(), "asked": set()}
+
+    def compile(network, **options):
+        network.register_forward_pre_hook(lambda module, given: sizes["asked"].add(len(given[0])))
+
+        def compiled(x, time, **conditions):
+            sizes["compiled"].add(len(x))
+            return network(x, time, **conditions)
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", compile)
+    how = {"steps": (4, 1, 2), "compile": True, **QUICK, "updates": 3}
+    undiffuse.distill(home / "teacher", method="jump", runs=tmp_path, **how)
+    assert sizes["compiled"] == {4}
+    assert len(sizes["asked"]) > 1
+
+
 @pytest.mark.parametrize(("teacher", "method"), [("noise", "progressive"), ("noise", "jump"), ("data", "consistency")])
 def test_a_row_that_cannot_is_matched_into_one_that_can(home, tmp_path, teacher, method):
     student = undiffuse.distill(home / teacher, method=method, steps=4, runs=tmp_path, name="fast", **QUICK)
