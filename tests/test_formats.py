@@ -103,9 +103,9 @@ def test_the_page_names_the_versions_that_there_are() -> None:
     assert now["`timesteps-N.json`"] == learned_timesteps.FORMAT
     assert now["`evaluation/*.json`"] == evaluate.FORMAT
     assert now["exported description (ONNX, pt2)"] == program.FORMAT
-    assert sample_onnx.FORMAT == program.OF_STUDENTS, "the script reads both"
+    assert sample_onnx.FORMAT == program.STUDENT_FORMAT, "the script reads both"
     of_students = {name: text for name, text in students.items() if text}
     assert of_students == dict.fromkeys(
-        ("model in one file", "exported description (ONNX, pt2)"), f"{model_file.OF_STUDENTS} for a student"
+        ("model in one file", "exported description (ONNX, pt2)"), f"{model_file.STUDENT_FORMAT} for a student"
     )
-    assert model_file.OF_STUDENTS == program.OF_STUDENTS
+    assert model_file.STUDENT_FORMAT == program.STUDENT_FORMAT

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.students import Students, settings_of, student_model, write_student
-from undiffuse.checkpoints.model_file import FORMAT, OF_STUDENTS, read
+from undiffuse.checkpoints.model_file import FORMAT, STUDENT_FORMAT, read
 from undiffuse.config.distillation import (
     ConsistencyConfig,
     DistributionConfig,
@@ -174,7 +174,7 @@ def test_a_student_leads_nobody(students: Students) -> None:
 
 def test_a_students_file_is_of_a_format_of_its_own(students: Students, tmp_path: Path) -> None:
     teacher = load_model(students.teacher)
-    assert (_header(students.one)["format"], FORMAT, OF_STUDENTS) == (2, 1, 2)
+    assert (_header(students.one)["format"], FORMAT, STUDENT_FORMAT) == (2, 1, 2)
     student = student_of(read(students.one).config.distillation)
     assert student is not None
     assert (student.origin, student.student_steps, student.teacher_guidance) == (str(students.teacher), (1,), 2.0)
@@ -274,9 +274,12 @@ def test_a_student_is_no_last_stage_of_a_cascade(students: Students) -> None:
         (MatchConfig, {"guidance_range": (1.0, 4.0), "teacher_sha256": "0" * 64}, 1),  # a later one is told the scale
         (ProgressiveConfig, {"student_steps": (4,)}, 2),
         (ProgressiveConfig, {"student_steps": (4,), "teacher_guidance": 2.0}, 4),
-        (ConsistencyConfig, {"student_steps": (2,)}, 1),
-        (ConsistencyConfig, {"student_steps": (2,), "earlier_by": "teacher"}, 2),
-        (JumpConfig, {"student_steps": (4, 2, 1)}, (2 + 2 * 2) / 3),  # a third by 2 steps of the teacher, others by 2
+        (ConsistencyConfig, {"student_steps": (2,)}, 2),
+        (ConsistencyConfig, {"student_steps": (2,), "earlier_by": "data"}, 1),
+        # Four of seven jumps by two steps of the teacher, each of one or two evaluations, the others by two of its own.
+        (JumpConfig, {"student_steps": (4, 2, 1)}, 2),
+        (JumpConfig, {"student_steps": (4, 2, 1), "teacher_guidance": 2.0}, (4 * 4 + 3 * 2) / 7),
+        (JumpConfig, {"student_steps": (2, 1)}, (2 * 4 + 1 * 2) / 3),
         (RegressionConfig, {"student_steps": (1,), "teacher_sampler": "unipc2"}, 8),
         (RegressionConfig, {"student_steps": (1,), "teacher_sampler": "heun"}, 16),
         # The critic's learning, and in three of four batches two answers, else a walk of 8 steps from the first time, 4

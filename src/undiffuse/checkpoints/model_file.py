@@ -27,7 +27,7 @@ from undiffuse.runtime.installing import check_format
 from undiffuse.runtime.safe_tensors import from_bytes
 
 SUFFIX = ".safetensors"
-FORMAT, OF_STUDENTS = 1, 2
+FORMAT, STUDENT_FORMAT = 1, 2
 _KEY = "undiffuse"
 
 
@@ -35,7 +35,7 @@ def to_bytes(model: SavedModel) -> bytes:
     """The file of a model, floating-point tensors in half precision."""
     halves = {name: _half(name, tensor) for name, tensor in model.tensors.items()}
     header = {
-        "format": OF_STUDENTS if student_of(model.config.distillation) else FORMAT,
+        "format": STUDENT_FORMAT if student_of(model.config.distillation) else FORMAT,
         "config": to_dict(model.config),
         "data": model.info.to_json(),
         "step": model.provenance["step"],
@@ -57,7 +57,7 @@ def model_of(data: bytes, where: Path) -> SavedModel:
         version, step, weights, digest = (header[name] for name in ("format", "step", "weights", "sha256"))
     except (ValueError, KeyError, TypeError, RecursionError):
         raise UndiffuseError(f"{where} is not valid: its header does not hold what a model's does") from None
-    check_format(version, OF_STUDENTS, where)
+    check_format(version, STUDENT_FORMAT, where)
     if type(step) is not int or step < 0 or type(weights) is not str:
         raise UndiffuseError(f"{where} is not valid: it says step {step!r:.20} and weights {weights!r:.20}")
     if digest != _digest(data):

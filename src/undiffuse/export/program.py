@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from undiffuse.conditioning.student import OF_STUDENTS as OF_STUDENTS_TOLD
+from undiffuse.conditioning.student import OF_STUDENTS
 from undiffuse.config.distillation import StudentConfig, student_of
 from undiffuse.config.students import walking_student
 from undiffuse.diffusion.denoiser import TIME_INPUTS
@@ -36,7 +36,7 @@ from undiffuse.model.micro_batch import micro_batch
 from undiffuse.networks.conditions import Condition
 from undiffuse.version import __version__
 
-FORMAT, OF_STUDENTS = 1, 2
+FORMAT, STUDENT_FORMAT = 1, 2
 """Version of the description; whoever reads the first alone knows nothing of a student's walk."""
 KEY = "undiffuse"
 """Under which it stands in a file's metadata."""
@@ -175,7 +175,7 @@ def describe(model: Model) -> dict[str, Any]:
     end = model.schedule(torch.zeros((), dtype=torch.float64))
     student = walking_student(model.config)
     return {
-        "format": OF_STUDENTS if student else FORMAT,
+        "format": STUDENT_FORMAT if student else FORMAT,
         "made_by": f"undiffuse {__version__}",
         "weights_sha256": model.provenance.get("sha256", ""),
         "micro_batch": micro_batch(model.config.network.activations(info.spatial), "cpu"),
@@ -208,7 +208,7 @@ def _walk(student: StudentConfig, bounded: bool) -> dict[str, Any]:
 def check_model(model: Model) -> Model:
     """The model on the CPU, ready to be exported."""
     for condition in model.conditions:
-        if condition.kind not in ("class", "tokens") and condition.name not in OF_STUDENTS_TOLD:
+        if condition.kind not in ("class", "tokens") and condition.name not in OF_STUDENTS:
             raise UndiffuseError(f"A model that is told '{condition.name}', {condition.kind}, cannot be exported yet")
     student = student_of(model.config.distillation)
     if student and student.guidance_range and not student.student_steps:

@@ -77,10 +77,12 @@ def _consistency(student: ConsistencyConfig) -> float:
 
 
 def _jump(student: JumpConfig) -> float:
-    """Each number of jumps is learned equally often: the largest from the teacher, the others from two own jumps."""
+    """Each jump of each number of them is learned equally often: the shortest, which are those of the largest number,
+    from the teacher, the others from two own jumps."""
     counts = student.student_steps or (1,)
-    by_teacher = len(student.teacher_times) // max(counts) * _per_teacher(student)
-    return (by_teacher + 2 * (len(counts) - 1)) / len(counts)
+    jumps, shortest = sum(counts), max(counts)
+    by_teacher = len(student.teacher_times) // shortest * _per_teacher(student)
+    return (shortest * by_teacher + (jumps - shortest) * 2) / jumps
 
 
 def _regression(student: RegressionConfig) -> float:
