@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.diffusion.denoiser import Denoiser, Prediction
-from undiffuse.diffusion.distillation import OnGrid, implied, jump_law
+from undiffuse.diffusion.distillation import OnGrid, implied
 from undiffuse.diffusion.distillation.progressive import follow
 from undiffuse.diffusion.distillation.teacher import UNTIL
 from undiffuse.diffusion.distillation.times import Walk, at, position
@@ -72,15 +72,23 @@ class Shortcut:
         return tuple(1 << k for k in range(int(math.log2(len(self.walk)))))
 
     def law(self) -> TimeLaw:
-        return FirstRows(jump_law(self.walk, self.counts), OnGrid(self.walk), self.share)
+        """Each number of longer jumps equally often, and each jump of a number, as in the paper."""
+        starts = self.walk[:: len(self.walk) // max(self.counts)]
+        weights = self._shares(position(self.walk, torch.tensor(starts, dtype=torch.float64))).sum(1).tolist()
+        return FirstRows(OnGrid(starts, weights), OnGrid(self.walk), self.share)
+
+    def _shares(self, place: Tensor) -> Tensor:
+        """How often each number of jumps has one that starts there, (places, numbers): 1 over the number, or never."""
+        counts = torch.tensor(self.counts)
+        return (place[:, None] % (len(self.walk) // counts) == 0) / counts.double()
 
     def draw(self, schedule: Schedule, t: Tensor, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         first, strides = position(self.walk, t), len(self.walk) // torch.tensor(self.counts)
         longer = round(self.share * len(t))
         stride = torch.ones(len(t), dtype=torch.int64)
-        weights = (first[:longer, None] % strides == 0) / torch.tensor(self.counts, dtype=torch.float64)
         if longer:
-            stride[:longer] = strides[torch.multinomial(weights, 1, generator=generator)[:, 0]]
+            chosen = torch.multinomial(self._shares(first[:longer]), 1, generator=generator)[:, 0]
+            stride[:longer] = strides[chosen]
         return {UNTIL: at(self.walk, first + stride)}
 
     def __call__(

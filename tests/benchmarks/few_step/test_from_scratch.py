@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -218,6 +219,17 @@ def test_longer_jumps_are_the_first_rows_of_a_batch_and_halve_on_the_walk():
             assert (8 - start) % length == 0
             seen.add((start, length))
     assert len(seen) == 4 + 2 + 1, "every jump of every count"
+
+
+def test_each_number_of_longer_jumps_is_drawn_equally_often_and_each_of_its_jumps():
+    """P(t, s) = 1 / (3 n) for each of the n jumps of 1, 2 and 4."""
+    loss, dice, batch = Shortcut(DISTANCE, WALK, share=1.0), torch.Generator().manual_seed(0), 200_000
+    t = loss.law().draw(COSINE, batch, dice)
+    found = Counter(zip(t.tolist(), loss.draw(COSINE, t, 0.0, dice)[UNTIL].tolist(), strict=True))
+    meant = {(1000 - k * 1000 / n, 1000 - (k + 1) * 1000 / n): batch / (3 * n) for n in (1, 2, 4) for k in range(n)}
+    assert found.keys() == meant.keys()
+    for jump, often in meant.items():
+        assert abs(found[jump] - often) < 5 * often**0.5, jump
 
 
 def test_a_shortcut_of_two_numbers_a_jump_learns_the_walk_from_data_alone():
