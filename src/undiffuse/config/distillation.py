@@ -2,7 +2,7 @@
 
 A section ``distillation`` of settings is one of these classes, told by its ``method``. It says how the student learns,
 and with that how it is to be sampled, so nobody has to remember which sampler belongs to which student. A new method is
-a subclass of `StudentConfig`, with its objective registered in `undiffuse.training.distillation`.
+a subclass of `StudentConfig`, and a row in each of the tables that CONTRIBUTING.md names.
 """
 
 from __future__ import annotations

@@ -69,10 +69,10 @@ def _consistency(config: ConsistencyConfig, objective: Objective, teacher: Teach
     return Consistency(
         Neighbors(config.teacher_times) if by_teacher else Annealed(config.annealing),
         teacher if by_teacher else None,
-        config.huber,
-        config.pair_weight,
-        config.teacher_threshold == "clip",
-        scales_of(config),
+        c=config.huber,
+        weighting=config.pair_weight,
+        clipped=config.teacher_threshold == "clip",
+        scales=scales_of(config),
     )
 
 
@@ -80,7 +80,7 @@ def _pair_law(config: ConsistencyConfig) -> TimeLaw:
     if config.earlier_by == "teacher":
         return OnGrid(config.teacher_times)
     times = config.student_times
-    return LogNormalRatio(config.ratio_mean, config.ratio_std, times[0], times, config.own_times)
+    return LogNormalRatio(config.ratio_mean, config.ratio_std, first=times[0], own=times, share=config.own_times)
 
 
 def _jump(config: JumpConfig, objective: Objective, teacher: Teacher, model: Model) -> Loss:
@@ -98,14 +98,14 @@ def _distribution(config: DistributionConfig, objective: Objective, teacher: Tea
     return DistributionMatching(
         objective,
         teacher,
-        critic.with_inputs(critic_inputs(config)),
-        config.student_times,
-        config.student_steps,
-        config.teacher_times,
-        _walking(config),
-        config.matched,
-        config.teacher_threshold == "clip",
-        scales_of(config),
+        critic=critic.with_inputs(critic_inputs(config)),
+        walk=config.student_times,
+        steps=config.student_steps,
+        teacher_walk=config.teacher_times,
+        sampler=_walking(config),
+        matched=config.matched,
+        clipped=config.teacher_threshold == "clip",
+        scales=scales_of(config),
     )
 
 
