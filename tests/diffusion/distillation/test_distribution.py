@@ -14,6 +14,7 @@ from undiffuse.diffusion import DDIM, Denoiser, MinSNR, Noise, Objective, Predic
 from undiffuse.diffusion.distillation import Between, DistributionMatching
 from undiffuse.diffusion.distillation.distribution import CHASES, CRITIC_TIME, OWN_STEP, STEPS, STREAM
 from undiffuse.diffusion.gaussian import expand
+from undiffuse.diffusion.losses import UniformWeight
 
 COSINE = cosine()
 SHAPE = (256,)
@@ -203,6 +204,19 @@ def test_otherwise_a_step_goes_where_the_teacher_goes_from_the_students_own_poin
         loss = matching(student, walk, teacher=teacher, critic=Student(0.0, 0.1))(student, eps, t, eps, told).sum()
         (found,) = torch.autograd.grad(loss, student.mean)
         assert abs(float(found)) < 1e-10 if slope == 0 else float(found) > 0.1
+
+
+def test_from_pure_noise_the_teachers_walk_does_not_count():
+    """By min-SNR weights, the SNR there: with a weight of 1 a step from pure noise would forget what scores bring."""
+    eps = torch.randn(8, *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    slopes = []
+    for weighting in (MinSNR(5.0), UniformWeight()):
+        student = Student(MEAN + 0.1, STD)
+        loss = replace(matching(student, critic=Student(0.0, 0.1)), objective=Objective(V, weighting))
+        losses = loss(student, eps, torch.full((8,), 500.0, dtype=torch.float64), eps, rows_of(8, 1, 0, chases=False))
+        slopes.append(float(torch.autograd.grad(losses.mean(), student.mean)[0]))
+    assert slopes[1] > 0.1
+    assert slopes[0] / slopes[1] == pytest.approx(float(COSINE(1000.0).snr), rel=1e-6)
 
 
 def test_the_steps_before_are_the_students_own_with_new_noise():

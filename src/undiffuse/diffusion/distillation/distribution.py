@@ -15,7 +15,8 @@ part of the loss measures quality, for both chase a target that moves.
 A student of several steps takes the ones before in its own way, with new noise after each, and learns in one of them.
 The critic is told between which times that step lies: one that is not knows the mixture of all steps' samples alone,
 and moves each of them against the others' faults. A chase forgets rare samples, so some batches learn where the
-teacher's walk ends instead, from the same point (`Regression`, from the student's own points).
+teacher's walk ends instead, from the same point (`Regression`, from the student's own points). By min-SNR weights these
+count the less the more noise there is, and from pure noise not at all: a step from there learns by the scores alone.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ class DistributionMatching:
     """See the head of this file; x0 of the data is not used, and t is where both scores are asked (`Between`).
 
     Args:
-        objective: the critic's, and the distance from where the teacher goes.
+        objective: the critic's, and the distance from where the teacher goes, both with its weights. At pure noise
+            those of `MinSNR` are its SNR, 2e-9 at the end of a cosine chain; with a weight of 1 there a student of one
+            step learned the mean of the walks' ends and lost variety (docs/develop/lab-notes.md).
         teacher: as its samples are drawn.
         critic: a denoiser whose network learns with the student's, and is told `SINCE` and `UNTIL` of several steps.
         walk: the student's times where it takes the most steps.
