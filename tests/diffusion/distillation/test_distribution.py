@@ -265,7 +265,8 @@ def test_the_critic_alone_is_told_between_which_times_the_step_lies():
         assert len(seen["critic"]) == 2
         for told in seen["critic"]:
             assert (told["since"].tolist(), told["until"].tolist()) == ([since] * 2, [until] * 2)
-        assert not any(told for told in seen["student"])
+        assert seen["teacher"]
+        assert not any(seen["teacher"] + seen["student"])
 
 
 def test_a_critic_of_one_step_is_told_nothing_more():

@@ -8,9 +8,11 @@ student, x_t = alpha_t x + sigma_t z:
     g      = (x0_critic(x_t) - x0_teacher(x_t)) / mean |x - x0_teacher(x_t)|
     loss   = 1/2 |x - sg(x - g)|^2        + the critic's own loss of noise in sg(x)
 
-(Yin et al. 2024, https://arxiv.org/abs/2311.18828, eq. 7-8, and https://arxiv.org/abs/2405.14867 for several steps.) No
-walk of the teacher bounds this student: it may draw better than its teacher does by a deterministic sampler. Neither
-part of the loss measures quality, for both chase a target that moves.
+(Yin et al. 2024, https://arxiv.org/abs/2311.18828, eq. 7-8, and https://arxiv.org/abs/2405.14867 for several steps.)
+The scores differ by alpha / sigma^2 times what their x0 do, and that factor goes into the weight of eq. 8, whose
+divisor is 1e-3 at least here; |.|^2 is the mean over a sample's values. No walk of the teacher bounds this student: it
+may draw better than its teacher does by a deterministic sampler. Neither part of the loss measures quality, for both
+chase a target that moves.
 
 A student of several steps takes the ones before in its own way, with new noise after each, and learns in one of them.
 The critic is told between which times that step lies: one that is not knows the mixture of all steps' samples alone,
@@ -36,6 +38,7 @@ from undiffuse.diffusion.distillation.regression import points_of
 from undiffuse.diffusion.distillation.teacher import SINCE, UNTIL, Scales, ask, scale_rows
 from undiffuse.diffusion.distillation.times import Walk, trained_times
 from undiffuse.diffusion.gaussian import Batch, q_sample
+from undiffuse.diffusion.guidance.conditioned import Conditioned
 from undiffuse.diffusion.guidance.threshold import Clip
 from undiffuse.diffusion.losses.simple import Objective
 from undiffuse.diffusion.losses.time_sampling import TimeLaw
@@ -129,12 +132,13 @@ class DistributionMatching:
         since, until = (torch.full((len(eps),), time, dtype=torch.float64) for time in walk[-2:])
         prediction = denoiser(x_t, since, **told)
         x = kept(prediction.x0, mask)
-        of_step = told | ({SINCE: since, UNTIL: until} if len(self.walk) > 1 else {})
+        critic = Conditioned(self.critic, {SINCE: since, UNTIL: until}) if len(self.walk) > 1 else self.critic
         if chases[0]:
-            loss = self._chase(x, t, kept(noise.like(x), mask), of_step, mask)
+            loss = self._chase(critic, x, t, kept(noise.like(x), mask), told, mask)
         else:
             loss = self._follow(prediction, x_t, since, told, mask)
-        return loss + self._criticize(x.detach(), critic_t, kept(noise.like(x), mask), of_step, mask)
+        sample, z = self._kept_in_range(x.detach()), kept(noise.like(x), mask)
+        return loss + self.objective(critic, sample, critic_t, z, told, mask)
 
     def _point(
         self, denoiser: Denoiser, x: Batch, times: Walk, noise: Noise, told: Mapping[str, Tensor], mask: Tensor | None
@@ -162,20 +166,22 @@ class DistributionMatching:
         return self.objective.error(prediction, schedule, target_x0, t, target_eps, mask)
 
     def _chase(
-        self, x: Batch, t: Float[Tensor, "batch"], z: Batch, told: Mapping[str, Tensor], mask: Tensor | None
+        self,
+        critic: Denoiser,
+        x: Batch,
+        t: Float[Tensor, "batch"],
+        z: Batch,
+        told: Mapping[str, Tensor],
+        mask: Tensor | None,
     ) -> Float[Tensor, "batch"]:
+        """1/2 |x - sg(x - g)|^2, whose gradient is along g: see the head of this file."""
         with torch.no_grad():
             x_t = q_sample(x, z, self.teacher.schedule(t))
             real = self.teacher(x_t, t, **told).x0
-            fake = (Clip(self.critic) if self.clipped else self.critic)(x_t, t, **told).x0
+            fake = (Clip(critic) if self.clipped else critic)(x_t, t, **told).x0
             size = mean_over((x - real).abs(), mask).clamp(min=1e-3)
             target = x - (fake - real) / size.reshape(-1, *[1] * (x.ndim - 1))
         return 0.5 * mean_over((x - target).square(), mask)
-
-    def _criticize(
-        self, x: Batch, t: Float[Tensor, "batch"], z: Batch, told: Mapping[str, Tensor], mask: Tensor | None
-    ) -> Float[Tensor, "batch"]:
-        return self.objective(self.critic, self._kept_in_range(x), t, z, told, mask)
 
     def _kept_in_range(self, x: Batch) -> Batch:
         return x.clamp(-1, 1) if self.clipped else x
