@@ -46,7 +46,7 @@ def into_noise(editor: Editor) -> Editor:
     """The editor that takes pictures into noise: for a student that of its first teacher, guided by nothing.
 
     A student's steps are too long to be turned round. From the noise that its teacher finds, one that learned its walk
-    draws what its teacher would; one of distributions, or with fresh noise in its steps, a picture that is only like it.
+    draws what its teacher would; one of distributions, or with fresh noise in its steps, another picture of its kind.
     """
     from undiffuse.editing.editor import edit_plan
 
