@@ -166,6 +166,8 @@ def test_near_data_a_student_of_these_rows_can_only_say_the_data(row):
 
     assert gap(row) < 1e-3
     assert gap("x0") > 0.5
+    assert ALL_ROWS[row].keeps_data
+    assert not any(ALL_ROWS[other].keeps_data for other in ALL_ROWS.keys() - {"v", "flow", "edm", "epsilon"})
 
 
 # --- distance and weight ----------------------------------------------------------------------------------------------
