@@ -26,19 +26,13 @@ STARTING = {"optimizer": "muon", "lr": 1e-3, "decay": "linear"}
 """Settings for the regression that distribution matching starts from: the quickest way to a rough student."""
 CHASING = {"lr": 1e-4, "decay": "wsd", "beta1": 0.0, "beta2": 0.99, "weighting": "min-snr"}
 """Settings for two networks that chase each other: no momentum, and the same rate for most of the time."""
+WALKING = {"optimizer": "muon", "lr": 5e-4, "decay": "linear"}
+"""Settings for a target that stays where it is, or all but."""
 
 
 def usual_settings(student: StudentConfig) -> Mapping[str, Any]:
     """Settings that the training of such a student does well with, in place of those of all students."""
-    if isinstance(student, DistributionConfig):
-        return CHASING
-    if isinstance(student, MatchConfig):
-        return {}
-    walking = {"optimizer": "muon", "lr": 5e-4, "decay": "linear"}
-    if isinstance(student, ConsistencyConfig):
-        return walking
-    # Where x0 is clipped, to overshoot an end of the range costs nothing.
-    return walking | {"clipped_error": student.teacher_threshold == "clip"}
+    return next(plan.usual(student) for plan in PLANS.values() if type(student) is plan.student)
 
 
 @dataclass(frozen=True)
@@ -106,6 +100,11 @@ class Lesson:
         return kind(teacher_guidance=self.teacher_guidance, **shared)
 
 
+def _of_walks(student: StudentConfig) -> Mapping[str, Any]:
+    """Settings for targets on a walk; where x0 is clipped, to overshoot an end of the range costs nothing."""
+    return WALKING | {"clipped_error": student.teacher_threshold == "clip"}
+
+
 def match(lesson: Lesson, called: str) -> Stage:
     """The teacher's answers at every t, by a student that is an ordinary model."""
     return Stage(called, lesson.training(lesson.student(MatchConfig)))
@@ -153,6 +152,7 @@ class Plan:
         steps: in how many steps a student can be sampled unless something else is asked for, the default first; ()
             for a student that is an ordinary model.
         stages: the trainings, after one that matches the teacher where `make_stages` finds that it is needed.
+        usual: settings of a training in place of those of all students (`usual_settings`).
         several: one student draws in several numbers of steps.
         walked: the teacher walks by a better sampler than DDIM, which needs fewer steps. It is asked at the student's
             points with and without conditions, so at any scale of guidance.
@@ -164,6 +164,7 @@ class Plan:
     student: type[StudentConfig]
     steps: tuple[int, ...]
     stages: Callable[[Lesson], list[Stage]]
+    usual: Callable[[StudentConfig], Mapping[str, Any]] = _of_walks
     several: bool = False
     walked: bool = False
     clipped: bool = True
@@ -175,10 +176,18 @@ class Plan:
 
 PLANS: Mapping[str, Plan] = {
     "progressive": Plan(ProgressiveConfig, (4,), _halvings, clipped=False),
-    "guidance": Plan(MatchConfig, (), lambda lesson: [match(lesson, "guided")]),
-    "consistency": Plan(ConsistencyConfig, (2, 1), _one_student(ConsistencyConfig, "consistency"), several=True),
+    "guidance": Plan(MatchConfig, (), lambda lesson: [match(lesson, "guided")], lambda student: {}),
+    "consistency": Plan(
+        ConsistencyConfig,
+        (2, 1),
+        _one_student(ConsistencyConfig, "consistency"),
+        lambda student: WALKING,
+        several=True,
+    ),
     "jump": Plan(JumpConfig, (4, 1, 2, 8), _one_student(JumpConfig, "jump"), several=True, clipped=False),
     "regression": Plan(RegressionConfig, (1,), _one_student(RegressionConfig, "regression"), walked=True),
-    "distribution": Plan(DistributionConfig, (4, 2, 1), _start_and_chase, several=True, walked=True),
+    "distribution": Plan(
+        DistributionConfig, (4, 2, 1), _start_and_chase, lambda student: CHASING, several=True, walked=True
+    ),
 }
 """By what the user calls the method."""
