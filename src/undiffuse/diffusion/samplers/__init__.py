@@ -110,8 +110,8 @@ SAMPLERS = {entry.name: entry for entry in _ENTRIES}
 STUDENT_SAMPLERS = {
     entry.name: entry
     for entry in (
-        _ode("ddim", 1, lambda: DDIM(), "a student of halving or of pairs"),
-        _sde("renoise", 1, lambda: Renoise(), "a student of consistency"),
+        _ode("ddim", 1, lambda: DDIM(), "a student of halving or of regression"),
+        _sde("renoise", 1, lambda: Renoise(), "a student of consistency or of distribution matching"),
         _ode("jump", 1, lambda: JumpStep(), "a student of jumps, which is told where each step ends"),
     )
 }
