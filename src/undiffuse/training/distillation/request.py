@@ -85,7 +85,7 @@ def make_stages(teacher: Model, name: str, request: DistillationRequest) -> list
     request = _filled(teacher, request, plan, before, name)
     stride = of_method.get("teacher_stride", ProgressiveConfig.teacher_stride)
     steps = _checked_steps(request, plan, before, name, stride)
-    walk = _walk(teacher, request, before, name)
+    walk = _walk(teacher, request, before) if plan.steps else ()
     inside = _guidance(teacher, request, before, name)
     led = inside.fixed != 1 or bool(inside.choice)
     if led and plan.student is ConsistencyConfig and of_method.get("earlier_by") == "data":
@@ -221,6 +221,10 @@ def _filled(
     usual: ThresholdName = "clip" if clipped else "none"
     own = before.teacher_threshold if before else usual
     steps = most or steps or plan.teacher_steps(request.steps)
+    process = teacher.config.diffusion
+    longest = LONGEST if process.schedule in CONTINUOUS else process.timesteps
+    if plan.steps and steps > longest:
+        raise UndiffuseError(f"{name} takes {longest:,} steps at most, and `teacher_steps` is {steps:,}: ask for fewer")
     return replace(request, teacher_steps=steps, threshold=threshold or own)
 
 
@@ -234,7 +238,7 @@ def _checked_steps(
                 "A student of guidance is an ordinary model, drawn in any number of steps: leave `steps` out"
             )
         return ()
-    shown = ", ".join(map(str, steps))
+    shown, asks = ", ".join(map(str, steps)), "asks for {}" if request.steps else "is {} where nobody says"
     if min(steps) < 1 or len(set(steps)) < len(steps):
         raise UndiffuseError(f"`steps` takes different numbers from 1 on, got {shown}")
     if stride < 2:
@@ -250,12 +254,13 @@ def _checked_steps(
         )
     if max(steps) >= most:
         raise UndiffuseError(
-            f"The teacher takes {counted(most, 'step')} and `steps` asks for {max(steps)}: ask for fewer, or {advice}"
+            f"The teacher takes {counted(most, 'step')} and `steps` {asks.format(max(steps))}: ask for fewer, or "
+            f"{advice}"
         )
     possible = [most // stride**k for k in range(1, most.bit_length()) if most % stride**k == 0]
     if not set(steps) <= set(possible):
         can = f"students of {', '.join(map(str, possible))} can be made" if possible else "no student can be made"
-        raise UndiffuseError(f"From {most} steps of the teacher, {can}, and `steps` asks for {shown}")
+        raise UndiffuseError(f"From {most} steps of the teacher, {can}, and `steps` {asks.format(shown)}")
     if method == "jump" and any(2 * a != b for a, b in pairwise(sorted(steps))):
         raise UndiffuseError(
             "A jump is learned from two of half its length, so `steps` of jumps are each twice another but the least, "
@@ -279,15 +284,11 @@ def _check_halved(before: StudentConfig, method: str, name: str) -> None:
         )
 
 
-def _walk(teacher: Model, request: DistillationRequest, before: StudentConfig | None, name: str) -> tuple[float, ...]:
+def _walk(teacher: Model, request: DistillationRequest, before: StudentConfig | None) -> tuple[float, ...]:
     """The teacher's times, as far as they can be trained at: whole numbers on a chain."""
     if before and before.student_times:
         return before.student_times
-    process, steps = teacher.config.diffusion, request.teacher_steps
-    most = LONGEST if process.schedule in CONTINUOUS else process.timesteps
-    if steps > most:
-        raise UndiffuseError(f"{name} takes {most:,} steps at most, and `teacher_steps` is {steps:,}: ask for fewer")
-    return tuple(make_timesteps(teacher.schedule, steps).tolist()[:-1])
+    return tuple(make_timesteps(teacher.schedule, request.teacher_steps).tolist()[:-1])
 
 
 def _takes_long_steps(config: TrainConfig, student: type[StudentConfig]) -> bool:
