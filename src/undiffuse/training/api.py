@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from contextlib import nullcontext
@@ -26,7 +27,7 @@ from undiffuse.errors import UndiffuseError, counted, quoted
 from undiffuse.model import Model, build_model, load_model
 from undiffuse.recipes import advised_sampling, get_recipe
 from undiffuse.runtime.devices import choose_device
-from undiffuse.runtime.durable_files import shortened
+from undiffuse.runtime.durable_files import NAME_BYTES, shortened
 from undiffuse.runtime.precision import slow_bfloat16
 from undiffuse.runtime.process_group import ALONE, Group, joined
 from undiffuse.runtime.torch_modes import own_modes
@@ -237,7 +238,7 @@ def resume_run(
         checkpoint = load_checkpoint(path)
         state = checkpoint.state
         told = Recorded.from_text(group.broadcast_text(lambda: recorded(run.metrics, state.step).to_text()))
-        if warning := edited(run.config, checkpoint.config):
+        if warning := edited(run.config, checkpoint.config, given):
             console.say(f"warning: {warning}")
         going = reconcile(checkpoint.config, state, given, told)
         config, plan, new = going.config, going.plan, going.budget
@@ -363,5 +364,10 @@ def checked_name(name: str) -> str:
     if name in ("", ".", "..") or Path(name).name != name or any(ord(sign) < 32 for sign in name):
         raise UndiffuseError(
             f"{name!r} cannot be the name of a run: it must be the name of a folder in `runs`, without line breaks"
+        )
+    if (length := len(os.fsencode(name))) > NAME_BYTES:  # before the stages of a distillation that come first
+        raise UndiffuseError(
+            f"`name` is the name of a folder, which has at most {NAME_BYTES} bytes, and {name[:8]}... has {length}: "
+            "choose a shorter `name`"
         )
     return name

@@ -255,6 +255,24 @@ def test_whoever_stops_a_stage_is_told_how_all_of_them_go_on(home, tmp_path, mon
         assert torch.equal(tensor, again.network.state_dict()[name]), name
 
 
+@pytest.mark.parametrize("method", ["progressive", "distribution"])
+def test_a_distillation_goes_on_where_its_teacher_and_its_stages_were_moved(home, tmp_path, method, capsys):
+    shutil.copytree(home / "teacher", tmp_path / "here")
+    how = {"method": method, "steps": 4, "quiet": True, "updates": 4, "checkpoint_every": 2, "keep": 0, "name": "fast"}
+    whole = undiffuse.distill(tmp_path / "here", runs=tmp_path / "runs", **how)
+    (tmp_path / "here").rename(tmp_path / "there")
+    (tmp_path / "runs").rename(tmp_path / "moved")
+    shutil.rmtree(max((tmp_path / "moved" / "fast" / "checkpoints").iterdir()))
+    with pytest.raises(UndiffuseError, match="moved, repeat undiffuse distill with its new place and `resume`"):
+        undiffuse.train(name="fast", runs=tmp_path / "moved", resume=True, quiet=True)
+    for _ in range(2):  # the second time without a word on what the settings say
+        again = undiffuse.distill(tmp_path / "there", runs=tmp_path / "moved", resume=True, **how | {"quiet": False})
+        assert "warning" not in capsys.readouterr().out
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, again.network.state_dict()[name]), name
+    assert made(tmp_path / "moved", "fast").origin == str(tmp_path / "there")
+
+
 def test_another_teacher_under_the_same_name_is_refused(home, tmp_path):
     shutil.copytree(home / "teacher", tmp_path / "teacher")
     how = {"steps": 8, "runs": tmp_path, "name": "fast", **HALVING, "updates": 4, "checkpoint_every": 2, "keep": 0}
@@ -280,6 +298,9 @@ def test_another_teacher_under_the_same_name_is_refused(home, tmp_path):
         ({"guidance": (1.0, 2.0, 3.0)}, "two that rise"),
         ({"teacher": "data", "guidance": 2.0}, "told nothing beside the time"),
         ({"teacher_steps": 128}, "takes 64 steps at most, and `teacher_steps` is 128"),
+        ({"teacher_steps": 100}, "takes 64 steps at most, and `teacher_steps` is 100"),
+        ({"method": "jump", "teacher_steps": 4}, "4 steps and `steps` is 8 where nobody says"),
+        ({"method": "distribution", "teacher_steps": 6}, "of 3 can be made, and `steps` is 4, 2, 1 where nobody says"),
         ({"minutes": 1.0}, "one budget"),
         ({"huber": 0.1}, "`method=progressive` has no `huber`"),
         ({"method": "consistency", "huber": "small"}, "'huber' in the settings must be a number"),
@@ -310,6 +331,7 @@ def test_another_teacher_under_the_same_name_is_refused(home, tmp_path):
         ({"updates": None, "minutes": -1.0}, "`minutes` must be a finite number above 0, got -1"),
         ({"updates": None, "minutes": "5"}, "`minutes` must be a number or null, got '5'"),
         ({"name": "a/b"}, "'a/b' cannot be the name of a run"),
+        ({"name": "x" * 300}, "at most 255 bytes, and xxxxxxxx... has 300: choose a shorter `name`"),
         ({"name": ""}, "'' cannot be the name of a run"),
         ({"base": 16}, "`base` is the teacher's"),
         ({"schedule": "linear"}, "`schedule` is the teacher's"),
@@ -394,6 +416,14 @@ def test_pairs_that_are_elsewhere_now_are_asked_for(own_cache, tmp_path, monkeyp
 def test_an_optimizer_that_is_asked_for_is_that_of_every_stage(home, tmp_path, asked, used):
     undiffuse.distill(home / "teacher", method="distribution", runs=tmp_path, name="fast", **asked, **QUICK)
     assert read_config(tmp_path / "fast-start" / "config.yaml").optimizer.optimizer == used
+
+
+def test_guidance_of_a_short_chain_needs_no_walk(own_cache, tmp_path):
+    short = {"parameterization": "v", "condition": ("class",), **SMALL, "timesteps": 8}
+    undiffuse.train(pictures(), name="teacher", runs=tmp_path, steps=1, **short)
+    student = undiffuse.distill(tmp_path / "teacher", method="guidance", guidance=2.0, runs=tmp_path, **QUICK)
+    assert made(tmp_path, "teacher-guided").guidance_inside == 2
+    assert student.plan(steps=3, sampler="ddim").sample(1).evaluations == 3
 
 
 def test_a_file_is_no_place_for_a_student(home, tmp_path):

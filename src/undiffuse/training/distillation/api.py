@@ -28,12 +28,14 @@ from undiffuse.training.api import checked_name, named_after, prepare_together, 
 from undiffuse.training.callbacks.console import Console
 from undiffuse.training.distillation.remarks import remarks, unheeded
 from undiffuse.training.distillation.request import DistillationRequest, make_stages
-from undiffuse.training.distillation.stages import Stage
+from undiffuse.training.distillation.stages import Stage, origin_of
 from undiffuse.training.run.folder import RunFolder, check_free
 from undiffuse.training.run.resume import FREE
 from undiffuse.training.run.signals import StoppedError
 from undiffuse.training.run.validate import check
 
+PLACES = ("source", "teacher", "teacher_weights", "origin")
+"""Settings of where something is; a stage that goes on finds it where it is now."""
 MINUTES = 5.0
 """Of the shortest stage, where nobody gives a budget."""
 
@@ -133,12 +135,13 @@ def distill(
             console.say(f"warning: {sentence}")
         console.say(f"distilling in {counted(len(folders), 'stage')}, {budget.in_words(parts)}: {_listed(folders)}")
         taught_by = started_from = str(teacher), model
+        origin = origin_of(str(teacher), model)
         for stage, folder in zip(stages, folders, strict=True):
-            config = stage.with_teacher(*taught_by, *started_from)
+            config = stage.with_teacher(*taught_by, *started_from, origin)
             try:
                 if folder in begun:
                     _check_teacher(folder, config)
-                    asked = {key: flatten(config)[key] for key in {"source", *settings} if key in FREE}
+                    asked = {key: flatten(config)[key] for key in {*PLACES, *settings} if key in FREE}
                     model = resume_run(folder, dataset=dataset, console=console, group=group, **asked)
                 else:
                     model = start_run(config, dataset, folder, console=console, group=group)

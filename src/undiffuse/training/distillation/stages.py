@@ -51,12 +51,17 @@ class Stage:
     part: int = 1
     teaches: bool = True
 
-    def with_teacher(self, path: str, teacher: Model, start_path: str, start: Model) -> TrainConfig:
-        """The settings of the training with a teacher, from the weights of a model that may be another."""
+    def with_teacher(
+        self, path: str, teacher: Model, start_path: str, start: Model, origin: tuple[str, str]
+    ) -> TrainConfig:
+        """The settings of the training with a teacher, from the weights of a model that may be another.
+
+        Args:
+            origin: path and sha256 of the first teacher, see `origin_of`.
+        """
         sha256, weights = teacher.provenance["sha256"], teacher.loaded_as
-        student, before = student_of(self.config.distillation), student_of(teacher.config.distillation)
+        student = student_of(self.config.distillation)
         assert student is not None
-        origin = (before.origin, before.origin_sha256) if before else (path, sha256)
         told = replace(
             student,
             teacher=path,
@@ -67,6 +72,12 @@ class Stage:
         )
         begins = StartConfig(start_path, start.loaded_as, start.provenance["sha256"])
         return replace(self.config, distillation=told, start=begins)
+
+
+def origin_of(path: str, teacher: Model) -> tuple[str, str]:
+    """Path and sha256 of the first teacher of this one's students, which is this one or a teacher of its own."""
+    before = student_of(teacher.config.distillation)
+    return (before.origin, before.origin_sha256) if before else (path, teacher.provenance["sha256"])
 
 
 @dataclass(frozen=True)

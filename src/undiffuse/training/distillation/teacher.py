@@ -67,7 +67,10 @@ def load_teacher(config: StudentConfig, device: torch.device) -> Model:
     try:
         model = load_model(config.teacher, config.teacher_weights)
     except UndiffuseError as error:
-        raise UndiffuseError(f"A student's training asks its teacher, {quoted(config.teacher)}: {error}") from error
+        raise UndiffuseError(
+            f"A student's training asks its teacher, {quoted(config.teacher)}: {error}; where it was moved, repeat "
+            "undiffuse distill with its new place and `resume`"
+        ) from error
     if config.teacher_sha256 and model.provenance["sha256"] != config.teacher_sha256:
         raise UndiffuseError(
             f"The teacher {config.teacher} has other weights now than when this student began: bring them back "

@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +62,20 @@ class RunFolder:
         replace_file(self.environment, json.dumps(environment(device, processes), indent=2) + "\n", advice)
 
 
-def edited(path: Path, config: TrainConfig) -> str:
-    """A warning of a run's config.yaml that is no longer what the run is trained by; '' where it is."""
+def edited(path: Path, config: TrainConfig, given: Collection[str] = ()) -> str:
+    """A warning of a run's config.yaml that is no longer what the run is trained by; '' where it is.
+
+    Args:
+        config: of the checkpoint.
+        given: names of settings that are asked for anew, of which neither holds.
+    """
     if not path.exists():
         return ""
     try:
         written = flatten(read_config(path))
     except UndiffuseError as error:
         return f"{error}; the settings of the checkpoint hold"
-    differing = [name for name, value in flatten(config).items() if written[name] != value]
+    differing = [name for name, value in flatten(config).items() if name not in given and written[name] != value]
     if not differing:
         return ""
     return (

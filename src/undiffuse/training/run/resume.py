@@ -16,10 +16,11 @@ from undiffuse.training.run.validate import check
 from undiffuse.training.step_plan import Decision, Plan
 
 FREE = (
-    *("source", "pairs", "device", "compile", "parallel"),
+    *("source", "pairs", "device", "compile", "parallel", "teacher", "teacher_weights", "origin"),
     *("sample_every", "sample_count", "checkpoint_every", "keep", "track"),
 )
-"""Settings that may be changed on resuming: they do not change what is learned (data are compared by their content)."""
+"""Settings that may be changed on resuming: they do not change what is learned (data are compared by their content,
+teachers by their weights)."""
 
 
 @dataclass(frozen=True)
