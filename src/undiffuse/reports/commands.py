@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse.conditioning.class_names import as_typed
+from undiffuse.config.data import DataConfig
 from undiffuse.config.distillation import (
     FILLED_IN,
     MatchConfig,
@@ -18,7 +19,7 @@ from undiffuse.config.distillation import (
     student_of,
 )
 from undiffuse.config.fields import fields_of
-from undiffuse.config.files import BUDGETS, override
+from undiffuse.config.files import BUDGETS, override, read_config
 from undiffuse.config.flags import flag_of
 from undiffuse.config.sampling import Guide
 from undiffuse.config.schema import TrainConfig
@@ -30,6 +31,7 @@ from undiffuse.recipes import get_recipe
 from undiffuse.reports.run_history import Story
 from undiffuse.training.distillation.request import NOT_OF_STUDENTS, student_settings
 from undiffuse.training.distillation.stages import STARTING, usual_settings
+from undiffuse.training.run.folder import RunFolder
 
 RUNS = "runs"
 """Where `undiffuse train` puts runs that no --runs says otherwise of."""
@@ -67,7 +69,10 @@ def distill_command(story: Story, student: StudentConfig) -> str:
     starts = _starts(student)
     if starts:
         name, method = name.removesuffix("-start"), "distribution"
-    words = ["undiffuse", "distill", student.teacher, "--method", method]
+    teacher = _teacher_settings(student)
+    words = ["undiffuse", "distill", student.teacher]
+    words += [config.data.source] if config.data.source != teacher.data.source else []
+    words += ["--method", method]
     words += option("steps", student.student_steps) if student.student_steps else []
     scales = student.guidance_range or ((student.teacher_guidance,) if student.teacher_guidance != 1 else ())
     if scales and student.teacher_sha256 == student.origin_sha256:
@@ -80,7 +85,8 @@ def distill_command(story: Story, student: StudentConfig) -> str:
     # The part of the budget that a stage takes: see `Stage.part`.
     part = 1 if matched or starts or (halved and max(student.student_steps) > 2) else 2 if halved else 4
     words += ["--updates", str(math.ceil(story.state["total"] / part)), "--batch", str(config.loop.batch)]
-    words += [*_otherwise(config, student), "--name", name]
+    words += ["--weights", student.teacher_weights] if student.teacher_weights != StudentConfig.teacher_weights else []
+    words += [*_otherwise(config, student), *_not_as_taught(config, teacher), "--name", name]
     if run.parent != Path(RUNS).resolve():
         words += ["--runs", str(story.run.parent if story.run.name == run.name else run.parent)]
     return shlex.join(words)
@@ -100,6 +106,23 @@ def _otherwise(config: TrainConfig, student: StudentConfig) -> list[str]:
         for name in fields_of(part):
             if has[name] != had[name] and name not in (*fields_of(StudentConfig), *FILLED_IN, *NOT_OF_STUDENTS):
                 words += option(name, has[name])
+    return words
+
+
+def _teacher_settings(student: StudentConfig) -> TrainConfig:
+    """The settings that a student has where nobody says others; those of nobody where its teacher is no run here."""
+    try:
+        return read_config(RunFolder(Path(student.teacher)).config)
+    except UndiffuseError:
+        return TrainConfig()
+
+
+def _not_as_taught(config: TrainConfig, teacher: TrainConfig) -> list[str]:
+    """Options for what a student has from its teacher unless somebody says otherwise, as far as it changes weights."""
+    has, had, words = flatten(config), flatten(teacher), list[str]()
+    for name in (*fields_of(DataConfig), "accumulate", "seed", "precision"):
+        if name != "source" and has[name] != had[name]:
+            words += option(name, has[name])
     return words
 
 

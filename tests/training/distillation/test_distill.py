@@ -597,9 +597,16 @@ def test_a_setting_without_effect_is_warned_of(home, tmp_path, capsys):
         ("noise", {"method": "distribution", "steps": (2, 1), "ema": (0.9,), "threshold": "none"}),
         ("teacher", {"method": "regression", "teacher_sampler": "heun", "guidance": 2.0}),
         ("teacher", {"steps": 4, "teacher_stride": 4, "optimizer": "muon"}),
+        ("teacher", {"steps": 4, "seed": 7, "weights": "raw", "flip": True, "accumulate": 2, "precision": "bfloat16"}),
+        ("teacher", {"method": "distribution", "seed": 7, "data": "others", "size": (8, 8), "crop": "center"}),
     ],
 )
 def test_the_command_of_a_report_makes_each_stage_again_bit_for_bit(home, tmp_path, teacher, asked):
+    if "data" in asked:
+        asked = asked | {"data": tmp_path / "others"}
+        for k, (image, name) in enumerate(pictures()):
+            (tmp_path / "others" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[::-1]).save(tmp_path / "others" / name / f"{k}.png")
     undiffuse.distill(home / teacher, runs=tmp_path / "runs", name="fast", **{**HALVING, **asked})
     for folder in sorted((tmp_path / "runs").iterdir()):
         words = shlex.split(train_command(Story(folder, undiffuse.load(folder))))
