@@ -14,6 +14,7 @@ What these are made of is in rooms, each with its own table of contents:
     editing         inpainting, super-resolution and other edits of pictures
     evaluation      FID and friends, likelihood, anomalies
     visualization   grids, plots, animations
+    register        own samplers, losses, schedules, optimizers, networks, by name
 
 Importing this package is instant: torch is loaded when the first name that needs it is used. How many threads it gets
 then and how they wait for each other is set here, where it is not loaded yet; see `undiffuse.runtime.cores`.
@@ -24,11 +25,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from undiffuse.config.registry import load_packages as _load_packages
 from undiffuse.runtime.cores import prepare as _prepare
 from undiffuse.version import __version__
 
 if TYPE_CHECKING:
-    from undiffuse import data, diffusion, editing, evaluation, networks, recipes, visualization
+    from undiffuse import data, diffusion, editing, evaluation, networks, recipes, register, visualization
     from undiffuse.errors import UndiffuseError
     from undiffuse.export import convert
     from undiffuse.model import Cascade, Model, load
@@ -46,7 +48,7 @@ _HOMES = {
     "make_cascade": "undiffuse.model.make_cascade",
     "train": "undiffuse.training.api",
 }
-_ROOMS = ("data", "diffusion", "editing", "evaluation", "networks", "recipes", "visualization")
+_ROOMS = ("data", "diffusion", "editing", "evaluation", "networks", "recipes", "register", "visualization")
 
 __all__ = [
     "Cascade",
@@ -63,6 +65,7 @@ __all__ = [
     "make_cascade",
     "networks",
     "recipes",
+    "register",
     "train",
     "visualization",
 ]
@@ -71,6 +74,8 @@ _prepare()
 
 
 def __getattr__(name: str) -> object:
+    if name in _HOMES or name in _ROOMS:
+        _load_packages()
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     if name in _ROOMS:

@@ -1,8 +1,9 @@
 """A model in one file: safetensors with the settings and what is known of the data in its header.
 
-A checkpoint is for training on; this is for handing on. It holds one set of weights, as a rule an average, in half
-precision: its 11 bits of mantissa are finer than what one more step of training changes. The header's metadata have
-one entry, ``undiffuse``, with JSON: format, config, data, step, weights, and the sha256 of all that follows the header.
+A checkpoint is for training on; this is for handing on. It holds one set of weights, as a rule an average, and where it
+is made for others in half precision: its 11 bits of mantissa are finer than what one more step of training changes. The
+header's metadata have one entry, ``undiffuse``, with JSON: format, config, data, step, weights, and the sha256 of all
+that follows the header.
 
 A student's file has format 2, for whoever knows format 1 alone would draw from it as from any model, and badly.
 """
@@ -31,18 +32,22 @@ FORMAT, STUDENT_FORMAT = 1, 2
 _KEY = "undiffuse"
 
 
-def to_bytes(model: SavedModel) -> bytes:
-    """The file of a model, floating-point tensors in half precision."""
-    halves = {name: _half(name, tensor) for name, tensor in model.tensors.items()}
+def to_bytes(model: SavedModel, half: bool = True) -> bytes:
+    """The file of a model.
+
+    Args:
+        half: floating-point tensors in half precision; otherwise as they are.
+    """
+    kept = {name: _half(name, tensor) if half else _whole(tensor) for name, tensor in model.tensors.items()}
     header = {
         "format": STUDENT_FORMAT if student_of(model.config.distillation) else FORMAT,
         "config": to_dict(model.config),
         "data": model.info.to_json(),
         "step": model.provenance["step"],
         "weights": model.provenance["weights"],
-        "sha256": _digest(safetensors.torch.save(halves)),
+        "sha256": _digest(safetensors.torch.save(kept)),
     }
-    return safetensors.torch.save(halves, {_KEY: json.dumps(header)})
+    return safetensors.torch.save(kept, {_KEY: json.dumps(header)})
 
 
 def model_of(data: bytes, where: Path) -> SavedModel:
@@ -81,9 +86,13 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(memoryview(data)[8 + int.from_bytes(data[:8], "little") :]).hexdigest()
 
 
+def _whole(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().contiguous()
+
+
 def _half(name: str, tensor: Tensor) -> Tensor:
     if not tensor.is_floating_point():
-        return tensor.cpu().contiguous()
+        return _whole(tensor)
     half = tensor.detach().cpu().to(torch.float16).contiguous()
     if not half.isfinite().all():
         raise UndiffuseError(f"'{name}' has values that half precision cannot hold: this model does not fit a file")

@@ -23,6 +23,7 @@ from typing import Any, TextIO
 
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.spelling import spelled_streams
+from undiffuse.config.registry import load_packages
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.runtime.allocator import keep_freed_memory
 from undiffuse.runtime.rank_failure import speaks
@@ -95,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning
+                load_packages()
                 _dispatch(list(sys.argv[1:] if argv is None else argv))
             sys.stdout.flush()
         except UndiffuseError as error:

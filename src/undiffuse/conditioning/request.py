@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,19 +19,29 @@ from undiffuse.conditioning.class_names import ALL, NONE, class_number, class_nu
 from undiffuse.conditioning.low_resolution import LowResSource, stage_conditions
 from undiffuse.conditioning.student import student_conditions
 from undiffuse.conditioning.text.encoder import SIZE, load_encoder
+from undiffuse.config import registry
 from undiffuse.config.conditioning import ConditionConfig
 from undiffuse.config.sampling import Guide, Prompt
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.distillation.teacher import SCALE
-from undiffuse.diffusion.guidance import Autoguided, ClassifierFree, ClassifierGuided, Conditioned, Guidance
+from undiffuse.diffusion.guidance import (
+    Autoguided,
+    ClassifierFree,
+    ClassifierGuided,
+    Conditioned,
+    Guidance,
+    GuidanceRule,
+)
 from undiffuse.diffusion.guidance.classifier import NoisyClassifier
 from undiffuse.errors import UndiffuseError
 from undiffuse.networks.conditions import Condition
 
 CLASS, TEXT, VECTOR, IMAGE = "label", "text", "vector", "image"
 """Arguments that carry the class, the vectors of a text's pieces, standardized numbers, and a picture to go with."""
+RULE = "guidance rule"
+"""The kind of registered pieces, see `config.registry`."""
 
 
 def conditions_of(config: TrainConfig, info: DataInfo) -> tuple[Condition, ...]:
@@ -100,7 +111,7 @@ class GuidedRequest:
     conditions: tuple[Condition, ...]
     rows: Mapping[str, Tensor]
     negative: Mapping[str, Tensor]
-    guidance: Guidance
+    guidance: GuidanceRule
     guides: Guides = NO_GUIDES
 
     def denoiser(self, denoiser: Denoiser, indices: Sequence[int]) -> Denoiser:
@@ -307,19 +318,71 @@ def _check_guides(guide: Guide, conditions: tuple[Condition, ...], info: DataInf
         if not set(guides.weak_conditions) <= set(conditions):
             raise UndiffuseError("The `weak` model wants to be told what this one does not know")
         return
-    if guide.guidance_rescale or guide.guidance_interval:
-        raise UndiffuseError("`guidance_rescale` and `guidance_interval` are not for guidance by a `classifier`")
+    if guide.guidance_rescale or guide.guidance_interval or guide.guidance_rule:
+        raise UndiffuseError(
+            "`guidance_rescale`, `guidance_interval` and `guidance_rule` are not for guidance by a `classifier`"
+        )
     if any(condition.name == CLASS for condition in conditions) and info.classes != guides.classifier_classes:
         raise UndiffuseError("The `classifier` tells other classes apart than the model was trained on")
 
 
-def _guidance(guide: Guide) -> Guidance:
+def register_guidance(name: str, make: Callable[..., GuidanceRule], note: str = "") -> None:
+    """Make a rule of guidance known to ``--guidance-rule``, to files and to Python's ``guidance_rule=``.
+
+    Args:
+        make: the rule, of its options; one that is called ``scale`` is the `guidance` of the settings.
+        note: when to use it.
+
+    Raises:
+        UndiffuseError: as for `registry.register`.
+    """
+    registry.register(RULE, name, make, note)
+
+
+def guidance_settings(rule: Any) -> dict[str, Any]:
+    """The settings that stand for a rule of guidance which a program gives: `Guidance` by its own, others by a text.
+
+    Raises:
+        UndiffuseError: it is no rule, or its scale is not one number.
+    """
+    if isinstance(rule, type) or not isinstance(rule, GuidanceRule):
+        raise UndiffuseError(
+            "`guidance` is a number, an `undiffuse.diffusion.Guidance`, or an object with `scale`, "
+            f"`active(schedule, t)` and `mix(strong, weak, x_t, t, schedule)`; got a {type(rule).__name__}"
+        )
+    if not isinstance(rule.scale, int | float):
+        raise UndiffuseError(f"The `scale` of `guidance` is one number, got a {type(rule.scale).__name__}")
+    if type(rule) is Guidance:
+        whole = rule.interval == Guidance.interval
+        interval = () if whole else rule.interval
+        return {"guidance": float(rule.scale), "guidance_rescale": rule.rescale, "guidance_interval": interval}
+    return {"guidance": float(rule.scale), "guidance_rule": registry.keep(RULE, rule)}
+
+
+def _guidance(guide: Guide) -> GuidanceRule:
     levels = guide.guidance_interval
+    if guide.guidance_rule:
+        return _registered_rule(guide)
     if not levels:
         return Guidance(guide.guidance, guide.guidance_rescale)
     if len(levels) != 2:
         raise UndiffuseError(f"`guidance_interval` takes two noise levels sigma/alpha, low and high, not {len(levels)}")
     return Guidance(guide.guidance, guide.guidance_rescale, (levels[0], levels[1]))
+
+
+def _registered_rule(guide: Guide) -> GuidanceRule:
+    if guide.guidance_rescale or guide.guidance_interval:
+        raise UndiffuseError(
+            f"`guidance_rescale` and `guidance_interval` are of the straight line: leave them out with "
+            f"`guidance_rule={guide.guidance_rule}`"
+        )
+    found = registry.make(RULE, guide.guidance_rule, scale=guide.guidance)
+    if not isinstance(found, GuidanceRule):
+        raise UndiffuseError(
+            f"`guidance_rule={guide.guidance_rule}` should have `scale`, `active(schedule, t)` and "
+            f"`mix(strong, weak, x_t, t, schedule)`, and a {type(found).__name__} lacks one of them"
+        )
+    return found
 
 
 def dropped(

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-ScheduleName = Literal["linear", "scaled-linear", "quadratic", "cosine", "sigmoid", "vp", "sub-vp"]
+from undiffuse.config.fields import Registered
+
+SCHEDULES = ("linear", "scaled-linear", "quadratic", "cosine", "sigmoid", "vp", "sub-vp")
+"""The schedules of the library itself; others are registered."""
+ScheduleName = Annotated[str, Registered("schedule", SCHEDULES)]
 PROCESS = ("schedule", "timesteps", "beta_start", "beta_end", "betas", "zero_terminal_snr")
 """Settings of `DiffusionConfig` that say what noise is added when."""
 ParameterizationName = Literal["epsilon", "x0", "v", "flow", "score", "edm"]

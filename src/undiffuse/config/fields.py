@@ -17,8 +17,9 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import cache
 from itertools import cycle, pairwise
 from threading import Lock
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from undiffuse.config import registry
 from undiffuse.errors import UndiffuseError
 
 _ONE_AT_A_TIME = Lock()
@@ -38,7 +39,8 @@ class Kind:
         stored: a file's value, in words.
         typed: an option's value, in words.
         metavar: stands after the option in its help.
-        choices: the only values that there are, where they can be listed.
+        words: the only values that there are, where they can be listed.
+        registry: the kind of pieces whose texts serve, too, see `config.registry`.
         members: of a list, the kinds of its values.
         options: of a union, its kinds, of which the first that fits is taken.
         section: the dataclass, where settings are nested in settings.
@@ -49,10 +51,16 @@ class Kind:
     stored: str
     typed: str
     metavar: str
-    choices: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    registry: str = ""
     members: tuple[Kind, ...] = ()
     options: tuple[Kind, ...] = ()
     section: type | None = None
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The only values that there are, where they can be listed."""
+        return (*self.words, *(registry.registered(self.registry) if self.registry else ()))
 
     @property
     def alternatives(self) -> tuple[Kind, ...]:
@@ -107,7 +115,45 @@ def _choice(words: tuple[str, ...]) -> Kind:
         return word
 
     stored = "one of " + ", ".join(map(repr, words))
-    return Kind(fit, read, stored, stored, "|".join(words), choices=words)
+    return Kind(fit, read, stored, stored, "|".join(words), words=words)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Beside a setting's type, in `Annotated`: it takes the library's own words and whatever is registered.
+
+    Args:
+        kind: of pieces, see `registry`.
+        words: the library's own.
+    """
+
+    kind: str
+    words: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        registry.reserve(self.kind, *self.words)
+
+
+def _registered(names: Registered) -> Kind:
+    """The texts of registered pieces beside the library's own words.
+
+    A file's text is taken for what it may be elsewhere: whoever makes the piece says that there is none. What is typed
+    has to be there.
+    """
+
+    def fit(value: Any) -> str:
+        text: str = TEXT.fit(value)
+        if text not in names.words:
+            registry.read(names.kind, text)
+        return text
+
+    def read(word: str) -> str:
+        if word not in names.words and not registry.knows(names.kind, word):
+            raise ValueError(word)
+        return word
+
+    stored = f"{', '.join(map(repr, names.words))} or the text of a registered {names.kind}"
+    return Kind(fit, read, stored, stored, "|".join(names.words), words=names.words, registry=names.kind)
 
 
 def _list_of(members: tuple[Kind, ...], endless: bool) -> Kind:
@@ -185,6 +231,8 @@ _SCALARS = {int: WHOLE, float: NUMBER, str: TEXT, bool: FLAG, types.NoneType: NO
 def kind_of(hint: Any) -> Kind:
     """The kind of an annotation's values."""
     origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _registered(args[1])
     if origin is Literal:
         return _choice(args)
     if origin in (Union, types.UnionType):
@@ -197,6 +245,17 @@ def kind_of(hint: Any) -> Kind:
         known = "int, float, str, bool, Literal, a tuple of these, or None beside one"
         raise UndiffuseError(f"A setting's annotation should be of {known}; {hint} is none of these")
     return _SCALARS[hint]
+
+
+def check_registered(field: Field, value: Any) -> None:
+    """Check that what somebody typed, and not a file, names a piece that is there.
+
+    Raises:
+        UndiffuseError: there is no such piece.
+    """
+    kind = field.kind.registry
+    if kind and isinstance(value, str) and value not in field.kind.words and not registry.knows(kind, value):
+        raise registry.missing(kind, registry.read(kind, value)[0])
 
 
 # --- fields -----------------------------------------------------------------------------------------------------------
@@ -242,14 +301,16 @@ class Variants:
     Args:
         parent: of the classes; `fields_of` it are the fields of all classes.
         told_by: name of the field that tells, a Literal of a class's names.
+        given: the class, of a name alone, of what is not known here; such names join when a file or a program has them.
 
     Attributes:
         classes: by those names.
         fields: of all classes; the help of a field that some classes lack says which have it.
     """
 
-    def __init__(self, parent: type, told_by: str) -> None:
+    def __init__(self, parent: type, told_by: str, given: Callable[[str], type] | None = None) -> None:
         _UNIONS[parent] = self
+        self._given = given
         self.told_by = told_by
         self.classes: dict[str, type] = {}
         self.fields: Mapping[str, Field] = {}
@@ -277,11 +338,17 @@ class Variants:
         self.classes |= dict.fromkeys(names, cls)
         self.fields = {name: self._with_owners(name) for name in {**self.fields, **own}}
 
+    def add_given(self, name: Any) -> None:
+        """Join the class of a name alone, where there is none of this name."""
+        if self._given and isinstance(name, str) and name not in self.classes:
+            registry.read(self.told_by, name)
+            self.add(self._given(name))
+
     def _with_owners(self, name: str) -> Field:
         owners = {told: fields_of(cls)[name] for told, cls in self.classes.items() if name in fields_of(cls)}
         first, *_ = owners.values()
         if name == self.told_by:
-            texts = dict.fromkeys(one.text.removesuffix(".") for one in owners.values())
+            texts = dict.fromkeys(one.text.removesuffix(".") for one in owners.values() if one.text)
             return replace(first, kind=_choice(tuple(self.classes)), about=f"{'; '.join(texts)}.")
         few = len(owners) < len(self.classes)
         return replace(first, about=f"{first.text} ({self.told_by} {', '.join(owners)})".lstrip()) if few else first
@@ -305,7 +372,7 @@ def variants_of(cls: type | None) -> Variants | None:
 
 @cache
 def _fields_of(cls: type) -> Mapping[str, Field]:
-    hints = get_type_hints(cls)
+    hints = get_type_hints(cls, include_extras=True)
     return {
         field.name: Field(
             owner=next(one for one in cls.__mro__ if field.name in inspect.get_annotations(one)),

@@ -20,8 +20,9 @@ from typing import Any
 import yaml
 
 from undiffuse.config.distillation import NoDistillation
+from undiffuse.config.fields import check_registered
 from undiffuse.config.schema import CLASSIFIER, CONFIG_VERSION, TrainConfig
-from undiffuse.config.sections import change, flatten, from_plain, sections, show
+from undiffuse.config.sections import change, flat_fields, flatten, from_plain, sections, show
 from undiffuse.config.students import check_student
 from undiffuse.errors import UndiffuseError, perhaps
 from undiffuse.runtime.installing import upgrade
@@ -107,6 +108,8 @@ def override(config: TrainConfig, **flat: Any) -> TrainConfig:
     for name in flat:
         if name not in known:
             raise UndiffuseError(f"unknown setting '{name}'{perhaps(name, known)}")
+    for name, value in flat.items():
+        check_registered(flat_fields(TrainConfig)[name], value)
     if any(flat.get(name) is not None for name in BUDGETS):
         flat = {**dict.fromkeys(BUDGETS), **flat}
     changed = change(config, flat, "the settings")

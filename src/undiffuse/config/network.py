@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from typing import ClassVar, Literal
 
 from undiffuse.errors import UndiffuseError
@@ -50,6 +50,33 @@ class NetworkConfig:
 
         Said at once, however many that is, and of any values: it is asked before the settings are checked.
         """
+
+
+@dataclass(frozen=True)
+class GivenNetworkConfig(NetworkConfig):
+    """Options of a network that a program gives as an object: none. Its name is all that files hold of it."""
+
+    SIZES: ClassVar = ("batch",)
+
+    @property
+    def width(self) -> int:
+        return 1
+
+    @property
+    def draws_in_training(self) -> bool:
+        return True  # nobody knows
+
+    def activations(self, spatial: Sequence[int]) -> float:
+        return float(math.prod(spatial))
+
+    def count_weights(self, channels: int, dims: int) -> int:
+        return 0  # what a program has made fits its memory
+
+    @staticmethod
+    def named(architecture: str) -> type[GivenNetworkConfig]:
+        """The class of the options of the network of this name."""
+        field = ("architecture", Literal[architecture], architecture)
+        return make_dataclass("GivenNetworkConfig", [field], bases=(GivenNetworkConfig,), frozen=True)
 
 
 def _residual_weights(base: int, multipliers: Sequence[int], blocks: int, dims: int) -> int:

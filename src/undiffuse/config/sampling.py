@@ -70,6 +70,8 @@ class Guide:
     """A classifier of noisy images that leads to `classes`, at 1 by Bayes' rule: see `undiffuse train-classifier`."""
     guidance_rescale: float = 0.0
     """In [0, 1]: how much of the contrast that guidance adds is taken back."""
+    guidance_rule: str = ""
+    """A registered rule that mixes the predictions with and without the condition in place of the straight line."""
     guidance_interval: tuple[float, ...] = ()
     """LOW,HIGH noise levels sigma/alpha between which guidance acts; everywhere by default."""
     augmentation: float = 0.1

@@ -26,16 +26,18 @@ from undiffuse.config.distillation import (
     RegressionConfig,
 )
 from undiffuse.config.fields import Variants
-from undiffuse.config.network import NetworkConfig, RMSUNetConfig, ScoreUNetConfig, UNetConfig
+from undiffuse.config.network import GivenNetworkConfig, NetworkConfig, RMSUNetConfig, ScoreUNetConfig, UNetConfig
+from undiffuse.config.registry import reserve
 from undiffuse.config.training import EMAConfig, LoopConfig, ObjectiveConfig, OptimizerConfig, StartConfig
 
 CONFIG_VERSION = 1
 """Version of the file format; a newer one is refused with a sentence, an older one is read."""
 
-ARCHITECTURES = Variants(NetworkConfig, "architecture")
+ARCHITECTURES = Variants(NetworkConfig, "architecture", GivenNetworkConfig.named)
 """The classes of a network's options by the names of their architectures."""
 for _options in (UNetConfig, RMSUNetConfig, ScoreUNetConfig):
     ARCHITECTURES.add(_options)
+reserve("architecture", *ARCHITECTURES.classes)
 
 METHODS = Variants(DistillationConfig, "method")
 """The classes of a student's settings by the names of their methods."""

@@ -52,6 +52,9 @@ def from_plain(cls: type[T], tree: Any, where: str, prefix: str = "") -> T:
         return change(cls(), tree, where, prefix)
     if variants := variants_of(cls):
         told = fields_of(cls)[variants.told_by]
+        if tree.keys() <= {told.name}:  # the settings of a network that a program gave
+            variants.add_given(tree.get(told.name))
+            told = fields_of(cls)[variants.told_by]
         name = _value(tree.get(told.name, told.default), told.kind, f"{prefix}{told.name}", where)
         cls, tree = variants.classes[name], _own(variants, name, tree, where, prefix)
     known = fields_of(cls)

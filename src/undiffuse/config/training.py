@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from undiffuse.config.fields import Registered
 from undiffuse.config.network import PrecisionName
 
 
@@ -24,7 +25,7 @@ class StartConfig:
 class ObjectiveConfig:
     """The loss (Ho et al. 2020, eq. 14, and what came after it)."""
 
-    loss: Literal["simple", "hybrid", "vlb"] = "simple"
+    loss: Annotated[str, Registered("loss", ("simple", "hybrid", "vlb"))] = "simple"
     """The weighted error; that and 0.001 of the variational bound (Nichol & Dhariwal 2021); the bound alone."""
     weighting: Literal["uniform", "min-snr", "p2", "vlb"] = "uniform"
     """Weight of each t: 1; min(SNR, `gamma`); P2 with `p2_gamma`; or the weight that the variational bound gives."""
@@ -53,7 +54,7 @@ class ObjectiveConfig:
 class OptimizerConfig:
     """The optimiser and its learning rate over time."""
 
-    optimizer: Literal["adam", "adamw", "muon"] = "adam"
+    optimizer: Annotated[str, Registered("optimizer", ("adam", "adamw", "muon"))] = "adam"
     """Adam, AdamW with decoupled weight decay, or Muon for the matrices inside with Adam for the rest."""
     lr: float = 2e-4
     """Learning rate after the warm-up."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from undiffuse.config import registry
 from undiffuse.config.diffusion import DiffusionConfig
 from undiffuse.config.training import ObjectiveConfig
 from undiffuse.diffusion.losses.hybrid import Bound, Hybrid
@@ -11,6 +14,22 @@ from undiffuse.diffusion.losses.weighting import P2, VLB, MinSNR, UniformWeight,
 from undiffuse.diffusion.parameterization import make_parameterization
 from undiffuse.diffusion.schedules import DiscreteSchedule, Schedule
 from undiffuse.errors import UndiffuseError
+
+KIND = "loss"
+"""Of registered pieces, see `config.registry`."""
+
+
+def register_loss(name: str, make: Callable[..., Loss], note: str = "") -> None:
+    """Make a loss known to ``--loss``, to files and to Python's ``objective=``.
+
+    Args:
+        make: the loss, of its options; settings of other losses, such as `weighting`, are not for it.
+        note: when to use it.
+
+    Raises:
+        UndiffuseError: as for `registry.register`.
+    """
+    registry.register(KIND, name, make, note)
 
 
 def make_objective(
@@ -25,6 +44,10 @@ def make_objective(
     Raises:
         UndiffuseError: the loss and the learned variance, or a clipped error and x0 without bounds, do not go together.
     """
+    if registry.knows(KIND, config.loss):
+        return _checked(registry.make(KIND, config.loss), config.loss)
+    if config.loss not in ("simple", "hybrid", "vlb"):
+        raise registry.missing(KIND, registry.read(KIND, config.loss)[0])
     if config.clipped_error and not bounded:
         raise UndiffuseError(
             "`clipped_error` is of data that lie in [-1, 1], and what this model diffuses has no bounds: leave it off"
@@ -39,6 +62,15 @@ def make_objective(
     space = make_parameterization(diffusion.parameterization, diffusion.sigma_data)
     simple = Objective(space, make_weighting(config), DISTANCES[config.distance], config.clipped_error)
     return Hybrid(simple, levels=levels) if config.loss == "hybrid" else simple
+
+
+def _checked(made: object, name: str) -> Loss:
+    if not isinstance(made, Loss):
+        raise UndiffuseError(
+            f"The loss '{name}' should be called as `loss(denoiser, x0, t, eps, conditions, mask)` and give one number "
+            f"a sample, and a {type(made).__name__} cannot be called"
+        )
+    return made
 
 
 def make_weighting(config: ObjectiveConfig) -> Weighting:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from inspect import Parameter, signature
 
 import torch
 from torch import Tensor, nn
 
 from undiffuse.conditioning.request import conditions_of
 from undiffuse.conditioning.student import critic_conditions
+from undiffuse.config import registry
 from undiffuse.config.distillation import DistributionConfig, has_critic
 from undiffuse.config.fields import fields_of
-from undiffuse.config.network import NetworkConfig, RMSUNetConfig, ScoreUNetConfig, UNetConfig
+from undiffuse.config.network import GivenNetworkConfig, NetworkConfig, RMSUNetConfig, ScoreUNetConfig, UNetConfig
 from undiffuse.config.schema import ARCHITECTURES, TrainConfig
 from undiffuse.config.sections import sections
 from undiffuse.data.codec import codec_of
@@ -34,6 +37,8 @@ NETWORKS: dict[type[NetworkConfig], Callable[..., nn.Module]] = {
     ScoreUNetConfig: ScoreUNet,
 }
 """What builds a network, from channels of x and of the result, dimensions, options and conditions."""
+ARCHITECTURE = "architecture"
+"""The kind of objects that `registry` keeps."""
 CRITIC = "critic"
 """The module of a student's network that learns what the student draws; see `diffusion.distillation.distribution`."""
 SIDE, VALUES = 1 << 16, 1 << 30
@@ -58,7 +63,59 @@ def register(options: type[NetworkConfig], network: Callable[..., nn.Module]) ->
     if names := [name for name in fields_of(options) if name in taken or name in ARGUMENTS]:
         raise UndiffuseError(f"'{names[0]}' is a setting already; give the field of {options.__name__} another name")
     ARCHITECTURES.add(options)
+    registry.reserve(ARCHITECTURE, *fields_of(options)["architecture"].kind.choices)
     NETWORKS[options] = network
+
+
+def give_network(network: nn.Module | Callable[..., nn.Module], architecture: str = "") -> str:
+    """Make a network that a program has known to this process, and return the architecture that settings name it by.
+
+    Args:
+        network: a module, of which every model gets a copy, with the weights that it has; or a function or class that
+            makes one, called with those of ``channels``, ``outputs``, ``dims`` and ``conditions`` that it takes, under
+            the settings' seed. It is called as ``network(x, time, **conditions)`` and returns as many channels as it
+            gets, or ``outputs`` of them.
+        architecture: the name in a file that is to be loaded; without it the object's own.
+
+    Raises:
+        UndiffuseError: it is neither.
+    """
+    if not (isinstance(network, nn.Module) or callable(network)):
+        raise UndiffuseError(
+            f"`network` is a torch.nn.Module, a function that makes one, or the name of an architecture; got a "
+            f"{type(network).__name__}"
+        )
+    name = registry.keep(ARCHITECTURE, network, architecture)
+    ARCHITECTURES.add_given(name)
+    return name
+
+
+def is_given(architecture: str) -> bool:
+    """Whether this process was given a network of this name."""
+    return registry.knows(ARCHITECTURE, architecture)
+
+
+def _build_given(
+    channels: int, outputs: int, dims: int, options: NetworkConfig, conditions: tuple[Condition, ...]
+) -> nn.Module:
+    """A network of the object that a program gave under this name."""
+    given = registry.kept(ARCHITECTURE, options.architecture)
+    if isinstance(given, nn.Module):
+        return copy.deepcopy(given)
+    known = {"channels": channels, "outputs": outputs, "dims": dims, "conditions": conditions}
+    takes = signature(given).parameters
+    everything = any(one.kind is Parameter.VAR_KEYWORD for one in takes.values())
+    made = given(**{name: value for name, value in known.items() if everything or name in takes})
+    if not isinstance(made, nn.Module):
+        raise UndiffuseError(
+            f"The function for the network '{options.architecture}' should return a torch.nn.Module, and it returned "
+            f"a {type(made).__name__}"
+        )
+    return made
+
+
+def _builder(options: NetworkConfig) -> Callable[..., nn.Module]:
+    return _build_given if isinstance(options, GivenNetworkConfig) else NETWORKS[type(options)]
 
 
 def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ...] | None = None) -> nn.Module:
@@ -76,7 +133,7 @@ def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ..
         channels, *sides = codec_of(info).shape(info.shape)
         outputs = 2 * channels if config.diffusion.learn_variance else channels
         told = conditions_of(config, info) if told is None else told
-        build = NETWORKS[type(config.network)]
+        build = _builder(config.network)
         network = accelerate_cpu(build(channels, outputs, len(sides), config.network, told))
         if has_critic(config.distillation):  # it goes where the student goes: optimizer, averages, checkpoints, shards
             told = (*told, *critic_conditions(config.distillation))

@@ -28,7 +28,7 @@ from undiffuse.model.micro_batch import micro_batch_of
 from undiffuse.model.model import Model
 from undiffuse.model.plan import DrawsByPlan, LowerStage, SamplePlan
 from undiffuse.model.resolve import make_plan, resolve
-from undiffuse.model.sample_request import passed
+from undiffuse.model.sample_request import passed, with_texts
 from undiffuse.model.student_request import check_denoises, check_typed
 from undiffuse.networks.conditions import Condition
 
@@ -99,6 +99,7 @@ class Cascade(DrawsByPlan):
     def plan(self, settings: SampleConfig | None = None, **overrides: Any) -> SamplePlan:
         """The plan of the last stage, with the plans of those below inside; see `Model.plan`."""
         check_top(self.config)
+        overrides = with_texts(overrides)
         wanted = passed(settings, overrides)
         for stage in self.stages:
             check_typed(overrides, stage.config)

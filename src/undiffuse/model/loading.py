@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from torch import nn
+
 from undiffuse.checkpoints import cascade_folder
 from undiffuse.checkpoints.find import locate
+from undiffuse.config.network import GivenNetworkConfig
+from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError
-from undiffuse.factories.network import drawing_settings, outline, without_critic
+from undiffuse.factories.network import drawing_settings, give_network, is_given, outline, without_critic
 from undiffuse.model.cascade import Cascade
 from undiffuse.model.model import Model, build_model
 from undiffuse.runtime.devices import there
@@ -18,7 +23,14 @@ from undiffuse.runtime.uninitialized import undrawn
 
 
 @own_modes()
-def load(path: str | Path, weights: str = "ema", device: str = "cpu", revision: str | None = None) -> Model | Cascade:
+def load(
+    path: str | Path,
+    weights: str = "ema",
+    device: str = "cpu",
+    revision: str | None = None,
+    *,
+    network: nn.Module | Callable[..., nn.Module] | None = None,
+) -> Model | Cascade:
     """A trained model: ours, one in somebody else's layout, or one from the Hugging Face hub.
 
     Args:
@@ -28,6 +40,8 @@ def load(path: str | Path, weights: str = "ema", device: str = "cpu", revision: 
         weights: 'ema' for the first average, 'raw' for the weights themselves, or a rate such as '0.999'.
         device: where the network goes.
         revision: on the hub: a branch, a tag or a commit.
+        network: of a model whose network a program gave, which no file holds: a module, or what makes one, as
+            `undiffuse.train` takes it.
 
     Raises:
         UndiffuseError: if there is no such model, no whole checkpoint, no such weights in it, or no such device.
@@ -37,6 +51,7 @@ def load(path: str | Path, weights: str = "ema", device: str = "cpu", revision: 
     if (parts := cascade_folder.read(Path(path))) is not None:
         return _cascade(parts, weights).to(there(device))
     where, found = there(device), locate(path, str(weights), revision)
+    _take(network, found.config, path)
     what = f"{found.provenance['checkpoint']} ({found.provenance['weights']})"
     config, tensors = drawing_settings(found.config), without_critic(found.config, found.tensors)
     check_tensors(tensors, outline(config, found.info), what)
@@ -46,6 +61,20 @@ def load(path: str | Path, weights: str = "ema", device: str = "cpu", revision: 
     model.network.eval()
     model.provenance, model.loaded_as = found.provenance, str(weights)
     return model.to(where)
+
+
+def _take(network: nn.Module | Callable[..., nn.Module] | None, config: TrainConfig, path: str | Path) -> None:
+    """Have the architecture of a file's settings stand for a network that a program gives."""
+    name, given = config.network.architecture, isinstance(config.network, GivenNetworkConfig)
+    if network is not None and not given:
+        raise UndiffuseError(f"{path} says what its network is, {name}: leave out `network`")
+    if network is not None:
+        give_network(network, name)
+    elif given and not is_given(name):
+        raise UndiffuseError(
+            f"The network of {path} is '{name}', which a program gave and no file holds: give it again, as in "
+            f"undiffuse.load({str(path)!r}, network={name})"
+        )
 
 
 def load_model(path: str | Path, weights: str = "ema", device: str = "cpu") -> Model:

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.checkpoints.hub import hub_name
+from undiffuse.checkpoints.model_file import SUFFIX, to_bytes
 from undiffuse.checkpoints.pretrained import shipped
+from undiffuse.checkpoints.saved_model import SavedModel
 from undiffuse.conditioning.low_resolution import LowResSource
 from undiffuse.conditioning.request import conditions_of
 from undiffuse.conditioning.student import number_inputs
@@ -29,16 +31,18 @@ from undiffuse.diffusion.guidance import Clip
 from undiffuse.diffusion.parameterization import make_parameterization
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
-from undiffuse.factories.network import build_network
+from undiffuse.factories.network import build_network, drawing_settings, without_critic
 from undiffuse.factories.schedule import make_schedule
 from undiffuse.model.micro_batch import micro_batch_of
 from undiffuse.model.plan import DrawsByPlan, SamplePlan
 from undiffuse.model.resolve import make_plan
 from undiffuse.model.resources import Resources
-from undiffuse.model.sample_request import passed
+from undiffuse.model.sample_request import passed, with_texts
 from undiffuse.model.student_request import check_typed
 from undiffuse.networks.conditions import Condition
+from undiffuse.provenance.png import write_file
 from undiffuse.runtime.compiling import CompiledEvaluations
+from undiffuse.runtime.durable_files import PLACE
 from undiffuse.runtime.precision import in_precision
 from undiffuse.runtime.threads import in_threads
 from undiffuse.runtime.torch_modes import own_modes
@@ -138,6 +142,30 @@ class Model(DrawsByPlan):
             return Path()
         return folder.parent.parent if folder.parent.name == "checkpoints" else folder
 
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the model to a file that `undiffuse.load` opens: the weights to the bit, and the settings.
+
+            undiffuse.load(model.save("mine.safetensors"))
+
+        A network that a program gave is in it by its name and its weights, and given again to `load`. For others there
+        is `undiffuse.convert`, which leaves out where things are on this machine.
+
+        Args:
+            path: ``NAME.safetensors``.
+            overwrite: replace a file that is there.
+
+        Raises:
+            UndiffuseError: another suffix, a file that is there, or a place that cannot be written.
+        """
+        path = Path(path)
+        if path.suffix != SUFFIX:
+            raise UndiffuseError(f"A model is saved as NAME{SUFFIX}, not as {path.name}")
+        tensors = without_critic(self.config, self.network.state_dict())
+        weights, step = str(self.provenance.get("weights", "raw")), int(self.provenance.get("step", 0))
+        saved = SavedModel.of(drawing_settings(self.config), self.info, tensors, step, weights)
+        write_file(path, to_bytes(saved, half=False), overwrite, PLACE)
+        return path
+
     def plan(
         self,
         settings: SampleConfig | None = None,
@@ -157,6 +185,7 @@ class Model(DrawsByPlan):
             UndiffuseError: an unknown setting, one out of range, something named that is not there, or what the model
                 cannot be asked.
         """
+        overrides = with_texts(overrides)
         asked = passed(settings, overrides)
         check_typed(overrides, self.config)
         return make_plan(self, asked, low_res, examples)

@@ -20,7 +20,7 @@ from undiffuse.errors import UndiffuseError, one_of, quoted
 DEFAULTS = SampleConfig().flat()
 OF_SOLVERS = ("spacing", "eta", "variance", "churn", "tolerance")
 """What a student's steps leave nothing to be said of."""
-OF_GUIDES = ("avoid", "weak", "classifier", "guidance_rescale", "guidance_interval")
+OF_GUIDES = ("avoid", "weak", "classifier", "guidance_rescale", "guidance_interval", "guidance_rule")
 """Guidance that needs E[x0 | x_t], or a scale that is not inside yet."""
 
 

@@ -41,6 +41,7 @@ from undiffuse.training.pace import Timer
 from undiffuse.training.parallel.batch_shards import check_share
 from undiffuse.training.run.finetune import check_start, in_its_standard, started_from, starting_model, take_weights
 from undiffuse.training.run.folder import ELSEWHERE, RunFolder, changed_environment, claim, edited
+from undiffuse.training.run.objects import with_texts
 from undiffuse.training.run.plan_corrections import Outset
 from undiffuse.training.run.replay import Recorded, recorded
 from undiffuse.training.run.resume import NewBudget, reconcile
@@ -87,6 +88,7 @@ def train(
             `signals.StoppedError`, and the state is saved.
     """
     timer, runs = Timer(), Path(runs)
+    overrides = with_texts(overrides)
     if is_given(source):
         source = keep_given(source)
     elif source is not None:

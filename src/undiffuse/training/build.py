@@ -9,6 +9,7 @@ from torch import Tensor
 
 from undiffuse.checkpoints.training_checkpoint import Checkpoint, State, ema_file, power_file
 from undiffuse.config.distillation import student_of
+from undiffuse.config.schema import TrainConfig
 from undiffuse.diffusion.losses import Loss, TimeLaw
 from undiffuse.factories.loss import make_objective, make_time_law
 from undiffuse.model import Model
@@ -30,7 +31,9 @@ from undiffuse.training.batches import (
 from undiffuse.training.distillation.methods import module_rates, student_objective, student_time_law
 from undiffuse.training.loop import TrainState, TrainStep
 from undiffuse.training.optim.ema import ema_averages, power_averages
+from undiffuse.training.optim.given import given_tensors, load_given
 from undiffuse.training.optim.optimizer import (
+    OWN,
     expected_optimizer_tensors,
     follow_groups,
     load_optimizer_tensors,
@@ -138,8 +141,14 @@ def to_checkpoint(
         weights={name: whole(tensor) for name, tensor in train_state.network.state_dict().items()},
         averages=train_state.ema.state_dicts(),
         powers=train_state.powers.state_dicts(),
-        optimizer=optimizer_tensors(train_state.optimizer, train_state.network) | _law_tensors(train_state),
+        optimizer=_memory(train_state, model.config) | _law_tensors(train_state),
     )
+
+
+def _memory(train_state: TrainState, config: TrainConfig) -> dict[str, Tensor]:
+    """What the optimizer remembers; nothing before its first step."""
+    tensors_of = optimizer_tensors if config.optimizer.optimizer in OWN else given_tensors
+    return tensors_of(train_state.optimizer, train_state.network) if train_state.step else {}
 
 
 def _law_tensors(train_state: TrainState) -> dict[str, Tensor]:
@@ -164,7 +173,9 @@ def restore(train_state: TrainState, checkpoint: Checkpoint, where: Path) -> Non
     for name, tensor in learned.items():
         tensor.copy_(found[name])
     moments = {name: tensor for name, tensor in checkpoint.optimizer.items() if name not in found}
-    if moments:  # there are none before the first step
+    if moments and checkpoint.config.optimizer.optimizer not in OWN:
+        load_given(train_state.optimizer, network, moments, str(where / "optimizer.safetensors"))
+    elif moments:  # there are none before the first step
         follow_groups(train_state.optimizer, network, moments)
         expected = expected_optimizer_tensors(train_state.optimizer, network)
         check_tensors(moments, expected, str(where / "optimizer.safetensors"))

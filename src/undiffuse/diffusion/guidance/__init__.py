@@ -1,7 +1,7 @@
 """Denoisers around denoisers: each works under every sampler and every parameterization."""
 
 from undiffuse.diffusion.guidance.classifier import ClassifierGuided
-from undiffuse.diffusion.guidance.classifier_free import Autoguided, ClassifierFree, Guidance
+from undiffuse.diffusion.guidance.classifier_free import Autoguided, ClassifierFree, Guidance, GuidanceRule
 from undiffuse.diffusion.guidance.conditioned import Conditioned
 from undiffuse.diffusion.guidance.inverse_problems import DDNM, DPS, LinearMeasurement, PiGDM
 from undiffuse.diffusion.guidance.replacement import ReplacementInpainting
@@ -19,6 +19,7 @@ __all__ = [
     "Conditioned",
     "DynamicThreshold",
     "Guidance",
+    "GuidanceRule",
     "LinearMeasurement",
     "PiGDM",
     "ReplacementInpainting",

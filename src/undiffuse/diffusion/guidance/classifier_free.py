@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -27,6 +28,26 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.devices import send
 
 Scale = float | Float[Tensor, "batch"]
+
+
+@runtime_checkable
+class GuidanceRule(Protocol):
+    """The rule by which two predictions become one: with what is wanted, and without."""
+
+    @property
+    def scale(self) -> Scale:
+        """How far guidance leads; 1 is the model as it is."""
+        ...
+
+    def active(self, schedule: Schedule, t: Float[Tensor, "*batch"]) -> bool:
+        """Whether there is anything to do at one of the times t; else the weak prediction is not made."""
+        ...
+
+    def mix(
+        self, strong: Prediction, weak: Prediction, x_t: Batch, t: Float[Tensor, "*batch"], schedule: Schedule
+    ) -> Prediction:
+        """The guided prediction at x_t, of those with and without what is wanted."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -62,6 +83,25 @@ class Guidance:
         plain = isinstance(self.scale, float | int) and self.scale == 1
         return not plain and bool(self._inside(schedule, t).any())
 
+    def mix(
+        self, strong: Prediction, weak: Prediction, x_t: Batch, t: Float[Tensor, "*batch"], schedule: Schedule
+    ) -> Prediction:
+        """weak + w (strong - weak), its spread brought back as `rescale` says; the variance is the strong one's.
+
+        x0 <- (r std(strong x0) / std(x0) + 1 - r) x0 for each sample, and eps follows from it.
+        """
+        w = self.at(schedule, t)
+        if isinstance(w, Tensor):
+            w = send(w.to(x_t.dtype), x_t.device).reshape(-1, *[1] * (x_t.ndim - 1))
+        x0 = weak.x0 + w * (strong.x0 - weak.x0)
+        mixed = Prediction(x0, weak.eps + w * (strong.eps - weak.eps), strong.variance_fraction)
+        if not self.rescale:
+            return mixed
+        before, now = spread(strong.x0), spread(x0)
+        # Without spread there is no contrast to bring back: a model whose mean is flat says so at pure noise.
+        ratio = torch.where(now == 0, 1.0, before / now.clamp(min=torch.finfo(x0.dtype).tiny))
+        return mixed.with_x0((self.rescale * ratio + 1 - self.rescale) * x0, x_t, schedule(t))
+
     def at(self, schedule: Schedule, t: Float[Tensor, "*batch"]) -> Scale:
         """w of each sample, which is 1 at times outside the interval."""
         inside = self._inside(schedule, t)
@@ -87,7 +127,7 @@ class ClassifierFree:
     denoiser: Denoiser
     conditions: Mapping[str, Tensor]
     without: Mapping[str, Tensor]
-    guidance: Guidance = field(default_factory=Guidance)
+    guidance: GuidanceRule = field(default_factory=Guidance)
 
     def __post_init__(self) -> None:
         if set(self.conditions) != set(self.without):
@@ -108,7 +148,7 @@ class ClassifierFree:
         times = torch.cat([t, t]) if t.ndim else t
         prediction = self.denoiser(torch.cat([x_t, x_t]), times, **both)
         strong, weak = halves(prediction)
-        return guide(strong, weak, x_t, t, self.schedule, self.guidance)
+        return self.guidance.mix(strong, weak, x_t, t, self.schedule)
 
 
 @dataclass(frozen=True)
@@ -123,7 +163,7 @@ class Autoguided:
 
     denoiser: Denoiser
     weak: Denoiser
-    guidance: Guidance = field(default_factory=Guidance)
+    guidance: GuidanceRule = field(default_factory=Guidance)
 
     @property
     def schedule(self) -> Schedule:
@@ -134,32 +174,7 @@ class Autoguided:
         strong = self.denoiser(x_t, t, **conditions)
         if not self.guidance.active(self.schedule, t):
             return strong
-        return guide(strong, self.weak(x_t, t, **conditions), x_t, t, self.schedule, self.guidance)
-
-
-def guide(
-    strong: Prediction,
-    weak: Prediction,
-    x_t: Batch,
-    t: Float[Tensor, "*batch"],
-    schedule: Schedule,
-    guidance: Guidance,
-) -> Prediction:
-    """weak + w (strong - weak), its spread brought back as ``guidance`` says; the variance is the strong one's.
-
-    x0 <- (r std(strong x0) / std(x0) + 1 - r) x0 for each sample, and eps follows from it.
-    """
-    w = guidance.at(schedule, t)
-    if isinstance(w, Tensor):
-        w = send(w.to(x_t.dtype), x_t.device).reshape(-1, *[1] * (x_t.ndim - 1))
-    x0 = weak.x0 + w * (strong.x0 - weak.x0)
-    mixed = Prediction(x0, weak.eps + w * (strong.eps - weak.eps), strong.variance_fraction)
-    if not guidance.rescale:
-        return mixed
-    before, now = spread(strong.x0), spread(x0)
-    # Without spread there is no contrast to bring back: a model whose mean is flat says so at pure noise.
-    ratio = torch.where(now == 0, 1.0, before / now.clamp(min=torch.finfo(x0.dtype).tiny))
-    return mixed.with_x0((guidance.rescale * ratio + 1 - guidance.rescale) * x0, x_t, schedule(t))
+        return self.guidance.mix(strong, self.weak(x_t, t, **conditions), x_t, t, self.schedule)
 
 
 def spread(x: Batch) -> Tensor:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import asdict
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 
 from undiffuse.checkpoints.run_lock import is_locked
-from undiffuse.config.diffusion import DiffusionConfig, ScheduleName
+from undiffuse.config.diffusion import SCHEDULES, DiffusionConfig
 from undiffuse.config.fields import fields_of
 from undiffuse.config.files import spelled_out
 from undiffuse.config.flags import in_flags
@@ -90,7 +90,7 @@ def router(studio: Studio) -> APIRouter:
     @routes.get("/schedules")
     def schedules(points: Annotated[int, Query(ge=2, le=1001)] = 101) -> Response:
         """The curves t -> (alpha, sigma) of every schedule."""
-        return answer({"schedules": [_schedule(name, points) for name in get_args(ScheduleName)]})
+        return answer({"schedules": [_schedule(name, points) for name in SCHEDULES]})
 
     @routes.get("/recipes")
     def recipes() -> Response:
@@ -200,7 +200,7 @@ def _live(model: AnyModel, most: int) -> dict[str, Any]:
 
 
 def _schedule(name: str, points: int) -> dict[str, Any]:
-    schedule = make_schedule(DiffusionConfig(schedule=name))  # type: ignore[arg-type]
+    schedule = make_schedule(DiffusionConfig(schedule=name))
     found = curves(schedule, points)
     power = [alpha**2 + sigma**2 for alpha, sigma in zip(found["alpha"], found["sigma"], strict=True)]
     return {

@@ -1,0 +1,105 @@
+"""Registered pieces: what a program or a package adds to undiffuse, by name.
+
+    from undiffuse import register
+
+    @register.sampler("leap", evaluations_per_step=2, note="a step in two halves")
+    @dataclass(frozen=True)
+    class Leap:
+        strength: float = 1.0
+        ...
+
+From then on ``leap``, or ``leap(strength=0.5)``, is a sampler like the library's own: in Python, in files, in pictures'
+records, on the command line and in the studio. The last two know what installed packages register in a module that an
+entry point of theirs names:
+
+    [project.entry-points.undiffuse]
+    leap = "leap.pieces"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from torch import nn
+
+from undiffuse.conditioning.request import register_guidance
+from undiffuse.config.network import NetworkConfig
+from undiffuse.factories.loss import register_loss
+from undiffuse.factories.network import register as register_network
+from undiffuse.factories.sampler import register_sampler
+from undiffuse.factories.schedule import register_schedule
+from undiffuse.training.optim.given import register_optimizer
+
+Made = TypeVar("Made", bound=Callable[..., Any])
+Network = TypeVar("Network", bound=Callable[..., nn.Module])
+
+
+def sampler(
+    name: str, *, evaluations_per_step: int | None = 1, stochastic: bool = False, note: str = ""
+) -> Callable[[Made], Made]:
+    """Register a class or function that makes a `undiffuse.diffusion.Sampler` of its options.
+
+    Args:
+        name: for ``--sampler``.
+        evaluations_per_step: network evaluations that a step takes; None where the sampler decides as it goes.
+        stochastic: whether it draws noise on the way.
+        note: when to use it.
+    """
+
+    def add(make: Made) -> Made:
+        register_sampler(name, make, evaluations_per_step, stochastic, note)
+        return make
+
+    return add
+
+
+def loss(name: str, *, note: str = "") -> Callable[[Made], Made]:
+    """Register a class or function that makes a `undiffuse.diffusion.Loss` of its options, for ``--loss``."""
+    return _adding(register_loss, name, note)
+
+
+def schedule(name: str, *, note: str = "") -> Callable[[Made], Made]:
+    """Register a class or function that makes a `undiffuse.diffusion.Schedule` of its options, for ``--schedule``.
+
+    An option ``timesteps`` is that of the settings.
+    """
+    return _adding(register_schedule, name, note)
+
+
+def optimizer(name: str, *, note: str = "") -> Callable[[Made], Made]:
+    """Register a class or function of the parameters and options, as those of `torch.optim`, for ``--optimizer``.
+
+    Options ``lr``, ``weight_decay``, ``beta1`` and ``beta2`` are those of the settings.
+    """
+    return _adding(register_optimizer, name, note)
+
+
+def guidance(name: str, *, note: str = "") -> Callable[[Made], Made]:
+    """Register a class or function that makes a `undiffuse.diffusion.guidance.GuidanceRule`, for ``--guidance-rule``.
+
+    An option ``scale`` is the `guidance` of the settings.
+    """
+    return _adding(register_guidance, name, note)
+
+
+def network(options: type[NetworkConfig]) -> Callable[[Network], Network]:
+    """Register a network whose options are a dataclass, each field with its help below it, for ``--architecture``.
+
+    Args:
+        options: see `undiffuse.config.network.NetworkConfig`.
+    """
+
+    def add(build: Network) -> Network:
+        register_network(options, build)
+        return build
+
+    return add
+
+
+def _adding(add_piece: Callable[[str, Any, str], None], name: str, note: str) -> Callable[[Made], Made]:
+    def add(make: Made) -> Made:
+        add_piece(name, make, note)
+        return make
+
+    return add
