@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
 
+from undiffuse.config.keywords import SampleSettings
 from undiffuse.config.sampling import Guide, SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.students import walking_student
@@ -96,13 +97,13 @@ class Cascade(DrawsByPlan):
         """The cascade with another module of the same parameters in its last stage."""
         return Cascade((*self.stages[:-1], self.top.with_network(network)))
 
-    def plan(self, settings: SampleConfig | None = None, **overrides: Any) -> SamplePlan:
+    def plan(self, settings: SampleConfig | None = None, **overrides: Unpack[SampleSettings]) -> SamplePlan:
         """The plan of the last stage, with the plans of those below inside; see `Model.plan`."""
         check_top(self.config)
-        overrides = with_texts(overrides)
-        wanted = passed(settings, overrides)
+        given = with_texts(overrides)
+        wanted = passed(settings, given)
         for stage in self.stages:
-            check_typed(overrides, stage.config)
+            check_typed(given, stage.config)
         asked = resolve(self.top, wanted, self.stages[:-1])
         plain = asked.changed(augmentation=Guide.augmentation)  # nothing is enlarged in the first one
         plan = make_plan(self.stages[0], plain)

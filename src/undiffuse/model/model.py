@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from undiffuse.checkpoints.saved_model import SavedModel
 from undiffuse.conditioning.low_resolution import LowResSource
 from undiffuse.conditioning.request import conditions_of
 from undiffuse.conditioning.student import number_inputs
+from undiffuse.config.keywords import SampleSettings
 from undiffuse.config.sampling import Compute, SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.codec import Codec, codec_of
@@ -172,7 +173,7 @@ class Model(DrawsByPlan):
         *,
         low_res: LowResSource | None = None,
         examples: Mapping[str, Tensor] | None = None,
-        **overrides: Any,
+        **overrides: Unpack[SampleSettings],
     ) -> SamplePlan:
         """The plan of samples for settings: names are looked up and files opened here, and not while samples are drawn.
 
@@ -185,9 +186,9 @@ class Model(DrawsByPlan):
             UndiffuseError: an unknown setting, one out of range, something named that is not there, or what the model
                 cannot be asked.
         """
-        overrides = with_texts(overrides)
-        asked = passed(settings, overrides)
-        check_typed(overrides, self.config)
+        given = with_texts(overrides)
+        asked = passed(settings, given)
+        check_typed(given, self.config)
         return make_plan(self, asked, low_res, examples)
 
 

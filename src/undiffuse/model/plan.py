@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from jaxtyping import Float
@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from undiffuse.conditioning.low_resolution import LowResSource, Small, enlarging
 from undiffuse.conditioning.request import GuidedRequest
+from undiffuse.config.keywords import SampleSettings
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.guidance import THRESHOLDS
@@ -212,7 +213,7 @@ class DrawsByPlan(ABC):
     """The drawing of a model or a cascade, which make plans."""
 
     @abstractmethod
-    def plan(self, settings: SampleConfig | None = None, **overrides: Any) -> SamplePlan:
+    def plan(self, settings: SampleConfig | None = None, **overrides: Unpack[SampleSettings]) -> SamplePlan:
         """The plan for settings, of which ``**overrides`` changes single fields."""
 
     @own_modes()
@@ -225,7 +226,7 @@ class DrawsByPlan(ABC):
         settings: SampleConfig | None = None,
         progress: bool = False,
         group: Group = ALONE,
-        **overrides: Any,
+        **overrides: Unpack[SampleSettings],
     ) -> Samples:
         """Samples ``first`` .. ``first + n - 1`` of a seed: ``model.sample(16, steps=20)``.
 
@@ -241,7 +242,7 @@ class DrawsByPlan(ABC):
         *,
         settings: SampleConfig | None = None,
         on_step: Callable[[], object] = lambda: None,
-        **overrides: Any,
+        **overrides: Unpack[SampleSettings],
     ) -> Iterator[Samples]:
         """Samples of these numbers, micro-batch after micro-batch: ``for samples in model.draw(range(50_000)): ...``.
 

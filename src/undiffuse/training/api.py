@@ -8,13 +8,14 @@ import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from undiffuse.checkpoints.run_lock import NO_CHECKPOINT, check_unlocked, exclusive
 from undiffuse.checkpoints.training_checkpoint import clean_up, latest, save, set_aside, step_of
 from undiffuse.checkpoints.training_checkpoint import load as load_checkpoint
 from undiffuse.config.data import DataConfig
 from undiffuse.config.files import override
+from undiffuse.config.keywords import TrainSettings
 from undiffuse.config.sampling import Guide
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.dataset import Dataset
@@ -60,7 +61,7 @@ def train(
     runs: str | Path = "runs",
     resume: bool = False,
     quiet: bool = False,
-    **overrides: Any,
+    **overrides: Unpack[TrainSettings],
 ) -> Model:
     """Learn from a data set and return the model, its averaged weights ready to sample.
 
@@ -81,45 +82,47 @@ def train(
             ``minutes``, ``steps`` or ``images`` beyond that end, see `resume.reconcile`.
         quiet: print nothing.
         overrides: settings by their flat names, such as ``lr=1e-4`` or ``steps=1000``; ``undiffuse train --help``
-            lists them.
+            lists them. Some take objects in place of names: ``network`` a module or what makes one, ``schedule`` a
+            `diffusion.Schedule`, ``objective`` a `diffusion.Loss`, ``optimizer`` a function of the parameters. The
+            settings name such an object; `undiffuse.register` makes names that any program knows.
 
     Raises:
         UndiffuseError: anything that the user can mend, in one sentence. After SIGTERM or Ctrl-C it is a
             `signals.StoppedError`, and the state is saved.
     """
     timer, runs = Timer(), Path(runs)
-    overrides = with_texts(overrides)
+    given = with_texts(overrides)
     if is_given(source):
         source = keep_given(source)
     elif source is not None:
         source = typed_source(str(source), quiet).removeprefix(BUILTIN_PREFIX)
-    if "pairs" in overrides:
-        overrides["pairs"] = typed_source(str(overrides["pairs"]), quiet).removeprefix(BUILTIN_PREFIX)
-    typed = override(TrainConfig(), **overrides)  # misspelt settings are found before any work is done
+    if "pairs" in given:
+        given["pairs"] = typed_source(str(given["pairs"]), quiet).removeprefix(BUILTIN_PREFIX)
+    typed = override(TrainConfig(), **given)  # misspelt settings are found before any work is done
     with joined() as group:
         console = Console(quiet or not group.is_main)
         if resume:
-            asked = {"source": None if source is None else str(source), "recipe": recipe}
-            given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+            named = {"source": None if source is None else str(source), "recipe": recipe}
+            given |= {name: value for name, value in named.items() if value is not None}
             folder = Path(group.broadcast_text(lambda: str(run_to_resume(runs, source, name))))
-            return resume_run(folder, console=console, group=group, **given, **overrides)
+            return resume_run(folder, console=console, group=group, **given)
         if source is None:
             raise UndiffuseError("name the data to learn from: a folder, an archive, an array file, or 'digits'")
-        demo = str(source) == "digits" and overrides.get("size") is None  # that recipe knows one size
+        demo = str(source) == "digits" and given.get("size") is None  # that recipe knows one size
         build = get_recipe(recipe or ("digits" if demo else "small")).build
         wanted = replace(typed.data, source=str(source))
         dataset = prepare_together(wanted, console, group)
         config = build(dataset.info)
         if typed.start.start_from:
             config = started_from(config, typed.start)
-        config = override(replace(config, data=replace(wanted, flip=config.data.flip)), **overrides)
-        config, chosen = fitted(config, dataset.info, overrides), config
+        config = override(replace(config, data=replace(wanted, flip=config.data.flip)), **given)
+        config, chosen = fitted(config, dataset.info, given), config
         if words := changes(chosen, config):
             console.say(words)
         folder = Path(group.broadcast_text(lambda: str(new_folder(runs, source, name))))
-        if "condition" not in overrides and (hint := unused_classes(config, dataset.info)):
+        if "condition" not in given and (hint := unused_classes(config, dataset.info)):
             console.say(hint)
-        for sentence in unheeded(overrides, config):
+        for sentence in unheeded(given, config):
             console.say(f"warning: {sentence}")
         if dataset.info.narrow:
             console.say(f"warning: {dataset.info.narrow}")
