@@ -9,13 +9,18 @@ import types
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import pytest
+
 from undiffuse.config import keywords
 from undiffuse.config.fields import Field, variants_of
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flat_fields
+from undiffuse.editing import keywords as edit_keywords
+from undiffuse.editing.options import options_of
+from undiffuse.editing.registry import EDITS
 
-FILE = Path(keywords.__file__)
+FILE, OF_EDITS = Path(keywords.__file__), Path(edit_keywords.__file__)
 OBJECTS = {
     "sampler": "str | Sampler[Any]",
     "guidance": "float | GuidanceRule",
@@ -47,6 +52,15 @@ if TYPE_CHECKING:
     from undiffuse.diffusion.losses import Loss
     from undiffuse.diffusion.schedules import Schedule
     from undiffuse.diffusion.trajectory import Sampler
+'''
+
+HEAD_OF_EDITS = '''"""The keyword arguments of a model's edits, see `undiffuse.config.keywords`."""
+
+from __future__ import annotations
+
+from typing import Literal, Required
+
+from undiffuse.config.keywords import SampleSettings
 '''
 
 
@@ -81,9 +95,9 @@ def _ours(field: Field) -> bool:
     return field.owner.__module__.startswith("undiffuse.")
 
 
-def dictionary(name: str, about: str, entries: dict[str, str]) -> str:
+def dictionary(name: str, about: str, entries: dict[str, str], parent: str = "TypedDict") -> str:
     lines = "\n".join(f"    {key}: {value}" for key, value in entries.items())
-    return f'\n\nclass {name}(TypedDict, total=False):\n    """{about}"""\n\n{lines}\n'
+    return f'\n\nclass {name}({parent}, total=False):\n    """{about}"""\n\n{lines}\n'
 
 
 def text() -> str:
@@ -98,9 +112,23 @@ def text() -> str:
     )
 
 
-def test_keywords_agree_with_the_settings():
-    assert "".join(FILE.read_text().split()) == "".join(text().split()), f"write {FILE.name} anew: python {__file__}"
+def text_of_edits() -> str:
+    found = HEAD_OF_EDITS
+    for cls in {row.options: None for row in EDITS.values()}:
+        own = options_of(cls)
+        entries = {
+            name: f"Required[{type_of(field)}]" if field.required else type_of(field) for name, field in own.items()
+        }
+        name = cls.__name__.replace("Options", "Keywords")
+        found += dictionary(name, f"Options of an edit, see `{cls.__name__}`.", entries, "SampleSettings")
+    return found
+
+
+@pytest.mark.parametrize(("file", "written"), [(FILE, text), (OF_EDITS, text_of_edits)])
+def test_keywords_agree_with_the_settings(file, written):
+    assert "".join(file.read_text().split()) == "".join(written().split()), f"write it anew: python {__file__}"
 
 
 if __name__ == "__main__":
     FILE.write_text(text())
+    OF_EDITS.write_text(text_of_edits())

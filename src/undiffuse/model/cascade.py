@@ -25,6 +25,7 @@ from undiffuse.data.codec import Codec
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
+from undiffuse.model.edits import EditsPictures
 from undiffuse.model.micro_batch import micro_batch_of
 from undiffuse.model.model import Model
 from undiffuse.model.plan import DrawsByPlan, LowerStage, SamplePlan
@@ -35,7 +36,7 @@ from undiffuse.networks.conditions import Condition
 
 
 @dataclass(frozen=True)
-class Cascade(DrawsByPlan):
+class Cascade(DrawsByPlan, EditsPictures):
     """Several models asked as one: sample i of each stage is made of sample i of the one below.
 
     Args:

@@ -34,6 +34,7 @@ from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.network import build_network, drawing_settings, without_critic
 from undiffuse.factories.schedule import make_schedule
+from undiffuse.model.edits import EditsPictures
 from undiffuse.model.micro_batch import micro_batch_of
 from undiffuse.model.plan import DrawsByPlan, SamplePlan
 from undiffuse.model.resolve import make_plan
@@ -50,7 +51,7 @@ from undiffuse.runtime.torch_modes import own_modes
 
 
 @dataclass
-class Model(DrawsByPlan):
+class Model(DrawsByPlan, EditsPictures):
     """A network and what it means.
 
     Args:
