@@ -61,20 +61,56 @@ def quoted(path: object) -> str:
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
-OF_OTHERS = {
-    **dict.fromkeys(("num", "number", "count", "nsamples", "numsamples", "numimages"), "n"),
-    **dict.fromkeys(("output", "outputdir", "outdir"), "out"),
-    **dict.fromkeys(("guidancescale", "cfg", "cfgscale"), "guidance"),
-    **dict.fromkeys(("numinferencesteps", "ddimsteps", "samplingsteps", "trainsteps", "maxsteps"), "steps"),
-    **dict.fromkeys(("maxtrainsteps", "numtrainsteps"), "steps"),
-    **dict.fromkeys(("imagesize", "resolution"), "size"),
-    **dict.fromkeys(("gpu", "gpus", "cuda"), "device"),
-    "timestepspacing": "spacing",
-    "scheduler": "sampler",
-    "learningrate": "lr",
-    "batchsize": "batch",
+_WORDS_OF_OTHERS = {
+    "accumulate": "gradient_accumulation_steps gradient_accumulate_every microbatch",
+    "attention_levels": "attention_resolutions attn_resolutions full_attn",
+    "base": "model_channels num_channels dim block_out_channels",
+    "batch": "batch_size train_batch_size per_device_train_batch_size",
+    "beta1": "adam_beta1",
+    "beta2": "adam_beta2",
+    "blocks": "num_res_blocks layers_per_block",
+    "checkpoint_every": "checkpointing_steps save_interval save_steps save_model_epochs",
+    "classes": "class_labels class_names",
+    "clip": "max_grad_norm grad_clip gradient_clip_val",
+    "condition": "class_cond class_conditional num_class_embeds num_classes",
+    "condition_dropout": "cond_drop_prob label_dropout proportion_empty_prompts",
+    "crop": "center_crop random_crop",
+    "decay": "lr_scheduler lr_scheduler_type",
+    "device": "gpu gpus cuda accelerator",
+    "distance": "loss_type",
+    "ema": "ema_decay ema_rate ema_max_decay use_ema",
+    "flip": "random_flip augment_horizontal_flip",
+    "gamma": "snr_gamma min_snr_gamma",
+    "guidance": "guidance_scale cfg cfg_scale cond_scale w",
+    "images": "epochs num_epochs num_train_epochs max_epochs",
+    "keep": "checkpoints_total_limit save_total_limit",
+    "learn_variance": "learn_sigma",
+    "log_every": "log_interval logging_steps log_every_n_steps",
+    "lr": "learning_rate train_lr",
+    "multipliers": "channel_mult dim_mults",
+    "n": "num number count nsamples num_samples num_images num_images_per_prompt",
+    "network": "model unet",
+    "out": "output output_dir out_dir",
+    "parameterization": "prediction_type objective_type predict",
+    "precision": "mixed_precision use_fp16 amp",
+    "sample_count": "eval_batch_size num_samples",
+    "sample_every": "save_and_sample_every save_images_epochs validation_steps",
+    "sampler": "scheduler",
+    "schedule": "noise_schedule beta_schedule",
+    "size": "image_size resolution",
+    "source": "data dataset dataset_name train_data_dir",
+    "spacing": "timestep_spacing",
+    "start_from": "resume_from_checkpoint pretrained_model_name_or_path resume_checkpoint",
+    "steps": "num_inference_steps ddim_steps sampling_steps train_steps max_steps max_train_steps num_train_steps "
+    "train_num_steps",
+    "text": "prompt prompts caption",
+    "timesteps": "num_train_timesteps num_timesteps diffusion_steps",
+    "track": "report_to logger logging",
+    "avoid": "negative_prompt",
+    "warmup": "lr_warmup_steps warmup_steps num_warmup_steps",
+    "weight_decay": "adam_weight_decay",
 }
-"""Settings as other programs call them, bare, which are spelt like others of ours or like none."""
+"""Settings, and what other programs call them, where that is spelt like another of ours or like none."""
 
 
 def closest(word: str, choices: list[str]) -> str | None:
@@ -86,7 +122,7 @@ def closest(word: str, choices: list[str]) -> str | None:
     alike = [choice for choice in choices if bare[choice] == _bare(word)]
     begun = [choice for choice in choices if len(_bare(word)) > 1 and bare[choice].startswith(_bare(word))]
     inside = [choice for choice in choices if len(bare[choice]) > 5 and _bare(word).startswith(bare[choice])]
-    others = [choice for choice in choices if bare[choice] == OF_OTHERS.get(_bare(word))]
+    others = [choice for choice in choices if _bare(word) in OF_OTHERS.get(bare[choice], ())]
     nearest = alike[:1] or others[:1] or sorted(begun, key=len)[:1] or sorted(inside, key=len)[-1:]
     found = nearest or difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
     if found:
@@ -99,3 +135,6 @@ def closest(word: str, choices: list[str]) -> str | None:
 def _bare(word: str) -> str:
     """Small letters and digits alone, with ``pp`` for ``++``."""
     return "".join(sign for sign in word.lower().replace("+", "p") if sign.isalnum())
+
+
+OF_OTHERS = {_bare(own): {_bare(word) for word in words.split()} for own, words in _WORDS_OF_OTHERS.items()}

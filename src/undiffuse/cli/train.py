@@ -4,6 +4,7 @@
   undiffuse train digits --recipe digits --name demo
   undiffuse train --resume runs/demo
   undiffuse train --resume runs/demo --minutes 10                  ten minutes more for a run that is finished
+  undiffuse train --config runs/photos/config.yaml --lr 1e-4       the settings of another run, one of them changed
   undiffuse train photos/ --from runs/photos --condition class     teaches a trained network classes
   torchrun --nproc-per-node 4 -m undiffuse train photos/ --size 64    on four GPUs: the same batch, the same result
 
@@ -37,6 +38,7 @@ def configure(parser: Parser) -> None:
     group.add_argument(
         "--recipe", metavar="TEXT", help="settings to start from (default: digits for digits, else small)"
     )
+    group.add_argument("--config", metavar="FILE", type=Path, help="settings to start from: another run's config.yaml")
     group.add_argument("--name", metavar="TEXT", help="of the run (default: the data's)")
     group.add_argument("--runs", metavar="DIR", type=Path, help="folder of runs (default: runs)")
     text = "go on with a run from its newest checkpoint: runs/NAME, or the only run that fits DATA or --name"
@@ -55,7 +57,7 @@ def run(typed: Namespace) -> None:
     elif goes_on(options):
         options = {name: value for name, value in options.items() if name not in BUDGETS}  # the run has its own
         options["resume"] = True
-    elif source is None:
+    elif source is None and "config" not in options:
         raise UndiffuseError("This needs DATA to learn from, such as a folder of images: undiffuse train photos/")
     if "quiet" not in options and os.environ.get("RANK", "0") == "0" and (line := first_line(source, options)):
         print(line, file=sys.stderr, flush=True)
@@ -70,14 +72,16 @@ def first_line(source: str | None, options: dict[str, Any]) -> str:
 
     It is said before PyTorch is imported, so what can be checked without it is.
     """
-    from undiffuse.config.files import BUDGETS, override
+    from undiffuse.config.files import BUDGETS, override, read_config
     from undiffuse.config.sections import sections
     from undiffuse.recipes import get_recipe
     from undiffuse.training.run.validate import check
 
     given = {name: value for name, value in options.items() if name in sections(TrainConfig)}
     try:
-        check(override(TrainConfig(), **({} if given.keys() & set(BUDGETS) else {"steps": 1}), **given))
+        settings = read_config(options["config"]) if "config" in options else TrainConfig()
+        source = source or settings.data.source
+        check(override(settings, **({} if given.keys() & set(BUDGETS) else {"steps": 1}), **given))
         get_recipe(options.get("recipe", "small"))
     except UndiffuseError:
         return ""

@@ -14,7 +14,8 @@ from undiffuse.checkpoints.run_lock import NO_CHECKPOINT, check_unlocked, exclus
 from undiffuse.checkpoints.training_checkpoint import clean_up, latest, save, set_aside, step_of
 from undiffuse.checkpoints.training_checkpoint import load as load_checkpoint
 from undiffuse.config.data import DataConfig
-from undiffuse.config.files import override
+from undiffuse.config.distillation import student_of
+from undiffuse.config.files import override, read_config
 from undiffuse.config.keywords import TrainSettings
 from undiffuse.config.sampling import Guide
 from undiffuse.config.schema import TrainConfig
@@ -40,7 +41,13 @@ from undiffuse.training.distillation.teacher import start_critic
 from undiffuse.training.loop import TrainState, TrainStep
 from undiffuse.training.pace import Timer
 from undiffuse.training.parallel.batch_shards import check_share
-from undiffuse.training.run.finetune import check_start, in_its_standard, started_from, starting_model, take_weights
+from undiffuse.training.run.finetune import (
+    check_start,
+    in_its_standard,
+    started_from,
+    starting_model,
+    take_weights,
+)
 from undiffuse.training.run.folder import ELSEWHERE, RunFolder, changed_environment, claim, edited
 from undiffuse.training.run.objects import with_texts
 from undiffuse.training.run.plan_corrections import Outset
@@ -57,6 +64,7 @@ from undiffuse.training.step_plan import Decision
 def train(
     source: Any = None,
     recipe: str | None = None,
+    config: TrainConfig | str | Path | None = None,
     name: str | None = None,
     runs: str | Path = "runs",
     resume: bool = False,
@@ -76,6 +84,8 @@ def train(
         source: a folder, a file or a pattern of any kind in docs/use/data.md, or 'digits'; or the data themselves, a
             tensor, an array, or an iterable of images or (image, label) pairs; may be left out with ``resume``.
         recipe: name of the settings to start from; 'digits' for the source 'digits' in its own size, else 'small'.
+        config: settings to start from in place of a recipe's: a `TrainConfig`, or a file of them such as another run's
+            ``config.yaml``, the source among them where none is given.
         name: of the run; by default that of the source, with a number where that is taken.
         runs: folder of runs.
         resume: go on with the run ``name`` from its newest whole checkpoint, to the same end, bit for bit; with
@@ -90,7 +100,7 @@ def train(
         UndiffuseError: anything that the user can mend, in one sentence. After SIGTERM or Ctrl-C it is a
             `signals.StoppedError`, and the state is saved.
     """
-    timer, runs = Timer(), Path(runs)
+    timer, runs, settings = Timer(), Path(runs), given_settings(config, recipe, resume)
     given = with_texts(overrides)
     if is_given(source):
         source = keep_given(source)
@@ -98,7 +108,7 @@ def train(
         source = typed_source(str(source), quiet).removeprefix(BUILTIN_PREFIX)
     if "pairs" in given:
         given["pairs"] = typed_source(str(given["pairs"]), quiet).removeprefix(BUILTIN_PREFIX)
-    typed = override(TrainConfig(), **given)  # misspelt settings are found before any work is done
+    typed = override(settings or TrainConfig(), **given)  # misspelt settings are found before any work is done
     with joined() as group:
         console = Console(quiet or not group.is_main)
         if resume:
@@ -106,27 +116,48 @@ def train(
             given |= {name: value for name, value in named.items() if value is not None}
             folder = Path(group.broadcast_text(lambda: str(run_to_resume(runs, source, name))))
             return resume_run(folder, console=console, group=group, **given)
-        if source is None:
+        source = settings.data.source if settings and source is None else source
+        if not source:
             raise UndiffuseError("name the data to learn from: a folder, an archive, an array file, or 'digits'")
         demo = str(source) == "digits" and given.get("size") is None  # that recipe knows one size
         build = get_recipe(recipe or ("digits" if demo else "small")).build
         wanted = replace(typed.data, source=str(source))
         dataset = prepare_together(wanted, console, group)
-        config = build(dataset.info)
-        if typed.start.start_from:
-            config = started_from(config, typed.start)
-        config = override(replace(config, data=replace(wanted, flip=config.data.flip)), **given)
-        config, chosen = fitted(config, dataset.info, given), config
-        if words := changes(chosen, config):
+        base = settings or build(dataset.info)
+        if typed.start.start_from and (settings is None or "start_from" in given):
+            base = started_from(base, typed.start)
+        chosen = override(replace(base, data=replace(wanted, flip=base.data.flip)), **given)
+        fitting = fitted(chosen, dataset.info, given)
+        if words := changes(chosen, fitting):
             console.say(words)
         folder = Path(group.broadcast_text(lambda: str(new_folder(runs, source, name))))
-        if "condition" not in given and (hint := unused_classes(config, dataset.info)):
+        if "condition" not in given and (hint := unused_classes(fitting, dataset.info)):
             console.say(hint)
-        for sentence in unheeded(given, config):
+        for sentence in unheeded(given, fitting):
             console.say(f"warning: {sentence}")
         if dataset.info.narrow:
             console.say(f"warning: {dataset.info.narrow}")
-        return start_run(config, dataset, folder, console=console, timer=timer, group=group)
+        return start_run(fitting, dataset, folder, console=console, timer=timer, group=group)
+
+
+def given_settings(config: TrainConfig | str | Path | None, recipe: str | None, resume: bool) -> TrainConfig | None:
+    """The settings that a training starts from, where it is no recipe's.
+
+    Raises:
+        UndiffuseError: they are a student's, something beside them says the same, or there is no such file.
+    """
+    if config is None:
+        return None
+    if recipe is not None or resume:
+        other = "`recipe` names settings, too" if recipe is not None else "a run that goes on has its own settings"
+        raise UndiffuseError(f"`config` names the settings to start from, and {other}: leave one of them out")
+    if isinstance(config, (str, Path)):
+        config = read_config(Path(config))
+    if not isinstance(config, TrainConfig):
+        raise UndiffuseError(f"`config` is a TrainConfig or a file of one, got a {type(config).__name__}")
+    if student_of(config.distillation):
+        raise UndiffuseError("The settings in `config` are a student's, which undiffuse distill makes of its teacher")
+    return config
 
 
 def unused_classes(config: TrainConfig, info: DataInfo) -> str:
