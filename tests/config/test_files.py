@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from undiffuse.config.data import DataConfig
-from undiffuse.config.files import from_dict, from_yaml, override, read_config, to_dict, to_yaml
+from undiffuse.config.files import check_pieces, from_dict, from_yaml, override, read_config, to_dict, to_yaml
 from undiffuse.config.schema import CONFIG_VERSION, TrainConfig
 from undiffuse.config.sections import flatten, sections
 from undiffuse.config.training import EMAConfig, LoopConfig, OptimizerConfig
@@ -76,7 +76,7 @@ def test_a_key_that_is_left_out_keeps_its_default():
         ("version: 1\ndata: {flip: yes}", ["'data.flip'", "true or false", "'yes'"]),
         ("version: 1\ndata: {size: [1, 2, 3]}", ["'data.size'", "a list of 2", "null"]),
         ("version: 1\nnetwork: {multipliers: [1, a]}", ["'network.multipliers'", "a list"]),
-        ("version: 1\ndiffusion: {schedule: cosin}", ["'diffusion.schedule'", "perhaps you meant 'cosine'"]),
+        ("version: 1\ndiffusion: {time_input: indx}", ["'diffusion.time_input'", "perhaps you meant 'index'"]),
         ("version: 1\ndata: digits", ["'data'", "section", "'digits'"]),
         ("version: 1\nloop: {batch: 1, batch: 2}", ["'batch' stands twice"]),
         ("version: 1\nversion: 1", ["'version' stands twice"]),
@@ -166,3 +166,15 @@ def test_p2_has_an_exponent_of_its_own_and_files_of_yesterday_keep_theirs():
 def test_the_gamma_of_one_weighting_is_not_taken_for_anothers():
     with pytest.raises(UndiffuseError, match=r"gamma is min-SNR's; .* `p2_gamma=0\.5`"):
         override(TrainConfig(), weighting="p2", gamma=0.5)
+
+
+def test_a_piece_that_is_registered_elsewhere_is_read_and_missed_where_it_is_needed():
+    config = from_yaml("version: 1\nobjective: {loss: elsewhere(c=0.5)}\ndiffusion: {schedule: cosin}")
+    assert config.objective.loss == "elsewhere(c=0.5)"
+    assert from_yaml(to_yaml(config)) == config
+    with pytest.raises(UndiffuseError, match="There is no schedule 'cosin'; perhaps you meant 'cosine'"):
+        check_pieces(config)
+    with pytest.raises(UndiffuseError, match="There is no loss 'elsewhere' here: import or install the package"):
+        check_pieces(override(config, schedule="cosine"))
+    with pytest.raises(UndiffuseError, match="A loss is named by a text like 'mine'"):
+        from_yaml("version: 1\nobjective: {loss: 'a(b'}")

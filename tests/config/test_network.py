@@ -117,7 +117,7 @@ def test_a_value_of_another_architecture_is_of_its_type_all_the_same() -> None:
 def test_an_architecture_that_is_not_there_is_a_sentence_that_names_those_that_are(architecture: object) -> None:
     sentence = "must be one of 'unet', 'rms-unet', 'ddpm\\+\\+', 'ncsn\\+\\+', got"
     with pytest.raises(UndiffuseError, match=sentence):
-        from_dict({"version": 1, "network": {"architecture": architecture}})
+        from_dict({"version": 1, "network": {"architecture": architecture, "base": 64}})
     with pytest.raises(UndiffuseError, match=sentence):
         override(TrainConfig(), architecture=architecture)
 

@@ -161,10 +161,10 @@ def test_an_instance_is_copied_with_its_weights(train):
 @pytest.mark.parametrize(
     ("own", "sentence"),
     [
-        ({"network": 3}, "`network` is a torch.nn.Module, a function that makes one, or the name"),
+        ({"network": 3}, "A network is given as a torch.nn.Module, a function that makes one, or the name"),
         ({"network": lambda: 3}, "should return a torch.nn.Module, and it returned a int"),
         ({"network": "unnet"}, "perhaps you meant 'unet'"),
-        ({"network": FiLM, "architecture": "unet"}, "`network` and `architecture` say the same"),
+        ({"network": FiLM, "architecture": "unet"}, "network= and `architecture` say the same"),
         ({"network": FiLM, "base": 64}, "has no `base`"),
         ({"schedule": 3}, "`schedule` is an `undiffuse.diffusion.Schedule`"),
         ({"schedule": "cosin"}, "perhaps you meant 'cosine'"),

@@ -17,6 +17,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import cache
 from itertools import cycle, pairwise
 from threading import Lock
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from undiffuse.config import registry
@@ -103,9 +104,11 @@ def _no_word(word: str) -> None:
         raise ValueError(word)
 
 
-def _choice(words: tuple[str, ...]) -> Kind:
+def _choice(words: tuple[str, ...], given: Mapping[str, Any] = MappingProxyType({})) -> Kind:
+    """One of some words, or of those that a program gave."""
+
     def fit(value: Any) -> Any:
-        if TEXT.fit(value) not in words:
+        if TEXT.fit(value) not in (*words, *given):
             raise TypeError
         return _plain(value)
 
@@ -313,6 +316,7 @@ class Variants:
         self._given = given
         self.told_by = told_by
         self.classes: dict[str, type] = {}
+        self._given_classes: dict[str, type] = {}
         self.fields: Mapping[str, Field] = {}
 
     def add(self, cls: type) -> None:
@@ -339,23 +343,27 @@ class Variants:
         self.fields = {name: self._with_owners(name) for name in {**self.fields, **own}}
 
     def add_given(self, name: Any) -> None:
-        """Join the class of a name alone, where there is none of this name."""
+        """Join the class of a name alone, where there is none of this name; help and choices do not list it."""
         if self._given and isinstance(name, str) and name not in self.classes:
             registry.read(self.told_by, name)
-            self.add(self._given(name))
+            self._given_classes.setdefault(name, self._given(name))
+
+    def class_of(self, name: str) -> type:
+        """The class of one of the names, of those that were given, too."""
+        return self.classes.get(name) or self._given_classes[name]
 
     def _with_owners(self, name: str) -> Field:
         owners = {told: fields_of(cls)[name] for told, cls in self.classes.items() if name in fields_of(cls)}
         first, *_ = owners.values()
         if name == self.told_by:
             texts = dict.fromkeys(one.text.removesuffix(".") for one in owners.values() if one.text)
-            return replace(first, kind=_choice(tuple(self.classes)), about=f"{'; '.join(texts)}.")
+            return replace(first, kind=_choice(tuple(self.classes), self._given_classes), about=f"{'; '.join(texts)}.")
         few = len(owners) < len(self.classes)
         return replace(first, about=f"{first.text} ({self.told_by} {', '.join(owners)})".lstrip()) if few else first
 
     def own(self, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values that the class of this name has; others are left out where they are at their defaults."""
-        mine, every = fields_of(self.classes[name]), self.fields
+        mine, every = fields_of(self.class_of(name)), self.fields
         for key, value in values.items():
             if key in every and key not in mine and value != every[key].default:
                 raise UndiffuseError(

@@ -120,6 +120,17 @@ def override(config: TrainConfig, **flat: Any) -> TrainConfig:
     return changed
 
 
+def check_pieces(config: TrainConfig) -> None:
+    """Check that the registered pieces which settings name are there: files may name what is registered elsewhere.
+
+    Raises:
+        UndiffuseError: one of them is not.
+    """
+    values = flatten(config)
+    for name, field in flat_fields(TrainConfig).items():
+        check_registered(field, values[name])
+
+
 # --- text -------------------------------------------------------------------------------------------------------------
 
 

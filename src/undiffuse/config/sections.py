@@ -54,9 +54,8 @@ def from_plain(cls: type[T], tree: Any, where: str, prefix: str = "") -> T:
         told = fields_of(cls)[variants.told_by]
         if tree.keys() <= {told.name}:  # the settings of a network that a program gave
             variants.add_given(tree.get(told.name))
-            told = fields_of(cls)[variants.told_by]
         name = _value(tree.get(told.name, told.default), told.kind, f"{prefix}{told.name}", where)
-        cls, tree = variants.classes[name], _own(variants, name, tree, where, prefix)
+        cls, tree = variants.class_of(name), _own(variants, name, tree, where, prefix)
     known = fields_of(cls)
     _check_known(tree, known, where, prefix)
     for name, field in known.items():
@@ -81,7 +80,7 @@ def _check_known(names: Mapping[str, Any], known: Mapping[str, Any], where: str,
 
 def _own(variants: Variants, name: str, tree: dict[str, Any], where: str, prefix: str) -> dict[str, Any]:
     """A section without what other classes of its union have: files of yesterday hold the fields of all."""
-    every, own = variants.fields, fields_of(variants.classes[name])
+    every, own = variants.fields, fields_of(variants.class_of(name))
     others = {key: tree[key] for key in tree if key in every and key not in own}
     variants.own(name, {key: _value(value, every[key].kind, f"{prefix}{key}", where) for key, value in others.items()})
     return {key: value for key, value in tree.items() if key not in others}
@@ -155,5 +154,5 @@ def _changed(old: Any, kind: Kind, new: dict[str, Any]) -> Any:
     if variants is None:
         return replace(old, **new)
     name = new.get(variants.told_by, getattr(old, variants.told_by))
-    both = fields_of(variants.classes[name]).keys() & fields_of(type(old)).keys()
-    return variants.classes[name](**{**{key: getattr(old, key) for key in both}, **variants.own(name, new)})
+    both = fields_of(variants.class_of(name)).keys() & fields_of(type(old)).keys()
+    return variants.class_of(name)(**{**{key: getattr(old, key) for key in both}, **variants.own(name, new)})

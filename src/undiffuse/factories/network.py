@@ -82,8 +82,8 @@ def give_network(network: nn.Module | Callable[..., nn.Module], architecture: st
     """
     if not (isinstance(network, nn.Module) or callable(network)):
         raise UndiffuseError(
-            f"`network` is a torch.nn.Module, a function that makes one, or the name of an architecture; got a "
-            f"{type(network).__name__}"
+            "A network is given as a torch.nn.Module, a function that makes one, or the name of an architecture; got "
+            f"a {type(network).__name__}"
         )
     name = registry.keep(ARCHITECTURE, network, architecture)
     ARCHITECTURES.add_given(name)

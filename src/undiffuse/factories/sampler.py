@@ -72,7 +72,7 @@ def make_sampler(solver: Solver) -> Sampler[Any]:
 def _checked(made: Any, name: str) -> Sampler[Any]:
     if isinstance(made, type) or not isinstance(made, Sampler):
         raise UndiffuseError(
-            f"The sampler '{name}' should have `order`, `init()` and `step(denoiser, x, t, s, state, noise)`, as "
+            f"The sampler '{name}' should have an order, init() and step(denoiser, x, t, s, state, noise), as "
             f"`undiffuse.diffusion.Sampler` says, and {_shown(made)} lacks one of them"
         )
     return made

@@ -67,7 +67,7 @@ def _take(network: nn.Module | Callable[..., nn.Module] | None, config: TrainCon
     """Have the architecture of a file's settings stand for a network that a program gives."""
     name, given = config.network.architecture, isinstance(config.network, GivenNetworkConfig)
     if network is not None and not given:
-        raise UndiffuseError(f"{path} says what its network is, {name}: leave out `network`")
+        raise UndiffuseError(f"{path} says what its network is, {name}: leave out network=")
     if network is not None:
         give_network(network, name)
     elif given and not is_given(name):

@@ -15,7 +15,7 @@ from undiffuse.checkpoints.training_checkpoint import clean_up, latest, save, se
 from undiffuse.checkpoints.training_checkpoint import load as load_checkpoint
 from undiffuse.config.data import DataConfig
 from undiffuse.config.distillation import student_of
-from undiffuse.config.files import override, read_config
+from undiffuse.config.files import check_pieces, override, read_config
 from undiffuse.config.keywords import TrainSettings
 from undiffuse.config.sampling import Guide
 from undiffuse.config.schema import TrainConfig
@@ -157,6 +157,7 @@ def given_settings(config: TrainConfig | str | Path | None, recipe: str | None, 
         raise UndiffuseError(f"`config` is a TrainConfig or a file of one, got a {type(config).__name__}")
     if student_of(config.distillation):
         raise UndiffuseError("The settings in `config` are a student's, which undiffuse distill makes of its teacher")
+    check_pieces(config)
     return config
 
 

@@ -30,7 +30,7 @@ def with_texts(settings: Mapping[str, Any]) -> dict[str, Any]:
     for name, own in {"network": "architecture", "objective": "loss"}.items():
         if name in settings:
             if own in settings:
-                raise UndiffuseError(f"`{name}` and `{own}` say the same: give one of them")
+                raise UndiffuseError(f"{name}= and `{own}` say the same: give one of them")
             settings[own] = settings.pop(name)
     for name, text in _TEXTS.items():
         if name in settings and not isinstance(settings[name], str):
@@ -55,7 +55,7 @@ def _schedule(given: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
 def _loss(given: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(given, type) or not isinstance(given, Loss):
         raise UndiffuseError(
-            "`objective` is called as `objective(denoiser, x0, t, eps, conditions, mask)`, or is the name of a loss, "
+            "An objective is called as `loss(denoiser, x0, t, eps, conditions, mask)`, or is the name of a loss, "
             f"such as 'simple'; got {_shown(given)}"
         )
     return {"loss": registry.keep(loss.KIND, given)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from undiffuse.config.files import BUDGETS
+from undiffuse.config.files import BUDGETS, check_pieces
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flatten
 from undiffuse.config.students import check_student
@@ -31,6 +31,7 @@ _FRACTIONS = ("beta1", "beta2", "dropout", "condition_dropout")
 
 def check(config: TrainConfig) -> None:
     """Check ranges, and that there is one budget."""
+    check_pieces(config)
     flat = flatten(config)
     for name in _POSITIVE:
         if flat[name] is not None and not flat[name] > 0:
