@@ -18,17 +18,21 @@ entry point of theirs names:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from torch import nn
 
 from undiffuse.conditioning.request import register_guidance
 from undiffuse.config.network import NetworkConfig
+from undiffuse.data.formats.registry import register_format
+from undiffuse.evaluation.quality.registry import Better, Needs, register_metric
 from undiffuse.factories.loss import register_loss
 from undiffuse.factories.network import register as register_network
 from undiffuse.factories.sampler import register_sampler
 from undiffuse.factories.schedule import register_schedule
+from undiffuse.modalities.modality import Modality
+from undiffuse.modalities.registry import register_modality
 from undiffuse.training.optim.given import register_optimizer
 
 Made = TypeVar("Made", bound=Callable[..., Any])
@@ -81,6 +85,45 @@ def guidance(name: str, *, note: str = "") -> Callable[[Made], Made]:
     An option ``scale`` is the `guidance` of the settings.
     """
     return _adding(register_guidance, name, note)
+
+
+def data_format(name: str, *, suffixes: Sequence[str]) -> Callable[[Made], Made]:
+    """Register ``read(path)`` of files with these endings: images (N, channels, *sides), or a pair with N labels.
+
+    Args:
+        name: of the format; part of the fingerprints of such data, so it never changes.
+        suffixes: such as ``(".blob",)``.
+    """
+
+    def add(read: Made) -> Made:
+        register_format(name, suffixes, read)
+        return read
+
+    return add
+
+
+def metric(
+    name: str, *, better: Better = "lower", needs: Needs = "features", minimum: int = 10
+) -> Callable[[Made], Made]:
+    """Register ``compute(samples, real)`` of an extractor's features as a measure of `undiffuse evaluate`.
+
+    Args:
+        name: in tables and files.
+        better: which way.
+        needs: the output of the extractor: 'features', 'spatial' or 'logits'.
+        minimum: images on each side below which it is left out.
+    """
+
+    def add(compute: Made) -> Made:
+        register_metric(name, compute, better, needs, minimum)
+        return compute
+
+    return add
+
+
+def modality(kind: Modality, *, axes: int, name: str = "") -> None:
+    """Register a kind of samples: how they are written, read and looked at; see `register_modality`."""
+    register_modality(kind, axes, name)
 
 
 def network(options: type[NetworkConfig]) -> Callable[[Network], Network]:

@@ -256,9 +256,8 @@ def check_registered(field: Field, value: Any) -> None:
     Raises:
         UndiffuseError: there is no such piece.
     """
-    kind = field.kind.registry
-    if kind and isinstance(value, str) and value not in field.kind.words and not registry.knows(kind, value):
-        raise registry.missing(kind, registry.read(kind, value)[0])
+    if field.kind.registry and isinstance(value, str) and value not in field.kind.words:
+        registry.check(field.kind.registry, value)
 
 
 # --- fields -----------------------------------------------------------------------------------------------------------
@@ -284,8 +283,11 @@ class Field:
 
     @property
     def text(self) -> str:
-        """The help: the string below the field."""
-        return self.about or _module_texts(self.owner.__module__).get(self.owner.__name__, {}).get(self.name, "")
+        """The help: the string below the field, and what is registered beside its words."""
+        found = self.about or _module_texts(self.owner.__module__).get(self.owner.__name__, {}).get(self.name, "")
+        pieces = registry.registered(self.kind.registry).values() if self.kind.registry else ()
+        more = ", ".join(f"{piece.name} ({piece.note})" if piece.note else piece.name for piece in pieces)
+        return f"{found} Registered: {more}." if more else found
 
 
 def fields_of(cls: type) -> Mapping[str, Field]:

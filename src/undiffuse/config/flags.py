@@ -11,8 +11,8 @@ from functools import cache
 
 FLAGS = {"classes": "--class", "start_from": "--from", "meant_for": "--for", "repeats": "--passes"}
 """Settings whose option is called otherwise: ``class``, ``from`` and ``for`` are short, and no names in Python."""
-_ARGUMENTS = """n out overwrite name runs resume recipe config mask to reference held_out repeat training pictures normal
-extractor inception_weights evaluations candidates method rtol atol exact noise overlap
+_ARGUMENTS = """n out overwrite name runs resume recipe config mask to reference held_out repeat training pictures
+normal extractor inception_weights evaluations candidates method rtol atol exact noise overlap
 repeats updates teacher_steps factor scale jump way frames strength std iterations within quick probes probe"""
 ARGUMENTS = frozenset(_ARGUMENTS.split())
 """Arguments of functions, no fields of settings, that sentences name."""

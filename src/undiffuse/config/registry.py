@@ -115,6 +115,25 @@ def knows(kind: str, text: str) -> bool:
     return text in _KINDS[kind].kept or read(kind, text)[0] in _KINDS[kind].pieces
 
 
+def check(kind: str, text: str) -> None:
+    """Check that a text names a registered piece, by options that it has, or stands for a kept object.
+
+    Raises:
+        UndiffuseError: it does not.
+    """
+    of_kind = _KINDS[kind]
+    if text in of_kind.kept:
+        return
+    name, options = read(kind, text)
+    if name not in of_kind.pieces:
+        raise missing(kind, name)
+    known = of_kind.pieces[name].options
+    for option in options:
+        if option not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise UndiffuseError(f"The {kind} '{name}' has no option '{option}': {has}")
+
+
 def make(kind: str, text: str, **settings: Any) -> Any:
     """The piece that a text names, or the object that it stands for.
 
@@ -124,17 +143,12 @@ def make(kind: str, text: str, **settings: Any) -> Any:
     Raises:
         UndiffuseError: there is none, or it has no such options.
     """
+    check(kind, text)
     of_kind = _KINDS[kind]
     if text in of_kind.kept:
         return of_kind.kept[text]
     name, options = read(kind, text)
-    if name not in of_kind.pieces:
-        raise missing(kind, name)
     piece = of_kind.pieces[name]
-    for option in options:
-        if option not in piece.options:
-            has = f"it has {', '.join(piece.options)}" if piece.options else "it has none"
-            raise UndiffuseError(f"The {kind} '{name}' has no option '{option}': {has}")
     shared = {option: value for option, value in settings.items() if option in piece.options}
     return piece.make(**{**shared, **options})
 

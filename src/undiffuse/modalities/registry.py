@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from undiffuse.data.info import DataInfo
+from undiffuse.errors import UndiffuseError
 from undiffuse.modalities.images import IMAGES
 from undiffuse.modalities.modality import Modality
 from undiffuse.modalities.signals import SIGNALS
@@ -18,3 +19,23 @@ NAMED: dict[tuple[str, int], Modality] = {("video", 3): VIDEOS}
 def modality_of(info: DataInfo) -> Modality:
     axes = len(info.spatial)
     return NAMED.get((info.kind, axes), MODALITIES[axes])
+
+
+def register_modality(modality: Modality, axes: int, kind: str = "") -> None:
+    """Make a kind of samples known: how they are written, read and looked at.
+
+    Args:
+        axes: spatial axes of its samples.
+        kind: `DataInfo.kind`, which a format of data says of its samples; '' for all samples of so many axes that the
+            library has no kind for.
+
+    Raises:
+        UndiffuseError: there is such a kind.
+    """
+    before = NAMED.get((kind, axes)) if kind else MODALITIES.get(axes)
+    if before not in (None, modality):
+        raise UndiffuseError(f"There is a kind of samples {kind!r} with {axes} axes already")
+    if kind:
+        NAMED[(kind, axes)] = modality
+    else:
+        MODALITIES[axes] = modality

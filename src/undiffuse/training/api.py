@@ -17,6 +17,7 @@ from undiffuse.config.data import DataConfig
 from undiffuse.config.distillation import student_of
 from undiffuse.config.files import check_pieces, override, read_config
 from undiffuse.config.keywords import TrainSettings
+from undiffuse.config.network import GivenNetworkConfig
 from undiffuse.config.sampling import Guide
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.dataset import Dataset
@@ -345,7 +346,10 @@ def _finished(run: RunFolder, console: Console, group: Group) -> Model:
     model = load_model(run.path)
     guidance = advised_sampling(model.config).guide.guidance
     led = "" if guidance == Guide.guidance else f" --guidance {guidance:g}"
-    if model.config.conditions.upscale > 1:
+    if isinstance(model.config.network, GivenNetworkConfig):
+        name = model.config.network.architecture
+        use = f"draw from it with: undiffuse.load({str(run.path)!r}, network={name}).sample(16)"
+    elif model.config.conditions.upscale > 1:
         use = f"enlarge pictures with it: undiffuse edit upscale {quoted(run.path)} small.png"
     else:
         use = f"draw from it with: undiffuse sample {quoted(run.path)}{led}"

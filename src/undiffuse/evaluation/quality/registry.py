@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from undiffuse.errors import UndiffuseError
 from undiffuse.evaluation.features.extractor import Identity, Outputs
 from undiffuse.evaluation.metrics.estimate import Estimate
 from undiffuse.evaluation.metrics.frechet import frechet_distance, frechet_infinity
@@ -129,7 +130,7 @@ class Row:
         return self.needs in features.tensors()
 
 
-ROWS = (
+ROWS = [
     Row((Measure("frechet", "FID", "FD", "lower"),), _frechet, 10),
     Row((Measure("spatial_frechet", "sFID", "sFD", "lower"),), _spatial_frechet, 10, "spatial"),
     Row((Measure("frechet_infinity", "FID-infinity", "FD-infinity", "lower"),), _frechet_infinity, 100),
@@ -145,8 +146,43 @@ ROWS = (
         _density_coverage,
         10,
     ),
-)
+]
 """Everything that is computed on features, in the order of the table."""
 
 MINIMUM = min(row.minimum for row in ROWS)
 """Fewer images than these, on either side, and nothing can be said at all."""
+
+
+def register_metric(
+    name: str,
+    compute: Callable[[Tensor, Tensor], float],
+    better: Better = "lower",
+    needs: Needs = "features",
+    minimum: int = 10,
+) -> None:
+    """Make a measure known to `undiffuse evaluate`, to comparisons and to the studio.
+
+    Args:
+        name: in tables and files.
+        compute: ``compute(samples, real)``, of the extractor's output for each, (N, ...), float32; a number.
+        better: which way.
+        needs: the output of the extractor that it looks at.
+        minimum: images on each side below which it is left out.
+
+    Raises:
+        UndiffuseError: there is a measure of this name.
+    """
+    taken = {word for row in ROWS for one in row.measures for word in (one.metric, one.standard, one.other)}
+    if name in taken and _registered.get(name) != compute.__qualname__:
+        raise UndiffuseError(f"There is a measure '{name}' already: register yours under another name")
+    if name not in taken:
+
+        def measured(pair: Compared) -> tuple[Estimate, ...]:
+            fake, real = (outputs.tensors()[needs] for outputs in (pair.fake, pair.real))
+            return (Estimate(float(compute(fake, real))),)
+
+        ROWS.append(Row((Measure(name, name, name, better),), measured, minimum, needs))
+    _registered[name] = compute.__qualname__
+
+
+_registered: dict[str, str] = {}

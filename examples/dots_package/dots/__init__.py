@@ -1,0 +1,1 @@
+"""Dots for undiffuse."""
