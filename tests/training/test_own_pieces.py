@@ -210,3 +210,24 @@ def test_guidance_as_an_object(train):
         model.sample(1, guidance=Guidance(2.0), guidance_rescale=0.1, **asked)
     with pytest.raises(UndiffuseError, match="`guidance` is a number, an "):
         model.sample(1, guidance=object(), **asked)
+
+
+def test_a_given_chain_is_exported_by_its_betas_and_distilled(train, tmp_path):
+    model = train(
+        steps=2, network="unet", base=8, multipliers=(1,), blocks=1, attention_levels=(), schedule=cosine(64, s=0.1)
+    )
+    from undiffuse.checkpoints.foreign.diffusers.scheduler import scheduler_values
+
+    betas = scheduler_values(model.config.diffusion)["trained_betas"]
+    assert torch.allclose(torch.tensor(betas, dtype=torch.float64), cosine(64, s=0.1).betas)
+    fast = undiffuse.distill(
+        tmp_path / "own", method="regression", steps=2, runs=tmp_path, name="fast", updates=1, quiet=True
+    )
+    assert fast.sample(1).evaluations == 2
+    assert fast.config.objective.loss == "simple"
+
+
+def test_a_given_continuous_process_is_trained_and_drawn(train):
+    model = train(steps=2, schedule=VP(), parameterization="v")
+    assert model.config.diffusion.schedule == "VP"
+    assert model.sample(1, steps=2).array.shape == (1, 1, 8, 8)

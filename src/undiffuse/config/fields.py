@@ -16,16 +16,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import cache
 from itertools import cycle, pairwise
-from threading import Lock
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from undiffuse.config import registry
 from undiffuse.errors import UndiffuseError
-
-_ONE_AT_A_TIME = Lock()
-"""Python 3.11 counts the depth of a tree it builds in one place for all threads, and fails where two meet."""
-
 
 # --- kinds ------------------------------------------------------------------------------------------------------------
 
@@ -402,7 +397,7 @@ def _module_texts(module: str) -> dict[str, dict[str, str]]:
         source = inspect.getsource(sys.modules[module])
     except (OSError, TypeError):  # written in a notebook or a console: there is no file
         return {}
-    with _ONE_AT_A_TIME:
+    with registry.ONE_AT_A_TIME:
         tree = ast.parse(source)
     return {node.name: dict(_described(node.body)) for node in tree.body if isinstance(node, ast.ClassDef)}
 

@@ -22,6 +22,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from importlib.metadata import entry_points
 from inspect import Parameter, signature
+from threading import Lock
 from typing import Any
 
 from undiffuse.errors import UndiffuseError, closest, first_line
@@ -30,6 +31,8 @@ GROUP = "undiffuse"
 """Group of the entry points; the value of each is a module, which registers pieces when it is imported."""
 LONGEST = 1000
 """Characters of a text: it may come from a stranger's file."""
+ONE_AT_A_TIME = Lock()
+"""Python 3.11 counts the depth of a tree it builds in one place for all threads, and fails where two meet."""
 _TEXT = re.compile(r"([^\s()'\"=,][^()'\"=,]*?)(?:\((.*)\))?", re.DOTALL)
 
 
@@ -150,7 +153,10 @@ def make(kind: str, text: str, **settings: Any) -> Any:
     name, options = read(kind, text)
     piece = of_kind.pieces[name]
     shared = {option: value for option, value in settings.items() if option in piece.options}
-    return piece.make(**{**shared, **options})
+    try:
+        return piece.make(**{**shared, **options})
+    except (TypeError, ValueError) as error:
+        raise UndiffuseError(f"The {kind} '{text}' cannot be made: {first_line(error)}") from error
 
 
 def missing(kind: str, name: str) -> UndiffuseError:
@@ -171,18 +177,25 @@ def read(kind: str, text: str) -> tuple[str, dict[str, Any]]:
         UndiffuseError: it is not of the form ``NAME`` or ``NAME(option=value, ...)``.
     """
     match = _TEXT.fullmatch(text) if len(text) <= LONGEST else None
-    try:
-        assert match
-        call = ast.parse(f"_({match[2] or ''})", mode="eval").body
-        assert isinstance(call, ast.Call)
-        assert not call.args
-        options = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords if keyword.arg}
-        assert len(options) == len(call.keywords)
-    except (AssertionError, SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+    options = _options(match[2]) if match and match[2] else {}
+    if match is None or options is None:
         raise UndiffuseError(
             f"A {kind} is named by a text like 'mine' or 'mine(strength=0.5)', with plain values; got {text[:60]!r}"
-        ) from None
+        )
     return match[1], options
+
+
+def _options(text: str) -> dict[str, Any] | None:
+    """The options in ``option=value, ...``; None where that is something else."""
+    try:
+        with ONE_AT_A_TIME:
+            call = ast.parse(f"_({text})", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args or not all(keyword.arg for keyword in call.keywords):
+            return None
+        found = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+        return found if len(found) == len(call.keywords) else None
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        return None
 
 
 def write(name: str, options: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-from undiffuse.config.diffusion import DiffusionConfig
+from undiffuse.config.diffusion import SCHEDULES, DiffusionConfig
 from undiffuse.config.distillation import (
     DistributionConfig,
     ProgressiveConfig,
@@ -92,8 +92,15 @@ def _stride(student: StudentConfig) -> int:
     return max(1, len(student.teacher_times) // max(1, len(student.student_times)))
 
 
+def longest_time(process: DiffusionConfig) -> float:
+    """The end of a process; infinite where only the schedule itself knows it, which is registered or given."""
+    if process.schedule in CONTINUOUS:
+        return 1.0
+    return float(process.timesteps) if process.betas or process.schedule in SCHEDULES else math.inf
+
+
 def _check_times(times: Sequence[float], process: DiffusionConfig, name: str) -> None:
-    last = 1.0 if process.schedule in CONTINUOUS else float(process.timesteps)
+    last = longest_time(process)
     if len(times) > LONGEST:
         raise UndiffuseError(f"{name} has at most {LONGEST:,} times, and here it has {len(times):,}")
     if times and not (times[0] <= last and times[-1] > 0 and all(t > s for t, s in pairwise(times))):

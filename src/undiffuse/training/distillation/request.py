@@ -22,10 +22,11 @@ from undiffuse.config.files import BUDGETS, override
 from undiffuse.config.schema import METHODS as VARIANTS
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import change, sections
-from undiffuse.config.students import CONTINUOUS, FARTHEST, LONGEST, check_student
+from undiffuse.config.students import FARTHEST, LONGEST, check_student
 from undiffuse.config.training import EMAConfig, ObjectiveConfig, OptimizerConfig
 from undiffuse.diffusion.parameterization import make_parameterization
 from undiffuse.diffusion.samplers import SAMPLERS
+from undiffuse.diffusion.schedules import DiscreteSchedule
 from undiffuse.diffusion.timesteps import make_timesteps
 from undiffuse.errors import UndiffuseError, counted, one_of, perhaps
 from undiffuse.model import Model
@@ -221,8 +222,7 @@ def _filled(
     usual: ThresholdName = "clip" if clipped else "none"
     own = before.teacher_threshold if before else usual
     steps = most or steps or plan.teacher_steps(request.steps)
-    process = teacher.config.diffusion
-    longest = LONGEST if process.schedule in CONTINUOUS else process.timesteps
+    longest = teacher.schedule.T if isinstance(teacher.schedule, DiscreteSchedule) else LONGEST
     if plan.steps and steps > longest:
         raise UndiffuseError(f"{name} takes {longest:,} steps at most, and `teacher_steps` is {steps:,}: ask for fewer")
     return replace(request, teacher_steps=steps, threshold=threshold or own)

@@ -176,7 +176,7 @@ def left_out(settings: Settings) -> list[str]:
 
 
 def is_chain(config: DiffusionConfig) -> bool:
-    return bool(config.betas) or config.schedule not in ("vp", "sub-vp")
+    return bool(config.betas) or isinstance(make_schedule(config), DiscreteSchedule)
 
 
 def obstacles(config: DiffusionConfig) -> list[str]:
@@ -219,7 +219,8 @@ def scheduler_values(config: DiffusionConfig) -> dict[str, Any]:
 def _beta_values(config: DiffusionConfig) -> dict[str, Any]:
     if not config.betas and config.schedule == "cosine":
         return {"beta_schedule": "squaredcos_cap_v2", "trained_betas": None}
-    if not config.betas and (config.beta_start is not None or config.timesteps == 1000):
+    of_ends = config.schedule in OF_ENDS and (config.beta_start is not None or config.timesteps == 1000)
+    if not config.betas and of_ends:
         name, start, end = OF_ENDS[config.schedule]
         ends = (start, end) if config.beta_start is None else (config.beta_start, config.beta_end)
         return {"beta_schedule": name, "beta_start": ends[0], "beta_end": ends[1], "trained_betas": None}
