@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     from undiffuse.model import Cascade, Model, load
     from undiffuse.model.make_cascade import make_cascade
     from undiffuse.training.api import train
+    from undiffuse.training.callbacks.callback import Callback
     from undiffuse.training.distillation.api import distill
 
 _HOMES = {
+    "Callback": "undiffuse.training.callbacks.callback",
     "Cascade": "undiffuse.model",
     "Model": "undiffuse.model",
     "UndiffuseError": "undiffuse.errors",
@@ -51,6 +53,7 @@ _HOMES = {
 _ROOMS = ("data", "diffusion", "editing", "evaluation", "networks", "recipes", "register", "visualization")
 
 __all__ = [
+    "Callback",
     "Cascade",
     "Model",
     "UndiffuseError",

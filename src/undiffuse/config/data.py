@@ -31,6 +31,8 @@ class DataConfig:
     pairs: str = ""
     """A second folder or file, with a picture of the same name for each image, for `condition=image`; `size`, `crop`
     and `channels` hold for both."""
+    validation: float | str = 0.0
+    """A share of the data that is not learned (0.1), or other data: their loss is measured as the training goes."""
     frames: int = 0
     """Frames of a clip, for videos."""
     stride: int = 1
@@ -42,4 +44,4 @@ class DataConfig:
 
     def of_others(self, source: str) -> DataConfig:
         """The settings for other images to be like these: prepared alike, without what is said of these."""
-        return self if source == self.source else replace(self, source=source, vectors=(), pairs="")
+        return self if source == self.source else replace(self, source=source, vectors=(), pairs="", validation=0.0)

@@ -62,6 +62,7 @@ class TrainSettings(TypedDict, total=False):
     flip: bool
     vectors: Sequence[str]
     pairs: object
+    validation: float | str
     frames: int
     stride: int
     stream: bool
@@ -145,6 +146,8 @@ class TrainSettings(TypedDict, total=False):
     sample_every: int | None
     sample_count: int
     checkpoint_every: int | None
+    validate_every: int | None
+    patience: int
     track: Sequence[Literal["tensorboard", "wandb", "trackio"]]
     keep: int
     meant_for: Literal["", "diffusers"]

@@ -128,6 +128,10 @@ class LoopConfig:
     checkpoint_every: int | None = None
     """Steps between checkpoints, 0 for none but the last; without it by time, every two minutes where they cost little
     (one is always written at the end)."""
+    validate_every: int | None = None
+    """Steps between looks at the loss of `validation`; without it after each twentieth of the budget."""
+    patience: int = 0
+    """Looks at that loss without a new best one after which the training ends; 0 goes on to the end."""
     track: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     """Send losses and grids of samples on to these, too; each needs the extra of its name."""
     keep: int = 3

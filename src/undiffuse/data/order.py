@@ -1,4 +1,5 @@
-"""The samples of batch number k: a function of the seed and of k, so that resuming needs no saved position."""
+"""The samples of batch number k: a function of the seed and of k, so that resuming needs no saved position; and those
+that are in no batch, for validation."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, counted
 from undiffuse.runtime.random_streams import stream_seed
 
 EpochOrder = Callable[[int, int, int], NDArray[np.int64]]
@@ -59,3 +60,17 @@ def batch_indices(count: int, batch: int, step: int, seed: int, order: EpochOrde
         pieces.append(piece)
         place += len(piece)
     return np.concatenate(pieces)
+
+
+def held_out_samples(count: int, share: float) -> NDArray[np.int64]:
+    """The samples that are not learned, at least one: the same whatever the run's seed, so that runs compare.
+
+    Raises:
+        UndiffuseError: none are left to learn.
+    """
+    few = max(1, round(share * count))
+    if few >= count:
+        raise UndiffuseError(
+            f"`validation={share:g}` holds out all of {counted(count, 'sample')}: give a smaller share"
+        )
+    return np.random.Generator(np.random.PCG64(stream_seed(0, "held out"))).permutation(count)[:few]

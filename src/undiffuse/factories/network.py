@@ -45,7 +45,7 @@ SIDE, VALUES = 1 << 16, 1 << 30
 """Of one sample: a side, and how many values at most."""
 WEIGHTS = 1 << 34
 """At most, float32 of 64 GB: four times the largest U-Nets there are."""
-ARGUMENTS = ("source", "recipe", "config", "name", "runs", "resume", "quiet", "help")
+ARGUMENTS = ("source", "recipe", "config", "name", "runs", "resume", "quiet", "callbacks", "help")
 """Of `undiffuse.train` and of its command: no setting can have such a name."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,7 @@ from undiffuse.runtime.torch_modes import own_modes
 from undiffuse.training.batches import Data
 from undiffuse.training.budget import fixed_total, too_short
 from undiffuse.training.build import make_train_state, make_train_step, restore, to_checkpoint
+from undiffuse.training.callbacks.callback import Callback
 from undiffuse.training.callbacks.console import Console
 from undiffuse.training.distillation.teacher import start_critic
 from undiffuse.training.loop import TrainState, TrainStep
@@ -70,6 +72,7 @@ def train(
     runs: str | Path = "runs",
     resume: bool = False,
     quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
     **overrides: Unpack[TrainSettings],
 ) -> Model:
     """Learn from a data set and return the model, its averaged weights ready to sample.
@@ -92,6 +95,7 @@ def train(
         resume: go on with the run ``name`` from its newest whole checkpoint, to the same end, bit for bit; with
             ``minutes``, ``steps`` or ``images`` beyond that end, see `resume.reconcile`.
         quiet: print nothing.
+        callbacks: objects that are called on the way, see `undiffuse.Callback`.
         overrides: settings by their flat names, such as ``lr=1e-4`` or ``steps=1000``; ``undiffuse train --help``
             lists them. Some take objects in place of names: ``network`` a module or what makes one, ``schedule`` a
             `diffusion.Schedule`, ``objective`` a `diffusion.Loss`, ``optimizer`` a function of the parameters. The
@@ -102,13 +106,15 @@ def train(
             `signals.StoppedError`, and the state is saved.
     """
     timer, runs, settings = Timer(), Path(runs), given_settings(config, recipe, resume)
-    given = with_texts(overrides)
+    given, callbacks = with_texts(overrides), checked_callbacks(callbacks)
     if is_given(source):
         source = keep_given(source)
     elif source is not None:
         source = typed_source(str(source), quiet).removeprefix(BUILTIN_PREFIX)
     if "pairs" in given:
         given["pairs"] = typed_source(str(given["pairs"]), quiet).removeprefix(BUILTIN_PREFIX)
+    if not isinstance(other := given.get("validation", 0.0), int | float):
+        given["validation"] = str(keep_given(other)) if is_given(other) else typed_source(str(other), quiet)
     typed = override(settings or TrainConfig(), **given)  # misspelt settings are found before any work is done
     with joined() as group:
         console = Console(quiet or not group.is_main)
@@ -116,7 +122,7 @@ def train(
             named = {"source": None if source is None else str(source), "recipe": recipe}
             given |= {name: value for name, value in named.items() if value is not None}
             folder = Path(group.broadcast_text(lambda: str(run_to_resume(runs, source, name))))
-            return resume_run(folder, console=console, group=group, **given)
+            return resume_run(folder, console=console, group=group, callbacks=callbacks, **given)
         source = settings.data.source if settings and source is None else source
         if not source:
             raise UndiffuseError("name the data to learn from: a folder, an archive, an array file, or 'digits'")
@@ -138,7 +144,7 @@ def train(
             console.say(f"warning: {sentence}")
         if dataset.info.narrow:
             console.say(f"warning: {dataset.info.narrow}")
-        return start_run(fitting, dataset, folder, console=console, timer=timer, group=group)
+        return start_run(fitting, dataset, folder, console=console, timer=timer, group=group, callbacks=callbacks)
 
 
 def given_settings(config: TrainConfig | str | Path | None, recipe: str | None, resume: bool) -> TrainConfig | None:
@@ -183,6 +189,25 @@ def prepare_together(config: DataConfig, console: Console, group: Group) -> Data
     return dataset
 
 
+def not_learned(config: TrainConfig, console: Console, group: Group) -> Dataset | Stream | None:
+    """Other data whose loss is measured on the way, prepared as the training's are; None where none are named."""
+    if not isinstance(config.data.validation, str):
+        return None
+    return prepare_together(replace(config.data, source=config.data.validation, validation=0.0), console, group)
+
+
+def checked_callbacks(callbacks: Sequence[Callback]) -> Sequence[Callback]:
+    """Callbacks as they can be called.
+
+    Raises:
+        UndiffuseError: one is something else.
+    """
+    for one in callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]:
+        if not isinstance(one, Callback):
+            raise UndiffuseError(f"callbacks= is a list of `undiffuse.Callback` objects, got a {type(one).__name__}")
+    return tuple(callbacks)
+
+
 @own_modes()
 def start_run(
     config: TrainConfig,
@@ -192,6 +217,7 @@ def start_run(
     console: Console | None = None,
     timer: Timer | None = None,
     group: Group = ALONE,
+    callbacks: Sequence[Callback] = (),
 ) -> Model:
     """Train a new run in ``folder`` with these settings and return its model.
 
@@ -201,6 +227,7 @@ def start_run(
         console: where to report; by default standard error.
         timer: of a budget in minutes; by default it begins now.
         group: the processes that train together, all of which call this.
+        callbacks: of the program.
     """
     console, outset = console or Console(), Outset(timer or Timer())
     check(config)
@@ -226,7 +253,8 @@ def start_run(
             start_critic(model)
             del old  # its memory is for the training
             train_state = make_train_state(model.to(device), group)
-            train_step = make_train_step(model, dataset, total=fixed_total(config.loop) or 1, group=group)
+            others = not_learned(config, console, group)
+            train_step = make_train_step(model, dataset, fixed_total(config.loop) or 1, group, others)
             _tell_of_slow_format(train_step, console)
             if config.loop.minutes is not None:
                 total, outset = fit_minutes(run, train_state, train_step, outset, console)
@@ -241,7 +269,7 @@ def start_run(
             if group.is_main:
                 _empty(folder)  # a run that never began leaves its name free
             raise
-        run_training(run, train_state, train_step, outset, console)
+        run_training(run, train_state, train_step, outset, console, callbacks)
         return _finished(run, console, group)
 
 
@@ -253,6 +281,7 @@ def resume_run(
     console: Console | None = None,
     timer: Timer | None = None,
     group: Group = ALONE,
+    callbacks: Sequence[Callback] = (),
     **given: Any,
 ) -> Model:
     """Go on with the run in ``folder`` from its newest whole checkpoint, and return its model.
@@ -296,7 +325,7 @@ def resume_run(
         model = build_model(config, checkpoint.info).to(device)
         train_state = make_train_state(model, group)
         restore(train_state, checkpoint, path)
-        train_step = make_train_step(model, dataset, plan, group)
+        train_step = make_train_step(model, dataset, plan, group, not_learned(config, console, group))
         _tell_of_slow_format(train_step, console)
         pace = state.seconds / state.step if state.step else 0.0
         outset = Outset(timer, pace, recorded=going.recorded, window=state.window)
@@ -306,7 +335,7 @@ def resume_run(
             outset = _in_new_budget(run, train_state, train_step, new, outset, console)
         if config != checkpoint.config and group.is_main:  # what is refused until here changes nothing of the run
             run.write_settings(config, checkpoint.info, device, group.world)
-        run_training(run, train_state, train_step, outset, console)
+        run_training(run, train_state, train_step, outset, console, callbacks)
         return _finished(run, console, group)
 
 

@@ -23,7 +23,7 @@ from undiffuse.data.codec import codec_of
 from undiffuse.data.crops import Crops
 from undiffuse.data.info import DataInfo
 from undiffuse.data.masks import masks_of
-from undiffuse.data.order import batch_indices
+from undiffuse.data.order import batch_indices, held_out_samples
 from undiffuse.model import Model
 from undiffuse.runtime.random_streams import generator
 from undiffuse.training.device_dataset import encoded
@@ -83,8 +83,12 @@ class TrainData:
 
 def order_of(data: TrainData, config: TrainConfig) -> Callable[[int], NDArray[np.int64]]:
     """``step -> samples`` of the whole batch: a function of (seed, step)."""
-    order = data.order or partial(batch_indices, data.info.count)
-    return lambda step: order(config.loop.batch, step, config.loop.seed)
+    share, count, loop = config.data.validation, data.info.count, config.loop
+    if isinstance(share, float) and share > 0:
+        learned = np.setdiff1d(np.arange(count), held_out_samples(count, share))
+        return lambda step: learned[batch_indices(len(learned), loop.batch, step, loop.seed)]
+    order = data.order or partial(batch_indices, count)
+    return lambda step: order(loop.batch, step, loop.seed)
 
 
 def flipped_alike(values: Tensor, config: TrainConfig, step: int, share: BatchShard) -> Tensor:

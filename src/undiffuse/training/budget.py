@@ -111,20 +111,24 @@ def measure_step(
     kinds = (train_state.ema, train_state.powers)
     averages = [{key: _copied(tensors) for key, tensors in kind.state_dicts().items()} for kind in kinds]
     learned = _copied(train_state.time_law.tensors())
+    groups = [dict(group) for group in train_state.optimizer.param_groups]
     times: list[float] = []
     began = clock()
     for count, _ in enumerate(training(replace(train_step, plan=Plan(ENDLESS)), train_state), start=1):
         if count >= UNTIMED or clock() - began >= max(SLOW, seconds):
             times.append(clock())
         enough = len(times) > 1 and times[-1] - times[0] >= seconds
-        group = train_step.share.group
-        if group.largest(enough and group.is_main):  # one clock for all processes: they must stop together
+        processes = train_step.share.group
+        if processes.largest(enough and processes.is_main):  # one clock for all processes: they must stop together
             break
     taken = statistics.median(later - earlier for earlier, later in pairwise(times))
 
     train_state.network.load_state_dict(weights)
     train_state.network.zero_grad(set_to_none=True)
     train_state.optimizer.state.clear()
+    for group, before in zip(train_state.optimizer.param_groups, groups, strict=True):
+        group.clear()
+        group.update(before)
     for kind, kept in zip(kinds, averages, strict=True):
         for key, tensors in kept.items():
             kind.load_state_dict(key, tensors)

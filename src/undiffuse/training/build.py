@@ -29,6 +29,7 @@ from undiffuse.training.batches import (
     mask_batches,
 )
 from undiffuse.training.distillation.methods import module_rates, student_objective, student_time_law
+from undiffuse.training.held_out import held_out_of
 from undiffuse.training.loop import TrainState, TrainStep
 from undiffuse.training.optim.ema import ema_averages, power_averages
 from undiffuse.training.optim.given import given_tensors, load_given
@@ -76,7 +77,14 @@ def _objective(model: Model) -> Loss:
     return make_objective(config.objective, config.diffusion, codec.levels, codec.bounded)
 
 
-def make_train_step(model: Model, data_set: Data, total: int | Plan, group: Group = ALONE) -> TrainStep:
+def make_train_step(
+    model: Model, data_set: Data, total: int | Plan, group: Group = ALONE, validation: Data | None = None
+) -> TrainStep:
+    """What the steps of a training need.
+
+    Args:
+        validation: prepared data that are not learned, where the settings name some.
+    """
     config, data = model.config, TrainData.of(data_set)
     share = BatchShard(config.loop.batch, config.optimizer.accumulate, group)
     tables = condition_tables(data, model)
@@ -98,6 +106,7 @@ def make_train_step(model: Model, data_set: Data, total: int | Plan, group: Grou
         bfloat16=uses_bfloat16(config.loop.precision, model.device),
         team=make_threads(model, group),
         masks=mask_batches(data, config, share),
+        held_out=held_out_of(data, model, tables, validation),
     )
 
 

@@ -95,6 +95,19 @@ class TrainBatch:
     """(batch, channels or 1, *spatial), 1 where a value counts; None where all do."""
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """Images that are not learned.
+
+    Args:
+        count: of them.
+        batch: ``numbers -> x0, conditions and mask`` of some of them, without noise.
+    """
+
+    count: int
+    batch: Callable[[range], TrainBatch]
+
+
 @dataclass
 class TrainState:
     """Everything that a step changes."""
@@ -127,6 +140,7 @@ class TrainStep:
         share: which samples of a batch are this process's.
         bfloat16: run the network's forward pass under bfloat16 autocast.
         team: threads that share the rows of a batch out among them; None for PyTorch's own way.
+        held_out: images that are not learned; None where all are.
         masks: ``step -> mask`` of this process's images, see `diffusion.masking`; None where all values count.
     """
 
@@ -142,6 +156,7 @@ class TrainStep:
     bfloat16: bool = False
     team: ThreadedGradients | None = None
     masks: Callable[[int], Tensor] | None = None
+    held_out: HeldOut | None = None
 
     @property
     def config(self) -> TrainConfig:

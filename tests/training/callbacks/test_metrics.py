@@ -24,7 +24,7 @@ def metrics_file(path, step=0, window=(), every=2, total=5):
 
 def test_a_log_that_was_removed_costs_no_checkpoint(tmp_path):
     file = metrics_file(tmp_path / "metrics.jsonl")
-    file(result(1, [1.0], [100]))
+    file.step(None, result(1, [1.0], [100]))
     (tmp_path / "metrics.jsonl").unlink(missing_ok=True)
     file.sync()
     assert list(read_metrics(tmp_path / "metrics.jsonl")) == []
@@ -32,9 +32,9 @@ def test_a_log_that_was_removed_costs_no_checkpoint(tmp_path):
 
 def test_a_line_holds_the_means_since_the_line_before(tmp_path):
     file = metrics_file(tmp_path / "metrics.jsonl")
-    file(result(1, [1.0, 3.0], [100, 1000], grad_norm=2.0))
-    file(result(2, [5.0, 7.0], [200, 300], grad_norm=4.0))
-    file(result(3, [0.5, 1.5], [1, 1]))
+    file.step(None, result(1, [1.0, 3.0], [100, 1000], grad_norm=2.0))
+    file.step(None, result(2, [5.0, 7.0], [200, 300], grad_norm=4.0))
+    file.step(None, result(3, [0.5, 1.5], [1, 1]))
     (line,) = read_metrics(tmp_path / "metrics.jsonl")
     assert line == {
         "step": 2,
@@ -57,16 +57,16 @@ def test_the_quarters_are_open_below_and_closed_above():
 def test_the_last_step_gets_a_line_of_its_own(tmp_path):
     file = metrics_file(tmp_path / "m", total=3)
     for step in (1, 2, 3):
-        file(result(step, [float(step)], [5]))
+        file.step(None, result(step, [float(step)], [5]))
     assert [(line["step"], line["loss"]) for line in read_metrics(tmp_path / "m")] == [(2, 1.5), (3, 3.0)]
 
 
 def test_skipped_steps_are_counted_and_poison_no_mean(tmp_path):
     file = metrics_file(tmp_path / "m")
-    file(result(1, [math.nan], [5], skipped=True, grad_norm=math.inf))
-    file(result(2, [3.0], [5]))
-    file(result(3, [math.nan], [5], skipped=True))
-    file(result(4, [math.inf], [5], skipped=True))
+    file.step(None, result(1, [math.nan], [5], skipped=True, grad_norm=math.inf))
+    file.step(None, result(2, [3.0], [5]))
+    file.step(None, result(3, [math.nan], [5], skipped=True))
+    file.step(None, result(4, [math.inf], [5], skipped=True))
     first, second = read_metrics(tmp_path / "m")
     assert (first["loss"], first["grad_norm"], first["skipped"]) == (3.0, 1.0, 1)
     assert (second["loss"], second["loss_by_quarter"], second["skipped"]) == (None, [None] * 4, 2)
@@ -88,15 +88,15 @@ def test_a_file_that_goes_on_is_the_one_that_never_stopped(tmp_path, at):
     steps = [result(step, [1 / step, step / 7], [step, 990]) for step in range(1, 8)]
     whole, parts = metrics_file(tmp_path / "whole", total=7), metrics_file(tmp_path / "parts", total=7)
     for one in steps:
-        whole(one)
+        whole.step(None, one)
     for one in steps[:at]:
-        parts(one)
+        parts.step(None, one)
     window = parts.window
     for one in steps[at : at + 3]:  # lost: the process dies after the checkpoint
-        parts(one)
+        parts.step(None, one)
     parts = metrics_file(tmp_path / "parts", step=at, window=window, total=7)
     for one in steps[at:]:
-        parts(one)
+        parts.step(None, one)
     loss_lines = [[{**line, "time": 0} for line in read_metrics(tmp_path / name)] for name in ("whole", "parts")]
     assert loss_lines[0] == loss_lines[1]
     assert parts.last["step"] == 7

@@ -35,7 +35,7 @@ def shown(stream, steps, seconds_a_step):
     live = LiveLine(Console(stream=stream), Plan(steps), clock)
     for step in range(1, steps + 1):
         clock.now = step * seconds_a_step
-        live(result(step))
+        live.step(None, result(step))
     return stream.getvalue()
 
 
@@ -77,7 +77,7 @@ def test_skipped_steps_do_not_spoil_the_shown_loss():
     stream = io.StringIO()
     live = LiveLine(Console(stream=stream), Plan(3), Clock())
     for step, loss in ((1, 0.5), (2, math.nan), (3, 0.5)):
-        live(result(step, loss, skipped=math.isnan(loss)))
+        live.step(None, result(step, loss, skipped=math.isnan(loss)))
     assert "loss 0.5000" in stream.getvalue().splitlines()[-1]
 
 
@@ -86,7 +86,7 @@ def test_a_slow_first_step_does_not_spoil_the_time_left():
     live = LiveLine(Console(stream=stream), Plan(100), clock)
     for step in range(41, 61):  # a resumed training: the first step takes a minute, the others one second
         clock.now += 60.0 if step == 41 else 1.0
-        live(result(step, seconds=60.0 if step == 41 else 1.0))
+        live.step(None, result(step, seconds=60.0 if step == 41 else 1.0))
     assert "8 images/s  49 s left" in stream.getvalue()
 
 
@@ -103,5 +103,5 @@ def test_a_slow_loader_is_told_once(loading, warned):
     stream = io.StringIO()
     watch = LoaderWatch(Console(stream=stream), window=10)
     for step in range(1, 31):
-        watch(result(step, loading=loading, seconds=0.1))
+        watch.step(None, result(step, loading=loading, seconds=0.1))
     assert stream.getvalue().count("loading images") == warned

@@ -1,21 +1,19 @@
-"""Observers of the loop that write checkpoints and watch the loader. Others: `progress_line`, `metrics`, `previews`."""
+"""Callbacks that write checkpoints and watch the loader. Others: `progress_line`, `metrics`, `previews`, `trackers`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from undiffuse.checkpoints.training_checkpoint import Checkpoint, place_of, save
+from undiffuse.training.callbacks.callback import Callback, Training
 from undiffuse.training.callbacks.console import Console
 from undiffuse.training.callbacks.intervals import Intervals
 from undiffuse.training.loop import StepResult
 from undiffuse.training.run.signals import Interrupts
 
-Observer = Callable[[StepResult], None]
-"""Called after every step, while the state is at rest."""
 
-
-class CheckpointWriter:
+class CheckpointWriter(Callback):
     """Saves when it is time, which is also at the end, and when the process was asked to stop.
 
     Args:
@@ -23,6 +21,7 @@ class CheckpointWriter:
         capture: gives the training as it is now.
         before: called before a save; what it makes durable is older than the checkpoint.
         writes: whether this process writes; the others help to put sharded tensors together.
+        others: are told of each checkpoint.
     """
 
     def __init__(
@@ -34,13 +33,14 @@ class CheckpointWriter:
         before: Callable[[Checkpoint], None],
         interrupts: Interrupts,
         writes: bool,
+        others: Sequence[Callback] = (),
     ) -> None:
         self._parent, self._intervals, self._keep = parent, intervals, keep
         self._capture, self._before, self._interrupts = capture, before, interrupts
-        self._writes = writes
+        self._writes, self._others = writes, others
         self.last: Path | None = None
 
-    def __call__(self, result: StepResult) -> None:
+    def step(self, training: Training, result: StepResult) -> None:
         if not self._intervals.saving and self._interrupts.requested is None:
             return
         began = self._intervals.clock()
@@ -49,10 +49,12 @@ class CheckpointWriter:
         if self._writes:
             self._before(checkpoint)
             save(checkpoint, self._parent, self._keep)
+            for callback in self._others:
+                callback.saved(training, self.last)
         self._intervals.saved(self._intervals.clock() - began)
 
 
-class LoaderWatch:
+class LoaderWatch(Callback):
     """Says once if making the batches takes more than half of the time: then a faster disk or CPU would help, and a
     faster GPU would not.
 
@@ -64,7 +66,7 @@ class LoaderWatch:
         self._console, self._window = console, window
         self._steps, self._loading, self._seconds, self._said = 0, 0.0, 0.0, False
 
-    def __call__(self, result: StepResult) -> None:
+    def step(self, training: Training, result: StepResult) -> None:
         if self._said:
             return
         self._steps += 1

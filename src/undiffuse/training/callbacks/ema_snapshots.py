@@ -1,4 +1,4 @@
-"""The observer that leaves copies of averages, from which others are made after the training (`posthoc_ema`)."""
+"""The callback that leaves copies of averages, from which others are made after the training (`posthoc_ema`)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from undiffuse.checkpoints.model_file import to_bytes
 from undiffuse.checkpoints.saved_model import SavedModel
 from undiffuse.model import Model
 from undiffuse.runtime.durable_files import replace_bytes, writing
+from undiffuse.training.callbacks.callback import Callback, Training
 from undiffuse.training.callbacks.metrics import RESUME
 from undiffuse.training.loop import StepResult
 from undiffuse.training.optim.ema import Averages
@@ -17,7 +18,7 @@ from undiffuse.training.optim.power_ema import Profile
 from undiffuse.training.step_plan import Plan
 
 
-class Copies:
+class Copies(Callback):
     """Writes a copy of each average at equal distances and at the end.
 
     A training that goes on from an earlier checkpoint comes by the same steps with the same averages, and writes the
@@ -31,7 +32,7 @@ class Copies:
         self._folder, self._model, self._averages = folder, model, averages
         self._plan, self._writes = plan, writes
 
-    def __call__(self, result: StepResult) -> None:
+    def step(self, training: Training, result: StepResult) -> None:
         if not self._due(result.step):
             return
         for std, tensors in self._averages.state_dicts().items():

@@ -140,6 +140,10 @@ class Intervals:
         self.seconds += seconds
         self._save_seconds, self._saved = seconds, self._now
 
+    def looked(self, seconds: float) -> None:
+        """Count seconds that are no step's, of a look that has no interval of its own."""
+        self.seconds += seconds
+
     def reserve(self, seconds: float) -> float:
         """Seconds of the last grid and the last checkpoint in a training of so many seconds, as far as known."""
         every, costs = self._loop.sample_every, self._costs

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from undiffuse.runtime.durable_files import sync, writing
+from undiffuse.training.callbacks.callback import Callback, Training
 from undiffuse.training.loop import StepResult
 from undiffuse.training.step_plan import Plan
 
@@ -52,8 +53,8 @@ def means(window: Window) -> dict[str, Any]:
     return {"loss": loss_mean, "loss_by_quarter": by_quarter, "grad_norm": norm_mean, "skipped": int(skipped)}
 
 
-class MetricsFile:
-    """Observer that writes metrics.jsonl.
+class MetricsFile(Callback):
+    """Writes metrics.jsonl.
 
     Args:
         path: the file; lines after ``step`` are cut off, since the steps that wrote them will be taken again.
@@ -75,7 +76,7 @@ class MetricsFile:
         self.last: dict[str, Any] = next(reversed(read_metrics(path)), {})
         """The last line about the loss."""
 
-    def __call__(self, result: StepResult) -> None:
+    def step(self, training: Training, result: StepResult) -> None:
         self.window = with_step(self.window, result, self._t_max)
         self._seconds += result.seconds
         self._loading += result.loading

@@ -18,18 +18,18 @@ from undiffuse.config.students import walking_student
 from undiffuse.data.codec import codec_of
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError, counted
-from undiffuse.model import Model, build_model
+from undiffuse.model import Model
 from undiffuse.model.plan import SamplePlan
 from undiffuse.model.resolve import resolve
 from undiffuse.model.samples import Samples
 from undiffuse.provenance.png import write_png
 from undiffuse.recipes import advised_sampling
+from undiffuse.training.callbacks.callback import Callback, Training
 from undiffuse.training.callbacks.console import Console
 from undiffuse.training.callbacks.intervals import Intervals
 from undiffuse.training.callbacks.metrics import MetricsFile
 from undiffuse.training.callbacks.random_feature_distance import Images, Proxy
-from undiffuse.training.loop import StepResult, TrainState, TrainStep
-from undiffuse.training.run.folder import RunFolder
+from undiffuse.training.loop import StepResult
 from undiffuse.training.run.signals import Interrupts
 from undiffuse.visualization.grid import grid, to_image
 
@@ -45,8 +45,8 @@ def preview_settings(config: TrainConfig) -> SampleConfig:
     return SampleConfig.of(steps=min(Solver.steps, config.diffusion.timesteps))
 
 
-class Previews:
-    """Observer that draws a grid when it is time, which is also at the end, with the first average of the weights.
+class Previews(Callback):
+    """Draws a grid when it is time, which is also at the end, with the first average of the weights.
 
     The noise is that of the run's seed, the same each time, so the grids show the same pictures getting better. Each
     grid's line in metrics.jsonl holds its statistics and its `Proxy` distance from the data. Drawing takes nothing from
@@ -55,23 +55,19 @@ class Previews:
 
     def __init__(
         self,
-        run: RunFolder,
-        train_state: TrainState,
-        train_step: TrainStep,
-        intervals: Intervals,
+        training: Training,
         metrics: MetricsFile,
+        intervals: Intervals,
         console: Console,
         interrupts: Interrupts,
     ) -> None:
+        train_step = training.train_step
         self._images, self._examples = train_step.whole_images, train_step.examples
-        self._run, self._train_state, self._plan, self._intervals = run, train_state, train_step.plan, intervals
+        self._training, self._run, self._plan, self._intervals = training, training.run, train_step.plan, intervals
         self._metrics, self._console, self._interrupts = metrics, console, interrupts
-        model = train_step.model
-        self._count, self._seed = model.config.loop.sample_count, model.config.loop.seed
-        # A second network holds the averages, so that the one in training is left alone.
-        self._model = build_model(model.config, model.info).to(model.device)
+        self._count, self._seed = training.config.loop.sample_count, training.config.loop.seed
 
-    def __call__(self, result: StepResult) -> None:
+    def step(self, training: Training, result: StepResult) -> None:
         self.draw_if_due(result.step)
 
     def draw_if_due(self, step: int) -> None:
@@ -82,8 +78,7 @@ class Previews:
 
     def _draw(self, step: int, count: int) -> None:
         self._console.status(f"step {step:,}/{self._plan.total:,}  drawing {counted(count, 'sample')}")
-        ema = self._train_state.ema
-        self._model.network.load_state_dict(ema.state_dict(next(iter(ema.averages))))
+        self._training.averaged()
         try:
             began = self._intervals.clock()
             samples = self._drawing.sample(count, self._seed)
@@ -111,16 +106,16 @@ class Previews:
 
     @cached_property
     def _drawing(self) -> SamplePlan:
-        return preview_plan(self._model, self._images, self._examples)
+        return preview_plan(self._training.second, self._images, self._examples)
 
     @cached_property
     def _proxy(self) -> Proxy | None:
         """Made at the first grid, so that a training without grids pays nothing for it."""
-        return Proxy.of(self._images, self._model.info.count, self._model.config.loop.batch, self._count)
+        return Proxy.of(self._images, self._training.model.info.count, self._training.config.loop.batch, self._count)
 
     def evaluation(self) -> float:
         """Seconds of one evaluation of the network on a micro-batch, by a look at the second one."""
-        return evaluation_seconds(self._model, self._images, self._examples, self._intervals.clock)
+        return evaluation_seconds(self._training.second, self._images, self._examples, self._intervals.clock)
 
     def catch_up(self, step: int) -> None:
         """Draw the grid of the step that a training goes on from, if a signal had broken it off."""

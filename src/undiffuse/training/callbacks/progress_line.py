@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from undiffuse.training.callbacks.callback import Callback, Training
 from undiffuse.training.callbacks.console import Console
 from undiffuse.training.loop import StepResult
 from undiffuse.training.step_plan import Plan
@@ -13,7 +14,7 @@ TERMINAL_EVERY, PLAIN_EVERY = 0.2, 10.0
 """Seconds between two updates, at a terminal and elsewhere."""
 
 
-class LiveLine:
+class LiveLine(Callback):
     """Shows step, loss, images/s, time left, learning rate and gradient norm as the training runs.
 
     Loss, norm and speed are averages over about the last fifty steps. The time left counts everything that happens
@@ -26,7 +27,7 @@ class LiveLine:
         self._began = self._shown = 0.0
         self._loss, self._norm, self._seconds = _Recent(), _Recent(), _Recent()
 
-    def __call__(self, result: StepResult) -> None:
+    def step(self, training: Training, result: StepResult) -> None:
         now = self._clock()
         if self._first is None:
             self._first, self._began = result.step, now
@@ -38,9 +39,9 @@ class LiveLine:
         every = TERMINAL_EVERY if self._console.terminal else PLAIN_EVERY
         if now - self._shown >= every or result.step in (self._first, self._plan.total):
             self._shown = now
-            self._console.status(self.line(result, now - self._began, result.step - self._first))
+            self._console.status(self.words(result, now - self._began, result.step - self._first))
 
-    def line(self, result: StepResult, elapsed: float, steps: int) -> str:
+    def words(self, result: StepResult, elapsed: float, steps: int) -> str:
         """The line after ``result``, ``elapsed`` seconds and ``steps`` steps after the first result."""
         speed = f"{len(result.losses) / self._seconds.mean:,.0f} images/s  " if self._seconds.mean else ""
         left = f"{duration(elapsed / steps * (self._plan.total - result.step))} left  " if steps else ""

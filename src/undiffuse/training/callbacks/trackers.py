@@ -24,6 +24,7 @@ from PIL import Image
 from undiffuse.config.files import to_dict, to_yaml
 from undiffuse.config.schema import TrainConfig
 from undiffuse.runtime.durable_files import replace_file
+from undiffuse.training.callbacks.callback import Callback, Training
 from undiffuse.training.callbacks.console import Console
 from undiffuse.training.run.folder import RunFolder
 
@@ -127,7 +128,7 @@ TRACKERS: dict[str, Callable[[RunFolder, TrainConfig, int], Tracker]] = {
 }
 
 
-class Tracking:
+class Tracking(Callback):
     """The trackers that the settings name, none of which can harm the training."""
 
     def __init__(self, run: RunFolder, config: TrainConfig, step: int, console: Console) -> None:
@@ -139,7 +140,7 @@ class Tracking:
     def _start(self, name: str, config: TrainConfig, step: int) -> None:
         self._trackers[name] = TRACKERS[name](self._run, config, step)
 
-    def line(self, line: dict[str, Any]) -> None:
+    def line(self, training: Training, line: dict[str, Any]) -> None:
         """Send on a line of metrics.jsonl, and the grid that it tells of."""
         step = int(line["step"])
         values = flat_numbers({key: value for key, value in line.items() if key != "step"})
@@ -148,7 +149,7 @@ class Tracking:
             if "samples" in line and name in self._trackers:
                 self._attempt(name, partial(tracker.picture, step, self._run.sample(step)))
 
-    def close(self) -> None:
+    def end(self, training: Training) -> None:
         for name, tracker in list(self._trackers.items()):
             self._attempt(name, tracker.close)
         self._trackers.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from undiffuse.training.pace import Pace, Timer
 from undiffuse.training.run.replay import NOTHING, Recorded, line_of
 from undiffuse.training.step_plan import Decision, Plan
 
+ENDING = 0.999
+"""The largest share of a budget after which a training ends early: a share of 1 would be over."""
 SAID = 0.2
 """Part of the steps by which a plan must change to be told of; metrics.jsonl has every decision."""
 
@@ -71,9 +74,15 @@ class Corrections:
                 self._write(decision, self._given)
         self._repeat(step)
 
-    def __call__(self, step: int) -> None:
-        """After ``step`` steps, and all that was done with the last of them."""
+    def __call__(self, step: int, ending: Callable[[], str] | None = None) -> None:
+        """After ``step`` steps, and all that was done with the last of them.
+
+        Args:
+            ending: in rank 0 why the training is to end, '' while it goes on; None where nobody can end it.
+        """
         repeated = self._repeat(step)
+        if ending and not repeated and step >= self._recorded.until and self._end(step, ending):
+            return
         if self._budget is None:
             return
         found = None
@@ -84,6 +93,15 @@ class Corrections:
         if self._group.largest(int(found is not None)):
             numbers = self._group.broadcast_text(lambda: json.dumps(astuple(found) if found else ()))
             self._take(Decision(*json.loads(numbers)))
+
+    def _end(self, step: int, ending: Callable[[], str]) -> bool:
+        """Decide that the next step is the last one, where somebody wants that; whether it is."""
+        why = self._group.broadcast_text(ending)
+        if why and step + 1 < self._plan.total:
+            share = min(self._plan.share(step), ENDING)
+            self._console.say(f"step {step}: {why}: the training ends")
+            self._take(Decision(step, share, step + 1, self._plan.start(step), self._timer.spent))
+        return bool(why)
 
     def _repeat(self, step: int) -> bool:
         recorded = next((pair for pair in self._recorded.decisions if pair[0].step == step), None)

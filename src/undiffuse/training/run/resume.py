@@ -17,7 +17,7 @@ from undiffuse.training.step_plan import Decision, Plan
 
 FREE = (
     *("source", "pairs", "device", "compile", "parallel", "teacher", "teacher_weights", "origin"),
-    *("sample_every", "sample_count", "checkpoint_every", "keep", "track"),
+    *("sample_every", "sample_count", "checkpoint_every", "validate_every", "patience", "keep", "track"),
 )
 """Settings that may be changed on resuming: they do not change what is learned (data are compared by their content,
 teachers by their weights)."""

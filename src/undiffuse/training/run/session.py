@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -15,7 +16,8 @@ from undiffuse.runtime.durable_files import replace_file
 from undiffuse.runtime.rank_failure import is_lost, lost_ranks
 from undiffuse.training.budget import StepCosts, measure_step, steps_that_fit, too_short
 from undiffuse.training.build import to_checkpoint
-from undiffuse.training.callbacks.checkpointing import CheckpointWriter, LoaderWatch, Observer
+from undiffuse.training.callbacks.callback import Callback, Training
+from undiffuse.training.callbacks.checkpointing import CheckpointWriter, LoaderWatch
 from undiffuse.training.callbacks.console import Console
 from undiffuse.training.callbacks.ema_snapshots import Copies
 from undiffuse.training.callbacks.intervals import GridCosts, Intervals
@@ -23,6 +25,7 @@ from undiffuse.training.callbacks.metrics import MetricsFile
 from undiffuse.training.callbacks.previews import Previews, evaluation_seconds, preview_evaluations
 from undiffuse.training.callbacks.progress_line import LiveLine, duration
 from undiffuse.training.callbacks.trackers import Tracking
+from undiffuse.training.callbacks.validation import Validation, keep_best
 from undiffuse.training.loop import NonFiniteError, TrainState, TrainStep, training
 from undiffuse.training.run.folder import RunFolder
 from undiffuse.training.run.model_card import model_card
@@ -71,12 +74,21 @@ def fit_minutes(
 
 
 def run_training(
-    run: RunFolder, train_state: TrainState, train_step: TrainStep, outset: Outset, console: Console
+    run: RunFolder,
+    train_state: TrainState,
+    train_step: TrainStep,
+    outset: Outset,
+    console: Console,
+    others: Sequence[Callback] = (),
 ) -> None:
-    """Train from the state's step to the last one, on a run whose lock is held."""
+    """Train from the state's step to the last one, on a run whose lock is held.
+
+    Args:
+        others: callbacks of the program, called after the training's own.
+    """
     model, plan, group, timer = train_step.model, train_step.plan, train_step.share.group, outset.timer
     loop, interrupts = model.config.loop, Interrupts(group)
-    metrics = previews = tracking = None
+    metrics = previews = None
     costs = GridCosts(
         loop.sample_count,
         partial(preview_evaluations, model),
@@ -87,9 +99,12 @@ def run_training(
     if group.is_main:
         t_max = train_step.denoiser.schedule.t_max
         metrics = MetricsFile(run.metrics, train_state.step, outset.window, loop.log_every, plan, t_max)
-        previews = Previews(run, train_state, train_step, intervals, metrics, console, interrupts)
-        tracking = Tracking(run, model.config, train_state.step, console)
-        metrics.listeners.append(tracking.line)
+    seen = Training(run, train_state, train_step, metrics)
+    listening: list[Callback] = []
+    if metrics:
+        previews = Previews(seen, metrics, intervals, console, interrupts)
+        listening = [Tracking(run, model.config, train_state.step, console), *others]
+        metrics.listeners += [partial(callback.line, seen) for callback in listening]
     budget = 60 * loop.minutes if loop.minutes is not None and plan.decisions else None
     corrections = Corrections(plan, outset, budget, intervals, metrics, console)
 
@@ -101,31 +116,41 @@ def run_training(
         metrics.sync()
         replace_file(run.card, model_card(run.path, model, checkpoint.state, metrics.last))
 
-    writer = CheckpointWriter(run.checkpoints, intervals, loop.keep, state, before_save, interrupts, group.is_main)
     # The checkpoint comes last, so that the lines and the grid of its step are there before it is.
-    observers: list[Observer] = [Copies(run.averages, model, train_state.powers, plan, group.is_main), writer]
+    writer = CheckpointWriter(
+        run.checkpoints, intervals, loop.keep, state, before_save, interrupts, group.is_main, listening
+    )
+    callbacks: list[Callback] = [Copies(run.averages, model, train_state.powers, plan, group.is_main), writer]
+    validation = None
+    if train_step.held_out:
+        validation = Validation(train_step.held_out, plan, loop, intervals, console, keep_best)
     if metrics and previews:
-        observers[:0] = [metrics, LiveLine(console, plan), LoaderWatch(console), previews]
+        own = [metrics, LiveLine(console, plan), LoaderWatch(console), previews]
+        callbacks[:0] = [*own, *([validation] if validation else []), *listening]
+    may_end = bool(others or (validation and loop.patience))
 
-    def put_together() -> None:
-        """Collect sharded averages, in all processes, before rank 0 draws a grid from them."""
-        if intervals.samples and loop.parallel == "fsdp" and not group.is_single:
+    def put_together(step: int) -> None:
+        """Collect sharded averages, in all processes, before rank 0 looks at them."""
+        looked_at = intervals.samples or others or (validation and validation.due(step))
+        if looked_at and loop.parallel == "fsdp" and not group.is_single:
             train_state.ema.collect(next(iter(train_state.ema.averages)))
 
     began = time.monotonic()
     try:
         with interrupts.listening():
             intervals.again(train_state.step)
-            put_together()
+            put_together(train_state.step)
             if previews:
                 previews.catch_up(train_state.step)
+            for callback in callbacks:
+                callback.begin(seen)
             corrections.begin(train_state.step)
             for result in training(train_step, train_state):
                 interrupts.agree()
                 intervals(result.step)
-                put_together()
-                for observe in observers:
-                    observe(result)
+                put_together(result.step)
+                for callback in callbacks:
+                    callback.step(seen, result)
                 if interrupts.requested is not None and result.step < plan.total:
                     group.barrier()  # until rank 0 has saved
                     raise StoppedError(
@@ -133,7 +158,7 @@ def run_training(
                         f"go on with: undiffuse train --resume {quoted(run.path)}",
                         interrupts.requested,
                     )
-                corrections(result.step)
+                corrections(result.step, (lambda: seen.ending) if may_end else None)
     except NonFiniteError as error:
         hint = " or with `precision=float32`" if train_step.bfloat16 else ""
         message = f"{error}; the last good checkpoint is {latest(run.checkpoints)[0]}; "
@@ -152,8 +177,8 @@ def run_training(
             f"`{model.config.network.SIZES[0]}` needs less"
         ) from error
     finally:
-        if tracking:
-            tracking.close()
+        for callback in callbacks:
+            callback.end(seen)
         console.close()
     if loop.sample_every is None and not intervals.samples:
         console.say(

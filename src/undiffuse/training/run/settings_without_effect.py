@@ -35,5 +35,7 @@ def rules_of(config: TrainConfig) -> dict[str, tuple[bool, str]]:
         "logit_uniform": logit_normal,
         "weight_decay": (config.optimizer.optimizer == "adamw", "with `optimizer=adamw`"),
         "ema_copies": (bool(config.ema.ema_std), "with `ema_std`"),
+        "validate_every": (bool(config.data.validation), "with `validation`"),
+        "patience": (bool(config.data.validation), "with `validation`"),
         "sample_count": (config.loop.sample_every != 0, "with `sample_every` above 0"),
     }

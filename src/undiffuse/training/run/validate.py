@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from undiffuse.config.distillation import student_of
 from undiffuse.config.files import BUDGETS, check_pieces
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flatten
@@ -23,10 +24,33 @@ _NOT_NEGATIVE = (
     "sample_every",
     "checkpoint_every",
     "keep",
+    "patience",
     "offset_noise",
     "logit_std",
 )
 _FRACTIONS = ("beta1", "beta2", "dropout", "condition_dropout")
+
+
+def check_validation(config: TrainConfig) -> None:
+    """Check that what is held out can be, and that nothing needs it where nothing is held out."""
+    data, loop = config.data, config.loop
+    share = data.validation if isinstance(data.validation, float) else None
+    if share is not None and not 0 <= share < 1:
+        raise UndiffuseError(f"`validation` is a share of the data below 1, or other data; got {share:g}")
+    if not data.validation:
+        return
+    if loop.validate_every is not None and loop.validate_every < 1:
+        raise UndiffuseError(f"`validate_every` must be at least 1, got {loop.validate_every}")
+    if student_of(config.distillation):
+        raise UndiffuseError("`validation` is of a training on data, and a student learns of its teacher: leave it out")
+    if config.conditions.upscale > 1:
+        raise UndiffuseError("`validation` is not for models that enlarge: leave it out")
+    if data.stream and share is not None:
+        raise UndiffuseError("`stream` reads the data as they come, so no share is held out: name other data")
+    if isinstance(data.validation, str) and (data.pairs or "text" in config.conditions.condition):
+        raise UndiffuseError(
+            "Other data for `validation` bring no pictures or texts to go with: hold out a share, `validation=0.1`"
+        )
 
 
 def check(config: TrainConfig) -> None:
@@ -48,6 +72,7 @@ def check(config: TrainConfig) -> None:
     if not 0 <= config.conditions.augmentation <= 1:
         raise UndiffuseError(f"`augmentation` must be from 0 to 1, got {config.conditions.augmentation}")
     check_student(config)
+    check_validation(config)
     rates = config.ema.ema
     if not rates or len(set(rates)) < len(rates) or not all(0 <= rate < 1 for rate in rates):
         raise UndiffuseError(f"`ema` must be one or more different rates from 0 to less than 1, got {list(rates)}")
