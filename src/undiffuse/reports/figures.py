@@ -70,11 +70,14 @@ def reverse_columns(story: Story) -> tuple[list[Column], list[Column]]:
 
 
 def loss_plot(story: Story) -> str:
+    """Loss over steps, and that of what was held out, if anything was: of the averaged weights, at even times."""
     steps = [line["step"] for line in story.metrics]
     window = max(1, len(steps) // 25)
     raw = Series("each line", steps, story.losses, faint=True)
     mean = Series(f"mean of {window}", steps, smooth(story.losses, window))
-    return line_plot([raw, mean], Axis("step"), Axis("loss", log=True), "Loss")
+    looks = [(line["step"], line["validation"]["loss"]) for line in story.validations]
+    held_out = [Series("held out", [step for step, _ in looks], [loss for _, loss in looks])] if looks else []
+    return line_plot([raw, mean, *held_out], Axis("step"), Axis("loss", log=True), "Loss")
 
 
 def quarter_plot(story: Story) -> str:

@@ -70,6 +70,11 @@ class Story:
         """Lines of metrics.jsonl about the grids' distance from the data."""
         return self.lines(lambda line: "proxy" in line)
 
+    @cached_property
+    def validations(self) -> list[dict[str, Any]]:
+        """Lines of metrics.jsonl about the loss on what was held out."""
+        return self.lines(lambda line: "validation" in line)
+
     @property
     def losses(self) -> list[float]:
         return [line["loss"] for line in self.metrics]
