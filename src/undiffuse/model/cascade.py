@@ -83,6 +83,9 @@ class Cascade(DrawsByPlan, EditsPictures):
         """The cascade's folder."""
         return self.top.home
 
+    def __repr__(self) -> str:
+        return f"Cascade({', '.join(map(repr, self.stages))})"
+
     @property
     def micro_batch(self) -> int:
         """Samples per evaluation where settings do not say: what fits the largest network."""

@@ -72,6 +72,18 @@ class Model(DrawsByPlan, EditsPictures):
     loaded_as: str = Compute.weights
     resources: Resources = field(default_factory=Resources, repr=False, compare=False)
 
+    def __repr__(self) -> str:
+        shape, config = " x ".join(map(str, self.info.shape)), self.config
+        told = ", ".join(condition.name for condition in self.conditions)
+        parts = [
+            f"{shape} of {self.info.name or 'unknown data'}",
+            f"{config.network.architecture} of {sum(p.numel() for p in self.network.parameters()):,} weights",
+            f"predicts {config.diffusion.parameterization}",
+            *([f"told {told}"] if told else []),
+            *([f"{self.provenance['checkpoint']} ({self.provenance['weights']})"] if self.provenance else []),
+        ]
+        return f"Model({'; '.join(parts)})"
+
     @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device

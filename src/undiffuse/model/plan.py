@@ -32,7 +32,7 @@ from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.guidance import THRESHOLDS
 from undiffuse.diffusion.trajectory import Noise, NoiseBetween, Sampler, SamplingStep, iterate_steps, start
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, counted
 from undiffuse.model.samples import Samples
 from undiffuse.runtime.process_group import ALONE, Group
 from undiffuse.runtime.random_streams import stream_seed
@@ -69,6 +69,9 @@ class SamplePlan:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", len(self.times) - 1)
+
+    def __repr__(self) -> str:
+        return f"SamplePlan({self.settings.solver.sampler} in {counted(self.steps, 'step')}; {self.model!r})"
 
     @property
     def micro_batch(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,16 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.array)
+
+    def __repr__(self) -> str:
+        solver, shape = self.settings.solver, " x ".join(map(str, self.info.shape))
+        return f"Samples({len(self)} of {shape}; seed {self.seed}; {solver.sampler} in {counted(solver.steps, 'step')})"
+
+    def _repr_png_(self) -> bytes:
+        """All of them in one picture, where a notebook shows them."""
+        shown = io.BytesIO()
+        grid(self.images()[:GRID]).save(shown, format="PNG")
+        return shown.getvalue()
 
     def images(self) -> list[Image.Image]:
         """One picture a sample; a view where a picture cannot hold the values as they are."""

@@ -72,8 +72,16 @@ def _put_back(stream: io.TextIOWrapper, errors: str | None) -> None:
 
 
 def hidden(progress: bool) -> bool | None:
-    """tqdm's ``disable`` for a bar that is wanted or not: None hides it where standard error is no terminal.
+    """tqdm's ``disable`` for a bar that is wanted or not: None hides it where standard error is neither a terminal nor
+    a notebook's.
 
     Without a standard error at all (pythonw) tqdm would end in an error of its own.
     """
-    return None if progress and sys.stderr is not None else True
+    if not progress or sys.stderr is None:
+        return True
+    return False if of_notebook(sys.stderr) else None
+
+
+def of_notebook(stream: object) -> bool:
+    """True for a stream that a notebook shows, where a line can be written over as at a terminal."""
+    return type(stream).__module__.startswith("ipykernel")

@@ -24,7 +24,7 @@ from undiffuse.config.schema import TrainConfig
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.formats.builtin import BUILTIN_PREFIX
 from undiffuse.data.info import DataInfo
-from undiffuse.data.preparation.in_memory import is_given, keep_given
+from undiffuse.data.preparation.in_memory import is_given, is_loader, keep_given
 from undiffuse.data.preparation.named import typed_source
 from undiffuse.data.stream import Stream, open_data
 from undiffuse.errors import UndiffuseError, counted, quoted
@@ -86,7 +86,8 @@ def train(
 
     Args:
         source: a folder, a file or a pattern of any kind in docs/use/data.md, or 'digits'; or the data themselves, a
-            tensor, an array, or an iterable of images or (image, label) pairs; may be left out with ``resume``.
+            tensor, an array, or an iterable of images or (image, label) pairs, such as a torch data set; of a
+            DataLoader its data set and its batch size; may be left out with ``resume``.
         recipe: name of the settings to start from; 'digits' for the source 'digits' in its own size, else 'small'.
         config: settings to start from in place of a recipe's: a `TrainConfig`, or a file of them such as another run's
             ``config.yaml``, the source among them where none is given.
@@ -108,6 +109,8 @@ def train(
     timer, runs, settings = Timer(), Path(runs), given_settings(config, recipe, resume)
     given, callbacks = with_texts(overrides), checked_callbacks(callbacks)
     if is_given(source):
+        if is_loader(source) and source.batch_size:
+            given.setdefault("batch", source.batch_size)
         source = keep_given(source)
     elif source is not None:
         source = typed_source(str(source), quiet).removeprefix(BUILTIN_PREFIX)

@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset, RandomSampler, TensorDataset, WeightedRandomSampler
 
 from undiffuse.data.preparation.in_memory import is_given, keep_given
 from undiffuse.errors import UndiffuseError
+
+
+def loader(**how):
+    return DataLoader(torch.zeros(8, 1, 4, 4), batch_size=4, **how)
 
 
 @pytest.fixture
@@ -67,7 +72,9 @@ def test_sizes_and_floats_and_volumes(given, rng):
         ([(np.zeros((4, 4)), 1), (np.zeros((4, 4)), None)], "label of every image"),
         ([(np.zeros((4, 4)), 1.5)], "whole number or a text"),
         ([Image.new("CMYK", (4, 4))], "mode"),
-        (torch.utils.data.DataLoader(torch.zeros(8, 1, 4, 4), batch_size=4), r"of batches.*loader\.dataset"),
+        (loader(sampler=WeightedRandomSampler([1.0] * 8, 8)), r"its WeightedRandomSampler.*loader\.dataset"),
+        (loader(collate_fn=lambda items: items), r"its collate_fn.*loader\.dataset"),
+        (loader(sampler=RandomSampler(range(8), replacement=True)), r"its RandomSampler.*loader\.dataset"),
         ([(torch.zeros(4, 1, 4, 4), torch.zeros(4))], "a batch of 4 labels"),
     ],
 )
@@ -89,3 +96,25 @@ def test_nothing_is_left_beside_what_is_kept(cache, pixels):
     with pytest.raises(UndiffuseError):
         keep_given(["x"], cache)
     assert [path.name for path in (cache / "given").iterdir()] == [first.parent.name]
+
+
+def test_a_loader_is_its_data_set_and_a_data_set_of_tensors_its_samples(tmp_path):
+    images, labels = torch.arange(8 * 16, dtype=torch.uint8).reshape(8, 1, 4, 4), torch.tensor([0, 1] * 4)
+    plain = keep_given((images, labels), tmp_path)
+    for data in (TensorDataset(images, labels), DataLoader(TensorDataset(images, labels), batch_size=4, shuffle=True)):
+        assert keep_given(data, tmp_path) == plain
+    alone = keep_given(images, tmp_path)
+    for data in (TensorDataset(images), DataLoader(images, batch_size=3), DataLoader(TensorDataset(images))):
+        assert keep_given(data, tmp_path) == alone
+
+
+def test_a_data_set_without_an_end_of_its_own_is_as_long_as_it_says(tmp_path):
+    class Endless(Dataset):
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, k):
+            return torch.full((1, 4, 4), k)  # never an IndexError
+
+    with np.load(keep_given(Endless(), tmp_path)) as found:
+        assert found["channels_first"].shape == (5, 1, 4, 4)

@@ -240,3 +240,14 @@ def test_a_callback_ends_a_training(train, tmp_path):
 
     model = train(steps=50, callbacks=[Enough()])
     assert model.provenance["step"] == 6
+
+
+def test_a_loader_brings_its_batch_size(train, tmp_path):
+    from torch.utils.data import DataLoader, TensorDataset
+
+    images = torch.stack([torch.from_numpy(values)[None] for values, _ in pictures()])
+    own = {key: value for key, value in SMALL.items() if key != "batch"}
+    model = undiffuse.train(DataLoader(TensorDataset(images), batch_size=5), name="l", runs=tmp_path, steps=1, **own)
+    assert model.config.loop.batch == 5
+    model = undiffuse.train(DataLoader(images, batch_size=5), name="m", runs=tmp_path, steps=1, batch=3, **own)
+    assert model.config.loop.batch == 3

@@ -9,6 +9,7 @@ the user named: so a run can be resumed, reported on and evaluated after the pro
 | array | as in an ``.npy`` file, see `arrays` |
 | an (images, labels) pair of tensors or arrays | one label, an integer or a text, for each |
 | iterable, or data set with ``len`` and ``[]``, of images or (image, label) | PIL images, arrays (H, W[, C]), tensors |
+| torch's DataLoader | its data set; `training.api.train` takes its batch size |
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from undiffuse.errors import UndiffuseError
 from undiffuse.runtime.cache import cache_root, need_space, new_entry, writing_cache
 
 FILE = "array.npz"
+OF_TORCH = ("default_collate", "default_convert")
+"""What puts the samples of a DataLoader into batches where nobody says."""
 _MODES = ("1", "L", "LA", "RGB", "RGBA", "I;16", "F")
 """Modes of PIL images whose values are taken unchanged; the others have values that stand for something else."""
 
@@ -40,11 +43,7 @@ def keep_given(data: Any, cache: Path | None = None) -> Path:
     Raises:
         UndiffuseError: nothing that can be read so, images that do not agree, or no room.
     """
-    if getattr(data, "batch_size", None) is not None and hasattr(data, "dataset"):
-        raise UndiffuseError(
-            f"expected images one at a time, got a {type(data).__name__} of batches, which would be read as images of "
-            f"{data.batch_size} channels; give its data set, loader.dataset"
-        )
+    data = _of_loader(data)
     folder = cache_root(cache) / "given"
     images, labels = _arrays(data)
     with writing_cache(folder):
@@ -52,7 +51,7 @@ def keep_given(data: Any, cache: Path | None = None) -> Path:
         scratch_folder = tempfile.TemporaryDirectory(dir=folder, prefix=".rows-")
     with scratch_folder as scratch:
         if images is None:
-            images, labels = _collect(iter(data), Path(scratch) / "rows.npy")
+            images, labels = _collect(_items(data), Path(scratch) / "rows.npy")
         arrays = {"channels_first": images} if labels is None else {"channels_first": images, "y": labels}
         place = folder / _digest(arrays)[:16]
         if not (place / FILE).is_file():
@@ -60,6 +59,42 @@ def keep_given(data: Any, cache: Path | None = None) -> Path:
             with new_entry(place) as draft:
                 np.savez(draft / FILE, allow_pickle=False, **arrays)
     return place / FILE
+
+
+def is_loader(data: Any) -> bool:
+    """True for a torch DataLoader, whose batches are those of its data set."""
+    return hasattr(data, "dataset") and hasattr(data, "batch_size") and hasattr(data, "collate_fn")
+
+
+def _of_loader(data: Any) -> Any:
+    """The data set of a DataLoader that draws it in order or at random; other data as they are.
+
+    Raises:
+        UndiffuseError: the loader draws otherwise, which would be lost: a training has batches of its own.
+    """
+    if not is_loader(data):
+        if getattr(data, "batch_size", None) is not None and hasattr(data, "dataset"):
+            raise UndiffuseError(
+                f"expected images one at a time, got a {type(data).__name__} of batches, which would be read as images "
+                f"of {data.batch_size} channels; give its data set"
+            )
+        return data
+    how, collate = type(getattr(data, "sampler", None)).__name__, getattr(data.collate_fn, "__name__", "a function")
+    known = ("SequentialSampler", "RandomSampler", "_InfiniteConstantSampler")
+    if how not in known or getattr(data.sampler, "replacement", False) or collate not in OF_TORCH:
+        own = f"its {how}" if collate in OF_TORCH else "its collate_fn"
+        raise UndiffuseError(
+            f"expected a DataLoader of all samples in any order, got one with {own}, and a training draws its own "
+            "batches of single samples: give its data set, loader.dataset, if they are to be drawn alike"
+        )
+    return data.dataset
+
+
+def _items(data: Any) -> Iterator[Any]:
+    """The samples of a data set by their numbers, where it has numbers and no order of its own."""
+    if hasattr(data, "__iter__") or not hasattr(data, "__len__"):
+        return iter(data)
+    return (data[k] for k in range(len(data)))
 
 
 def is_given(source: Any) -> bool:
@@ -121,6 +156,8 @@ def _collect(items: Iterator[Any], path: Path) -> tuple[NDArray[Any], NDArray[An
 
 
 def _pair(item: Any) -> tuple[Any, Any]:
+    if isinstance(item, (tuple, list)) and len(item) == 1:  # TensorDataset of one tensor
+        item = item[0]
     image, label = (item[0], item[1]) if isinstance(item, (tuple, list)) and len(item) == 2 else (item, None)
     if shape := tuple(getattr(label, "shape", ())):
         raise UndiffuseError(

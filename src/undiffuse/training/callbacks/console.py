@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import TextIO
 
 from undiffuse.runtime.durable_files import for_the_eye, unwritable
+from undiffuse.runtime.standard_streams import of_notebook
+
+NOTEBOOK = 120
+"""Columns of a notebook's line, which knows no sign that erases."""
 
 
 class Console:
@@ -28,7 +32,8 @@ class Console:
         self.quiet = quiet or (stream or sys.stderr) is None
         self._live = False
         self._log: Path | None = None
-        self.terminal = self._stream.isatty()
+        self._notebook = of_notebook(self._stream)
+        self.terminal = self._notebook or self._stream.isatty()
 
     def log_to(self, path: Path) -> None:
         """Append what is said from now on to this file, with the date."""
@@ -52,7 +57,7 @@ class Console:
             return
         if self.terminal:
             width = shutil.get_terminal_size().columns - 1
-            self._put("\r\033[K" + line[:width])
+            self._put(self._over + (line.ljust(NOTEBOOK) if self._notebook else line[:width]))
             self._live = True
         else:
             self._put(f"{line}\n")
@@ -65,8 +70,13 @@ class Console:
 
     def _clear(self) -> None:
         if self._live:
-            self._put("\r\033[K")
+            self._put(self._over)
             self._live = False
+
+    @property
+    def _over(self) -> str:
+        """What begins a line that is written over the last one."""
+        return f"\r{' ' * NOTEBOOK}\r" if self._notebook else "\r\033[K"
 
     def _put(self, text: str) -> None:
         if self.quiet:
