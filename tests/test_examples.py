@@ -48,6 +48,7 @@ def environment(*paths: Path) -> dict[str, str]:
     [
         ("points_mlp", "main(steps=30, runs='.')", "spiral.safetensors"),
         ("film_unet", "main(steps=2, runs='.')", "film-digits.png"),
+        ("sweep", "main(steps=2, runs='.')", "rates/compare.html"),
         ("sampler_and_guidance", "main(n=4, folder='.')", "00003.png"),
     ],
 )

@@ -3,6 +3,7 @@
     model = undiffuse.train("photos/")      a `Model`, as `undiffuse.load("runs/NAME")` gives it
     samples = model.sample(16)
     fast = undiffuse.distill("runs/NAME")
+    undiffuse.sweep("photos/", {"lr": [1e-4, 3e-4]}, name="rates", minutes=10)
     undiffuse.convert(model, path, "onnx")  for other programs
 
 What these are made of is in rooms, each with its own table of contents:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from undiffuse.export import convert
     from undiffuse.model import Cascade, Model, load
     from undiffuse.model.make_cascade import make_cascade
+    from undiffuse.sweeps import sweep
     from undiffuse.training.api import train
     from undiffuse.training.callbacks.callback import Callback
     from undiffuse.training.distillation.api import distill
@@ -48,6 +50,7 @@ _HOMES = {
     "distill": "undiffuse.training.distillation.api",
     "load": "undiffuse.model",
     "make_cascade": "undiffuse.model.make_cascade",
+    "sweep": "undiffuse.sweeps",
     "train": "undiffuse.training.api",
 }
 _ROOMS = ("data", "diffusion", "editing", "evaluation", "networks", "recipes", "register", "visualization")
@@ -69,6 +72,7 @@ __all__ = [
     "networks",
     "recipes",
     "register",
+    "sweep",
     "train",
     "visualization",
 ]

@@ -33,6 +33,7 @@ from undiffuse.version import __version__
 
 COMMANDS = {
     "train": "learn from a data set: undiffuse train photos/ --size 64",
+    "sweep": "trainings whose settings vary, compared: undiffuse sweep photos/ --vary lr=1e-4,3e-4 --minutes 10",
     "train-classifier": "a classifier of noisy images that leads a run: undiffuse train-classifier photos/ --run RUN",
     "distill": "a fast model of a slow one, 1 to 4 evaluations: undiffuse distill runs/NAME",
     "sample": "draw pictures from a run, or one picture again: undiffuse sample runs/NAME -n 64",
