@@ -74,6 +74,7 @@ OF_COMMANDS = (
     "config/flags.py",
     "data/writing/agreement.py",  # an `undiffuse data` command, put together
     "export/sample_onnx.py",  # a program of its own
+    "sweeps.py",  # the commands of its runs
     "training/api.py",  # the end of an `undiffuse sample` command
 )
 """Files of the core that hold parts of commands."""

@@ -30,7 +30,8 @@ from undiffuse.modalities.registry import modality_of
 from undiffuse.model import AnyModel
 from undiffuse.model.edits import Inverted
 from undiffuse.model.plan import whole_numbers
-from undiffuse.model.sample_request import warn, with_texts
+from undiffuse.model.sample_objects import with_texts
+from undiffuse.model.sample_request import warn
 from undiffuse.runtime.torch_modes import own_modes
 from undiffuse.visualization.grid import to_image
 

@@ -30,7 +30,8 @@ from undiffuse.model.micro_batch import micro_batch_of
 from undiffuse.model.model import Model
 from undiffuse.model.plan import DrawsByPlan, LowerStage, SamplePlan
 from undiffuse.model.resolve import make_plan, resolve
-from undiffuse.model.sample_request import passed, with_texts
+from undiffuse.model.sample_objects import with_texts
+from undiffuse.model.sample_request import passed
 from undiffuse.model.student_request import check_denoises, check_typed
 from undiffuse.networks.conditions import Condition
 

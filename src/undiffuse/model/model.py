@@ -39,7 +39,8 @@ from undiffuse.model.micro_batch import micro_batch_of
 from undiffuse.model.plan import DrawsByPlan, SamplePlan
 from undiffuse.model.resolve import make_plan
 from undiffuse.model.resources import Resources
-from undiffuse.model.sample_request import passed, with_texts
+from undiffuse.model.sample_objects import with_texts
+from undiffuse.model.sample_request import passed
 from undiffuse.model.student_request import check_typed
 from undiffuse.networks.conditions import Condition
 from undiffuse.provenance.png import write_file
