@@ -317,7 +317,18 @@ def test_no_id_in_a_query_or_a_body_leads_out(shared: Any) -> None:
         assert all(item in kept for item in shared.get("/v1/gallery?before=" + quote(payload, safe=""))["items"])
 
 
-NO_PATHS = {"sampler", "classes", "text", "avoid", "weights", "vectors", "time_law"}
+NO_PATHS = {
+    "sampler",
+    "classes",
+    "text",
+    "avoid",
+    "weights",
+    "vectors",
+    "time_law",
+    "loss",
+    "optimizer",
+    "guidance_rule",
+}
 """Settings of free text that open nothing; 'weak' is a model's id."""
 
 

@@ -67,11 +67,12 @@ from undiffuse.training.step_plan import Decision
 def train(
     source: Any = None,
     recipe: str | None = None,
-    config: TrainConfig | str | Path | None = None,
     name: str | None = None,
     runs: str | Path = "runs",
     resume: bool = False,
     quiet: bool = False,
+    *,
+    config: TrainConfig | str | Path | None = None,
     callbacks: Sequence[Callback] = (),
     **overrides: Unpack[TrainSettings],
 ) -> Model:
@@ -89,13 +90,13 @@ def train(
             tensor, an array, or an iterable of images or (image, label) pairs, such as a torch data set; of a
             DataLoader its data set and its batch size; may be left out with ``resume``.
         recipe: name of the settings to start from; 'digits' for the source 'digits' in its own size, else 'small'.
-        config: settings to start from in place of a recipe's: a `TrainConfig`, or a file of them such as another run's
-            ``config.yaml``, the source among them where none is given.
         name: of the run; by default that of the source, with a number where that is taken.
         runs: folder of runs.
         resume: go on with the run ``name`` from its newest whole checkpoint, to the same end, bit for bit; with
             ``minutes``, ``steps`` or ``images`` beyond that end, see `resume.reconcile`.
         quiet: print nothing.
+        config: settings to start from in place of a recipe's: a `TrainConfig`, or a file of them such as another run's
+            ``config.yaml``, the source among them where none is given.
         callbacks: objects that are called on the way, see `undiffuse.Callback`.
         overrides: settings by their flat names, such as ``lr=1e-4`` or ``steps=1000``; ``undiffuse train --help``
             lists them. Some take objects in place of names: ``network`` a module or what makes one, ``schedule`` a

@@ -68,17 +68,17 @@ def test_the_command_writes_models_that_draw(run, capsys):
 
 def test_a_training_that_goes_on_leaves_the_same_copies(run, tmp_path, monkeypatch):
     half = tmp_path / "half"
-    call = ema_snapshots.Copies.__call__
+    call = ema_snapshots.Copies.step
 
-    def dying(self, result):
-        call(self, result)
+    def dying(self, training, result):
+        call(self, training, result)
         if result.step == 40:
             raise InterruptedTrainingError
 
-    monkeypatch.setattr(ema_snapshots.Copies, "__call__", dying)
+    monkeypatch.setattr(ema_snapshots.Copies, "step", dying)
     with pytest.raises(InterruptedTrainingError):
         start_run(tiny_settings(**SETTINGS), tiny_data(), half)
-    monkeypatch.setattr(ema_snapshots.Copies, "__call__", call)
+    monkeypatch.setattr(ema_snapshots.Copies, "step", call)
     resume_run(half, dataset=tiny_data())
     for one, other in zip(copies_in(run), copies_in(half), strict=True):
         a, b = undiffuse.load(one), undiffuse.load(other)
