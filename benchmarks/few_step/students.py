@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,16 +76,24 @@ def _seconds(folder: Path) -> float:
     return sum((float(json.loads(line).get("time", {}).get("seconds", 0)) for line in lines), start=0.0)
 
 
-def keys(method: str, student: StudentConfig, seed: int, n: int) -> list[dict[str, Any]]:
+def keys(
+    method: str, student: StudentConfig, seed: int, n: int, noise_seeds: Sequence[int] = (0,)
+) -> list[dict[str, Any]]:
     """The keys of a student's rows, the most steps first."""
     return [
-        key_of(method=method, training_seed=seed, sampler=student.sampler, steps=steps, n=n)
+        key_of(method=method, training_seed=seed, sampler=student.sampler, steps=steps, n=n, seed=noise)
         for steps in sorted(student.student_steps, reverse=True)
+        for noise in noise_seeds
     ]
 
 
-def fill(table: Table, study: Study, names: list[str], seeds: list[int]) -> None:
-    """Train what is not there, and add the rows that the table lacks; each stage of a chain of halvings has its own."""
+def fill(table: Table, study: Study, names: list[str], seeds: list[int], noise_seeds: Sequence[int] = (0,)) -> None:
+    """Train what is not there, and add the rows that the table lacks; each stage of a chain of halvings has its own.
+
+    Args:
+        seeds: of training.
+        noise_seeds: of the samples' noise.
+    """
     for seed in seeds:
         for name in names:
             method = STUDENTS[name]["method"]
@@ -93,7 +101,7 @@ def fill(table: Table, study: Study, names: list[str], seeds: list[int]) -> None
                 student = student_of(read_config(RunFolder(run).config).distillation)
                 if not isinstance(student, PLANS[method].student):
                     continue
-                if missing := table.missing(keys(method, student, seed, study.n)):
+                if missing := table.missing(keys(method, student, seed, study.n, noise_seeds)):
                     measure(table, study, run, student, missing)
 
 
@@ -101,7 +109,7 @@ def measure(table: Table, study: Study, run: Path, student: StudentConfig, missi
     """Add the rows of one student whose keys are these."""
     minutes, model = round(minutes_of(run, study.sha256), 1), load_model(run)
     for key in missing:
-        row = study.measure(model, SampleConfig.of(**student.walk(key["steps"])), seed=0)
+        row = study.measure(model, SampleConfig.of(**student.walk(key["steps"])), key["seed"])
         table.add(key | row | {"minutes": minutes}, study.judge.sha256)
         print(f"{describe(key)}: FD {row['fd']:g}, recall {row['recall']:.3f}, {minutes:g} min", flush=True)
 
@@ -111,13 +119,14 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"all without any: {', '.join(STUDENTS)}")
     add_options(parser, threads=1)
     parser.add_argument("--training-seeds", type=int, nargs="+", default=[0], help="(default 0)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the samples' noise (default 0)")
     args = parser.parse_args()
 
     if unknown := set(args.names) - STUDENTS.keys():
         parser.error(f"there is no student {min(unknown)}, but {', '.join(STUDENTS)}")
     study = Study.of(args)
     table = study.open_table(args.out)
-    fill(table, study, args.names or list(STUDENTS), args.training_seeds)
+    fill(table, study, args.names or list(STUDENTS), args.training_seeds, args.seeds)
     print(table.markdown())
 
 

@@ -305,8 +305,8 @@ def test_a_budget_in_minutes_is_one_decision(launcher):
 
 
 TAUGHT = {
-    "jump": ["--teacher-steps", "8", "--steps", "4,2", "--updates", "3"],
-    "progressive": ["--teacher-steps", "4", "--steps", "2", "--updates", "6"],
+    "jump": ["--teacher-steps", "8", "--steps", "4,2", "--updates", "3", "--optimizer", "adam"],
+    "progressive": ["--teacher-steps", "4", "--steps", "2", "--updates", "6", "--optimizer", "adam"],
     "distribution": ["--teacher-steps", "4", "--steps", "2", "--updates", "3", "--optimizer", "adam"],
 }
 """Twelve steps of each, by the length of their stages."""

@@ -412,6 +412,23 @@ def test_pairs_that_are_elsewhere_now_are_asked_for(own_cache, tmp_path, monkeyp
     assert undiffuse.distill("runs/teacher", pairs="moved", **how).config.data.pairs == "moved"
 
 
+@pytest.mark.parametrize("method", ["progressive", "jump", "consistency", "regression", "distribution"])
+@pytest.mark.parametrize(
+    ("asked", "used"),
+    [({}, ("muon", None)), ({"optimizer": "adam"}, ("adam", 2e-4)), ({"parallel": "fsdp"}, ("adam", 2e-4))],
+)
+def test_the_usual_optimizer_is_left_out_where_it_cannot_be(home, method, asked, used):
+    """Muon moves whole matrices; its rate goes with it, and what is asked for stays."""
+    request = DistillationRequest(method=method, steps=(2,) if method != "progressive" else (4,), settings=asked)
+    for stage in make_stages(undiffuse.load(home / "teacher"), "teacher", request):
+        chases = stage.called == "distribution"
+        optimizer = stage.config.optimizer
+        assert optimizer.optimizer == ("adam" if chases else used[0])
+        assert optimizer.lr == (1e-4 if chases else used[1] or (1e-3 if stage.called == "start" else 5e-4))
+    stages = make_stages(undiffuse.load(home / "teacher"), "teacher", replace(request, settings={**asked, "lr": 3e-3}))
+    assert stages[-1].config.optimizer.lr == 3e-3
+
+
 @pytest.mark.parametrize(("asked", "used"), [({}, "muon"), ({"optimizer": "adam"}, "adam")])
 def test_an_optimizer_that_is_asked_for_is_that_of_every_stage(home, tmp_path, asked, used):
     undiffuse.distill(home / "teacher", method="distribution", runs=tmp_path, name="fast", **asked, **QUICK)

@@ -102,7 +102,15 @@ class Lesson:
 
     def training(self, student: StudentConfig) -> TrainConfig:
         """Settings of a student's training, the usual ones where the user asked for no other."""
-        return replace(override(self.base, **{**usual_settings(student), **self.changed}), distillation=student)
+        usual = self.possible(usual_settings(student))
+        return replace(override(self.base, **{**usual, **self.changed}), distillation=student)
+
+    def possible(self, usual: Mapping[str, Any]) -> dict[str, Any]:
+        """Usual settings without their optimizer, and the rate that goes with it, where the user asked for another, or
+        where the network is cut up: Muon moves whole matrices, which no process has then."""
+        other = "optimizer" in self.changed or self.base.loop.parallel == "fsdp"
+        without = ("optimizer", "lr") if other and "optimizer" in usual else ()
+        return {name: value for name, value in usual.items() if name not in without}
 
     def student(self, kind: type[StudentConfig], **settings: Any) -> StudentConfig:
         """The settings of a student of a kind, as far as it has them."""
@@ -148,8 +156,7 @@ def _of_walk(lesson: Lesson, kind: type[StudentConfig]) -> StudentConfig:
 
 def _start_and_chase(lesson: Lesson) -> list[Stage]:
     """A rough student of the walk, then from its weights one of the distribution."""
-    starting = {} if "optimizer" in lesson.changed else STARTING  # Muon cannot be had everywhere, such as with fsdp
-    rough = replace(override(lesson.base, **starting), distillation=_of_walk(lesson, RegressionConfig))
+    rough = replace(override(lesson.base, **lesson.possible(STARTING)), distillation=_of_walk(lesson, RegressionConfig))
     chasing = lesson.training(_of_walk(lesson, DistributionConfig))
     return [Stage("start", rough, teaches=False), Stage("distribution", chasing, part=4)]
 
