@@ -1,10 +1,13 @@
 """The judges of few evaluations: of digits, that of lib/judge.py; of other labelled data, the data's own classifier.
 
-A judge is trained where its folder has none, and read from there ever after.
+That of MNIST's digits is kept beside this file in half precision, so that whoever adds a row has the judge of the
+others; ``python -m benchmarks.few_step.judges`` trains another in its place. Any other judge is trained where its
+folder has none, and read from there ever after.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from functools import partial
 from pathlib import Path
@@ -16,7 +19,7 @@ from torch import Tensor
 
 from benchmarks.few_step.judging import SavedJudge
 from benchmarks.lib.feature_judge import some
-from benchmarks.lib.judge import Bench, Judge, look, make_bench
+from benchmarks.lib.judge import Bench, Judge, look, make_bench, mnist_folder
 from undiffuse.data.codec import codec_of
 from undiffuse.data.dataset import Dataset
 from undiffuse.errors import UndiffuseError
@@ -27,27 +30,25 @@ from undiffuse.runtime.safe_tensors import check_tensors, from_bytes, to_bytes
 
 HALF = 5000
 """Images of the reference, as many held out at most, and as many of those that models learned."""
+MNIST_JUDGE = Path(__file__).with_name("judge.safetensors")
 SHORT = 12
 """Digits of a fingerprint in a judge's name."""
 
 
 def digit_judge(folder: Path, n: int = HALF) -> SavedJudge:
-    """The judge of digits, in ``judge.safetensors``; the reference are the 5,000 built-in digits, which models learn.
+    """The judge of digits; the reference are the 5,000 built-in digits, which models learn.
 
     Args:
+        folder: for a judge of the built-in digits, ``judge.safetensors``, where there is no MNIST.
         n: digits that are held out.
 
     Raises:
         UndiffuseError: the file holds something else.
     """
-    path = folder / "judge.safetensors"
-    if path.exists():
-        bench = make_bench(n, read_judge(path))
-    else:
-        bench = make_bench(n)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(path, to_bytes(bench.judge.state_dict()))
-    return judge_of(bench, hashlib.sha256(path.read_bytes()).hexdigest())
+    path = MNIST_JUDGE if mnist_folder() else folder / "judge.safetensors"
+    if not path.exists():
+        write_judge(make_bench(n).judge, path)
+    return judge_of(make_bench(n, read_judge(path)), hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def judge_of(bench: Bench, sha256: str) -> SavedJudge:
@@ -68,11 +69,17 @@ def judge_of(bench: Bench, sha256: str) -> SavedJudge:
 
 def read_judge(path: Path) -> Judge:
     """The judge of digits that a file holds."""
-    judge = Judge()
+    judge = Judge().half()
     tensors = from_bytes(path.read_bytes(), path)
     check_tensors(tensors, judge.state_dict(), str(path))
     judge.load_state_dict(tensors)
-    return judge.eval()
+    return judge.float().eval()
+
+
+def write_judge(judge: Judge, path: Path) -> None:
+    """Write a judge of digits in half precision, which halves the file and changes no figure that is quoted."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(path, to_bytes(copy.deepcopy(judge).half().state_dict()))
 
 
 def labelled_judge(folder: Path, data: Dataset, others: Dataset, n: int = HALF) -> SavedJudge:
@@ -127,3 +134,7 @@ def _classify(classifier: ClassifierExtractor, images: Tensor) -> tuple[Tensor, 
     found = extract(classifier, ((part + 1) / 2 for part in images.split(BATCH)), len(images))
     assert found.logits is not None, "a classifier's classes"
     return found.features.double(), found.logits.softmax(-1)
+
+
+if __name__ == "__main__":
+    write_judge(make_bench(HALF).judge, MNIST_JUDGE)

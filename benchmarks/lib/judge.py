@@ -204,9 +204,8 @@ def make_bench(n: int, judge: Judge | None = None) -> Bench:
     dataset = prepare(DataConfig(source="digits"))
     assert dataset.labels is not None
     order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
-    folder = os.environ.get("UNDIFFUSE_TEST_DATA")
-    if folder and (Path(folder) / "mnist-train.npz").exists():
-        learned, test = (load_npz(Path(folder) / f"mnist-{part}.npz") for part in ("train", "test"))
+    if folder := mnist_folder():
+        learned, test = (load_npz(folder / f"mnist-{part}.npz") for part in ("train", "test"))
         known, name = np.sort(order), "60,000 MNIST digits"
         judge = judge or train_judge(learned, epochs=4, augment=False)
         chosen = torch.from_numpy(np.random.Generator(np.random.PCG64(1)).permutation(len(test.images)))
@@ -223,6 +222,12 @@ def make_bench(n: int, judge: Judge | None = None) -> Bench:
     # What has no classes is learned without: so the contenders of a comparison are told the same.
     data = TrainingData(replace(dataset.info, count=len(images), classes=()), images)
     return Bench(judge, Digits.of(images, labels), held_out, data, name)
+
+
+def mnist_folder() -> Path | None:
+    """The folder that ``UNDIFFUSE_TEST_DATA`` names, if it holds MNIST."""
+    folder = Path(os.environ.get("UNDIFFUSE_TEST_DATA", ""))
+    return folder if (folder / "mnist-train.npz").exists() else None
 
 
 def load_npz(path: Path) -> Digits:

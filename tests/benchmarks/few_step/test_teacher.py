@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from tiny import tiny_settings
 
 from benchmarks.few_step import drawing, study, teacher
 from benchmarks.few_step.drawing import draw, fidelity
-from benchmarks.few_step.judges import digit_judge, judge_of, read_judge
+from benchmarks.few_step.judges import MNIST_JUDGE, digit_judge, judge_of, read_judge
 from benchmarks.few_step.study import Study
 from benchmarks.few_step.table import TEACHER
 from benchmarks.few_step.teacher import Case
@@ -47,11 +49,18 @@ def test_a_judge_is_trained_once_and_read_afterwards(bench, tmp_path, monkeypatc
         trained.append(judge is None)
         return replace(bench, judge=judge or bench.judge)
 
+    monkeypatch.delenv("UNDIFFUSE_TEST_DATA", raising=False)
     monkeypatch.setattr("benchmarks.few_step.judges.make_bench", make_bench)
     first, second = digit_judge(tmp_path / "results"), digit_judge(tmp_path / "results")
-    assert trained == [True, False]
+    assert trained == [True, False, False]
     assert first.sha256 == second.sha256
     assert first.judge_held_out() == second.judge_held_out()
+
+
+def test_the_judge_of_the_committed_rows_is_kept():
+    rows = json.loads(Path("docs/measure/few-step.json").read_text())
+    assert hashlib.sha256(MNIST_JUDGE.read_bytes()).hexdigest() == rows["judge_sha256"]
+    assert sum(parameter.numel() for parameter in read_judge(MNIST_JUDGE).parameters()) > 200_000
 
 
 def test_a_file_that_holds_no_judge_is_refused(tmp_path):
