@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Unpack
 
 from undiffuse.config.fields import check_registered
@@ -29,8 +30,9 @@ from undiffuse.reports.commands import option
 from undiffuse.reports.compare import SAMPLES, SEED, compare
 from undiffuse.runtime.cores import THREADS, allowance
 from undiffuse.runtime.durable_files import shortened
-from undiffuse.training.api import checked_name, train
+from undiffuse.training.api import train
 from undiffuse.training.callbacks.console import Console
+from undiffuse.training.run.names import checked_name
 from undiffuse.training.run.objects import with_texts
 from undiffuse.training.run.signals import StoppedError
 
@@ -175,7 +177,8 @@ def _side_by_side(
         from undiffuse.data.preparation.in_memory import keep_given
 
         source = keep_given(source)
-    waiting, running, failed = dict(combinations), dict[str, subprocess.Popen[str]](), dict[str, str]()
+    waiting, running, failed = dict(combinations), dict[str, subprocess.Popen[bytes]](), dict[str, str]()
+    said = {name: TemporaryFile() for name in combinations}  # noqa: SIM115 - a pipe that is full stops who writes
     environment = {**os.environ, THREADS: str(max(1, allowance().threads // jobs))}
     try:
         while waiting or running:
@@ -183,23 +186,24 @@ def _side_by_side(
                 name = next(iter(waiting))
                 words = _words(source, folder, name, {**shared, **waiting.pop(name)})
                 console.say(f"{len(combinations) - len(waiting)} of {len(combinations)}: {name}")
-                running[name] = subprocess.Popen(
-                    words, env=environment, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-                )
+                running[name] = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=said[name])
             name, process = _next_done(running)
-            said = (process.communicate()[1] or "").strip().splitlines()
             if process.returncode:
-                failed[name] = said[-1].removeprefix("undiffuse: ") if said else f"exit status {process.returncode}"
+                said[name].seek(0)
+                lines = said[name].read().decode(errors="replace").strip().splitlines()
+                failed[name] = lines[-1].removeprefix("undiffuse: ") if lines else f"exit status {process.returncode}"
             del running[name]
     finally:
         for process in running.values():  # they save, and go on when the sweep is called again
             process.terminate()
         for process in running.values():
             process.wait(PATIENCE)
+        for file in said.values():
+            file.close()
     return failed
 
 
-def _next_done(running: Mapping[str, subprocess.Popen[str]]) -> tuple[str, subprocess.Popen[str]]:
+def _next_done(running: Mapping[str, subprocess.Popen[bytes]]) -> tuple[str, subprocess.Popen[bytes]]:
     while True:
         for name, process in running.items():
             if process.poll() is not None:

@@ -113,14 +113,15 @@ def text() -> str:
 
 
 def text_of_edits() -> str:
-    found = HEAD_OF_EDITS
+    shared = {"n": "int", "seed": "int", "progress": "bool"}
+    found = HEAD_OF_EDITS + dictionary("EditKeywords", "What all edits take.", shared, "SampleSettings")
     for cls in {row.options: None for row in EDITS.values()}:
         own = options_of(cls)
         entries = {
             name: f"Required[{type_of(field)}]" if field.required else type_of(field) for name, field in own.items()
         }
         name = cls.__name__.replace("Options", "Keywords")
-        found += dictionary(name, f"Options of an edit, see `{cls.__name__}`.", entries, "SampleSettings")
+        found += dictionary(name, f"Options of an edit, see `{cls.__name__}`.", entries, "EditKeywords")
     return found
 
 

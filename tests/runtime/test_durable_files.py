@@ -160,7 +160,7 @@ def test_no_home_is_a_sentence_that_names_the_variable(monkeypatch: pytest.Monke
 
 def test_default_names_made_of_long_ones_can_be_written(tmp_path: Path) -> None:
     from undiffuse.reports.compare import default_file
-    from undiffuse.training.api import new_folder
+    from undiffuse.training.run.names import new_folder
 
     long = [tmp_path / f"{name}{200 * 'n'}" for name in "abc"]
     for place in (default_file(long), new_folder(tmp_path, 60 * "nöñ-", None)):

@@ -7,7 +7,15 @@ from typing import Literal, Required
 from undiffuse.config.keywords import SampleSettings
 
 
-class InpaintKeywords(SampleSettings, total=False):
+class EditKeywords(SampleSettings, total=False):
+    """What all edits take."""
+
+    n: int
+    seed: int
+    progress: bool
+
+
+class InpaintKeywords(EditKeywords, total=False):
     """Options of an edit, see `InpaintOptions`."""
 
     method: Literal["replace", "repaint", "ddnm", "pigdm", "dps"]
@@ -17,7 +25,7 @@ class InpaintKeywords(SampleSettings, total=False):
     overlap: int | Literal["auto", "none"]
 
 
-class OutpaintKeywords(SampleSettings, total=False):
+class OutpaintKeywords(EditKeywords, total=False):
     """Options of an edit, see `OutpaintOptions`."""
 
     top: int
@@ -31,7 +39,7 @@ class OutpaintKeywords(SampleSettings, total=False):
     overlap: int | Literal["auto", "none"]
 
 
-class UpscaleKeywords(SampleSettings, total=False):
+class UpscaleKeywords(EditKeywords, total=False):
     """Options of an edit, see `UpscaleOptions`."""
 
     factor: int | None
@@ -40,7 +48,7 @@ class UpscaleKeywords(SampleSettings, total=False):
     overlap: int | Literal["auto", "none"]
 
 
-class RestoreKeywords(SampleSettings, total=False):
+class RestoreKeywords(EditKeywords, total=False):
     """Options of an edit, see `RestoreOptions`."""
 
     method: Literal["ddnm", "pigdm", "dps"]
@@ -48,7 +56,7 @@ class RestoreKeywords(SampleSettings, total=False):
     overlap: int | Literal["auto", "none"]
 
 
-class DeblurKeywords(SampleSettings, total=False):
+class DeblurKeywords(EditKeywords, total=False):
     """Options of an edit, see `DeblurOptions`."""
 
     std: float
@@ -58,21 +66,21 @@ class DeblurKeywords(SampleSettings, total=False):
     overlap: int | Literal["auto", "none"]
 
 
-class DenoiseKeywords(SampleSettings, total=False):
+class DenoiseKeywords(EditKeywords, total=False):
     """Options of an edit, see `DenoiseOptions`."""
 
     noise: float | None
     overlap: int | Literal["auto", "none"]
 
 
-class VaryKeywords(SampleSettings, total=False):
+class VaryKeywords(EditKeywords, total=False):
     """Options of an edit, see `VaryOptions`."""
 
     strength: float
     overlap: int | Literal["auto", "none"]
 
 
-class InterpolateKeywords(SampleSettings, total=False):
+class InterpolateKeywords(EditKeywords, total=False):
     """Options of an edit, see `InterpolateOptions`."""
 
     way: Literal["slerp", "shared"]
@@ -82,7 +90,7 @@ class InterpolateKeywords(SampleSettings, total=False):
     overlap: int | Literal["auto", "none"]
 
 
-class InvertKeywords(SampleSettings, total=False):
+class InvertKeywords(EditKeywords, total=False):
     """Options of an edit, see `InvertOptions`."""
 
     exact: bool
@@ -91,7 +99,7 @@ class InvertKeywords(SampleSettings, total=False):
     overlap: int | Literal["auto", "none"]
 
 
-class TranslateKeywords(SampleSettings, total=False):
+class TranslateKeywords(EditKeywords, total=False):
     """Options of an edit, see `TranslateOptions`."""
 
     to: Required[str]

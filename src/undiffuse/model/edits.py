@@ -42,114 +42,45 @@ class EditsPictures:
         UndiffuseError: pictures, options or settings that are not for the edit, or a model that cannot do it.
     """
 
-    def inpaint(
-        self,
-        picture: Any,
-        mask: Any,
-        *,
-        n: int = 1,
-        seed: int = 0,
-        progress: bool = False,
-        **options: Unpack[keywords.InpaintKeywords],
-    ) -> Any:
+    def inpaint(self, picture: Any, mask: Any, **options: Unpack[keywords.InpaintKeywords]) -> Any:
         """Paint anew what a mask marks: white, true or 1."""
-        return self._edit("inpaint", picture, mask=mask, n=n, seed=seed, progress=progress, **options)
+        return self._edit("inpaint", picture, mask=mask, **options)
 
-    def outpaint(
-        self,
-        picture: Any,
-        *,
-        n: int = 1,
-        seed: int = 0,
-        progress: bool = False,
-        **options: Unpack[keywords.OutpaintKeywords],
-    ) -> Any:
+    def outpaint(self, picture: Any, **options: Unpack[keywords.OutpaintKeywords]) -> Any:
         """Paint more around a picture."""
-        return self._edit("outpaint", picture, n=n, seed=seed, progress=progress, **options)
+        return self._edit("outpaint", picture, **options)
 
-    def upscale(
-        self,
-        picture: Any,
-        *,
-        n: int = 1,
-        seed: int = 0,
-        progress: bool = False,
-        **options: Unpack[keywords.UpscaleKeywords],
-    ) -> Any:
+    def upscale(self, picture: Any, **options: Unpack[keywords.UpscaleKeywords]) -> Any:
         """Make a picture larger."""
-        return self._edit("upscale", picture, n=n, seed=seed, progress=progress, **options)
+        return self._edit("upscale", picture, **options)
 
-    def colorize(
-        self,
-        picture: Any,
-        *,
-        n: int = 1,
-        seed: int = 0,
-        progress: bool = False,
-        **options: Unpack[keywords.RestoreKeywords],
-    ) -> Any:
+    def colorize(self, picture: Any, **options: Unpack[keywords.RestoreKeywords]) -> Any:
         """Give a grey picture color."""
-        return self._edit("colorize", picture, n=n, seed=seed, progress=progress, **options)
+        return self._edit("colorize", picture, **options)
 
-    def deblur(
-        self,
-        picture: Any,
-        *,
-        n: int = 1,
-        seed: int = 0,
-        progress: bool = False,
-        **options: Unpack[keywords.DeblurKeywords],
-    ) -> Any:
+    def deblur(self, picture: Any, **options: Unpack[keywords.DeblurKeywords]) -> Any:
         """Sharpen a picture that was blurred by a Gaussian."""
-        return self._edit("deblur", picture, n=n, seed=seed, progress=progress, **options)
+        return self._edit("deblur", picture, **options)
 
-    def denoise(
-        self,
-        picture: Any,
-        *,
-        n: int = 1,
-        seed: int = 0,
-        progress: bool = False,
-        **options: Unpack[keywords.DenoiseKeywords],
-    ) -> Any:
+    def denoise(self, picture: Any, **options: Unpack[keywords.DenoiseKeywords]) -> Any:
         """Take the noise off a picture."""
-        return self._edit("denoise", picture, n=n, seed=seed, progress=progress, **options)
+        return self._edit("denoise", picture, **options)
 
-    def vary(
-        self,
-        picture: Any,
-        *,
-        n: int = 1,
-        seed: int = 0,
-        progress: bool = False,
-        **options: Unpack[keywords.VaryKeywords],
-    ) -> Any:
+    def vary(self, picture: Any, **options: Unpack[keywords.VaryKeywords]) -> Any:
         """Variations of a picture."""
-        return self._edit("vary", picture, n=n, seed=seed, progress=progress, **options)
+        return self._edit("vary", picture, **options)
 
-    def translate(
-        self, picture: Any, *, seed: int = 0, progress: bool = False, **options: Unpack[keywords.TranslateKeywords]
-    ) -> Any:
+    def translate(self, picture: Any, **options: Unpack[keywords.TranslateKeywords]) -> Any:
         """A picture of one class as one of another."""
-        return self._edit("translate", picture, seed=seed, progress=progress, **options)
+        return self._edit("translate", picture, **options)
 
-    def interpolate(
-        self,
-        first: Any,
-        second: Any,
-        *,
-        seed: int = 0,
-        progress: bool = False,
-        **options: Unpack[keywords.InterpolateKeywords],
-    ) -> Any:
+    def interpolate(self, first: Any, second: Any, **options: Unpack[keywords.InterpolateKeywords]) -> Any:
         """Pictures on the way from one to another, both ends among them."""
-        return self._edit("interpolate", first, second=second, seed=seed, progress=progress, **options)
+        return self._edit("interpolate", first, second=second, **options)
 
-    def invert(
-        self, picture: Any, *, seed: int = 0, progress: bool = False, **options: Unpack[keywords.InvertKeywords]
-    ) -> Inverted:
+    def invert(self, picture: Any, **options: Unpack[keywords.InvertKeywords]) -> Inverted:
         """The noise that a picture comes from, and how well it gives the picture back."""
-        found: Inverted = self._edit("invert", picture, seed=seed, progress=progress, **options)
+        found: Inverted = self._edit("invert", picture, **options)
         return found
 
     def _edit(self, name: str, pictures: Any, **how: Any) -> Any:

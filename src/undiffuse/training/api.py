@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -31,7 +29,6 @@ from undiffuse.errors import UndiffuseError, counted, quoted
 from undiffuse.model import Model, build_model, load_model
 from undiffuse.recipes import advised_sampling, get_recipe
 from undiffuse.runtime.devices import choose_device
-from undiffuse.runtime.durable_files import NAME_BYTES, shortened
 from undiffuse.runtime.precision import slow_bfloat16
 from undiffuse.runtime.process_group import ALONE, Group, joined
 from undiffuse.runtime.torch_modes import own_modes
@@ -52,6 +49,7 @@ from undiffuse.training.run.finetune import (
     take_weights,
 )
 from undiffuse.training.run.folder import ELSEWHERE, RunFolder, changed_environment, claim, edited
+from undiffuse.training.run.names import new_folder, run_to_resume
 from undiffuse.training.run.objects import with_texts
 from undiffuse.training.run.plan_corrections import Outset
 from undiffuse.training.run.replay import Recorded, recorded
@@ -397,51 +395,3 @@ def _empty(folder: Path) -> None:
         else:
             entry.unlink(missing_ok=True)
     folder.rmdir()
-
-
-# --- names ------------------------------------------------------------------------------------------------------------
-
-
-def new_folder(runs: Path, source: str | Path, name: str | None) -> Path:
-    """The place of a new run: ``runs/name``, or the source's name with the first number that is free."""
-    if name is not None:
-        return runs / checked_name(name)
-    stem, number = named_after(source), 1
-    while (folder := runs / (stem if number == 1 else f"{stem}-{number}")).exists():
-        number += 1
-    return folder
-
-
-def run_to_resume(runs: Path, source: str | Path | None, name: str | None) -> Path:
-    """The folder of the run that is meant."""
-    if name is not None:
-        folder = runs / checked_name(name)
-        if not folder.is_dir():
-            raise UndiffuseError(f"there is no run {folder} to resume; start it without `resume`")
-        return folder
-    pattern = re.compile(rf"{re.escape(named_after(source))}(-\d+)?" if source is not None else ".*")
-    found = sorted(path for path in runs.glob("*") if pattern.fullmatch(path.name) and (path / "config.yaml").is_file())
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise UndiffuseError(f"there is no run in {runs} to resume; start one without `resume`")
-    raise UndiffuseError(f"several runs could be resumed ({', '.join(p.name for p in found)}); name one by `name`")
-
-
-def named_after(source: str | Path) -> str:
-    name = Path(source).resolve().name.split(".")[0]
-    return shortened(re.sub(r"[^\w-]+", "-", name).strip("-")) or "run"
-
-
-def checked_name(name: str) -> str:
-    name = str(name)
-    if name in ("", ".", "..") or Path(name).name != name or any(ord(sign) < 32 for sign in name):
-        raise UndiffuseError(
-            f"{name!r} cannot be the name of a run: it must be the name of a folder in `runs`, without line breaks"
-        )
-    if (length := len(os.fsencode(name))) > NAME_BYTES:  # before the stages of a distillation that come first
-        raise UndiffuseError(
-            f"`name` is the name of a folder, which has at most {NAME_BYTES} bytes, and {name[:8]}... has {length}: "
-            "choose a shorter `name`"
-        )
-    return name

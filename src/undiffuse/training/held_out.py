@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from undiffuse.conditioning.request import CLASS
+from undiffuse.config.distillation import student_of
 from undiffuse.data.codec import codec_of
 from undiffuse.data.info import DataInfo
 from undiffuse.data.masks import masks_of
@@ -29,7 +30,7 @@ def held_out_of(data: TrainData, model: Model, tables: Tables, other: Data | Non
         UndiffuseError: other data are not of the same kind.
     """
     share, device = model.config.data.validation, model.device
-    if not share:
+    if not share or student_of(model.config.distillation):  # whose loss is a distance from its teacher
         return None
     if other is not None:
         data = TrainData.of(other)

@@ -251,3 +251,13 @@ def test_a_loader_brings_its_batch_size(train, tmp_path):
     assert model.config.loop.batch == 5
     model = undiffuse.train(DataLoader(images, batch_size=5), name="m", runs=tmp_path, steps=1, batch=3, **own)
     assert model.config.loop.batch == 3
+
+
+def test_students_of_a_run_that_held_out_a_share_do_not_learn_it_either(train, tmp_path):
+    train(steps=2, validation=0.25, patience=3, parameterization="v")
+    how = {"method": "regression", "steps": 1, "teacher_steps": 2, "updates": 1, "quiet": True, "runs": tmp_path}
+    student = undiffuse.distill(tmp_path / "run", name="fast", **how)
+    assert student.config.data.validation == 0.25
+    assert looks(tmp_path / "fast") == [], "its loss is a distance from its teacher"
+    train(name="other", steps=2, validation=pictures(9, seed=1), parameterization="v")
+    assert undiffuse.distill(tmp_path / "other", name="fast-2", **how).config.data.validation == 0.0

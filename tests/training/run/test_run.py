@@ -14,9 +14,10 @@ from undiffuse.checkpoints.training_checkpoint import checkpoints, verify
 from undiffuse.config.files import read_config
 from undiffuse.errors import UndiffuseError
 from undiffuse.training import api
-from undiffuse.training.api import new_folder, resume_run, run_to_resume, start_run
+from undiffuse.training.api import resume_run, start_run
 from undiffuse.training.callbacks.metrics import read_metrics
 from undiffuse.training.loop import NonFiniteError
+from undiffuse.training.run.names import new_folder, run_to_resume
 from undiffuse.training.run.signals import StoppedError
 
 

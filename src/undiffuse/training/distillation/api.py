@@ -24,12 +24,13 @@ from undiffuse.errors import UndiffuseError, counted, quoted
 from undiffuse.model import Model, load_model
 from undiffuse.runtime.process_group import joined
 from undiffuse.runtime.torch_modes import own_modes
-from undiffuse.training.api import checked_name, named_after, prepare_together, resume_run, start_run
+from undiffuse.training.api import prepare_together, resume_run, start_run
 from undiffuse.training.callbacks.console import Console
 from undiffuse.training.distillation.remarks import remarks, unheeded
 from undiffuse.training.distillation.request import DistillationRequest, make_stages
 from undiffuse.training.distillation.stages import Stage, origin_of
 from undiffuse.training.run.folder import RunFolder, check_free
+from undiffuse.training.run.names import checked_name, named_after
 from undiffuse.training.run.resume import FREE
 from undiffuse.training.run.signals import StoppedError
 from undiffuse.training.run.validate import check
@@ -111,6 +112,8 @@ def distill(
         folders = _folders(stages, str(teacher), runs, name)
         begun = _begun(folders, resume)
         wanted = replace(model.config.data, source=str(data)) if data is not None else model.config.data
+        if isinstance(wanted.validation, str):  # a share that the teacher did not learn is not learned by students
+            wanted = replace(wanted, validation=0.0)
         of_data = {key: value for key, value in settings.items() if key in fields_of(DataConfig)}
         wanted = change(wanted, of_data, "the settings")
         parts = sum(stage.part for stage in stages)

@@ -177,9 +177,11 @@ def run_training(
             f"`{model.config.network.SIZES[0]}` needs less"
         ) from error
     finally:
-        for callback in callbacks:
-            callback.end(seen)
-        console.close()
+        try:
+            for callback in callbacks:
+                callback.end(seen)
+        finally:
+            console.close()
     if loop.sample_every is None and not intervals.samples:
         console.say(
             f"no samples were drawn, for one would have taken too long: undiffuse sample {quoted(run.path)} draws them"

@@ -41,7 +41,7 @@ def check_validation(config: TrainConfig) -> None:
         return
     if loop.validate_every is not None and loop.validate_every < 1:
         raise UndiffuseError(f"`validate_every` must be at least 1, got {loop.validate_every}")
-    if student_of(config.distillation):
+    if student_of(config.distillation) and share is None:
         raise UndiffuseError("`validation` is of a training on data, and a student learns of its teacher: leave it out")
     if config.conditions.upscale > 1:
         raise UndiffuseError("`validation` is not for models that enlarge: leave it out")
