@@ -9,8 +9,21 @@ names of its own spells them where it speaks (`config.flags.in_flags`: "use --sp
 from __future__ import annotations
 
 import difflib
+import os
 import shlex
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import wraps
+from inspect import isgeneratorfunction
+from types import FrameType, TracebackType
+from typing import Any, TypeVar, cast
+
+Door = TypeVar("Door", bound=Callable[..., Any])
+
+FRAMES = "UNDIFFUSE_TRACEBACK"
+"""Environment variable: 'full' shows where in the package a mistake was found."""
+_OURS = {"undiffuse", "torch", *sys.stdlib_module_names}
+"""Packages whose frames say nothing of a user's code."""
 
 
 class UndiffuseError(Exception):
@@ -24,6 +37,64 @@ class UndiffuseError(Exception):
     """Exit status of the command line."""
     speaks: bool | None = None
     """Among many processes: whether this one tells the user; None where nobody has decided, see `rank_failure`."""
+
+
+def in_one_sentence(door: Door) -> Door:
+    """A function that programs call: of a mistake they see its sentence, right below their own line.
+
+    The frames inside the package go from an `UndiffuseError` when it leaves the package. They stay where code of the
+    user's own is among them, such as a callback's, and where `FRAMES` asks for them, as those of all other errors do.
+    It stands above all other decorators.
+    """
+
+    def leaves(error: UndiffuseError, caller: FrameType) -> bool:
+        """Whether it goes to the user, who needs none of its frames."""
+        asked = os.environ.get(FRAMES) == "full"
+        return not asked and _package(caller) != "undiffuse" and not _has_users_code(error.__traceback__)
+
+    if isgeneratorfunction(door):
+
+        @wraps(door)
+        def each(*args: Any, **options: Any) -> Generator[Any, Any, Any]:
+            try:
+                return (yield from door(*args, **options))
+            except UndiffuseError as error:
+                if leaves(error, sys._getframe(1)):
+                    raise error.with_traceback(None) from _users_cause(error)  # all frames: UNDIFFUSE_TRACEBACK=full
+                raise
+
+        return cast(Door, each)
+
+    @wraps(door)
+    def call(*args: Any, **options: Any) -> Any:
+        try:
+            return door(*args, **options)
+        except UndiffuseError as error:
+            if leaves(error, sys._getframe(1)):
+                raise error.with_traceback(None) from _users_cause(error)  # all frames: UNDIFFUSE_TRACEBACK=full
+            raise
+
+    return cast(Door, call)
+
+
+def _has_users_code(traceback: TracebackType | None) -> bool:
+    return any(_package(frame) not in _OURS for frame in _frames(traceback))
+
+
+def _frames(traceback: TracebackType | None) -> Iterator[FrameType]:
+    while traceback is not None:
+        yield traceback.tb_frame
+        traceback = traceback.tb_next
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
+
+
+def _users_cause(error: BaseException) -> BaseException | None:
+    """The nearest error behind this one that came out of the user's code."""
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return cause if cause is None or _has_users_code(cause.__traceback__) else _users_cause(cause)
 
 
 def perhaps(word: str, choices: Iterable[str]) -> str:

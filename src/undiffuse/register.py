@@ -26,6 +26,7 @@ from torch import nn
 from undiffuse.conditioning.request import register_guidance
 from undiffuse.config.network import NetworkConfig
 from undiffuse.data.formats.registry import register_format
+from undiffuse.errors import in_one_sentence
 from undiffuse.evaluation.quality.registry import Better, Needs, register_metric
 from undiffuse.factories.loss import register_loss
 from undiffuse.factories.network import register as register_network
@@ -36,7 +37,6 @@ from undiffuse.modalities.registry import register_modality
 from undiffuse.training.optim.given import register_optimizer
 
 Made = TypeVar("Made", bound=Callable[..., Any])
-Network = TypeVar("Network", bound=Callable[..., nn.Module])
 
 
 def sampler(
@@ -50,17 +50,12 @@ def sampler(
         stochastic: whether it draws noise on the way.
         note: when to use it.
     """
-
-    def add(make: Made) -> Made:
-        register_sampler(name, make, evaluations_per_step, stochastic, note)
-        return make
-
-    return add
+    return _adding(lambda make: register_sampler(name, make, evaluations_per_step, stochastic, note))
 
 
 def loss(name: str, *, note: str = "") -> Callable[[Made], Made]:
     """Register a class or function that makes a `undiffuse.diffusion.Loss` of its options, for ``--loss``."""
-    return _adding(register_loss, name, note)
+    return _adding(lambda make: register_loss(name, make, note))
 
 
 def schedule(name: str, *, note: str = "") -> Callable[[Made], Made]:
@@ -68,7 +63,7 @@ def schedule(name: str, *, note: str = "") -> Callable[[Made], Made]:
 
     An option ``timesteps`` is that of the settings.
     """
-    return _adding(register_schedule, name, note)
+    return _adding(lambda make: register_schedule(name, make, note))
 
 
 def optimizer(name: str, *, note: str = "") -> Callable[[Made], Made]:
@@ -76,7 +71,7 @@ def optimizer(name: str, *, note: str = "") -> Callable[[Made], Made]:
 
     Options ``lr``, ``weight_decay``, ``beta1`` and ``beta2`` are those of the settings.
     """
-    return _adding(register_optimizer, name, note)
+    return _adding(lambda make: register_optimizer(name, make, note))
 
 
 def guidance(name: str, *, note: str = "") -> Callable[[Made], Made]:
@@ -84,7 +79,7 @@ def guidance(name: str, *, note: str = "") -> Callable[[Made], Made]:
 
     An option ``scale`` is the `guidance` of the settings.
     """
-    return _adding(register_guidance, name, note)
+    return _adding(lambda make: register_guidance(name, make, note))
 
 
 def data_format(name: str, *, suffixes: Sequence[str]) -> Callable[[Made], Made]:
@@ -94,12 +89,7 @@ def data_format(name: str, *, suffixes: Sequence[str]) -> Callable[[Made], Made]
         name: of the format; part of the fingerprints of such data, so it never changes.
         suffixes: such as ``(".blob",)``.
     """
-
-    def add(read: Made) -> Made:
-        register_format(name, suffixes, read)
-        return read
-
-    return add
+    return _adding(lambda read: register_format(name, suffixes, read))
 
 
 def metric(
@@ -113,36 +103,28 @@ def metric(
         needs: the output of the extractor: 'features', 'spatial' or 'logits'.
         minimum: images on each side below which it is left out.
     """
-
-    def add(compute: Made) -> Made:
-        register_metric(name, compute, better, needs, minimum)
-        return compute
-
-    return add
+    return _adding(lambda compute: register_metric(name, compute, better, needs, minimum))
 
 
+@in_one_sentence
 def modality(kind: Modality, *, axes: int, name: str = "") -> None:
     """Register a kind of samples: how they are written, read and looked at; see `register_modality`."""
     register_modality(kind, axes, name)
 
 
-def network(options: type[NetworkConfig]) -> Callable[[Network], Network]:
+def network(options: type[NetworkConfig]) -> Callable[[Made], Made]:
     """Register a network whose options are a dataclass, each field with its help below it, for ``--architecture``.
 
     Args:
         options: see `undiffuse.config.network.NetworkConfig`.
     """
-
-    def add(build: Network) -> Network:
-        register_network(options, build)
-        return build
-
-    return add
+    return _adding(lambda build: register_network(options, build))
 
 
-def _adding(add_piece: Callable[[str, Any, str], None], name: str, note: str) -> Callable[[Made], Made]:
+def _adding(register_piece: Callable[[Any], object]) -> Callable[[Made], Made]:
+    @in_one_sentence
     def add(make: Made) -> Made:
-        add_piece(name, make, note)
+        register_piece(make)
         return make
 
     return add

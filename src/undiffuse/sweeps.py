@@ -24,7 +24,7 @@ from undiffuse.config.files import override
 from undiffuse.config.keywords import TrainSettings
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flat_fields
-from undiffuse.errors import UndiffuseError, counted, perhaps
+from undiffuse.errors import UndiffuseError, counted, in_one_sentence, perhaps
 from undiffuse.provenance.png import write_text
 from undiffuse.reports.commands import option
 from undiffuse.reports.compare import SAMPLES, SEED, compare
@@ -59,6 +59,7 @@ class Sweep:
     page: Path | None = field(default=None)
 
 
+@in_one_sentence
 def sweep(
     source: Any,
     vary: Mapping[str, Sequence[Any]],

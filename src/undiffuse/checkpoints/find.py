@@ -46,7 +46,7 @@ def _say_which(name: str | Path) -> None:
         kind = "file" if Path(text).is_file() else "run"
         warnings.warn(
             f"{text} is the {kind} ./{text} here; the model of that name that comes with undiffuse is {PREFIX}{text}",
-            stacklevel=5,
+            stacklevel=6,
         )
 
 

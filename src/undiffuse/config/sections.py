@@ -12,7 +12,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, ClassVar, Self, TypeVar
 
 from undiffuse.config.fields import Field, Kind, Variants, fields_of, variants_of
-from undiffuse.errors import UndiffuseError, perhaps
+from undiffuse.errors import UndiffuseError, in_one_sentence, perhaps
 
 T = TypeVar("T")
 
@@ -24,10 +24,12 @@ class Flat:
     """The settings in messages."""
 
     @classmethod
+    @in_one_sentence
     def of(cls, **flat: Any) -> Self:
         """Settings by their flat names, the others at their defaults; errors as for `change`."""
         return change(cls(), flat, cls.called)
 
+    @in_one_sentence
     def changed(self, **flat: Any) -> Self:
         """These settings with others of these flat names."""
         return change(self, flat, self.called)

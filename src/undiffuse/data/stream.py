@@ -40,7 +40,7 @@ from undiffuse.data.preparation.prepare import PREPARED_VERSION, describe_images
 from undiffuse.data.source import number_classes
 from undiffuse.data.writing.agreement import MAX_BAD, agree, check_bad
 from undiffuse.data.writing.images import convert_image, ordered_map, workers_for
-from undiffuse.errors import UndiffuseError, counted
+from undiffuse.errors import UndiffuseError, counted, in_one_sentence
 from undiffuse.runtime.durable_files import expanded
 
 FIRST_LOOK = 1024
@@ -205,6 +205,7 @@ class Stream:
         return self._epochs[seed, epoch]
 
 
+@in_one_sentence
 def open_data(config: DataConfig, progress: bool = True) -> Dataset | Stream:
     """The data as a training with these settings sees them: prepared, or as a stream."""
     return open_stream(config, progress) if config.stream else prepare(config, progress=progress)

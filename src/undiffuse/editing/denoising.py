@@ -12,13 +12,14 @@ from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.gaussian import expand
 from undiffuse.editing.editor import Editor, MicroBatch, Pictures, times_from
 from undiffuse.editing.options import DenoiseOptions
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, in_one_sentence
 from undiffuse.model.student_request import check_denoises
 
 MEDIAN_OF_NORMAL = 0.6744897501960817
 """Median of |z| for a standard normal z."""
 
 
+@in_one_sentence
 def estimate_noise(x: Pictures) -> Float[Tensor, "count"]:
     """Standard deviation of white noise in each picture, from its finest diagonal detail.
 
@@ -77,6 +78,7 @@ def _from_an_end(x: Float[Tensor, "channels *spatial"], end: int) -> Float[Tenso
     return free[count // 2] / MEDIAN_OF_NORMAL
 
 
+@in_one_sentence
 def denoise(
     editor: Editor, y: Pictures, noise: float | None = DenoiseOptions.noise
 ) -> tuple[Pictures, Float[Tensor, "count"]]:

@@ -26,7 +26,7 @@ from undiffuse.diffusion.trajectory import Noise, Sampler, trajectory
 from undiffuse.editing.defaults import check_strength
 from undiffuse.editing.forecast import Forecast
 from undiffuse.editing.students import own_times_from
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, in_one_sentence
 from undiffuse.model import AnyModel, Cascade, Model
 from undiffuse.model.plan import SamplePlan
 from undiffuse.runtime.standard_streams import hidden
@@ -175,6 +175,7 @@ class Editor:
 
         return self.run(count, len(times) - 1, work)
 
+    @in_one_sentence
     @own_modes()
     @torch.no_grad()
     def run(

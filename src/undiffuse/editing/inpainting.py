@@ -19,7 +19,7 @@ from undiffuse.editing.editor import Editor, MicroBatch, Pictures
 from undiffuse.editing.inverse_problems import guided_walk
 from undiffuse.editing.options import InpaintOptions, unheeded
 from undiffuse.editing.repaint import resampled, with_returns
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, in_one_sentence
 from undiffuse.model.sample_request import warn
 from undiffuse.model.student_request import check_denoises
 
@@ -27,6 +27,7 @@ Known = Float[Tensor, "#count #channels *spatial"]
 """1 where a value is known, 0 where it is to be made; broadcasts against pictures."""
 
 
+@in_one_sentence
 def inpaint(
     editor: Editor,
     x0: Pictures,
@@ -77,6 +78,7 @@ def inpaint(
     return torch.where(known.bool(), x0.cpu(), filled)
 
 
+@in_one_sentence
 def outpaint(
     editor: Editor,
     x0: Pictures,

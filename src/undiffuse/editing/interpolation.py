@@ -14,10 +14,11 @@ from undiffuse.editing.editor import Editor, Pictures
 from undiffuse.editing.inversion import Inverter, from_noise, to_noise
 from undiffuse.editing.options import InterpolateOptions, unheeded
 from undiffuse.editing.variation import noised_and_back
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, in_one_sentence
 from undiffuse.model.sample_request import warn
 
 
+@in_one_sentence
 def interpolate(
     editor: Editor,
     first: Float[Tensor, "channels *spatial"],

@@ -28,11 +28,12 @@ from undiffuse.diffusion.trajectory import start, trajectory
 from undiffuse.editing.defaults import ROUNDING, Method, check_result
 from undiffuse.editing.editor import Editor, MicroBatch, Pictures
 from undiffuse.editing.options import DeblurOptions, RestoreOptions, unheeded
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, in_one_sentence
 from undiffuse.model.sample_request import warn
 from undiffuse.model.student_request import check_denoises
 
 
+@in_one_sentence
 def restore(
     editor: Editor,
     operator: LinearOperator,
@@ -100,6 +101,7 @@ def guided_walk(
     return editor.run(count, plan.steps, work, faster)
 
 
+@in_one_sentence
 def upscale(
     editor: Editor,
     y: Pictures,
@@ -114,6 +116,7 @@ def upscale(
     return restore(editor, Downsample(factor), y, shape, method=method, scale=scale)
 
 
+@in_one_sentence
 def colorize(
     editor: Editor,
     y: Float[Tensor, "count 1 *spatial"],
@@ -133,6 +136,7 @@ def colorize(
     return restore(editor, Gray(weights), y, (3, *y.shape[2:]), method=method, scale=scale)
 
 
+@in_one_sentence
 def deblur(
     editor: Editor,
     y: Pictures,

@@ -33,7 +33,7 @@ from undiffuse.diffusion.samplers.exponential import euler_step
 from undiffuse.editing.editor import Editor, MicroBatch, Pictures
 from undiffuse.editing.options import InvertOptions, unheeded
 from undiffuse.editing.students import home_sampler, into_noise
-from undiffuse.errors import counted
+from undiffuse.errors import counted, in_one_sentence
 from undiffuse.model.sample_request import warn
 
 POOR_PSNR = 25.0
@@ -127,6 +127,7 @@ class Inversion:
         )
 
 
+@in_one_sentence
 def invert(editor: Editor, x0: Pictures, inverter: Inverter | None = None) -> Inversion:
     """Latents of pictures under deterministic DDIM, and what they give back.
 

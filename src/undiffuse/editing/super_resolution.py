@@ -10,9 +10,10 @@ from undiffuse.conditioning.low_resolution import BatchImages
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.trajectory import start
 from undiffuse.editing.editor import Editor, MicroBatch, Pictures
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, in_one_sentence
 
 
+@in_one_sentence
 def enlarge(editor: Editor, small: Pictures) -> Pictures:
     """Pictures as many times as large as the stage learned; see `undiffuse.conditioning.low_resolution`.
 

@@ -23,7 +23,7 @@ from undiffuse.config.students import walking_student
 from undiffuse.editing.editor import Editor, Pictures, edit_plan
 from undiffuse.editing.inversion import Inversion, Inverter, from_noise, invert
 from undiffuse.editing.options import TranslateOptions
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, in_one_sentence
 from undiffuse.model import AnyModel
 
 
@@ -38,6 +38,7 @@ class Translation:
     inversion: Inversion
 
 
+@in_one_sentence
 def translate(
     editor: Editor,
     x0: Pictures,

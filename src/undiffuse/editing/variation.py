@@ -9,8 +9,10 @@ from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.gaussian import q_sample
 from undiffuse.editing.editor import Editor, MicroBatch, Pictures
 from undiffuse.editing.options import VaryOptions
+from undiffuse.errors import in_one_sentence
 
 
+@in_one_sentence
 def vary(editor: Editor, x0: Pictures, strength: float = VaryOptions.strength) -> Pictures:
     """SDEdit (Meng et al. 2022, algorithm 1, https://arxiv.org/abs/2108.01073).
 

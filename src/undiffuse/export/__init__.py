@@ -11,6 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from undiffuse.errors import in_one_sentence
+
 if TYPE_CHECKING:
     from undiffuse.model import AnyModel
 
@@ -34,6 +36,7 @@ TARGETS = {
 }
 
 
+@in_one_sentence
 def convert(model: AnyModel, path: Path, target: str, overwrite: bool = False) -> list[str]:
     """Write a model in one of the `TARGETS`; what was written and how exact it is, in lines.
 

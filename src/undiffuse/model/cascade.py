@@ -24,7 +24,7 @@ from undiffuse.config.students import walking_student
 from undiffuse.data.codec import Codec
 from undiffuse.data.info import DataInfo
 from undiffuse.diffusion.schedules import Schedule
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, in_one_sentence
 from undiffuse.model.edits import EditsPictures
 from undiffuse.model.micro_batch import micro_batch_of
 from undiffuse.model.model import Model
@@ -102,6 +102,7 @@ class Cascade(DrawsByPlan, EditsPictures):
         """The cascade with another module of the same parameters in its last stage."""
         return Cascade((*self.stages[:-1], self.top.with_network(network)))
 
+    @in_one_sentence
     def plan(self, settings: SampleConfig | None = None, **overrides: Unpack[SampleSettings]) -> SamplePlan:
         """The plan of the last stage, with the plans of those below inside; see `Model.plan`."""
         check_top(self.config)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from torch import Tensor
 
+from undiffuse.errors import in_one_sentence
+
 if TYPE_CHECKING:
     from undiffuse.editing import keywords
 
@@ -42,42 +44,52 @@ class EditsPictures:
         UndiffuseError: pictures, options or settings that are not for the edit, or a model that cannot do it.
     """
 
+    @in_one_sentence
     def inpaint(self, picture: Any, mask: Any, **options: Unpack[keywords.InpaintKeywords]) -> Any:
         """Paint anew what a mask marks: white, true or 1."""
         return self._edit("inpaint", picture, mask=mask, **options)
 
+    @in_one_sentence
     def outpaint(self, picture: Any, **options: Unpack[keywords.OutpaintKeywords]) -> Any:
         """Paint more around a picture."""
         return self._edit("outpaint", picture, **options)
 
+    @in_one_sentence
     def upscale(self, picture: Any, **options: Unpack[keywords.UpscaleKeywords]) -> Any:
         """Make a picture larger."""
         return self._edit("upscale", picture, **options)
 
+    @in_one_sentence
     def colorize(self, picture: Any, **options: Unpack[keywords.RestoreKeywords]) -> Any:
         """Give a grey picture color."""
         return self._edit("colorize", picture, **options)
 
+    @in_one_sentence
     def deblur(self, picture: Any, **options: Unpack[keywords.DeblurKeywords]) -> Any:
         """Sharpen a picture that was blurred by a Gaussian."""
         return self._edit("deblur", picture, **options)
 
+    @in_one_sentence
     def denoise(self, picture: Any, **options: Unpack[keywords.DenoiseKeywords]) -> Any:
         """Take the noise off a picture."""
         return self._edit("denoise", picture, **options)
 
+    @in_one_sentence
     def vary(self, picture: Any, **options: Unpack[keywords.VaryKeywords]) -> Any:
         """Variations of a picture."""
         return self._edit("vary", picture, **options)
 
+    @in_one_sentence
     def translate(self, picture: Any, **options: Unpack[keywords.TranslateKeywords]) -> Any:
         """A picture of one class as one of another."""
         return self._edit("translate", picture, **options)
 
+    @in_one_sentence
     def interpolate(self, first: Any, second: Any, **options: Unpack[keywords.InterpolateKeywords]) -> Any:
         """Pictures on the way from one to another, both ends among them."""
         return self._edit("interpolate", first, second=second, **options)
 
+    @in_one_sentence
     def invert(self, picture: Any, **options: Unpack[keywords.InvertKeywords]) -> Inverted:
         """The noise that a picture comes from, and how well it gives the picture back."""
         found: Inverted = self._edit("invert", picture, **options)

@@ -12,7 +12,7 @@ from undiffuse.checkpoints import cascade_folder
 from undiffuse.checkpoints.find import locate
 from undiffuse.config.network import GivenNetworkConfig
 from undiffuse.config.schema import TrainConfig
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, in_one_sentence
 from undiffuse.factories.network import drawing_settings, give_network, is_given, outline, without_critic
 from undiffuse.model.cascade import Cascade
 from undiffuse.model.model import Model, build_model
@@ -22,6 +22,7 @@ from undiffuse.runtime.torch_modes import own_modes
 from undiffuse.runtime.uninitialized import undrawn
 
 
+@in_one_sentence
 @own_modes()
 def load(
     path: str | Path,

@@ -11,13 +11,14 @@ from pathlib import Path
 from undiffuse.checkpoints import cascade_folder
 from undiffuse.checkpoints.find import locate
 from undiffuse.checkpoints.foreign import SavedModel
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, in_one_sentence
 from undiffuse.model.cascade import Cascade, check_top
 from undiffuse.model.loading import load
 from undiffuse.provenance.png import model_name
 from undiffuse.runtime.durable_files import unwritable
 
 
+@in_one_sentence
 def make_cascade(models: Sequence[str | Path], folder: str | Path, weights: str = "ema") -> Cascade:
     """Set models upon each other in a folder that holds all of them, and return the whole.
 

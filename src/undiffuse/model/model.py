@@ -31,7 +31,7 @@ from undiffuse.diffusion.denoiser import Denoiser, NetworkDenoiser
 from undiffuse.diffusion.guidance import Clip
 from undiffuse.diffusion.parameterization import make_parameterization
 from undiffuse.diffusion.schedules import Schedule
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, in_one_sentence
 from undiffuse.factories.network import build_network, drawing_settings, without_critic
 from undiffuse.factories.schedule import make_schedule
 from undiffuse.model.edits import EditsPictures
@@ -157,6 +157,7 @@ class Model(DrawsByPlan, EditsPictures):
             return Path()
         return folder.parent.parent if folder.parent.name == "checkpoints" else folder
 
+    @in_one_sentence
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the model to a file that `undiffuse.load` opens: the weights to the bit, and the settings.
 
@@ -181,6 +182,7 @@ class Model(DrawsByPlan, EditsPictures):
         write_file(path, to_bytes(saved, half=False), overwrite, PLACE)
         return path
 
+    @in_one_sentence
     def plan(
         self,
         settings: SampleConfig | None = None,

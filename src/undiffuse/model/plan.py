@@ -32,7 +32,7 @@ from undiffuse.config.sampling import SampleConfig
 from undiffuse.diffusion.denoiser import Denoiser
 from undiffuse.diffusion.guidance import THRESHOLDS
 from undiffuse.diffusion.trajectory import Noise, NoiseBetween, Sampler, SamplingStep, iterate_steps, start
-from undiffuse.errors import UndiffuseError, counted
+from undiffuse.errors import UndiffuseError, counted, in_one_sentence
 from undiffuse.model.samples import Samples
 from undiffuse.runtime.process_group import ALONE, Group
 from undiffuse.runtime.random_streams import stream_seed
@@ -95,6 +95,7 @@ class SamplePlan:
     def _evaluated(self) -> Denoiser:
         return self.model.evaluated(self.settings.compute)
 
+    @in_one_sentence
     @own_modes()
     def denoiser(self, indices: Sequence[int], seed: int = 0) -> Denoiser:
         """The denoiser with guidance and threshold, for a batch of the samples of these numbers.
@@ -109,6 +110,7 @@ class SamplePlan:
             found = enlarging(found, self.low_res, factor, self.settings.guide.augmentation, indices, seed)
         return THRESHOLDS[self.settings.guide.threshold](self.request.denoiser(found, indices))
 
+    @in_one_sentence
     def iterate(self, indices: range, seed: int = 0) -> Iterator[SamplingStep]:
         """Every time of the walk of these samples, from pure noise to data, their rows alone, on the CPU.
 
@@ -137,6 +139,7 @@ class SamplePlan:
             return Noise(seed, indices, device)
         return NoiseBetween(Noise(seed, indices), Noise(solver.morph_to, indices), solver.morph, device)
 
+    @in_one_sentence
     def draw(self, indices: range, seed: int = 0, on_step: Callable[[], object] = lambda: None) -> Iterator[Samples]:
         """Samples of these numbers, micro-batch after micro-batch; one of them at a time is in memory.
 
@@ -164,6 +167,7 @@ class SamplePlan:
         how = (model.info, seed, tuple(indices), self.settings, model.provenance, model.device.type, end.evaluations)
         return Samples(array, *how)
 
+    @in_one_sentence
     def sample(self, n: int, seed: int = 0, *, first: int = 0, progress: bool = False, group: Group = ALONE) -> Samples:
         """Samples ``first`` .. ``first + n - 1`` of a seed.
 
@@ -219,6 +223,7 @@ class DrawsByPlan(ABC):
     def plan(self, settings: SampleConfig | None = None, **overrides: Unpack[SampleSettings]) -> SamplePlan:
         """The plan for settings, of which ``**overrides`` changes single fields."""
 
+    @in_one_sentence
     @own_modes()
     def sample(
         self,
@@ -238,6 +243,7 @@ class DrawsByPlan(ABC):
         """
         return self.plan(settings, **overrides).sample(n, seed, first=first, progress=progress, group=group)
 
+    @in_one_sentence
     def draw(
         self,
         indices: range,

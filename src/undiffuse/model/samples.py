@@ -11,7 +11,7 @@ import numpy as np
 
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.info import DataInfo
-from undiffuse.errors import counted
+from undiffuse.errors import counted, in_one_sentence
 from undiffuse.modalities.registry import modality_of
 from undiffuse.provenance.npz import write_npz
 from undiffuse.provenance.png import Origin, check_free, write_png
@@ -84,6 +84,7 @@ class Samples:
             device=self.device,
         )
 
+    @in_one_sentence
     def save(self, folder: str | Path, *, values: bool | None = None, overwrite: bool = False) -> list[Path]:
         """Write ``00000.png`` ..., ``grid.png`` of the first `GRID` and, with ``values``, ``samples.npz``.
 
@@ -117,12 +118,14 @@ class Samples:
             self.save_values(folder / "samples.npz", overwrite=overwrite)
         return [folder / name for name in files]
 
+    @in_one_sentence
     def save_pictures(self, folder: Path, *, overwrite: bool = False) -> None:
         """Write ``00000.png`` ...: one file a sample, each with its origin."""
         for index, values in zip(self.indices, self.array, strict=True):
             path = folder / sample_file(index, self.info)
             modality_of(self.info).write(path, values, self.info, self.origin(index), overwrite)
 
+    @in_one_sentence
     def save_values(self, path: Path, *, overwrite: bool = False) -> None:
         """Write the array as an .npz file (key ``images``) with the samples' origin."""
         write_npz(path, [self.array], self.origin(self.indices[0], len(self)), overwrite)

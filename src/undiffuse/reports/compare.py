@@ -17,6 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from undiffuse.errors import in_one_sentence
 from undiffuse.reports.commands import train_command
 from undiffuse.reports.compared_evaluations import MARKED, evaluate_commands, quality_tables
 from undiffuse.reports.compared_figures import about_noise, loss_plots, proxy_plot, samples_grid
@@ -163,6 +164,7 @@ class RunComparison:
         return section("Commands", "", made)
 
 
+@in_one_sentence
 def compare(
     runs: Sequence[Path | str], n: int = SAMPLES, seed: int = SEED, *, device: str = "cpu", progress: bool = False
 ) -> RunComparison:

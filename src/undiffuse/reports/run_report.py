@@ -11,7 +11,7 @@ from undiffuse.config.distillation import student_of
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flatten, sections
 from undiffuse.config.students import walking_student
-from undiffuse.errors import UndiffuseError, quoted
+from undiffuse.errors import UndiffuseError, in_one_sentence, quoted
 from undiffuse.model import load_model
 from undiffuse.model.student_words import in_words, spent_in_words
 from undiffuse.provenance.png import check_free
@@ -38,6 +38,7 @@ PROGRESS = 12
 """Grids of samples through training that are shown."""
 
 
+@in_one_sentence
 def write_report(run: Path | str, out: Path | str | None = None, overwrite: bool = False) -> Path:
     """Write the report of a run: ``report.html`` in its folder, or another file.
 

@@ -25,7 +25,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.data.preparation.in_memory import is_given, is_loader, keep_given
 from undiffuse.data.preparation.named import typed_source
 from undiffuse.data.stream import Stream, open_data
-from undiffuse.errors import UndiffuseError, counted, quoted
+from undiffuse.errors import UndiffuseError, counted, in_one_sentence, quoted
 from undiffuse.model import Model, build_model, load_model
 from undiffuse.recipes import advised_sampling, get_recipe
 from undiffuse.runtime.devices import choose_device
@@ -61,6 +61,7 @@ from undiffuse.training.run.validate import check
 from undiffuse.training.step_plan import Decision
 
 
+@in_one_sentence
 @own_modes()
 def train(
     source: Any = None,

@@ -31,7 +31,7 @@ from undiffuse.data.crops import Crops
 from undiffuse.data.order import batch_indices
 from undiffuse.diffusion.gaussian import q_sample
 from undiffuse.diffusion.losses.time_sampling import Stratified
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, in_one_sentence
 from undiffuse.model.noise_classifier import TrainedClassifier, build_classifier
 from undiffuse.runtime.devices import choose_device
 from undiffuse.runtime.durable_files import ELSEWHERE, replace_file
@@ -86,6 +86,7 @@ def classifier_settings(settings: ClassifierConfig, run: TrainConfig, data: Data
     )
 
 
+@in_one_sentence
 @own_modes()
 def train_noisy_classifier(
     config: TrainConfig, data: Data, on_step: Callable[[int, float], object] = lambda step, loss: None

@@ -24,7 +24,7 @@ from undiffuse.data.pairs import match
 from undiffuse.data.preparation.open_source import open_source
 from undiffuse.data.source import Draft, Source
 from undiffuse.data.writing.statistics import chunks, measure
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, in_one_sentence
 from undiffuse.provenance.own_pictures import WHY
 from undiffuse.runtime.cache import cache_root, discard, new_entry
 
@@ -32,6 +32,7 @@ PREPARED_VERSION = 1
 """Part of every key: raise it when the same files would be prepared to other arrays."""
 
 
+@in_one_sentence
 def prepare(config: DataConfig, cache: Path | None = None, progress: bool = True) -> Dataset:
     """Open the data set that ``config`` describes, preparing it first if it is new.
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from undiffuse.data.masks import check_unmasked
 from undiffuse.diffusion.schedules import DiscreteSchedule
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, in_one_sentence
 from undiffuse.evaluation.anomaly.scores import TINY, Array, Features, ReconstructionSettings, error_maps, log_errors
 from undiffuse.evaluation.images import Images
 from undiffuse.evaluation.likelihood.evaluate import bound, ode
@@ -35,6 +35,7 @@ DEFAULT_SCORE = "ensemble"
 """What measured best; the table is in docs/measure/anomaly.md."""
 
 
+@in_one_sentence
 @own_modes()
 def features(
     model: Model,
@@ -63,6 +64,7 @@ def features(
     return Features(log_error, bounds, ode(model, images, how=how).total.numpy() if with_ode else None)
 
 
+@in_one_sentence
 def rebuild(model: Model, images: Images, look: ReconstructionSettings, how: MeasureOptions = DEFAULT) -> Array:
     """The log errors of all images; their maps would fill the memory, so `heat` makes those of a few again."""
     check_denoiser(model, "an anomaly score")
@@ -76,6 +78,7 @@ def rebuild(model: Model, images: Images, look: ReconstructionSettings, how: Mea
     return np.concatenate(parts)[: len(images)]
 
 
+@in_one_sentence
 def heat(
     model: Model, images: Images, look: ReconstructionSettings, standard: Array
 ) -> Float[Tensor, "images *spatial"]:

@@ -8,7 +8,7 @@ import torch
 
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
-from undiffuse.errors import UndiffuseError, counted, perhaps
+from undiffuse.errors import UndiffuseError, counted, in_one_sentence, perhaps
 from undiffuse.evaluation.features.extractor import Extractor
 from undiffuse.modalities.images import IMAGES
 from undiffuse.modalities.registry import modality_of
@@ -34,6 +34,7 @@ _ALIASES = {"inception-v3": "inception", "efficientnet-lite0": "efficientnet"} |
 """The names that stand beside figures can be typed, too."""
 
 
+@in_one_sentence
 @own_modes()
 def make_extractor(
     name: str,

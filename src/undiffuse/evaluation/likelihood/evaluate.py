@@ -26,7 +26,7 @@ from torch import Tensor
 from undiffuse.diffusion.dormand_prince import Tolerance
 from undiffuse.diffusion.losses.variational_bound import chain_of
 from undiffuse.diffusion.reverse_step import Variance
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, in_one_sentence
 from undiffuse.evaluation.images import Images
 from undiffuse.evaluation.likelihood.bound import Terms, bound_of, strata
 from undiffuse.evaluation.likelihood.probability_flow import Density, Probe, density_of, dequantise, draw_probes
@@ -41,6 +41,7 @@ Values = TypeVar("Values", Terms, Density)
 TOLERANCE = Tolerance(1e-4, 1e-4)
 
 
+@in_one_sentence
 @own_modes()
 def bound(
     model: Model,
@@ -83,6 +84,7 @@ def bound(
     return gathered(Terms, parts, len(mine), group)
 
 
+@in_one_sentence
 @own_modes()
 def ode(
     model: Model,

@@ -33,7 +33,7 @@ from tqdm import tqdm
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.info import DataInfo
 from undiffuse.data.masks import check_unmasked
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, in_one_sentence
 from undiffuse.evaluation.features.extract import batches, extract
 from undiffuse.evaluation.features.extractor import Extractor, Identity
 from undiffuse.evaluation.images import drawn
@@ -197,6 +197,7 @@ class Memorization:
         return sorted({*self.exact, *(k for space in self.spaces for k in space.copies)})
 
 
+@in_one_sentence
 @own_modes()
 def memorization(
     subject: ImageSource,

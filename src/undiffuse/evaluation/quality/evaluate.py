@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, in_one_sentence
 from undiffuse.evaluation.features.extractor import Extractor, Identity
 from undiffuse.evaluation.quality.bits import Bits
 from undiffuse.evaluation.quality.feature_metrics import FeatureMetrics, Values
@@ -99,6 +99,7 @@ class Quality:
         }
 
 
+@in_one_sentence
 @own_modes()
 def evaluate(
     subject: ImageSource,

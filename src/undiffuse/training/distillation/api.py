@@ -20,7 +20,7 @@ from undiffuse.data.info import DataInfo
 from undiffuse.data.preparation.in_memory import is_given, keep_given
 from undiffuse.data.preparation.named import typed_source
 from undiffuse.data.preparation.open_source import NoSourceError
-from undiffuse.errors import UndiffuseError, counted, quoted
+from undiffuse.errors import UndiffuseError, counted, in_one_sentence, quoted
 from undiffuse.model import Model, load_model
 from undiffuse.runtime.process_group import joined
 from undiffuse.runtime.torch_modes import own_modes
@@ -41,6 +41,7 @@ MINUTES = 5.0
 """Of the shortest stage, where nobody gives a budget."""
 
 
+@in_one_sentence
 @own_modes()
 def distill(
     teacher: str | Path,
