@@ -21,8 +21,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from torch import nn
-
 from undiffuse.conditioning.request import register_guidance
 from undiffuse.config.network import NetworkConfig
 from undiffuse.data.formats.registry import register_format
