@@ -5,6 +5,7 @@
     fast = undiffuse.distill("runs/NAME")
     undiffuse.sweep("photos/", {"lr": [1e-4, 3e-4]}, name="rates", minutes=10)
     undiffuse.convert(model, path, "onnx")  for other programs
+    undiffuse.from_diffusers(pipeline)      the model around a pipeline's own network
 
 What these are made of is in rooms, each with its own table of contents:
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from undiffuse import data, diffusion, editing, evaluation, networks, recipes, register, visualization
     from undiffuse.errors import UndiffuseError
     from undiffuse.export import convert
-    from undiffuse.model import Cascade, Model, load
+    from undiffuse.model import Cascade, Model, from_diffusers, load
     from undiffuse.model.make_cascade import make_cascade
     from undiffuse.sweeps import sweep
     from undiffuse.training.api import train
@@ -48,6 +49,7 @@ _HOMES = {
     "UndiffuseError": "undiffuse.errors",
     "convert": "undiffuse.export",
     "distill": "undiffuse.training.distillation.api",
+    "from_diffusers": "undiffuse.model",
     "load": "undiffuse.model",
     "make_cascade": "undiffuse.model.make_cascade",
     "sweep": "undiffuse.sweeps",
@@ -67,6 +69,7 @@ __all__ = [
     "distill",
     "editing",
     "evaluation",
+    "from_diffusers",
     "load",
     "make_cascade",
     "networks",

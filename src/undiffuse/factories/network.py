@@ -23,6 +23,7 @@ from undiffuse.data.codec import codec_of
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError, one_of
 from undiffuse.networks.conditions import Condition
+from undiffuse.networks.diffusers_unet import CLASS_NAME, DiffusersUNet, is_diffusers_unet
 from undiffuse.networks.kernels import accelerate_cpu
 from undiffuse.networks.layers import LAYOUTS
 from undiffuse.networks.rms_unet import RMSUNet
@@ -74,7 +75,7 @@ def give_network(network: nn.Module | Callable[..., nn.Module], architecture: st
         network: a module, of which every model gets a copy, with the weights that it has; or a function or class that
             makes one, called with those of ``channels``, ``outputs``, ``dims`` and ``conditions`` that it takes, under
             the settings' seed. It is called as ``network(x, time, **conditions)`` and returns as many channels as it
-            gets, or ``outputs`` of them.
+            gets, or ``outputs`` of them. A UNet2DModel of diffusers is called as theirs are.
         architecture: the name in a file that is to be loaded; without it the object's own.
 
     Raises:
@@ -85,6 +86,8 @@ def give_network(network: nn.Module | Callable[..., nn.Module], architecture: st
             "A network is given as a torch.nn.Module, a function that makes one, or the name of an architecture; got "
             f"a {type(network).__name__}"
         )
+    if is_diffusers_unet(network):
+        network, architecture = DiffusersUNet(network), architecture or CLASS_NAME
     name = registry.keep(ARCHITECTURE, network, architecture)
     ARCHITECTURES.add_given(name)
     return name

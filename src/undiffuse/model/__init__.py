@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from undiffuse.model.cascade import AnyModel, Cascade
+    from undiffuse.model.diffusers_pipeline import from_diffusers
     from undiffuse.model.loading import load, load_model
     from undiffuse.model.model import Model, build_model
 
@@ -16,11 +17,12 @@ _HOMES = {
     "Cascade": "cascade",
     "Model": "model",
     "build_model": "model",
+    "from_diffusers": "diffusers_pipeline",
     "load": "loading",
     "load_model": "loading",
 }
 
-__all__ = ["AnyModel", "Cascade", "Model", "build_model", "load", "load_model"]
+__all__ = ["AnyModel", "Cascade", "Model", "build_model", "from_diffusers", "load", "load_model"]
 
 
 def __getattr__(name: str) -> object:

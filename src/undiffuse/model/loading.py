@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from undiffuse.checkpoints import cascade_folder
 from undiffuse.checkpoints.find import locate
@@ -48,20 +48,30 @@ def load(
         UndiffuseError: if there is no such model, no whole checkpoint, no such weights in it, or no such device.
     """
     if not isinstance(path, str | Path):
-        raise UndiffuseError(f"undiffuse.load takes a path or a name, got {type(path).__name__}")
+        of = "; undiffuse.from_diffusers takes a pipeline of diffusers" if hasattr(path, "unet") else ""
+        raise UndiffuseError(f"undiffuse.load takes a path or a name, got a {type(path).__name__}{of}")
     if (parts := cascade_folder.read(Path(path))) is not None:
         return _cascade(parts, weights).to(there(device))
     where, found = there(device), locate(path, str(weights), revision)
     _take(network, found.config, path)
     what = f"{found.provenance['checkpoint']} ({found.provenance['weights']})"
     config, tensors = drawing_settings(found.config), without_critic(found.config, found.tensors)
-    check_tensors(tensors, outline(config, found.info), what)
+    expected = outline(config, found.info)
+    tensors = {name: _as(tensor, expected.get(name)) for name, tensor in tensors.items()}
+    check_tensors(tensors, expected, what)
     with undrawn():
         model = build_model(config, found.info)
     model.network.load_state_dict(tensors)
     model.network.eval()
     model.provenance, model.loaded_as = found.provenance, str(weights)
     return model.to(where)
+
+
+def _as(tensor: Tensor, expected: Tensor | None) -> Tensor:
+    """A file's numbers, float32, in the format of a network that a program gives, which may be half precision."""
+    if expected is None or not (expected.is_floating_point() and tensor.is_floating_point()):
+        return tensor
+    return tensor.to(expected.dtype)
 
 
 def _take(network: nn.Module | Callable[..., nn.Module] | None, config: TrainConfig, path: str | Path) -> None:

@@ -42,13 +42,14 @@ def own_modes() -> Iterator[None]:
 
 @contextmanager
 def evaluation_mode(network: nn.Module) -> Iterator[None]:
-    """Inside: the network without dropout; afterwards in the mode in which it was."""
-    training = network.training
+    """Inside: the network without dropout; afterwards each of its modules is in the mode in which it was."""
+    modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
         yield
     finally:
-        network.train(training)
+        for module, training in modes:
+            module.training = training
 
 
 def evaluating(network: nn.Module, items: Iterable[T]) -> Iterator[T]:

@@ -108,7 +108,7 @@ def architecture(settings: Settings) -> Architecture:
     if out not in (channels, 2 * channels):
         raise settings.wrong("out_channels", f"{channels}, or {2 * channels} with a learned variance,")
     rows = settings.whole("num_class_embeds", 0, 1, CLASSES) if "num_class_embeds" in settings else 0
-    return Architecture(network, channels, _size(settings), out == 2 * channels, rows, swapped)
+    return Architecture(network, channels, image_size(settings), out == 2 * channels, rows, swapped)
 
 
 def _refuse_others(settings: Settings) -> None:
@@ -166,10 +166,11 @@ def _with_middle_norm(network: UNetConfig, settings: Settings) -> UNetConfig:
     return network
 
 
-def _size(settings: Settings) -> tuple[int, int]:
+def image_size(settings: Settings) -> tuple[int, int]:
+    """(height, width)."""
     if "sample_size" not in settings:
         raise settings.wrong("sample_size", "the side of the images in pixels")
-    if type(settings.values["sample_size"]) is list:
+    if isinstance(settings.values["sample_size"], list | tuple):
         height, *width = settings.wholes("sample_size", None, 1, SIDE, 2)
         return height, width[0] if width else height
     side = settings.whole("sample_size", None, 1, SIDE)
