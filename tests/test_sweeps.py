@@ -9,6 +9,7 @@ import undiffuse
 from undiffuse.cli import main
 from undiffuse.config.files import read_config
 from undiffuse.errors import UndiffuseError
+from undiffuse.sweeps import checked_combinations
 
 SMALL = {
     "multipliers": (1,),
@@ -59,6 +60,13 @@ def test_objects_vary_in_one_process(data, tmp_path):
         data, {"schedule": ["cosine", "linear"]}, name="s", runs=tmp_path, jobs=1, quiet=True, base=8, **SMALL
     )
     assert [folder.name for folder in found.runs] == ["schedule-cosine", "schedule-linear"]
+
+
+def test_a_word_varies_where_lists_do(data, tmp_path):
+    vary = {"vectors": ["angle", ["angle", "width"], []]}
+    assert [*checked_combinations(vary, {})] == ["vectors-angle", "vectors-angle_width", "vectors-none"]
+    with pytest.raises(UndiffuseError, match=r"'condition' in the settings must be a list.* perhaps you meant 'class'"):
+        undiffuse.train(data, condition="clas", runs=tmp_path, quiet=True)
 
 
 def test_several_at_a_time_and_what_fails_of_them(data, tmp_path, capsys):

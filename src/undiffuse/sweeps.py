@@ -143,7 +143,7 @@ def _named(varied: Mapping[str, Any]) -> str:
 
 
 def _word(value: Any) -> str:
-    return ",".join(map(_word, value)) if isinstance(value, (list, tuple)) else f"{value}"
+    return ",".join(map(_word, value)) or "none" if isinstance(value, (list, tuple)) else f"{value}"
 
 
 def _has_begun(folder: Path) -> bool:

@@ -3,23 +3,51 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from undiffuse import load
+from undiffuse import load, register
+from undiffuse.config import registry
 from undiffuse.config.flags import in_flags
 from undiffuse.config.sampling import SampleConfig
-from undiffuse.diffusion.samplers import SAMPLERS
+from undiffuse.diffusion.samplers import DDIM, SAMPLERS
 from undiffuse.evaluation.samplers.comparison import Contest, compare, steps_within
 from undiffuse.evaluation.samplers.energy_distance import energy_distance, energy_floor
 from undiffuse.visualization.captions import labeled
 
 Command = Any
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Two of DDIM's steps for one."""
+
+    first: float = 0.25
+    second: float = 0.75
+    order: ClassVar[int] = 1
+
+    def init(self) -> None:
+        return None
+
+    def step(self, denoiser: Any, x: Any, t: Any, s: Any, state: Any, noise: Any) -> tuple[Any, None]:
+        middle = t + (s - t) * self.first
+        for a, b in ((t, middle), (middle, s)):
+            x, _ = DDIM().step(denoiser, x, a, b, None, noise)
+        return x, None
+
+
+@pytest.fixture
+def halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = registry._KINDS["sampler"]
+    monkeypatch.setattr(sampler, "pieces", dict(sampler.pieces))
+    monkeypatch.setitem(SAMPLERS, "halves", SAMPLERS["ddim"])  # so that it is taken away again
+    register.sampler("halves", evaluations_per_step=2)(Halves)
 
 
 def table(text: str) -> list[dict[str, str]]:
@@ -62,6 +90,19 @@ def test_comparison_draws_what_sample_draws_and_counts(run: Path) -> None:
             np.testing.assert_array_equal(cell.array, drawn.array)
 
 
+def test_registered_samplers_are_compared_by_their_texts(
+    undiffuse: Command, run: Path, tmp_path: Path, halves: None
+) -> None:
+    words = ["--compare", "--samplers", "ddim,halves(first=0.5, second=0.5)", "--evaluations", "4", "-n", 2]
+    said = undiffuse("sample", run, *words, "--out", tmp_path / "out")
+    rows = {row["sampler"]: row for row in table(said.out)}
+    assert {name: row["steps"] for name, row in rows.items()} == {"ddim": "4", "halves(first=0.5, second=0.5)": "2"}
+    said = undiffuse("sample", run, "--compare", "--samplers", "halves(third=1)")
+    assert "The sampler 'halves' has no option 'third'" in said.err
+    said = undiffuse("sample", run, "--compare", "--samplers", "halves", "--evaluations", "1", "--out", tmp_path / "b")
+    assert "'halves' asks the network 2 times in one step, and --evaluations allows 1: allow more" in said.err
+
+
 def test_compare_writes_and_prints_one_table_and_one_picture(undiffuse: Command, run: Path) -> None:
     words = ["sample", run, "--compare", "--samplers", "ddim,plms,heun", "--evaluations", "1,4", "-n", 2]
     said = undiffuse(*words)
@@ -100,6 +141,8 @@ def test_compare_measures_a_distance_and_its_floor(undiffuse: Command, run: Path
         (["--samplers", "ddim"], "--samplers goes with --compare"),
         (["--compare", "--samplers", "ddmi"], "perhaps you meant"),
         (["--compare", "--samplers", "ode"], "decides itself"),
+        (["--compare", "--samplers", "ddim(eta=1)"], "its options are settings: give the name alone and --eta 1"),
+        (["--sampler", "ddim(eta=1)"], "its options are settings: give the name alone and --eta 1"),
         (["--compare", "--evaluations", "0,5"], "whole numbers from 1 on"),
         (["--compare", "--evaluations", "100"], "has 60 timesteps"),
         (["--compare", "--times", "50,20"], "not --times"),

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from undiffuse.config import training
-from undiffuse.config.fields import _module_texts, fields_of, kind_of
+from undiffuse.config.fields import _module_texts, fields_of
+from undiffuse.config.kinds import kind_of
 from undiffuse.config.training import LoopConfig
 
 
@@ -107,3 +108,12 @@ def test_threads_may_ask_at_the_same_time(restless: None) -> None:
     with ThreadPoolExecutor(8) as pool:
         counts = list(pool.map(fresh, range(24)))
     assert counts == [counts[0]] * 24
+
+
+def test_one_text_stands_for_a_list_of_it():
+    words = kind_of(tuple[Literal["class", "text"], ...])
+    assert words.fit("class") == ("class",)
+    assert kind_of(tuple[str, ...]).fit("seven") == ("seven",)
+    for kind, value in ((words, "klass"), (kind_of(tuple[int, ...]), "3"), (kind_of(tuple[str, str]), "ab")):
+        with pytest.raises(TypeError):
+            kind.fit(value)

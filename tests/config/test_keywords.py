@@ -11,14 +11,17 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import pytest
 
-from undiffuse.config import keywords
-from undiffuse.config.fields import Field, variants_of
+from undiffuse.config import distillation, keywords
+from undiffuse.config.distillation import StudentConfig
+from undiffuse.config.fields import Field, fields_of, variants_of
+from undiffuse.config.files import BUDGETS
 from undiffuse.config.sampling import SampleConfig
-from undiffuse.config.schema import TrainConfig
-from undiffuse.config.sections import flat_fields
+from undiffuse.config.schema import METHODS, TrainConfig
+from undiffuse.config.sections import flat_fields, sections
 from undiffuse.editing import keywords as edit_keywords
 from undiffuse.editing.options import options_of
 from undiffuse.editing.registry import EDITS
+from undiffuse.training.distillation.request import NOT_OF_STUDENTS
 
 FILE, OF_EDITS = Path(keywords.__file__), Path(edit_keywords.__file__)
 OBJECTS = {
@@ -29,6 +32,7 @@ OBJECTS = {
     "loss": "str | Loss",
     "source": "object",
     "pairs": "object",
+    "validation": "object",
 }
 """Settings that take objects, too."""
 FILLED_IN = ("start_sha256", "recipe", "with_critic")
@@ -72,7 +76,8 @@ def spelled(hint: Any) -> str:
     if origin is Literal:
         return f"Literal[{', '.join(map(repr, args)).replace(chr(39), chr(34))}]"
     if origin is tuple:
-        return f"Sequence[{spelled(args[0])}]"
+        each = spelled(args[0])
+        return f"{each} | Sequence[{each}]" if each.startswith("Literal") else f"Sequence[{each}]"
     if origin in (Union, types.UnionType):
         return " | ".join(map(spelled, args))
     return "None" if hint is types.NoneType else str(hint.__name__)
@@ -91,6 +96,18 @@ def fields_for(cls: type) -> dict[str, Field]:
     return {name: field for name, field in found.items() if name not in omit and _ours(field)}
 
 
+def for_students() -> dict[str, Field]:
+    """The settings that a distillation takes: of the data, of a training, and of the methods."""
+    homes, filled_in = sections(TrainConfig), {*fields_of(StudentConfig), *distillation.FILLED_IN}
+    apart = {*NOT_OF_STUDENTS, *BUDGETS, "source"}
+    of_training = {
+        name: field
+        for name, field in fields_for(TrainConfig).items()
+        if homes[name] in ("data", "objective", "optimizer", "ema", "loop") and name not in apart
+    }
+    return of_training | {name: field for name, field in METHODS.fields.items() if name not in {*filled_in, *apart}}
+
+
 def _ours(field: Field) -> bool:
     return field.owner.__module__.startswith("undiffuse.")
 
@@ -104,11 +121,13 @@ def text() -> str:
     train = {name: type_of(field) for name, field in fields_for(TrainConfig).items() if name != "source"}
     train["architecture"] = "str"
     train |= {"network": "str | nn.Module | Callable[..., nn.Module]", "objective": "str | Loss"}
+    distil = {name: type_of(field) for name, field in for_students().items()}
     sample = {name: type_of(field) for name, field in fields_for(SampleConfig).items()}
     return (
         HEAD
         + dictionary("SampleSettings", "Settings of samples, see `SampleConfig`.", sample)
         + dictionary("TrainSettings", "Settings of a training, see `TrainConfig`.", train)
+        + dictionary("DistillationSettings", "Settings of a distillation beside its arguments, see `distill`.", distil)
     )
 
 

@@ -71,6 +71,7 @@ def test_other_texts_are_refused_and_never_run(text):
     [
         ("leep", "There is no sampler 'leep'; perhaps you meant 'leap'"),
         ("ddin(eta=1)", "perhaps you meant 'ddim'"),
+        ("ddim(eta=1)", "'ddim' comes with undiffuse, and its options are settings: give the name alone and `eta=1`"),
         ("zzz", "There is no sampler 'zzz' here: import or install the package that registers it"),
         ("leap(strenth=1)", "The sampler 'leap' has no option 'strenth': it has strength, parts"),
     ],
@@ -133,3 +134,8 @@ def test_a_package_that_cannot_be_imported_is_left_out_in_a_sentence(monkeypatch
     with pytest.warns(UserWarning, match="'broken' .* is left out, .* ImportError: No module named 'broken'$"):
         registry.load_packages()
     registry.load_packages.cache_clear()
+
+
+def test_texts_of_a_list_are_parted_by_the_commas_outside_of_parentheses():
+    texts = ["ddim", "leap(strength=0.5, parts=(1, 2))", "heun"]
+    assert registry.split(",".join(texts)) == texts

@@ -13,8 +13,8 @@ from undiffuse.cli import COMMANDS, main
 from undiffuse.cli.edit.make_commands import command
 from undiffuse.cli.parse_values import show
 from undiffuse.cli.parser import Parser
-from undiffuse.config.fields import kind_of
 from undiffuse.config.flags import flag_of
+from undiffuse.config.kinds import kind_of
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.editing.options import options_of, rules_of, unheeded
 from undiffuse.editing.registry import EDITS, edits_of, overlap_of

@@ -10,6 +10,7 @@ from undiffuse.cli.options import add_list
 from undiffuse.cli.parser import Parser
 from undiffuse.cli.write_then_print import said_afterwards
 from undiffuse.config.flags import flag_of
+from undiffuse.config.registry import split
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.model.sample_request import beside_times, warn
@@ -66,7 +67,7 @@ def compare(options: dict[str, Any], typed: dict[str, Any]) -> None:
     from undiffuse.model.student_request import check_denoises
     from undiffuse.provenance.png import check_free, write_png, write_text
 
-    names = tuple(options["samplers"].split(",")) if "samplers" in options else DEFAULT
+    names = tuple(map(str.strip, split(options["samplers"]))) if "samplers" in options else DEFAULT
     check_samplers(names)
     warn(beside_times(typed))
     settings = SampleConfig.of(**typed)

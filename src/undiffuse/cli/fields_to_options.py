@@ -19,8 +19,9 @@ from typing import Any
 
 from undiffuse.cli.parse_values import OptionReader, show
 from undiffuse.cli.parser import Parser
-from undiffuse.config.fields import FLAG, Field
+from undiffuse.config.fields import Field
 from undiffuse.config.flags import flag_of, in_flags
+from undiffuse.config.kinds import FLAG
 from undiffuse.config.sections import flat_fields, flatten
 
 WHOLE = ("classes",)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from undiffuse.conditioning.class_names import as_typed
-from undiffuse.config.fields import NOTHING, Kind, kind_of
+from undiffuse.config.kinds import NOTHING, Kind, kind_of
 from undiffuse.errors import UndiffuseError, perhaps
 
 

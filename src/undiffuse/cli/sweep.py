@@ -20,6 +20,7 @@ from undiffuse.cli.options import add_count
 from undiffuse.cli.parse_values import OptionReader
 from undiffuse.cli.parser import Parser
 from undiffuse.config.fields import fields_of
+from undiffuse.config.registry import split
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flat_fields
 from undiffuse.errors import UndiffuseError, perhaps
@@ -62,4 +63,4 @@ def varied(word: str) -> tuple[str, list[Any]]:
     if name not in known:
         raise UndiffuseError(f"--vary: there is no setting '{name}'{perhaps(name, known)}")
     read = OptionReader(f"--vary {name}", known[name].kind)
-    return name, [read(value.strip()) for value in text.split(";" if ";" in text else ",")]
+    return name, [read(value.strip()) for value in (text.split(";") if ";" in text else split(text))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from undiffuse.config.fields import Registered
+from undiffuse.config.kinds import Registered
 
 SCHEDULES = ("linear", "scaled-linear", "quadratic", "cosine", "sigmoid", "vp", "sub-vp")
 """The schedules of the library itself; others are registered."""

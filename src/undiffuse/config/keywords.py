@@ -62,7 +62,7 @@ class TrainSettings(TypedDict, total=False):
     flip: bool
     vectors: Sequence[str]
     pairs: object
-    validation: float | str
+    validation: object
     frames: int
     stride: int
     stream: bool
@@ -101,7 +101,7 @@ class TrainSettings(TypedDict, total=False):
     time_input: Literal["index", "scaled-index", "log-snr", "log-sigma"]
     sigma_data: float
     learn_variance: bool
-    condition: Sequence[Literal["class", "text", "vector", "image"]]
+    condition: Literal["class", "text", "vector", "image"] | Sequence[Literal["class", "text", "vector", "image"]]
     condition_dropout: float
     upscale: int
     augmentation: float
@@ -148,8 +148,72 @@ class TrainSettings(TypedDict, total=False):
     checkpoint_every: int | None
     validate_every: int | None
     patience: int
-    track: Sequence[Literal["tensorboard", "wandb", "trackio"]]
+    track: Literal["tensorboard", "wandb", "trackio"] | Sequence[Literal["tensorboard", "wandb", "trackio"]]
     keep: int
     meant_for: Literal["", "diffusers"]
     network: str | nn.Module | Callable[..., nn.Module]
     objective: str | Loss
+
+
+class DistillationSettings(TypedDict, total=False):
+    """Settings of a distillation beside its arguments, see `distill`."""
+
+    size: int | Sequence[int] | None
+    crop: Literal["none", "center", "random", "tiles"]
+    crop_from: int | None
+    channels: Literal["keep", "grey", "rgb", "rgba"]
+    skip_unreadable: bool
+    flip: bool
+    vectors: Sequence[str]
+    pairs: object
+    validation: object
+    frames: int
+    stride: int
+    stream: bool
+    buffer: int
+    weighting: Literal["uniform", "min-snr", "p2", "vlb"]
+    gamma: float
+    p2_gamma: float
+    distance: Literal["l2", "l1", "huber"]
+    clipped_error: bool
+    optimizer: str | Callable[..., Optimizer]
+    lr: float
+    condition_lr: float
+    beta1: float
+    beta2: float
+    weight_decay: float
+    warmup: int
+    decay: Literal["constant", "cosine", "linear", "wsd", "inverse-sqrt"]
+    clip: float | None
+    accumulate: int
+    ema: Sequence[float]
+    ema_warmup: bool
+    ema_std: Sequence[float]
+    ema_copies: int
+    batch: int
+    seed: int
+    device: str
+    precision: Literal["auto", "float32", "bfloat16"]
+    compile: bool
+    parallel: Literal["ddp", "fsdp"]
+    channels_last: bool
+    log_every: int
+    sample_every: int | None
+    sample_count: int
+    checkpoint_every: int | None
+    validate_every: int | None
+    patience: int
+    track: Literal["tensorboard", "wandb", "trackio"] | Sequence[Literal["tensorboard", "wandb", "trackio"]]
+    keep: int
+    teacher_stride: int
+    earlier_by: Literal["teacher", "data"]
+    annealing: float
+    ratio_mean: float
+    ratio_std: float
+    huber: float
+    own_times: float
+    pair_weight: Literal["ratio", "angle"]
+    fresh_noise: bool
+    teacher_sampler: str
+    matched: float
+    critic_lr: float

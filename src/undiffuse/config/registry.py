@@ -129,7 +129,7 @@ def check(kind: str, text: str) -> None:
         return
     name, options = read(kind, text)
     if name not in of_kind.pieces:
-        raise missing(kind, name)
+        raise missing(kind, text)
     known = of_kind.pieces[name].options
     for option in options:
         if option not in known:
@@ -159,9 +159,12 @@ def make(kind: str, text: str, **settings: Any) -> Any:
         raise UndiffuseError(f"The {kind} '{text}' cannot be made: {first_line(error)}") from error
 
 
-def missing(kind: str, name: str) -> UndiffuseError:
-    """The error that there is no such piece."""
-    of_kind = _KINDS[kind]
+def missing(kind: str, text: str) -> UndiffuseError:
+    """The error that there is no piece of this text."""
+    of_kind, (name, options) = _KINDS[kind], read(kind, text)
+    if name in of_kind.own:
+        beside = " and ".join(["the name alone", *(f"`{option}={value}`" for option, value in options.items())])
+        return UndiffuseError(f"The {kind} '{name}' comes with undiffuse, and its options are settings: give {beside}")
     if close := closest(name, sorted({*of_kind.own, *of_kind.pieces})):
         return UndiffuseError(f"There is no {kind} '{name}'; perhaps you meant '{close}'")
     return UndiffuseError(
@@ -196,6 +199,18 @@ def _options(text: str) -> dict[str, Any] | None:
         return found if len(found) == len(call.keywords) else None
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         return None
+
+
+def split(words: str) -> list[str]:
+    """The texts of a list with commas between them; those in parentheses are a text's own."""
+    found, depth = [""], 0
+    for sign in words:
+        depth += (sign == "(") - (sign == ")")
+        if sign == "," and depth == 0:
+            found.append("")
+        else:
+            found[-1] += sign
+    return found
 
 
 def write(name: str, options: Mapping[str, Any]) -> str:

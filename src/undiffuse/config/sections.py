@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, ClassVar, Self, TypeVar
 
-from undiffuse.config.fields import Field, Kind, Variants, fields_of, variants_of
+from undiffuse.config.fields import Field, Variants, fields_of, variants_of
+from undiffuse.config.kinds import Kind
 from undiffuse.errors import UndiffuseError, in_one_sentence, perhaps
 
 T = TypeVar("T")
@@ -94,7 +95,7 @@ def _value(value: Any, kind: Kind, name: str, where: str) -> Any:
     try:
         return kind.fit(value)
     except TypeError:
-        suggestion = perhaps(value, kind.choices) if kind.choices and isinstance(value, str) else ""
+        suggestion = perhaps(value, kind.each.choices) if kind.each.choices and isinstance(value, str) else ""
         raise UndiffuseError(f"'{name}' in {where} must be {kind.stored}, got {show(value)}{suggestion}") from None
 
 

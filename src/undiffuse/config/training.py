@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from undiffuse.config.fields import Registered
+from undiffuse.config.kinds import Registered
 from undiffuse.config.network import PrecisionName
 
 

@@ -47,7 +47,7 @@ def make_objective(
     if registry.knows(KIND, config.loss):
         return _checked(registry.make(KIND, config.loss), config.loss)
     if config.loss not in ("simple", "hybrid", "vlb"):
-        raise registry.missing(KIND, registry.read(KIND, config.loss)[0])
+        raise registry.missing(KIND, config.loss)
     if config.clipped_error and not bounded:
         raise UndiffuseError(
             "`clipped_error` is of data that lie in [-1, 1], and what this model diffuses has no bounds: leave it off"

@@ -64,7 +64,7 @@ def make_sampler(solver: Solver) -> Sampler[Any]:
         return _checked(registry.make(KIND, solver.sampler), solver.sampler)
     known = STUDENT_SAMPLERS | SAMPLERS
     if solver.sampler not in known:
-        raise registry.missing(KIND, registry.read(KIND, solver.sampler)[0])
+        raise registry.missing(KIND, solver.sampler)
     found = known[solver.sampler]
     return found.make(**{name: getattr(solver, name) for name in found.options})
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from undiffuse.config.fields import FLAG, NOTHING, NUMBER, WHOLE, Field, fields_of
+from undiffuse.config.fields import Field, fields_of
 from undiffuse.config.flags import in_flags
+from undiffuse.config.kinds import FLAG, NOTHING, NUMBER, WHOLE
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flat_fields

@@ -50,7 +50,7 @@ from undiffuse.training.run.finetune import (
 )
 from undiffuse.training.run.folder import ELSEWHERE, RunFolder, changed_environment, claim, edited
 from undiffuse.training.run.names import new_folder, run_to_resume
-from undiffuse.training.run.objects import with_texts
+from undiffuse.training.run.objects import with_data_named, with_texts
 from undiffuse.training.run.plan_corrections import Outset
 from undiffuse.training.run.replay import Recorded, recorded
 from undiffuse.training.run.resume import NewBudget, reconcile
@@ -114,10 +114,7 @@ def train(
         source = keep_given(source)
     elif source is not None:
         source = typed_source(str(source), quiet).removeprefix(BUILTIN_PREFIX)
-    if "pairs" in given:
-        given["pairs"] = typed_source(str(given["pairs"]), quiet).removeprefix(BUILTIN_PREFIX)
-    if not isinstance(other := given.get("validation", 0.0), int | float):
-        given["validation"] = str(keep_given(other)) if is_given(other) else typed_source(str(other), quiet)
+    given = with_data_named(given, quiet)
     typed = override(settings or TrainConfig(), **given)  # misspelt settings are found before any work is done
     with joined() as group:
         console = Console(quiet or not group.is_main)

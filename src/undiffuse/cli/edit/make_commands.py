@@ -17,8 +17,9 @@ from undiffuse.cli.naming import add_model, folder_of_pictures
 from undiffuse.cli.options import add_count, add_device, add_overwrite, add_seed
 from undiffuse.cli.parse_values import Convert, OptionReader, number, show, whole
 from undiffuse.cli.parser import Parser
-from undiffuse.config.fields import FLAG, Field
+from undiffuse.config.fields import Field
 from undiffuse.config.flags import flag_of
+from undiffuse.config.kinds import FLAG
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.editing.edit import OF_SAMPLES
 from undiffuse.editing.options import Rule, options_of, rules_of

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from undiffuse.config import registry
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.data.masks import check_unmasked
 from undiffuse.diffusion.exact_denoisers import gaussian_denoiser
@@ -28,7 +29,7 @@ from undiffuse.diffusion.trajectory import Noise, iterate_steps, start
 from undiffuse.errors import UndiffuseError, counted, perhaps
 from undiffuse.evaluation.images import Images
 from undiffuse.evaluation.samplers.energy_distance import energy_distance, energy_floor
-from undiffuse.factories.sampler import make_sampler
+from undiffuse.factories.sampler import KIND, make_sampler
 from undiffuse.model import AnyModel
 from undiffuse.model.plan import SamplePlan
 from undiffuse.model.sample_request import of_sampler, unheeded, warn
@@ -47,7 +48,7 @@ class Contest:
     """The rows, columns and samples of a comparison.
 
     Args:
-        samplers: names of the registry.
+        samplers: names, or texts of registered ones with options: ``mine(strength=0.5)``.
         budgets: numbers of evaluations.
         n, seed: samples 0 .. n - 1 of this seed, in each cell.
     """
@@ -157,9 +158,12 @@ class SamplerComparison:
 
 def check_samplers(names: Sequence[str]) -> None:
     """Refuse unknown names, and samplers whose evaluations nobody can choose."""
-    for name in names:
+    for text in names:
+        name = registry.read(KIND, text)[0]
         if name not in SAMPLERS:
             raise UndiffuseError(f"There is no sampler '{name}'{perhaps(name, SAMPLERS)}")
+        if text != name:
+            registry.check(KIND, text)
         if SAMPLERS[name].evaluations_per_step is None:
             raise UndiffuseError(
                 f"'{name}' decides itself how often it asks the network, so it has no place in a comparison"
@@ -167,8 +171,18 @@ def check_samplers(names: Sequence[str]) -> None:
 
 
 def steps_within(settings: SampleConfig, budget: int) -> int:
-    """The most steps that take no more than ``budget`` evaluations, at least 1: a single step, to data, takes one."""
-    return next(steps for steps in range(budget, 0, -1) if _cost(settings.changed(steps=steps)) <= budget)
+    """The most steps that take no more than ``budget`` evaluations.
+
+    Raises:
+        UndiffuseError: not even one does; a single step of the library's own samplers, to data, takes one.
+    """
+    for steps in range(budget, 0, -1):
+        if (cost := _cost(settings.changed(steps=steps))) <= budget:
+            return steps
+    raise UndiffuseError(
+        f"The sampler '{settings.solver.sampler}' asks the network {cost} times in one step, and `evaluations` allows "
+        f"{budget}: allow more"
+    )
 
 
 def _cost(settings: SampleConfig) -> int:

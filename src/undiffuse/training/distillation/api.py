@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from undiffuse.checkpoints.training_checkpoint import checkpoints
 from undiffuse.conditioning.request import CLASS
 from undiffuse.config.data import DataConfig
 from undiffuse.config.distillation import MethodName, StudentConfig, ThresholdName, student_of
-from undiffuse.config.fields import fields_of, kind_of
+from undiffuse.config.fields import fields_of
 from undiffuse.config.files import BUDGETS, read_config
+from undiffuse.config.keywords import DistillationSettings
+from undiffuse.config.kinds import kind_of
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import change, flatten, show
-from undiffuse.data.formats.builtin import BUILTIN_PREFIX
 from undiffuse.data.info import DataInfo
 from undiffuse.data.preparation.in_memory import is_given, keep_given
 from undiffuse.data.preparation.named import typed_source
@@ -31,6 +33,7 @@ from undiffuse.training.distillation.request import DistillationRequest, make_st
 from undiffuse.training.distillation.stages import Stage, origin_of
 from undiffuse.training.run.folder import RunFolder, check_free
 from undiffuse.training.run.names import checked_name, named_after
+from undiffuse.training.run.objects import with_data_named, with_texts
 from undiffuse.training.run.resume import FREE
 from undiffuse.training.run.signals import StoppedError
 from undiffuse.training.run.validate import check
@@ -48,8 +51,8 @@ def distill(
     data: Any = None,
     *,
     method: MethodName = "distribution",
-    steps: int | tuple[int, ...] = (),
-    guidance: float | tuple[float, ...] = (),
+    steps: int | Sequence[int] = (),
+    guidance: float | Sequence[float] = (),
     teacher_steps: int = DistillationRequest.teacher_steps,
     threshold: ThresholdName | None = None,
     minutes: float | None = None,
@@ -59,7 +62,7 @@ def distill(
     weights: str = "ema",
     resume: bool = False,
     quiet: bool = False,
-    **settings: Any,
+    **settings: Unpack[DistillationSettings],
 ) -> Model:
     """Train a student that draws in a few evaluations what a trained model draws in many, and return it.
 
@@ -85,23 +88,23 @@ def distill(
         weights: of the teacher.
         resume: go on with the stages that the same call began.
         quiet: print nothing.
-        settings: of the data's preparation, the training and the method by flat names, such as ``lr=1e-4``.
+        settings: of the data's preparation, the training and the method by flat names, such as ``lr=1e-4``;
+            ``optimizer`` may be a function of the parameters, as of `undiffuse.train`.
 
     Raises:
         UndiffuseError: anything that the user can mend, in one sentence, before any training.
     """
     runs, name = Path(runs), None if name is None else checked_name(name)
+    given = with_data_named(with_texts(settings), quiet)
     request = DistillationRequest(
         _fitting("method", method, str),
         _several(_fitting("steps", steps, int | tuple[int, ...])),
         _several(_fitting("guidance", guidance, float | tuple[float, ...])),
         _fitting("teacher_steps", teacher_steps, int),
         _fitting("threshold", threshold, ThresholdName | None),
-        {**settings},
+        given,
     )
     budget = _Budget(_fitting("minutes", minutes, float | None), _fitting("updates", updates, int | None))
-    if "pairs" in settings:
-        settings["pairs"] = typed_source(str(settings["pairs"]), quiet).removeprefix(BUILTIN_PREFIX)
     if is_given(data):
         data = keep_given(data)
     elif data is not None:
@@ -115,18 +118,18 @@ def distill(
         wanted = replace(model.config.data, source=str(data)) if data is not None else model.config.data
         if isinstance(wanted.validation, str):  # a share that the teacher did not learn is not learned by students
             wanted = replace(wanted, validation=0.0)
-        of_data = {key: value for key, value in settings.items() if key in fields_of(DataConfig)}
+        of_data = {key: value for key, value in given.items() if key in fields_of(DataConfig)}
         wanted = change(wanted, of_data, "the settings")
         parts = sum(stage.part for stage in stages)
         stages = [budget.given_to(replace(stage, config=replace(stage.config, data=wanted)), parts) for stage in stages]
         for stage, folder in zip(stages, folders, strict=True):
             check(stage.config)
             if folder in begun:
-                _check_begun(folder, stage.config, {*settings, *budget.typed})
+                _check_begun(folder, stage.config, {*given, *budget.typed})
         try:
             dataset = prepare_together(wanted, console, group)
         except NoSourceError as error:
-            if wanted.pairs and "pairs" not in settings and f"'{wanted.pairs}'" in str(error):
+            if wanted.pairs and "pairs" not in given and f"'{wanted.pairs}'" in str(error):
                 raise UndiffuseError(f"{error}; {teacher} names it as its `pairs`, so say where they are") from None
             if data is not None:
                 raise
@@ -135,7 +138,7 @@ def distill(
         _check_classes(model, dataset.info, str(teacher))
         for sentence in remarks(model, str(teacher), stages):
             console.say(sentence)
-        for sentence in unheeded(settings, stages[-1].config):
+        for sentence in unheeded(given, stages[-1].config):
             console.say(f"warning: {sentence}")
         console.say(f"distilling in {counted(len(folders), 'stage')}, {budget.in_words(parts)}: {_listed(folders)}")
         taught_by = started_from = str(teacher), model
@@ -145,7 +148,7 @@ def distill(
             try:
                 if folder in begun:
                     _check_teacher(folder, config)
-                    asked = {key: flatten(config)[key] for key in {*PLACES, *settings} if key in FREE}
+                    asked = {key: flatten(config)[key] for key in {*PLACES, *given} if key in FREE}
                     model = resume_run(folder, dataset=dataset, console=console, group=group, **asked)
                 else:
                     model = start_run(config, dataset, folder, console=console, group=group)

@@ -10,6 +10,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from undiffuse.config import registry
+from undiffuse.data.formats.builtin import BUILTIN_PREFIX
+from undiffuse.data.preparation.in_memory import is_given, keep_given
+from undiffuse.data.preparation.named import typed_source
 from undiffuse.diffusion.losses import Loss
 from undiffuse.diffusion.schedules import DiscreteSchedule, Schedule
 from undiffuse.errors import UndiffuseError
@@ -36,6 +39,16 @@ def with_texts(settings: Mapping[str, Any]) -> dict[str, Any]:
         if name in settings and not isinstance(settings[name], str):
             settings = {**settings, **text(settings[name], settings)}
     return settings
+
+
+def with_data_named(settings: Mapping[str, Any], quiet: bool) -> dict[str, Any]:
+    """Settings whose other data, beside those to learn from, stand as files hold them, and are there."""
+    named = dict(settings)
+    if "pairs" in named:
+        named["pairs"] = typed_source(str(named["pairs"]), quiet).removeprefix(BUILTIN_PREFIX)
+    if not isinstance(other := named.get("validation", 0.0), int | float):
+        named["validation"] = str(keep_given(other)) if is_given(other) else typed_source(str(other), quiet)
+    return named
 
 
 def _network(given: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
