@@ -6,6 +6,7 @@
     undiffuse.sweep("photos/", {"lr": [1e-4, 3e-4]}, name="rates", minutes=10)
     undiffuse.convert(model, path, "onnx")  for other programs
     undiffuse.from_diffusers(pipeline)      the model around a pipeline's own network
+    undiffuse.TrainingModule((3, 64, 64))   a model that learns in a loop of Lightning's, of accelerate's, of one's own
 
 What these are made of is in rooms, each with its own table of contents:
 
@@ -41,11 +42,13 @@ if TYPE_CHECKING:
     from undiffuse.training.api import train
     from undiffuse.training.callbacks.callback import Callback
     from undiffuse.training.distillation.api import distill
+    from undiffuse.training.module import TrainingModule
 
 _HOMES = {
     "Callback": "undiffuse.training.callbacks.callback",
     "Cascade": "undiffuse.model",
     "Model": "undiffuse.model",
+    "TrainingModule": "undiffuse.training.module",
     "UndiffuseError": "undiffuse.errors",
     "convert": "undiffuse.export",
     "distill": "undiffuse.training.distillation.api",
@@ -61,6 +64,7 @@ __all__ = [
     "Callback",
     "Cascade",
     "Model",
+    "TrainingModule",
     "UndiffuseError",
     "__version__",
     "convert",

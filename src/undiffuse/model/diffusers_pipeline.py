@@ -10,13 +10,14 @@ from undiffuse.checkpoints.foreign.diffusers.scheduler import process
 from undiffuse.checkpoints.foreign.settings import Settings
 from undiffuse.checkpoints.saved_model import foreign_config, unknown_data
 from undiffuse.config.schema import ARCHITECTURES
-from undiffuse.errors import UndiffuseError
+from undiffuse.errors import UndiffuseError, in_one_sentence
 from undiffuse.factories.schedule import make_schedule
 from undiffuse.model.model import Model
 from undiffuse.networks.diffusers_unet import CLASS_NAME, DiffusersUNet, is_diffusers_unet
 from undiffuse.runtime.torch_modes import own_modes
 
 
+@in_one_sentence
 @own_modes()
 def from_diffusers(pipeline: Any) -> Model:
     """The model that a live pipeline of diffusers is: the same network, the process of its scheduler.

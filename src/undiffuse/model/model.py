@@ -81,7 +81,11 @@ class Model(DrawsByPlan, EditsPictures):
             f"{config.network.architecture} of {sum(p.numel() for p in self.network.parameters()):,} weights",
             f"predicts {config.diffusion.parameterization}",
             *([f"told {told}"] if told else []),
-            *([f"{self.provenance['checkpoint']} ({self.provenance['weights']})"] if self.provenance else []),
+            *(
+                [f"{self.provenance['checkpoint']} ({self.provenance['weights']})"]
+                if "checkpoint" in self.provenance
+                else []
+            ),
         ]
         return f"Model({'; '.join(parts)})"
 
