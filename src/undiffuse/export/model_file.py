@@ -6,6 +6,7 @@ from pathlib import Path
 
 from undiffuse.checkpoints.model_file import SUFFIX, to_bytes
 from undiffuse.checkpoints.saved_model import SavedModel
+from undiffuse.config.network import GivenNetworkConfig
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.export.preconditions import without_paths
 from undiffuse.factories.network import without_critic
@@ -20,8 +21,14 @@ def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
     check_free(path, overwrite, PLACE)
     data = packed(model)
     write_file(path, data, overwrite, PLACE)
-    use = f"edit upscale {quoted(path)} small.png" if model.config.conditions.upscale > 1 else f"sample {quoted(path)}"
-    return [f"file    {path}, {len(data):,} bytes: undiffuse {use}"]
+    network = model.config.network
+    if isinstance(network, GivenNetworkConfig):
+        use = f"undiffuse.load({str(path)!r}, network={network.architecture})"
+    elif model.config.conditions.upscale > 1:
+        use = f"undiffuse edit upscale {quoted(path)} small.png"
+    else:
+        use = f"undiffuse sample {quoted(path)}"
+    return [f"file    {path}, {len(data):,} bytes: {use}"]
 
 
 def packed(model: Model) -> bytes:

@@ -104,7 +104,7 @@ def _build_given(
     """A network of the object that a program gave under this name."""
     given = registry.kept(ARCHITECTURE, options.architecture)
     if isinstance(given, nn.Module):
-        return copy.deepcopy(given)
+        return _checked(copy.deepcopy(given), options.architecture, conditions)
     known = {"channels": channels, "outputs": outputs, "dims": dims, "conditions": conditions}
     takes = signature(given).parameters
     everything = any(one.kind is Parameter.VAR_KEYWORD for one in takes.values())
@@ -114,7 +114,20 @@ def _build_given(
             f"The function for the network '{options.architecture}' should return a torch.nn.Module, and it returned "
             f"a {type(made).__name__}"
         )
-    return made
+    return _checked(made, options.architecture, conditions)
+
+
+def _checked(network: nn.Module, name: str, conditions: tuple[Condition, ...]) -> nn.Module:
+    """The network, if it can be called with what it is told."""
+    try:
+        signature(network.forward).bind(None, None, **{told.name: None for told in conditions})
+    except TypeError as error:
+        told = "".join(f", {one.name}" for one in conditions)
+        raise UndiffuseError(
+            f"The network '{name}' is called as network(x, time{told}) by these settings, and its forward cannot be: "
+            f"{error}"
+        ) from None
+    return network
 
 
 def _builder(options: NetworkConfig) -> Callable[..., nn.Module]:

@@ -23,6 +23,7 @@ from undiffuse.data.preparation.in_memory import is_given, keep_given
 from undiffuse.data.preparation.named import typed_source
 from undiffuse.data.preparation.open_source import NoSourceError
 from undiffuse.errors import UndiffuseError, counted, in_one_sentence, quoted
+from undiffuse.factories.network import outline
 from undiffuse.model import Model, load_model
 from undiffuse.runtime.process_group import joined
 from undiffuse.runtime.torch_modes import own_modes
@@ -124,6 +125,7 @@ def distill(
         stages = [budget.given_to(replace(stage, config=replace(stage.config, data=wanted)), parts) for stage in stages]
         for stage, folder in zip(stages, folders, strict=True):
             check(stage.config)
+            outline(stage.config, model.info)  # a network that a program gave may not take what this stage tells it
             if folder in begun:
                 _check_begun(folder, stage.config, {*given, *budget.typed})
         try:
