@@ -10,10 +10,10 @@ from undiffuse.errors import UndiffuseError
 
 FOR_THE_COMMAND_LINE = {
     "sample": ("image", "classifier", "compile"),
-    "data": ("source", "pairs", "validation"),
+    "data": ("source", "pairs"),
     "distillation": tuple(METHODS.fields),
     "start": ("start_from", "start_weights", "start_sha256"),
-    "loop": ("device", "parallel", "compile", "track", "validate_every", "patience"),
+    "loop": ("device", "parallel", "compile", "track"),
 }
 """Settings that a request may not have, by section: they name files, are the machine's, or send things elsewhere."""
 

@@ -284,6 +284,9 @@ REFUSED: list[tuple[dict[str, Any], int, str]] = [
     ({"data": "digits", "steps": 1, "overrides": {"start_from": "/etc/passwd"}}, 422, "command line"),
     ({"data": "digits", "steps": 1, "overrides": {"pairs": "/etc"}}, 422, "command line"),
     ({"data": "digits", "steps": 1, "overrides": {"source": "/etc"}}, 422, "place of its own"),
+    ({"data": "digits", "steps": 1, "overrides": {"validation": "/etc"}}, 422, "place of its own"),
+    ({"data": "digits", "steps": 1, "validation": "/etc"}, 422, "validation"),
+    ({"data": "digits", "steps": 1, "validation": 0.7}, 422, "validation"),
     ({"data": "digits", "steps": 1, "overrides": {"pairs": "/etc"}}, 422, "command line"),
     ({"data": "digits", "steps": 1, "overrides": {"track": ["wandb"]}}, 422, "command line"),
     ({"data": "digits", "steps": 1, "overrides": {"device": "cuda:7"}}, 422, "command line"),
@@ -388,6 +391,20 @@ def test_a_training_is_paused_found_again_by_another_studio_and_goes_on(
     steps = [data["line"]["step"] for kind, data in told if kind == "metric"]
     assert steps == sorted(set(steps))
     assert other.draw(model="mine", n=1, settings={"steps": 2})
+
+
+@pytest.mark.slow
+def test_what_is_held_out_is_told_of_a_training(training: tuple[Any, str]) -> None:
+    page, data = training
+    body = {"data": data, "recipe": "small", "steps": 4, "name": "held", "validation": 0.25}
+    page.post("/v1/runs", body | {"overrides": {**TINY, "validate_every": 2}})
+    wait_for(page, "held", lambda about: about["state"] == "done")
+    assert page.get("/v1/runs/held")["config"]["data"]["validation"] == 0.25
+    looks = page.get("/v1/runs/held/metrics")["validations"]
+    assert [(line["step"], line["validation"]["count"]) for line in looks] == [(2, 4), (4, 4)]
+    told = page.events({"events": "/v1/runs/held/events"})
+    assert [data["line"] for kind, data in told if kind == "validation"] == looks
+    assert page.get("/v1/runs/held/metrics?since=2")["validations"] == looks, "a step's look is written after its line"
 
 
 @pytest.mark.slow

@@ -38,6 +38,11 @@ def line(step: int) -> dict[str, Any]:
     return {"step": step, "loss": loss, "loss_by_quarter": [loss * k for k in (2, 1.2, 0.8, 0.5)], "time": {}}
 
 
+def look(step: int) -> dict[str, Any]:
+    """What is measured of held-out pictures: least at step 800."""
+    return {"step": step, "validation": {"loss": 0.1 + 0.2 * abs(step - 800) / 800, "count": 512}}
+
+
 def checked(info: Any) -> dict[str, Any]:
     return {**DATA, "info": info, "report": [], "refusals": []}
 
@@ -50,6 +55,7 @@ def training(studio: Any) -> Any:
     def stream() -> Iterator[tuple[str, Any]]:
         yield "state", run
         yield "metric", line(1250)
+        yield "validation", {"line": look(1250)}
         yield "sample", {"step": 1200, "url": "/v1/runs/demo/samples/1200.png", "line": {}}
         told.set()
         while not goes.wait(0.05):
@@ -78,7 +84,8 @@ def training(studio: Any) -> Any:
         "/v1/runs/demo": lambda _: (
             run | {"config": {"loop": {"batch": 128}}, "command": "undiffuse train digits", "log": ["step 1"]}
         ),
-        "/v1/runs/demo/metrics": {"lines": [line(step) for step in range(50, 1201, 50)], "samples": [], "last": 1200},
+        "/v1/runs/demo/metrics": {"lines": [line(step) for step in range(50, 1201, 50)], "samples": [], "last": 1200}
+        | {"validations": [look(step) for step in range(200, 1201, 200)]},
         "/v1/data": {"data": [DATA]},
         "/v1/data/digits": checked,
     }
@@ -116,10 +123,12 @@ def test_a_run_is_started_from_checked_data(visit: Any, training: Any) -> None:
     page.get_by_text("optimizer").click()
     assert page.get_by_label("Lr").get_attribute("placeholder") == "the recipe’s"
     page.get_by_label("Lr").fill("0.001")
+    page.get_by_label("Held out", exact=True).fill("20")
+    page.get_by_text("20 % of the pictures", exact=True).wait_for()
     page.get_by_role("button", name="Start training").click()
     page.get_by_role("heading", name="demo").wait_for()
     (asked,) = [body for _, path, body in training.asked if path == "/v1/runs"]
-    assert asked == {"data": "digits", "recipe": "digits", "overrides": {"lr": 0.001}, "minutes": 7}
+    assert asked == {"data": "digits", "recipe": "digits", "overrides": {"lr": 0.001}, "minutes": 7, "validation": 0.2}
 
 
 def test_a_run_is_watched_live_and_paused(visit: Any, training: Any) -> None:
@@ -132,6 +141,7 @@ def test_a_run_is_watched_live_and_paused(visit: Any, training: Any) -> None:
     scrub.fill("0")
     page.get_by_role("img", name="What the model draws at step 400").wait_for()
     assert page.get_by_role("img", name="Loss over the steps. smoothed: now").is_visible()
+    page.get_by_role("img", name=re.compile("held out: now 0.21")).wait_for()
     pause = page.get_by_role("button", name="Pause", exact=True)
     pause.focus()
     page.wait_for_timeout(300)  # some states later

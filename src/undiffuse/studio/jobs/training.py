@@ -253,19 +253,21 @@ class Trainings:
         return {**about, "config": config, "command": command, "log": self._tail(name, LOG_LINES)}
 
     def metrics(self, name: str, since: int = 0, points: int = 500) -> dict[str, Any]:
-        """Lines of the loss after step ``since``, thinned, and all lines about grids of samples after it."""
+        """Lines of the loss after step ``since``, thinned, and all that were written with the others from it on.
+
+        What is measured or drawn after a step is written after the step's own line.
+        """
         run = RunFolder(self.check(name))
         try:
-            found = read_metrics(run.metrics, lambda line: line["step"] > since)
+            found = read_metrics(run.metrics, lambda line: line["step"] >= since)
         except FileNotFoundError:
             found = []
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UndiffuseError(f"The metrics of '{name}' cannot be read: {error}") from None
-        lines = [line for line in found if "loss" in line]
-        every = max(1, -(-len(lines) // max(points, 1)))
-        thinned = lines[::-1][::every][::-1]
-        samples = [line for line in found if "samples" in line]
-        return {"lines": thinned, "samples": samples, "last": found[-1]["step"] if found else since}
+        validations, samples = ([line for line in found if kind in line] for kind in ("validation", "samples"))
+        lines = _thinned([line for line in found if "loss" in line and line["step"] > since], points)
+        last = found[-1]["step"] if found else since
+        return {"lines": lines, "validations": _thinned(validations, points), "samples": samples, "last": last}
 
     def sample(self, name: str, step: int) -> Path:
         path = RunFolder(self.check(name)).sample(step)
@@ -291,6 +293,12 @@ class Trainings:
             return None
         info = DataInfo.from_json(json.loads(run.data.read_text(encoding="utf-8")))
         return in_flags(drift(lines[-1]["samples"]["mean"], info)) or None
+
+
+def _thinned(lines: list[Any], points: int) -> list[Any]:
+    """Some of the lines, evenly, the last one among them."""
+    every = max(1, -(-len(lines) // max(points, 1)))
+    return lines[::-1][::every][::-1]
 
 
 def _state(alive: bool, stopping: bool, step: int, total: int | None, begun: bool, error: str) -> str:

@@ -44,7 +44,7 @@ SkipUnreadable = Annotated[bool, Query(description="Go on without files that can
 POLL = 0.5
 """Seconds between two looks at what a run has written."""
 OVER = ("done", "failed", "stopped")
-NOT_HERE = (*FOR_THE_COMMAND_LINE["data"], "stream", "buffer", "flip")
+NOT_HERE = (*FOR_THE_COMMAND_LINE["data"], "validation", "stream", "buffer", "flip")
 """Settings of data that name files, or change nothing in what is seen of them."""
 
 
@@ -95,6 +95,9 @@ class RunRequest(Body):
     size: int | None = Field(None, ge=1, le=4096)
     channels: Channels | None = None
     crop: Crop | None = None
+    validation: float | None = Field(
+        None, ge=0, le=0.5, description="The share of the data that is not learned; its loss is measured on the way"
+    )
     overrides: dict[str, Any] = Field(default_factory=dict, description="Settings by their flat names, such as lr")
 
 
@@ -157,7 +160,7 @@ def router(studio: Studio) -> APIRouter:
         if body.recipe is not None:
             get_recipe(body.recipe)
         given: dict[str, Any] = {"minutes": body.minutes, "steps": body.steps, "size": body.size}
-        given |= {"channels": body.channels, "crop": body.crop}
+        given |= {"channels": body.channels, "crop": body.crop, "validation": body.validation}
         if clash := sorted(given.keys() & body.overrides.keys() | {"source"} & body.overrides.keys()):
             raise UndiffuseError(f"'{clash[0]}' has a place of its own in the request, not among the overrides")
         source = studio.uploads.source(body.data)
@@ -185,12 +188,12 @@ def router(studio: Studio) -> APIRouter:
         since: Annotated[int, Query(ge=0, le=EXACT)] = 0,
         points: Annotated[int, Query(ge=1, le=10_000)] = 500,
     ) -> Response:
-        """Losses and statistics of samples after a step."""
+        """Losses, those of what is held out, and statistics of samples after a step."""
         return answer(runs.metrics(id, since, points))
 
     @routes.get("/runs/{id}/events", response_class=Response, responses=EVENTS)
     async def events(id: RunPath, since: Annotated[int, Query(ge=0, le=EXACT)] = 0) -> Response:
-        """Server-sent events of a run: state, metric, sample, and at last end."""
+        """Server-sent events of a run: state, metric, validation, sample, and at last end."""
         await run_in_threadpool(lambda: runs.check(id))
         return event_stream(_watched(studio, id, since))
 
@@ -227,7 +230,7 @@ def _run(studio: Studio, name: str) -> dict[str, Any]:
 
 async def _watched(studio: Studio, name: str, since: int) -> AsyncIterator[str]:
     """Events of what a run writes, as it writes it."""
-    runs, before, drawn = studio.trainings, "", since
+    runs, before, drawn, looked = studio.trainings, "", since, since - 1
     while True:
         try:
             now = await run_in_threadpool(lambda: _run(studio, name))
@@ -240,6 +243,10 @@ async def _watched(studio: Studio, name: str, since: int) -> AsyncIterator[str]:
             before = state
         for line in found["lines"]:
             yield _told("metric", {"line": line})
+        for line in found["validations"]:
+            if line["step"] > looked:
+                yield _told("validation", {"line": line})
+                looked = line["step"]
         for line in found["samples"]:
             if line["step"] > drawn:
                 url = f"/v1/runs/{quote(name)}/samples/{line['step']}.png"

@@ -32,7 +32,7 @@ async function opened(transfer) {
 /** Files that may be a data set by themselves; the server finds out what they are. Of volumes one is none. */
 const ARCHIVE = /(\.(zip|tar|tgz|tbz2?|txz|gz|bz2|xz|npz|npy|idx|parquet|pq|mdb)|-ubyte)$/i;
 /** Settings of data that have a control of their own, or none before a training. */
-const OWN = ["size", "channels", "flip", "vectors", "stream", "buffer"];
+const OWN = ["size", "channels", "flip", "vectors", "stream", "buffer", "validation"];
 const VOLUME = /\.nii(\.gz)?$/i;
 const PICKED = ".zip,.tar,.tgz,.tbz,.tbz2,.txz,.gz,.bz2,.xz,.npz,.npy,.idx,.parquet,.pq,.mdb,.tif,.tiff,.mp4,.mov,.mkv,.webm,.avi";
 

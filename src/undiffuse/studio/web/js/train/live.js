@@ -31,6 +31,7 @@ export function liveRun(id, { onState, signal }) {
   const path = `/v1/runs/${encodeURIComponent(id)}`;
   let run = null;
   let lines = [];
+  let looks = [];
   let pictures = [];
   let offered = null;
   const state = h("p", { class: "status", role: "status" });
@@ -124,6 +125,7 @@ export function liveRun(id, { onState, signal }) {
     loss.show([
       { xs, ys, tint: "ink", faint: true },
       { name: "smoothed", xs, ys: smooth(ys), tint: "ink" },
+      ...(looks.length ? [{ name: "held out", xs: looks.map(({ step }) => step), ys: looks.map((each) => each.validation.loss ?? NaN), tint: "signal" }] : []),
     ]);
     const tints = ["signal", "good", "strong-line", "noise"];
     const words = ["least noise", "less", "more", "most noise"];
@@ -171,6 +173,10 @@ export function liveRun(id, { onState, signal }) {
         if (each.step > (lines.at(-1)?.step ?? -1)) lines.push(each);
         drawCurves();
       },
+      validation: ({ line }) => {
+        if (line.step > (looks.at(-1)?.step ?? -1)) looks.push(line);
+        drawCurves();
+      },
       sample: (found) => addPictures([found]),
       end: () => refresh().catch((error) => signal.aborted || (wrong.textContent = error.message)),
     };
@@ -187,7 +193,7 @@ export function liveRun(id, { onState, signal }) {
   async function begin() {
     try {
       await refresh();
-      ({ lines } = await get(`${path}/metrics?since=0&points=${POINTS}`, { signal }));
+      ({ lines, validations: looks } = await get(`${path}/metrics?since=0&points=${POINTS}`, { signal }));
       drawCurves();
       if (["starting", "running", "stopping"].includes(run.state)) follow();
     } catch (error) {

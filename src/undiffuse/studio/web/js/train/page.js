@@ -12,6 +12,8 @@ import { called, liveRun } from "./live.js";
 const SECTIONS = ["optimizer", "ema", "loop", "network", "diffusion", "objective", "conditions"];
 /** What has a control of its own or is no question of a form. */
 const OWN = ["steps", "images", "minutes", "parallel", "condition"];
+/** The largest part of the pictures that need not be learned, in per cent. */
+const MOST_HELD_OUT = 50;
 /** As many names as say what the classes are. */
 const NAMED = 6;
 /** Seconds between two looks at the list of runs. */
@@ -122,6 +124,7 @@ function startForm({ status, recipes, descriptions, onRows, signal }) {
   const kind = segments({ label: "Budget", choices: [["minutes", "minutes"], ["steps", "steps"]], value: "minutes", onChange: showBudget });
   const minutes = slider({ label: "Minutes", min: 1, max: 120, value: 5, format: (m) => (m === 1 ? "1 minute" : `${m} minutes`) });
   const steps = field({ label: "Steps", value: "3000", inputmode: "numeric", autocomplete: "off", hint: "Each looks at one batch of pictures." });
+  const heldOut = slider({ label: "Held out", min: 0, max: MOST_HELD_OUT, value: 0, format: (part) => (part ? `${part} % of the pictures` : "none"), hint: "Pictures that it does not learn. Their loss is drawn beside that of the training: where it rises, pictures are learned by heart." });
   const name = field({ label: "Name", autocomplete: "off", hint: "Of the run's folder. Left empty, one is found." });
   const rest = SECTIONS.filter((each) => descriptions[each]?.length).map((each) => [each, controls(descriptions[each].filter((row) => !OWN.includes(row.name)).map((row) => ({ ...row, elsewhere: "the recipe’s" })))]);
   const element = h(
@@ -141,6 +144,7 @@ function startForm({ status, recipes, descriptions, onRows, signal }) {
         kind.element,
         minutes.element,
         steps.element,
+        heldOut.element,
         name.element,
         folded("Settings that you want otherwise", h("p", { class: "hint" }, "What you leave empty is the recipe’s choice."), rest.map(([title, each]) => folded(spoken(title), each.element))),
         wrong,
@@ -179,6 +183,7 @@ function startForm({ status, recipes, descriptions, onRows, signal }) {
       const overrides = Object.assign({}, ...rest.map(([, each]) => each.touched()), told.value(), cut);
       const body = { data: data.chosen.id, recipe: recipe.value, overrides, ...(size && { size: Number(size) }), ...(channels && { channels }), ...(crop && { crop }) };
       body[kind.value] = kind.value === "minutes" ? minutes.value : count;
+      if (heldOut.value) body.validation = heldOut.value / 100;
       if (name.value.trim()) body.name = name.value.trim();
       const run = await post("/v1/runs", body, { signal });
       name.set("");
