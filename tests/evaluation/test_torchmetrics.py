@@ -250,6 +250,7 @@ def test_two_processes_have_the_value_of_one(tmp_path):
     [
         (torch.zeros(4, 1, 8, 8).long(), "these are int64"),
         (torch.linspace(-1, 1, 256).reshape(4, 1, 8, 8), "floats from -1 to 1: scale or clamp"),
+        (np.zeros((4, 1, 8, 8)), "got a ndarray"),
         (torch.zeros(4, 8), r"these have the shape \(4, 8\)"),
         (torch.full((4, 1, 8, 8), torch.nan), "NaN or infinity in image 0"),
     ],

@@ -204,6 +204,11 @@ def test_an_average_that_never_moved_is_not_handed_out():
         ({"shape": 28}, r"such as \(3, 64, 64\) of colour images; got 28"),
         ({"shape": (28,)}, r"such as \(3, 64, 64\) of colour images; got \(28,\)"),
         ({"numbers": {"angle": (0.0, 0.0)}}, "a mean and a standard deviation"),
+        ({"numbers": ["angle"]}, r"as in \{'angle': \(0\.0, 30\.0\)\}; got \['angle'\]"),
+        ({"numbers": {"angle": 3.0}}, r"as in \{'angle': \(0\.0, 30\.0\)\}"),
+        ({"values": 1}, "two ends of the data's range, the lower one first; got 1"),
+        ({"classes": "cat"}, "how many there are, or is a list of their names; got 'cat'"),
+        ({"classes": -1}, "got -1"),
         ({"recipe": "smal"}, "perhaps"),
     ],
 )
@@ -211,6 +216,11 @@ def test_a_mistake_in_the_settings_is_one_sentence(options, sentence):
     with pytest.raises(UndiffuseError, match=sentence) as caught:
         module_of(**options)
     assert "\n" not in str(caught.value)
+
+
+def test_an_optimizers_class_is_no_optimizer():
+    with pytest.raises(UndiffuseError, match=r"torch\.optim\.Adam\(module.* got Adam$"):
+        module_of().follow(torch.optim.Adam)
 
 
 TOLD = {"classes": 3, "numbers": {"angle": (0.0, 1.0)}}
@@ -221,7 +231,9 @@ GIVEN = {"label": [0, 1, 2, 3], "vector": torch.zeros(4, 1)}
     ("batch", "given", "sentence"),
     [
         (images()[:, 0], GIVEN, r"shape \(batch, 1, 8, 8\), .* these are of the shape \(4, 8, 8\)"),
-        ([images()], GIVEN, "these are a list"),
+        ([images()], GIVEN, r"these are a list; what else the batch holds goes beside them, as label=\.\.\."),
+        (images(), {**GIVEN, "label": None}, "label= is a tensor, .* got None"),
+        (images(), {**GIVEN, "label": ["a"] * 4}, "label= is a tensor, .* got .'a', 'a'"),
         (images(dtype=torch.float32) * 2 - 1, GIVEN, r"floats from 0 to 1, and this batch has values from -0.99"),
         (images().float(), GIVEN, r"floats from 0 to 1, .* to 255: .*values=\(-1, 1\)"),
         (images().float() * torch.nan, GIVEN, "values from nan"),

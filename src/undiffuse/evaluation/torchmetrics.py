@@ -105,6 +105,8 @@ class _FeatureMetric(Metric):
             images: (batch, channels, *spatial), uint8, or floats from 0 to 1.
             real: whether they are real, or those to be measured.
         """
+        if not isinstance(images, Tensor):
+            raise UndiffuseError(f"Images are a tensor (batch, channels, *spatial), got a {type(images).__name__}")
         if len(images):
             self._add("real" if real else "fake", self._outputs(images))
 

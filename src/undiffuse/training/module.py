@@ -145,9 +145,15 @@ class TrainingModule(nn.Module):
         self._looks += 1
         return ("held out", self._looks - 1, *_process())
 
+    @in_one_sentence
     def follow(self, optimizer: AnyOptimizer) -> AnyOptimizer:
         """The optimizer itself, after each of whose steps the average takes one from now on."""
         inside = getattr(optimizer, "optimizer", optimizer)  # of what accelerate and Lightning have wrapped
+        if not isinstance(inside, Optimizer):
+            raise UndiffuseError(
+                "A module follows an optimizer, as in module.follow(torch.optim.Adam(module.parameters(), lr=1e-3)); "
+                f"got {inside.__name__ if isinstance(inside, type) else f'a {type(inside).__name__}'}"
+            )
         inside.register_step_post_hook(lambda *_: self.update())
         return optimizer
 
@@ -199,6 +205,9 @@ class TrainingModule(nn.Module):
         info = self.model.info
         if not isinstance(images, Tensor) or tuple(images.shape[1:]) != info.shape:
             got = f"of the shape {tuple(images.shape)}" if isinstance(images, Tensor) else f"a {type(images).__name__}"
+            got += (
+                "; what else the batch holds goes beside them, as label=..." if isinstance(images, tuple | list) else ""
+            )
             raise UndiffuseError(
                 f"Images are a tensor of the shape (batch, {', '.join(map(str, info.shape))}), which the module was "
                 f"made for, and these are {got}"
@@ -228,7 +237,7 @@ class TrainingModule(nn.Module):
             told = " and ".join(f"{name}=..." for name in wanted) or "nothing"
             got = " and ".join(f"{name}=..." for name in given) or "nothing"
             raise UndiffuseError(f"Beside the images this module is told {told}, and it got {got}")
-        found = {name: torch.as_tensor(value) for name, value in given.items()}
+        found = {name: _numbers(name, value) for name, value in given.items()}
         if CLASS in found:
             label, count = found[CLASS], len(self.model.info.classes)
             wrong = label.shape != (batch,) or label.is_floating_point() or label.dtype == torch.bool
@@ -267,16 +276,26 @@ def _info(
         raise UndiffuseError(
             f"The shape of a sample is channels and 1 to 3 sides, such as (3, 64, 64) of colour images; got {shape!r}"
         )
+    if isinstance(classes, str) or (isinstance(classes, int) and classes < 0):
+        raise UndiffuseError(f"`classes` says how many there are, or is a list of their names; got {classes!r}")
     info = unknown_data("your data", sides, range(classes) if isinstance(classes, int) else classes)
     if numbers:
+        if not isinstance(numbers, Mapping) or not all(_pair(one) for one in numbers.values()):
+            raise UndiffuseError(
+                "`numbers` are the mean and the standard deviation of each by its name, as in "
+                f"{{'angle': (0.0, 30.0)}}; got {numbers!r}"
+            )
         mean, std = zip(*numbers.values(), strict=True)
         info = replace(info, numbers=Standardizer(tuple(numbers), tuple(map(float, mean)), tuple(map(float, std))))
     if values is None:
         return info
-    low, high = map(float, values)
-    if not low < high:
-        raise UndiffuseError(f"`values` are the ends of the data's range, the lower one first; got {values}")
-    return replace(info, dtype="float32", low=low, high=high)
+    if not _pair(values) or not values[0] < values[1]:
+        raise UndiffuseError(f"`values` are the two ends of the data's range, the lower one first; got {values!r}")
+    return replace(info, dtype="float32", low=float(values[0]), high=float(values[1]))
+
+
+def _pair(value: Any) -> bool:
+    return isinstance(value, Sequence) and len(value) == 2 and all(isinstance(one, int | float) for one in value)
 
 
 def _config(info: DataInfo, recipe: str, given: dict[str, Any]) -> TrainConfig:
@@ -306,6 +325,15 @@ def _config(info: DataInfo, recipe: str, given: dict[str, Any]) -> TrainConfig:
             "take another"
         )
     return config
+
+
+def _numbers(name: str, value: Any) -> Tensor:
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise UndiffuseError(
+            f"{name}= is a tensor, or what torch makes one of, with numbers for each image; got {value!r:.60}"
+        ) from None
 
 
 def _shown(value: Tensor) -> str:
