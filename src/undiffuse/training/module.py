@@ -1,7 +1,8 @@
 """A model for trainings in loops of other programs: Lightning's, accelerate's, one's own.
 
 It holds what a training step of ours does between a batch and its gradient, and nothing of what comes around it: no
-data, no optimizer, no loop. A step of it is a step of `training.loop` to the bit, for the same batch and seed.
+data, no optimizer, no loop. For the same batch and seed its gradient is that of a step of `training.loop`, on one
+thread to the bit.
 """
 
 from __future__ import annotations
@@ -205,9 +206,8 @@ class TrainingModule(nn.Module):
         info = self.model.info
         if not isinstance(images, Tensor) or tuple(images.shape[1:]) != info.shape:
             got = f"of the shape {tuple(images.shape)}" if isinstance(images, Tensor) else f"a {type(images).__name__}"
-            got += (
-                "; what else the batch holds goes beside them, as label=..." if isinstance(images, tuple | list) else ""
-            )
+            if isinstance(images, tuple | list):
+                got += "; what else the batch holds goes beside them, as label=..."
             raise UndiffuseError(
                 f"Images are a tensor of the shape (batch, {', '.join(map(str, info.shape))}), which the module was "
                 f"made for, and these are {got}"
