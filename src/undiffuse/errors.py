@@ -47,11 +47,6 @@ def in_one_sentence(door: Door) -> Door:
     It stands above all other decorators.
     """
 
-    def leaves(error: UndiffuseError, caller: FrameType) -> bool:
-        """Whether it goes to the user, who needs none of its frames."""
-        asked = os.environ.get(FRAMES) == "full"
-        return not asked and _package(caller) != "undiffuse" and not _has_users_code(error.__traceback__)
-
     if isgeneratorfunction(door):
 
         @wraps(door)
@@ -59,7 +54,7 @@ def in_one_sentence(door: Door) -> Door:
             try:
                 return (yield from door(*args, **options))
             except UndiffuseError as error:
-                if leaves(error, sys._getframe(1)):
+                if _leaves(error, sys._getframe(1)):
                     raise error.with_traceback(None) from _users_cause(error)  # all frames: UNDIFFUSE_TRACEBACK=full
                 raise
 
@@ -70,11 +65,17 @@ def in_one_sentence(door: Door) -> Door:
         try:
             return door(*args, **options)
         except UndiffuseError as error:
-            if leaves(error, sys._getframe(1)):
+            if _leaves(error, sys._getframe(1)):
                 raise error.with_traceback(None) from _users_cause(error)  # all frames: UNDIFFUSE_TRACEBACK=full
             raise
 
     return cast(Door, call)
+
+
+def _leaves(error: UndiffuseError, caller: FrameType) -> bool:
+    """Whether it goes to a program, which needs none of its frames."""
+    asked = os.environ.get(FRAMES) == "full"
+    return not asked and _package(caller) != "undiffuse" and not _has_users_code(error.__traceback__)
 
 
 def _has_users_code(traceback: TracebackType | None) -> bool:

@@ -26,6 +26,7 @@ from undiffuse.evaluation.likelihood.evaluate import bound, ode
 from undiffuse.evaluation.quality.evaluate import QualitySettings, evaluate
 from undiffuse.evaluation.quality.image_source import ModelSamples
 from undiffuse.evaluation.quality.reference import Reference
+from undiffuse.factories.network import _checked
 from undiffuse.studio.library.models import ModelLibrary
 
 
@@ -125,6 +126,11 @@ def test_a_student_that_is_told_more_needs_a_network_that_takes_it(own, runs, me
 def test_a_network_that_cannot_be_called_as_it_will_be_is_a_sentence(own_cache, tmp_path, network, sentence):
     with pytest.raises(UndiffuseError, match=sentence):
         undiffuse.train(pictures(), runs=tmp_path, condition="class", network=network, steps=1, **HOW)
+
+
+def test_a_network_that_does_not_say_what_it_takes_is_built(own):
+    traced = torch.jit.trace(Alone(), (torch.zeros(1, 1, 8, 8), torch.zeros(1)))
+    assert _checked(traced, "Traced", ()) is traced
 
 
 def test_a_cascade_of_own_networks(own, runs, tmp_path):

@@ -118,9 +118,11 @@ def _build_given(
 
 
 def _checked(network: nn.Module, name: str, conditions: tuple[Condition, ...]) -> nn.Module:
-    """The network, if it can be called with what it is told."""
+    """The network, if it can be called with what it is told, as far as its forward says what it takes."""
     try:
         signature(network.forward).bind(None, None, **{told.name: None for told in conditions})
+    except ValueError:  # a traced one says nothing
+        return network
     except TypeError as error:
         told = "".join(f", {one.name}" for one in conditions)
         raise UndiffuseError(
