@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from undiffuse.checkpoints import cascade_folder, model_file
+from undiffuse.checkpoints.adapter_names import adapters_in
 from undiffuse.checkpoints.foreign import SavedModel, reader_of
 from undiffuse.checkpoints.foreign.original.reader import holds_weights
 from undiffuse.checkpoints.hub import MODEL, HubName, fetch, hub_name
@@ -56,6 +57,7 @@ def is_model(name: str | Path) -> bool:
     Every kind that `undiffuse.model.load` opens is one: a run, a checkpoint, a cascade, a model's file, one that ships,
     somebody else's folder or file, and ORG/NAME that is nothing on the disk.
     """
+    name, _ = adapters_in(name)
     path = Path(name)
     if shipped(name) is not None or hub_name(name) is not None:
         return True

@@ -5,7 +5,8 @@ is made for others in half precision: its 11 bits of mantissa are finer than wha
 header's metadata have one entry, ``undiffuse``, with JSON: format, config, data, step, weights, and the sha256 of all
 that follows the header.
 
-A student's file has format 2, for whoever knows format 1 alone would draw from it as from any model, and badly.
+A student's file has format 2, for whoever knows format 1 alone would draw from it as from any model, and badly. One of
+format 3 holds adapters alone (`networks.lora`), for the model that its settings say they started from.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor
 from undiffuse.checkpoints.saved_model import SavedModel
 from undiffuse.config.distillation import student_of
 from undiffuse.config.files import from_dict, to_dict
+from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import from_plain
 from undiffuse.data.info import StoredInfo
 from undiffuse.errors import UndiffuseError
@@ -28,7 +30,7 @@ from undiffuse.runtime.installing import check_format
 from undiffuse.runtime.safe_tensors import from_bytes
 
 SUFFIX = ".safetensors"
-FORMAT, STUDENT_FORMAT = 1, 2
+FORMAT, STUDENT_FORMAT, ADAPTER_FORMAT = 1, 2, 3
 _KEY = "undiffuse"
 
 
@@ -40,7 +42,7 @@ def to_bytes(model: SavedModel, half: bool = True) -> bytes:
     """
     kept = {name: _half(name, tensor) if half else _whole(tensor) for name, tensor in model.tensors.items()}
     header = {
-        "format": STUDENT_FORMAT if student_of(model.config.distillation) else FORMAT,
+        "format": _format(model.config),
         "config": to_dict(model.config),
         "data": model.info.to_json(),
         "step": model.provenance["step"],
@@ -48,6 +50,12 @@ def to_bytes(model: SavedModel, half: bool = True) -> bytes:
         "sha256": _digest(safetensors.torch.save(kept)),
     }
     return safetensors.torch.save(kept, {_KEY: json.dumps(header)})
+
+
+def _format(config: TrainConfig) -> int:
+    if config.lora.lora_rank:
+        return ADAPTER_FORMAT
+    return STUDENT_FORMAT if student_of(config.distillation) else FORMAT
 
 
 def model_of(data: bytes, where: Path) -> SavedModel:
@@ -62,7 +70,7 @@ def model_of(data: bytes, where: Path) -> SavedModel:
         version, step, weights, digest = (header[name] for name in ("format", "step", "weights", "sha256"))
     except (ValueError, KeyError, TypeError, RecursionError):
         raise UndiffuseError(f"{where} is not valid: its header does not hold what a model's does") from None
-    check_format(version, STUDENT_FORMAT, where)
+    check_format(version, ADAPTER_FORMAT, where)
     if type(step) is not int or step < 0 or type(weights) is not str:
         raise UndiffuseError(f"{where} is not valid: it says step {step!r:.20} and weights {weights!r:.20}")
     if digest != _digest(data):

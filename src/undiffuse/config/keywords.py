@@ -107,6 +107,9 @@ class TrainSettings(TypedDict, total=False):
     augmentation: float
     start_from: str
     start_weights: str
+    prior: int
+    lora_rank: int
+    lora_layers: Sequence[str]
     loss: str | Loss
     weighting: Literal["uniform", "min-snr", "p2", "vlb"]
     gamma: float

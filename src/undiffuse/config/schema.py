@@ -28,7 +28,7 @@ from undiffuse.config.distillation import (
 from undiffuse.config.fields import Variants
 from undiffuse.config.network import GivenNetworkConfig, NetworkConfig, RMSUNetConfig, ScoreUNetConfig, UNetConfig
 from undiffuse.config.registry import reserve
-from undiffuse.config.training import EMAConfig, LoopConfig, ObjectiveConfig, OptimizerConfig, StartConfig
+from undiffuse.config.training import EMAConfig, LoopConfig, LoRAConfig, ObjectiveConfig, OptimizerConfig, StartConfig
 
 CONFIG_VERSION = 1
 """Version of the file format; a newer one is refused with a sentence, an older one is read."""
@@ -67,6 +67,7 @@ class TrainConfig:
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     conditions: ConditionConfig = field(default_factory=ConditionConfig)
     start: StartConfig = field(default_factory=StartConfig)
+    lora: LoRAConfig = field(default_factory=LoRAConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     ema: EMAConfig = field(default_factory=EMAConfig)

@@ -19,6 +19,19 @@ class StartConfig:
     """'ema' (its first average), 'raw', or a rate such as '0.999'."""
     start_sha256: str = ""
     """sha256 of those weights; filled in."""
+    prior: int = 0
+    """Samples of that model to learn beside the new data, half of each batch, so that it keeps what it knew; with
+    classes, what is new becomes one of them (Ruiz et al. 2023)."""
+
+
+@dataclass(frozen=True)
+class LoRAConfig:
+    """Adapters of low rank, which learn in place of the weights that a training starts from (Hu et al. 2021)."""
+
+    lora_rank: int = 0
+    """Rank of what is learned of each weight, such as 8; 0 trains the weights themselves."""
+    lora_layers: tuple[str, ...] = ()
+    """Parts of the names of the layers that learn, such as attention; all of them without any."""
 
 
 @dataclass(frozen=True)

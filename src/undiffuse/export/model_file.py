@@ -9,7 +9,7 @@ from undiffuse.checkpoints.saved_model import SavedModel
 from undiffuse.config.network import GivenNetworkConfig
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.export.preconditions import without_paths
-from undiffuse.factories.network import without_critic
+from undiffuse.factories.network import drawing_tensors
 from undiffuse.model import Model
 from undiffuse.provenance.png import check_free, write_file
 from undiffuse.runtime.durable_files import PLACE
@@ -34,5 +34,5 @@ def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
 def packed(model: Model) -> bytes:
     """The file's bytes."""
     weights, step = str(model.provenance.get("weights", "raw")), int(model.provenance.get("step", 0))
-    tensors = without_critic(model.config, model.network.state_dict())
+    tensors = drawing_tensors(model.config, model.network.state_dict())
     return to_bytes(SavedModel.of(without_paths(model.config), model.info, tensors, step, weights))

@@ -19,6 +19,7 @@ from undiffuse.config.fields import fields_of
 from undiffuse.config.network import GivenNetworkConfig, NetworkConfig, RMSUNetConfig, ScoreUNetConfig, UNetConfig
 from undiffuse.config.schema import ARCHITECTURES, TrainConfig
 from undiffuse.config.sections import sections
+from undiffuse.config.training import LoRAConfig
 from undiffuse.data.codec import codec_of
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError, one_of
@@ -26,6 +27,7 @@ from undiffuse.networks.conditions import Condition
 from undiffuse.networks.diffusers_unet import CLASS_NAME, DiffusersUNet, is_diffusers_unet
 from undiffuse.networks.kernels import accelerate_cpu
 from undiffuse.networks.layers import LAYOUTS
+from undiffuse.networks.lora import adapt, merged
 from undiffuse.networks.rms_unet import RMSUNet
 from undiffuse.networks.score_unet import ScoreUNet
 from undiffuse.networks.unet import UNet
@@ -156,6 +158,8 @@ def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ..
         if has_critic(config.distillation):  # it goes where the student goes: optimizer, averages, checkpoints, shards
             told = (*told, *critic_conditions(config.distillation))
             setattr(network, CRITIC, accelerate_cpu(build(channels, outputs, len(sides), config.network, told)))
+        if config.lora.lora_rank:
+            adapt(network, config.lora.lora_rank, config.lora.lora_layers)
     layout = LAYOUTS.get(len(info.spatial) + 2)
     if config.loop.channels_last and layout is not None:
         network = network.to(memory_format=layout)  # type: ignore[call-overload]
@@ -163,12 +167,13 @@ def build_network(config: TrainConfig, info: DataInfo, told: tuple[Condition, ..
 
 
 def drawing_settings(config: TrainConfig) -> TrainConfig:
-    """Settings whose network has no critic: nobody needs one who draws, and nobody who learns from the student."""
-    return _with_critic(config, False)
+    """Settings whose network has no critic and no adapters beside its weights: nobody needs them who draws, and nobody
+    who learns from it."""
+    return replace(_with_critic(config, False), lora=LoRAConfig())
 
 
 def learning_settings(config: TrainConfig) -> TrainConfig:
-    """Settings whose network has all that a training needs: the inverse of `drawing_settings`."""
+    """Settings whose network has the critic that a student's training needs."""
     return _with_critic(config, True)
 
 
@@ -178,10 +183,12 @@ def _with_critic(config: TrainConfig, there: bool) -> TrainConfig:
     return config
 
 
-def without_critic(config: TrainConfig, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of the network that these settings describe but for those of its critic, if it has one."""
+def drawing_tensors(config: TrainConfig, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the network of `drawing_settings`, of those of the network that these settings describe: without
+    its critic's, if it has one, and with the sums that its adapters add to its weights."""
     critic = f"{CRITIC}." if has_critic(config.distillation) else None
-    return {name: tensor for name, tensor in tensors.items() if critic is None or not name.startswith(critic)}
+    kept = {name: tensor for name, tensor in tensors.items() if critic is None or not name.startswith(critic)}
+    return merged(kept) if config.lora.lora_rank else kept
 
 
 def check_size(config: TrainConfig, info: DataInfo) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from undiffuse.checkpoints import cascade_folder
+from undiffuse.checkpoints.adapter_names import adapters_in
 from undiffuse.checkpoints.find import locate
 from undiffuse.config.network import GivenNetworkConfig
 from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError, in_one_sentence
-from undiffuse.factories.network import drawing_settings, give_network, is_given, outline, without_critic
+from undiffuse.factories.network import give_network, is_given, outline
+from undiffuse.model.adapters import whole_model
 from undiffuse.model.cascade import Cascade
 from undiffuse.model.model import Model, build_model
 from undiffuse.runtime.devices import there
@@ -37,7 +39,8 @@ def load(
     Args:
         path: ``runs/NAME`` (a run's or a cascade's), ``runs/NAME/checkpoints/step-...``, ``NAME.safetensors``, the name
             of a model that comes with the package: ``digits``; a folder or a file of others, see docs/use/interop.md;
-            or ``ORG/NAME`` on the hub, ``ORG/NAME@REVISION``.
+            or ``ORG/NAME`` on the hub, ``ORG/NAME@REVISION``. Any of them with adapters: ``digits+style.safetensors``,
+            ``runs/NAME+a.safetensors:0.5+runs/b``.
         weights: 'ema' for the first average, 'raw' for the weights themselves, or a rate such as '0.999'.
         device: where the network goes.
         revision: on the hub: a branch, a tag or a commit.
@@ -52,18 +55,19 @@ def load(
         raise UndiffuseError(f"undiffuse.load takes a path or a name, got a {type(path).__name__}{of}")
     if (parts := cascade_folder.read(Path(path))) is not None:
         return _cascade(parts, weights).to(there(device))
-    where, found = there(device), locate(path, str(weights), revision)
+    name, adapters = adapters_in(path)
+    where, found = there(device), locate(name, str(weights), revision)
     _take(network, found.config, path)
-    what = f"{found.provenance['checkpoint']} ({found.provenance['weights']})"
-    config, tensors = drawing_settings(found.config), without_critic(found.config, found.tensors)
-    expected = outline(config, found.info)
-    tensors = {name: _as(tensor, expected.get(name)) for name, tensor in tensors.items()}
+    whole = whole_model(found, adapters, str(weights))
+    what = f"{whole.provenance['checkpoint']} ({whole.provenance['weights']})"
+    expected = outline(whole.config, whole.info)
+    tensors = {name: _as(tensor, expected.get(name)) for name, tensor in whole.tensors.items()}
     check_tensors(tensors, expected, what)
     with undrawn():
-        model = build_model(config, found.info)
+        model = build_model(whole.config, whole.info)
     model.network.load_state_dict(tensors)
     model.network.eval()
-    model.provenance, model.loaded_as = found.provenance, str(weights)
+    model.provenance, model.loaded_as = whole.provenance, str(weights)
     return model.to(where)
 
 

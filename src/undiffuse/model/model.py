@@ -6,6 +6,7 @@ predicts, and the shape and range of its data. It knows nothing of how it was tr
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,6 +16,8 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
+from undiffuse.checkpoints.adapter_names import AdapterName, adapters_in
+from undiffuse.checkpoints.find import locate
 from undiffuse.checkpoints.hub import hub_name
 from undiffuse.checkpoints.model_file import SUFFIX, to_bytes
 from undiffuse.checkpoints.pretrained import shipped
@@ -32,8 +35,9 @@ from undiffuse.diffusion.guidance import Clip
 from undiffuse.diffusion.parameterization import make_parameterization
 from undiffuse.diffusion.schedules import Schedule
 from undiffuse.errors import UndiffuseError, in_one_sentence
-from undiffuse.factories.network import build_network, drawing_settings, without_critic
+from undiffuse.factories.network import build_network, drawing_settings, drawing_tensors
 from undiffuse.factories.schedule import make_schedule
+from undiffuse.model.adapters import put_on
 from undiffuse.model.edits import EditsPictures
 from undiffuse.model.micro_batch import micro_batch_of
 from undiffuse.model.plan import DrawsByPlan, SamplePlan
@@ -156,10 +160,33 @@ class Model(DrawsByPlan, EditsPictures):
         """
         if "checkpoint" not in self.provenance:
             raise UndiffuseError("This model has no folder: load one with undiffuse.load('runs/NAME')")
-        folder = Path(self.provenance["checkpoint"])
+        folder = Path(adapters_in(self.provenance["checkpoint"])[0])
         if folder.is_file() or shipped(folder) is not None or hub_name(folder) is not None:
             return Path()
         return folder.parent.parent if folder.parent.name == "checkpoints" else folder
+
+    @in_one_sentence
+    def with_adapters(self, *names: str | Path, weights: str = "ema") -> Model:
+        """The model with adapters added to its weights, see `undiffuse.networks.lora`; this one stays as it is.
+
+            model.with_adapters("style.safetensors:0.7", "runs/other")
+
+        Args:
+            names: of files or of runs that were trained with `lora_rank`; after a colon the scale of what one adds.
+            weights: of a run: 'ema', 'raw' or a rate.
+
+        Raises:
+            UndiffuseError: one is not there, is no adapter, or does not fit this model.
+        """
+        config, tensors = drawing_settings(self.config), drawing_tensors(self.config, self.network.state_dict())
+        base = SavedModel(config, self.info, {name: tensor.cpu() for name, tensor in tensors.items()}, self.provenance)
+        adapters = [AdapterName.of(str(name)) for name in names]
+        whole = put_on(base, [(locate(adapter.name, weights), adapter.scale) for adapter in adapters])
+        alike = (whole.config, whole.info) == (self.config, self.info)
+        network = copy.deepcopy(self.network) if alike else build_network(whole.config, whole.info)
+        network.load_state_dict(whole.tensors)
+        made = replace(self, config=whole.config, info=whole.info, provenance=whole.provenance)
+        return made.with_network(network.to(self.device).eval())
 
     @in_one_sentence
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -180,7 +207,7 @@ class Model(DrawsByPlan, EditsPictures):
         path = Path(path)
         if path.suffix != SUFFIX:
             raise UndiffuseError(f"A model is saved as NAME{SUFFIX}, not as {path.name}")
-        tensors = without_critic(self.config, self.network.state_dict())
+        tensors = drawing_tensors(self.config, self.network.state_dict())
         weights, step = str(self.provenance.get("weights", "raw")), int(self.provenance.get("step", 0))
         saved = SavedModel.of(drawing_settings(self.config), self.info, tensors, step, weights)
         write_file(path, to_bytes(saved, half=False), overwrite, PLACE)

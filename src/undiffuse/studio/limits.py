@@ -12,7 +12,8 @@ FOR_THE_COMMAND_LINE = {
     "sample": ("image", "classifier", "compile"),
     "data": ("source", "pairs"),
     "distillation": tuple(METHODS.fields),
-    "start": ("start_from", "start_weights", "start_sha256"),
+    "start": ("start_from", "start_weights", "start_sha256", "prior"),
+    "lora": ("lora_rank", "lora_layers"),
     "loop": ("device", "parallel", "compile", "track"),
 }
 """Settings that a request may not have, by section: they name files, are the machine's, or send things elsewhere."""

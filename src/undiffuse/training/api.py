@@ -42,6 +42,7 @@ from undiffuse.training.loop import TrainState, TrainStep
 from undiffuse.training.pace import Timer
 from undiffuse.training.parallel.batch_shards import check_share
 from undiffuse.training.run.finetune import (
+    ADAPTING,
     check_start,
     in_its_standard,
     started_from,
@@ -52,6 +53,7 @@ from undiffuse.training.run.folder import ELSEWHERE, RunFolder, changed_environm
 from undiffuse.training.run.names import new_folder, run_to_resume
 from undiffuse.training.run.objects import with_data_named, with_texts
 from undiffuse.training.run.plan_corrections import Outset
+from undiffuse.training.run.prior import Prior, join, with_prior
 from undiffuse.training.run.replay import Recorded, recorded
 from undiffuse.training.run.resume import NewBudget, reconcile
 from undiffuse.training.run.session import fit_minutes, run_training
@@ -133,6 +135,8 @@ def train(
         base = settings or build(dataset.info)
         if typed.start.start_from and (settings is None or "start_from" in given):
             base = started_from(base, typed.start)
+        if typed.lora.lora_rank:
+            base = override(base, **ADAPTING)
         chosen = override(replace(base, data=replace(wanted, flip=base.data.flip)), **given)
         fitting = fitted(chosen, dataset.info, given)
         if words := changes(chosen, fitting):
@@ -235,7 +239,6 @@ def start_run(
     device = choose_device(config.loop.device, group)
     old = starting_model(config.start)
     check_start(config, old)
-    info = in_its_standard(dataset.info, config.start, old)
     run = RunFolder(folder)
     if group.is_main:
         claim(folder)
@@ -243,6 +246,9 @@ def start_run(
         if group.is_main:
             claim(folder)  # again, now that no one else can
         try:
+            if old and config.start.prior:
+                dataset = with_prior(dataset, old.to(device), config, run, console, group)
+            info = in_its_standard(dataset.info, config.start, old)
             if group.is_main:
                 run.write_settings(config, info, device, group.world, ELSEWHERE)
                 console.log_to(run.log)
@@ -311,6 +317,8 @@ def resume_run(
         config, plan, new = going.config, going.plan, going.budget
         check_share(config, group)
         dataset = dataset or prepare_together(config.data, console, group)
+        if config.start.prior:
+            dataset = join(dataset, Prior.read(run.prior), config)
         same = (dataset.info.fingerprint, dataset.info.count) == (checkpoint.info.fingerprint, checkpoint.info.count)
         if not same:
             raise UndiffuseError(

@@ -21,6 +21,7 @@ from undiffuse.config.files import override
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.training import StartConfig
 from undiffuse.model import Model
+from undiffuse.training.run.finetune import ADAPTING
 
 STARTING = {"optimizer": "muon", "lr": 1e-3, "decay": "linear"}
 """Settings for the regression that distribution matching starts from: the quickest way to a rough student."""
@@ -107,7 +108,9 @@ class Lesson:
 
     def possible(self, usual: Mapping[str, Any]) -> dict[str, Any]:
         """Usual settings without their optimizer, and the rate that goes with it, where the user asked for another, or
-        where the network is cut up: Muon moves whole matrices, which no process has then."""
+        where the network is cut up: Muon moves whole matrices, which no process has then. Adapters have their own."""
+        if self.base.lora.lora_rank:
+            usual = {**usual, **ADAPTING}
         other = "optimizer" in self.changed or self.base.loop.parallel == "fsdp"
         without = ("optimizer", "lr") if other and "optimizer" in usual else ()
         return {name: value for name, value in usual.items() if name not in without}

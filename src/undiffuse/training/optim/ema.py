@@ -3,8 +3,8 @@
 Samples drawn with averaged weights are far better than those of the last step's (Ho et al. 2020 use a rate of 0.9999).
 Notable choices:
 
-* Only parameters are averaged. Buffers are copied: an average over a schedule's table or a counter is nonsense, and
-  averaging them is how a popular library came to draw black samples.
+* Only parameters that learn are averaged. Buffers are copied: an average over a schedule's table or a counter is
+  nonsense, and averaging them is how a popular library came to draw black samples.
 * Averages are float32 whatever the network's type: at a rate of 0.9999 a bfloat16 average would never move.
 * All tensors of one rate are updated by one call, so the cost is a few kernels, not a Python loop over tensors.
 """
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.config.training import EMAConfig
+from undiffuse.training.optim.learning import learning
 from undiffuse.training.optim.power_ema import exponent
 from undiffuse.training.parallel.batch_shards import placed, whole
 
@@ -45,13 +46,13 @@ class Averages:
         rates: of each average, by what tells it apart, the rate at the update after so many earlier steps.
 
     Attributes:
-        averages: the averaged tensors of each, in the order of ``network.named_parameters()``.
+        averages: the averaged tensors of each, in the order of ``learning(network)``.
     """
 
     def __init__(self, network: nn.Module, rates: Mapping[float, Callable[[int], float]]) -> None:
         self._network, self._rates = network, rates
         self.averages: dict[float, list[Tensor]] = {
-            name: [parameter.detach().to(torch.float32, copy=True) for parameter in network.parameters()]
+            name: [parameter.detach().to(torch.float32, copy=True) for _, parameter in learning(network)]
             for name in rates
         }
         self._collected: dict[float, dict[str, Tensor]] = {}
@@ -62,7 +63,7 @@ class Averages:
         self._collected.clear()
         if not self.averages:
             return
-        parameters = [parameter.detach().float() for parameter in self._network.parameters()]
+        parameters = [parameter.detach().float() for _, parameter in learning(self._network)]
         for name, average in self.averages.items():
             torch._foreach_lerp_(average, parameters, 1 - self._rates[name](step))
 
@@ -74,7 +75,7 @@ class Averages:
         """The network's state dict with that average in place of the parameters; buffers as they are."""
         if name in self._collected:
             return self._collected[name]
-        names = [name for name, _ in self._network.named_parameters()]
+        names = [name for name, _ in learning(self._network)]
         tensors = {**self._network.state_dict(), **dict(zip(names, self.averages[name], strict=True))}
         return {name: whole(tensor) for name, tensor in tensors.items()}
 
@@ -84,7 +85,7 @@ class Averages:
     @torch.no_grad()
     def load_state_dict(self, name: float, tensors: dict[str, Tensor]) -> None:
         self._collected.clear()
-        for (parameter, _), average in zip(self._network.named_parameters(), self.averages[name], strict=True):
+        for (parameter, _), average in zip(learning(self._network), self.averages[name], strict=True):
             average.copy_(placed(tensors[parameter], average))
 
 

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from undiffuse.training.optim.learning import learning
+
 MOMENTUM = "momentum"
 """Name of a matrix's running mean in the optimiser's state."""
 
@@ -138,7 +140,7 @@ def split(
     """
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
-    for name, parameter in network.named_parameters():
+    for name, parameter in learning(network):
         inner = parameter.ndim >= 2 and not name.startswith(ends)
         (matrices if inner else others).append(parameter)
     return matrices, others

@@ -11,6 +11,7 @@ from torch.optim import Adam, AdamW, Optimizer
 
 from undiffuse.config.training import OptimizerConfig
 from undiffuse.training.optim.given import given_optimizer
+from undiffuse.training.optim.learning import learning
 from undiffuse.training.optim.muon import CONDITIONS, ENDS, MOMENTUM, Muon, split
 from undiffuse.training.parallel.batch_shards import placed, whole
 
@@ -34,7 +35,7 @@ def make_optimizer(config: OptimizerConfig, network: nn.Module, rates: Mapping[s
         rates: learning rates of modules by name, in units of the others'; each is a group of its own, as what embeds
             conditions is with ``condition_lr`` other than 1.
     """
-    parameters, betas = list(network.parameters()), (config.beta1, config.beta2)
+    parameters, betas = [parameter for _, parameter in learning(network)], (config.beta1, config.beta2)
     optimizer: Optimizer
     fused = parameters[0].device.type in FUSED_DEVICES
     if config.optimizer not in OWN:
@@ -46,7 +47,7 @@ def make_optimizer(config: OptimizerConfig, network: nn.Module, rates: Mapping[s
     else:
         optimizer = Adam(parameters, lr=config.lr, betas=betas, fused=fused)
     for module, rate in {CONDITIONS: config.condition_lr, **(rates or {})}.items():
-        own = {id(p) for name, p in network.named_parameters() if name.startswith(f"{module}.")}
+        own = {id(p) for name, p in learning(network) if name.startswith(f"{module}.")}
         if rate == 1 or not own:
             continue
         for group in list(optimizer.param_groups):
@@ -112,7 +113,7 @@ def optimizer_tensors(optimizer: Optimizer, network: nn.Module) -> dict[str, Ten
     """The optimiser's state as ``{"exp_avg/PARAMETER": tensor, ...}``; empty before the first step."""
     return {
         f"{key}/{name}": whole(value)
-        for name, parameter in network.named_parameters()
+        for name, parameter in learning(network)
         for key, value in optimizer.state.get(parameter, {}).items()
     }
 
@@ -154,5 +155,5 @@ def load_optimizer_tensors(optimizer: Optimizer, network: nn.Module, tensors: di
 def _state_keys(optimizer: Optimizer, network: nn.Module) -> Iterator[tuple[str, nn.Parameter, tuple[str, ...]]]:
     """Name, parameter and what the optimiser keeps of it."""
     matrices = {id(p) for group in optimizer.param_groups if group.get("muon") for p in group["params"]}
-    for name, parameter in network.named_parameters():
+    for name, parameter in learning(network):
         yield name, parameter, (MOMENTUM,) if id(parameter) in matrices else ("step", "exp_avg", "exp_avg_sq")

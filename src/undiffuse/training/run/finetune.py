@@ -7,25 +7,35 @@ Notable choices:
 * Only layers for conditions that the other model does not know may be new. They start without effect
   (`networks.conditions`), so the first sample of the new run is the other model's, bit for bit.
 * Numbers are told in the standard of the model that first learned them, for its weights are meant for that one.
+* Classes keep the rows that they have in the other model's table, whatever their numbers are now. A class that it does
+  not know begins as none at all, the row that guidance leads away from.
 * The new run's first checkpoint holds the weights, so nothing of the other one is needed to resume it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from torch import nn
+from torch import Tensor, nn
 
-from undiffuse.conditioning.request import IMAGE, VECTOR
+from undiffuse.conditioning.request import CLASS, IMAGE, VECTOR
+from undiffuse.conditioning.student import student_conditions
 from undiffuse.config.distillation import NoDistillation, student_of
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.training import StartConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
-from undiffuse.factories.network import build_network, without_critic
+from undiffuse.factories.network import build_network, drawing_settings, drawing_tensors
 from undiffuse.model import Model, load_model
+from undiffuse.model.adapters import by_class
+from undiffuse.networks.lora import own_name, own_names
 from undiffuse.runtime.safe_tensors import check_tensors
 from undiffuse.runtime.uninitialized import outlined
+
+ADAPTING = {"optimizer": "adam", "lr": 5e-3}
+"""Settings that adapters learn well with, in place of a recipe's: they are few numbers, which start at 0. The rate is
+some five times that of the weights themselves; docs/develop/lab-notes.md has the others that were tried."""
 
 
 def starting_model(start: StartConfig) -> Model | None:
@@ -45,7 +55,7 @@ def check_start(config: TrainConfig, old: Model | None) -> None:
 
 
 def started_from(config: TrainConfig, start: StartConfig) -> TrainConfig:
-    """The recipe's settings with those that belong to the weights to start from."""
+    """The recipe's settings with those that belong to the weights to start from, and to how these are adapted."""
     old = load_model(start.start_from, start.start_weights)
     return replace(
         config,
@@ -86,13 +96,22 @@ def take_weights(model: Model, old: Model | None) -> None:
             f"{model.info.shape}: prepare them alike with `size` and `channels`"
         )
     for condition in old.conditions:
-        if condition not in model.conditions:
+        if condition not in model.conditions and not (condition.name == CLASS and _told_classes(model)):
             now = {c.name: f"{c.size} of them" for c in model.conditions}.get(condition.name, "none")
             raise UndiffuseError(
                 f"{start.start_from} is told a '{condition.name}' of {condition.size}, and here there would be {now}: "
                 "conditions can be added to a network, not changed or taken away"
             )
+    own = {condition.name for condition in (*old.conditions, *student_conditions(model.config.distillation))}
+    if model.config.lora.lora_rank and (new := {condition.name for condition in model.conditions} - own - {CLASS}):
+        raise UndiffuseError(
+            f"`lora_rank` can teach new classes, and no '{min(new)}' to a network that is not told any: leave it out"
+        )
     fill(model.network, model, old, start.start_from)
+
+
+def _told_classes(model: Model) -> bool:
+    return any(condition.name == CLASS for condition in model.conditions)
 
 
 def fill(network: nn.Module, model: Model, old: Model, where: str) -> None:
@@ -101,8 +120,29 @@ def fill(network: nn.Module, model: Model, old: Model, where: str) -> None:
     Args:
         where: the other model's name in messages.
     """
-    weights = without_critic(old.config, old.network.state_dict())
+    weights = drawing_tensors(old.config, old.network.state_dict())
     with outlined():
-        plain = build_network(replace(model.config, distillation=NoDistillation()), model.info, old.conditions)
+        plain = build_network(
+            replace(drawing_settings(model.config), distillation=NoDistillation()), model.info, old.conditions
+        )
     check_tensors(weights, plain.state_dict(), where)
-    network.load_state_dict(weights, strict=False)
+    if _told_classes(old) and _told_classes(model) and old.info.classes != model.info.classes:
+        weights = _by_class(weights, network.state_dict(), old.info.classes, model.info.classes)
+    network.load_state_dict(own_names(network, weights), strict=False)
+
+
+def _by_class(
+    weights: Mapping[str, Tensor], new: Mapping[str, Tensor], before: tuple[str, ...], now: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """A network's tensors, where they are tables of classes with the rows of other classes.
+
+    Args:
+        new: tensors of the network that is to have them, perhaps with adapters.
+        before, now: names of the classes.
+    """
+    found = dict(weights)
+    for name, tensor in weights.items():
+        like = new[own_name(name, new)]
+        if len(tensor) == len(before) + 1 and tuple(like.shape) == (len(now) + 1, *tensor.shape[1:]):
+            found[name] = by_class(tensor, before, now)
+    return found

@@ -9,6 +9,7 @@ runs/NAME/
   train.log      what the training said, with dates
   samples/       grids of samples from fixed noise
   checkpoints/   `training_checkpoint`
+  prior.npz      samples of the model that it started from, if `prior` asks for them (`prior`)
   averages/      copies of averages, if `ema_std` asks for them (`posthoc_ema`)
 """
 
@@ -48,6 +49,7 @@ class RunFolder:
         self.config, self.data = path / "config.yaml", path / "data.json"
         self.environment, self.card = path / "env.json", path / "README.md"
         self.metrics, self.log = path / "metrics.jsonl", path / "train.log"
+        self.prior = path / "prior.npz"
         self.checkpoints, self.averages = path / "checkpoints", path / posthoc_ema.FOLDER
 
     def sample(self, step: int) -> Path:

@@ -28,6 +28,7 @@ def rules_of(config: TrainConfig) -> dict[str, tuple[bool, str]]:
         "condition_lr": (not {"class", "vector"}.isdisjoint(told), "with `condition=class`"),
         "augmentation": (config.conditions.upscale > 1, "with `upscale`"),
         "start_weights": (bool(config.start.start_from), "with `start_from`"),
+        "lora_layers": (config.lora.lora_rank > 0, "with `lora_rank`"),
         "gamma": (objective.weighting == "min-snr", "with `weighting=min-snr`"),
         "p2_gamma": (objective.weighting == "p2", "with `weighting=p2`"),
         "logit_mean": logit_normal,

@@ -25,6 +25,8 @@ _NOT_NEGATIVE = (
     "checkpoint_every",
     "keep",
     "patience",
+    "lora_rank",
+    "prior",
     "offset_noise",
     "logit_std",
 )
@@ -53,6 +55,31 @@ def check_validation(config: TrainConfig) -> None:
         )
 
 
+def check_fine_tuning(config: TrainConfig) -> None:
+    """Check that adapters have weights to add to, and that a prior has a model to be drawn from."""
+    start, student = config.start, student_of(config.distillation)
+    if config.lora.lora_rank and not start.start_from and not student:
+        raise UndiffuseError("`lora_rank` adds to the weights of a model: name it with `start_from`")
+    if not start.prior:
+        return
+    if not start.start_from or student:
+        raise UndiffuseError("`prior` is of a training on data from another model: name that one with `start_from`")
+    told = set(config.conditions.condition) - {"class"}
+    if told or config.conditions.upscale > 1:
+        what = "enlarges" if config.conditions.upscale > 1 else f"is told `{min(told)}`"
+        raise UndiffuseError(f"`prior` is for models of classes or of nothing, and this one {what}: leave it out")
+    data = config.data
+    beside = {
+        "stream": data.stream,
+        f"crop={data.crop}": data.crop in ("random", "tiles"),
+        "validation": isinstance(data.validation, float) and data.validation > 0,
+    }
+    for other in (name for name, there in beside.items() if there):
+        raise UndiffuseError(f"`prior` makes each batch half of new samples, which `{other}` does not go with")
+    if config.loop.batch < 2:
+        raise UndiffuseError("`prior` makes each batch half of new samples, so `batch` must be at least 2, got 1")
+
+
 def check(config: TrainConfig) -> None:
     """Check ranges, and that there is one budget."""
     check_pieces(config)
@@ -73,6 +100,7 @@ def check(config: TrainConfig) -> None:
         raise UndiffuseError(f"`augmentation` must be from 0 to 1, got {config.conditions.augmentation}")
     check_student(config)
     check_validation(config)
+    check_fine_tuning(config)
     rates = config.ema.ema
     if not rates or len(set(rates)) < len(rates) or not all(0 <= rate < 1 for rate in rates):
         raise UndiffuseError(f"`ema` must be one or more different rates from 0 to less than 1, got {list(rates)}")
