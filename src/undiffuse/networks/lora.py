@@ -17,6 +17,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,8 @@ class Sum(nn.Module):
 
 def low_rank_sum(weight: Tensor, down: Tensor, up: Tensor, scale: float = 1.0) -> Tensor:
     """W + scale B A / sqrt(rank), in the weight's own type whatever autocast would have."""
-    with torch.autocast(weight.device.type, enabled=False):
+    plain = nullcontext() if weight.is_meta else torch.autocast(weight.device.type, enabled=False)
+    with plain:
         return weight + (up * (scale / math.sqrt(len(down))) @ down).view(weight.shape)
 
 
