@@ -221,3 +221,27 @@ def test_a_distilled_adapter_makes_its_model_draw_in_few_steps(runs, tmp_path):
         load(f"{tmp_path / 'quick'}+{tmp_path / 'quick'}")
     lines = [json.loads(line) for line in (tmp_path / "quick" / "metrics.jsonl").read_text().splitlines()]
     assert lines
+
+
+class Perceptron(torch.nn.Module):
+    def __init__(self, channels, outputs):
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Conv2d(channels + 1, 8, 3, padding=1), torch.nn.SiLU(), torch.nn.Conv2d(8, outputs, 1)
+        )
+
+    def forward(self, x, time):
+        return self.layers(torch.cat([x, (time / 1000).reshape(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:])], 1))
+
+
+def test_a_network_of_ones_own_takes_adapters(tmp_path):
+    images, few = (
+        list(tiny_data().images),
+        {"batch": 4, "sample_every": 0, "device": "cpu", "quiet": True, "runs": tmp_path},
+    )
+    undiffuse.train(images, network=Perceptron, name="own", steps=2, **few)
+    own = str(tmp_path / "own")
+    tuned = undiffuse.train(images, network=Perceptron, name="tuned", steps=3, start_from=own, lora_rank=2, **few)
+    stacked = load(f"{own}+{tmp_path / 'tuned'}", network=Perceptron)
+    assert same(tuned, stacked)
+    assert not same(stacked, load(own, network=Perceptron))
