@@ -1,6 +1,6 @@
 """A class that a model of digits never saw, from twenty pictures: what is learned, copied and forgotten.
 
-    python -m benchmarks.fine_tuning.few_pictures --out docs/measure/fine-tuning.json
+    python -m benchmarks.fine_tuning.few_pictures --out fine-tuning.json
     python -m benchmarks.fine_tuning.few_pictures lora-8+prior --steps 1000 --training-seeds 0 1 2 --out other.json
 
 The shipped digits are trained on twenty fives, black on white where they know white on black, by each of `WAYS`. MNIST
