@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from dataclasses import dataclass
 
 import pytest
@@ -129,7 +130,7 @@ def test_a_package_that_cannot_be_imported_is_left_out_in_a_sentence(monkeypatch
         def load(self):
             raise ImportError("No module named 'broken'\nand more")
 
-    monkeypatch.setattr(registry, "entry_points", lambda group: [Broken()] if group == "undiffuse" else [])
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [Broken()] if group == "undiffuse" else [])
     registry.load_packages.cache_clear()
     with pytest.warns(UserWarning, match="'broken' .* is left out, .* ImportError: No module named 'broken'$"):
         registry.load_packages()
