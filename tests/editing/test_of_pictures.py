@@ -84,6 +84,13 @@ def test_what_comes_out_is_of_the_kind_that_went_in(color):
     assert batch.shape == (6, 3, *SIDES)
 
 
+def test_a_picture_without_an_axis_of_channels_comes_back_without_one(grey):
+    picture = values()
+    flat, found = grey.vary(picture[0], **FEW), grey.vary(picture, **FEW)
+    assert np.array_equal(flat, found[0])
+    assert np.array_equal(grey.vary(picture[0], n=2, **FEW)[0], flat)
+
+
 @pytest.mark.parametrize(
     "mask",
     [

@@ -38,6 +38,8 @@ from undiffuse.visualization.grid import to_image
 MODES = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "I;16": 1, "F": 1}
 """Channels of the modes of PIL whose values are the data's own."""
 
+Place = Literal["first", "last", "none"]
+
 
 @dataclass(frozen=True)
 class GivenPictures:
@@ -47,14 +49,14 @@ class GivenPictures:
         values: of the data's type, (count, channels, height, width).
         kind: of the object.
         single: one picture came, and not a list or a batch.
-        channels_last: of an array or tensor.
+        channels: where they stand in an array or tensor; 'none' where one of one channel has no axis for it.
         device: of a tensor.
     """
 
     values: NDArray[Any]
     kind: Literal["image", "array", "tensor"]
     single: bool
-    channels_last: bool = False
+    channels: Place = "first"
     device: torch.device | None = None
 
     @classmethod
@@ -78,15 +80,14 @@ class GivenPictures:
                 raise UndiffuseError(f"The pictures in `{name}` are of one size and kind; edit others by themselves")
             return replace(parts[0], values=np.concatenate([part.values for part in parts]), single=False)
         if isinstance(given, Image.Image):
-            values, last = _of_image(given, channels, name), True
-            return cls(_of_type(values, info, name), "image", True)
+            return cls(_of_type(_of_image(given, channels, name), info, name), "image", True)
         if isinstance(given, (np.ndarray, Tensor)):
             tensor = isinstance(given, Tensor)
             array = given.detach().cpu().numpy() if isinstance(given, Tensor) else given
-            values, single, last = _of_array(array, channels, name)
+            values, single, where = _of_array(array, channels, name)
             kind: Literal["array", "tensor"] = "tensor" if tensor else "array"
             return cls(
-                _of_type(values, info, name), kind, single, last, given.device if isinstance(given, Tensor) else None
+                _of_type(values, info, name), kind, single, where, given.device if isinstance(given, Tensor) else None
             )
         raise UndiffuseError(
             f"`{name}` is a PIL image, an array or a tensor, or a list of them, got a {type(given).__name__}"
@@ -104,7 +105,9 @@ class GivenPictures:
         if self.kind == "image":
             images = [to_image(each, kind) for each in values]
             return images[0] if self.single and not several else images
-        found = np.moveaxis(values, 1, -1) if self.channels_last else values
+        found = np.moveaxis(values, 1, -1) if self.channels == "last" else values
+        if self.channels == "none" and values.shape[1] == 1:  # an edit may give more channels than it takes
+            found = values[:, 0]
         array = np.ascontiguousarray(found[0] if self.single and not several else found)
         return torch.from_numpy(array).to(self.device) if self.kind == "tensor" else array
 
@@ -119,19 +122,21 @@ def _of_image(image: Image.Image, channels: int, name: str) -> NDArray[Any]:
     return pixels[None, None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)[None]
 
 
-def _of_array(array: NDArray[Any], channels: int, name: str) -> tuple[NDArray[Any], bool, bool]:
-    """Values (count, channels, height, width), whether it was one picture, and whether channels came last."""
+def _of_array(
+    array: NDArray[Any], channels: int, name: str
+) -> tuple[NDArray[Any], bool, Literal["first", "last", "none"]]:
+    """Values (count, channels, height, width), whether it was one picture, and where its channels stood."""
     shape = array.shape
     if array.ndim == 2 and channels == 1:
-        return array[None, None], True, False
+        return array[None, None], True, "none"
     if array.ndim == 3 and shape[0] == channels:
-        return array[None], True, False
+        return array[None], True, "first"
     if array.ndim == 3 and shape[2] == channels:
-        return np.moveaxis(array, -1, 0)[None], True, True
+        return np.moveaxis(array, -1, 0)[None], True, "last"
     if array.ndim == 4 and shape[1] == channels:
-        return array, False, False
+        return array, False, "first"
     if array.ndim == 4 and shape[3] == channels:
-        return np.moveaxis(array, -1, 1), False, True
+        return np.moveaxis(array, -1, 1), False, "last"
     raise UndiffuseError(
         f"`{name}` has the shape {shape}; this edit of this model takes ({channels}, height, width), (height, width, "
         f"{channels}), or several of them with one more axis before"
