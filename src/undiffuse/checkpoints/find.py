@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from undiffuse.checkpoints import cascade_folder, model_file
-from undiffuse.checkpoints.adapter_names import adapters_in
 from undiffuse.checkpoints.foreign import SavedModel, reader_of
 from undiffuse.checkpoints.foreign.original.reader import holds_weights
 from undiffuse.checkpoints.hub import MODEL, HubName, fetch, hub_name
@@ -19,6 +18,7 @@ from undiffuse.checkpoints.training_checkpoint import ema_file, latest
 from undiffuse.checkpoints.training_checkpoint import load as load_checkpoint
 from undiffuse.config.schema import CLASSIFIER
 from undiffuse.errors import UndiffuseError, perhaps, quoted
+from undiffuse.provenance.adapter_names import adapters_in
 
 
 def locate(name: str | Path, weights: str = "ema", revision: str | None = None) -> SavedModel:
@@ -49,6 +49,12 @@ def _say_which(name: str | Path) -> None:
             f"{text} is the {kind} ./{text} here; the model of that name that comes with undiffuse is {PREFIX}{text}",
             stacklevel=6,
         )
+
+
+def is_there(name: str | Path) -> bool:
+    """True where all that a name names is on this machine: a model, by whatever name, and each adapter on it."""
+    base, adapters = adapters_in(name)
+    return all(shipped(one) is not None or Path(one).exists() for one in (base, *(part.name for part in adapters)))
 
 
 def is_model(name: str | Path) -> bool:

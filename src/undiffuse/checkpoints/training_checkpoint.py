@@ -206,6 +206,14 @@ def verify(path: Path) -> None:
         _contents(path, name, manifest)
 
 
+def read_settings(path: Path) -> TrainConfig | None:
+    """The settings of a checkpoint's training, which only `load` compares with their hash; None where it is none."""
+    where = path / "config.json"
+    if not (path / "manifest.json").is_file() or not where.is_file():
+        return None
+    return from_dict(_json(where.read_bytes(), where).get("config"), str(where))
+
+
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint, verifying every file."""
     manifest = _manifest(path)

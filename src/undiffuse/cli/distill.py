@@ -30,7 +30,7 @@ from undiffuse.config.distillation import FILLED_IN, MethodName, StudentConfig, 
 from undiffuse.config.fields import fields_of
 from undiffuse.config.files import BUDGETS
 from undiffuse.config.schema import METHODS
-from undiffuse.config.training import EMAConfig, LoopConfig, ObjectiveConfig, OptimizerConfig
+from undiffuse.config.training import EMAConfig, LoopConfig, LoRAConfig, ObjectiveConfig, OptimizerConfig
 
 
 def configure(parser: Parser) -> None:
@@ -78,6 +78,7 @@ def configure(parser: Parser) -> None:
     measured = ("weighting", "gamma", "p2_gamma", "distance", "clipped_error")
     add_fields(parser, ObjectiveConfig, "distance", omit=_others(ObjectiveConfig, *measured), defaults=False)
     add_fields(parser, OptimizerConfig, "optimizer", defaults=False)
+    add_fields(parser, LoRAConfig, "adapters", defaults=False)
     add_fields(parser, EMAConfig, "ema", defaults=False)
     add_fields(parser, LoopConfig, "loop", omit=(*BUDGETS, "meant_for"), defaults=False)
 

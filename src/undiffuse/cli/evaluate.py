@@ -151,7 +151,7 @@ def open_reference(options: dict[str, Any], model: AnyModel | None) -> Reference
 
     if "reference" in options:
         dataset = prepared(options, options["reference"], model)
-        own = model is not None and dataset.info.fingerprint == model.info.fingerprint
+        own = model is not None and model.info.learned(dataset.info)
         return Reference(dataset, "the run's own training data" if own else "given")
     if model is None:
         raise UndiffuseError(
@@ -168,8 +168,9 @@ def open_reference(options: dict[str, Any], model: AnyModel | None) -> Reference
         raise UndiffuseError(
             f"The run's own training data cannot be the reference: {error}; name one by --reference"
         ) from None
-    if dataset.info.fingerprint == model.info.fingerprint:
-        return Reference(dataset, "the run's own training data")
+    if model.info.learned(dataset.info):
+        beside = ", without the samples of another model that it learned beside them" if model.info.new else ""
+        return Reference(dataset, f"the run's own training data{beside}")
     return Reference(dataset, "named as the run's training data, but changed since")
 
 

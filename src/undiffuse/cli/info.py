@@ -36,11 +36,13 @@ def about(path: Path) -> dict[str, Any]:
     from undiffuse.checkpoints.hub import hub_name
     from undiffuse.checkpoints.model_file import SUFFIX
     from undiffuse.checkpoints.pretrained import shipped
+    from undiffuse.provenance.adapter_names import adapters_in
     from undiffuse.provenance.npz import read_origin
 
     if path.suffix == ".npz" and (origin := read_origin(path)) is not None:
         return {"file": str(path), "made by": to_plain(origin)}
-    if path.is_dir() or path.suffix == SUFFIX or reader_of(path) or shipped(path) or hub_name(path):
+    named = shipped(path) or hub_name(path) or adapters_in(path)[1]
+    if path.is_dir() or path.suffix == SUFFIX or reader_of(path) or named:
         return about_model(path)
     if not path.exists():
         raise UndiffuseError(f"{path} is not there; info takes {KINDS}")
@@ -56,7 +58,7 @@ def lines(tree: dict[str, Any], indent: str = "") -> list[str]:
         if isinstance(value, dict):
             rows += [f"{indent}{name}", *lines(value, f"{indent}  ")]
         else:
-            rows.append(f"{indent}{name:<22}{show(tuple(value) if isinstance(value, list) else value)}")
+            rows.append(f"{indent}{name:<21} {show(tuple(value) if isinstance(value, list) else value)}")
     return rows
 
 

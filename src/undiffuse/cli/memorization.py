@@ -136,7 +136,7 @@ def _training(options: dict[str, Any], subject: ModelSamples | DatasetImages, pr
     if "training" in options:
         return _open(options["training"], preparation)
     dataset = _open(preparation.source, preparation)
-    if dataset.info.fingerprint != subject.info.fingerprint:
+    if not subject.info.learned(dataset.info):
         raise UndiffuseError(
             f"The data in {preparation.source} are not those that the model learned from (their contents differ); "
             "name those by --training"

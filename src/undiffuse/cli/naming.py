@@ -11,6 +11,7 @@ from undiffuse.checkpoints.pretrained import PREFIX, is_here, names, written_as_
 from undiffuse.cli.parser import Parser
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError, quoted
+from undiffuse.provenance.adapter_names import adapters_in
 from undiffuse.provenance.pinned_path import path_of
 from undiffuse.runtime.durable_files import shortened
 from undiffuse.runtime.process_group import ALONE, Group
@@ -35,7 +36,8 @@ def add_model(parser: Parser, name: str = "RUN", **how: Any) -> None:
 def model_path(text: str) -> Path:
     """The name of a model as a path, which forgets './': './digits' that is not there would be the one that ships."""
     path = Path(text)
-    if written_as_path(text) and str(path) in names() and not is_here(path):
+    base = str(adapters_in(path)[0])
+    if written_as_path(text) and base in names() and not is_here(base):
         raise UndiffuseError(f"{text} is not there; the model of that name that comes with undiffuse is {PREFIX}{path}")
     return path
 
@@ -95,5 +97,7 @@ def default_folder(model: AnyModel, settings: SampleConfig, seed: int) -> Path:
     asked = [*settings.prompt.classes, settings.prompt.text[:40], *(f"{value:g}" for value in settings.prompt.vector)]
     asked += [path_of(settings.prompt.image).stem] if settings.prompt.image else []
     asked = [*filter(None, asked), *([f"guidance-{settings.guide.guidance:g}"] if settings.guide.guidance != 1 else [])]
+    _, adapters = adapters_in(model.provenance["checkpoint"])
+    asked += [f"with-{one.short}".replace(".safetensors", "") for one in adapters]
     name = "-".join([settings.solver.sampler, str(settings.solver.steps), "seed", str(seed), *asked])
     return model.home / "pictures" / shortened(re.sub(r"[^\w.+-]", "_", name))

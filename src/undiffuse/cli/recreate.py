@@ -59,15 +59,20 @@ def read_origin(path: Path) -> Origin:
 
 def matching_model(made_by: Origin, path: Path, run: Path | None, device: str) -> AnyModel:
     """The model that made a picture, with the weights of then."""
+    from undiffuse.checkpoints.find import is_there
     from undiffuse.checkpoints.hub import hub_name
-    from undiffuse.checkpoints.pretrained import shipped
     from undiffuse.model import load
+    from undiffuse.provenance.adapter_names import adapters_in
     from undiffuse.runtime.devices import choose_device
 
     home = run or Path(made_by.checkpoint)
-    hub = hub_name(home)
-    on_hub = hub is not None and (run is not None or hub.revision is not None)  # one that was a path has no revision
-    if not home.exists() and shipped(home) is None and not on_hub:
+    base, adapters = adapters_in(home)
+
+    def found(name: str | Path) -> bool:
+        hub = hub_name(name)
+        return is_there(name) or (hub is not None and (run or hub.revision) is not None)  # what was a path has none
+
+    if not all(map(found, (base, *(one.name for one in adapters)))):
         raise UndiffuseError(
             f"{path} was made by {home}, which is not there (any more): say where its run is with "
             f"undiffuse sample RUN --from {quoted(path)}"

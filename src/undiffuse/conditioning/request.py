@@ -21,6 +21,7 @@ from undiffuse.conditioning.student import student_conditions
 from undiffuse.conditioning.text.encoder import SIZE, load_encoder
 from undiffuse.config import registry
 from undiffuse.config.conditioning import ConditionConfig
+from undiffuse.config.distillation import student_of
 from undiffuse.config.sampling import Guide, Prompt
 from undiffuse.config.schema import TrainConfig
 from undiffuse.data.info import DataInfo
@@ -53,7 +54,12 @@ def conditions_of(config: TrainConfig, info: DataInfo) -> tuple[Condition, ...]:
     found = []
     if "class" in config.conditions.condition:
         if not info.classes:
-            raise UndiffuseError(f"`condition=class` needs classes, and '{info.name}' has none: {info.to_have_classes}")
+            start = config.start.start_from
+            fine_tuned = start and not student_of(config.distillation)
+            beside = f"; `prior=200` learns them as one class beside what {start} draws" if fine_tuned else ""
+            raise UndiffuseError(
+                f"`condition=class` needs classes, and '{info.name}' has none: {info.to_have_classes}{beside}"
+            )
         found.append(Condition(CLASS, "class", len(info.classes)))
     if "text" in config.conditions.condition:
         if not info.texts:

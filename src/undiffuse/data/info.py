@@ -53,10 +53,11 @@ class StoredInfo(_Facts):
     pair_high: float = 0.0
     unclassed: str = ""
     kind: str = ""
+    new: str = ""
 
     def info(self) -> DataInfo:
         numbers = Standardizer(self.vectors, self.vector_mean, self.vector_std)
-        info = DataInfo(**_facts_of(self), numbers=numbers, unclassed=self.unclassed, kind=self.kind)
+        info = DataInfo(**_facts_of(self), numbers=numbers, unclassed=self.unclassed, kind=self.kind, new=self.new)
         pair = (self.pair_channels, self.pair_dtype, self.pair_low, self.pair_high)
         return info.with_pair(*pair) if self.pair_channels else info
 
@@ -77,6 +78,12 @@ class DataInfo(_Facts):
     """Reason why there are no classes although folders look like some; '' elsewhere."""
     kind: str = ""
     """The kind of sample where the shape does not tell: 'video' of clips; '' elsewhere."""
+    new: str = ""
+    """The fingerprint of the data themselves, where a model's samples lie beside them; '' elsewhere."""
+
+    def learned(self, data: DataInfo) -> bool:
+        """Whether these, from which a model learned, are those data, be it with samples of another model beside."""
+        return data.fingerprint in (self.fingerprint, self.new)
 
     @property
     def to_have_classes(self) -> str:
@@ -122,8 +129,12 @@ class DataInfo(_Facts):
         told: dict[str, Any] = {"vectors": numbers.names, "vector_mean": numbers.mean, "vector_std": numbers.std}
         if pair:
             told |= {f"pair_{name}": getattr(pair, name) for name in ("channels", "dtype", "low", "high")}
-        values = asdict(StoredInfo(**_facts_of(self), **told, unclassed=self.unclassed, kind=self.kind))
-        later = {"unclassed", "kind"}  # files that say neither are as they were before there was such a field
+        values = asdict(StoredInfo(**_facts_of(self), **told, unclassed=self.unclassed, kind=self.kind, new=self.new))
+        later = {
+            "unclassed",
+            "kind",
+            "new",
+        }  # files that say none are as they were before there was such a field
         return {name: value for name, value in values.items() if value or name not in later}
 
     @classmethod

@@ -23,8 +23,9 @@ from undiffuse.data.transform import convert_channels
 from undiffuse.errors import UndiffuseError
 from undiffuse.modalities.registry import modality_of
 from undiffuse.model import AnyModel
+from undiffuse.provenance.adapter_names import short_name
 from undiffuse.provenance.edit_record import Edited
-from undiffuse.provenance.png import model_name, write_file, write_png
+from undiffuse.provenance.png import write_file, write_png
 from undiffuse.version import __version__
 from undiffuse.visualization.grid import to_image, viewable
 from undiffuse.visualization.strip import flatten, strip
@@ -153,7 +154,7 @@ def edit_record(
     return Edited(
         command=tuple(command),
         inputs=tuple(inputs),
-        model=model_name(Path(made_by["checkpoint"])),
+        model=short_name(made_by["checkpoint"]),
         step=made_by["step"],
         weights_sha256=made_by["sha256"],
         index=index,

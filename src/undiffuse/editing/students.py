@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from undiffuse.checkpoints.pretrained import shipped
+from undiffuse.checkpoints.find import is_there
 from undiffuse.config.distillation import StudentConfig
 from undiffuse.config.sampling import Compute
 from undiffuse.config.students import walking_student
@@ -73,7 +73,7 @@ def _first_teacher(model: Model, student: StudentConfig) -> Model:
     """
     path, models = Path(student.origin), model.resources.models
     if path not in models:
-        if not student.origin or not (path.exists() or shipped(path)):
+        if not student.origin or not is_there(path):
             raise UndiffuseError(
                 f"A student's pictures go into noise by its first teacher, {student.first_teacher}, which is not "
                 "there: bring it back, or draw new pictures"

@@ -13,6 +13,7 @@ from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.export.preconditions import without_paths
 from undiffuse.model import Model
 from undiffuse.networks.lora import is_whole, learned_of
+from undiffuse.provenance.adapter_names import adapters_in
 from undiffuse.provenance.png import check_free, write_file
 from undiffuse.runtime.durable_files import PLACE
 
@@ -22,7 +23,7 @@ def write(model: Model, path: Path, overwrite: bool = False) -> list[str]:
         raise UndiffuseError(f"An adapter's file is called NAME{SUFFIX}, not {path.name}")
     check_free(path, overwrite, PLACE)
     place = model.provenance.get("checkpoint")
-    found = locate(place, model.provenance["weights"]) if place and "+" not in str(place) else None
+    found = locate(place, model.provenance["weights"]) if place and not adapters_in(place)[1] else None
     if found is None or not (found.config.lora.lora_rank and is_whole(found.tensors)):
         raise UndiffuseError(
             f"{place or 'This model'} holds no adapter of its own: those are in runs that were trained with `lora_rank`"

@@ -10,6 +10,7 @@ from undiffuse.config.schema import TrainConfig
 from undiffuse.errors import UndiffuseError
 from undiffuse.factories.network import drawing_settings
 from undiffuse.model import AnyModel, Cascade, Model
+from undiffuse.provenance.adapter_names import without_folders
 
 
 def check_whole(model: AnyModel) -> Model:
@@ -24,8 +25,8 @@ def check_whole(model: AnyModel) -> Model:
 def without_paths(config: TrainConfig) -> TrainConfig:
     """The settings with names for what was on the disk of whoever trained, not where it was."""
     data = replace(config.data, source=Path(config.data.source).name, pairs=Path(config.data.pairs).name)
-    start = replace(config.start, start_from=Path(config.start.start_from).name)
+    start = replace(config.start, start_from=without_folders(config.start.start_from))
     if student := student_of(config.distillation):
-        student = replace(student, teacher=Path(student.teacher).name, origin=Path(student.origin).name)
+        student = replace(student, teacher=without_folders(student.teacher), origin=without_folders(student.origin))
         config = replace(config, distillation=student)
     return replace(drawing_settings(config), data=data, start=start)

@@ -6,45 +6,66 @@ import hashlib
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from undiffuse.checkpoints.adapter_names import AdapterName
 from undiffuse.checkpoints.find import locate
 from undiffuse.checkpoints.saved_model import SavedModel
 from undiffuse.config.distillation import student_of
 from undiffuse.errors import UndiffuseError
-from undiffuse.factories.network import drawing_settings, drawing_tensors
+from undiffuse.factories.network import drawing_settings, drawing_tensors, outline
 from undiffuse.networks.lora import SUM, added, is_whole, learned_of
+from undiffuse.provenance.adapter_names import AdapterName, adapters_in
 
 BELOW = "without_adapters_sha256"
 """In a record of where weights came from: those that adapters were added to."""
 
 
-def whole_model(found: SavedModel, adapters: Sequence[AdapterName] = (), weights: str = "ema") -> SavedModel:
+def find_whole(name: str | Path, weights: str = "ema", above: tuple[str, ...] = ()) -> SavedModel:
+    """The model of a name, with the adapters that it names, see `whole_model`."""
+    base, adapters = adapters_in(name)
+    return whole_model(locate(base, weights), adapters, weights, above)
+
+
+def whole_model(
+    found: SavedModel, adapters: Sequence[AdapterName] = (), weights: str = "ema", above: tuple[str, ...] = ()
+) -> SavedModel:
     """What was found under a name as a model that draws: without what only trainings need, with adapters added.
 
     Args:
         adapters: to add; each is looked for.
         weights: of the adapters, where there are several.
+        above: the sha256 of adapters that say themselves what they go on, and that this model is wanted for.
 
     Raises:
         UndiffuseError: an adapter is not there, is none, or does not fit.
     """
     if found.config.lora.lora_rank and not is_whole(found.tensors):
-        name, base = found.provenance["checkpoint"], found.config.start.start_from
-        try:
-            below = locate(base, found.config.start.start_weights)
-        except UndiffuseError as error:
-            raise UndiffuseError(
-                f"{name} is an adapter and no model, and what it goes on is not here ({error}): name both, as in "
-                f"MODEL+{name}"
-            ) from None
-        return put_on(whole_model(below), [(found, 1.0)])
+        found = put_on(_below(found, above), [(found, 1.0)])
     config, tensors = drawing_settings(found.config), drawing_tensors(found.config, found.tensors)
     whole = replace(found, config=config, tensors=tensors)
     return put_on(whole, [(locate(adapter.name, weights), adapter.scale) for adapter in adapters])
+
+
+def _below(adapter: SavedModel, above: tuple[str, ...]) -> SavedModel:
+    """The model that an adapter's file says it goes on: one that is here or ships, by a name without folders.
+
+    A file may come from anywhere, and does not choose what is read or fetched.
+    """
+    name, base, own = (adapter.provenance["checkpoint"], adapter.config.start.start_from, adapter.provenance["sha256"])
+    try:
+        if own in above:
+            raise UndiffuseError("it says that it goes on itself")
+        if not base or "/" in base or "\\" in base:
+            raise UndiffuseError(f"it says '{base[:80]}'")
+        return find_whole(base, adapter.config.start.start_weights, (*above, own))
+    except UndiffuseError as error:
+        raise UndiffuseError(
+            f"{name} is an adapter and no model, and what it goes on is not here ({error}): name both, as in "
+            f"MODEL+{name}"
+        ) from None
 
 
 def put_on(base: SavedModel, adapters: Sequence[tuple[SavedModel, float]]) -> SavedModel:
@@ -62,13 +83,21 @@ def put_on(base: SavedModel, adapters: Sequence[tuple[SavedModel, float]]) -> Sa
         base = _as_student(base, adapter)
         at = _sha256_with(at, adapter, scale)
         known.add(at)
-    learned = [
-        learned_of(adapter.tensors) if is_whole(adapter.tensors) else dict(adapter.tensors) for adapter, _ in adapters
-    ]
+    learned = [_learned(adapter) for adapter, _ in adapters]
     base, learned = _of_all_classes(base, [adapter for adapter, _ in adapters], learned)
     for (adapter, scale), parts in zip(adapters, learned, strict=True):
         base = _with(base, adapter, parts, scale)
     return base
+
+
+def _learned(adapter: SavedModel) -> dict[str, Tensor]:
+    """What an adapter holds, of a run or of a file, which may come from anywhere."""
+    learned = learned_of(adapter.tensors) if is_whole(adapter.tensors) else dict(adapter.tensors)
+    for name, tensor in learned.items():
+        if not tensor.is_floating_point():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise UndiffuseError(f"{adapter.provenance['checkpoint']} is not valid: '{name}' is of the type {kind}")
+    return learned
 
 
 def _with(base: SavedModel, adapter: SavedModel, learned: Mapping[str, Tensor], scale: float) -> SavedModel:
@@ -138,6 +167,10 @@ def _of_all_classes(
     told = next((one.config.conditions for one in (base, *adapters) if _classes(one)), None)
     if told is None:
         return base, [dict(parts) for parts in learned]
+    config = base.config if own else replace(base.config, conditions=told)
+    whole = replace(base, config=config, info=replace(base.info, classes=everything))
+    expected = outline(whole.config, whole.info)  # names in a file claim no memory that no network has
+    row = {name: number for number, name in enumerate(everything)}
     tensors, grown = dict(base.tensors), []
     for adapter, parts in zip(adapters, learned, strict=True):
         its, parts = _classes(adapter), dict(parts)
@@ -145,15 +178,15 @@ def _of_all_classes(
         for name in tables if its else ():
             delta, weight = parts[name], name.removesuffix(f".{SUM}")
             table = base.tensors.get(weight, torch.zeros(1, *delta.shape[1:]))
-            if len(table) == len(own) + 1:
+            like = expected.get(weight, torch.empty(0, device="meta")).shape
+            if len(table) == len(own) + 1 and like == (len(everything) + 1, *delta.shape[1:]):
                 tensors[weight] = by_class(table, own, everything)
                 known = torch.zeros(len(everything) + 1, *delta.shape[1:])
-                known[[everything.index(one) for one in its]] = delta[:-1]
+                known[[row[one] for one in its]] = delta[:-1]
                 known[-1] = delta[-1]
                 parts[name] = known
         grown.append(parts)
-    config = base.config if own else replace(base.config, conditions=told)
-    return replace(base, config=config, info=replace(base.info, classes=everything), tensors=tensors), grown
+    return replace(whole, tensors=tensors), grown
 
 
 def _classes(model: SavedModel) -> tuple[str, ...]:
@@ -163,4 +196,5 @@ def _classes(model: SavedModel) -> tuple[str, ...]:
 def by_class(table: Tensor, before: Sequence[str], now: Sequence[str]) -> Tensor:
     """The rows of a table of classes for other classes, by their names: a class that it does not know begins as none
     at all, the last row."""
-    return table[[before.index(name) if name in before else len(before) for name in (*now, None)]]
+    row = {name: number for number, name in enumerate(before)}
+    return table[[*(row.get(name, len(before)) for name in now), len(before)]]

@@ -9,7 +9,6 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from undiffuse.checkpoints import cascade_folder
-from undiffuse.checkpoints.adapter_names import adapters_in
 from undiffuse.checkpoints.find import locate
 from undiffuse.config.network import GivenNetworkConfig
 from undiffuse.config.schema import TrainConfig
@@ -18,6 +17,7 @@ from undiffuse.factories.network import give_network, is_given, outline
 from undiffuse.model.adapters import whole_model
 from undiffuse.model.cascade import Cascade
 from undiffuse.model.model import Model, build_model
+from undiffuse.provenance.adapter_names import adapters_in
 from undiffuse.runtime.devices import there
 from undiffuse.runtime.safe_tensors import check_tensors
 from undiffuse.runtime.torch_modes import own_modes

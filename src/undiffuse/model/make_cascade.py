@@ -9,12 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from undiffuse.checkpoints import cascade_folder
-from undiffuse.checkpoints.find import locate
 from undiffuse.checkpoints.foreign import SavedModel
 from undiffuse.errors import UndiffuseError, in_one_sentence
+from undiffuse.model.adapters import find_whole
 from undiffuse.model.cascade import Cascade, check_top
 from undiffuse.model.loading import load
-from undiffuse.provenance.png import model_name
+from undiffuse.provenance.adapter_names import short_name
 from undiffuse.runtime.durable_files import unwritable
 
 
@@ -33,7 +33,7 @@ def make_cascade(models: Sequence[str | Path], folder: str | Path, weights: str 
     folder = Path(folder)
     if len(models) < 2:
         raise UndiffuseError("A cascade takes a model of small images and at least one stage, trained with `upscale`")
-    found = [locate(model, weights) for model in models]
+    found = [find_whole(model, weights) for model in models]
     check_fits([str(model) for model in models], found)
     if folder.exists() and any(folder.iterdir()):
         raise UndiffuseError(f"{folder} is not empty; choose another `name`")
@@ -86,4 +86,4 @@ def check_fits(names: Sequence[str], found: Sequence[SavedModel]) -> None:
 
 
 def _name(part: SavedModel) -> str:
-    return re.sub(r"[^\w.+-]", "_", model_name(Path(part.provenance["checkpoint"])).removesuffix(".safetensors"))
+    return re.sub(r"[^\w.+-]", "_", short_name(part.provenance["checkpoint"]).removesuffix(".safetensors"))

@@ -16,12 +16,12 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from undiffuse.checkpoints.adapter_names import AdapterName, adapters_in
 from undiffuse.checkpoints.find import locate
 from undiffuse.checkpoints.hub import hub_name
 from undiffuse.checkpoints.model_file import SUFFIX, to_bytes
 from undiffuse.checkpoints.pretrained import shipped
 from undiffuse.checkpoints.saved_model import SavedModel
+from undiffuse.checkpoints.training_checkpoint import read_settings
 from undiffuse.conditioning.low_resolution import LowResSource
 from undiffuse.conditioning.request import conditions_of
 from undiffuse.conditioning.student import number_inputs
@@ -47,6 +47,7 @@ from undiffuse.model.sample_objects import with_texts
 from undiffuse.model.sample_request import passed
 from undiffuse.model.student_request import check_typed
 from undiffuse.networks.conditions import Condition
+from undiffuse.provenance.adapter_names import AdapterName, adapters_in
 from undiffuse.provenance.png import write_file
 from undiffuse.runtime.compiling import CompiledEvaluations
 from undiffuse.runtime.durable_files import PLACE
@@ -152,18 +153,25 @@ class Model(DrawsByPlan, EditsPictures):
     def home(self) -> Path:
         """The folder for results of the model: the run's, or the checkpoint's where it stands alone.
 
-        A model in one file or from the hub has no folder of its own, and a package's may not be written to: there it is
-        the working directory.
+        A model in one file or from the hub has no folder of its own, nor has one with adapters, and a package's may
+        not be written to: there it is the working directory.
 
         Raises:
             UndiffuseError: the model was not loaded from one.
         """
         if "checkpoint" not in self.provenance:
             raise UndiffuseError("This model has no folder: load one with undiffuse.load('runs/NAME')")
-        folder = Path(adapters_in(self.provenance["checkpoint"])[0])
-        if folder.is_file() or shipped(folder) is not None or hub_name(folder) is not None:
+        folder, adapters = Path(self.provenance["checkpoint"]), adapters_in(self.provenance["checkpoint"])[1]
+        if adapters or folder.is_file() or shipped(folder) is not None or hub_name(folder) is not None:
             return Path()
         return folder.parent.parent if folder.parent.name == "checkpoints" else folder
+
+    @property
+    def trained_config(self) -> TrainConfig:
+        """The settings of the training that made it: ``config`` is of a network without adapters, for they are added
+        to its weights, and this says what learned."""
+        trained = read_settings(Path(self.provenance.get("checkpoint", "")))
+        return self.config if trained is None else replace(self.config, lora=trained.lora)
 
     @in_one_sentence
     def with_adapters(self, *names: str | Path, weights: str = "ema") -> Model:

@@ -24,6 +24,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
+from undiffuse.provenance.adapter_names import short_name
 from undiffuse.provenance.edit_record import Edited, Record
 from undiffuse.provenance.own_pictures import SHEET_LABEL
 from undiffuse.runtime.durable_files import ELSEWHERE, appearing, check_writable, for_the_eye, writing
@@ -68,7 +69,7 @@ class Origin(Record):
             "Seed": self.seed,
             "Index": self.index,
             "Size": "x".join(str(side) for side in reversed(self.shape[1:])),
-            "Model": model_name(Path(self.checkpoint)),
+            "Model": short_name(self.checkpoint),
             "Model hash": self.weights_sha256[:10],
             "Training steps": self.step,
             "Spacing": self.sample.solver.spacing,
@@ -82,11 +83,6 @@ class Origin(Record):
         if min(origin.index, origin.seed, origin.step, origin.count - 1, min(origin.shape, default=0) - 1) < 0:
             raise UndiffuseError(f"the picture's '{cls.CHUNK}' chunk holds a number below what there can be")
         return origin
-
-
-def model_name(checkpoint: Path) -> str:
-    """NAME of ``runs/NAME/checkpoints/step-...``, or the folder's own name elsewhere."""
-    return checkpoint.parent.parent.name if checkpoint.parent.name == "checkpoints" else checkpoint.name
 
 
 @dataclass(frozen=True)

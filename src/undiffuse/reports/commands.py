@@ -25,7 +25,7 @@ from undiffuse.config.sampling import Guide
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import flatten
 from undiffuse.config.students import walking_student
-from undiffuse.config.training import EMAConfig, ObjectiveConfig, OptimizerConfig
+from undiffuse.config.training import EMAConfig, LoRAConfig, ObjectiveConfig, OptimizerConfig
 from undiffuse.errors import UndiffuseError, quoted
 from undiffuse.recipes import get_recipe
 from undiffuse.reports.run_history import Story
@@ -39,7 +39,7 @@ RUNS = "runs"
 
 def train_command(story: Story) -> str:
     """The shortest command with these settings: what the recipe would have chosen for the data is left out."""
-    config = story.model.config
+    config = story.model.trained_config
     if student := student_of(config.distillation):
         return distill_command(story, student)
     run = story.run.resolve()
@@ -51,7 +51,7 @@ def train_command(story: Story) -> str:
     except UndiffuseError:  # a recipe that is gone, or has changed its mind about these data: everything is said
         standard = {}
     for name, value in flatten(config).items():
-        redundant = name in ("source", "recipe") or (name in BUDGETS and value is None)
+        redundant = name in ("source", "recipe", "start_sha256") or (name in BUDGETS and value is None)
         if not redundant and (name not in standard or standard[name] != value):
             words += option(name, value)
     return shlex.join(words)
@@ -59,7 +59,7 @@ def train_command(story: Story) -> str:
 
 def distill_command(story: Story, student: StudentConfig) -> str:
     """The command that makes such a student of this one's teacher, for about as long."""
-    config, run = story.model.config, story.run.resolve()
+    config, run = story.model.trained_config, story.run.resolve()
     name, method = run.name, str(vars(student)["method"])
     matched = isinstance(student, MatchConfig)
     if matched and student.teacher_guidance == 1 and not student.guidance_range:
@@ -99,10 +99,10 @@ def _starts(student: StudentConfig) -> bool:
 
 def _otherwise(config: TrainConfig, student: StudentConfig) -> list[str]:
     """Options for the settings that are not those of every student by the same method."""
-    usual = replace(student_settings(config), distillation=type(student)())
+    usual = replace(student_settings(config), distillation=type(student)(), lora=LoRAConfig())
     usual = override(usual, **(STARTING if _starts(student) else usual_settings(student)))
     has, had, words = flatten(config), flatten(usual), list[str]()
-    for part in (type(student), ObjectiveConfig, OptimizerConfig, EMAConfig):
+    for part in (type(student), ObjectiveConfig, OptimizerConfig, LoRAConfig, EMAConfig):
         for name in fields_of(part):
             if has[name] != had[name] and name not in (*fields_of(StudentConfig), *FILLED_IN, *NOT_OF_STUDENTS):
                 words += option(name, has[name])

@@ -119,7 +119,7 @@ def evaluate_commands(story: Story) -> list[str]:
 def _command(story: Story, evaluation: dict[str, Any]) -> str:
     subject, settings, reference = evaluation["subject"], evaluation["settings"], evaluation["reference"]
     words = ["undiffuse", "evaluate", str(story.run), "-n", str(evaluation["n"]), "--seed", str(settings["seed"])]
-    if reference["fingerprint"] != story.model.info.fingerprint:
+    if reference["fingerprint"] not in (story.model.info.fingerprint, story.model.info.new):
         words += ["--reference", str(reference["name"])]
     words += ["--extractor", ",".join(one["name"] for one in evaluation["extractors"])]
     words += ["--repeat", str(settings["repeat"])] if settings["repeat"] > 1 else []

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from undiffuse.checkpoints.find import is_model
 from undiffuse.config.distillation import student_of
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.config.schema import TrainConfig
@@ -65,7 +66,7 @@ class Lineup:
     @cached_property
     def settings(self) -> list[dict[str, Any]]:
         """The settings of each run by their flat names; those of students where there is one."""
-        flats, homes = [flatten(story.model.config) for story in self.stories], sections(TrainConfig)
+        flats, homes = [flatten(story.model.trained_config) for story in self.stories], sections(TrainConfig)
         if any(student_of(story.model.config.distillation) for story in self.stories):
             return flats
         return [{name: flat[name] for name in flat if homes[name] != "distillation"} for flat in flats]
@@ -137,7 +138,8 @@ def _check_run(path: Path) -> None:
         return
     if (path / "manifest.json").exists():
         raise UndiffuseError(f"{path} is a checkpoint; name the run that it belongs to, as runs/NAME")
-    state = "holds no run" if path.exists() else "is not there"
+    alone = "is a model alone" if is_model(path) else "is not there"
+    state = "holds no run" if path.is_dir() else alone
     raise UndiffuseError(f"{path} {state}; a comparison takes folders that undiffuse train made, as runs/NAME")
 
 

@@ -124,7 +124,7 @@ class Story:
             dataset = open_data(self.model.config.data, progress=False)
         except UndiffuseError:
             return None
-        return dataset if dataset.info.fingerprint == self.model.info.fingerprint else None
+        return dataset if self.model.info.learned(dataset.info) else None
 
     @cached_property
     def plan(self) -> SamplePlan | None:

@@ -88,6 +88,9 @@ def _head(story: Story) -> str:
         "last loss": story.last_loss,
     }
     text = f"A denoising diffusion model that learned from {info.name}, by the recipe {story.model.config.recipe}."
+    trained = story.model.trained_config
+    if rank := trained.lora.lora_rank:
+        text += f" What it learned is adapters of rank {rank} on {trained.start.start_from}."
     if student := student_of(story.model.config.distillation):
         facts["evaluations"] = spent_in_words(story.model.config, story.state["step"]).split()[0]
         text = f"A student of {info.name}: {in_words(student)}."
@@ -167,7 +170,7 @@ def _commands(story: Story) -> str:
 
 
 def _settings(story: Story) -> str:
-    flat, homes = flatten(story.model.config), sections(TrainConfig)
+    flat, homes = flatten(story.model.trained_config), sections(TrainConfig)
     names = dict.fromkeys(homes.values())
     if student_of(story.model.config.distillation) is None:
         del names["distillation"]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from undiffuse.conditioning.request import CLASS
 from undiffuse.config.distillation import student_of
@@ -34,7 +38,9 @@ def held_out_of(data: TrainData, model: Model, tables: Tables, other: Data | Non
         return None
     if other is not None:
         data = TrainData.of(other)
-        _check_alike(data.info, model.info, any(told.name == CLASS for told in model.conditions))
+        _check_alike(data.info, model.info)
+        if any(told.name == CLASS for told in model.conditions):
+            data = replace(data, labels=_labels(data, model))
         tables = condition_tables(data, model)
         own = np.arange(data.info.count)
     else:
@@ -51,11 +57,21 @@ def held_out_of(data: TrainData, model: Model, tables: Tables, other: Data | Non
     return HeldOut(len(own), batch)
 
 
-def _check_alike(other: DataInfo, info: DataInfo, told_classes: bool) -> None:
+def _labels(other: TrainData, model: Model) -> NDArray[np.int64]:
+    """The classes of other data by their names, as the model counts them: beside a `prior`, data without classes are
+    of the class that the training's own are."""
+    classes = model.info.classes
+    own = (Path(model.info.name).stem,) if model.config.start.prior else ()
+    names = other.info.classes or own
+    if not names or not set(names) <= set(classes):
+        raise UndiffuseError("`validation` has other classes than the data, which the model is told: name them alike")
+    rows = np.array([classes.index(name) for name in names])
+    return rows[np.zeros(other.info.count, np.int64) if other.labels is None else other.labels]
+
+
+def _check_alike(other: DataInfo, info: DataInfo) -> None:
     if (other.shape, other.dtype) != (info.shape, info.dtype):
         raise UndiffuseError(
             f"`validation` has samples of the shape {other.shape} and of {other.dtype}, and the data {info.shape} of "
             f"{info.dtype}: prepare them alike"
         )
-    if told_classes and other.classes != info.classes:
-        raise UndiffuseError("`validation` has other classes than the data, which the model is told: name them alike")

@@ -6,6 +6,7 @@ import json
 import shutil
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +14,19 @@ import torch
 
 import undiffuse
 from tests.training.tiny import TinyData, tiny_data, tiny_settings
-from undiffuse.checkpoints.adapter_names import AdapterName, adapters_in
+from undiffuse.checkpoints import model_file
+from undiffuse.checkpoints.saved_model import SavedModel
 from undiffuse.checkpoints.training_checkpoint import load as load_checkpoint
+from undiffuse.cli import distill as distill_command
+from undiffuse.cli import main
+from undiffuse.cli.parser import Parser
 from undiffuse.config.files import override
 from undiffuse.data.standardizer import Standardizer
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import load
 from undiffuse.networks.lora import learned_of
+from undiffuse.provenance.adapter_names import AdapterName, adapters_in, short_name, without_folders
+from undiffuse.reports.run_report import write_report
 from undiffuse.training.api import resume_run, start_run
 from undiffuse.training.run.finetune import started_from
 
@@ -245,3 +252,98 @@ def test_a_network_of_ones_own_takes_adapters(tmp_path):
     stacked = load(f"{own}+{tmp_path / 'tuned'}", network=Perceptron)
     assert same(tuned, stacked)
     assert not same(stacked, load(own, network=Perceptron))
+
+
+def test_parts_of_names_that_are_there_go_before(tmp_path, monkeypatch):
+    (tmp_path / "C++").mkdir()
+    (tmp_path / "b+c:2").mkdir()
+    monkeypatch.setenv("HOME", "/home/somebody")
+    base, adapter = f"{tmp_path}/C++", f"{tmp_path}/b+c:2"
+    assert adapters_in(f"{base}+a") == (base, (AdapterName("a"),))
+    assert adapters_in(f"a+{adapter}:0.5+d") == ("a", (AdapterName(adapter, 0.5), AdapterName("d")))
+    assert adapters_in("a+~/b:2") == ("a", (AdapterName("/home/somebody/b", 2.0),))
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e-7, 0.1 + 0.2, -3.0, 1.0, 0.0])
+def test_a_scale_is_written_as_it_is_read_to_the_last_bit(scale):
+    assert adapters_in(f"a+{AdapterName('b', scale)}") == ("a", (AdapterName("b", scale),))
+    assert adapters_in(f"a+b:{scale:+}+c") == ("a", (AdapterName("b", scale), AdapterName("c")))
+
+
+def test_short_names_are_without_folders():
+    assert short_name("runs/lp/checkpoints/step-00000004") == "lp"
+    assert short_name("digits+runs/lp/checkpoints/step-00000004:0.5+x/y.safetensors") == "digits+lp:0.5+y.safetensors"
+    assert without_folders("runs/base+x/style.safetensors:0.5") == "base+style.safetensors:0.5"
+
+
+def test_pictures_of_a_model_with_adapters_are_made_again(runs, tmp_path, capsys):
+    name, out = f"{runs / 'base'}+{runs / 'style'}:0.123456789", tmp_path / "out"
+    assert main(["sample", name, "-n", "1", "--steps", "2", "--out", str(out), "--device", "cpu"]) == 0
+    assert main(["sample", "--from", str(out / "00000.png")]) == 0
+    assert "made again: identical" in capsys.readouterr().out
+    assert main(["info", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["checkpoint"].endswith(":0.123456789")
+
+
+def test_results_of_a_model_with_adapters_do_not_lie_among_those_of_its_model(runs):
+    assert load(f"{runs / 'base'}+{runs / 'style'}").home == Path()
+    assert load(runs / "style").home == runs / "style"
+
+
+def adapter_file(runs, path, **changes):
+    """The adapter of a run in a file, with settings or tensors of somebody else's making."""
+    undiffuse.convert(load(runs / "style"), path, "adapter")
+    made = model_file.read(path)
+    tensors = {**made.tensors, **changes.pop("tensors", {})}
+    config = override(made.config, **changes)
+    path.write_bytes(model_file.to_bytes(SavedModel.of(config, made.info, tensors, 1, "raw")))
+    return made
+
+
+def test_adapters_after_an_adapters_file_are_added_too(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(runs)
+    adapter_file(runs, tmp_path / "style.safetensors")
+    both = load(f"{tmp_path / 'style.safetensors'}+other")
+    assert same(both, load(f"base+{tmp_path / 'style.safetensors'}+other"))
+    assert not same(both, load(tmp_path / "style.safetensors"))
+
+
+@pytest.mark.parametrize("base", ["own.safetensors", "/etc/passwd", "org/name", "", "own.safetensors+own.safetensors"])
+def test_an_adapters_file_does_not_choose_what_is_read(runs, tmp_path, monkeypatch, base):
+    monkeypatch.chdir(tmp_path)
+    adapter_file(runs, Path("own.safetensors"), start_from=base)
+    with pytest.raises(UndiffuseError, match="is an adapter and no model, and what it goes on is not here"):
+        load("own.safetensors")
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.bool])
+def test_an_adapter_of_other_numbers_is_refused(runs, tmp_path, kind):
+    made = adapter_file(runs, tmp_path / "a.safetensors")
+    for part in ("lora_A", "delta"):
+        name = next(name for name in made.tensors if name.endswith(part))
+        adapter_file(runs, tmp_path / f"{part}.safetensors", tensors={name: made.tensors[name].to(kind)})
+        with pytest.raises(UndiffuseError, match=f"is not valid: '{name}' is of the type {str(kind)[6:]}"):
+            load(f"{runs / 'base'}+{tmp_path / part}.safetensors")
+
+
+def test_a_report_says_what_learned_and_how_to_make_it_again(runs):
+    page = write_report(runs / "style").read_text(encoding="utf-8")
+    assert f"What it learned is adapters of rank 2 on {runs / 'base'}." in page
+    command = next(line for line in page.splitlines() if "undiffuse train" in line)
+    assert "--lora-rank 2" in command
+    assert "--start-sha256" not in page  # no option
+    card = (runs / "style" / "README.md").read_text(encoding="utf-8")
+    base, whole = (sum(t.numel() for t in weights(load(runs / name)).values()) for name in ("base", "style"))
+    learned = sum(
+        tensor.numel()
+        for tensor in learned_of(load_checkpoint(runs / "style" / "checkpoints" / "step-00000006").weights).values()
+    )
+    assert base == whole
+    assert f"which stay as they are, and {learned:,} of adapters of rank 2, which learn" in card
+
+
+def test_distill_takes_ranks_on_the_command_line():
+    parser = Parser("undiffuse distill", "")
+    distill_command.configure(parser)
+    typed = vars(parser.parse_args(["digits", "--lora-rank", "4", "--lora-layers", "attention"]))
+    assert (typed["lora_rank"], typed["lora_layers"]) == (4, ("attention",))

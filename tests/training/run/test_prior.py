@@ -16,6 +16,9 @@ from undiffuse.config.files import override
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import load
 from undiffuse.training.api import resume_run, start_run
+from undiffuse.training.batches import TrainData
+from undiffuse.training.distillation.request import student_settings
+from undiffuse.training.held_out import _labels
 from undiffuse.training.run.finetune import started_from
 from undiffuse.training.run.prior import Prior, join
 
@@ -160,3 +163,37 @@ def test_what_cannot_be_is_one_sentence_and_leaves_no_run(runs, tmp_path, flat, 
     with pytest.raises(UndiffuseError, match=sentence):
         start_run(on_from(runs / "base", steps=2, **flat), data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_knows_its_own_data_beside_the_samples(runs):
+    info = load(runs / "new").info
+    assert info.learned(few().info)
+    assert not info.learned(replace(few().info, fingerprint="others"))
+    assert info.fingerprint != info.new == few().info.fingerprint
+    assert type(info).from_json(info.to_json()) == info
+    assert "new" not in few().info.to_json()
+
+
+def test_held_out_data_are_of_the_class_that_is_new(runs):
+    """Those without classes; others by their names, and none that the model does not know."""
+    model = load(runs / "new")
+    assert model.info.classes == ("dark", "light", "spots")
+    np.testing.assert_array_equal(_labels(TrainData.of(few("elsewhere")), model), [2, 2, 2])
+    np.testing.assert_array_equal(_labels(TrainData.of(labeled(("light", "spots"))), model), 1 + labeled().labels)
+    with pytest.raises(UndiffuseError, match="`validation` has other classes than the data"):
+        _labels(TrainData.of(labeled(("light", "unknown"))), model)
+    with pytest.raises(UndiffuseError, match="`validation` has other classes than the data"):
+        _labels(TrainData.of(few()), load(runs / "base"))
+
+
+def test_data_without_classes_are_told_of_prior(runs, tmp_path):
+    with pytest.raises(
+        UndiffuseError, match=r"needs classes.*; `prior=200` learns them as one class beside what .*base"
+    ):
+        start_run(on_from(runs / "base", prior=0, lora_rank=2), few(), tmp_path / "run")
+
+
+def test_a_student_does_not_begin_as_its_teacher_did(runs):
+    student = student_settings(load(runs / "new").config)
+    assert student.start.prior == 0
+    assert student.start.start_from == ""

@@ -49,7 +49,7 @@ def measure_bits(
     timesteps = min(timesteps, model.schedule.T)
     terms = bound(model, images, count=timesteps, how=MeasureOptions(seed=seed, progress=progress))
     value, error = mean_and_error(units.of_bound(terms.total))
-    seen = dataset.info.fingerprint == model.info.fingerprint
+    seen = model.info.learned(dataset.info)
     facts = {
         "name": dataset.info.name,
         "fingerprint": dataset.info.fingerprint,

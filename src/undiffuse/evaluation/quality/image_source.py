@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,7 +22,7 @@ from undiffuse.errors import UndiffuseError, counted
 from undiffuse.evaluation.images import drawn
 from undiffuse.model import Model
 from undiffuse.model.plan import SamplePlan
-from undiffuse.provenance.png import model_name
+from undiffuse.provenance.adapter_names import short_name
 
 BLOCK = 64
 """Given images that are read at a time."""
@@ -99,7 +98,7 @@ class ModelSamples:
         origin, settings = self.model.provenance, self.settings
         return {
             "kind": "run",
-            "name": model_name(Path(origin.get("checkpoint", "a new model"))),
+            "name": short_name(origin.get("checkpoint", "a new model")),
             "checkpoint": origin.get("checkpoint"),
             "step": origin.get("step"),
             "weights": origin.get("weights"),

@@ -15,7 +15,7 @@ from undiffuse.errors import counted
 from undiffuse.evaluation.quality.evaluate import FORMAT, Quality
 from undiffuse.evaluation.quality.image_source import ImageSource, ModelSamples
 from undiffuse.evaluation.quality.measurement import Measurement
-from undiffuse.provenance.png import model_name
+from undiffuse.provenance.adapter_names import short_name
 from undiffuse.runtime.durable_files import shortened
 from undiffuse.version import __version__
 
@@ -168,7 +168,7 @@ def default_file(subject: ImageSource, reference: str, extractors: Sequence[str]
         ]
         home = subject.model.home
         if home == Path():  # the working directory, where the name alone tells models apart
-            words = [FOLDER, Path(model_name(Path(subject.model.provenance["checkpoint"]))).stem, *words]
+            words = [FOLDER, short_name(subject.model.provenance["checkpoint"]).replace(".safetensors", ""), *words]
         return (home if home == Path() else home / FOLDER) / f"{_file_word('-'.join(words))}.json"
     return Path(f"evaluation-{_file_word(Path(subject.info.name).stem)}.json")
 

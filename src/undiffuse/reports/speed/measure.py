@@ -258,7 +258,7 @@ def compilation(
 def _settings(model: Model, batch: int | None, precision: PrecisionName | None) -> TrainConfig:
     own = model.config.loop
     given = {"batch": batch or own.batch, "precision": precision or own.precision}
-    return override(learning_settings(model.config), **given, steps=ENDLESS, images=None, minutes=None)
+    return override(learning_settings(model.trained_config), **given, steps=ENDLESS, images=None, minutes=None)
 
 
 def _data(info: DataInfo, seed: int) -> RandomData:

@@ -24,8 +24,9 @@ from PIL import Image
 
 from undiffuse.config.sampling import SampleConfig
 from undiffuse.errors import UndiffuseError
+from undiffuse.provenance.adapter_names import short_name
 from undiffuse.provenance.edit_record import Edited
-from undiffuse.provenance.png import Origin, model_name, read_metadata, write_file, write_png
+from undiffuse.provenance.png import Origin, read_metadata, write_file, write_png
 from undiffuse.reports.commands import option
 from undiffuse.studio.library.models import UnknownError
 
@@ -142,7 +143,7 @@ def recipe_of(made_by: Origin | Edited, request: dict[str, Any] | None = None) -
     common = {"step": made_by.step, "sha256": made_by.weights_sha256, "index": made_by.index}
     common["settings"] = made_by.sample.flat()
     if isinstance(made_by, Origin):
-        own = {"kind": "sample", "model": model_name(Path(made_by.checkpoint)), "seed": made_by.seed}
+        own = {"kind": "sample", "model": short_name(made_by.checkpoint), "seed": made_by.seed}
         return {**own, **common, "command": shlex.join(sample_command(made_by))}
     asked = request or {}
     return {

@@ -23,7 +23,7 @@ from undiffuse.config.schema import METHODS as VARIANTS
 from undiffuse.config.schema import TrainConfig
 from undiffuse.config.sections import change, sections
 from undiffuse.config.students import FARTHEST, LONGEST, check_student
-from undiffuse.config.training import EMAConfig, ObjectiveConfig, OptimizerConfig
+from undiffuse.config.training import EMAConfig, ObjectiveConfig, OptimizerConfig, StartConfig
 from undiffuse.diffusion.parameterization import make_parameterization
 from undiffuse.diffusion.samplers import SAMPLERS
 from undiffuse.diffusion.schedules import DiscreteSchedule
@@ -303,6 +303,7 @@ def student_settings(config: TrainConfig) -> TrainConfig:
     return replace(
         config,
         network=network,
+        start=StartConfig(),  # the teacher's own beginning is not the student's
         objective=ObjectiveConfig(),
         optimizer=OptimizerConfig(lr=2e-4, decay="linear", warmup=50, accumulate=config.optimizer.accumulate),
         ema=EMAConfig(ema=(0.99,)),

@@ -26,10 +26,10 @@ def model_card(path: Path, model: Model, state: State, metrics: dict[str, Any]) 
         metrics: the last line of metrics.jsonl about the loss; empty before the first.
     """
     config, info, process = model.config, model.info, model.config.diffusion
-    parameters = sum(parameter.numel() for parameter in model.network.parameters())
     shape = " x ".join(map(str, info.shape))
     used = "" if model.conditions else " (not used for training)"
     classes = f", in {counted(len(info.classes), 'class', 'classes')}{used}" if info.classes else ""
+    drawn = f", {config.start.prior:,} of them drawn by `{config.start.start_from}`" if config.start.prior else ""
     refused = f"; {counted(info.refused, 'file')} could not be used" if info.refused else ""
     budget = next(
         f"{getattr(config.loop, name):,g} {name}" for name in BUDGETS if getattr(config.loop, name) is not None
@@ -42,10 +42,10 @@ A denoising diffusion model made by undiffuse {__version__}, recipe `{config.rec
 
 | | |
 |---|---|
-| Data | {info.name}: {counted(info.count, "sample")}{classes}{refused} |
+| Data | {info.name}: {counted(info.count, "sample")}{drawn}{classes}{refused} |
 | Shape | {shape} (channels first), {info.dtype} |
 | Data fingerprint | `{info.fingerprint}` |
-| Parameters | {parameters:,} |
+| Parameters | {_parameters(model)} |
 | Process | {process.schedule}, T = {process.timesteps}, predicts {process.parameterization} |
 | Told | {_told(config.conditions, info)} |
 | Started from | {_start(config.start)} |
@@ -71,6 +71,14 @@ the ones that are sampled.
 {to_yaml(config).rstrip()}
 ```
 """
+
+
+def _parameters(model: Model) -> str:
+    every = sum(parameter.numel() for parameter in model.network.parameters())
+    if not (rank := model.config.lora.lora_rank):
+        return f"{every:,}"
+    learned = sum(parameter.numel() for parameter in model.network.parameters() if parameter.requires_grad)
+    return f"{every - learned:,}, which stay as they are, and {learned:,} of adapters of rank {rank}, which learn"
 
 
 def _start(start: StartConfig) -> str:

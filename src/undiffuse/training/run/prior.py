@@ -174,7 +174,7 @@ def join(data: Data, prior: Prior, config: TrainConfig) -> WithPrior:
         labels = np.concatenate([np.array([classes.index(name) for name in names])[own], prior.labels])
     both = hashlib.sha256(f"{info.fingerprint} {prior.sha256}".encode()).hexdigest()
     count = info.count + len(images)
-    joined = replace(_in_all(info, images), count=count, classes=classes, fingerprint=both)
+    joined = replace(_in_all(info, images), count=count, classes=classes, fingerprint=both, new=info.fingerprint)
     return WithPrior(joined, Joined(data.images, info.count, images), labels, prior)
 
 
