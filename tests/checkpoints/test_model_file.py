@@ -94,7 +94,7 @@ def spoilt(kind: str, data: bytes) -> bytes:
     if kind == "text":
         return b"no tensors at all"
     if kind == "newer":
-        ours["format"] = 3
+        ours["format"] = 4
     if kind == "empty":
         ours = {}
     if kind == "setting":
@@ -112,7 +112,7 @@ def spoilt(kind: str, data: bytes) -> bytes:
         ("cut", "not a valid safetensors file"),
         ("text", "not a valid safetensors file"),
         ("bare", "tensors and no settings"),
-        ("newer", "has format 3, this undiffuse reads up to 2"),
+        ("newer", "has format 4, this undiffuse reads up to 3"),
         ("empty", "header does not hold what a model's does"),
         ("setting", "base"),
     ],
