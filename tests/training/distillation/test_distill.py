@@ -341,7 +341,7 @@ def test_another_teacher_under_the_same_name_is_refused(home, tmp_path):
         ({"dropout": 0.1}, "`dropout` is not for students"),
         ({"images": 100}, "as `minutes` or `updates` say"),
         ({"source": "digits"}, "leave `source` out"),
-        ({"data": "cats and dogs"}, "knows the classes even, odd, and 'array.npz' has cat, dog"),
+        ({"data": "cats and dogs"}, "knows 2 classes, even, odd, and 'array.npz' has 2, cat, dog"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_before_any_training(home, tmp_path, asked, said):

@@ -239,7 +239,8 @@ def _check_classes(teacher: Model, info: DataInfo, name: str) -> None:
     numbered = known == tuple(map(str, range(len(given))))  # of a model that says nothing of their names
     if CLASS in [condition.name for condition in teacher.conditions] and given and given != known and not numbered:
         raise UndiffuseError(
-            f"{name} knows the classes {_few(known)}, and '{info.name}' has {_few(given)}: give them the same names"
+            f"{name} knows {len(known)} classes, {_few(known)}, and '{info.name}' has {len(given)}, {_few(given)}: "
+            "give data with all of them, of the same names"
         )
 
 
