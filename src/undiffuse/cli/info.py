@@ -107,5 +107,5 @@ def about_model(path: Path) -> dict[str, Any]:
         "parameters": sum(part["parameters"] for part in parts.values()),
         **({"cascade": parts} if len(parts) > 1 else {}),
         "data": model.info.to_json(),
-        "settings": spelled_out(model.config),
+        "settings": spelled_out(stages_of(model)[-1].trained_config),
     }

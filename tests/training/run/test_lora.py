@@ -347,3 +347,8 @@ def test_distill_takes_ranks_on_the_command_line():
     distill_command.configure(parser)
     typed = vars(parser.parse_args(["digits", "--lora-rank", "4", "--lora-layers", "attention"]))
     assert (typed["lora_rank"], typed["lora_layers"]) == (4, ("attention",))
+
+
+def test_info_says_that_adapters_learned(runs, capsys):
+    main(["info", str(runs / "style")])
+    assert "lora_rank             2" in capsys.readouterr().out
