@@ -119,7 +119,7 @@ class Story:
 
     @cached_property
     def dataset(self) -> Dataset | Stream | None:
-        """The data as the training saw them, or None where they are gone or are others by now."""
+        """The data as the training saw them, without a prior; None where they are gone or are others by now."""
         try:
             dataset = open_data(self.model.config.data, progress=False)
         except UndiffuseError:
@@ -133,7 +133,7 @@ class Story:
         Of a stage None where the data are gone; other models then draw by nothing.
         """
         model = self.model
-        if self.dataset is None:
+        if self.dataset is None or model.info.new:  # beside a prior, a model is told classes at most, by turns
             return None if model.config.conditions.upscale > 1 else model.plan(self.settings)
         data = TrainData.of(self.dataset)
         images = image_batches(data, model.config, BatchShard(model.config.loop.batch))

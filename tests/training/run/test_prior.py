@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from undiffuse.checkpoints.training_checkpoint import load as load_checkpoint
 from undiffuse.config.files import override
 from undiffuse.errors import UndiffuseError
 from undiffuse.model import load
+from undiffuse.reports.run_report import write_report
 from undiffuse.training.api import resume_run, start_run
 from undiffuse.training.batches import TrainData
 from undiffuse.training.distillation.request import student_settings
@@ -191,6 +193,17 @@ def test_data_without_classes_are_told_of_prior(runs, tmp_path):
         UndiffuseError, match=r"needs classes.*; `prior=200` learns them as one class beside what .*base"
     ):
         start_run(on_from(runs / "base", prior=0, lora_rank=2), few(), tmp_path / "run")
+
+
+def test_a_report_shows_the_data_beside_which_a_prior_lay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few_steps = {"steps": 2, "batch": 4, "sample_every": 0, "device": "cpu", "quiet": True}
+    np.save("spots.npy", few().images[:, 0])
+    start_run(
+        tiny_settings(steps=1, sample_every=0, condition=("class",), parameterization="v"), labeled(), Path("base")
+    )
+    undiffuse.train("spots.npy", start_from="base", prior=4, lora_rank=2, name="new", **few_steps)
+    assert "Beside them are real data." in write_report("runs/new").read_text(encoding="utf-8")
 
 
 def test_a_student_does_not_begin_as_its_teacher_did(runs):
