@@ -138,9 +138,11 @@ def test_other_samples_or_none_are_one_sentence(runs, tmp_path):
     replace(prior, images=255 - prior.images).write(tmp_path / "new" / "prior.npz")
     with pytest.raises(UndiffuseError, match="are not those that the run learned from"):
         resume_run(tmp_path / "new", dataset=few(), steps=9)
-    (tmp_path / "new" / "prior.npz").write_bytes(b"no archive")
-    with pytest.raises(UndiffuseError, match=r"cannot read .*prior.npz, the samples that this run learns beside"):
-        resume_run(tmp_path / "new", dataset=few(), steps=9)
+    whole = (runs / "new" / "prior.npz").read_bytes()
+    for damaged in (b"no archive", whole[:-40], whole[:60] + bytes(40) + whole[100:]):
+        (tmp_path / "new" / "prior.npz").write_bytes(damaged)
+        with pytest.raises(UndiffuseError, match=r"cannot read .*prior.npz, the samples that this run learns beside"):
+            resume_run(tmp_path / "new", dataset=few(), steps=9)
 
 
 def test_a_model_of_no_classes_learns_to_tell_new_from_old(runs, tmp_path):

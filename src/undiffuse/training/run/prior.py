@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,9 +73,9 @@ class Prior:
     @classmethod
     def read(cls, path: Path) -> Prior:
         try:
-            with np.load(path, allow_pickle=False) as found:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
                 return cls(found["images"], found["labels"], tuple(map(str, found["classes"])))
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise UndiffuseError(
                 f"cannot read {path}, the samples that this run learns beside its data ({error}); bring a copy back"
             ) from None
