@@ -387,7 +387,7 @@ def test_a_long_list_of_classes_makes_a_short_name() -> None:
     from undiffuse.cli.naming import default_folder
     from undiffuse.config.sampling import SampleConfig
 
-    model: Any = SimpleNamespace(home=Path("runs/x"))
+    model: Any = SimpleNamespace(home=Path("runs/x"), provenance={"checkpoint": "runs/x"})
     settings = SampleConfig.of(classes=tuple(f"class-number-{k}" for k in range(100)))
     other = settings.changed(classes=(*settings.prompt.classes[:-1], "another"))
     names = [default_folder(model, one, 0).name for one in (settings, other)]

@@ -68,7 +68,7 @@ def quality(*figures: Measurement, extractors: tuple[Identity, ...] = (NETWORK,)
 
 def lineup(place: Path, **evaluations: Quality | list[Quality]) -> Lineup:
     """A run of each name with its evaluations, and nothing else in it."""
-    info = SimpleNamespace(fingerprint=PRINT)
+    info = SimpleNamespace(fingerprint=PRINT, new="")
     stories = []
     for name, found in evaluations.items():
         (place / name / "evaluation").mkdir(parents=True)

@@ -91,7 +91,7 @@ def test_likelihoods_and_an_evaluation(own):
 def test_an_edit_by_an_own_sampler(own):
     picture = own.sample(1, steps=2).array[0, 0]
     filled = own.inpaint(picture, np.eye(8) > 0, steps=2, sampler=HalfSteps())
-    assert np.array_equal(filled[0][np.eye(8) == 0], picture[np.eye(8) == 0])
+    assert np.array_equal(filled[np.eye(8) == 0], picture[np.eye(8) == 0])
 
 
 @pytest.mark.parametrize(

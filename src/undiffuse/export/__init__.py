@@ -33,7 +33,7 @@ TARGETS = {
     ),
     "file": Target("one safetensors file for undiffuse, in half precision", "export.model_file"),
     "adapter": Target(
-        "what a training with --lora-rank learned, alone; NAME+FILE is the model with it", "export.adapter"
+        "what a training with `lora_rank` learned, alone; NAME+FILE is the model with it", "export.adapter"
     ),
     "pt2": Target("torch.export's file: PyTorch runs it without this package", "export.pt2_file"),
 }

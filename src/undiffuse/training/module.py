@@ -282,7 +282,7 @@ def _info(
     if numbers:
         if not isinstance(numbers, Mapping) or not all(_pair(one) for one in numbers.values()):
             raise UndiffuseError(
-                "`numbers` are the mean and the standard deviation of each by its name, as in "
+                "numbers= takes the mean and the standard deviation of each by its name, as in "
                 f"{{'angle': (0.0, 30.0)}}; got {numbers!r}"
             )
         mean, std = zip(*numbers.values(), strict=True)
@@ -290,7 +290,7 @@ def _info(
     if values is None:
         return info
     if not _pair(values) or not values[0] < values[1]:
-        raise UndiffuseError(f"`values` are the two ends of the data's range, the lower one first; got {values!r}")
+        raise UndiffuseError(f"values= takes the two ends of the data's range, the lower one first; got {values!r}")
     return replace(info, dtype="float32", low=float(values[0]), high=float(values[1]))
 
 
