@@ -130,11 +130,7 @@ class DataInfo(_Facts):
         if pair:
             told |= {f"pair_{name}": getattr(pair, name) for name in ("channels", "dtype", "low", "high")}
         values = asdict(StoredInfo(**_facts_of(self), **told, unclassed=self.unclassed, kind=self.kind, new=self.new))
-        later = {
-            "unclassed",
-            "kind",
-            "new",
-        }  # files that say none are as they were before there was such a field
+        later = {"unclassed", "kind", "new"}  # files that say none are as they were before there was such a field
         return {name: value for name, value in values.items() if value or name not in later}
 
     @classmethod

@@ -109,6 +109,24 @@ def test_conditions_are_kept_and_cannot_be_taken_away(old, tmp_path):
         start_run(on_from(tmp_path / "told", steps=2, condition=()), data, tmp_path / "none")
 
 
+def test_layers_with_as_many_rows_as_a_table_of_classes_are_no_tables(tmp_path):
+    """Seven classes and none are eight rows, as many as the network's layers have outputs."""
+    data = tiny_data()
+    labels = np.arange(len(data.images)) % 7
+    seven = TinyData(replace(data.info, classes=tuple("abcdefg")), data.images, labels)
+    start_run(tiny_settings(steps=2, condition=("class",), sample_every=0), seven, tmp_path / "seven")
+    other = replace(seven, info=replace(seven.info, classes=tuple("bacdefz")))
+    start_run(on_from(tmp_path / "seven", steps=1), other, tmp_path / "other")
+    begun, was = (
+        load(place).network.state_dict()
+        for place in (tmp_path / "other" / "checkpoints" / "step-00000000", tmp_path / "seven")
+    )
+    table = "told.label.rows.weight"
+    assert torch.equal(begun[table], was[table][[1, 0, 2, 3, 4, 5, 7, 7]])
+    assert any(len(tensor) == 8 for name, tensor in was.items() if name != table)
+    assert all(torch.equal(begun[name], tensor) for name, tensor in was.items() if name != table)
+
+
 def test_there_must_be_something_to_start_from(tmp_path):
     with pytest.raises(UndiffuseError, match="not there"):
         on_from(tmp_path / "nowhere")

@@ -14,10 +14,9 @@ Notable choices:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
-from torch import Tensor, nn
+from torch import nn
 
 from undiffuse.conditioning.request import CLASS, IMAGE, VECTOR
 from undiffuse.conditioning.student import student_conditions
@@ -26,10 +25,10 @@ from undiffuse.config.schema import TrainConfig
 from undiffuse.config.training import StartConfig
 from undiffuse.data.info import DataInfo
 from undiffuse.errors import UndiffuseError
-from undiffuse.factories.network import build_network, drawing_settings, drawing_tensors
+from undiffuse.factories.network import build_network, drawing_settings, drawing_tensors, outline
 from undiffuse.model import Model, load_model
 from undiffuse.model.adapters import by_class
-from undiffuse.networks.lora import own_name, own_names
+from undiffuse.networks.lora import own_names
 from undiffuse.runtime.safe_tensors import check_tensors
 from undiffuse.runtime.uninitialized import outlined
 
@@ -127,22 +126,19 @@ def fill(network: nn.Module, model: Model, old: Model, where: str) -> None:
         )
     check_tensors(weights, plain.state_dict(), where)
     if _told_classes(old) and _told_classes(model) and old.info.classes != model.info.classes:
-        weights = _by_class(weights, network.state_dict(), old.info.classes, model.info.classes)
+        tables = _class_tables(model)
+        weights = {
+            name: by_class(tensor, old.info.classes, model.info.classes) if name in tables else tensor
+            for name, tensor in weights.items()
+        }
     network.load_state_dict(own_names(network, weights), strict=False)
 
 
-def _by_class(
-    weights: Mapping[str, Tensor], new: Mapping[str, Tensor], before: tuple[str, ...], now: tuple[str, ...]
-) -> dict[str, Tensor]:
-    """A network's tensors, where they are tables of classes with the rows of other classes.
+def _class_tables(model: Model) -> set[str]:
+    """The tensors of a network of the model's kind that have a row for each class: whose shapes another class changes.
 
-    Args:
-        new: tensors of the network that is to have them, perhaps with adapters.
-        before, now: names of the classes.
+    Equal numbers of rows say nothing: a layer of 32 outputs is no table of 31 classes.
     """
-    found = dict(weights)
-    for name, tensor in weights.items():
-        like = new[own_name(name, new)]
-        if len(tensor) == len(before) + 1 and tuple(like.shape) == (len(now) + 1, *tensor.shape[1:]):
-            found[name] = by_class(tensor, before, now)
-    return found
+    config, info = replace(drawing_settings(model.config), distillation=NoDistillation()), model.info
+    more = outline(config, replace(info, classes=(*info.classes, "another")))
+    return {name for name, tensor in outline(config, info).items() if tensor.shape != more[name].shape}
