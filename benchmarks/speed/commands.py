@@ -5,7 +5,7 @@
 
 Each is a process of its own, from the shell's prompt to its return: seconds of the wall's clock, those of all its cores
 together, and the most memory that it held at a time, as the system counted it. Trainings are of half a minute: their
-memory is that of a training of any length. Writes benchmarks/results/commands.json after each; some eight minutes on
+memory is that of a training of any length. Writes benchmarks/results/commands.json after each; some quarter of an hour on
 two idle cores.
 """
 
@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, str] = {
     "train-digits": "train digits --minutes 0.5 --name demo",
     "train-small-64": "train photos --minutes 0.5 --name photos",
     "fine-tune": "train digits --from digits --condition class --lora-rank 8 --minutes 0.5 --name tuned",
-    "evaluate": "evaluate digits --reference digits -n 1000 --extractor pixels --out report",
+    "evaluate": "evaluate digits --reference digits -n 1000 --extractor pixels --out report.json",
 }
 """By name, arguments of undiffuse in a folder with a picture, its mask and a folder of 200 photographs of 64 x 64."""
 LIMIT = 4.0
