@@ -5,7 +5,7 @@
 
 Each is a process of its own, from the shell's prompt to its return: seconds of the wall's clock, those of all its cores
 together, and the most memory that it held at a time, as the system counted it. Trainings are of half a minute: their
-memory is that of a training of any length. Writes benchmarks/results/commands.json after each; some quarter of an hour on
+memory is that of a training of any length. Writes benchmarks/results/commands.json after each; some 15 minutes on
 two idle cores.
 """
 
